@@ -1,0 +1,86 @@
+package block
+
+import (
+	"fmt"
+	"hash/crc32"
+)
+
+// A Kind is one of the four kinds of block. Each has a salt that is mixed
+// into its checksum, so a block of one kind never passes for another.
+type Kind uint8
+
+// The kinds of block.
+const (
+	UnknownKind Kind = iota
+	Superblock       // block 0, and its copy in a metadata snapshot
+	Node             // of a b-tree
+	Bitmap           // of a space map
+	Index            // of the metadata space map
+)
+
+// salts are the values the kernel mixes into the checksums.
+var salts = [...]uint32{Superblock: 160774, Node: 121107, Bitmap: 240779, Index: 160478}
+
+var kindNames = [...]string{"unknown block", "superblock", "btree node", "bitmap", "index block"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// register is the CRC-32C register after bytes 4..4095: seeded with ones and,
+// unlike the usual CRC-32C, not inverted at the end.
+func register(b *Data) uint32 { return ^crc32.Checksum(b[4:], castagnoli) }
+
+// KindOf tells the kind of a block from its checksum alone: UnknownKind if it
+// fits none, as for a damaged or never written block.
+func KindOf(b *Data) Kind {
+	salt := register(b) ^ le.Uint32(b[offChecksum:])
+	for k := Superblock; k <= Index; k++ {
+		if salts[k] == salt {
+			return k
+		}
+	}
+	return UnknownKind
+}
+
+// A ChecksumError says that a block is not a valid block of the wanted kind.
+type ChecksumError struct {
+	Block     Nr
+	Got, Want uint32
+	Is, Kind  Kind // the kind its checksum fits, if any; the kind it should be
+	Zero      bool // all 4096 bytes are zero
+}
+
+func (e *ChecksumError) Error() string {
+	switch {
+	case e.Zero:
+		return fmt.Sprintf("block %d: all zero, want a %v", e.Block, e.Kind)
+	case e.Is != UnknownKind:
+		return fmt.Sprintf("block %d: holds a %v, want a %v", e.Block, e.Is, e.Kind)
+	}
+	return fmt.Sprintf("block %d: bad checksum in %v: stored %#08x, computed %#08x", e.Block, e.Kind, e.Got, e.Want)
+}
+
+// Unwrap makes a ChecksumError an [ErrCorrupt].
+func (e *ChecksumError) Unwrap() error { return ErrCorrupt }
+
+// Verify checks that b is a block of the given kind that belongs at loc: its
+// checksum and its self reference. The error is a [ChecksumError] or a
+// [FormatError].
+func Verify(loc Nr, b *Data, kind Kind) error {
+	want := register(b) ^ salts[kind]
+	if got := le.Uint32(b[offChecksum:]); got != want {
+		return &ChecksumError{loc, got, want, KindOf(b), kind, *b == Data{}}
+	}
+	if nr := le.Uint64(b[offBlocknr:]); nr != uint64(loc) {
+		return Bad(loc, offBlocknr, "blocknr", nr, loc)
+	}
+	return nil
+}
+
+// Seal makes b a valid block of the given kind at loc: it writes the self
+// reference and the checksum.
+func Seal(loc Nr, b *Data, kind Kind) {
+	le.PutUint64(b[offBlocknr:], uint64(loc))
+	le.PutUint32(b[offChecksum:], register(b)^salts[kind])
+}

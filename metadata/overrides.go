@@ -1,0 +1,31 @@
+package metadata
+
+import "fmt"
+
+// Overrides are the facts of a pool's header that a user may replace. A nil
+// field leaves what is there.
+type Overrides struct {
+	TransactionID *uint64
+	DataBlockSize *uint64 // sectors
+	NrDataBlocks  *uint64
+}
+
+// Apply replaces the fields of h. An error means that a value is invalid.
+func (o Overrides) Apply(h *Header) error {
+	if o.DataBlockSize != nil {
+		if err := CheckDataBlockSize(*o.DataBlockSize); err != nil {
+			return err
+		}
+		h.DataBlockSize = uint32(*o.DataBlockSize)
+	}
+	if o.NrDataBlocks != nil {
+		if *o.NrDataBlocks > MaxDataBlocks {
+			return fmt.Errorf("%d data blocks are more than the format can number (%d)", *o.NrDataBlocks, uint64(MaxDataBlocks))
+		}
+		h.NrDataBlocks = *o.NrDataBlocks
+	}
+	if o.TransactionID != nil {
+		h.TransactionID = *o.TransactionID
+	}
+	return nil
+}
