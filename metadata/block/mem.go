@@ -1,0 +1,159 @@
+package block
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+)
+
+// sector is what a disk writes in one piece; a power cut tears blocks there.
+const sector = 512
+
+// ErrFailed is what a [Mem] returns for reads and writes it was told to fail.
+var ErrFailed = errors.New("simulated device failure")
+
+// A Mem is a device in memory for tests. It knows what was flushed, and can
+// play failing reads, failing writes and a power cut.
+type Mem struct {
+	mu      sync.Mutex
+	data    []byte  // as a reader sees it now
+	stable  []byte  // as of the last flush
+	since   []write // since the last flush
+	badRead map[Nr]bool
+	left    int // writes and flushes before they fail; negative: all work
+	ops     int // writes and flushes so far
+}
+
+// A write is one WriteAt since the last flush.
+type write struct {
+	off int64
+	p   []byte
+}
+
+// NewMem returns a device of size bytes, all zero.
+func NewMem(size int64) *Mem { return NewMemFrom(make([]byte, size)) }
+
+// NewMemFrom returns a device that holds p, which it takes over.
+func NewMemFrom(p []byte) *Mem { return &Mem{data: p, stable: slices.Clone(p), left: -1} }
+
+// FailReads makes reads of these blocks fail from now on.
+func (m *Mem) FailReads(nrs ...Nr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.badRead == nil {
+		m.badRead = map[Nr]bool{}
+	}
+	for _, nr := range nrs {
+		m.badRead[nr] = true
+	}
+}
+
+// FailWritesAfter lets n more writes and flushes through; all later ones fail.
+func (m *Mem) FailWritesAfter(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = n
+}
+
+// Ops is the number of writes and flushes that were let through so far.
+func (m *Mem) Ops() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ops
+}
+
+// Crash returns the device as a power cut now could leave it: all that was
+// flushed, and of what was written since any subset of sectors, in any order.
+// The seed chooses which.
+func (m *Mem) Crash(seed int) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rnd := rand.New(rand.NewPCG(uint64(seed), 0))
+	left := slices.Clone(m.stable)
+	keep := rnd.Float64()
+	for _, i := range rnd.Perm(len(m.since)) {
+		w := m.since[i]
+		for at := 0; at < len(w.p); at += sector {
+			if rnd.Float64() < keep {
+				copy(left[w.off+int64(at):], w.p[at:min(at+sector, len(w.p))])
+			}
+		}
+	}
+	return NewMemFrom(left)
+}
+
+// Contents returns a copy of what a reader sees now.
+func (m *Mem) Contents() []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.data)
+}
+
+// ReadAt implements [Device].
+func (m *Mem) ReadAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if off < 0 || off > int64(len(m.data)) {
+		return 0, io.EOF
+	}
+	for nr := Nr(off / Size); len(m.badRead) > 0 && int64(nr)*Size < off+int64(len(p)); nr++ {
+		if m.badRead[nr] {
+			return 0, ErrFailed
+		}
+	}
+	n := copy(p, m.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements [Device].
+func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if off < 0 || off+int64(len(p)) > int64(len(m.data)) {
+		return 0, io.ErrShortWrite
+	}
+	ok := m.spend()
+	// A write that failed may have reached the medium in part.
+	m.since = append(m.since, write{off, slices.Clone(p)})
+	if !ok {
+		return 0, ErrFailed
+	}
+	return copy(m.data[off:], p), nil
+}
+
+// Flush implements [Device].
+func (m *Mem) Flush() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.spend() {
+		return ErrFailed
+	}
+	for _, w := range m.since {
+		copy(m.stable[w.off:], w.p)
+	}
+	m.since = m.since[:0]
+	return nil
+}
+
+// spend counts one write or flush, or says that it must fail.
+func (m *Mem) spend() bool {
+	if m.left == 0 {
+		return false
+	}
+	if m.left > 0 {
+		m.left--
+	}
+	m.ops++
+	return true
+}
+
+// Size implements [Device].
+func (m *Mem) Size() int64 { return int64(len(m.data)) }
+
+// Close implements [Device].
+func (m *Mem) Close() error { return nil }

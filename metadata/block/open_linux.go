@@ -1,0 +1,36 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// openFile opens path. For a block device O_EXCL claims it (EBUSY if somebody
+// else has) and O_DIRECT goes past the page cache; a device or system that
+// lacks O_DIRECT answers EINVAL and is opened without.
+func openFile(path string, opt Options, isDevice bool) (*os.File, error) {
+	flags := os.O_RDONLY
+	if opt.Write {
+		flags = os.O_RDWR
+	}
+	if isDevice && !opt.Shared {
+		flags |= unix.O_EXCL
+	}
+	if isDevice {
+		if f, err := os.OpenFile(path, flags|unix.O_DIRECT, 0); !errors.Is(err, unix.EINVAL) {
+			return f, busy(path, err)
+		}
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	return f, busy(path, err)
+}
+
+func busy(path string, err error) error {
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%s: %w", path, ErrBusy)
+	}
+	return err
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package block
+
+import "os"
+
+// openFile opens path. Exclusive and direct opens are Linux's.
+func openFile(path string, opt Options, _ bool) (*os.File, error) {
+	flags := os.O_RDONLY
+	if opt.Write {
+		flags = os.O_RDWR
+	}
+	return os.OpenFile(path, flags, 0)
+}

@@ -1,0 +1,119 @@
+package btree
+
+import (
+	"thinpool/metadata/block"
+)
+
+// An Allocator gives out blocks of a device and takes their content.
+type Allocator interface {
+	// Alloc returns an unused block.
+	Alloc() (block.Nr, error)
+	// Write takes the content of a block that Alloc returned.
+	Write(block.Nr, *block.Data) error
+}
+
+// Sizes yields how many entries each node of a level gets if n entries are to
+// be spread over nodes of capacity most: full nodes, and at the end one or two
+// at least half full, unless n itself is less. It yields one 0 for n = 0.
+func Sizes(n, most int) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for ; n >= 2*most; n -= most {
+			if !yield(most) {
+				return
+			}
+		}
+		if n > most {
+			if !yield(n - n/2) {
+				return
+			}
+			n /= 2
+		}
+		yield(n)
+	}
+}
+
+// NodesFor is how many nodes [Sizes] yields.
+func NodesFor(n, most int) int { return max(1, (n+most-1)/most) }
+
+// A Child is an entry of an internal node: a lower bound and the block below it.
+type Child struct {
+	Key   uint64
+	Block block.Nr
+}
+
+// BuildAbove writes the internal levels over the nodes of one level and returns
+// the root, which is the node itself if there is one only.
+func BuildAbove(a Allocator, level []Child) (block.Nr, error) {
+	var b block.Data
+	for len(level) > 1 {
+		var above []Child
+		for size := range Sizes(len(level), MaxEntries(PointerSize)) {
+			d := NewDraft(&b, false, PointerSize)
+			for _, c := range level[:size] {
+				d.AddUint64(c.Key, uint64(c.Block))
+			}
+			nr, err := finish(a, &d)
+			if err != nil {
+				return 0, err
+			}
+			above = append(above, Child{level[0].Key, nr})
+			level = level[size:]
+		}
+		level = above
+	}
+	return level[0].Block, nil
+}
+
+// NodesAbove is how many blocks [BuildAbove] writes over a level of n nodes.
+func NodesAbove(n int) int {
+	sum := 0
+	for n > 1 {
+		n = NodesFor(n, MaxEntries(PointerSize))
+		sum += n
+	}
+	return sum
+}
+
+// Build writes a tree of n entries and returns its root. The entries come from
+// put: it writes value i to the room it is given and returns key i; keys must
+// ascend.
+func Build(a Allocator, valueSize, n int, put func(i int, value []byte) (key uint64)) (block.Nr, error) {
+	var b block.Data
+	var value [block.Size]byte
+	leaves := make([]Child, 0, NodesFor(n, MaxEntries(valueSize)))
+	i := 0
+	for size := range Sizes(n, MaxEntries(valueSize)) {
+		d := NewDraft(&b, true, valueSize)
+		first := uint64(0)
+		for j := range size {
+			v := value[:valueSize]
+			key := put(i, v)
+			copy(d.Add(key), v)
+			if j == 0 {
+				first = key
+			}
+			i++
+		}
+		nr, err := finish(a, &d)
+		if err != nil {
+			return 0, err
+		}
+		leaves = append(leaves, Child{first, nr})
+	}
+	return BuildAbove(a, leaves)
+}
+
+// NodesInTree is how many blocks [Build] writes for n entries.
+func NodesInTree(n, valueSize int) int {
+	leaves := NodesFor(n, MaxEntries(valueSize))
+	return leaves + NodesAbove(leaves)
+}
+
+func finish(a Allocator, d *Draft) (block.Nr, error) {
+	nr, err := a.Alloc()
+	if err != nil {
+		return 0, err
+	}
+	d.Seal(nr)
+	return nr, a.Write(nr, d.b)
+}

@@ -1,0 +1,82 @@
+package btree
+
+import (
+	"fmt"
+
+	"thinpool/metadata/block"
+)
+
+// An OrderError says that the keys of a node do not ascend.
+type OrderError struct {
+	Block     block.Nr
+	Entry     int // index of the key that is not above the one before it
+	Key, Last uint64
+}
+
+func (e *OrderError) Error() string {
+	return fmt.Sprintf("block %d, byte %#x: key %d is %d, not above %d before it",
+		e.Block, headerSize+keySize*e.Entry, e.Entry, e.Key, e.Last)
+}
+
+// Unwrap makes an OrderError a [block.ErrCorrupt].
+func (e *OrderError) Unwrap() error { return block.ErrCorrupt }
+
+// A PointerError says that a node points outside the metadata.
+type PointerError struct {
+	Block block.Nr // the node, or 0 for a root named by the superblock
+	Entry int      // index of the pointer in it
+	Child uint64
+	Limit block.Nr // first block beyond the metadata
+}
+
+func (e *PointerError) Error() string {
+	return fmt.Sprintf("block %d, entry %d: points to block %d, want 1..%d", e.Block, e.Entry, e.Child, e.Limit-1)
+}
+
+// Unwrap makes a PointerError a [block.ErrCorrupt].
+func (e *PointerError) Unwrap() error { return block.ErrCorrupt }
+
+// A LoopError says that a node is its own ancestor, or that a tree is deeper
+// than the kernel can go.
+type LoopError struct{ Block block.Nr }
+
+func (e *LoopError) Error() string {
+	return fmt.Sprintf("block %d: the tree leads back to itself or is deeper than %d levels", e.Block, maxDepth)
+}
+
+// Unwrap makes a LoopError a [block.ErrCorrupt].
+func (e *LoopError) Unwrap() error { return block.ErrCorrupt }
+
+// A BoundsError says that a subtree holds keys that its parent gives to others.
+type BoundsError struct {
+	Block       block.Nr // root of the subtree
+	Parent      block.Nr
+	First, Last uint64   // keys found below Block
+	Want        KeyRange // keys that the parent leaves to it
+}
+
+func (e *BoundsError) Error() string {
+	return fmt.Sprintf("block %d: holds keys %d..%d, but its parent, block %d, leaves it %v", e.Block, e.First, e.Last, e.Parent, e.Want)
+}
+
+// Unwrap makes a BoundsError a [block.ErrCorrupt].
+func (e *BoundsError) Unwrap() error { return block.ErrCorrupt }
+
+// A KeyRange is the keys from Begin up to but not including End; an End of 0
+// means that there is no upper bound.
+type KeyRange struct{ Begin, End uint64 }
+
+// AllKeys is the range that holds every key.
+var AllKeys = KeyRange{}
+
+func (r KeyRange) String() string {
+	if r.End == 0 {
+		return fmt.Sprintf("keys from %d on", r.Begin)
+	}
+	return fmt.Sprintf("keys %d..%d", r.Begin, r.End-1)
+}
+
+// Contains reports whether all of first..last lies in r.
+func (r KeyRange) Contains(first, last uint64) bool {
+	return first >= r.Begin && (r.End == 0 || last < r.End)
+}

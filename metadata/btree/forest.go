@@ -1,0 +1,410 @@
+package btree
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+
+	"thinpool/metadata/block"
+)
+
+// A Forest is a set of trees of one kind that may share nodes. It holds the
+// upper part in memory: every internal node, once. Leaves, which are at least
+// 84 in 85 blocks of a healthy tree, are known by number only, so that they can
+// be read in whatever order suits: block order for a check, key order for a dump.
+//
+// A block that cannot be used is kept with its error; the rest of the trees
+// stays readable.
+type Forest struct {
+	r         *block.Reader
+	limit     block.Nr
+	valueSize int
+	table     [][]int32 // what each block is, by pages; see stateOf
+	inner     []Inner
+	leaves    []Leaf
+
+	mu  sync.Mutex // guards bad while leaves are read
+	bad map[block.Nr]error
+}
+
+// An Inner is an internal node.
+type Inner struct {
+	Block    block.Nr
+	Keys     []uint64 // lower bounds of the children
+	Children []block.Nr
+	Cap      int
+	Quirks   Quirks
+}
+
+// A Leaf is what is known of a leaf. All but Block is valid only once
+// [Forest.EachLeaf] has read it without error.
+type Leaf struct {
+	Block       block.Nr
+	N           int    // entries
+	First, Last uint64 // keys, if there are any
+}
+
+// A Kind says what a block is in a Forest.
+type Kind int
+
+// The kinds of block in a Forest.
+const (
+	Absent   Kind = iota // the trees do not lead there
+	BadBlock             // they do, but it cannot be used; see [Forest.Err]
+	InnerNode
+	LeafNode // assumed until the leaf is read
+)
+
+// Entries of the table: 0 nothing known, i+1 inner node i, -i-1 leaf i.
+const (
+	pageBits = 12
+	unknown  = 0
+	badMark  = math.MinInt32
+)
+
+// Load reads the internal nodes of the trees at roots, whose leaves have values
+// of valueSize bytes; pointers must lie below limit. The error is ctx's; damage
+// and failed reads are kept in the Forest.
+func Load(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, roots ...block.Nr) (*Forest, error) {
+	limit = min(limit, r.Blocks()) // what lies beyond the device cannot be read either
+	f := &Forest{r: r, limit: limit, valueSize: valueSize, bad: map[block.Nr]error{}}
+	f.table = make([][]int32, limit>>pageBits+1)
+	found, err := f.readNodes(ctx, roots)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.grow(ctx, found)
+}
+
+// grow reads what lies below the given inner nodes, level by level, each level
+// in block order. All leaves of a tree have one depth, so the first readable
+// child of a node tells what all are; only the damaged trees where that is
+// wrong need a second look, by EachLeaf.
+func (f *Forest) grow(ctx context.Context, pending []int) error {
+	for len(pending) > 0 {
+		var guides []block.Nr
+		for _, i := range pending {
+			if c, kind := f.guide(i); kind == Absent && c != 0 {
+				guides = append(guides, c)
+			}
+		}
+		next, err := f.readNodes(ctx, guides)
+		if err != nil {
+			return err
+		}
+		var rest []block.Nr
+		for _, i := range pending {
+			switch c, kind := f.guide(i); {
+			case c == 0: // all children are bad
+			case kind == Absent: // the one read last was bad, so another must guide
+				next = append(next, i)
+			default:
+				for _, c := range f.inner[i].Children {
+					if f.state(c) != unknown || !f.inside(c) {
+						continue
+					}
+					if kind == LeafNode {
+						f.addLeaf(c)
+					} else {
+						rest = append(rest, c)
+					}
+				}
+			}
+		}
+		more, err := f.readNodes(ctx, rest)
+		if err != nil {
+			return err
+		}
+		pending = append(next, more...)
+	}
+	return nil
+}
+
+// guide returns the first child of inner node i that is not known to be bad; 0
+// if there is none.
+func (f *Forest) guide(i int) (block.Nr, Kind) {
+	for _, c := range f.inner[i].Children {
+		if kind, _ := f.Kind(c); kind != BadBlock {
+			return c, kind
+		}
+	}
+	return 0, BadBlock
+}
+
+// readNodes reads blocks of which nothing is known and returns the new inner nodes.
+func (f *Forest) readNodes(ctx context.Context, nrs []block.Nr) ([]int, error) {
+	slices.Sort(nrs)
+	nrs = slices.Compact(nrs)
+	nrs = slices.DeleteFunc(nrs, func(nr block.Nr) bool { return !f.inside(nr) })
+	type result struct {
+		inner *Inner
+		err   error
+	}
+	results := make([]result, len(nrs))
+	err := f.r.Each(ctx, slices.Values(nrs), func(_ int, nr block.Nr, b *block.Data, err error) error {
+		i, _ := slices.BinarySearch(nrs, nr)
+		var n Node
+		if err == nil {
+			n, err = Decode(nr, b, f.valueSize)
+		}
+		results[i].err = err
+		if err == nil && !n.Leaf() {
+			results[i].inner = newInner(nr, n)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for i, res := range results {
+		switch {
+		case res.err != nil:
+			f.setBad(nrs[i], res.err)
+		case res.inner != nil:
+			found = append(found, f.addInner(*res.inner))
+		default:
+			f.addLeaf(nrs[i])
+		}
+	}
+	return found, nil
+}
+
+func newInner(nr block.Nr, n Node) *Inner {
+	in := &Inner{nr, make([]uint64, n.Len()), make([]block.Nr, n.Len()), n.Cap(), n.Quirks()}
+	for i := range n.Len() {
+		in.Keys[i], in.Children[i] = n.Key(i), block.Nr(n.Uint64(i))
+	}
+	return in
+}
+
+func (f *Forest) inside(nr block.Nr) bool { return nr > 0 && nr < f.limit }
+
+// state returns the table's entry for nr.
+func (f *Forest) state(nr block.Nr) int32 {
+	if !f.inside(nr) {
+		return badMark
+	}
+	page := f.table[nr>>pageBits]
+	if page == nil {
+		return unknown
+	}
+	return page[nr%(1<<pageBits)]
+}
+
+func (f *Forest) setState(nr block.Nr, s int32) {
+	page := &f.table[nr>>pageBits]
+	if *page == nil {
+		*page = make([]int32, 1<<pageBits)
+	}
+	(*page)[nr%(1<<pageBits)] = s
+}
+
+func (f *Forest) addInner(in Inner) int {
+	f.inner = append(f.inner, in)
+	f.setState(in.Block, int32(len(f.inner)))
+	return len(f.inner) - 1
+}
+
+func (f *Forest) addLeaf(nr block.Nr) {
+	f.leaves = append(f.leaves, Leaf{Block: nr})
+	f.setState(nr, int32(-len(f.leaves)))
+}
+
+func (f *Forest) setBad(nr block.Nr, err error) {
+	f.bad[nr] = err
+	f.setState(nr, badMark)
+}
+
+// Kind returns what block nr is in the trees, and its index among the inner
+// nodes or leaves. A pointer that leaves the metadata is a bad block.
+func (f *Forest) Kind(nr block.Nr) (Kind, int) {
+	switch s := f.state(nr); {
+	case s == unknown:
+		return Absent, 0
+	case s == badMark:
+		return BadBlock, 0
+	case s > 0:
+		return InnerNode, int(s - 1)
+	default:
+		return LeafNode, int(-s - 1)
+	}
+}
+
+// Err says why block nr, child i of the inner node at parent, is a bad block.
+func (f *Forest) Err(nr, parent block.Nr, i int) error {
+	if !f.inside(nr) {
+		return &PointerError{parent, i, uint64(nr), f.limit}
+	}
+	return f.bad[nr]
+}
+
+// Inner returns the inner nodes. They must not be changed.
+func (f *Forest) Inner() []Inner { return f.inner }
+
+// Leaves returns the leaves. They must not be changed. A leaf that was read and
+// found to be something else stays in the list, but no Kind leads to it.
+func (f *Forest) Leaves() []Leaf { return f.leaves }
+
+// EachLeaf reads all leaves in block order and calls fn for each once, from
+// several goroutines: worker numbers them, leaf is the index in [Forest.Leaves].
+// A leaf that cannot be used comes with an error and is a bad block from then
+// on. An error of fn ends the reading and is returned.
+func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
+	for done := 0; done < len(f.leaves); {
+		first := done
+		done = len(f.leaves)
+		misjudged, err := f.readLeaves(ctx, first, fn)
+		if err != nil {
+			return err
+		}
+		var found []int
+		slices.SortFunc(misjudged, func(a, b *Inner) int { return cmp.Compare(a.Block, b.Block) })
+		for _, in := range misjudged {
+			found = append(found, f.addInner(*in))
+		}
+		if err := f.grow(ctx, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLeaves reads the leaves with index first and above; it returns those that
+// turned out to be internal nodes.
+func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf int, n Node, err error) error) ([]*Inner, error) {
+	var misjudged []*Inner
+	var broken []block.Nr
+	err := f.r.Each(ctx, f.leafBlocks(first), func(worker int, nr block.Nr, b *block.Data, err error) error {
+		_, i := f.Kind(nr)
+		var n Node
+		if err == nil {
+			n, err = Decode(nr, b, f.valueSize)
+		}
+		switch {
+		case err != nil:
+			f.mu.Lock()
+			f.bad[nr] = err
+			broken = append(broken, nr)
+			f.mu.Unlock()
+		case !n.Leaf():
+			f.mu.Lock()
+			misjudged = append(misjudged, newInner(nr, n))
+			f.mu.Unlock()
+			return nil
+		default:
+			f.leaves[i].N = n.Len()
+			if n.Len() > 0 {
+				f.leaves[i].First, f.leaves[i].Last = n.Key(0), n.Key(n.Len()-1)
+			}
+		}
+		return fn(worker, i, n, err)
+	})
+	for _, nr := range broken {
+		f.setState(nr, badMark)
+	}
+	return misjudged, err
+}
+
+// leafBlocks yields the blocks of the leaves with index first and above, ascending.
+func (f *Forest) leafBlocks(first int) iter.Seq[block.Nr] {
+	return func(yield func(block.Nr) bool) {
+		for p, page := range f.table {
+			for i, s := range page {
+				if s < 0 && s != badMark && int(-s-1) >= first && !yield(block.Nr(p<<pageBits|i)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A Part is a leaf of a tree, or a piece that is lost, in key order.
+type Part struct {
+	Keys  KeyRange // that its parents leave to it
+	Block block.Nr
+	Leaf  int   // index in [Forest.Leaves] if Err is nil
+	Err   error // why the piece is lost
+}
+
+// Parts yields the leaves and the lost pieces of the tree at root, in the order
+// of their keys. A node that the tree reaches twice is lost the second time,
+// which ends loops.
+func (f *Forest) Parts(root block.Nr) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		f.parts(root, 0, 0, AllKeys, map[int]bool{}, 0, yield)
+	}
+}
+
+func (f *Forest) parts(nr, parent block.Nr, entry int, keys KeyRange, seen map[int]bool, depth int, yield func(Part) bool) bool {
+	kind, i := f.Kind(nr)
+	switch {
+	case kind == LeafNode:
+		return yield(Part{keys, nr, i, nil})
+	case kind != InnerNode:
+		return yield(Part{keys, nr, 0, f.Err(nr, parent, entry)})
+	case seen[i] || depth == maxDepth:
+		return yield(Part{keys, nr, 0, &LoopError{nr}})
+	}
+	seen[i] = true
+	in := &f.inner[i]
+	for j, c := range in.Children {
+		if !f.parts(c, nr, j, in.Range(j, keys), seen, depth+1, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Range is what an inner node with the given range leaves to child i.
+func (in *Inner) Range(i int, keys KeyRange) KeyRange {
+	r := KeyRange{max(in.Keys[i], keys.Begin), keys.End}
+	if i+1 < len(in.Keys) && (r.End == 0 || in.Keys[i+1] < r.End) {
+		r.End = in.Keys[i+1]
+	}
+	return r
+}
+
+// LeafValues reads whole small trees: it yields the entries of the tree at root
+// in key order. The error comes last, once; it is that of the first lost piece.
+func LeafValues(ctx context.Context, r *block.Reader, limit, root block.Nr, valueSize int) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		f, err := Load(ctx, r, limit, valueSize, root)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		var b block.Data
+		for part := range f.Parts(root) {
+			err := part.Err
+			if err == nil {
+				err = r.Read(part.Block, &b)
+			}
+			var n Node
+			if err == nil {
+				n, err = Decode(part.Block, &b, valueSize)
+			}
+			if err == nil && n.Len() > 0 && !part.Keys.Contains(n.Key(0), n.Key(n.Len()-1)) {
+				err = &BoundsError{Block: part.Block, First: n.Key(0), Last: n.Key(n.Len() - 1), Want: part.Keys}
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			for key, value := range n.All() {
+				if !yield(Entry{key, value}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// An Entry is a key and its value. The value is valid until the next entry.
+type Entry struct {
+	Key   uint64
+	Value []byte
+}

@@ -1,0 +1,216 @@
+// Package btree reads and builds the b-trees of dm-thin metadata (the kernel's
+// dm-btree). One node fills one block:
+//
+//	 0   4  checksum                     20   4  max_entries: capacity
+//	 4   4  flags: 1 internal, 2 leaf    24   4  value_size in bytes
+//	 8   8  blocknr: self reference      28   4  padding, 0
+//	16   4  nr_entries: in use           32      keys, 8 bytes each, room for max_entries
+//	                                             values, after the room for all keys
+//
+// Keys ascend. An internal node's values are the blocks of its children; its
+// keys are lower bounds of theirs. Trees share subtrees: copies are made only
+// on writing, so one node may have many parents.
+package btree
+
+import (
+	"encoding/binary"
+	"iter"
+
+	"thinpool/metadata/block"
+)
+
+// Offsets in a node. After the header comes room for max_entries keys, then for
+// as many values.
+const (
+	offFlags      = 4
+	offNrEntries  = 16
+	offMaxEntries = 20
+	offValueSize  = 24
+	offPadding    = 28
+	headerSize    = 32
+	keySize       = 8
+)
+
+const (
+	flagInternal = 1
+	flagLeaf     = 2
+	kindMask     = flagInternal | flagLeaf
+)
+
+// PointerSize is the size of the values of internal nodes: block numbers.
+const PointerSize = 8
+
+// maxDepth is the most levels a walk from a root goes down. The kernel's own
+// stack has as many; real trees need five.
+const maxDepth = 64
+
+var le = binary.LittleEndian
+
+// MaxEntries is the capacity of a node with values of that size: what fits, cut
+// to a multiple of three, which lets the kernel split and merge evenly.
+func MaxEntries(valueSize int) int {
+	return (block.Size - headerSize) / (keySize + valueSize) / 3 * 3
+}
+
+// A Node is a checked view of a block. It copies nothing, so it is valid only
+// as long as the block's buffer is.
+type Node struct {
+	b             *block.Data
+	nr            int // entries in use
+	values        int // offset of the values
+	leafValueSize int // value size of the tree's leaves
+	valueSize     int // of this node
+}
+
+// Decode checks b as the node at loc of a tree whose leaves have values of
+// valueSize bytes: checksum, self reference, header, order of keys. Whatever
+// the bytes are, no method of the returned Node goes out of range. The error
+// wraps [block.ErrCorrupt].
+func Decode(loc block.Nr, b *block.Data, valueSize int) (Node, error) {
+	if err := block.Verify(loc, b, block.Node); err != nil {
+		return Node{}, err
+	}
+	flags, size := le.Uint32(b[offFlags:])&kindMask, le.Uint32(b[offValueSize:])
+	nr, room := le.Uint32(b[offNrEntries:]), le.Uint32(b[offMaxEntries:])
+	want := uint32(valueSize)
+	if flags == flagInternal {
+		want = PointerSize
+	}
+	switch most := (block.Size - headerSize) / (keySize + want); {
+	case flags != flagInternal && flags != flagLeaf:
+		return Node{}, block.Bad(loc, offFlags, "flags", flags, flagLeaf)
+	case size != want:
+		return Node{}, block.Bad(loc, offValueSize, "value_size", size, want)
+	case room > most:
+		return Node{}, block.TooBig(loc, offMaxEntries, "max_entries", room, most)
+	case nr > room:
+		return Node{}, block.TooBig(loc, offNrEntries, "nr_entries", nr, room)
+	case nr == 0 && flags == flagInternal:
+		return Node{}, block.Bad(loc, offNrEntries, "nr_entries of an internal node", nr, 1)
+	}
+	n := Node{b, int(nr), headerSize + keySize*int(room), valueSize, int(size)}
+	return n, n.checkOrder(loc)
+}
+
+func (n Node) checkOrder(loc block.Nr) error {
+	keys := n.b[headerSize : headerSize+keySize*n.nr]
+	if len(keys) == 0 {
+		return nil
+	}
+	last := le.Uint64(keys)
+	for i := keySize; i+keySize <= len(keys); i += keySize {
+		key := le.Uint64(keys[i:])
+		if key <= last {
+			return &OrderError{loc, i / keySize, key, last}
+		}
+		last = key
+	}
+	return nil
+}
+
+// Leaf reports whether n is a leaf.
+func (n Node) Leaf() bool { return le.Uint32(n.b[offFlags:])&flagLeaf != 0 }
+
+// Len is the number of entries in use, Cap the number of those there is room for.
+func (n Node) Len() int { return n.nr }
+
+// Cap is the number of entries there is room for.
+func (n Node) Cap() int { return (n.values - headerSize) / keySize }
+
+// Key returns key i of 0..Len()-1.
+func (n Node) Key(i int) uint64 { return le.Uint64(n.b[headerSize+keySize*i:]) }
+
+// Value returns the bytes of value i of 0..Len()-1.
+func (n Node) Value(i int) []byte {
+	at := n.values + n.valueSize*i
+	return n.b[at : at+n.valueSize : at+n.valueSize]
+}
+
+// Uint64 returns value i of a node whose values have 8 bytes.
+func (n Node) Uint64(i int) uint64 { return le.Uint64(n.b[n.values+PointerSize*i:]) }
+
+// All yields the entries in the order they lie in the node.
+func (n Node) All() iter.Seq2[uint64, []byte] {
+	return func(yield func(uint64, []byte) bool) {
+		for i := 0; i < n.nr && yield(n.Key(i), n.Value(i)); i++ {
+		}
+	}
+}
+
+// Uint64s returns the keys and values of a node whose values have 8 bytes, as
+// the bytes that hold them: the hot loops' way past two bounds checks an entry.
+func (n Node) Uint64s() (keys, values []byte) {
+	return n.b[headerSize : headerSize+keySize*n.nr], n.b[n.values : n.values+PointerSize*n.nr]
+}
+
+// Search returns the index of the last key that is at most key; -1 if there is none.
+func (n Node) Search(key uint64) int {
+	lo, hi := 0, n.nr
+	for lo < hi {
+		if mid := (lo + hi) / 2; n.Key(mid) <= key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo - 1
+}
+
+// Quirks are what a node may have without harm to its readers.
+type Quirks struct {
+	Flags    uint32 // bits other than internal and leaf
+	Padding  uint32
+	Capacity int // max_entries if it is not the usual one, else -1
+}
+
+// Quirks returns what is unusual about the header of n.
+func (n Node) Quirks() Quirks {
+	q := Quirks{le.Uint32(n.b[offFlags:]) &^ kindMask, le.Uint32(n.b[offPadding:]), -1}
+	if n.Cap() != MaxEntries(n.valueSize) {
+		q.Capacity = n.Cap()
+	}
+	return q
+}
+
+// NoQuirks is what [Node.Quirks] returns for an ordinary node.
+var NoQuirks = Quirks{Capacity: -1}
+
+// A Draft is a node being written.
+type Draft struct {
+	b         *block.Data
+	valueSize int
+	max, nr   int
+}
+
+// NewDraft makes b an empty node for values of valueSize bytes; all else in it
+// becomes zero.
+func NewDraft(b *block.Data, leaf bool, valueSize int) Draft {
+	*b = block.Data{}
+	flags := uint32(flagInternal)
+	if leaf {
+		flags = flagLeaf
+	}
+	le.PutUint32(b[offFlags:], flags)
+	le.PutUint32(b[offMaxEntries:], uint32(MaxEntries(valueSize)))
+	le.PutUint32(b[offValueSize:], uint32(valueSize))
+	return Draft{b: b, valueSize: valueSize, max: MaxEntries(valueSize)}
+}
+
+// Add appends key, which must be above the last one, and returns the room for
+// its value. There must be room: at most MaxEntries are added.
+func (d *Draft) Add(key uint64) []byte {
+	i := d.nr
+	d.nr++
+	le.PutUint64(d.b[headerSize+keySize*i:], key)
+	at := headerSize + keySize*d.max + d.valueSize*i
+	return d.b[at : at+d.valueSize]
+}
+
+// AddUint64 appends an entry whose value has 8 bytes.
+func (d *Draft) AddUint64(key, value uint64) { le.PutUint64(d.Add(key), value) }
+
+// Seal finishes the node as the one at loc.
+func (d *Draft) Seal(loc block.Nr) {
+	le.PutUint32(d.b[offNrEntries:], uint32(d.nr))
+	block.Seal(loc, d.b, block.Node)
+}

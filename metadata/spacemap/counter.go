@@ -1,0 +1,196 @@
+package spacemap
+
+import (
+	"math"
+	"sync"
+)
+
+// Blocks are counted by regions. A region's counts fit a processor's cache, so
+// that counting many references of one region at a time is fast.
+const (
+	regionBits = 18
+	regionSize = 1 << regionBits
+	wordBits   = 6 // log2 of the bits in a word
+)
+
+// A Counter counts references to blocks, in as little memory as the counts
+// allow: two bits a block where no count is above 3, twice as much whenever a
+// count of a region needs it, nothing where nothing was counted. It is safe for
+// concurrent use.
+type Counter struct {
+	n       uint64
+	regions []region
+}
+
+type region struct {
+	mu    sync.Mutex
+	words []uint64 // nil: all counts are 0
+	log   uint8    // log2 of the bits a count has: 1 to 5
+	marks []uint64 // a bit a block; nil: none
+}
+
+// NewCounter returns a Counter of the blocks 0 to n-1, all with count 0.
+func NewCounter(n uint64) *Counter {
+	return &Counter{n: n, regions: make([]region, (n+regionSize-1)>>regionBits)}
+}
+
+// Len is the number of blocks.
+func (c *Counter) Len() uint64 { return c.n }
+
+// Get returns the count of block b.
+func (c *Counter) Get(b uint64) uint32 {
+	r := &c.regions[b>>regionBits]
+	if r.words == nil {
+		return 0
+	}
+	return r.get(b % regionSize)
+}
+
+// Add raises the count of block b by n. Counts stay at the highest a count can be.
+func (c *Counter) Add(b uint64, n uint32) {
+	r := &c.regions[b>>regionBits]
+	r.mu.Lock()
+	r.add(b%regionSize, n)
+	r.mu.Unlock()
+}
+
+// AddRange raises the counts of n blocks from b on by one.
+func (c *Counter) AddRange(b, n uint64) {
+	for n > 0 {
+		r := &c.regions[b>>regionBits]
+		at := b % regionSize
+		here := min(n, regionSize-at)
+		r.mu.Lock()
+		for i := range here {
+			r.add(at+i, 1)
+		}
+		r.mu.Unlock()
+		b, n = b+here, n-here
+	}
+}
+
+// Marked reports whether block b was ever added with a mark; see [Batch.Add].
+func (c *Counter) Marked(b uint64) bool {
+	r := &c.regions[b>>regionBits]
+	return r.marks != nil && r.marks[b%regionSize/64]>>(b%64)&1 != 0
+}
+
+// words32 returns the 32 counts from b on, a multiple of 32, with two bits
+// each; false if the region has higher counts.
+func (c *Counter) words32(b uint64) (uint64, bool) {
+	r := &c.regions[b>>regionBits]
+	if r.words == nil {
+		return 0, true
+	}
+	if r.log != 1 {
+		return 0, false
+	}
+	return r.words[b%regionSize/countsPerWord], true
+}
+
+func (r *region) get(i uint64) uint32 {
+	bit := i << r.log
+	return uint32(r.words[bit>>wordBits] >> (bit % 64) & r.most())
+}
+
+// most is the highest count of the region's present width.
+func (r *region) most() uint64 { return 1<<(1<<r.log) - 1 }
+
+func (r *region) add(i uint64, n uint32) {
+	if r.words == nil {
+		r.log = 1
+		r.words = make([]uint64, regionSize<<r.log>>wordBits)
+	}
+	bit := i << r.log
+	word, shift := bit>>wordBits, bit%64
+	count := r.words[word]>>shift&r.most() + uint64(n)
+	if count > r.most() {
+		count = min(count, math.MaxUint32)
+		r.widen(count)
+		bit = i << r.log
+		word, shift = bit>>wordBits, bit%64
+	}
+	r.words[word] = r.words[word]&^(r.most()<<shift) | count<<shift
+}
+
+// widen makes room for count.
+func (r *region) widen(count uint64) {
+	old := region{words: r.words, log: r.log}
+	for r.most() < count {
+		r.log++
+	}
+	if r.log == old.log {
+		return
+	}
+	r.words = make([]uint64, regionSize<<r.log>>wordBits)
+	for i := range uint64(regionSize) {
+		bit := i << r.log
+		r.words[bit>>wordBits] |= uint64(old.get(i)) << (bit % 64)
+	}
+}
+
+func (r *region) mark(i uint64) {
+	if r.marks == nil {
+		r.marks = make([]uint64, regionSize/64)
+	}
+	r.marks[i/64] |= 1 << (i % 64)
+}
+
+// batchMark is the bit of a batch's entry that asks for a mark.
+const batchMark = 1 << 31
+
+// A Batch collects references of one goroutine, sorted by region, and counts
+// them a region at a time. References far apart would otherwise each wait for
+// memory.
+type Batch struct {
+	c       *Counter
+	most    int // entries a region may collect
+	regions [][]uint32
+}
+
+// NewBatch returns an empty Batch.
+func (c *Counter) NewBatch() *Batch {
+	const total = 1 << 19 // entries: 2 MiB
+	most := min(max(total/max(1, len(c.regions)), 16), 4096)
+	return &Batch{c, most, make([][]uint32, len(c.regions))}
+}
+
+// Add counts a reference to block b, which must be below the Counter's Len. If
+// mark is true the block is marked for good.
+func (t *Batch) Add(b uint64, mark bool) {
+	e := uint32(b % regionSize)
+	if mark {
+		e |= batchMark
+	}
+	i := b >> regionBits
+	entries := append(t.regions[i], e)
+	if len(entries) >= t.most {
+		t.flush(i, entries)
+		entries = entries[:0]
+	}
+	t.regions[i] = entries
+}
+
+// Flush counts all that was added.
+func (t *Batch) Flush() {
+	for i, entries := range t.regions {
+		t.flush(uint64(i), entries)
+		t.regions[i] = nil
+	}
+}
+
+func (t *Batch) flush(i uint64, entries []uint32) {
+	if len(entries) == 0 {
+		return
+	}
+	r := &t.c.regions[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range entries {
+		at := uint64(e &^ batchMark)
+		r.add(at, 1)
+		if e&batchMark != 0 {
+			r.mark(at)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+// Package metadata reads the metadata of a dm-thin pool: which block of which
+// thin device lies where on the data device.
+//
+// Everything starts at the superblock, block 0 (the kernel's struct
+// thin_disk_superblock). It names the roots of two trees, the device details and
+// the mapping tree, and of two space maps. [Open] reads it and gives a [Pool];
+// metadata/build writes new metadata, tool/check says what is wrong with some.
+package metadata
+
+import (
+	"encoding/binary"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+)
+
+// Offsets in the superblock. All fields are little-endian.
+const (
+	offFlags             = 4 // after the checksum
+	offUUID              = 16
+	offMagic             = 32
+	offVersion           = 40
+	offTime              = 44
+	offTransactionID     = 48
+	offHeldRoot          = 56
+	offDataSpaceMap      = 64
+	offMetadataSpaceMap  = 192
+	offMappingRoot       = 320
+	offDetailsRoot       = 328
+	offDataBlockSize     = 336
+	offMetadataBlockSize = 340
+	offMetadataNrBlocks  = 344
+	offCompatFlags       = 352
+	offCompatROFlags     = 356
+	offIncompatFlags     = 360
+	superblockUsed       = 364 // zero from here on
+)
+
+// Constants of the superblock.
+const (
+	Magic              = 27022010
+	Version            = 2 // what kernels write today; version 1 has the same layout
+	SuperblockLocation = block.Nr(0)
+	MetadataBlockSize  = block.Size / 512 // sectors
+)
+
+// NeedsCheck is the flag the kernel sets when it could not write metadata. Until
+// a check clears it the pool stays read-only.
+const NeedsCheck = 1
+
+var le = binary.LittleEndian
+
+// A Superblock is the root of a pool's metadata, or of its metadata snapshot.
+type Superblock struct {
+	Block             block.Nr // where it lies: 0, or the snapshot's block
+	Flags             uint32
+	UUID              [16]byte
+	Magic             uint64
+	Version           uint32
+	Time              uint32 // snapshot clock: raised by each snapshot
+	TransactionID     uint64
+	HeldRoot          block.Nr // block of the metadata snapshot; 0: none
+	DataSpaceMap      spacemap.Root
+	MetadataSpaceMap  spacemap.Root
+	MappingRoot       block.Nr
+	DetailsRoot       block.Nr
+	DataBlockSize     uint32 // sectors
+	MetadataBlockSize uint32 // sectors; nobody reads it
+	MetadataNrBlocks  uint64 // when the pool was made; the space map has today's
+	CompatFlags       uint32
+	CompatROFlags     uint32
+	IncompatFlags     uint32
+}
+
+// DecodeSuperblock reads the superblock at loc. It checks the checksum, the self
+// reference and the magic; all else is up to the caller. Where the error is a
+// [block.ErrCorrupt] the fields are still filled in, for those who repair.
+func DecodeSuperblock(loc block.Nr, b *block.Data) (Superblock, error) {
+	sb := Superblock{
+		Block:             loc,
+		Flags:             le.Uint32(b[offFlags:]),
+		UUID:              [16]byte(b[offUUID:]),
+		Magic:             le.Uint64(b[offMagic:]),
+		Version:           le.Uint32(b[offVersion:]),
+		Time:              le.Uint32(b[offTime:]),
+		TransactionID:     le.Uint64(b[offTransactionID:]),
+		HeldRoot:          block.Nr(le.Uint64(b[offHeldRoot:])),
+		DataSpaceMap:      spacemap.DecodeRoot(b[offDataSpaceMap:]),
+		MetadataSpaceMap:  spacemap.DecodeRoot(b[offMetadataSpaceMap:]),
+		MappingRoot:       block.Nr(le.Uint64(b[offMappingRoot:])),
+		DetailsRoot:       block.Nr(le.Uint64(b[offDetailsRoot:])),
+		DataBlockSize:     le.Uint32(b[offDataBlockSize:]),
+		MetadataBlockSize: le.Uint32(b[offMetadataBlockSize:]),
+		MetadataNrBlocks:  le.Uint64(b[offMetadataNrBlocks:]),
+		CompatFlags:       le.Uint32(b[offCompatFlags:]),
+		CompatROFlags:     le.Uint32(b[offCompatROFlags:]),
+		IncompatFlags:     le.Uint32(b[offIncompatFlags:]),
+	}
+	if err := block.Verify(loc, b, block.Superblock); err != nil {
+		return sb, err
+	}
+	if sb.Magic != Magic {
+		return sb, block.Bad(loc, offMagic, "magic", sb.Magic, uint64(Magic))
+	}
+	return sb, nil
+}
+
+// Encode writes sb into b, complete with checksum; unused bytes become zero.
+func (sb *Superblock) Encode(b *block.Data) {
+	*b = block.Data{}
+	le.PutUint32(b[offFlags:], sb.Flags)
+	copy(b[offUUID:], sb.UUID[:])
+	le.PutUint64(b[offMagic:], sb.Magic)
+	le.PutUint32(b[offVersion:], sb.Version)
+	le.PutUint32(b[offTime:], sb.Time)
+	le.PutUint64(b[offTransactionID:], sb.TransactionID)
+	le.PutUint64(b[offHeldRoot:], uint64(sb.HeldRoot))
+	sb.DataSpaceMap.Encode(b[offDataSpaceMap:])
+	sb.MetadataSpaceMap.Encode(b[offMetadataSpaceMap:])
+	le.PutUint64(b[offMappingRoot:], uint64(sb.MappingRoot))
+	le.PutUint64(b[offDetailsRoot:], uint64(sb.DetailsRoot))
+	le.PutUint32(b[offDataBlockSize:], sb.DataBlockSize)
+	le.PutUint32(b[offMetadataBlockSize:], sb.MetadataBlockSize)
+	le.PutUint64(b[offMetadataNrBlocks:], sb.MetadataNrBlocks)
+	le.PutUint32(b[offCompatFlags:], sb.CompatFlags)
+	le.PutUint32(b[offCompatROFlags:], sb.CompatROFlags)
+	le.PutUint32(b[offIncompatFlags:], sb.IncompatFlags)
+	block.Seal(sb.Block, b, block.Superblock)
+}
+
+// Header returns what a dump says of the pool.
+func (sb *Superblock) Header() Header {
+	return Header{
+		UUID:          sb.UUID,
+		Time:          sb.Time,
+		TransactionID: sb.TransactionID,
+		Flags:         sb.Flags,
+		Version:       sb.Version,
+		DataBlockSize: sb.DataBlockSize,
+		NrDataBlocks:  sb.DataSpaceMap.NrBlocks,
+	}
+}
+
+// FreeMetadataBlocks is what the space map's counters leave of the metadata.
+func (sb *Superblock) FreeMetadataBlocks() uint64 {
+	sm := sb.MetadataSpaceMap
+	return sm.NrBlocks - min(sm.NrAllocated, sm.NrBlocks)
+}
+
+// Sizes of the values in the leaves of the trees.
+const (
+	DetailsSize = 24 // device details: mapped_blocks, transaction_id, two times
+	MappingSize = 8  // mapping: data block << 24 | time
+	RootSize    = 8  // top level of the mapping tree: root of the device's tree
+)
+
+const timeBits = 24
+
+// DecodeDetails reads device details from their [DetailsSize] bytes.
+func DecodeDetails(p []byte) Details {
+	return Details{le.Uint64(p), le.Uint64(p[8:]), le.Uint32(p[16:]), le.Uint32(p[20:])}
+}
+
+// Encode writes d into [DetailsSize] bytes.
+func (d Details) Encode(p []byte) {
+	le.PutUint64(p, d.MappedBlocks)
+	le.PutUint64(p[8:], d.TransactionID)
+	le.PutUint32(p[16:], d.CreationTime)
+	le.PutUint32(p[20:], d.SnapshottedTime)
+}
+
+// UnpackMapping splits the value of a mapping.
+func UnpackMapping(v uint64) (DataBlock, uint32) {
+	return DataBlock(v >> timeBits), uint32(v & MaxTime)
+}
+
+// PackMapping makes the value of a mapping.
+func PackMapping(b DataBlock, time uint32) uint64 { return uint64(b)<<timeBits | uint64(time) }
