@@ -25,6 +25,7 @@ type Forest struct {
 	table     [][]int32 // what each block is, by pages; see stateOf
 	inner     []Inner
 	leaves    []Leaf
+	read      int // leaves that EachLeaf has done
 
 	mu  sync.Mutex // guards bad while leaves are read
 	bad map[block.Nr]error
@@ -43,7 +44,7 @@ type Inner struct {
 // [Forest.EachLeaf] has read it without error.
 type Leaf struct {
 	Block       block.Nr
-	N           int    // entries
+	N, Cap      int32  // entries in use, room for entries
 	First, Last uint64 // keys, if there are any
 }
 
@@ -72,11 +73,17 @@ func Load(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, r
 	limit = min(limit, r.Blocks()) // what lies beyond the device cannot be read either
 	f := &Forest{r: r, limit: limit, valueSize: valueSize, bad: map[block.Nr]error{}}
 	f.table = make([][]int32, limit>>pageBits+1)
-	found, err := f.readNodes(ctx, roots)
+	return f, f.Add(ctx, roots...)
+}
+
+// Add reads the internal nodes of more trees.
+func (f *Forest) Add(ctx context.Context, roots ...block.Nr) error {
+	unread := slices.DeleteFunc(slices.Clone(roots), func(nr block.Nr) bool { return f.state(nr) != unknown })
+	found, err := f.readNodes(ctx, unread)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.grow(ctx, found)
+	return f.grow(ctx, found)
 }
 
 // grow reads what lies below the given inner nodes, level by level, each level
@@ -249,14 +256,14 @@ func (f *Forest) Inner() []Inner { return f.inner }
 // found to be something else stays in the list, but no Kind leads to it.
 func (f *Forest) Leaves() []Leaf { return f.leaves }
 
-// EachLeaf reads all leaves in block order and calls fn for each once, from
-// several goroutines: worker numbers them, leaf is the index in [Forest.Leaves].
-// A leaf that cannot be used comes with an error and is a bad block from then
-// on. An error of fn ends the reading and is returned.
+// EachLeaf reads the leaves it has not read before in block order and calls fn
+// for each, from several goroutines: worker numbers them, leaf is the index in
+// [Forest.Leaves]. A leaf that cannot be used comes with an error and is a bad
+// block from then on. An error of fn ends the reading and is returned.
 func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
-	for done := 0; done < len(f.leaves); {
-		first := done
-		done = len(f.leaves)
+	for f.read < len(f.leaves) {
+		first := f.read
+		f.read = len(f.leaves)
 		misjudged, err := f.readLeaves(ctx, first, fn)
 		if err != nil {
 			return err
@@ -271,6 +278,12 @@ func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node,
 		}
 	}
 	return nil
+}
+
+// AgainEachLeaf reads all leaves that EachLeaf found good once more.
+func (f *Forest) AgainEachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
+	_, err := f.readLeaves(ctx, 0, fn)
+	return err
 }
 
 // readLeaves reads the leaves with index first and above; it returns those that
@@ -296,10 +309,11 @@ func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf
 			f.mu.Unlock()
 			return nil
 		default:
-			f.leaves[i].N = n.Len()
+			l := Leaf{Block: nr, N: int32(n.Len()), Cap: int32(n.Cap())}
 			if n.Len() > 0 {
-				f.leaves[i].First, f.leaves[i].Last = n.Key(0), n.Key(n.Len()-1)
+				l.First, l.Last = n.Key(0), n.Key(n.Len()-1)
 			}
+			f.leaves[i] = l
 		}
 		return fn(worker, i, n, err)
 	})

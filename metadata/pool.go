@@ -1,0 +1,237 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// Options say what of the metadata [Open] shows.
+type Options struct {
+	// Snapshot chooses the metadata snapshot instead of the live metadata: all
+	// that may be read while the kernel uses the pool.
+	Snapshot bool
+	// SnapshotBlock, if not 0, is where the snapshot must be.
+	SnapshotBlock block.Nr
+	// MappingRoot and DetailsRoot, if not 0, replace those of the superblock.
+	MappingRoot, DetailsRoot block.Nr
+	Parallel                 int // reads in flight; 0: one a processor
+}
+
+// A Pool is the metadata of a pool, open for reading. It is safe for concurrent use.
+type Pool struct {
+	// Superblock is what the pool is read by: block 0, or the snapshot's, with
+	// the roots that Options replaced.
+	Superblock Superblock
+	// Live is block 0. The snapshot's copy knows no space maps.
+	Live Superblock
+
+	r     *block.Reader
+	limit block.Nr // of block numbers
+}
+
+// A Device is a thin device of a pool.
+type Device struct {
+	ID DevID
+	Details
+	Root block.Nr // of its mappings
+}
+
+// Errors of [Open] and [Pool.Device].
+var (
+	ErrNoSnapshot  = errors.New("the pool has no metadata snapshot")
+	ErrNoDevice    = errors.New("no such device")
+	ErrUnformatted = errors.New("never formatted: block 0 is all zero")
+)
+
+// Open reads the superblock of the metadata on dev. The error wraps
+// [block.ErrCorrupt] if it is damaged.
+func Open(dev block.Device, opt Options) (*Pool, error) {
+	p := &Pool{r: block.NewReader(dev, opt.Parallel)}
+	var b block.Data
+	if err := p.r.Read(SuperblockLocation, &b); err != nil {
+		return nil, fmt.Errorf("superblock: %w", err)
+	}
+	if b == (block.Data{}) {
+		return nil, ErrUnformatted
+	}
+	var err error
+	if p.Live, err = DecodeSuperblock(SuperblockLocation, &b); err != nil {
+		return nil, fmt.Errorf("superblock: %w", err)
+	}
+	p.limit = block.Nr(p.Live.MetadataSpaceMap.NrBlocks)
+	p.Superblock = p.Live
+	if opt.Snapshot {
+		if p.Superblock, err = p.snapshot(opt.SnapshotBlock); err != nil {
+			return nil, err
+		}
+	}
+	if opt.MappingRoot != 0 {
+		p.Superblock.MappingRoot = opt.MappingRoot
+	}
+	if opt.DetailsRoot != 0 {
+		p.Superblock.DetailsRoot = opt.DetailsRoot
+	}
+	return p, nil
+}
+
+// snapshot reads the superblock of the metadata snapshot.
+func (p *Pool) snapshot(want block.Nr) (Superblock, error) {
+	held := p.Live.HeldRoot
+	switch {
+	case held == 0:
+		return Superblock{}, ErrNoSnapshot
+	case want != 0 && want != held:
+		return Superblock{}, fmt.Errorf("the metadata snapshot is in block %d, not %d", held, want)
+	}
+	var b block.Data
+	err := p.r.Read(held, &b)
+	var sb Superblock
+	if err == nil {
+		sb, err = DecodeSuperblock(held, &b)
+	}
+	if err != nil {
+		return Superblock{}, fmt.Errorf("metadata snapshot: %w", err)
+	}
+	return sb, nil
+}
+
+// Reader returns what the pool's blocks are read by.
+func (p *Pool) Reader() *block.Reader { return p.r }
+
+// Limit is the first block number beyond the metadata.
+func (p *Pool) Limit() block.Nr { return p.limit }
+
+// Devices yields the thin devices by ascending id. The error comes last, once.
+// It is an error if the device details and the mapping tree name different
+// devices.
+func (p *Pool) Devices(ctx context.Context) iter.Seq2[Device, error] {
+	return func(yield func(Device, error) bool) {
+		tree := func(root block.Nr, size int) (func() (btree.Entry, error, bool), func()) {
+			return iter.Pull2(btree.LeafValues(ctx, p.r, p.limit, root, size))
+		}
+		nextRoot, stop := tree(p.Superblock.MappingRoot, RootSize)
+		defer stop()
+		nextDetails, stop := tree(p.Superblock.DetailsRoot, DetailsSize)
+		defer stop()
+		for {
+			root, err, more := nextRoot()
+			if err != nil {
+				yield(Device{}, fmt.Errorf("mapping tree, top level: %w", err))
+				return
+			}
+			details, err, moreDetails := nextDetails()
+			if err != nil {
+				yield(Device{}, fmt.Errorf("device details: %w", err))
+				return
+			}
+			switch {
+			case !more && !moreDetails:
+				return
+			case !moreDetails || more && root.Key < details.Key:
+				yield(Device{}, &MismatchError{DevID(root.Key), "mappings", "details"})
+				return
+			case !more || details.Key < root.Key:
+				yield(Device{}, &MismatchError{DevID(details.Key), "details", "mappings"})
+				return
+			}
+			d := Device{DevID(root.Key), DecodeDetails(details.Value), block.Nr(le.Uint64(root.Value))}
+			if !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A MismatchError says that the two trees name different devices.
+type MismatchError struct {
+	ID         DevID
+	Has, Lacks string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("device %d has %s but no %s", e.ID, e.Has, e.Lacks)
+}
+
+// Unwrap makes a MismatchError a [block.ErrCorrupt].
+func (e *MismatchError) Unwrap() error { return block.ErrCorrupt }
+
+// Device looks up one device, reading no more than it must. The error is
+// [ErrNoDevice] if the pool has none of that id.
+func (p *Pool) Device(id DevID) (Device, error) {
+	root, hasRoot, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
+	if err != nil {
+		return Device{}, fmt.Errorf("mapping tree, top level: %w", err)
+	}
+	details, hasDetails, err := btree.Lookup(p.r, p.limit, p.Superblock.DetailsRoot, DetailsSize, uint64(id))
+	switch {
+	case err != nil:
+		return Device{}, fmt.Errorf("device details: %w", err)
+	case !hasRoot && !hasDetails:
+		return Device{}, fmt.Errorf("device %d: %w", id, ErrNoDevice)
+	case !hasRoot:
+		return Device{}, &MismatchError{id, "details", "mappings"}
+	case !hasDetails:
+		return Device{}, &MismatchError{id, "mappings", "details"}
+	}
+	return Device{id, DecodeDetails(details), block.Nr(le.Uint64(root))}, nil
+}
+
+// Lookup finds where thin block b of d lies and when it was mapped; false if it
+// is not mapped.
+func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bool, err error) {
+	v, ok, err := btree.Lookup(p.r, p.limit, d.Root, MappingSize, uint64(b))
+	if err != nil || !ok {
+		return 0, 0, false, inDevice(d.ID, err)
+	}
+	data, time = UnpackMapping(le.Uint64(v))
+	return data, time, true, nil
+}
+
+// Runs yields the mappings of d as maximal runs, by ascending thin block. The
+// error comes last, once; the runs before it are good.
+func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
+	return func(yield func(Run, error) bool) {
+		m, err := p.Mappings(ctx, d)
+		if err != nil {
+			yield(Run{}, err)
+			return
+		}
+		var pending Run
+		stopped := errors.New("stopped")
+		err = m.Stream(ctx, m.Device(d), func(runs []Run) error {
+			for _, r := range runs {
+				switch {
+				case pending.Len == 0:
+					pending = r
+				case r.Continues(pending):
+					pending.Len += r.Len
+				default:
+					if !yield(pending, nil) {
+						return stopped
+					}
+					pending = r
+				}
+			}
+			return nil
+		})
+		if err == stopped || pending.Len > 0 && !yield(pending, nil) {
+			return
+		}
+		if err != nil {
+			yield(Run{}, err)
+		}
+	}
+}
+
+// inDevice says of an error which device it befell.
+func inDevice(id DevID, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("device %d: %w", id, err)
+}

@@ -1,0 +1,235 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// Mappings are the mapping trees of some devices, their upper parts in memory.
+type Mappings struct {
+	Forest *btree.Forest
+	pool   *Pool
+}
+
+// Mappings loads the upper parts of the mapping trees of the given devices. A
+// subtree that devices share is read once.
+func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, error) {
+	roots := make([]block.Nr, len(devices))
+	for i, d := range devices {
+		roots[i] = d.Root
+	}
+	f, err := btree.Load(ctx, p.r, p.limit, MappingSize, roots...)
+	return &Mappings{f, p}, err
+}
+
+// A Step is something to do in a [Mappings.Stream]: reading a leaf, or a call.
+type Step struct {
+	ID   DevID // whose leaf it is, for errors
+	Leaf btree.Part
+	Do   func() error // if not nil: called in its turn instead of reading a leaf
+}
+
+// Device yields the steps that read the mappings of d.
+func (m *Mappings) Device(d Device) iter.Seq[Step] {
+	return func(yield func(Step) bool) {
+		for part := range m.Forest.Parts(d.Root) {
+			if !yield(Step{ID: d.ID, Leaf: part}) {
+				return
+			}
+		}
+	}
+}
+
+// windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
+// of keys into an order of blocks that suits a disk; 2 MiB of blocks.
+const windowLeaves = 512
+
+// A window is a stretch of steps and what was read for them.
+type window struct {
+	steps []Step
+	runs  [][]Run // for the step of the same index
+	errs  []error
+}
+
+// Stream goes through the steps in their order and calls fn with the runs of
+// each leaf. Leaves are read ahead and in parallel. Runs are valid until fn
+// returns; those that go on in the next leaf are not joined. A leaf that is lost
+// ends the stream with an error that wraps [block.ErrCorrupt].
+func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]Run) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	full, empty := make(chan *window, 1), make(chan *window, 2)
+	empty <- new(window)
+	empty <- new(window)
+	g.Go(func() error {
+		defer close(full)
+		return m.fill(ctx, steps, full, empty)
+	})
+	g.Go(func() error {
+		for w := range full {
+			if err := w.deliver(fn); err != nil {
+				return err
+			}
+			empty <- w
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// fill reads window after window.
+func (m *Mappings) fill(ctx context.Context, steps iter.Seq[Step], full, empty chan *window) error {
+	var w *window
+	send := func() error {
+		if err := m.read(ctx, w); err != nil {
+			return err
+		}
+		select {
+		case full <- w:
+			w = nil
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for step := range steps {
+		if w == nil {
+			select {
+			case w = <-empty:
+				w.steps = w.steps[:0]
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		w.steps = append(w.steps, step)
+		if len(w.steps) == windowLeaves {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	if w == nil {
+		return nil
+	}
+	return send()
+}
+
+// read reads the leaves of a window in block order.
+func (m *Mappings) read(ctx context.Context, w *window) error {
+	n := len(w.steps)
+	for len(w.runs) < n {
+		w.runs, w.errs = append(w.runs, nil), append(w.errs, nil)
+	}
+	type leaf struct {
+		nr   block.Nr
+		step int
+	}
+	var leaves []leaf
+	for i, s := range w.steps {
+		w.runs[i], w.errs[i] = w.runs[i][:0], s.Leaf.Err
+		if s.Do == nil && s.Leaf.Err == nil {
+			leaves = append(leaves, leaf{s.Leaf.Block, i})
+		}
+	}
+	slices.SortFunc(leaves, func(a, b leaf) int { return int(int64(a.nr) - int64(b.nr)) })
+	byBlock := func(yield func(block.Nr) bool) {
+		for i, l := range leaves {
+			if (i == 0 || l.nr != leaves[i-1].nr) && !yield(l.nr) {
+				return
+			}
+		}
+	}
+	return m.pool.r.Each(ctx, byBlock, func(_ int, nr block.Nr, b *block.Data, err error) error {
+		var n btree.Node
+		if err == nil {
+			n, err = btree.Decode(nr, b, MappingSize)
+		}
+		i, _ := slices.BinarySearchFunc(leaves, nr, func(l leaf, nr block.Nr) int { return int(int64(l.nr) - int64(nr)) })
+		for ; i < len(leaves) && leaves[i].nr == nr; i++ {
+			step := leaves[i].step
+			if w.errs[step] = err; err == nil {
+				w.runs[step], w.errs[step] = leafRuns(w.runs[step], n, w.steps[step].Leaf)
+			}
+		}
+		return nil
+	})
+}
+
+// leafRuns appends the mappings in the leaf n to dst.
+func leafRuns(dst []Run, n btree.Node, part btree.Part) ([]Run, error) {
+	if !n.Leaf() {
+		return dst, fmt.Errorf("block %d: internal node where its siblings are leaves: %w", part.Block, block.ErrCorrupt)
+	}
+	if n.Len() == 0 {
+		return dst, nil
+	}
+	if first, last := n.Key(0), n.Key(n.Len()-1); !part.Keys.Contains(first, last) {
+		return dst, &btree.BoundsError{Block: part.Block, First: first, Last: last, Want: part.Keys}
+	}
+	return AppendRuns(dst, n), nil
+}
+
+// AppendRuns appends the mappings in a leaf of a mapping tree to dst, joined to runs.
+func AppendRuns(dst []Run, n btree.Node) []Run {
+	keys, values := n.Uint64s()
+	var key, value, length uint64 // of the run so far
+	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
+		k, v := le.Uint64(keys), le.Uint64(values)
+		// The time is in the low bits, so one comparison covers it and the block.
+		if length > 0 && k == key+length && v == value+length<<timeBits {
+			length++
+			continue
+		}
+		if length > 0 {
+			dst = append(dst, makeRun(key, value, length))
+		}
+		key, value, length = k, v, 1
+	}
+	if length > 0 {
+		dst = append(dst, makeRun(key, value, length))
+	}
+	return dst
+}
+
+func makeRun(key, value, length uint64) Run {
+	data, time := UnpackMapping(value)
+	return Run{ThinBlock(key), data, length, time}
+}
+
+// deliver hands over a window in order.
+func (w *window) deliver(fn func([]Run) error) error {
+	for i, s := range w.steps {
+		var err error
+		switch {
+		case s.Do != nil:
+			err = s.Do()
+		case w.errs[i] != nil:
+			err = &LostError{s.ID, s.Leaf.Keys, w.errs[i]}
+		default:
+			err = fn(w.runs[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A LostError says that a piece of a device's mappings cannot be read.
+type LostError struct {
+	ID   DevID
+	Keys btree.KeyRange // thin blocks
+	Err  error
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("device %d: lost the mappings of %v: %v", e.ID, e.Keys, e.Err)
+}
+
+func (e *LostError) Unwrap() error { return e.Err }

@@ -1,0 +1,130 @@
+package dump
+
+import (
+	"cmp"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// sharing finds what devices have in common: it cuts their lists of leaves into
+// atomic runs, the longest stretches of leaves that occur only as a whole and in
+// that order. Those that occur more than once become defs.
+//
+// Two neighbours P, L lie in one atomic run if whenever P occurs L follows, and
+// whenever L occurs P precedes.
+type sharing struct {
+	forest *btree.Forest
+	leaves []neighbours      // by leaf index; nil: nothing is shared
+	firsts []metadata.Device // of each distinct root the first device
+	met    map[block.Nr]bool // roots
+}
+
+type neighbours struct {
+	prev, next int32 // leaf index; atEdge at the end of a list; mixed if it varies
+	devices    int32 // occurrences
+}
+
+const (
+	atEdge = -1
+	mixed  = -2
+)
+
+func newSharing(f *btree.Forest) *sharing {
+	return &sharing{forest: f, met: map[block.Nr]bool{}}
+}
+
+// add takes note of the leaves of a device.
+func (s *sharing) add(dev metadata.Device) {
+	if s.leaves == nil {
+		s.leaves = make([]neighbours, len(s.forest.Leaves()))
+	}
+	if s.met[dev.Root] { // the same list again
+		for part := range s.forest.Parts(dev.Root) {
+			if part.Err == nil {
+				s.leaves[part.Leaf].devices++
+			}
+		}
+		return
+	}
+	s.met[dev.Root] = true
+	s.firsts = append(s.firsts, dev)
+	prev := int32(atEdge)
+	for part := range s.forest.Parts(dev.Root) {
+		if part.Err != nil {
+			prev = atEdge
+			continue
+		}
+		leaf := int32(part.Leaf)
+		s.meet(prev, leaf)
+		prev = leaf
+	}
+	s.meet(prev, atEdge)
+}
+
+// meet notes that leaf follows prev in a list.
+func (s *sharing) meet(prev, leaf int32) {
+	if leaf >= 0 {
+		n := &s.leaves[leaf]
+		if n.devices++; n.devices == 1 {
+			n.prev = prev
+		} else if n.prev != prev {
+			n.prev = mixed
+		}
+	}
+	if prev >= 0 {
+		n := &s.leaves[prev]
+		if n.devices == 1 {
+			n.next = leaf
+		} else if n.next != leaf {
+			n.next = mixed
+		}
+	}
+}
+
+// shared reports whether a leaf belongs to a def.
+func (s *sharing) shared(leaf int) bool {
+	return s.leaves != nil && s.leaves[leaf].devices > 1
+}
+
+// first reports whether a leaf begins an atomic run.
+func (s *sharing) first(leaf int) bool {
+	prev := s.leaves[leaf].prev
+	return prev < 0 || s.leaves[prev].next != int32(leaf)
+}
+
+// A def is an atomic run that occurs more than once.
+type def struct {
+	id     metadata.DevID // of the first device that has it
+	leaves []btree.Part
+}
+
+// defs returns all defs, by ascending block of the first leaf.
+func (s *sharing) defs() []def {
+	var defs []def
+	done := make([]bool, len(s.leaves)) // first leaves of defs
+	for _, dev := range s.firsts {
+		mine := false // the current run is new, and a def
+		for part := range s.forest.Parts(dev.Root) {
+			if part.Err != nil || !s.shared(part.Leaf) {
+				mine = false
+				continue
+			}
+			if s.first(part.Leaf) {
+				mine = !done[part.Leaf]
+				done[part.Leaf] = true
+				if mine {
+					defs = append(defs, def{id: dev.ID})
+				}
+			}
+			if mine {
+				d := &defs[len(defs)-1]
+				d.leaves = append(d.leaves, part)
+			}
+		}
+	}
+	slices.SortFunc(defs, func(a, b def) int { return cmp.Compare(a.leaves[0].Block, b.leaves[0].Block) })
+	return defs
+}
