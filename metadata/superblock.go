@@ -128,6 +128,24 @@ func (sb *Superblock) Encode(b *block.Data) {
 	block.Seal(sb.Block, b, block.Superblock)
 }
 
+// OddByte returns the offset of the first byte of a superblock that has no
+// meaning and is not zero; -1 if there is none.
+func OddByte(b *block.Data) int {
+	for _, unused := range [...][2]int{
+		{offUUID, offMagic},
+		{offDataSpaceMap + spacemap.RootUsed, offMetadataSpaceMap},
+		{offMetadataSpaceMap + spacemap.RootUsed, offMappingRoot},
+		{superblockUsed, block.Size},
+	} {
+		for at := unused[0]; at < unused[1]; at++ {
+			if b[at] != 0 {
+				return at
+			}
+		}
+	}
+	return -1
+}
+
 // Header returns what a dump says of the pool.
 func (sb *Superblock) Header() Header {
 	return Header{

@@ -30,6 +30,9 @@ type PointerError struct {
 }
 
 func (e *PointerError) Error() string {
+	if e.Block == 0 {
+		return fmt.Sprintf("the root is said to be block %d, want 1..%d", e.Child, e.Limit-1)
+	}
 	return fmt.Sprintf("block %d, entry %d: points to block %d, want 1..%d", e.Block, e.Entry, e.Child, e.Limit-1)
 }
 

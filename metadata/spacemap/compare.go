@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"thinpool/metadata/block"
@@ -58,13 +59,14 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 		report(f)
 	}
 	c := comparison{Map: m, counted: counted, exact: exact, report: report}
+	c.unread = m.covered() < m.Root.NrBlocks
 	for first := 0; first < len(m.Entries); first += chunk {
 		if err := c.bitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
 			return err
 		}
 	}
 	c.flush()
-	if c.known && c.used != m.Root.NrAllocated {
+	if !c.unread && c.used != m.Root.NrAllocated {
 		report(Finding{Kind: WrongNrAllocated, N: m.Root.NrBlocks,
 			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used)})
 	}
@@ -78,7 +80,7 @@ type comparison struct {
 	report  func(Finding)
 	pending Finding // a range of counts that may go on; N is 0 if there is none
 	used    uint64  // counts above 0
-	known   bool    // used is complete
+	unread  bool    // used lacks some bitmaps
 }
 
 // a bitmapResult is what comparing one bitmap gave.
@@ -95,9 +97,11 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 	}
 	places := make([]place, 0, end-first)
 	for i := first; i < end; i++ {
-		if c.Entries[i].Block != 0 {
-			places = append(places, place{c.Entries[i].Block, i})
+		if c.Entries[i].Block == 0 {
+			c.unread = true
+			continue
 		}
+		places = append(places, place{c.Entries[i].Block, i})
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.nr, b.nr), cmp.Compare(a.i, b.i)) })
 	results := make([]bitmapResult, end-first)
@@ -120,7 +124,7 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 			c.add(f)
 		}
 		c.used += res.used
-		c.known = (c.known || first == 0) && !res.unread
+		c.unread = c.unread || res.unread
 	}
 	return err
 }
@@ -143,16 +147,11 @@ func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
 	for w := range wordsPerBitmap {
 		at := w * countsPerWord
 		stored := m.word(w)
-		if stored == 0 && firstFree > at && at < here {
-			firstFree = at
-		}
 		if at+countsPerWord <= here && c.agree(base+uint64(at), stored) {
-			for j := 0; stored != 0 && j < countsPerWord; j++ {
-				if stored>>(2*j)&3 != 0 {
-					res.used++
-				} else {
-					firstFree = min(firstFree, at+j)
-				}
+			nonzero := (stored | stored>>1) & lowBits // a bit for each count above 0
+			res.used += uint64(bits.OnesCount64(nonzero))
+			if free := ^nonzero & lowBits; free != 0 {
+				firstFree = min(firstFree, at+bits.TrailingZeros64(free)/2)
 			}
 			continue
 		}

@@ -1,6 +1,7 @@
 package spacemap
 
 import (
+	"iter"
 	"math"
 	"sync"
 )
@@ -73,6 +74,26 @@ func (c *Counter) AddRange(b, n uint64) {
 func (c *Counter) Marked(b uint64) bool {
 	r := &c.regions[b>>regionBits]
 	return r.marks != nil && r.marks[b%regionSize/64]>>(b%64)&1 != 0
+}
+
+// Repeated yields the blocks with a count of 2 or more, ascending.
+func (c *Counter) Repeated() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for i := range c.regions {
+			r := &c.regions[i]
+			for w, word := range r.words {
+				if word == 0 || r.log == 1 && word&^lowBits == 0 {
+					continue
+				}
+				perWord := uint64(64) >> r.log
+				for at := uint64(w) * perWord; at < uint64(w+1)*perWord; at++ {
+					if r.get(at) > 1 && !yield(uint64(i)<<regionBits+at) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // words32 returns the 32 counts from b on, a multiple of 32, with two bits

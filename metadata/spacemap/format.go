@@ -21,6 +21,7 @@ import (
 // Sizes of the format.
 const (
 	RootSize       = 128   // room for a root in the superblock
+	RootUsed       = 32    // of it, bytes that mean something; the others are zero
 	EntrySize      = 16    // of an index entry; the value size of the data index tree
 	CountSize      = 4     // value size of overflow trees
 	PerBitmap      = 16320 // counts in a bitmap block
@@ -29,7 +30,6 @@ const (
 	overflowCount  = 3 // counts from here up are in the overflow tree
 	offBitmap      = 16
 	offIndex       = 16
-	rootUsed       = 32 // bytes of a root that mean something
 	countsPerWord  = 32
 	bytesPerWord   = 8
 	wordsPerBitmap = PerBitmap / countsPerWord
@@ -59,9 +59,6 @@ func (r Root) Encode(p []byte) {
 	le.PutUint64(p[16:], uint64(r.BitmapRoot))
 	le.PutUint64(p[24:], uint64(r.RefCountRoot))
 }
-
-// RootTail returns the bytes of a root that should be zero.
-func RootTail(p []byte) []byte { return p[rootUsed:RootSize] }
 
 // Bitmaps is the number of bitmaps that cover nrBlocks blocks.
 func Bitmaps(nrBlocks uint64) uint64 {

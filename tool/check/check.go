@@ -1,0 +1,275 @@
+// Package check finds what is wrong with the metadata of a pool.
+//
+// It walks everything that the superblock reaches, each block once, counts the
+// references to every metadata block and every data block on the way, and then
+// compares the counts with the space maps. A damaged part costs only itself: the
+// check goes on and reports every fault it can reach, in an order that depends
+// on the metadata alone.
+package check
+
+import (
+	"context"
+	"fmt"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// Options say what to check.
+type Options struct {
+	Snapshot       bool // only the metadata snapshot; space maps are not compared
+	SuperblockOnly bool
+	SkipMappings   bool // only the devices, not their mappings nor the space maps
+	// MappingRoot and DetailsRoot, if not 0, replace those of the superblock.
+	// The space maps then cannot be compared.
+	MappingRoot, DetailsRoot block.Nr
+	Parallel                 int // reads in flight; 0: one a processor
+	// Superblock, if not nil, is called once with the live superblock as soon as
+	// that is known to be readable, and before any fault is reported.
+	Superblock func(metadata.Superblock)
+	Progress   func(phase string, done, total uint64)
+}
+
+// A Summary says what a check found.
+type Summary struct {
+	Fatal, NonFatal, Notes uint64 // faults
+	DataLeaks              uint64 // data blocks that are counted but not used
+	MetadataLeaks          uint64
+	Repairable             uint64 // faults that --auto-repair would mend
+	Devices                uint64
+	Mappings               uint64 // of all devices together
+	DistinctLeaves         uint64 // of their mapping trees
+	MetadataBlocks         uint64 // used
+}
+
+// checker is the state that the passes share.
+type checker struct {
+	ctx    context.Context
+	opt    Options
+	report func(Fault)
+	sum    Summary
+	r      *block.Reader
+	live   metadata.Superblock
+	limit  block.Nr // of block numbers that can be used
+
+	top, details *btree.Forest
+	topRoots     map[int][]btree.Child   // by leaf of top: devices and roots
+	detailsOf    map[int][]deviceDetails // by leaf of details
+	maps         *btree.Forest           // mapping trees of all devices
+	timeLimit    uint32                  // for mappings
+	data         *spacemap.Counter       // references to data blocks
+	refs         *spacemap.Counter       // references to metadata blocks
+	dataMap      *spacemap.Map
+	metadataMap  *spacemap.Map
+	damaged      bool // a tree is not whole: counts are lower bounds
+}
+
+// Run checks all that dev's superblock reaches and calls report for each fault,
+// from one goroutine, in the order of trees and keys. The error says that the
+// check could not go on; it never describes the metadata.
+func Run(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, error) {
+	c := &checker{ctx: ctx, opt: opt, r: block.NewReader(dev, opt.Parallel)}
+	c.report = func(f Fault) {
+		c.count(f)
+		report(f)
+	}
+	err := c.run(dev)
+	return c.sum, err
+}
+
+func (c *checker) count(f Fault) {
+	switch f.Severity {
+	case Fatal:
+		c.sum.Fatal++
+	case NonFatal:
+		c.sum.NonFatal++
+	default:
+		c.sum.Notes++
+	}
+	switch f.Code {
+	case DataLeak:
+		c.sum.DataLeaks += f.Count
+	case MetadataLeak:
+		c.sum.MetadataLeaks += f.Count
+	}
+	if f.Advice() == adviseAutoRepair {
+		c.sum.Repairable++
+	}
+}
+
+// run is the passes in their order. Each leaves facts for those after it.
+func (c *checker) run(dev block.Device) error {
+	sb, ok, err := c.superblock(dev)
+	if err != nil || !ok || c.opt.SuperblockOnly {
+		return err
+	}
+	snap, hasSnapshot := c.snapshotSuperblock()
+	if c.opt.Snapshot {
+		if !hasSnapshot {
+			return nil
+		}
+		sb, hasSnapshot = snap, false
+	}
+	c.timeLimit = min(sb.Time, metadata.MaxTime)
+	if c.opt.MappingRoot != 0 {
+		sb.MappingRoot = c.opt.MappingRoot
+	}
+	if c.opt.DetailsRoot != 0 {
+		sb.DetailsRoot = c.opt.DetailsRoot
+	}
+	if err := c.pool(sb, ""); err != nil {
+		return err
+	}
+	counts := !c.opt.Snapshot && !c.opt.SkipMappings && c.opt.MappingRoot == 0 && c.opt.DetailsRoot == 0
+	if !counts {
+		return nil
+	}
+	var late []Fault // a bad snapshot is reported after everything else
+	if hasSnapshot {
+		report := c.report
+		c.report = func(f Fault) { late = append(late, f) }
+		err := c.pool(snap, "metadata snapshot")
+		c.report = report
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.spaceMaps(); err != nil {
+		return err
+	}
+	for _, f := range late {
+		c.report(f)
+	}
+	return nil
+}
+
+// superblock tests block 0. It returns false if nothing else can be tested.
+func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error) {
+	var b block.Data
+	if err := c.r.Read(metadata.SuperblockLocation, &b); err != nil {
+		return c.live, false, fmt.Errorf("superblock: %w", err)
+	}
+	if b == (block.Data{}) {
+		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
+		return c.live, false, nil
+	}
+	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
+	c.live = sb
+	if err != nil {
+		c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
+		return sb, false, nil
+	}
+	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
+		c.opt.Superblock(sb)
+	}
+	c.header(&sb, &b)
+	nr := sb.MetadataSpaceMap.NrBlocks
+	if nr == 0 || nr > spacemap.MaxMetadata {
+		c.superblockFault(SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)
+		return sb, false, nil
+	}
+	if have := c.r.Blocks(); nr > uint64(have) {
+		c.superblockFault(DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have)
+	}
+	if dev.Size()%block.Size != 0 {
+		c.superblockFault(RaggedEnd, Note, "the device has %d bytes, no multiple of %d", dev.Size(), block.Size)
+	}
+	if sb.MetadataNrBlocks > nr {
+		c.superblockFault(SizeOdd, Note, "metadata_nr_blocks is %d, more than the %d that the space map covers", sb.MetadataNrBlocks, nr)
+	}
+	c.limit = min(block.Nr(nr), c.r.Blocks())
+	return sb, true, nil
+}
+
+// header tests the fields that every superblock has, the snapshot's too.
+func (c *checker) header(sb *metadata.Superblock, b *block.Data) {
+	if sb.Version != 1 && sb.Version != 2 {
+		c.superblockFault(VersionUnknown, NonFatal, "version is %d, want 1 or 2", sb.Version)
+	}
+	if sb.IncompatFlags != 0 {
+		c.superblockFault(FeaturesUnknown, Fatal, "unknown incompatible features %#x", sb.IncompatFlags)
+	}
+	if sb.CompatROFlags != 0 {
+		c.superblockFault(FeaturesUnknown, Fatal, "unknown features %#x, with which nobody may write", sb.CompatROFlags)
+	}
+	if sb.CompatFlags != 0 {
+		c.superblockFault(FeaturesUnknown, Note, "unknown compatible features %#x", sb.CompatFlags)
+	}
+	if err := metadata.CheckDataBlockSize(uint64(sb.DataBlockSize)); err != nil {
+		c.superblockFault(BlockSizeInvalid, Fatal, "%w", err)
+	}
+	if sb.MetadataBlockSize != metadata.MetadataBlockSize {
+		c.superblockFault(MetaBlockSizeOdd, NonFatal, "metadata_block_size is %d sectors, want %d", sb.MetadataBlockSize, metadata.MetadataBlockSize)
+	}
+	if sb.Flags&metadata.NeedsCheck != 0 {
+		c.superblockFault(NeedsCheckSet, Note, "the kernel asks for a check (needs_check) and keeps the pool read-only until the flag is cleared")
+	}
+	if odd := sb.Flags &^ metadata.NeedsCheck; odd != 0 {
+		c.superblockFault(FlagsUnknown, Note, "unknown flags %#x", odd)
+	}
+	if sb.Time > metadata.MaxTime {
+		c.superblockFault(TimeTooHigh, NonFatal, "time is %d, but mappings can hold at most %d", sb.Time, metadata.MaxTime)
+	}
+	if at := metadata.OddByte(b); at >= 0 {
+		c.superblockFault(TailNotZero, Note, "block %d, byte %#x: unused, but not zero", sb.Block, at)
+	}
+}
+
+func (c *checker) superblockFault(code Code, s Severity, format string, args ...any) {
+	c.report(Fault{Code: code, Severity: s, Tree: "superblock", HasBlock: true, Err: fmt.Errorf(format, args...)})
+}
+
+// snapshotUsable reports whether the metadata snapshot has a valid superblock.
+func (c *checker) snapshotUsable() bool {
+	var b block.Data
+	if c.live.HeldRoot == 0 || c.r.Read(c.live.HeldRoot, &b) != nil {
+		return false
+	}
+	_, err := metadata.DecodeSuperblock(c.live.HeldRoot, &b)
+	return err == nil
+}
+
+// snapshotSuperblock tests the superblock of the metadata snapshot; false if
+// there is none that can be used.
+func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
+	const tree = "metadata snapshot"
+	held := c.live.HeldRoot
+	fault := func(code Code, s Severity, err error) {
+		c.report(Fault{Code: code, Severity: s, Tree: tree, Block: held, HasBlock: true, Err: err})
+	}
+	if held == 0 {
+		if c.opt.Snapshot {
+			fault(SnapshotDamaged, Fatal, metadata.ErrNoSnapshot)
+		}
+		return metadata.Superblock{}, false
+	}
+	var b block.Data
+	var sb metadata.Superblock
+	err := error(&btree.PointerError{Child: uint64(held), Limit: c.limit})
+	if held < c.limit {
+		err = c.r.Read(held, &b)
+	}
+	if err == nil {
+		sb, err = metadata.DecodeSuperblock(held, &b)
+	}
+	if err != nil {
+		c.damaged = true
+		fault(SnapshotDamaged, Fatal, err)
+		return sb, false
+	}
+	if sb.HeldRoot != 0 || sb.DataSpaceMap != (spacemap.Root{}) || sb.MetadataSpaceMap != (spacemap.Root{}) {
+		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock should have neither space maps nor a snapshot of its own", held))
+	}
+	if c.opt.Snapshot {
+		c.header(&sb, &b)
+	}
+	return sb, true
+}
+
+func (c *checker) progress(phase string, done, total uint64) {
+	if c.opt.Progress != nil {
+		c.opt.Progress(phase, done, total)
+	}
+}

@@ -1,0 +1,165 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// A Severity says how bad a fault is.
+type Severity int
+
+// The severities.
+const (
+	// Note is worth knowing and harms nothing: no reason to keep a pool down.
+	Note Severity = iota
+	// NonFatal wastes space or speed, or may harm later.
+	NonFatal
+	// Fatal means that the kernel refuses the pool, or that data is lost or in danger.
+	Fatal
+)
+
+func (s Severity) String() string { return [...]string{"note", "non-fatal", "fatal"}[s] }
+
+// A Code names a kind of fault. Codes are stable: scripts and tests match on them.
+type Code string
+
+// The codes.
+const (
+	SuperblockDamaged  Code = "superblock-damaged"
+	Unformatted        Code = "never-formatted"
+	VersionUnknown     Code = "version-unknown"
+	FeaturesUnknown    Code = "features-unknown"
+	BlockSizeInvalid   Code = "data-block-size-invalid"
+	MetaBlockSizeOdd   Code = "metadata-block-size-odd"
+	NeedsCheckSet      Code = "needs-check"
+	FlagsUnknown       Code = "flags-unknown"
+	SizeOdd            Code = "superblock-size-odd"
+	TailNotZero        Code = "unused-bytes-not-zero"
+	DeviceTooSmall     Code = "device-too-small"
+	RaggedEnd          Code = "ragged-end"
+	NodeDamaged        Code = "node-damaged"
+	KeysOutOfBounds    Code = "keys-out-of-bounds"
+	DepthUneven        Code = "depth-uneven"
+	NodeUnderfull      Code = "node-underfull"
+	NodeHeaderOdd      Code = "node-header-odd"
+	NodeCapacityOdd    Code = "node-capacity-odd"
+	TwoRoles           Code = "block-in-two-roles"
+	DeviceIDTooHigh    Code = "device-id-too-high"
+	DeviceMismatch     Code = "device-mismatch"
+	MappedBlocksWrong  Code = "mapped-blocks-wrong"
+	MappingBeyond      Code = "mapping-beyond-data"
+	TimeTooHigh        Code = "time-too-high"
+	TransactionTooHigh Code = "transaction-id-too-high"
+	SharedWritable     Code = "shared-block-writable"
+	MappedTwice        Code = "data-block-mapped-twice"
+	SpaceMapDamaged    Code = "space-map-damaged"
+	SpaceMapOdd        Code = "space-map-odd"
+	SpaceMapCounters   Code = "space-map-counters"
+	DataCountLow       Code = "data-count-too-low"
+	DataCountHigh      Code = "data-count-too-high"
+	DataLeak           Code = "data-block-leak"
+	MetadataCountLow   Code = "metadata-count-too-low"
+	MetadataCountHigh  Code = "metadata-count-too-high"
+	MetadataLeak       Code = "metadata-block-leak"
+	SnapshotDamaged    Code = "metadata-snapshot-damaged"
+	SnapshotOdd        Code = "metadata-snapshot-odd"
+)
+
+// What an admin should do next, by the kind of damage.
+const (
+	adviseRepair     = "the metadata is damaged: keep a copy of it, then rebuild it with thin_repair into another device"
+	adviseAutoRepair = "perhaps you wanted to run with --auto-repair"
+	adviseRebuild    = "rebuild the metadata into another device: thin_dump | thin_restore"
+	adviseNothing    = "nothing needs to be done"
+)
+
+var advice = map[Code]string{
+	SuperblockDamaged: "make sure that this is the metadata device (_tmeta); if it is, keep a copy of it and try thin_repair",
+	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device",
+	VersionUnknown:    "use a newer version of these tools if there is one",
+	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
+	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size | thin_restore",
+	NeedsCheckSet:     "if nothing else is wrong the flag may be cleared: thin_check --clear-needs-check-flag",
+	DeviceTooSmall:    "the device was cut or is not whole: get the rest of it back before anything else",
+	SharedWritable:    "writes to one of the devices show up in the other: copy the data of one of them away, then delete it",
+	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
+	SpaceMapCounters:  adviseAutoRepair,
+	DataLeak:          adviseAutoRepair,
+	MetadataLeak:      adviseAutoRepair,
+	DataCountHigh:     adviseAutoRepair,
+	MetadataCountHigh: adviseAutoRepair,
+	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump | thin_restore",
+}
+
+// A Fault is one thing wrong with the metadata.
+type Fault struct {
+	Code     Code
+	Severity Severity
+	Tree     string           // or part of the metadata, in words
+	Devices  []metadata.DevID // affected, ascending; nil: none or all
+	Block    block.Nr         // metadata block that holds the fault, if HasBlock
+	HasBlock bool
+	// Keys are those that can no longer be reached, if Lost: thin blocks in a
+	// device's mappings, device ids in the other trees.
+	Keys btree.KeyRange
+	Lost bool
+	// Blocks whose reference counts are wrong: First and how many, with the
+	// counts stored and found. Count is 0 for other faults.
+	First, Count    uint64
+	Stored, Counted uint32
+	Err             error // the cause, a sentence; wraps block.ErrCorrupt or an I/O error where there is one
+}
+
+// Advice says what to do next.
+func (f *Fault) Advice() string {
+	if a := advice[f.Code]; a != "" {
+		return a
+	}
+	switch f.Severity {
+	case Fatal:
+		return adviseRepair
+	case NonFatal:
+		return adviseRebuild
+	}
+	return adviseNothing
+}
+
+func (f *Fault) String() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%v: ", f.Severity)
+	if f.Tree != "" {
+		fmt.Fprintf(&s, "%s: ", f.Tree)
+	}
+	if len(f.Devices) > 0 {
+		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices))
+	}
+	if f.Lost {
+		fmt.Fprintf(&s, "lost %v: ", f.Keys)
+	}
+	fmt.Fprintf(&s, "%v [%s]", f.Err, f.Code)
+	return s.String()
+}
+
+// deviceList names devices, many of them in short.
+func deviceList(ids []metadata.DevID) string {
+	const most = 8
+	if len(ids) == 1 {
+		return fmt.Sprintf("device %d", ids[0])
+	}
+	var s strings.Builder
+	s.WriteString("devices")
+	for i, id := range ids[:min(len(ids), most)] {
+		if i > 0 {
+			s.WriteByte(',')
+		}
+		fmt.Fprintf(&s, " %d", id)
+	}
+	if len(ids) > most {
+		fmt.Fprintf(&s, " and %d more", len(ids)-most)
+	}
+	return s.String()
+}
