@@ -209,9 +209,17 @@ func (t *Batch) flush(i uint64, entries []uint32) {
 	defer r.mu.Unlock()
 	for _, e := range entries {
 		at := uint64(e &^ batchMark)
-		r.add(at, 1)
 		if e&batchMark != 0 {
 			r.mark(at)
 		}
+		// Nearly all counts have the least width and room for one more.
+		if r.log == 1 {
+			word, shift := &r.words[at/countsPerWord], at%countsPerWord*2
+			if *word>>shift&3 != 3 {
+				*word += 1 << shift
+				continue
+			}
+		}
+		r.add(at, 1)
 	}
 }

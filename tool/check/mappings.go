@@ -1,8 +1,10 @@
 package check
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"thinpool/metadata"
@@ -31,18 +33,20 @@ func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view 
 	if err != nil {
 		return err
 	}
-	faults, err := c.leaves(devices, view)
+	faults, bad, err := c.leaves(devices, view)
 	if err != nil {
 		return err
 	}
+	var twice []Fault
 	if view == "" {
-		hazards, err := c.repeated(devices)
-		if err != nil {
+		var hazards []badMappings
+		if hazards, twice, err = c.repeated(devices); err != nil {
 			return err
 		}
-		faults = append(faults, hazards...)
+		bad = append(bad, hazards...)
 	}
-	c.judge(roots, devices, view, faults)
+	c.judge(roots, devices, view, faults, bad)
+	c.reportSorted(twice)
 	return nil
 }
 
@@ -52,8 +56,8 @@ func (c *checker) countable() uint64 {
 	return min(c.live.DataSpaceMap.NrBlocks, uint64(c.limit)*spacemap.PerBitmap)
 }
 
-// leaves reads the leaves and tests each mapping. The faults come in no order.
-func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, error) {
+// leaves reads the leaves and tests each mapping. What it finds comes in no order.
+func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []badMappings, error) {
 	own := c.leafOwners(devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
 	for i := range batches {
@@ -62,6 +66,7 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, error
 	tree := in(view, "mappings")
 	var mu sync.Mutex
 	var faults []Fault
+	var bad []badMappings
 	var done uint64
 	err := c.maps.EachLeaf(c.ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
@@ -71,12 +76,12 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, error
 		if leaf < len(own) { // else a leaf of a damaged tree, found late
 			o = own[leaf]
 		}
-		l := leafTest{c: c, o: o, nr: c.maps.Leaves()[leaf].Block, tree: tree}
+		l := leafTest{c: c, o: o, nr: c.maps.Leaves()[leaf].Block}
 		l.run(n, batches[worker])
-		odd := quirkFaults(l.nr, n.Quirks(), tree)
 		mu.Lock()
 		defer mu.Unlock()
-		faults = append(append(faults, l.faults()...), odd...)
+		bad = append(bad, l.found()...)
+		faults = append(faults, quirkFaults(l.nr, n.Quirks(), tree)...)
 		if done++; done%1024 == 0 {
 			c.progress("mappings", done, uint64(len(c.maps.Leaves())))
 		}
@@ -85,19 +90,24 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, error
 	for _, b := range batches {
 		b.Flush()
 	}
-	return faults, err
+	return faults, bad, err
 }
 
-// leafTest is the test of the mappings in one leaf: what is wrong with how many,
-// and the first of each.
+// badMappings are those in one leaf that have one thing wrong.
+type badMappings struct {
+	code    Code
+	nr      block.Nr // the leaf
+	n       uint64
+	first   metadata.Run
+	devices []metadata.DevID // that reach the leaf
+}
+
+// leafTest is the test of the mappings in one leaf.
 type leafTest struct {
 	c                      *checker
 	o                      owners
 	nr                     block.Nr
-	tree                   string
-	beyond, late, writable uint64
-	firstBeyond, firstLate metadata.Run
-	firstWritable          metadata.Run
+	beyond, late, writable badMappings
 }
 
 // run tests the mappings and counts their data blocks.
@@ -110,37 +120,67 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 		// else can have the block.
 		inPlace := l.o.any && time >= l.o.leastSnap
 		if time > timeLimit {
-			note(&l.late, &l.firstLate, keys, data, time)
+			l.late.note(le.Uint64(keys), data, time)
 		}
 		if inPlace && l.o.many {
-			note(&l.writable, &l.firstWritable, keys, data, time)
+			l.writable.note(le.Uint64(keys), data, time)
 		}
 		if uint64(data) >= most {
-			note(&l.beyond, &l.firstBeyond, keys, data, time)
+			l.beyond.note(le.Uint64(keys), data, time)
 			continue
 		}
 		batch.Add(uint64(data), inPlace)
 	}
 }
 
-func note(n *uint64, first *metadata.Run, keys []byte, data metadata.DataBlock, time uint32) {
-	if *n++; *n == 1 {
-		*first = metadata.Run{Thin: metadata.ThinBlock(le.Uint64(keys)), Data: data, Len: 1, Time: time}
+func (b *badMappings) note(key uint64, data metadata.DataBlock, time uint32) {
+	if b.n++; b.n == 1 {
+		b.first = metadata.Run{Thin: metadata.ThinBlock(key), Data: data, Len: 1, Time: time}
 	}
 }
 
-func (l *leafTest) faults() []Fault {
-	var faults []Fault
-	add := func(code Code, s Severity, n uint64, first metadata.Run, what string) {
-		if n > 0 {
-			err := fmt.Errorf("block %d: %d mappings %s, the first: %v", l.nr, n, what, first)
-			faults = append(faults, Fault{Code: code, Severity: s, Tree: l.tree, Block: l.nr, HasBlock: true, Err: err})
+// found returns what is wrong with the leaf.
+func (l *leafTest) found() []badMappings {
+	l.beyond.code, l.late.code, l.writable.code = MappingBeyond, TimeTooHigh, SharedWritable
+	var found []badMappings
+	for _, b := range []badMappings{l.beyond, l.late, l.writable} {
+		if b.n > 0 {
+			b.nr = l.nr
+			found = append(found, b)
 		}
 	}
-	add(MappingBeyond, Fatal, l.beyond, l.firstBeyond, fmt.Sprintf("lead beyond the %d blocks of the data device", l.c.live.DataSpaceMap.NrBlocks))
-	add(TimeTooHigh, NonFatal, l.late, l.firstLate, fmt.Sprintf("are newer than the superblock's time %d", l.c.timeLimit))
-	add(SharedWritable, NonFatal, l.writable, l.firstWritable, "are shared, but a device would write to them in place")
-	return faults
+	return found
+}
+
+// reportMappings reports bad mappings, those of the same devices together.
+func (c *checker) reportMappings(bad []badMappings, tree string) {
+	slices.SortStableFunc(bad, func(a, b badMappings) int {
+		return cmp.Or(cmp.Compare(a.code, b.code), slices.Compare(a.devices, b.devices), cmp.Compare(a.nr, b.nr))
+	})
+	for len(bad) > 0 {
+		sum, leaves := bad[0], 1
+		for _, b := range bad[1:] {
+			if b.code != sum.code || !slices.Equal(b.devices, sum.devices) {
+				break
+			}
+			sum.n += b.n
+			leaves++
+		}
+		bad = bad[leaves:]
+		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.devices, Block: sum.nr, HasBlock: true}
+		what := ""
+		switch sum.code {
+		case MappingBeyond:
+			fault.Severity = Fatal
+			what = fmt.Sprintf("lead beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
+		case TimeTooHigh:
+			what = fmt.Sprintf("are newer than the superblock's time %d", c.timeLimit)
+		case SharedWritable:
+			what = "are shared, but a device would write to them in place"
+		}
+		fault.Err = fmt.Errorf("%d mappings in %d leaves %s; the first: block %d, %v", sum.n, leaves, what, sum.nr, sum.first)
+		c.report(fault)
+	}
 }
 
 // quirkFaults are the faults of a leaf's header.
@@ -155,8 +195,8 @@ func quirkFaults(nr block.Nr, q btree.Quirks, tree string) []Fault {
 }
 
 // judge tests the structure of each tree and reports all that is wrong with the
-// mappings, with the devices affected: faults has what the leaves gave.
-func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view string, faults []Fault) {
+// mappings, with the devices affected: faults and bad are what the leaves gave.
+func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
 	judge := btree.NewJudge(c.maps, func(f btree.Finding) { findings = append(findings, f) })
 	trees := make(map[block.Nr]btree.Tree, len(roots))
@@ -172,16 +212,21 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 	for _, f := range faults {
 		blocks[f.Block] = true
 	}
+	for _, b := range bad {
+		blocks[b.nr] = true
+	}
 	reach := c.devicesOf(all, blocks)
 	for _, f := range findings {
 		c.reportFinding(f, in(view, "mappings"), reach[f.Block])
 	}
 	for i := range faults {
-		if faults[i].Devices == nil {
-			faults[i].Devices = reach[faults[i].Block]
-		}
+		faults[i].Devices = reach[faults[i].Block]
 	}
 	c.reportSorted(faults)
+	for i := range bad {
+		bad[i].devices = reach[bad[i].nr]
+	}
+	c.reportMappings(bad, in(view, "mappings"))
 	for _, d := range devices {
 		tree := trees[d.Root]
 		if view == "" {

@@ -1,10 +1,8 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"math/bits"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,7 +16,7 @@ import (
 // share blocks all the time, but at the same thin block; only metadata that
 // some other program wrote has a data block at different ones. That is what is
 // looked for first, as it costs no walk per device.
-func (c *checker) repeated(devices []metadata.Device) ([]Fault, error) {
+func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, error) {
 	keys := newFirstKeys(c.data.Len())
 	var any, writable bool
 	for b := range c.data.Repeated() {
@@ -27,15 +25,15 @@ func (c *checker) repeated(devices []metadata.Device) ([]Fault, error) {
 		keys.expect(b)
 	}
 	if !any {
-		return nil, nil
+		return nil, nil, nil
 	}
 	keys.ready()
 	own := c.leafOwners(devices)
 	var mu sync.Mutex
-	var faults []Fault
+	var bad []badMappings
 	differ := map[uint64]bool{}
 	err := c.maps.AgainEachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
-		l := leafTest{c: c, nr: c.maps.Leaves()[leaf].Block, tree: "mappings"}
+		l := leafTest{c: c, nr: c.maps.Leaves()[leaf].Block}
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
 			b := uint64(data)
@@ -48,27 +46,21 @@ func (c *checker) repeated(devices []metadata.Device) ([]Fault, error) {
 				mu.Unlock()
 			}
 			if writable && leaf < len(own) && own[leaf].any && !own[leaf].many && time >= own[leaf].leastSnap {
-				key := binaryKey(n.Key(i))
-				note(&l.writable, &l.firstWritable, key[:], data, time)
+				l.writable.note(n.Key(i), data, time)
 			}
 		}
 		if l.writable > 0 {
 			mu.Lock()
-			faults = append(faults, l.faults()...)
+			bad = append(bad, l.found()...)
 			mu.Unlock()
 		}
 		return err
 	})
 	if err != nil || len(differ) == 0 {
-		return faults, err
+		return bad, nil, err
 	}
 	twice, err := c.mappedTwice(devices, differ)
-	return append(faults, twice...), err
-}
-
-func binaryKey(key uint64) (p [8]byte) {
-	le.PutUint64(p[:], key)
-	return p
+	return bad, twice, err
 }
 
 // mappedTwice looks for the given data blocks in each device.
@@ -114,7 +106,6 @@ func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool)
 			})
 		}
 	}
-	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Devices[0], b.Devices[0]) })
 	return faults, nil
 }
 
