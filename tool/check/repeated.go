@@ -49,7 +49,7 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 				l.writable.note(n.Key(i), data, time)
 			}
 		}
-		if l.writable > 0 {
+		if l.writable.n > 0 {
 			mu.Lock()
 			bad = append(bad, l.found()...)
 			mu.Unlock()
