@@ -192,6 +192,12 @@ func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bo
 	return data, time, true, nil
 }
 
+// Highest finds the highest mapped thin block of d; false if nothing is mapped.
+func (p *Pool) Highest(d Device) (ThinBlock, bool, error) {
+	key, ok, err := btree.Last(p.r, p.limit, d.Root, MappingSize)
+	return ThinBlock(key), ok, inDevice(d.ID, err)
+}
+
 // Runs yields the mappings of d as maximal runs, by ascending thin block. The
 // error comes last, once; the runs before it are good.
 func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {

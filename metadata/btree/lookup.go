@@ -32,3 +32,47 @@ func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([
 	}
 	return nil, false, &LoopError{root}
 }
+
+// Last finds the highest key of the tree at root; false if it has no entries.
+// It reads one block a level, unless leaves at the end are empty.
+func Last(r *block.Reader, limit, root block.Nr, valueSize int) (key uint64, ok bool, err error) {
+	l := last{r, limit, valueSize, map[block.Nr]bool{}}
+	return l.below(root, 0, 0, 0)
+}
+
+type last struct {
+	r         *block.Reader
+	limit     block.Nr
+	valueSize int
+	seen      map[block.Nr]bool
+}
+
+func (l *last) below(nr, parent block.Nr, entry, depth int) (uint64, bool, error) {
+	var b block.Data
+	switch {
+	case nr == 0 || nr >= l.limit:
+		return 0, false, &PointerError{parent, entry, uint64(nr), l.limit}
+	case l.seen[nr] || depth == maxDepth:
+		return 0, false, &LoopError{nr}
+	}
+	l.seen[nr] = true
+	if err := l.r.Read(nr, &b); err != nil {
+		return 0, false, err
+	}
+	n, err := Decode(nr, &b, l.valueSize)
+	if err != nil {
+		return 0, false, err
+	}
+	if n.Leaf() {
+		if n.Len() == 0 {
+			return 0, false, nil
+		}
+		return n.Key(n.Len() - 1), true, nil
+	}
+	for i := n.Len() - 1; i >= 0; i-- {
+		if key, ok, err := l.below(block.Nr(n.Uint64(i)), nr, i, depth+1); ok || err != nil {
+			return key, ok, err
+		}
+	}
+	return 0, false, nil
+}

@@ -58,7 +58,7 @@ func (c *checker) countable() uint64 {
 
 // leaves reads the leaves and tests each mapping. What it finds comes in no order.
 func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []badMappings, error) {
-	own := c.leafOwners(devices)
+	own := metadata.LeafOwners(c.maps, devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
 	for i := range batches {
 		batches[i] = c.data.NewBatch()
@@ -72,7 +72,7 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []bad
 		if err != nil {
 			return nil // judged with its tree
 		}
-		var o owners
+		var o metadata.Owners
 		if leaf < len(own) { // else a leaf of a damaged tree, found late
 			o = own[leaf]
 		}
@@ -105,7 +105,7 @@ type badMappings struct {
 // leafTest is the test of the mappings in one leaf.
 type leafTest struct {
 	c                      *checker
-	o                      owners
+	o                      metadata.Owners
 	nr                     block.Nr
 	beyond, late, writable badMappings
 }
@@ -118,11 +118,11 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 		data, time := metadata.UnpackMapping(le.Uint64(values))
 		// The kernel writes in place, without a copy, if time says that nobody
 		// else can have the block.
-		inPlace := l.o.any && time >= l.o.leastSnap
+		inPlace := l.o.Any && time >= l.o.LeastSnap
 		if time > timeLimit {
 			l.late.note(le.Uint64(keys), data, time)
 		}
-		if inPlace && l.o.many {
+		if inPlace && l.o.Many {
 			l.writable.note(le.Uint64(keys), data, time)
 		}
 		if uint64(data) >= most {

@@ -28,7 +28,7 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 		return nil, nil, nil
 	}
 	keys.ready()
-	own := c.leafOwners(devices)
+	own := metadata.LeafOwners(c.maps, devices)
 	var mu sync.Mutex
 	var bad []badMappings
 	differ := map[uint64]bool{}
@@ -45,7 +45,7 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 				differ[b] = true
 				mu.Unlock()
 			}
-			if writable && leaf < len(own) && own[leaf].any && !own[leaf].many && time >= own[leaf].leastSnap {
+			if writable && leaf < len(own) && own[leaf].Any && !own[leaf].Many && time >= own[leaf].LeastSnap {
 				l.writable.note(n.Key(i), data, time)
 			}
 		}
