@@ -84,3 +84,14 @@ func Seal(loc Nr, b *Data, kind Kind) {
 	le.PutUint64(b[offBlocknr:], uint64(loc))
 	le.PutUint32(b[offChecksum:], register(b)^salts[kind])
 }
+
+// Spoil makes b a block that is valid as no kind, and not all zero, by changing
+// its checksum only.
+func Spoil(b *Data) {
+	// The register alone is the checksum of a kind whose salt is 0, of which there
+	// is none. It may be 0 itself; then any other wrong value does.
+	le.PutUint32(b[offChecksum:], register(b))
+	if *b == (Data{}) || KindOf(b) != UnknownKind {
+		le.PutUint32(b[offChecksum:], ^register(b))
+	}
+}

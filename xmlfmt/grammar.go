@@ -1,0 +1,308 @@
+package xmlfmt
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"thinpool/metadata"
+)
+
+// batchRuns is how many runs are handed to the visitor at a time.
+const batchRuns = 4096
+
+// grammar turns tags into calls of a visitor. Both ways of reading a tag lead here.
+type grammar struct {
+	v        metadata.Visitor
+	valid    metadata.Validator
+	opt      Options
+	within   element // innermost open element
+	leafOpen string  // an element without content that is open; "" if none
+	inDef    bool
+	seen     bool // the superblock came
+	batch    []metadata.Run
+}
+
+// element is where in the description the reader is.
+type element int
+
+const (
+	outside element = iota
+	inSuperblock
+	inContent // of a def or device
+)
+
+// contentAllowed reports whether mappings may come here.
+func (g *grammar) contentAllowed() bool { return g.within == inContent && g.leafOpen == "" }
+
+// done reports whether the description is complete.
+func (g *grammar) done() bool { return g.seen && g.within == outside && g.leafOpen == "" }
+
+// tag takes a tag of either way of reading.
+func (g *grammar) tag(t tag) error {
+	if t.kind != endTag {
+		if err := g.start(t); err != nil {
+			return err
+		}
+	}
+	if t.kind != startTag {
+		return g.end(t.name)
+	}
+	return nil
+}
+
+func (g *grammar) start(t tag) error {
+	if g.leafOpen != "" {
+		return fmt.Errorf("<%s> can have no content", g.leafOpen)
+	}
+	allowed := outside
+	switch t.name {
+	case "superblock":
+	case "def", "device":
+		allowed = inSuperblock
+	case "ref", "single_mapping", "range_mapping":
+		allowed = inContent
+	default:
+		return errors.New("unknown element")
+	}
+	switch {
+	case g.done():
+		return errors.New("nothing may follow the end of the superblock")
+	case allowed != g.within:
+		return fmt.Errorf("misplaced: want %s", [...]string{"<superblock>", "<def>, <device> or </superblock>", "a mapping, <ref> or the end of the element"}[g.within])
+	}
+	a := attributes{tag: &t}
+	switch t.name {
+	case "superblock":
+		return g.superblock(&a)
+	case "def":
+		return g.def(&a)
+	case "device":
+		return g.device(&a)
+	case "ref":
+		return g.ref(&a)
+	case "single_mapping":
+		return g.mapping(&a, "origin_block", "data_block", "")
+	}
+	return g.mapping(&a, "origin_begin", "data_begin", "length")
+}
+
+func (g *grammar) end(name string) error {
+	switch {
+	case g.leafOpen != "":
+		if name != g.leafOpen {
+			return fmt.Errorf("</%s> where </%s> is wanted", name, g.leafOpen)
+		}
+		g.leafOpen = ""
+		return nil
+	case g.within == inContent && name == "def" && g.inDef:
+		g.within = inSuperblock
+		if err := errors.Join(g.flush(), g.valid.EndDef()); err != nil {
+			return err
+		}
+		return g.v.EndDef()
+	case g.within == inContent && name == "device" && !g.inDef:
+		g.within = inSuperblock
+		if err := g.flush(); err != nil {
+			return err
+		}
+		g.valid.EndDevice()
+		return g.v.EndDevice()
+	case g.within == inSuperblock && name == "superblock":
+		g.within = outside
+		return g.v.End()
+	}
+	return fmt.Errorf("</%s> without its start", name)
+}
+
+func (g *grammar) superblock(a *attributes) error {
+	h := metadata.Header{
+		Time:          a.uint32("time"),
+		TransactionID: a.uint64("transaction"),
+		Flags:         uint32(a.optional("flags", 32, 0)),
+		Version:       uint32(a.optional("version", 32, metadata.Version)),
+		DataBlockSize: a.uint32("data_block_size"),
+		NrDataBlocks:  a.uint64("nr_data_blocks"),
+	}
+	if uuid, ok := a.take("uuid"); ok {
+		if len(uuid) > len(h.UUID) {
+			return fmt.Errorf("uuid has %d bytes, want at most %d", len(uuid), len(h.UUID))
+		}
+		copy(h.UUID[:], uuid)
+	}
+	if snap := a.optional("metadata_snap", 64, 0); snap != 0 && g.opt.Note != nil {
+		g.opt.Note(fmt.Sprintf("metadata_snap=\"%d\" is left out: a metadata snapshot cannot be restored", snap))
+	}
+	if err := a.err(); err != nil {
+		return err
+	}
+	if err := g.opt.Overrides.Apply(&h); err != nil {
+		return err
+	}
+	if err := g.valid.Begin(h); err != nil {
+		return err
+	}
+	g.within, g.seen = inSuperblock, true
+	return g.v.Begin(h)
+}
+
+func (g *grammar) def(a *attributes) error {
+	name := a.string("name")
+	if err := a.err(); err != nil {
+		return err
+	}
+	if err := g.valid.BeginDef(name); err != nil {
+		return err
+	}
+	g.within, g.inDef = inContent, true
+	return g.v.BeginDef(name)
+}
+
+func (g *grammar) device(a *attributes) error {
+	id := metadata.DevID(a.uint32("dev_id"))
+	d := metadata.Details{
+		MappedBlocks:    a.uint64("mapped_blocks"),
+		TransactionID:   a.uint64("transaction"),
+		CreationTime:    a.uint32("creation_time"),
+		SnapshottedTime: a.uint32("snap_time"),
+	}
+	if err := a.err(); err != nil {
+		return err
+	}
+	if err := g.valid.BeginDevice(id, d); err != nil {
+		return err
+	}
+	g.within, g.inDef = inContent, false
+	return g.v.BeginDevice(id, d)
+}
+
+func (g *grammar) ref(a *attributes) error {
+	name := a.string("name")
+	if err := a.err(); err != nil {
+		return err
+	}
+	if g.inDef {
+		return errors.New("a def cannot refer to another")
+	}
+	if err := g.valid.Ref(name); err != nil {
+		return err
+	}
+	if err := g.flush(); err != nil {
+		return err
+	}
+	g.leafOpen = "ref"
+	return g.v.Ref(name)
+}
+
+func (g *grammar) mapping(a *attributes, thin, data, length string) error {
+	r := metadata.Run{Thin: metadata.ThinBlock(a.uint64(thin)), Data: metadata.DataBlock(a.uint64(data)), Len: 1}
+	if length != "" {
+		r.Len = a.uint64(length)
+	}
+	r.Time = a.uint32("time")
+	if err := a.err(); err != nil {
+		return err
+	}
+	g.leafOpen = a.tag.name
+	return g.run(r)
+}
+
+// run takes a mapping, which must be allowed here.
+func (g *grammar) run(r metadata.Run) error {
+	if err := g.valid.Run(r); err != nil {
+		return err
+	}
+	if r.Len == 0 {
+		return nil
+	}
+	g.batch = append(g.batch, r)
+	if len(g.batch) == batchRuns {
+		return g.flush()
+	}
+	return nil
+}
+
+func (g *grammar) flush() error {
+	if len(g.batch) == 0 {
+		return nil
+	}
+	err := g.v.Runs(g.batch)
+	g.batch = g.batch[:0]
+	return err
+}
+
+// attributes takes the attributes of a tag one by one and keeps the first error.
+type attributes struct {
+	tag   *tag
+	taken [8]bool // more than any element has
+	first error
+}
+
+func (a *attributes) fail(format string, args ...any) {
+	if a.first == nil {
+		a.first = fmt.Errorf(format, args...)
+	}
+}
+
+// take returns the value of the named attribute, if it is there.
+func (a *attributes) take(name string) (string, bool) {
+	value, found := "", false
+	for i, at := range a.tag.attrs {
+		if at.name != name {
+			continue
+		}
+		if found {
+			a.fail("attribute %s appears twice", name)
+		}
+		value, found = at.value, true
+		if i < len(a.taken) {
+			a.taken[i] = true
+		}
+	}
+	return value, found
+}
+
+func (a *attributes) string(name string) string {
+	value, ok := a.take(name)
+	if !ok {
+		a.fail("attribute %s is missing", name)
+	}
+	return value
+}
+
+func (a *attributes) uint64(name string) uint64 { return a.number(name, a.string(name), 64) }
+func (a *attributes) uint32(name string) uint32 { return uint32(a.number(name, a.string(name), 32)) }
+
+func (a *attributes) optional(name string, bits int, or uint64) uint64 {
+	if value, ok := a.take(name); ok {
+		return a.number(name, value, bits)
+	}
+	return or
+}
+
+func (a *attributes) number(name, value string, bits int) uint64 {
+	v, err := strconv.ParseUint(value, 10, bits)
+	if err != nil && a.first == nil {
+		a.fail("attribute %s is %q, want a number of at most %d bits", name, shorten(value), bits)
+	}
+	return v
+}
+
+// err is the first error; one is an attribute that nobody took.
+func (a *attributes) err() error {
+	for i, at := range a.tag.attrs {
+		if i >= len(a.taken) || !a.taken[i] {
+			a.fail("unknown attribute %s", shorten(at.name))
+		}
+	}
+	return a.first
+}
+
+// shorten keeps hostile input from filling the screen.
+func shorten(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

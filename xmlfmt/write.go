@@ -1,0 +1,138 @@
+// Package xmlfmt reads and writes the XML that thin_dump and thin_restore exchange.
+//
+//	<superblock uuid="" time="1" transaction="2" version="2" data_block_size="128" nr_data_blocks="16384">
+//	  <def name="19">
+//	    <range_mapping origin_begin="0" data_begin="0" length="1600" time="0"/>
+//	  </def>
+//	  <device dev_id="1" mapped_blocks="1601" transaction="0" creation_time="0" snap_time="1">
+//	    <ref name="19"/>
+//	    <single_mapping origin_block="1600" data_block="99" time="1"/>
+//	  </device>
+//	</superblock>
+package xmlfmt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"thinpool/internal/textpipe"
+	"thinpool/metadata"
+)
+
+// A Style is a way to write the same dump.
+type Style int
+
+// The styles. Other programs parse them to the byte.
+const (
+	Style1      Style = iota // of thin-provisioning-tools 1.x, but with a newline at the end
+	Style1Exact              // the same without
+	Style09                  // of 0.9: the flags always, shared mappings repeated
+)
+
+// A Writer writes a dump as XML. It is a metadata.Visitor. The first line is
+// written at once, as some programs read no other.
+type Writer struct {
+	style Style
+	out   *textpipe.Writer
+}
+
+// errNoDefs says that a def was handed to a writer of [Style09].
+var errNoDefs = errors.New("style 0.9 knows neither def nor ref")
+
+// NewWriter returns a Writer to w. It must be closed, also after an error.
+func NewWriter(w io.Writer, style Style) *Writer {
+	return &Writer{style, textpipe.New(w, appendRun)}
+}
+
+// Close frees what the Writer holds. Only End makes the dump complete.
+func (w *Writer) Close() { w.out.Close() }
+
+// Begin implements metadata.Visitor.
+func (w *Writer) Begin(h metadata.Header) error {
+	flags := ""
+	switch {
+	case w.style == Style09:
+		flags = fmt.Sprintf(` flags="%d"`, h.Flags)
+	case h.Flags&metadata.NeedsCheck != 0:
+		flags = ` flags="1"`
+	}
+	w.out.Text(fmt.Appendf(nil, "<superblock uuid=\"\" time=\"%d\" transaction=\"%d\"%s version=\"%d\" data_block_size=\"%d\" nr_data_blocks=\"%d\">\n",
+		h.Time, h.TransactionID, flags, h.Version, h.DataBlockSize, h.NrDataBlocks))
+	return w.out.Flush()
+}
+
+// BeginDef implements metadata.Visitor.
+func (w *Writer) BeginDef(name string) error {
+	if w.style == Style09 {
+		return errNoDefs
+	}
+	return w.out.Text(fmt.Appendf(nil, "  <def name=%s>\n", quote(name)))
+}
+
+// EndDef implements metadata.Visitor.
+func (w *Writer) EndDef() error { return w.out.Text([]byte("  </def>\n")) }
+
+// BeginDevice implements metadata.Visitor.
+func (w *Writer) BeginDevice(id metadata.DevID, d metadata.Details) error {
+	return w.out.Text(fmt.Appendf(nil, "  <device dev_id=\"%d\" mapped_blocks=\"%d\" transaction=\"%d\" creation_time=\"%d\" snap_time=\"%d\">\n",
+		id, d.MappedBlocks, d.TransactionID, d.CreationTime, d.SnapshottedTime))
+}
+
+// Ref implements metadata.Visitor.
+func (w *Writer) Ref(name string) error {
+	if w.style == Style09 {
+		return errNoDefs
+	}
+	return w.out.Text(fmt.Appendf(nil, "    <ref name=%s/>\n", quote(name)))
+}
+
+// Runs implements metadata.Visitor. Runs that continue each other become one.
+func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
+
+// EndDevice implements metadata.Visitor.
+func (w *Writer) EndDevice() error { return w.out.Text([]byte("  </device>\n")) }
+
+// End implements metadata.Visitor.
+func (w *Writer) End() error {
+	end := "</superblock>\n"
+	if w.style == Style1Exact {
+		end = "</superblock>"
+	}
+	w.out.Text([]byte(end))
+	return w.out.Flush()
+}
+
+func appendRun(dst []byte, r metadata.Run) []byte {
+	if r.Len == 1 {
+		dst = append(dst, `    <single_mapping origin_block="`...)
+		dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+		dst = append(dst, `" data_block="`...)
+		dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+	} else {
+		dst = append(dst, `    <range_mapping origin_begin="`...)
+		dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+		dst = append(dst, `" data_begin="`...)
+		dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+		dst = append(dst, `" length="`...)
+		dst = strconv.AppendUint(dst, r.Len, 10)
+	}
+	dst = append(dst, `" time="`...)
+	dst = strconv.AppendUint(dst, uint64(r.Time), 10)
+	return append(dst, "\"/>\n"...)
+}
+
+// quote makes an attribute value of s.
+func quote(s string) string {
+	q := []byte{'"'}
+	for _, c := range []byte(s) {
+		switch c {
+		case '&', '<', '>', '"', '\t', '\n', '\r':
+			q = fmt.Appendf(q, "&#%d;", c)
+		default:
+			q = append(q, c)
+		}
+	}
+	return string(append(q, '"'))
+}
