@@ -1,0 +1,311 @@
+package jsonfmt
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"thinpool/metadata"
+)
+
+// Options for [Read].
+type Options struct {
+	Overrides metadata.Overrides // replace what the header says
+	Note      func(string)       // told of what was set right, if not nil
+}
+
+// A SyntaxError says what is wrong with the text, and where.
+type SyntaxError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+func (e *SyntaxError) Unwrap() error { return e.Err }
+
+// longestLine bounds the memory that a line takes.
+const longestLine = 1 << 20
+
+// batchRuns is how many runs are handed to the visitor at a time.
+const batchRuns = 4096
+
+// Read reads a dump and hands it to v. The error is a [SyntaxError] if it is
+// about the text or what v said to it.
+func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) error {
+	d := reader{v: v, opt: opt, valid: metadata.Validator{Note: opt.Note}}
+	lines := bufio.NewReaderSize(r, longestLine)
+	for line := 1; ; line++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		text, err := lines.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return &SyntaxError{line, fmt.Errorf("longer than %d bytes", longestLine)}
+		case err != nil && err != io.EOF:
+			return err
+		case err == io.EOF && len(text) == 0:
+			if d.state != ended {
+				return &SyntaxError{line, errors.New("the input ends early: the line of type end is missing")}
+			}
+			return nil
+		}
+		if err := d.line(text); err != nil {
+			return &SyntaxError{line, err}
+		}
+	}
+}
+
+type state int
+
+const (
+	start state = iota
+	idle        // between the superblock and the first def or device
+	inDef
+	inDevice
+	ended
+)
+
+type reader struct {
+	v                 metadata.Visitor
+	opt               Options
+	valid             metadata.Validator
+	state             state
+	batch             []metadata.Run
+	devices, mappings uint64
+}
+
+// record is a line of any type; nil fields are not there.
+type record struct {
+	Type          string  `json:"type"`
+	Format        *uint64 `json:"format"`
+	UUID          *string `json:"uuid"`
+	Time          *uint32 `json:"time"`
+	Transaction   *uint64 `json:"transaction"`
+	Flags         *uint32 `json:"flags"`
+	Version       *uint32 `json:"version"`
+	DataBlockSize *uint32 `json:"data_block_size"`
+	NrDataBlocks  *uint64 `json:"nr_data_blocks"`
+	Name          *string `json:"name"`
+	Origin        *uint64 `json:"origin"`
+	Data          *uint64 `json:"data"`
+	Length        *uint64 `json:"length"`
+	DevID         *uint32 `json:"dev_id"`
+	MappedBlocks  *uint64 `json:"mapped_blocks"`
+	CreationTime  *uint32 `json:"creation_time"`
+	SnapTime      *uint32 `json:"snap_time"`
+	Devices       *uint64 `json:"devices"`
+	Mappings      *uint64 `json:"mappings"`
+}
+
+func (d *reader) line(text []byte) error {
+	if r, ok := scanRange(text); ok {
+		return d.run(r)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil
+	}
+	var rec record
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&rec); err != nil {
+		return fmt.Errorf("want a JSON object: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("more than one JSON object")
+	}
+	return d.record(&rec)
+}
+
+func (d *reader) record(r *record) error {
+	switch r.Type {
+	case "superblock":
+		return d.superblock(r)
+	case "def", "ref":
+		if r.Name == nil {
+			return fmt.Errorf("%s without name", r.Type)
+		}
+		if r.Type == "def" {
+			return d.def(*r.Name)
+		}
+		return d.ref(*r.Name)
+	case "device":
+		return d.device(r)
+	case "range":
+		if r.Origin == nil || r.Data == nil || r.Length == nil || r.Time == nil {
+			return errors.New("range without origin, data, length or time")
+		}
+		return d.run(metadata.Run{Thin: metadata.ThinBlock(*r.Origin), Data: metadata.DataBlock(*r.Data), Len: *r.Length, Time: *r.Time})
+	case "end":
+		return d.end(r)
+	}
+	return fmt.Errorf("unknown type %.40q", r.Type)
+}
+
+var errMisplaced = errors.New("misplaced: want superblock, then defs and devices with their ranges, then end")
+
+func (d *reader) superblock(r *record) error {
+	switch {
+	case d.state != start:
+		return errMisplaced
+	case r.Format == nil || *r.Format != formatNumber:
+		return fmt.Errorf("format is not %d: written by a newer version?", formatNumber)
+	case r.Time == nil || r.Transaction == nil || r.DataBlockSize == nil || r.NrDataBlocks == nil:
+		return errors.New("superblock without time, transaction, data_block_size or nr_data_blocks")
+	}
+	h := metadata.Header{
+		Time: *r.Time, TransactionID: *r.Transaction, Version: metadata.Version,
+		DataBlockSize: *r.DataBlockSize, NrDataBlocks: *r.NrDataBlocks,
+	}
+	if r.Flags != nil {
+		h.Flags = *r.Flags
+	}
+	if r.Version != nil {
+		h.Version = *r.Version
+	}
+	if r.UUID != nil && *r.UUID != "" {
+		uuid, err := hex.DecodeString(*r.UUID)
+		if err != nil || len(uuid) != len(h.UUID) {
+			return fmt.Errorf("uuid %.40q: want %d bytes in hexadecimal", *r.UUID, len(h.UUID))
+		}
+		copy(h.UUID[:], uuid)
+	}
+	if err := d.opt.Overrides.Apply(&h); err != nil {
+		return err
+	}
+	if err := d.valid.Begin(h); err != nil {
+		return err
+	}
+	d.state = idle
+	return d.v.Begin(h)
+}
+
+func (d *reader) def(name string) error {
+	if err := d.endContent(); err != nil {
+		return err
+	}
+	if err := d.valid.BeginDef(name); err != nil {
+		return err
+	}
+	d.state = inDef
+	return d.v.BeginDef(name)
+}
+
+func (d *reader) device(r *record) error {
+	if r.DevID == nil || r.MappedBlocks == nil || r.Transaction == nil || r.CreationTime == nil || r.SnapTime == nil {
+		return errors.New("device without dev_id, mapped_blocks, transaction, creation_time or snap_time")
+	}
+	if err := d.endContent(); err != nil {
+		return err
+	}
+	id := metadata.DevID(*r.DevID)
+	details := metadata.Details{
+		MappedBlocks: *r.MappedBlocks, TransactionID: *r.Transaction,
+		CreationTime: *r.CreationTime, SnapshottedTime: *r.SnapTime,
+	}
+	if err := d.valid.BeginDevice(id, details); err != nil {
+		return err
+	}
+	d.state = inDevice
+	d.devices++
+	return d.v.BeginDevice(id, details)
+}
+
+// endContent ends the def or device before this line, if there is one.
+func (d *reader) endContent() error {
+	if err := d.flush(); err != nil {
+		return err
+	}
+	switch d.state {
+	case inDef:
+		if err := d.valid.EndDef(); err != nil {
+			return err
+		}
+		return d.v.EndDef()
+	case inDevice:
+		d.valid.EndDevice()
+		return d.v.EndDevice()
+	case idle:
+		return nil
+	}
+	return errMisplaced
+}
+
+func (d *reader) ref(name string) error {
+	if d.state != inDevice {
+		return errMisplaced
+	}
+	if err := d.valid.Ref(name); err != nil {
+		return err
+	}
+	if err := d.flush(); err != nil {
+		return err
+	}
+	return d.v.Ref(name)
+}
+
+func (d *reader) run(r metadata.Run) error {
+	if d.state != inDef && d.state != inDevice {
+		return errMisplaced
+	}
+	if err := d.valid.Run(r); err != nil {
+		return err
+	}
+	if r.Len == 0 {
+		return nil
+	}
+	d.mappings += r.Len
+	d.batch = append(d.batch, r)
+	if len(d.batch) == batchRuns {
+		return d.flush()
+	}
+	return nil
+}
+
+func (d *reader) flush() error {
+	if len(d.batch) == 0 {
+		return nil
+	}
+	err := d.v.Runs(d.batch)
+	d.batch = d.batch[:0]
+	return err
+}
+
+func (d *reader) end(r *record) error {
+	if err := d.endContent(); err != nil {
+		return err
+	}
+	if r.Devices == nil || r.Mappings == nil || *r.Devices != d.devices || *r.Mappings != d.mappings {
+		return fmt.Errorf("the dump is not whole: it has %d devices and %d mappings, and its end counts others", d.devices, d.mappings)
+	}
+	d.state = ended
+	return d.v.End()
+}
+
+// scanRange reads a line of type range exactly as the Writer writes it.
+func scanRange(p []byte) (metadata.Run, bool) {
+	var v [4]uint64
+	for i, prefix := range [...]string{range1, range2, range3, range4} {
+		if len(p) < len(prefix) || string(p[:len(prefix)]) != prefix {
+			return metadata.Run{}, false
+		}
+		p = p[len(prefix):]
+		n := 0
+		for ; n < len(p) && n < 19 && '0' <= p[n] && p[n] <= '9'; n++ {
+			v[i] = v[i]*10 + uint64(p[n]-'0')
+		}
+		if n == 0 || n > 1 && p[0] == '0' { // JSON knows no leading zeros
+			return metadata.Run{}, false
+		}
+		p = p[n:]
+	}
+	if string(p) != range5 || v[3] > 1<<32-1 {
+		return metadata.Run{}, false
+	}
+	return metadata.Run{Thin: metadata.ThinBlock(v[0]), Data: metadata.DataBlock(v[1]), Len: v[2], Time: uint32(v[3])}, true
+}

@@ -1,0 +1,122 @@
+// Package jsonfmt reads and writes dumps as JSON, one object a line:
+//
+//	{"type":"superblock","format":1,"uuid":"","time":1,"transaction":2,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":16384}
+//	{"type":"def","name":"19"}
+//	{"type":"range","origin":0,"data":0,"length":1600,"time":0}
+//	{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction":0,"creation_time":0,"snap_time":1}
+//	{"type":"ref","name":"19"}
+//	{"type":"range","origin":1600,"data":99,"length":1,"time":1}
+//	{"type":"end","devices":1,"mappings":1601}
+//
+// Lines belong to the def or device before them. A range maps length thin blocks
+// from origin on to as many data blocks; a ref stands for the ranges of a def.
+// data_block_size is in sectors of 512 bytes. The uuid is in hexadecimal, empty if
+// it is zero. The last line counts the devices and the lengths of all ranges, so
+// that a dump that was cut short does not pass for a whole one. Fields are never
+// removed and keep their meaning as long as format is 1.
+package jsonfmt
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"thinpool/internal/textpipe"
+	"thinpool/metadata"
+)
+
+const formatNumber = 1
+
+// A Writer writes a dump. It is a metadata.Visitor.
+type Writer struct {
+	out               *textpipe.Writer
+	devices, mappings uint64
+}
+
+// NewWriter returns a Writer to w. It must be closed, also after an error.
+func NewWriter(w io.Writer) *Writer { return &Writer{out: textpipe.New(w, appendRun)} }
+
+// Close frees what the Writer holds. Only End makes the dump complete.
+func (w *Writer) Close() { w.out.Close() }
+
+func (w *Writer) printf(format string, args ...any) error {
+	return w.out.Text(fmt.Appendf(nil, format, args...))
+}
+
+// Begin implements metadata.Visitor. The line is written at once.
+func (w *Writer) Begin(h metadata.Header) error {
+	uuid := ""
+	if h.UUID != [16]byte{} {
+		uuid = hex.EncodeToString(h.UUID[:])
+	}
+	if err := w.printf(`{"type":"superblock","format":%d,"uuid":"%s","time":%d,"transaction":%d,"flags":%d,"version":%d,"data_block_size":%d,"nr_data_blocks":%d}`+"\n",
+		formatNumber, uuid, h.Time, h.TransactionID, h.Flags, h.Version, h.DataBlockSize, h.NrDataBlocks); err != nil {
+		return err
+	}
+	return w.out.Flush()
+}
+
+// BeginDef implements metadata.Visitor.
+func (w *Writer) BeginDef(name string) error { return w.named("def", name) }
+
+// Ref implements metadata.Visitor.
+func (w *Writer) Ref(name string) error { return w.named("ref", name) }
+
+func (w *Writer) named(kind, name string) error {
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		return err
+	}
+	return w.printf(`{"type":"%s","name":%s}`+"\n", kind, quoted)
+}
+
+// EndDef implements metadata.Visitor.
+func (w *Writer) EndDef() error { return w.out.Text(nil) }
+
+// BeginDevice implements metadata.Visitor.
+func (w *Writer) BeginDevice(id metadata.DevID, d metadata.Details) error {
+	w.devices++
+	return w.printf(`{"type":"device","dev_id":%d,"mapped_blocks":%d,"transaction":%d,"creation_time":%d,"snap_time":%d}`+"\n",
+		id, d.MappedBlocks, d.TransactionID, d.CreationTime, d.SnapshottedTime)
+}
+
+// Runs implements metadata.Visitor. Runs that continue each other become one.
+func (w *Writer) Runs(runs []metadata.Run) error {
+	for _, r := range runs {
+		w.mappings += r.Len
+	}
+	return w.out.Runs(runs)
+}
+
+// EndDevice implements metadata.Visitor.
+func (w *Writer) EndDevice() error { return w.out.Text(nil) }
+
+// End implements metadata.Visitor.
+func (w *Writer) End() error {
+	if err := w.printf(`{"type":"end","devices":%d,"mappings":%d}`+"\n", w.devices, w.mappings); err != nil {
+		return err
+	}
+	return w.out.Flush()
+}
+
+const (
+	range1 = `{"type":"range","origin":`
+	range2 = `,"data":`
+	range3 = `,"length":`
+	range4 = `,"time":`
+	range5 = "}\n"
+)
+
+func appendRun(dst []byte, r metadata.Run) []byte {
+	dst = append(dst, range1...)
+	dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+	dst = append(dst, range2...)
+	dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+	dst = append(dst, range3...)
+	dst = strconv.AppendUint(dst, r.Len, 10)
+	dst = append(dst, range4...)
+	dst = strconv.AppendUint(dst, uint64(r.Time), 10)
+	return append(dst, range5...)
+}
