@@ -52,26 +52,33 @@ func ParseUnit(s string) (Unit, error) {
 	return Unit{}, fmt.Errorf("unknown unit %q: want b, s, k, m, g, t, p, e, upper case for powers of 1000, or a name", s)
 }
 
-// A Size is a size in bytes, read from digits and a unit.
-type Size uint64
+// A Size is a size, read from digits and a unit.
+type Size struct {
+	Bytes  uint64
+	Number uint64 // as it was given, in Unit
+	Unit   Unit
+}
+
+func (s Size) String() string { return strconv.FormatUint(s.Number, 10) + s.Unit.Name }
 
 // UnmarshalText implements encoding.TextUnmarshaler, for options.
 func (s *Size) UnmarshalText(text []byte) error {
 	in := string(text)
-	digits := len(in) - len(strings.TrimLeft(in, "0123456789"))
-	n, err := strconv.ParseUint(in[:digits], 10, 64)
+	digits := strings.TrimPrefix(in, "+")
+	unit := strings.TrimLeft(digits, "0123456789")
+	n, err := strconv.ParseUint(strings.TrimSuffix(digits, unit), 10, 64)
 	if err != nil {
 		return fmt.Errorf("size %q: want digits and a unit, as 64k", in)
 	}
-	unit, err := ParseUnit(in[digits:])
-	if err != nil {
+	s.Number = n
+	if s.Unit, err = ParseUnit(unit); err != nil {
 		return fmt.Errorf("size %q: %w", in, err)
 	}
-	high, product := bits.Mul64(n, unit.Bytes)
+	high, product := bits.Mul64(n, s.Unit.Bytes)
 	if high != 0 {
 		return fmt.Errorf("size %q is too large: sizes have at most 64 bits", in)
 	}
-	*s = Size(product)
+	s.Bytes = product
 	return nil
 }
 

@@ -37,7 +37,6 @@ type Summary struct {
 	Fatal, NonFatal, Notes uint64 // faults
 	DataLeaks              uint64 // data blocks that are counted but not used
 	MetadataLeaks          uint64
-	Repairable             uint64 // faults that --auto-repair would mend
 	Devices                uint64
 	Mappings               uint64 // of all devices together
 	DistinctLeaves         uint64 // of their mapping trees
@@ -93,9 +92,6 @@ func (c *checker) count(f Fault) {
 		c.sum.DataLeaks += f.Count
 	case MetadataLeak:
 		c.sum.MetadataLeaks += f.Count
-	}
-	if f.Advice() == adviseAutoRepair {
-		c.sum.Repairable++
 	}
 }
 

@@ -71,10 +71,10 @@ const (
 
 // What an admin should do next, by the kind of damage.
 const (
-	adviseRepair     = "the metadata is damaged: keep a copy of it, then rebuild it with thin_repair into another device"
-	adviseAutoRepair = "perhaps you wanted to run with --auto-repair"
-	adviseRebuild    = "rebuild the metadata into another device: thin_dump | thin_restore"
-	adviseNothing    = "nothing needs to be done"
+	adviseRepair  = "keep the pool down and a copy of this metadata; then rebuild it into another device with thin_repair"
+	adviseRebuild = "rebuild the metadata into another device: thin_dump, then thin_restore"
+	adviseWaste   = "this only wastes space; rebuilding the metadata gets it back: thin_dump, then thin_restore"
+	adviseNothing = "nothing needs to be done"
 )
 
 var advice = map[Code]string{
@@ -82,17 +82,17 @@ var advice = map[Code]string{
 	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device",
 	VersionUnknown:    "use a newer version of these tools if there is one",
 	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
-	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size | thin_restore",
-	NeedsCheckSet:     "if nothing else is wrong the flag may be cleared: thin_check --clear-needs-check-flag",
+	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
+	NeedsCheckSet:     `if nothing else is wrong the flag may be cleared: thin_dump, take flags="1" out of the first line, thin_restore`,
 	DeviceTooSmall:    "the device was cut or is not whole: get the rest of it back before anything else",
 	SharedWritable:    "writes to one of the devices show up in the other: copy the data of one of them away, then delete it",
 	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
-	SpaceMapCounters:  adviseAutoRepair,
-	DataLeak:          adviseAutoRepair,
-	MetadataLeak:      adviseAutoRepair,
-	DataCountHigh:     adviseAutoRepair,
-	MetadataCountHigh: adviseAutoRepair,
-	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump | thin_restore",
+	SpaceMapCounters:  adviseNothing,
+	DataLeak:          adviseWaste,
+	MetadataLeak:      adviseWaste,
+	DataCountHigh:     adviseWaste,
+	MetadataCountHigh: adviseWaste,
+	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
 
 // A Fault is one thing wrong with the metadata.

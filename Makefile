@@ -1,0 +1,53 @@
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+TOOLS    = thin_check thin_dump thin_ls thin_metadata_size thin_restore
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
+TOOL     = $(GO) tool -modfile=tools.mod
+FUZZTIME ?= 5s
+
+# make: static binaries in bin/
+all:
+	$(BUILD) -o bin/ ./cmd/...
+
+demo:
+	@$(GO) run ./internal/demo
+
+test:
+	$(GO) test ./...
+
+# make check: what has to pass before a commit
+check: format vet race fuzz
+
+format:
+	@out=$$($(TOOL) gofumpt -l .); test -z "$$out" || { echo "gofumpt wants to change:"; echo "$$out"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+race:
+	$(GO) test -race ./...
+
+# make fuzz: each fuzz target for FUZZTIME
+fuzz:
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "fuzz $$p $$f"; \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p >fuzz.log 2>&1 || { cat fuzz.log; rm -f fuzz.log; exit 1; }; \
+	  done; \
+	done; rm -f fuzz.log
+
+bench: all
+	./bench/run
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
+	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
+	install -m 644 man8/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+
+clean:
+	rm -rf bin fuzz.log
+
+.PHONY: all demo test check format vet race fuzz bench install clean

@@ -1,0 +1,10 @@
+// Command thin_tools is all tools in one, chosen by the name it is called by or
+// by its first argument.
+package main
+
+import (
+	"thinpool/internal/cli"
+	"thinpool/internal/command"
+)
+
+func main() { cli.MultiMain(command.Tools()) }

@@ -1,0 +1,220 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+)
+
+// Check is thin_check.
+type Check struct {
+	cli.Common
+	MetadataSnap        bool    `help:"Check the metadata snapshot only; the pool may be in use." short:"m" name:"metadata-snap"`
+	SuperblockOnly      bool    `help:"Only check the superblock." name:"super-block-only"`
+	SkipMappings        bool    `help:"Do not check the mappings of the devices, nor the space maps."`
+	IgnoreNonFatal      bool    `help:"Succeed if only non-fatal faults are found." name:"ignore-non-fatal-errors"`
+	Strict              bool    `help:"Fail if even a note is found."`
+	AutoRepair          bool    `help:"Not in this version: mend what can be mended in place."`
+	ClearNeedsCheckFlag bool    `help:"Not in this version: clear the flag needs_check."`
+	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
+	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
+	Format              string  `help:"How faults are printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	Input               string  `arg:"" help:"Metadata device or file."`
+}
+
+// Details implements cli.Detailer.
+func (c *Check) Details() string {
+	return `Prints TRANSACTION_ID and METADATA_FREE_BLOCKS on standard output, faults on standard
+error. Fatal and non-fatal faults lead to exit code 1, notes do not. With --format json
+every fault is one line on standard output, and a last line sums up.`
+}
+
+// validate refuses what does not go together.
+func (c *Check) validate() error {
+	override := c.MappingRoot != nil || c.DetailsRoot != nil
+	switch {
+	case c.AutoRepair && (c.IgnoreNonFatal || c.MetadataSnap || override || c.SuperblockOnly || c.SkipMappings):
+		return cli.Usagef("--auto-repair wants a full check: it cannot go with --ignore-non-fatal-errors, -m, --super-block-only, --skip-mappings or other roots")
+	case c.ClearNeedsCheckFlag && (c.MetadataSnap || override):
+		return cli.Usagef("--clear-needs-check-flag cannot go with -m or other roots")
+	case c.AutoRepair, c.ClearNeedsCheckFlag:
+		return errors.New("this version cannot write to metadata in place: nothing was checked or changed. thin_check without the repairing options checks; thin_dump | thin_restore makes new metadata without leaks")
+	}
+	return nil
+}
+
+// Run implements cli.Command.
+func (c *Check) Run(env *cli.Env) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	dev, err := cli.OpenMetadata(c.Input, c.MetadataSnap)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	out := faultPrinter{out: env.Stdout, err: env.Stderr, json: c.Format == "json", quiet: c.Quiet}
+	opt := check.Options{
+		Snapshot: c.MetadataSnap, SuperblockOnly: c.SuperblockOnly, SkipMappings: c.SkipMappings,
+		Superblock: out.superblock, Progress: env.Progress,
+	}
+	if c.MappingRoot != nil {
+		opt.MappingRoot = block.Nr(*c.MappingRoot)
+	}
+	if c.DetailsRoot != nil {
+		opt.DetailsRoot = block.Nr(*c.DetailsRoot)
+	}
+	sum, err := check.Run(env, dev, opt, out.fault)
+	if err != nil {
+		return err
+	}
+	out.summary(sum)
+	if sum.Fatal > 0 || sum.NonFatal > 0 && !c.IgnoreNonFatal || sum.Notes > 0 && c.Strict {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// faultPrinter prints what a check finds.
+type faultPrinter struct {
+	out, err    io.Writer
+	json, quiet bool
+	advice      []string // said at the end, each once
+	live        *metadata.Superblock
+}
+
+// superblock prints the lines that scripts read.
+func (p *faultPrinter) superblock(sb metadata.Superblock) {
+	p.live = &sb
+	if !p.json && !p.quiet {
+		fmt.Fprintf(p.out, "TRANSACTION_ID=%d\nMETADATA_FREE_BLOCKS=%d\n", sb.TransactionID, sb.FreeMetadataBlocks())
+	}
+}
+
+func (p *faultPrinter) fault(f check.Fault) {
+	switch {
+	case p.quiet:
+	case p.json:
+		p.line(jsonFault(f))
+	default:
+		if f.Code == check.SuperblockDamaged {
+			f.Err = cli.Hint(f.Err)
+		}
+		fmt.Fprintln(p.err, f.String())
+		p.advise(f.Advice())
+	}
+}
+
+func (p *faultPrinter) advise(advice string) {
+	for _, a := range p.advice {
+		if a == advice {
+			return
+		}
+	}
+	p.advice = append(p.advice, advice)
+}
+
+func (p *faultPrinter) line(v any) {
+	text, err := json.Marshal(v)
+	if err == nil {
+		fmt.Fprintf(p.out, "%s\n", text)
+	}
+}
+
+func (p *faultPrinter) summary(sum check.Summary) {
+	switch {
+	case p.quiet:
+	case p.json:
+		p.line(jsonSummary(sum, p.live))
+	case sum.Fatal+sum.NonFatal+sum.Notes > 0:
+		fmt.Fprintf(p.err, "%d fatal, %d non-fatal, %d notes\n", sum.Fatal, sum.NonFatal, sum.Notes)
+		for _, a := range p.advice {
+			fmt.Fprintf(p.err, "what to do: %s\n", a)
+		}
+	}
+}
+
+// faultRecord is a fault in JSON. Fields that do not apply are left out.
+type faultRecord struct {
+	Type     string           `json:"type"` // "fault"
+	Code     check.Code       `json:"code"`
+	Severity string           `json:"severity"`
+	Tree     string           `json:"tree,omitempty"`
+	Devices  []metadata.DevID `json:"devices,omitempty"`
+	Block    *block.Nr        `json:"block,omitempty"`
+	Lost     *lostRecord      `json:"lost,omitempty"`
+	Counts   *countRecord     `json:"counts,omitempty"`
+	Message  string           `json:"message"`
+	Advice   string           `json:"advice"`
+}
+
+// lostRecord is keys that cannot be reached: begin and, unless there is no bound, end (excluded).
+type lostRecord struct {
+	Begin uint64  `json:"begin"`
+	End   *uint64 `json:"end,omitempty"`
+}
+
+// countRecord is blocks from First on, Blocks of them, with a wrong count.
+type countRecord struct {
+	First   uint64 `json:"first"`
+	Blocks  uint64 `json:"blocks"`
+	Stored  uint32 `json:"stored"`
+	Counted uint32 `json:"counted"`
+}
+
+func jsonFault(f check.Fault) faultRecord {
+	r := faultRecord{
+		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices,
+		Message: f.Err.Error(), Advice: f.Advice(),
+	}
+	if f.HasBlock {
+		r.Block = &f.Block
+	}
+	if f.Lost {
+		r.Lost = &lostRecord{Begin: f.Keys.Begin}
+		if f.Keys.End != 0 {
+			r.Lost.End = &f.Keys.End
+		}
+	}
+	if f.Count > 0 {
+		r.Counts = &countRecord{f.First, f.Count, f.Stored, f.Counted}
+	}
+	return r
+}
+
+// summaryRecord is the last line of the JSON output.
+type summaryRecord struct {
+	Type               string  `json:"type"` // "summary"
+	Fatal              uint64  `json:"fatal"`
+	NonFatal           uint64  `json:"non_fatal"`
+	Notes              uint64  `json:"notes"`
+	Devices            uint64  `json:"devices"`
+	Mappings           uint64  `json:"mappings"`
+	DataLeaks          uint64  `json:"data_leaks"`
+	MetadataLeaks      uint64  `json:"metadata_leaks"`
+	TransactionID      *uint64 `json:"transaction_id,omitempty"`
+	MetadataBlocks     *uint64 `json:"metadata_blocks,omitempty"`
+	MetadataFreeBlocks *uint64 `json:"metadata_free_blocks,omitempty"`
+	DataBlocks         *uint64 `json:"data_blocks,omitempty"`
+	NeedsCheck         *bool   `json:"needs_check,omitempty"`
+	HeldRoot           *uint64 `json:"held_root,omitempty"`
+}
+
+func jsonSummary(sum check.Summary, sb *metadata.Superblock) summaryRecord {
+	r := summaryRecord{
+		Type: "summary", Fatal: sum.Fatal, NonFatal: sum.NonFatal, Notes: sum.Notes,
+		Devices: sum.Devices, Mappings: sum.Mappings, DataLeaks: sum.DataLeaks, MetadataLeaks: sum.MetadataLeaks,
+	}
+	if sb != nil {
+		free, held, flag := sb.FreeMetadataBlocks(), uint64(sb.HeldRoot), sb.Flags&metadata.NeedsCheck != 0
+		r.TransactionID, r.MetadataFreeBlocks, r.HeldRoot, r.NeedsCheck = &sb.TransactionID, &free, &held, &flag
+		r.MetadataBlocks, r.DataBlocks = &sb.MetadataSpaceMap.NrBlocks, &sb.DataSpaceMap.NrBlocks
+	}
+	return r
+}

@@ -1,0 +1,82 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+
+	"thinpool/internal/cli"
+	"thinpool/jsonfmt"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/xmlfmt"
+)
+
+// Restore is thin_restore.
+type Restore struct {
+	cli.Common
+	Input  string `help:"XML or JSON from thin_dump, also compressed with gzip or zstd; - is standard input." short:"i" required:"" placeholder:"FILE"`
+	Output string `help:"Metadata device or file to write; it must exist." short:"o" required:"" placeholder:"FILE"`
+	overrides
+}
+
+// Details implements cli.Detailer.
+func (r *Restore) Details() string {
+	return `The whole input is read, and the space it needs compared, before the first block is
+written. Until the last write the output has no valid superblock, so that nothing takes
+half of it for metadata. What the output held before is lost.`
+}
+
+// leastOutput is how many blocks the smallest output has.
+const leastOutput = 10
+
+// Run implements cli.Command.
+func (r *Restore) Run(env *cli.Env) error {
+	if cli.SameFile(r.Input, r.Output) {
+		return cli.Usagef("input and output are the same file: %s", r.Output)
+	}
+	dev, err := cli.OpenOutput(r.Output)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if block.Blocks(dev) < leastOutput {
+		return fmt.Errorf("%s: Output file too small. It has %d bytes; metadata needs %d blocks of %d at least", r.Output, dev.Size(), leastOutput, block.Size)
+	}
+	note := func(text string) { env.Log.Info(text) }
+	b := build.New(build.Options{Note: note, Progress: env.Progress})
+	if err := r.read(env, b, note); err != nil {
+		return err
+	}
+	have := block.Blocks(dev)
+	env.Log.Info("planned", "needed", b.Needed(have), "available", have)
+	if err := b.Write(env, dev); err != nil {
+		return fmt.Errorf("%s: %w", r.Output, err)
+	}
+	return nil
+}
+
+// read reads the description into v.
+func (r *Restore) read(env *cli.Env, v metadata.Visitor, note func(string)) error {
+	in, err := env.OpenText(r.Input)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	env.Progress("reading "+r.Input, 0, 0)
+	if err := readText(env, in, v, r.overrides.metadata(), note); err != nil {
+		return fmt.Errorf("%s: %w", r.Input, err)
+	}
+	return nil
+}
+
+// readText reads a dump of either format.
+func readText(ctx context.Context, in io.Reader, v metadata.Visitor, o metadata.Overrides, note func(string)) error {
+	text := bufio.NewReader(in)
+	if start, _ := text.Peek(1); len(start) == 1 && start[0] == '{' {
+		return jsonfmt.Read(ctx, text, v, jsonfmt.Options{Overrides: o, Note: note})
+	}
+	return xmlfmt.Read(ctx, text, v, xmlfmt.Options{Overrides: o, Note: note})
+}

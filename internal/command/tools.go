@@ -1,0 +1,34 @@
+// Package command is the commands: one file a tool, with its options, what it
+// does and what it prints.
+package command
+
+import "thinpool/internal/cli"
+
+// Check, Dump, Ls, MetadataSize and Restore are the tools.
+var (
+	CheckTool = cli.Tool{
+		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
+		New: func() cli.Command { return new(Check) },
+	}
+	DumpTool = cli.Tool{
+		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
+		New: func() cli.Command { return new(Dump) },
+	}
+	LsTool = cli.Tool{
+		Name: "thin_ls", Summary: "List the thin devices of a pool.",
+		New: func() cli.Command { return new(Ls) },
+	}
+	MetadataSizeTool = cli.Tool{
+		Name: "thin_metadata_size", Summary: "Estimate how much metadata a thin pool needs.",
+		New: func() cli.Command { return new(MetadataSize) },
+	}
+	RestoreTool = cli.Tool{
+		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
+		New: func() cli.Command { return new(Restore) },
+	}
+)
+
+// Tools are all tools.
+func Tools() []cli.Tool {
+	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RestoreTool}
+}
