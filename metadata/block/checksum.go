@@ -82,6 +82,11 @@ func Verify(loc Nr, b *Data, kind Kind) error {
 // reference and the checksum.
 func Seal(loc Nr, b *Data, kind Kind) {
 	le.PutUint64(b[offBlocknr:], uint64(loc))
+	Reseal(b, kind)
+}
+
+// Reseal writes the checksum only, and leaves the self reference as it is.
+func Reseal(b *Data, kind Kind) {
 	le.PutUint32(b[offChecksum:], register(b)^salts[kind])
 }
 
