@@ -37,7 +37,8 @@ type Tool struct {
 // A Command is a struct whose fields are options, as kong reads them.
 type Command interface {
 	Run(*Env) error
-	common() *Common
+	// CommonOptions gives those that every command has: embed [Common].
+	CommonOptions() *Common
 }
 
 // Common is the options that every command has.
@@ -49,7 +50,8 @@ type Common struct {
 	Version  bool   `help:"Print the version." short:"V"`
 }
 
-func (c *Common) common() *Common { return c }
+// CommonOptions implements [Command].
+func (c *Common) CommonOptions() *Common { return c }
 
 // An Env is what a command has to do with the world.
 type Env struct {
@@ -139,7 +141,7 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	if err := parse(parser, args); err != nil {
 		return finish(t, stderr, err, false)
 	}
-	c := command.common()
+	c := command.CommonOptions()
 	env := &Env{Context: ctx, Stdin: stdin, Stdout: stdout, Stderr: stderr, quiet: c.Quiet}
 	env.Log = logger(stderr, c)
 	env.progress = newProgress(stderr, c.Quiet)

@@ -22,10 +22,18 @@ type Unit struct {
 var Units = []Unit{
 	{"b", "bytes", "", 1},
 	{"s", "sectors", "", SectorSize},
-	{"k", "kibibytes", "KiB", 1 << 10}, {"m", "mebibytes", "MiB", 1 << 20}, {"g", "gibibytes", "GiB", 1 << 30},
-	{"t", "tebibytes", "TiB", 1 << 40}, {"p", "pebibytes", "PiB", 1 << 50}, {"e", "exbibytes", "EiB", 1 << 60},
-	{"K", "kilobytes", "kB", 1e3}, {"M", "megabytes", "MB", 1e6}, {"G", "gigabytes", "GB", 1e9},
-	{"T", "terabytes", "TB", 1e12}, {"P", "petabytes", "PB", 1e15}, {"E", "exabytes", "EB", 1e18},
+	{"k", "kibibytes", "KiB", 1 << 10},
+	{"m", "mebibytes", "MiB", 1 << 20},
+	{"g", "gibibytes", "GiB", 1 << 30},
+	{"t", "tebibytes", "TiB", 1 << 40},
+	{"p", "pebibytes", "PiB", 1 << 50},
+	{"e", "exbibytes", "EiB", 1 << 60},
+	{"K", "kilobytes", "kB", 1e3},
+	{"M", "megabytes", "MB", 1e6},
+	{"G", "gigabytes", "GB", 1e9},
+	{"T", "terabytes", "TB", 1e12},
+	{"P", "petabytes", "PB", 1e15},
+	{"E", "exabytes", "EB", 1e18},
 }
 
 // ParseUnit finds a unit by its letter, its short form, or its name or a prefix

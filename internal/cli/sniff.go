@@ -92,7 +92,9 @@ func has(p []byte, at int, magic string) bool {
 }
 
 // errTooSmall has the words that scripts look for.
-var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?") //nolint:staticcheck // the words are a contract
+//
+//lint:ignore ST1005 the words are a contract
+var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?")
 
 // OpenMetadata opens a metadata device or file for reading. What is something
 // else is named in the error. shared leaves out the exclusive open.
@@ -119,7 +121,8 @@ func openDevice(path string, opt block.Options) (block.Device, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: no such file or device", path)
 	case errors.Is(err, block.ErrNotBlocks):
-		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path) //nolint:staticcheck // the words are a contract
+		//lint:ignore ST1005 scripts know these words
+		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
 	case errors.Is(err, block.ErrBusy):
 		return nil, busyError(path, err)
 	}

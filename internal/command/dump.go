@@ -97,7 +97,8 @@ func (d *Dump) Run(env *cli.Env) error {
 func (d *Dump) visitor(w io.Writer) (interface {
 	metadata.Visitor
 	Close()
-}, error) {
+}, error,
+) {
 	switch d.Format {
 	case "xml":
 		style := map[string]xmlfmt.Style{"1": xmlfmt.Style1, "1.x": xmlfmt.Style1Exact, "0.9": xmlfmt.Style09}[d.Style]

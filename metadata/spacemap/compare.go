@@ -67,8 +67,10 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 	}
 	c.flush()
 	if !c.unread && c.used != m.Root.NrAllocated {
-		report(Finding{Kind: WrongNrAllocated, N: m.Root.NrBlocks,
-			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used)})
+		report(Finding{
+			Kind: WrongNrAllocated, N: m.Root.NrBlocks,
+			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used),
+		})
 	}
 	return nil
 }
@@ -160,8 +162,10 @@ func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
 			switch {
 			case at+j >= here:
 				if count != 0 {
-					add(Finding{Kind: CountBeyond, Block: e.Block, First: base + uint64(at+j), N: 1,
-						Err: fmt.Errorf("block %d: has a count for block %d, beyond the end", e.Block, base+uint64(at+j))})
+					add(Finding{
+						Kind: CountBeyond, Block: e.Block, First: base + uint64(at+j), N: 1,
+						Err: fmt.Errorf("block %d: has a count for block %d, beyond the end", e.Block, base+uint64(at+j)),
+					})
 				}
 				continue
 			case count == 0:
@@ -192,13 +196,17 @@ func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Fi
 	high := c.high.Get(b)
 	switch {
 	case stored == overflowCount && high == 0:
-		add(Finding{Kind: NoOverflow, Block: bitmap, First: b, N: 1,
-			Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b)})
+		add(Finding{
+			Kind: NoOverflow, Block: bitmap, First: b, N: 1,
+			Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b),
+		})
 	case stored == overflowCount:
 		stored = high
 	case high != 0:
-		add(Finding{Kind: StrayOverflow, Block: bitmap, First: b, N: 1,
-			Err: fmt.Errorf("block %d: count of block %d is %d, but the overflow tree has %d", bitmap, b, stored, high)})
+		add(Finding{
+			Kind: StrayOverflow, Block: bitmap, First: b, N: 1,
+			Err: fmt.Errorf("block %d: count of block %d is %d, but the overflow tree has %d", bitmap, b, stored, high),
+		})
 	}
 	counted := c.counted.Get(b)
 	switch {
@@ -215,12 +223,16 @@ func (c *comparison) entry(i, here int, used uint64, firstFree int, add func(Fin
 	// The kernel counts what lies beyond the end as free, thin_restore 0.9 does not.
 	kernel, covered := PerBitmap-uint32(used), uint32(here)-uint32(used)
 	if e.NrFree != kernel && e.NrFree != covered {
-		add(Finding{Kind: WrongNrFree, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d: nr_free is %d, want %d", i, e.NrFree, kernel)})
+		add(Finding{
+			Kind: WrongNrFree, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
+			Err: fmt.Errorf("index entry %d: nr_free is %d, want %d", i, e.NrFree, kernel),
+		})
 	}
 	if int(min(e.NoneFreeBefore, PerBitmap)) > firstFree {
-		add(Finding{Kind: WrongHint, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d: none_free_before is %d, want at most %d", i, e.NoneFreeBefore, firstFree)})
+		add(Finding{
+			Kind: WrongHint, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
+			Err: fmt.Errorf("index entry %d: none_free_before is %d, want at most %d", i, e.NoneFreeBefore, firstFree),
+		})
 	}
 }
 

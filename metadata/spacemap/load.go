@@ -51,8 +51,10 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 		m.Entries[i] = e
 	}
 	if want > uint64(limit) {
-		m.add(Finding{Kind: MissingEntry, First: uint64(limit) * PerBitmap, N: root.NrBlocks - uint64(limit)*PerBitmap,
-			Err: fmt.Errorf("nr_blocks is %d, more than the metadata device has bitmaps for", root.NrBlocks)})
+		m.add(Finding{
+			Kind: MissingEntry, First: uint64(limit) * PerBitmap, N: root.NrBlocks - uint64(limit)*PerBitmap,
+			Err: fmt.Errorf("nr_blocks is %d, more than the metadata device has bitmaps for", root.NrBlocks),
+		})
 	}
 	return m, m.loadOverflow(ctx, limit)
 }

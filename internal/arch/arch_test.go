@@ -1,0 +1,125 @@
+// Package arch tests that imports go one way.
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers are the packages from top to bottom. A package may import those of the
+// layers below its own.
+var layers = [][]string{
+	{"cmd/*"},
+	{"internal/command", "internal/demo", "internal/accept"},
+	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "tool/*"},
+	{"internal/textpipe", "metadata/build", "fixtures"},
+	{"metadata"},
+	{"metadata/spacemap"},
+	{"metadata/btree"},
+	{"metadata/block"},
+}
+
+// exceptions are imports within a layer, or further restrictions lifted.
+var exceptions = map[string][]string{
+	"internal/demo": {"internal/command"},
+}
+
+// only says which packages alone may import something.
+var only = map[string][]string{
+	"github.com/alecthomas/kong": {"internal/cli", "internal/command"},
+	"thinpool/fixtures":          {"internal/demo", "internal/accept"},
+}
+
+// blockMayImport is all but the standard library that metadata/block may use.
+var blockMayImport = []string{"golang.org/x/sys/unix", "golang.org/x/sync/errgroup"}
+
+const root = "../.."
+
+func TestImports(t *testing.T) {
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(filepath.ToSlash(rel))
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if why := forbidden(pkg, imported); why != "" {
+				t.Errorf("%s imports %s: %s", rel, imported, why)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func forbidden(pkg, imported string) string {
+	if allowed, ok := only[imported]; ok && !slices.Contains(allowed, pkg) {
+		return "only " + strings.Join(allowed, ", ") + " may"
+	}
+	inner, ours := strings.CutPrefix(imported, "thinpool/")
+	switch {
+	case !ours && pkg == "metadata/block" && strings.Contains(imported, ".") && !slices.Contains(blockMayImport, imported):
+		return "the lowest layer has no such dependency"
+	case !ours:
+		return ""
+	}
+	from, to := layer(pkg), layer(inner)
+	switch {
+	case from < 0:
+		return pkg + " is in no layer"
+	case to < 0:
+		return inner + " is in no layer"
+	case to <= from && !slices.Contains(exceptions[pkg], inner):
+		return "imports go down only"
+	}
+	return ""
+}
+
+func layer(pkg string) int {
+	return slices.IndexFunc(layers, func(layer []string) bool {
+		return slices.ContainsFunc(layer, func(pattern string) bool {
+			ok, _ := path.Match(pattern, pkg)
+			return ok
+		})
+	})
+}
+
+// The rule itself must be able to fail.
+func TestForbidden(t *testing.T) {
+	for _, tc := range []struct {
+		pkg, imported string
+		wrong         bool
+	}{
+		{"metadata", "thinpool/metadata/btree", false},
+		{"metadata/btree", "thinpool/metadata", true},
+		{"xmlfmt", "thinpool/jsonfmt", true},
+		{"tool/check", "github.com/alecthomas/kong", true},
+		{"metadata/block", "github.com/klauspost/compress/zstd", true},
+		{"internal/command", "thinpool/fixtures", true},
+		{"new", "thinpool/metadata", true},
+	} {
+		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {
+			t.Errorf("%s imports %s: forbidden %v, want %v", tc.pkg, tc.imported, got, tc.wrong)
+		}
+	}
+}
