@@ -45,7 +45,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
-	install -m 644 man8/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	for m in man8/*.8; do test ! -f $$m || install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man8/; done
 
 clean:
 	rm -rf bin fuzz.log

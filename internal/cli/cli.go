@@ -1,6 +1,8 @@
-// Package cli is what the commands have in common: how a command line is read,
-// what the exit codes are, what goes to which stream, progress, sizes, and
-// recognising inputs that are something else.
+// Package cli is what the commands share: how a command line is read, where
+// output goes, which exit code an error becomes, and how inputs are recognised
+// and opened.
+//
+// A tool is a [Tool]; its main is one call of [Main].
 package cli
 
 import (
@@ -11,22 +13,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
-
-	"github.com/alecthomas/kong"
 )
 
-// Version is what -V prints, alone on its line: programs parse it.
+// Version is what -V prints. Clients compare it as text with 0.7.4 and as a
+// version with 0.5.1, so it never falls below 1.0.0.
 const Version = "1.0.0"
-
-// Exit codes. Callers compare with 0.
-const (
-	exitOK      = 0
-	exitFailure = 1
-	exitUsage   = 2
-)
 
 // A Tool is a command and what it is called.
 type Tool struct {
@@ -43,159 +36,111 @@ type Command interface {
 
 // Common is the options that every command has.
 type Common struct {
-	Quiet    bool   `help:"Print nothing, only set the exit code." short:"q"`
-	Verbose  int    `help:"Log what is done, with times." short:"v" type:"counter"`
-	IOEngine string `help:"Ignored." hidden:"" name:"io-engine"`
-	Help     bool   `help:"Print this help." short:"h"`
-	Version  bool   `help:"Print the version." short:"V"`
+	Quiet    bool   `group:"common" help:"Print no messages, only set the exit code." short:"q"`
+	Verbose  int    `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
+	IOEngine string `group:"common" help:"Ignored." hidden:"" name:"io-engine"`
+	Help     bool   `group:"common" help:"Print this help." short:"h"`
+	Version  bool   `group:"common" help:"Print the version." short:"V"`
 }
 
 // CommonOptions implements [Command].
 func (c *Common) CommonOptions() *Common { return c }
 
-// An Env is what a command has to do with the world.
+// An Env is what a command has to do with the world. It is a context, which ends
+// with the first signal to stop.
 type Env struct {
 	context.Context
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	Log            *slog.Logger // shown with -v
+	Stdin  io.Reader
+	Stdout io.Writer    // the product; not buffered
+	Stderr io.Writer    // messages; nowhere with -q
+	Log    *slog.Logger // shown with -v
 
 	progress *progress
-	quiet    bool
 }
 
-// ErrReported is returned by a command that failed and has said why.
-var ErrReported = errors.New("failed")
-
 // Main runs a tool as a process.
-func Main(t Tool) { os.Exit(process(t, os.Args[1:])) }
-
-func process(t Tool, args []string) int {
-	// The first signal asks the tool to end, the second one ends it.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	// Writing to a closed pipe is an error to handle, not a signal to die of.
-	signal.Ignore(syscall.SIGPIPE)
-	return Run(ctx, t, args, os.Stdin, os.Stdout, os.Stderr)
+func Main(t Tool) {
+	os.Exit(Run(mainContext(), t, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // MultiMain runs the tool that the process was called as, or that its first
 // argument names.
-func MultiMain(tools []Tool) { os.Exit(multi(tools, os.Args)) }
+func MultiMain(tools []Tool) {
+	os.Exit(RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
 
-func multi(tools []Tool, args []string) int {
-	find := func(name string) *Tool {
-		for i := range tools {
-			if tools[i].Name == name {
-				return &tools[i]
-			}
-		}
-		return nil
-	}
-	if t := find(filepath.Base(args[0])); t != nil {
-		return process(*t, args[1:])
-	}
-	list := func(w io.Writer) {
-		fmt.Fprintf(w, "Usage: %s TOOL [OPTION]...\n\nTools:\n", filepath.Base(args[0]))
-		for _, t := range tools {
-			fmt.Fprintf(w, "  %-22s %s\n", t.Name, t.Summary)
-		}
-	}
-	if len(args) < 2 {
-		list(os.Stderr)
-		return exitUsage
-	}
-	switch args[1] {
-	case "-h", "--help":
-		list(os.Stdout)
-		return exitOK
-	case "-V", "--version":
-		fmt.Println(Version)
-		return exitOK
-	}
-	if t := find(args[1]); t != nil {
-		return process(*t, args[2:])
-	}
-	fmt.Fprintf(os.Stderr, "unknown tool %q\n", args[1])
-	list(os.Stderr)
-	return exitUsage
+// mainContext returns a context that ends with the first signal to stop. The
+// second finds the system's own handling, which kills at once.
+func mainContext() context.Context {
+	// A write to a closed pipe is to be an error, not our death.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		sig := <-stop
+		signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+		cancel(interruptError{sig})
+	}()
+	return ctx
 }
 
 // Run runs a tool and returns its exit code.
 func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	command := t.New()
-	parser, err := kong.New(command, kong.Name(t.Name), kong.NoDefaultHelp())
+	parser, err := newParser(t, command)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", t.Name, err)
-		return exitFailure
+		panic(err) // the tags are wrong
 	}
-	switch wanted(args) {
+	out := newStdout(ctx, stdout)
+	words := split(parser.Model.Node, args)
+	switch words.action {
 	case "help":
-		printHelp(stdout, t, parser.Model)
-		return exitOK
+		printHelp(out, t, parser.Model)
 	case "version":
-		fmt.Fprintln(stdout, Version)
-		return exitOK
-	}
-	if err := parse(parser, args); err != nil {
-		return finish(t, stderr, err, false)
-	}
-	c := command.CommonOptions()
-	env := &Env{Context: ctx, Stdin: stdin, Stdout: stdout, Stderr: stderr, quiet: c.Quiet}
-	env.Log = logger(stderr, c)
-	env.progress = newProgress(stderr, c.Quiet)
-	if c.Quiet {
-		env.Stderr = io.Discard
-	}
-	started := time.Now()
-	err = command.Run(env)
-	env.progress.stop()
-	env.Log.Info("done", "seconds", time.Since(started).Seconds())
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		err = errors.New("interrupted")
-	}
-	return finish(t, stderr, err, c.Quiet)
-}
-
-// wanted tells whether help or the version is asked for, whatever else is.
-func wanted(args []string) string {
-	for _, arg := range args {
-		switch arg {
-		case "-h", "--help":
-			return "help"
-		case "-V", "--version":
-			return "version"
-		case "--":
-			return ""
+		fmt.Fprintln(out, Version)
+	default:
+		if err := words.parse(parser); err != nil {
+			return usage(stderr, t.Name, err)
 		}
+		return start(ctx, t, command, stdin, out, stderr)
 	}
-	return ""
+	return exitCode(ctx, stderr, t.Name, out.failed())
 }
 
-// finish says what went wrong and returns the exit code.
-func finish(t Tool, stderr io.Writer, err error, quiet bool) int {
-	usage, isUsage := errors.AsType[*UsageError](err)
-	switch {
-	case err == nil, errors.Is(err, syscall.EPIPE):
-		return exitOK // who closes our output has seen enough
-	case isUsage:
-		fmt.Fprintf(stderr, "%s: %v\nTry '%s --help'.\n", t.Name, usage, t.Name)
-		return exitUsage
-	case !quiet && !errors.Is(err, ErrReported):
-		fmt.Fprintf(stderr, "%s: %v\n", t.Name, err)
+// start runs command, whose options are set.
+func start(ctx context.Context, t Tool, command Command, stdin io.Reader, out *stdout, stderr io.Writer) int {
+	common := command.CommonOptions()
+	messages := stderr
+	if common.Quiet {
+		messages = io.Discard
 	}
-	return exitFailure
+	line := newProgress(messages)
+	defer line.close()
+	env := &Env{Context: ctx, Stdin: stdin, Stdout: line.beside(out, out.w), Stderr: line.beside(messages, messages), progress: line}
+	env.Log = logger(env.Stderr, common.Verbose)
+	line.log = env.Log
+
+	began := time.Now()
+	err := command.Run(env)
+	line.close()
+	env.Log.Info("done", "took", time.Since(began))
+	if err == nil {
+		err = out.failed() // also where nobody looked at what a write returned
+	}
+	if _, ok := errors.AsType[*UsageError](err); ok {
+		return usage(stderr, t.Name, err)
+	}
+	return exitCode(ctx, env.Stderr, t.Name, err)
 }
 
-func logger(stderr io.Writer, c *Common) *slog.Logger {
-	level := slog.LevelError + 1
-	switch {
-	case c.Quiet:
-	case c.Verbose == 1:
-		level = slog.LevelInfo
-	case c.Verbose > 1:
+func logger(w io.Writer, verbose int) *slog.Logger {
+	if verbose == 0 {
+		return slog.New(slog.DiscardHandler)
+	}
+	level := slog.LevelInfo
+	if verbose > 1 {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }

@@ -8,36 +8,56 @@ import (
 	"github.com/alecthomas/kong"
 )
 
+const (
+	helpWidth  = 80
+	helpIndent = 32 // where the text of an option starts
+)
+
 // A Detailer has more to say in its help: examples, formats.
 type Detailer interface{ Details() string }
 
-// printHelp prints what a tool's model says of it.
+// printHelp prints what a tool's model says of it. Kong's own printer shows
+// neither optional values nor exit codes.
 func printHelp(w io.Writer, t Tool, model *kong.Application) {
-	fmt.Fprintf(w, "Usage: %s [OPTION]...", t.Name)
-	for _, p := range model.Positional {
-		name := strings.ToUpper(p.Name)
-		if !p.Required {
-			name = "[" + name + "]"
-		}
-		fmt.Fprintf(w, " %s", name)
-	}
-	fmt.Fprintf(w, "\n\n%s\n\n", t.Summary)
-	for _, p := range model.Positional {
-		fmt.Fprintf(w, "  %-30s %s\n", strings.ToUpper(p.Name), p.Help)
-	}
-	if len(model.Positional) > 0 {
-		fmt.Fprintln(w)
-	}
-	fmt.Fprintln(w, "Options:")
+	var s strings.Builder
+	fmt.Fprintf(&s, "Usage: %s [OPTION]...", t.Name)
 	for _, f := range model.Flags {
-		if !f.Hidden {
-			fmt.Fprintf(w, "  %-30s %s\n", Spelling(f), f.Help)
+		if f.Required {
+			fmt.Fprintf(&s, " --%s=%s", f.Name, placeholder(f))
+		}
+	}
+	var shown []*kong.Positional
+	for _, p := range model.Positional {
+		if p.Tag.Hidden {
+			continue
+		}
+		shown = append(shown, p)
+		format := " %s"
+		if !p.Required {
+			format = " [%s]"
+		}
+		fmt.Fprintf(&s, format, strings.ToUpper(p.Name))
+	}
+	fmt.Fprintf(&s, "\n\n%s\n\n", t.Summary)
+	for _, p := range shown {
+		helpLine(&s, strings.ToUpper(p.Name), p.Help)
+	}
+	if len(shown) > 0 {
+		s.WriteByte('\n')
+	}
+	s.WriteString("Options:\n")
+	for _, common := range []bool{false, true} { // those that all tools have come last
+		for _, f := range model.Flags {
+			if !f.Hidden && (f.Group != nil) == common {
+				helpLine(&s, Spelling(f), f.Help)
+			}
 		}
 	}
 	if d, ok := t.New().(Detailer); ok {
-		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(d.Details()))
+		fmt.Fprintf(&s, "\n%s\n", strings.TrimSpace(d.Details()))
 	}
-	fmt.Fprintln(w, "\nExit codes: 0 success, 1 failure, 2 wrong command line.")
+	fmt.Fprintln(&s, "\nExit codes: 0 success, 1 failure, 2 wrong command line.")
+	_, _ = io.WriteString(w, s.String()) // w remembers
 }
 
 // Spelling is how an option is written: -o, --output=FILE.
@@ -46,16 +66,41 @@ func Spelling(f *kong.Flag) string {
 	if f.Short != 0 {
 		s = fmt.Sprintf("-%c, --%s", f.Short, f.Name)
 	}
-	value := f.PlaceHolder
-	if value == "" {
-		value = strings.ToUpper(f.Name)
-	}
 	switch {
-	case f.IsBool() || f.IsCounter():
+	case takesNone(f):
+		return s
 	case isOptional(f):
-		s += "[=" + value + "]"
-	default:
-		s += "=" + value
+		return s + "[=" + placeholder(f) + "]"
 	}
-	return s
+	return s + "=" + placeholder(f)
+}
+
+func placeholder(f *kong.Flag) string {
+	if f.PlaceHolder != "" {
+		return f.PlaceHolder
+	}
+	return strings.ToUpper(f.Name)
+}
+
+// helpLine writes what stands left and the text right of it, wrapped.
+func helpLine(s *strings.Builder, left, text string) {
+	line := "  " + left
+	if len(line) > helpIndent-2 || text == "" {
+		s.WriteString(line + "\n")
+		line = ""
+	}
+	if text == "" {
+		return
+	}
+	pad := func() { line += strings.Repeat(" ", helpIndent-len(line)) }
+	pad()
+	for _, word := range strings.Fields(text) {
+		if len(line)+len(word) > helpWidth && len(line) > helpIndent {
+			s.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = ""
+			pad()
+		}
+		line += word + " "
+	}
+	s.WriteString(strings.TrimRight(line, " ") + "\n")
 }

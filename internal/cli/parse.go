@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,186 +9,229 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// The command lines that scripts have are those of getopt and of clap, which
-// differ from kong's in details: prefixes of long options, -o=value, optional
-// values, options given twice. normalize rewrites them to the form that kong
-// takes without doubt: --long or --long=value, one word an option.
-
-// An Optional is an option that may stand alone or have a value: -m, -m7, -m=7,
-// --metadata-snap=7.
-type Optional struct {
-	Set   bool
-	Value string // "" if there is none
+// newParser makes a kong parser whose fields are those of command.
+func newParser(t Tool, command Command) (*kong.Kong, error) {
+	options := []kong.Option{kong.Name(t.Name), kong.NoDefaultHelp()}
+	for kind, bits := range map[reflect.Kind]int{
+		reflect.Uint: 64, reflect.Uint8: 8, reflect.Uint16: 16, reflect.Uint32: 32, reflect.Uint64: 64,
+	} {
+		options = append(options, kong.KindMapper(kind, numberMapper(bits)))
+	}
+	return kong.New(command, options...)
 }
 
-// Decode implements kong.MapperValue.
-func (o *Optional) Decode(ctx *kong.DecodeContext) error {
-	o.Set = true
-	return ctx.Scan.PopValueInto("value", &o.Value)
+// words is a command line taken apart by rules that kong does not have: those
+// of getopt_long and of clap together. Kong then sees "--name=value" and "--"
+// only.
+type words struct {
+	node        *kong.Node
+	action      string   // "help" or "version" if asked for
+	options     []string // as --name or --name=value
+	positionals []string
+	// maybe is the index in options of an optional number that may have its
+	// value in positionals[0:], at maybeAt; -1: none.
+	maybe, maybeAt int
+	seen           map[*kong.Flag]bool
+	err            error // the first thing wrong
 }
 
-// A UsageError is a wrong command line.
-type UsageError struct{ Err error }
-
-func (e *UsageError) Error() string { return e.Err.Error() }
-func (e *UsageError) Unwrap() error { return e.Err }
-
-// Usagef returns a UsageError.
-func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
-
-// normalizer rewrites one command line.
-type normalizer struct {
-	flags []*kong.Flag
-	args  []string
-	out   []string
-	seen  map[*kong.Flag]bool
-	words int // that are no options
-	// maybe is a word of digits after an option whose value it may be, if the
-	// command line has another word: its place in out, and the option.
-	maybe     int
-	maybeFlag *kong.Flag
-}
-
-func normalize(model *kong.Application, args []string) ([]string, error) {
-	n := normalizer{flags: model.Flags, args: args, seen: map[*kong.Flag]bool{}, maybe: -1}
-	for len(n.args) > 0 {
-		arg := n.args[0]
-		n.args = n.args[1:]
-		var err error
+// split takes args apart. It goes on after an error, as --help and --version
+// count wherever they stand.
+func split(node *kong.Node, args []string) *words {
+	w := &words{node: node, maybe: -1, seen: map[*kong.Flag]bool{}}
+	for len(args) > 0 && w.action == "" {
+		word := args[0]
+		args = args[1:]
 		switch {
-		case arg == "--":
-			n.out = append(append(n.out, arg), n.args...)
-			n.words += len(n.args)
-			n.args = nil
-		case strings.HasPrefix(arg, "--"):
-			err = n.long(arg[2:])
-		case len(arg) > 1 && arg[0] == '-':
-			err = n.short(arg[1:])
+		case word == "--":
+			w.positionals = append(w.positionals, args...)
+			args = nil
+		case strings.HasPrefix(word, "--"):
+			args = w.long(word[2:], args)
+		case len(word) > 1 && word[0] == '-':
+			args = w.short(word[1:], args)
 		default:
-			n.out = append(n.out, arg)
-			n.words++
-		}
-		if err != nil {
-			return nil, err
+			w.positionals = append(w.positionals, word)
 		}
 	}
-	if n.maybe >= 0 && n.words >= 2 {
-		n.out[n.maybe] = "--" + n.maybeFlag.Name + "=" + n.out[n.maybe]
-		n.out = slices.Delete(n.out, n.maybe-1, n.maybe) // the option that stood alone
+	if w.maybe >= 0 && len(w.positionals) > 1 {
+		w.options[w.maybe] += "=" + w.positionals[w.maybeAt]
+		w.positionals = slices.Delete(w.positionals, w.maybeAt, w.maybeAt+1)
 	}
-	return n.out, nil
+	return w
 }
 
-func isOptional(f *kong.Flag) bool { return f.Target.Type() == reflect.TypeFor[Optional]() }
-
-func isRepeatable(f *kong.Flag) bool { return f.IsSlice() || f.IsBool() || f.IsCounter() }
-
-// long takes an option without its two dashes.
-func (n *normalizer) long(arg string) error {
-	name, value, hasValue := strings.Cut(arg, "=")
-	f, err := n.find(name)
-	if err != nil {
-		return err
-	}
-	return n.option(f, "--"+f.Name, value, hasValue)
-}
-
-// find finds the option of that name, or the only one that begins so.
-func (n *normalizer) find(name string) (*kong.Flag, error) {
-	var found []*kong.Flag
-	var names []string
-	for _, f := range n.flags {
-		for _, full := range append([]string{f.Name}, f.Aliases...) {
-			if full == name {
-				return f, nil
-			}
-			if strings.HasPrefix(full, name) && name != "" {
-				names = append(names, "--"+full)
-				if !slices.Contains(found, f) {
-					found = append(found, f)
-				}
-			}
-		}
-	}
-	switch len(found) {
-	case 0:
-		return nil, Usagef("unknown option --%s", name)
-	case 1:
-		return found[0], nil
-	}
-	return nil, Usagef("option --%s is ambiguous: %s", name, strings.Join(names, ", "))
-}
-
-// short takes one-letter options without their dash; the last may have a value.
-func (n *normalizer) short(arg string) error {
-	for i, letter := range arg {
-		var f *kong.Flag
-		for _, g := range n.flags {
-			if g.Short == letter {
-				f = g
-			}
-		}
-		if f == nil {
-			return Usagef("unknown option -%c", letter)
-		}
-		rest := arg[i+len(string(letter)):]
-		if !f.IsBool() && !f.IsCounter() {
-			return n.option(f, "-"+string(letter), strings.TrimPrefix(rest, "="), rest != "")
-		}
-		if err := n.option(f, "-"+string(letter), "", false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// option appends option f, as it was spelled, with its value.
-func (n *normalizer) option(f *kong.Flag, spelled, value string, hasValue bool) error {
-	if n.seen[f] && !isRepeatable(f) {
-		return Usagef("option %s is given twice", spelled)
-	}
-	n.seen[f] = true
+// long takes an option without its dashes, and returns what is left of rest.
+func (w *words) long(word string, rest []string) []string {
+	name, value, hasValue := strings.Cut(word, "=")
+	flag := w.find(name)
 	switch {
-	case f.IsBool() || f.IsCounter():
-		if hasValue {
-			return Usagef("option %s takes no value", spelled)
-		}
-		n.out = append(n.out, "--"+f.Name)
-		return nil
-	case isOptional(f):
-		n.out = append(n.out, "--"+f.Name+"="+value)
-		if f.Tag.Has("word") && !hasValue && len(n.args) > 0 && isDigits(n.args[0]) {
-			n.maybe, n.maybeFlag = len(n.out), f
-			n.out = append(n.out, n.args[0])
-			n.args = n.args[1:]
-			n.words++
-		}
-		return nil
-	case !hasValue && len(n.args) == 0:
-		return Usagef("option %s needs a value", spelled)
-	case !hasValue:
-		value, n.args = n.args[0], n.args[1:]
+	case flag == nil:
+		return rest
+	case hasValue && takesNone(flag):
+		w.fail("--%s takes no value", flag.Name)
+	case hasValue:
+		w.add(flag, &value)
+	case takesNone(flag):
+		w.add(flag, nil)
+	case isOptional(flag):
+		w.add(flag, nil)
+		w.expectNumber(flag, rest)
+	default:
+		return w.next(flag, rest)
 	}
-	n.out = append(n.out, "--"+f.Name+"="+value)
+	return rest
+}
+
+// short takes options of one letter that share a word, without the dash.
+func (w *words) short(word string, rest []string) []string {
+	for word != "" {
+		letter := []rune(word)[0]
+		word = strings.TrimPrefix(word, string(letter))
+		i := slices.IndexFunc(w.node.Flags, func(f *kong.Flag) bool { return f.Short == letter })
+		if i < 0 {
+			w.fail("unknown option -%c", letter)
+			return rest
+		}
+		flag := w.node.Flags[i]
+		value := strings.TrimPrefix(word, "=")
+		switch {
+		case takesNone(flag) && value != word:
+			w.fail("-%c takes no value", letter)
+			return rest
+		case takesNone(flag):
+			w.add(flag, nil)
+		case isOptional(flag) && word == "":
+			w.add(flag, nil)
+			w.expectNumber(flag, rest)
+		case isNumberMaybe(flag) && value == word && !isNumber(word):
+			w.add(flag, nil) // and the next letter is another option
+		case word == "":
+			return w.next(flag, rest)
+		default:
+			w.add(flag, &value)
+			return rest
+		}
+	}
+	return rest
+}
+
+// next gives flag the next word, whatever it looks like.
+func (w *words) next(flag *kong.Flag, rest []string) []string {
+	if len(rest) == 0 {
+		w.fail("--%s needs a value", flag.Name)
+		return nil
+	}
+	w.add(flag, &rest[0])
+	return rest[1:]
+}
+
+// expectNumber notes that a number that follows flag may be its value. In the
+// words of older tools it was a spare positional argument; so it is the value
+// only if there is another one.
+func (w *words) expectNumber(flag *kong.Flag, rest []string) {
+	if isNumberMaybe(flag) && len(rest) > 0 && isNumber(rest[0]) {
+		w.maybe, w.maybeAt = len(w.options)-1, len(w.positionals)
+	}
+}
+
+// add notes an option. Flags and counters may be repeated; an option with a
+// value only if it is a list.
+func (w *words) add(flag *kong.Flag, value *string) {
+	if w.seen[flag] && !takesNone(flag) && !flag.IsCumulative() {
+		w.fail("--%s is given twice", flag.Name)
+	}
+	w.seen[flag] = true
+	if flag.Name == "help" || flag.Name == "version" {
+		w.action = flag.Name
+	}
+	word := "--" + flag.Name
+	if value != nil {
+		word += "=" + *value
+	}
+	w.options = append(w.options, word)
+}
+
+// find finds an option by its name or a prefix that no other has. Hidden
+// options do not make a prefix ambiguous.
+func (w *words) find(name string) *kong.Flag {
+	var visible, hidden []*kong.Flag
+	for _, f := range w.node.Flags {
+		names := append([]string{f.Name}, f.Aliases...)
+		if slices.Contains(names, name) {
+			return f
+		}
+		if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, name) }) {
+			if f.Hidden {
+				hidden = append(hidden, f)
+			} else {
+				visible = append(visible, f)
+			}
+		}
+	}
+	if len(visible) == 0 {
+		visible = hidden
+	}
+	switch {
+	case len(visible) == 1 && name != "":
+		return visible[0]
+	case len(visible) == 0 || name == "":
+		w.fail("unknown option --%s", name)
+	default:
+		var names []string
+		for _, f := range visible {
+			names = append(names, "--"+f.Name)
+		}
+		w.fail("--%s is ambiguous: %s", name, strings.Join(names, ", "))
+	}
 	return nil
 }
 
-func isDigits(s string) bool {
-	return s != "" && strings.Trim(s, "0123456789") == ""
+func (w *words) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = Usagef(format, args...)
+	}
 }
 
-// parse fills in command from the command line.
-func parse(parser *kong.Kong, args []string) error {
-	args, err := normalize(parser.Model, args)
-	if err != nil {
-		return err
+// parse sets the fields of the command.
+func (w *words) parse(k *kong.Kong) error {
+	w.checkComplete()
+	if w.err != nil {
+		return w.err
 	}
-	_, err = parser.Parse(args)
+	_, err := k.Parse(slices.Concat(w.options, []string{"--"}, w.positionals))
 	if wrong, ok := errors.AsType[*kong.ParseError](err); ok {
 		err = wrong.Unwrap()
 	}
-	if err != nil {
-		return &UsageError{err}
-	}
-	return nil
+	return err
 }
+
+// checkComplete looks for what is missing or too much.
+func (w *words) checkComplete() {
+	for _, f := range w.node.Flags {
+		if f.Required && !w.seen[f] {
+			w.fail("--%s is missing", f.Name)
+		}
+	}
+	most := len(w.node.Positional)
+	for i, p := range w.node.Positional {
+		if p.Required && i >= len(w.positionals) {
+			w.fail("%s is missing", strings.ToUpper(p.Name))
+		}
+		if p.IsCumulative() {
+			most = len(w.positionals)
+		}
+	}
+	if len(w.positionals) > most {
+		w.fail("unexpected argument %q", w.positionals[most])
+	}
+}
+
+// takesNone reports whether a flag has no value.
+func takesNone(f *kong.Flag) bool { return f.IsCounter() || f.IsBool() && !isOptional(f) }
+
+// isOptional reports whether a flag may stand without its value.
+func isOptional(f *kong.Flag) bool { return f.Target.Type() == reflect.TypeFor[Optional]() }
+
+// isNumberMaybe reports whether a flag is an optional number.
+func isNumberMaybe(f *kong.Flag) bool { return isOptional(f) && f.Tag.Has("number") }

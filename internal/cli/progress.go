@@ -3,67 +3,160 @@ package cli
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 )
 
-// A tool that runs for longer than progressDelay shows what it is at, on a
-// terminal only, and not more often than progressEvery.
 const (
-	progressDelay = time.Second
-	progressEvery = 200 * time.Millisecond
-	clearLine     = "\r\x1b[K"
+	progressAfter = time.Second            // quick runs show nothing
+	progressEvery = 250 * time.Millisecond // the line is drawn anew
+	progressWidth = 79                     // must not wrap, or it could not be removed
 )
 
-// progress is one line on a terminal that is gone at the end.
+// Progress is what tools call with what they are doing: a phase, and how much of
+// it is done. A total of 0 means unknown. It may be called concurrently.
+func (e *Env) Progress(phase string, done, total uint64) { e.progress.update(phase, done, total) }
+
+// progress is one line at the bottom of a terminal. All other output to the
+// terminal goes through it, as it has to remove the line first.
 type progress struct {
-	mu     sync.Mutex
-	w      io.Writer // nil: show nothing
-	next   time.Time
-	shown  bool
-	logged string
+	w     io.Writer
+	shown bool         // w is a terminal
+	log   *slog.Logger // is told of phases
+
+	mu          sync.Mutex
+	phase       string
+	done, total uint64
+	began       time.Time // of the phase
+	drawn       bool      // the line is there
+	midLine     bool      // other output has not ended its line
+	stop        chan struct{}
+	stopped     sync.WaitGroup
 }
 
-func newProgress(stderr io.Writer, quiet bool) *progress {
-	p := &progress{next: time.Now().Add(progressDelay)}
-	if f, ok := stderr.(*os.File); ok && !quiet {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb" {
-			p.w = stderr
+func newProgress(w io.Writer) *progress {
+	return &progress{w: w, shown: isTerminal(w), log: slog.New(slog.DiscardHandler)}
+}
+
+// update notes how far the work has come. It is cheap enough for every block.
+func (p *progress) update(phase string, done, total uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if phase != p.phase {
+		p.endPhase()
+		p.phase, p.began = phase, time.Now()
+	}
+	p.done, p.total = done, total
+	if p.shown && p.stop == nil {
+		stop := make(chan struct{})
+		p.stop = stop
+		p.stopped.Go(func() { p.run(stop) })
+	}
+}
+
+func (p *progress) endPhase() {
+	phase, took := p.phase, time.Since(p.began)
+	if phase == "" {
+		return
+	}
+	p.phase = "" // so that no other goroutine ends it, too
+	p.mu.Unlock()
+	p.log.Info(phase, "took", took.Round(time.Microsecond)) // writes through p
+	p.mu.Lock()
+}
+
+// run draws the line until stop is closed.
+func (p *progress) run(stop chan struct{}) {
+	wait := time.NewTimer(progressAfter)
+	defer wait.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-wait.C:
+			p.draw()
+			wait.Reset(progressEvery)
 		}
 	}
-	return p
 }
 
-// Progress is what tools call with what they are doing: a phase, and how much of
-// it is done. A total of 0 means unknown.
-func (e *Env) Progress(phase string, done, total uint64) {
-	p := e.progress
+func (p *progress) draw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if phase != p.logged {
-		p.logged = phase
-		e.Log.Info(phase)
-	}
-	now := time.Now()
-	if p.w == nil || now.Before(p.next) {
+	if p.midLine {
 		return
 	}
-	p.next = now.Add(progressEvery)
-	p.shown = true
-	if total == 0 {
-		fmt.Fprintf(p.w, "%s%s", clearLine, phase)
-		return
+	line := p.phase
+	if p.done > 0 {
+		line += fmt.Sprintf(": %d", p.done)
 	}
-	fmt.Fprintf(p.w, "%s%s: %d %%", clearLine, phase, 100*done/total)
+	if p.total > 0 && p.done <= p.total {
+		line = fmt.Sprintf("%s: %d%% (%d of %d)", p.phase, int(100*float64(p.done)/float64(p.total)), p.done, p.total)
+		took := time.Since(p.began)
+		if left := time.Duration(float64(took) * (float64(p.total)/float64(max(p.done, 1)) - 1)); took > progressAfter && p.done > 0 {
+			line += fmt.Sprintf(", %v left", left.Round(time.Second))
+		}
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, line)
+	p.drawn = true
 }
 
-// stop removes the line.
-func (p *progress) stop() {
+// erase removes the line.
+func (p *progress) erase() {
+	if p.drawn {
+		io.WriteString(p.w, "\r\x1b[K")
+		p.drawn = false
+	}
+}
+
+// close ends the progress for good. It may be called twice.
+func (p *progress) close() {
+	p.mu.Lock()
+	stop := p.stop
+	p.stop = nil
+	p.mu.Unlock()
+	if stop != nil {
+		close(stop)
+	}
+	p.stopped.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shown {
-		fmt.Fprint(p.w, clearLine)
+	p.erase()
+	p.endPhase()
+	p.shown = false
+}
+
+// beside returns w, kept clear of the line if to, where it ends, is a terminal.
+func (p *progress) beside(w, to io.Writer) io.Writer {
+	if !p.shown || !isTerminal(to) {
+		return w
 	}
-	p.w = nil
+	return &besideProgress{p, w}
+}
+
+type besideProgress struct {
+	p *progress
+	w io.Writer
+}
+
+func (b *besideProgress) Write(text []byte) (int, error) {
+	b.p.mu.Lock()
+	defer b.p.mu.Unlock()
+	b.p.erase()
+	if len(text) > 0 {
+		b.p.midLine = text[len(text)-1] != '\n'
+	}
+	return b.w.Write(text)
+}
+
+// isTerminal reports whether w is a terminal that can remove a line.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -18,7 +18,8 @@ type Unit struct {
 	Bytes  uint64
 }
 
-// Units are all units, binary ones in lower case, decimal ones in upper case.
+// Units are all units, binary ones in lower case, decimal ones in upper case, in
+// the order in which the beginnings of their names are tried.
 var Units = []Unit{
 	{"b", "bytes", "", 1},
 	{"s", "sectors", "", SectorSize},
@@ -27,14 +28,17 @@ var Units = []Unit{
 	{"g", "gibibytes", "GiB", 1 << 30},
 	{"t", "tebibytes", "TiB", 1 << 40},
 	{"p", "pebibytes", "PiB", 1 << 50},
-	{"e", "exbibytes", "EiB", 1 << 60},
 	{"K", "kilobytes", "kB", 1e3},
 	{"M", "megabytes", "MB", 1e6},
 	{"G", "gigabytes", "GB", 1e9},
 	{"T", "terabytes", "TB", 1e12},
 	{"P", "petabytes", "PB", 1e15},
 	{"E", "exabytes", "EB", 1e18},
+	// thin-provisioning-tools 0.9 calls it ebibytes, so there "ex" is decimal.
+	{"e", "exbibytes", "EiB", 1 << 60},
 }
+
+const oldExbibytes = "ebibytes"
 
 // ParseUnit finds a unit by its letter, its short form, or its name or a prefix
 // of that of two letters or more. No name is the sector.
@@ -43,17 +47,18 @@ func ParseUnit(s string) (Unit, error) {
 		s = "s"
 	}
 	for _, u := range Units {
-		if s == u.Letter || s == u.Short && s != "" || s == u.Name || s+"s" == u.Name {
+		if s == u.Letter || s == u.Short || s == u.Name || s+"s" == u.Name {
 			return u, nil
 		}
 	}
+	beginning := func(name string) bool { return len(s) >= 2 && strings.HasPrefix(name, s) }
 	for _, u := range Units {
-		if len(s) >= 2 && strings.HasPrefix(u.Name, s) {
+		if beginning(u.Name) || u.Letter == "e" && beginning(oldExbibytes) {
 			return u, nil
 		}
 	}
 	for _, huge := range []string{"z", "Z", "y", "Y", "zebibytes", "zettabytes", "yobibytes", "yottabytes"} {
-		if s == huge || len(s) >= 2 && strings.HasPrefix(huge, s) {
+		if s == huge || beginning(huge) {
 			return Unit{}, fmt.Errorf("unit %q is too large: sizes have at most 64 bits", s)
 		}
 	}
@@ -72,21 +77,20 @@ func (s Size) String() string { return strconv.FormatUint(s.Number, 10) + s.Unit
 // UnmarshalText implements encoding.TextUnmarshaler, for options.
 func (s *Size) UnmarshalText(text []byte) error {
 	in := string(text)
-	digits := strings.TrimPrefix(in, "+")
-	unit := strings.TrimLeft(digits, "0123456789")
-	n, err := strconv.ParseUint(strings.TrimSuffix(digits, unit), 10, 64)
-	if err != nil {
+	n := digits(in)
+	if n == 0 {
 		return fmt.Errorf("size %q: want digits and a unit, as 64k", in)
 	}
-	s.Number = n
-	if s.Unit, err = ParseUnit(unit); err != nil {
+	unit, err := ParseUnit(in[n:])
+	if err != nil {
 		return fmt.Errorf("size %q: %w", in, err)
 	}
-	high, product := bits.Mul64(n, s.Unit.Bytes)
-	if high != 0 {
+	number, err := strconv.ParseUint(in[:n], 10, 64)
+	high, product := bits.Mul64(number, unit.Bytes)
+	if err != nil || high != 0 {
 		return fmt.Errorf("size %q is too large: sizes have at most 64 bits", in)
 	}
-	s.Bytes = product
+	*s = Size{Bytes: product, Number: number, Unit: unit}
 	return nil
 }
 

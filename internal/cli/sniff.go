@@ -25,6 +25,9 @@ type signature struct {
 	magic  string
 	what   string
 	advice string
+	// sure looks closer where the magic is so short that a damaged superblock
+	// could have it by chance; nil: no need.
+	sure func(start []byte) bool
 }
 
 const (
@@ -35,54 +38,89 @@ const (
 	adviseLVM     = "activate the pool's metadata volume and give that: lvchange -ay VG/POOL_tmeta"
 	adviseCache   = "use cache_check and its family"
 	adviseEra     = "use era_check and its family"
+	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
 )
 
 func le64(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
 
-const offMagic = 32 // in the superblocks of thin, cache and era metadata
+const packMagic = 0xa537a0aa6309ef77 // at the start of packed metadata
+
+// Magics at offset 32, as in the superblock of thin metadata.
+const (
+	offMagic   = 32
+	cacheMagic = 0o6142003 // the kernel has it in octal
+	eraMagic   = 2126579579
+)
 
 var signatures = []signature{
-	{0, "<superblock", "a dump as XML", adviseRestore},
-	{0, "<?xml", "XML", adviseRestore},
-	{0, "<!DOCTYPE", "XML", adviseRestore},
-	{0, `{"type":"superblock"`, "a dump as JSON", adviseRestore},
-	{0, "\x1f\x8b", "compressed with gzip", adviseUnpack},
-	{0, "\x28\xb5\x2f\xfd", "compressed with zstd", adviseUnpack},
-	{0, "\xfd7zXZ\x00", "compressed with xz", adviseUnpack},
-	{0, "BZh", "compressed with bzip2", adviseUnpack},
-	{0, le64(0xa537a0aa6309ef77), "packed metadata", advisePack},
-	{offMagic, le64(6142003), "metadata of dm-cache", adviseCache},
-	{offMagic, le64(2126579579), "metadata of dm-era", adviseEra},
-	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", "open it with cryptsetup, then " + adviseTmeta},
-	{0, "LABELONE", "an LVM physical volume", adviseLVM},
-	{512, "LABELONE", "an LVM physical volume", adviseLVM},
-	{1024, "LABELONE", "an LVM physical volume", adviseLVM},
-	{1536, "LABELONE", "an LVM physical volume", adviseLVM},
-	{512, "EFI PART", "a disk with partitions (GPT)", adviseLVM},
-	{0, "XFSB", "an XFS file system", adviseTmeta},
-	{1024 + 56, "\x53\xef", "an ext2, ext3 or ext4 file system", adviseTmeta},
-	{0x10040, "_BHRfS_M", "a btrfs file system", adviseTmeta},
-	{4086, "SWAPSPACE2", "swap space", adviseTmeta},
-	{3, "NTFS    ", "an NTFS file system", adviseTmeta},
-	{0x52, "FAT32   ", "a FAT file system", adviseTmeta},
-	{0x36, "FAT1", "a FAT file system", adviseTmeta},
-	{0, "QFI\xfb", "a qcow2 image", "convert it with qemu-img convert -O raw"},
-	{0, "\x7fELF", "a program", adviseTmeta},
+	{0, "<superblock", "a dump as XML", adviseRestore, nil},
+	{0, "<?xml", "XML", adviseRestore, nil},
+	{0, "<!DOCTYPE", "XML", adviseRestore, nil},
+	{0, `{"type":"superblock"`, "a dump as JSON", adviseRestore, nil},
+	{0, "\x1f\x8b\x08", "compressed with gzip", adviseUnpack, nil},
+	{0, "\x28\xb5\x2f\xfd", "compressed with zstd", adviseUnpack, nil},
+	{0, "\xfd7zXZ\x00", "compressed with xz", adviseUnpack, nil},
+	{0, "BZh", "compressed with bzip2", adviseUnpack, func(p []byte) bool { return has(p, 4, "1AY&SY") }},
+	{0, le64(packMagic), "packed metadata", advisePack, nil},
+	{offMagic, le64(cacheMagic), "metadata of dm-cache", adviseCache, nil},
+	{offMagic, le64(eraMagic), "metadata of dm-era", adviseEra, nil},
+	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", "open it with cryptsetup, then " + adviseTmeta, nil},
+	{0, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{512, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{1024, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{1536, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{512, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
+	{4096, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
+	{0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
+	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
+	{0, "XFSB", "an XFS file system", adviseTmeta, nil},
+	{extSuperblock + 56, "\x53\xef", "an ext2, ext3 or ext4 file system", adviseTmeta, sureExt},
+	{0x10040, "_BHRfS_M", "a btrfs file system", adviseTmeta, nil},
+	{4086, "SWAPSPACE2", "swap space", adviseTmeta, nil},
+	{3, "NTFS    ", "an NTFS file system", adviseTmeta, nil},
+	{0x52, "FAT32   ", "a FAT file system", adviseTmeta, nil},
+	{0x36, "FAT1", "a FAT file system", adviseTmeta, nil},
+	{0, "QFI\xfb", "a qcow2 image", "convert it with qemu-img convert -O raw", nil},
+	{0, "\x7fELF", "a program", adviseTmeta, nil},
+	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
+	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
 }
 
-// foreign says what start is, if it is recognised and no thin metadata.
+const extSuperblock = 1024
+
+// sureExt looks at the block size and the revision of an ext2 superblock.
+func sureExt(p []byte) bool {
+	const offLogBlockSize, offRevision = extSuperblock + 24, extSuperblock + 76
+	return len(p) > offRevision+4 &&
+		binary.LittleEndian.Uint32(p[offLogBlockSize:]) <= 6 && binary.LittleEndian.Uint32(p[offRevision:]) <= 1
+}
+
+// surePartitions looks whether a boot sector has a table of partitions: at least
+// one, and no entry with impossible flags.
+func surePartitions(p []byte) bool {
+	const table, entry, entries, offType = 446, 16, 4, 4
+	found := false
+	for e := p[table : table+entries*entry]; len(e) > 0; e = e[entry:] {
+		if e[0]&^0x80 != 0 {
+			return false
+		}
+		found = found || e[offType] != 0
+	}
+	return found
+}
+
+// foreign says what start is, if it is recognised and no thin metadata. What is
+// not recognised may be damaged metadata, and passes.
 func foreign(start []byte) error {
 	if has(start, offMagic, le64(metadata.Magic)) {
 		return nil
 	}
 	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
 	for _, s := range signatures {
-		if has(start, s.offset, s.magic) || s.offset == 0 && s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
+		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
+		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
 			return fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
 		}
-	}
-	if has(start, 510, "\x55\xaa") {
-		return fmt.Errorf("this is a boot sector or a disk with partitions, not thin metadata: %s", adviseLVM)
 	}
 	return nil
 }
@@ -123,6 +161,8 @@ func openDevice(path string, opt block.Options) (block.Device, error) {
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
 		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	case errors.Is(err, block.ErrBusy) && opt.Write:
+		return nil, fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first", err)
 	case errors.Is(err, block.ErrBusy):
 		return nil, busyError(path, err)
 	}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,14 +12,18 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"thinpool/metadata"
 )
 
 // OpenText opens a text input: a file, a pipe, or standard input for "-". What is
-// compressed with gzip or zstd is decompressed.
+// compressed with gzip or zstd is decompressed. Reading ends when e does, even if
+// nobody writes to the pipe.
 func (e *Env) OpenText(path string) (io.ReadCloser, error) {
-	file := io.NopCloser(e.Stdin)
+	source := io.NopCloser(e.Stdin)
 	if path != "-" {
-		f, err := os.Open(path)
+		// Opening a named pipe waits for somebody to write to it.
+		f, err := await(e, func() (*os.File, error) { return os.Open(path) })
 		if err != nil {
 			return nil, err
 		}
@@ -25,28 +31,47 @@ func (e *Env) OpenText(path string) (io.ReadCloser, error) {
 			f.Close()
 			return nil, fmt.Errorf("%s: is a directory", path)
 		}
-		file = f
+		source = f
 	}
+	in, err := e.decompress(source)
+	if err != nil {
+		source.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return in, nil
+}
+
+func (e *Env) decompress(source io.ReadCloser) (io.ReadCloser, error) {
 	const bufferSize = 1 << 16
-	r := bufio.NewReaderSize(file, bufferSize)
-	start, _ := r.Peek(4)
+	var patient io.Reader = &patientReader{ctx: e, r: source, buf: make([]byte, bufferSize)}
+	if f, ok := source.(*os.File); ok && !maybeStuck(f) {
+		patient = f
+	}
+	r := bufio.NewReaderSize(patient, bufferSize)
+	start, err := r.Peek(offMagic + 8)
 	switch {
 	case has(start, 0, "\x1f\x8b"):
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			file.Close()
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
-		return &decompressor{z, file}, nil
-	case has(start, 0, "\x28\xb5\x2f\xfd"):
+		return &decompressor{z, source}, nil
+	case has(start, 0, "\x28\xb5\x2f\xfd"), len(start) > 4 && start[0]&0xf0 == 0x50 && has(start, 1, "\x2a\x4d\x18"): // skippable
 		z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(zstdMemory))
 		if err != nil {
-			file.Close()
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
-		return &decompressor{z.IOReadCloser(), file}, nil
+		return &decompressor{z.IOReadCloser(), source}, nil
+	case has(start, 0, "\xfd7zXZ\x00"):
+		return nil, errors.New("this is compressed with xz, which is not read here: use xz -dc FILE | ... -i -")
+	case has(start, 0, le64(packMagic)):
+		return nil, errors.New("this is packed metadata, not a dump: " + advisePack)
+	case has(start, offMagic, le64(metadata.Magic)):
+		return nil, errors.New("this is metadata, not a dump: thin_dump makes a dump of it")
+	case err != nil && err != io.EOF: // a short text is no error; a broken disk, or the end of e, is
+		return nil, err
 	}
-	return &decompressor{io.NopCloser(r), file}, nil
+	return &decompressor{io.NopCloser(r), source}, nil
 }
 
 // zstdMemory bounds what a hostile zstd file can make us allocate.
@@ -66,6 +91,7 @@ func (d *decompressor) Close() error {
 // Commit: a command that fails leaves no file, and an old one as it was.
 type Output struct {
 	io.Writer
+	ctx      context.Context
 	compress io.Closer // nil: not compressed
 	file     *os.File  // nil: standard output
 	path     string    // where file goes in the end; "": it is there
@@ -74,7 +100,7 @@ type Output struct {
 // CreateOutput creates the output at path, "" or "-" being standard output. It is
 // compressed with how, "gzip" or "zstd", or as the name of the file says.
 func (e *Env) CreateOutput(path, how string) (*Output, error) {
-	o := &Output{Writer: e.Stdout}
+	o := &Output{Writer: e.Stdout, ctx: e}
 	if path != "" && path != "-" {
 		if err := o.open(path); err != nil {
 			return nil, err
@@ -92,7 +118,7 @@ func (e *Env) CreateOutput(path, how string) (*Output, error) {
 		z := gzip.NewWriter(o.Writer)
 		o.Writer, o.compress = z, z
 	case "zstd":
-		z, err := zstd.NewWriter(o.Writer)
+		z, err := zstd.NewWriter(o.Writer, zstd.WithConcurrentBlocks(true)) // on all processors
 		if err != nil {
 			o.Discard()
 			return nil, err
@@ -106,6 +132,9 @@ func (e *Env) CreateOutput(path, how string) (*Output, error) {
 // regular file: /dev/null, a pipe.
 func (o *Output) open(path string) error {
 	info, err := os.Stat(path)
+	if err == nil && info.Mode().Type() == os.ModeDevice {
+		return fmt.Errorf("%s is a block device, where text would destroy what is on it: thin_restore writes metadata to devices", path)
+	}
 	if err == nil && !info.Mode().IsRegular() {
 		o.file, err = os.OpenFile(path, os.O_WRONLY, 0)
 		o.Writer = o.file
@@ -135,16 +164,18 @@ func createBeside(path string, mode os.FileMode) (*os.File, error) {
 
 // Commit finishes the output and puts the file in its place.
 func (o *Output) Commit() error {
-	if o.compress != nil {
-		if err := o.compress.Close(); err != nil {
-			o.Discard()
-			return err
-		}
+	err := o.ctx.Err() // who interrupts does not want the file
+	if err == nil && o.compress != nil {
+		err = o.compress.Close()
 	}
 	if o.file == nil {
-		return nil
+		return err
 	}
-	err := o.file.Close()
+	if err == nil && o.path != "" {
+		// Metadata may be overwritten next, trusting in this file.
+		err = o.file.Sync()
+	}
+	err = errors.Join(err, o.file.Close())
 	if err == nil && o.path != "" {
 		err = os.Rename(o.file.Name(), o.path)
 	}

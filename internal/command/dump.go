@@ -34,7 +34,7 @@ type Dump struct {
 	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9"`
 	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
-	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" word:""`
+	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Repair       bool         `help:"Not in this version: dump what is readable of damaged metadata." short:"r"`
 	DevID        []uint64     `help:"Only this device; may be repeated." placeholder:"N" name:"dev-id" sep:"none"`
 	SkipMappings bool         `help:"Devices only, without their mappings."`

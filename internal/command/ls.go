@@ -16,7 +16,7 @@ import (
 // Ls is thin_ls.
 type Ls struct {
 	cli.Common
-	MetadataSnap cli.Optional `help:"List the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" word:""`
+	MetadataSnap cli.Optional `help:"List the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	NoHeaders    bool         `help:"Leave out the line of headers."`
 	Fields       string       `help:"Fields to print, with commas between; json prints all as one object a line." short:"o" name:"format" placeholder:"FIELD,..."`
 	Input        string       `arg:"" help:"Metadata device or file."`

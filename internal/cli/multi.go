@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+)
+
+// RunMulti runs the tool that the base name of args[0] names, or else args[1].
+func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	name, first := "thin_tools", ""
+	for i, word := range args[:min(2, len(args))] {
+		for _, t := range tools {
+			if t.Name == filepath.Base(word) {
+				return Run(ctx, t, args[i+1:], stdin, stdout, stderr)
+			}
+		}
+		if i == 0 {
+			name = filepath.Base(word)
+		} else {
+			first = word
+		}
+	}
+	switch {
+	case slices.Contains([]string{"-h", "--help"}, first):
+		return exitCode(ctx, stderr, name, listTools(stdout, name, tools))
+	case slices.Contains([]string{"-V", "--version"}, first):
+		_, err := io.WriteString(stdout, Version+"\n")
+		return exitCode(ctx, stderr, name, err)
+	case first != "":
+		fmt.Fprintf(stderr, "%s: there is no tool %q\n\n", name, first)
+	}
+	_ = listTools(stderr, name, tools)
+	return exitUsage
+}
+
+func listTools(w io.Writer, name string, tools []Tool) error {
+	fmt.Fprintf(w, "Usage: %s TOOL [options]\n\nTools, each with its own --help:\n", name)
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, t := range tools {
+		fmt.Fprintf(tab, "  %s\t%s\n", t.Name, t.Summary)
+	}
+	if err := tab.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nA link to %s that has the name of a tool is that tool.\n", name)
+	return err
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// An Optional is an option that may stand alone or have a value: -m, -m7, -m=7,
+// --metadata-snap=7. With the tag number:"" the value is a number; it may then
+// also be the next word. With words:"short,long" it is one of these or a prefix.
+type Optional struct {
+	Set   bool
+	Value string // "" if there is none
+}
+
+// Decode implements kong.MapperValue.
+func (o *Optional) Decode(ctx *kong.DecodeContext) error {
+	o.Set = true
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	value := fmt.Sprint(ctx.Scan.Pop().Value)
+	if tag := ctx.Value.Tag; tag.Has("number") {
+		n, err := parseNumber(value, 64)
+		o.Value = strconv.FormatUint(n, 10)
+		return err
+	} else if words := tag.Get("words"); words != "" {
+		for word := range strings.SplitSeq(words, ",") {
+			if value != "" && strings.HasPrefix(word, value) {
+				o.Value = word
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is none of %s", value, strings.ReplaceAll(words, ",", ", "))
+	}
+	o.Value = value
+	return nil
+}
+
+// IsBool tells kong that the value may be missing.
+func (o *Optional) IsBool() bool { return true }
+
+// numberMapper replaces kong's, which takes 0x10 and 1_000, and 010 for 8.
+func numberMapper(bits int) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		word, err := ctx.Scan.PopValue("number")
+		if err != nil {
+			return err
+		}
+		n, err := parseNumber(word.String(), bits)
+		target.SetUint(n)
+		return err
+	}
+}
+
+// parseNumber reads a decimal number that may have a plus sign.
+func parseNumber(word string, bits int) (uint64, error) {
+	if !isNumber(word) {
+		return 0, fmt.Errorf("%q is not a number", word)
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(word, "+"), 10, bits)
+	if err != nil {
+		return 0, fmt.Errorf("%s is too large", word)
+	}
+	return n, nil
+}
+
+func isNumber(word string) bool {
+	number := strings.TrimPrefix(word, "+")
+	return number != "" && digits(number) == len(number)
+}
+
+// digits is how many digits s starts with.
+func digits(s string) int {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return i
+		}
+	}
+	return len(s)
+}
