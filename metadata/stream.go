@@ -48,8 +48,12 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 }
 
 // windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
-// of keys into an order of blocks that suits a disk; 2 MiB of blocks.
-const windowLeaves = 512
+// of keys into an order of blocks that suits a disk, but in proportion, as their
+// runs take memory.
+func (m *Mappings) windowLeaves() int {
+	const share, least, most = 64, 64, 1024
+	return min(max(len(m.Forest.Leaves())/share, least), most)
+}
 
 // A window is a stretch of steps and what was read for them.
 type window struct {
@@ -86,6 +90,7 @@ func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]R
 // fill reads window after window.
 func (m *Mappings) fill(ctx context.Context, steps iter.Seq[Step], full, empty chan *window) error {
 	var w *window
+	most := m.windowLeaves()
 	send := func() error {
 		if err := m.read(ctx, w); err != nil {
 			return err
@@ -108,7 +113,7 @@ func (m *Mappings) fill(ctx context.Context, steps iter.Seq[Step], full, empty c
 			}
 		}
 		w.steps = append(w.steps, step)
-		if len(w.steps) == windowLeaves {
+		if len(w.steps) == most {
 			if err := send(); err != nil {
 				return err
 			}
@@ -145,7 +150,9 @@ func (m *Mappings) read(ctx context.Context, w *window) error {
 			}
 		}
 	}
-	return m.pool.r.Each(ctx, byBlock, func(_ int, nr block.Nr, b *block.Data, err error) error {
+	// Runs are decoded into room for the longest leaf and kept in what they need.
+	scratch := make([][]Run, m.pool.r.Workers())
+	return m.pool.r.Each(ctx, byBlock, func(worker int, nr block.Nr, b *block.Data, err error) error {
 		var n btree.Node
 		if err == nil {
 			n, err = btree.Decode(nr, b, MappingSize)
@@ -154,7 +161,8 @@ func (m *Mappings) read(ctx context.Context, w *window) error {
 		for ; i < len(leaves) && leaves[i].nr == nr; i++ {
 			step := leaves[i].step
 			if w.errs[step] = err; err == nil {
-				w.runs[step], w.errs[step] = leafRuns(w.runs[step], n, w.steps[step].Leaf)
+				scratch[worker], w.errs[step] = leafRuns(scratch[worker][:0], n, w.steps[step].Leaf)
+				w.runs[step] = append(w.runs[step], scratch[worker]...)
 			}
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -58,14 +59,20 @@ type Env struct {
 	progress *progress
 }
 
+// gcPercent is how much the heap may grow before garbage is collected. The tools
+// make little garbage, and rescue systems have little memory.
+const gcPercent = 25
+
 // Main runs a tool as a process.
 func Main(t Tool) {
+	debug.SetGCPercent(gcPercent)
 	os.Exit(Run(mainContext(), t, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // MultiMain runs the tool that the process was called as, or that its first
 // argument names.
 func MultiMain(tools []Tool) {
+	debug.SetGCPercent(gcPercent)
 	os.Exit(RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

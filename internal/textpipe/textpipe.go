@@ -10,11 +10,11 @@ import (
 	"thinpool/metadata"
 )
 
-// batchRuns is how many runs are formatted at a time: some hundred KiB of text.
-const batchRuns = 4096
+// batchRuns is how many runs are formatted at a time: about 100 KiB of text.
+const batchRuns = 1024
 
 // textLimit is how much text is collected before it is written.
-const textLimit = 1 << 18
+const textLimit = 1 << 16
 
 // A Writer writes text and runs in the order they come. Runs that continue each
 // other, with no text between them, become one. An error of the underlying writer

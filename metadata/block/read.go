@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// batchBlocks is how many blocks one read joins at most: 1 MiB, beyond which
+// batchBlocks is how many blocks one read joins at most: 512 KiB, beyond which
 // neither memory nor disks become faster.
-const batchBlocks = 256
+const batchBlocks = 128
 
 // maxGap is how many unwanted blocks a read takes along rather than stop and
 // start again: 32 KiB cost less than another request.
@@ -24,7 +24,7 @@ type Reader struct {
 	dev     Device
 	blocks  Nr
 	workers int
-	pool    sync.Pool // of *[]Data, batchBlocks long
+	free    chan []Data // buffers of batchBlocks blocks; kept, as there are few and they are large
 }
 
 // NewReader returns a Reader of dev that keeps parallel requests in flight and
@@ -33,9 +33,24 @@ func NewReader(dev Device, parallel int) *Reader {
 	if parallel <= 0 {
 		parallel = runtime.GOMAXPROCS(0)
 	}
-	r := &Reader{dev: dev, blocks: Blocks(dev), workers: parallel}
-	r.pool.New = func() any { b := Buffer(batchBlocks); return &b }
-	return r
+	return &Reader{dev: dev, blocks: Blocks(dev), workers: parallel, free: make(chan []Data, parallel)}
+}
+
+// buffer returns a buffer, which goes back by release.
+func (r *Reader) buffer() []Data {
+	select {
+	case b := <-r.free:
+		return b
+	default:
+		return Buffer(batchBlocks)
+	}
+}
+
+func (r *Reader) release(b []Data) {
+	select {
+	case r.free <- b:
+	default: // more were in use at once than are worth keeping
+	}
 }
 
 // Workers is the number of goroutines that [Reader.Each] uses.
@@ -46,12 +61,12 @@ func (r *Reader) Blocks() Nr { return r.blocks }
 
 // Read reads one block.
 func (r *Reader) Read(nr Nr, b *Data) error {
-	buf := r.pool.Get().(*[]Data) // aligned, as b need not be
-	defer r.pool.Put(buf)
-	if err := Read(r.dev, nr, &(*buf)[0]); err != nil {
+	buf := r.buffer() // aligned, as b need not be
+	defer r.release(buf)
+	if err := Read(r.dev, nr, &buf[0]); err != nil {
 		return err
 	}
-	*b = (*buf)[0]
+	*b = buf[0]
 	return nil
 }
 
@@ -73,14 +88,14 @@ func (r *Reader) Each(ctx context.Context, nrs iter.Seq[Nr], fn func(worker int,
 	g, ctx := errgroup.WithContext(ctx)
 	for worker := range r.workers {
 		g.Go(func() error {
-			buf := r.pool.Get().(*[]Data)
-			defer r.pool.Put(buf)
+			buf := r.buffer()
+			defer r.release(buf)
 			batch := take(make([]Nr, 0, batchBlocks))
 			for ; len(batch) > 0; batch = take(batch) {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := r.batch(worker, batch, *buf, fn); err != nil {
+				if err := r.batch(worker, batch, buf, fn); err != nil {
 					return err
 				}
 			}
