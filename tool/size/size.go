@@ -72,6 +72,9 @@ func (p Pool) Check() error {
 	if p.Size < p.BlockSize {
 		return fmt.Errorf("the pool has %d bytes, less than one block of %d", p.Size, p.BlockSize)
 	}
+	if p.ExtentSize > kernelMax {
+		return fmt.Errorf("extents of %d bytes: want at most 16 GiB", p.ExtentSize)
+	}
 	if p.Divergence < 0 || p.Divergence > 100 || math.IsNaN(p.Divergence) {
 		return fmt.Errorf("divergence of %v percent: want 0 to 100", p.Divergence)
 	}

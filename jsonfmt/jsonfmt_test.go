@@ -1,0 +1,237 @@
+package jsonfmt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"thinpool/metadata"
+)
+
+// A recorder is a Visitor that writes down the calls. Runs that continue each
+// other are one, however they came.
+type recorder struct {
+	calls []string
+	last  metadata.Run
+}
+
+func (r *recorder) call(format string, args ...any) error {
+	if r.last.Len > 0 {
+		r.calls = append(r.calls, fmt.Sprintf("run %v", r.last))
+		r.last = metadata.Run{}
+	}
+	if format != "" {
+		r.calls = append(r.calls, fmt.Sprintf(format, args...))
+	}
+	return nil
+}
+
+func (r *recorder) Begin(h metadata.Header) error { return r.call("begin %+v", h) }
+func (r *recorder) BeginDef(name string) error    { return r.call("def %q", name) }
+func (r *recorder) EndDef() error                 { return r.call("end def") }
+func (r *recorder) Ref(name string) error         { return r.call("ref %q", name) }
+func (r *recorder) EndDevice() error              { return r.call("end device") }
+func (r *recorder) End() error                    { return r.call("end") }
+func (r *recorder) BeginDevice(id metadata.DevID, d metadata.Details) error {
+	return r.call("device %d %+v", id, d)
+}
+
+func (r *recorder) Runs(runs []metadata.Run) error {
+	for _, run := range runs {
+		if r.last.Len > 0 && run.Continues(r.last) {
+			r.last.Len += run.Len
+			continue
+		}
+		r.call("")
+		r.last = run
+	}
+	return nil
+}
+
+// describe makes the calls of a small dump.
+func describe(v metadata.Visitor) error {
+	return errors.Join(
+		v.Begin(metadata.Header{UUID: [16]byte{1, 2}, Time: 1, TransactionID: 2, Flags: 1, Version: 2, DataBlockSize: 128, NrDataBlocks: 16384}),
+		v.BeginDef("19"), v.Runs([]metadata.Run{{Thin: 0, Data: 0, Len: 1000}}), v.Runs([]metadata.Run{{Thin: 1000, Data: 1000, Len: 600}}), v.EndDef(),
+		v.BeginDevice(1, metadata.Details{MappedBlocks: 1601, SnapshottedTime: 1}), v.Ref("19"),
+		v.Runs([]metadata.Run{{Thin: 1600, Data: 99, Len: 1, Time: 1}}), v.EndDevice(),
+		v.BeginDevice(2, metadata.Details{}), v.EndDevice(), v.End())
+}
+
+const golden = `{"type":"superblock","format":1,"uuid":"01020000000000000000000000000000","time":1,"transaction":2,"flags":1,"version":2,"data_block_size":128,"nr_data_blocks":16384}
+{"type":"def","name":"19"}
+{"type":"range","origin":0,"data":0,"length":1600,"time":0}
+{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction":0,"creation_time":0,"snap_time":1}
+{"type":"ref","name":"19"}
+{"type":"range","origin":1600,"data":99,"length":1,"time":1}
+{"type":"device","dev_id":2,"mapped_blocks":0,"transaction":0,"creation_time":0,"snap_time":0}
+{"type":"end","devices":2,"mappings":1601}
+`
+
+func TestWrite(t *testing.T) {
+	var got bytes.Buffer
+	w := NewWriter(&got)
+	defer w.Close()
+	if err := describe(w); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(golden, got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for line := range strings.Lines(got.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("no JSON: %s", line)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	var want, got recorder
+	if err := describe(&want); err != nil {
+		t.Fatal(err)
+	}
+	if err := Read(t.Context(), strings.NewReader(golden), &got, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.calls, got.calls); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReadOddities(t *testing.T) {
+	const (
+		head   = `{"type":"superblock","format":1,"time":9,"transaction":2,"data_block_size":128,"nr_data_blocks":1000}` + "\n"
+		device = `{"type":"device","dev_id":1,"mapped_blocks":1,"transaction":0,"creation_time":0,"snap_time":1}` + "\n"
+		one    = `{"type":"range","origin":5,"data":7,"length":1,"time":1}` + "\n"
+		end    = `{"type":"end","devices":1,"mappings":1}` + "\n"
+	)
+	for name, tc := range map[string]struct{ text, wrong string }{
+		"plain":              {head + device + one + end, ""},
+		"no newline at end":  {head + device + one + strings.TrimSpace(end), ""},
+		"empty lines":        {"\n" + head + "\n\n" + device + one + end + "\n", ""},
+		"spaces":             {head + device + `{ "type": "range", "length": 1, "time": 1, "data": 7, "origin": 5 }` + "\n" + end, ""},
+		"carriage returns":   {strings.ReplaceAll(head+device+one+end, "\n", "\r\n"), ""},
+		"length 0":           {head + device + strings.Replace(one, `"length":1`, `"length":0`, 1) + one + end, ""},
+		"empty":              {"", "ends early"},
+		"no end":             {head + device + one, "line 4: the input ends early"},
+		"cut line":           {head + device + one[:20], "want a JSON object"},
+		"wrong count":        {head + device + end, "not whole"},
+		"after the end":      {head + device + one + end + device, "misplaced"},
+		"second superblock":  {head + head, "line 2: misplaced"},
+		"range first":        {one, "line 1: misplaced"},
+		"range before dev":   {head + one, "misplaced"},
+		"ref outside":        {head + `{"type":"ref","name":"x"}`, "misplaced"},
+		"ref to nothing":     {head + device + `{"type":"ref","name":"x"}`, "not defined"},
+		"other format":       {strings.Replace(head, `"format":1`, `"format":2`, 1), "newer version"},
+		"unknown field":      {head + device + `{"type":"range","origin":5,"data":7,"length":1,"time":1,"foo":1}`, "unknown field"},
+		"unknown type":       {head + `{"type":"foo"}`, "unknown type"},
+		"missing field":      {head + device + `{"type":"range","origin":5}`, "without origin, data"},
+		"missing in device":  {head + `{"type":"device","dev_id":1}`, "without dev_id"},
+		"two objects":        {head + device + strings.TrimSpace(one) + one, "more than one"},
+		"no object":          {head + "[1]", "want a JSON object"},
+		"text":               {"hello", "want a JSON object"},
+		"negative":           {head + device + strings.Replace(one, "7", "-7", 1), "want a JSON object"},
+		"too large":          {head + device + strings.Replace(one, "7", "18446744073709551616", 1), "want a JSON object"},
+		"time of 33 bits":    {head + device + strings.Replace(one, `"time":1`, `"time":4294967296`, 1), "want a JSON object"},
+		"time of 25 bits":    {head + device + strings.Replace(one, `"time":1`, `"time":16777216`, 1), "time is 16777216"},
+		"leading zero":       {head + device + strings.Replace(one, "7", "07", 1), "want a JSON object"},
+		"not ascending":      {head + device + one + one, "line 4: device 1: thin block 5 comes after 5"},
+		"beyond data device": {head + device + strings.Replace(one, "7", "1000", 1), "beyond the data device"},
+		"device twice":       {head + device + device, "appears twice"},
+		"uuid":               {strings.Replace(head, `"format":1`, `"format":1,"uuid":"xyz"`, 1), "hexadecimal"},
+		"line too long":      {head + strings.Repeat(" ", longestLine+1), "longer than"},
+		"block size":         {strings.Replace(head, "128", "100", 1), "data_block_size is 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Read(t.Context(), strings.NewReader(tc.text), new(recorder), Options{})
+			switch {
+			case tc.wrong == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tc.wrong != "" && (err == nil || !strings.Contains(err.Error(), tc.wrong)):
+				t.Errorf("err %v, want one with %q", err, tc.wrong)
+			}
+		})
+	}
+}
+
+// What is written reads back as the same calls, also through encoding/json.
+func TestWriteRead(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var text bytes.Buffer
+		w := NewWriter(&text)
+		defer w.Close()
+		var want recorder
+		runs := rapid.IntRange(0, 50).Draw(rt, "runs")
+		for _, v := range []metadata.Visitor{w, &want} {
+			at := uint64(0)
+			errs := []error{v.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1 << 40}), v.BeginDevice(3, metadata.Details{})}
+			for i := range runs {
+				at += uint64(i % 3)
+				errs = append(errs, v.Runs([]metadata.Run{{Thin: metadata.ThinBlock(at), Data: metadata.DataBlock(at * 7 % 1000), Len: uint64(1 + i%2), Time: uint32(i % 5)}}))
+				at += uint64(1 + i%2)
+			}
+			if err := errors.Join(append(errs, v.EndDevice(), v.End())...); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		for _, form := range []string{text.String(), strings.ReplaceAll(text.String(), ":", " : ")} {
+			var got recorder
+			if err := Read(context.Background(), strings.NewReader(form), &got, Options{}); err != nil {
+				rt.Fatal(err)
+			}
+			if diff := cmp.Diff(want.calls, got.calls); diff != "" {
+				rt.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
+// The fast way to read a range and encoding/json agree on any line.
+func FuzzScanRange(f *testing.F) {
+	f.Add([]byte(`{"type":"range","origin":5,"data":7,"length":1,"time":1}` + "\n"))
+	f.Add([]byte(`{"type":"range","origin":05,"data":7,"length":1,"time":4294967296}` + "\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		got, ok := scanRange(line)
+		if !ok {
+			return
+		}
+		var r record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("%q is no JSON: %v", line, err)
+		}
+		want := metadata.Run{Thin: metadata.ThinBlock(*r.Origin), Data: metadata.DataBlock(*r.Data), Len: *r.Length, Time: *r.Time}
+		if r.Type != "range" || got != want {
+			t.Errorf("%q: %v, want %v", line, got, want)
+		}
+	})
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(golden))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_ = Read(t.Context(), bytes.NewReader(text), new(recorder), Options{})
+	})
+}
+
+func ExampleWriter() {
+	w := NewWriter(os.Stdout)
+	defer w.Close()
+	_ = w.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1000})
+	_ = w.BeginDevice(1, metadata.Details{MappedBlocks: 10})
+	_ = w.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 10}})
+	_ = w.EndDevice()
+	_ = w.End()
+	// Output:
+	// {"type":"superblock","format":1,"uuid":"","time":0,"transaction":0,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":1000}
+	// {"type":"device","dev_id":1,"mapped_blocks":10,"transaction":0,"creation_time":0,"snap_time":0}
+	// {"type":"range","origin":0,"data":500,"length":10,"time":0}
+	// {"type":"end","devices":1,"mappings":10}
+}

@@ -1,0 +1,373 @@
+package metadata_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/dump"
+	"thinpool/xmlfmt"
+)
+
+// open opens one of the images that the kernel made.
+func open(t testing.TB, name string, opt metadata.Options) *metadata.Pool {
+	t.Helper()
+	p, err := metadata.Open(fixtures.Mem(t, name), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// All ways to read an image agree with each other and with what others found:
+// the digest is over a line for each mapping.
+func TestReadKernelImages(t *testing.T) {
+	truths, err := fixtures.Truths()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range fixtures.Names() {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, name, metadata.Options{})
+			truth := truths[name]
+			if sb := p.Superblock; sb.Time != truth.Time || sb.TransactionID != truth.Transaction || uint64(sb.HeldRoot) != truth.HeldRoot ||
+				sb.DataSpaceMap.NrBlocks != truth.DataBlocks || sb.DataSpaceMap.NrAllocated != truth.DataUsed ||
+				sb.MetadataSpaceMap.NrBlocks != truth.MetadataBlocks || sb.DataBlockSize != truth.DataBlockSize ||
+				(sb.Flags&metadata.NeedsCheck != 0) != truth.NeedsCheck {
+				t.Errorf("superblock %+v, want %+v", sb, truth)
+			}
+			digest := sha256.New()
+			n := 0
+			for d, err := range p.Devices(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+				if again, err := p.Device(d.ID); err != nil || again != d {
+					t.Errorf("Device(%d) = %+v, %v; want %+v", d.ID, again, err, d)
+				}
+				highest := digestRuns(t, p, d, digest)
+				if got, ok, err := p.Highest(d); err != nil || ok != (d.MappedBlocks > 0) || got != highest {
+					t.Errorf("device %d: highest block %d, %v, %v; want %d", d.ID, got, ok, err, highest)
+				}
+			}
+			if got := hex.EncodeToString(digest.Sum(nil)); n != int(truth.Devices) || got != truth.Digest {
+				t.Errorf("%d devices, digest %s; want %d, %s", n, got, truth.Devices, truth.Digest)
+			}
+		})
+	}
+}
+
+// digestRuns adds the mappings of d to a digest and returns the highest thin block.
+func digestRuns(t *testing.T, p *metadata.Pool, d metadata.Device, digest io.Writer) metadata.ThinBlock {
+	t.Helper()
+	var mapped uint64
+	var last metadata.Run
+	for r, err := range p.Runs(t.Context(), d) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mapped > 0 && r.Continues(last) {
+			t.Fatalf("%v goes on with %v: runs are not maximal", r, last)
+		}
+		for i := range r.Len {
+			fmt.Fprintf(digest, "%d %d %d %d\n", d.ID, uint64(r.Thin)+i, uint64(r.Data)+i, r.Time)
+		}
+		end := r.Thin + metadata.ThinBlock(r.Len) - 1
+		if data, time, ok, err := p.Lookup(d, end); err != nil || !ok || data != r.Data+metadata.DataBlock(r.Len)-1 || time != r.Time {
+			t.Fatalf("lookup of %d: %d, %d, %v, %v; want the end of %v", end, data, time, ok, err, r)
+		}
+		mapped += r.Len
+		last = r
+	}
+	if mapped != d.MappedBlocks {
+		t.Errorf("device %d: %d mappings, want %d", d.ID, mapped, d.MappedBlocks)
+	}
+	if last.Len == 0 {
+		return 0
+	}
+	return last.Thin + metadata.ThinBlock(last.Len) - 1
+}
+
+func TestOpenErrors(t *testing.T) {
+	if _, err := metadata.Open(block.NewMem(1<<20), metadata.Options{}); !errors.Is(err, metadata.ErrUnformatted) {
+		t.Errorf("zeroes: %v", err)
+	}
+	if _, err := metadata.Open(block.NewMem(10), metadata.Options{}); err == nil || errors.Is(err, block.ErrCorrupt) {
+		t.Errorf("too small: %v", err)
+	}
+	dev := fixtures.Mem(t, "layers")
+	if _, err := metadata.Open(dev, metadata.Options{Snapshot: true}); !errors.Is(err, metadata.ErrNoSnapshot) {
+		t.Errorf("no snapshot: %v", err)
+	}
+	if _, err := metadata.Open(fixtures.Mem(t, "metadata-snap"), metadata.Options{Snapshot: true, SnapshotBlock: 7}); err == nil {
+		t.Error("the snapshot is not in block 7")
+	}
+	if _, err := dev.WriteAt([]byte{9}, 50); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := metadata.Open(dev, metadata.Options{}); !errors.Is(err, block.ErrCorrupt) {
+		t.Errorf("damaged: %v", err)
+	}
+	p := open(t, "layers", metadata.Options{})
+	if _, err := p.Device(99); !errors.Is(err, metadata.ErrNoDevice) {
+		t.Errorf("no device: %v", err)
+	}
+}
+
+// The metadata snapshot shows an older state, of fewer devices.
+func TestSnapshot(t *testing.T) {
+	live, snap := open(t, "metadata-snap", metadata.Options{}), open(t, "metadata-snap", metadata.Options{Snapshot: true, SnapshotBlock: 143})
+	count := func(p *metadata.Pool) (devices, mappings uint64) {
+		for d, err := range p.Devices(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			devices++
+			for r, err := range p.Runs(t.Context(), d) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				mappings += r.Len
+			}
+		}
+		return devices, mappings
+	}
+	liveDevices, liveMappings := count(live)
+	devices, mappings := count(snap)
+	if liveDevices != 3 || devices != 2 || mappings == 0 || mappings >= liveMappings {
+		t.Errorf("live: %d devices, %d mappings; snapshot: %d, %d", liveDevices, liveMappings, devices, mappings)
+	}
+}
+
+// A reader that stops early, or is cancelled, gets no more and leaves nothing behind.
+func TestStop(t *testing.T) {
+	p := open(t, "wide-sharing", metadata.Options{})
+	d, err := p.Device(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range p.Runs(t.Context(), d) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 10 {
+			break
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range p.Runs(ctx, d) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("err %v", err)
+		}
+	}
+}
+
+// A lost leaf ends the runs with an error that says which thin blocks are lost.
+func TestLost(t *testing.T) {
+	dev := fixtures.Mem(t, "sequential")
+	p, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := p.Device(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := p.Mappings(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for part := range m.Forest.Parts(d.Root) {
+		if i++; i == 3 {
+			dev.FailReads(part.Block)
+			var last error
+			mapped := uint64(0)
+			for r, err := range p.Runs(t.Context(), d) {
+				mapped += r.Len
+				last = err
+			}
+			lost, ok := errors.AsType[*metadata.LostError](last)
+			if !ok || lost.ID != 1 || lost.Keys != part.Keys || mapped != part.Keys.Begin {
+				t.Errorf("err %v after %d mappings, want the loss of %v", last, mapped, part.Keys)
+			}
+		}
+	}
+}
+
+func TestSuperblockCodec(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := metadata.Superblock{
+			Flags: rapid.Uint32().Draw(t, "flags"), Magic: metadata.Magic, Version: rapid.Uint32().Draw(t, "version"),
+			Time: rapid.Uint32().Draw(t, "time"), TransactionID: rapid.Uint64().Draw(t, "transaction"),
+			HeldRoot: block.Nr(rapid.Uint64().Draw(t, "held")), MappingRoot: 5, DetailsRoot: 6, DataBlockSize: 128,
+			MetadataBlockSize: 8, MetadataNrBlocks: rapid.Uint64().Draw(t, "blocks"), IncompatFlags: 3, CompatROFlags: 2, CompatFlags: 1,
+		}
+		want.DataSpaceMap.NrBlocks, want.MetadataSpaceMap.NrAllocated = 77, 99
+		var b block.Data
+		want.Encode(&b)
+		if got, err := metadata.DecodeSuperblock(0, &b); err != nil || got != want {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+		if at := metadata.OddByte(&b); at >= 0 {
+			t.Errorf("byte %d has no meaning", at)
+		}
+	})
+}
+
+func FuzzDecodeSuperblock(f *testing.F) {
+	image, err := fixtures.Image("transactions")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(image[:block.Size])
+	f.Fuzz(func(t *testing.T, p []byte) {
+		dev := block.NewMem(16 * block.Size)
+		var b block.Data
+		copy(b[:], p)
+		block.Reseal(&b, block.Superblock)
+		if err := block.Write(dev, 0, &b); err != nil {
+			t.Fatal(err)
+		}
+		pool, err := metadata.Open(dev, metadata.Options{})
+		if err != nil {
+			return
+		}
+		for _, err := range pool.Devices(t.Context()) { // all other blocks are zero
+			if err == nil {
+				t.Error("a device of nothing")
+			}
+		}
+	})
+}
+
+func TestValidatorHeader(t *testing.T) {
+	good := metadata.Header{Version: 2, DataBlockSize: 128}
+	for name, spoil := range map[string]func(*metadata.Header){
+		"version":     func(h *metadata.Header) { h.Version = 3 },
+		"time":        func(h *metadata.Header) { h.Time = 1 << 24 },
+		"block size":  func(h *metadata.Header) { h.DataBlockSize = 129 },
+		"data blocks": func(h *metadata.Header) { h.NrDataBlocks = 1<<40 + 1 },
+	} {
+		h := good
+		spoil(&h)
+		if new(metadata.Validator).Begin(good) != nil || new(metadata.Validator).Begin(h) == nil {
+			t.Errorf("%s: %+v is accepted, or %+v is not", name, h, good)
+		}
+	}
+}
+
+// examplePool opens an image that the kernel made. Real programs use block.Open.
+func examplePool() *metadata.Pool {
+	image, err := fixtures.Image("sequential")
+	if err != nil {
+		panic(err)
+	}
+	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func ExamplePool_Devices() {
+	for d, err := range examplePool().Devices(context.Background()) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("device", d.ID, "maps", d.MappedBlocks, "blocks")
+	}
+	// Output: device 1 maps 3201 blocks
+}
+
+func ExamplePool_Runs() {
+	p := examplePool()
+	d, err := p.Device(1)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for r, err := range p.Runs(context.Background(), d) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(r)
+	}
+	// Output:
+	// thin 0..3199 -> data 0..3199 at time 0
+	// thin 648437 -> data 3200 at time 0
+}
+
+func ExamplePool_Lookup() {
+	p := examplePool()
+	d, err := p.Device(1)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	data, _, ok, err := p.Lookup(d, 648437)
+	fmt.Println(data, ok, err)
+	_, _, ok, err = p.Lookup(d, 5000)
+	fmt.Println(ok, err)
+	// Output:
+	// 3200 true <nil>
+	// false <nil>
+}
+
+func ExampleOpen_snapshot() {
+	image, err := fixtures.Image("metadata-snap")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{Snapshot: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("read by block", p.Superblock.Block)
+	// Output: read by block 143
+}
+
+func ExampleVisitor() {
+	var text bytesWriter
+	w := xmlfmt.NewWriter(&text, xmlfmt.Style1)
+	defer w.Close()
+	err := dump.Run(context.Background(), examplePool(), dump.Options{}, w)
+	fmt.Print(text, err)
+	// Output:
+	// <superblock uuid="" time="0" transaction="0" version="2" data_block_size="128" nr_data_blocks="1638400">
+	//   <device dev_id="1" mapped_blocks="3201" transaction="0" creation_time="0" snap_time="0">
+	//     <range_mapping origin_begin="0" data_begin="0" length="3200" time="0"/>
+	//     <single_mapping origin_block="648437" data_block="3200" time="0"/>
+	//   </device>
+	// </superblock>
+	// <nil>
+}
+
+// bytesWriter is text that grows.
+type bytesWriter string
+
+func (w *bytesWriter) Write(p []byte) (int, error) {
+	*w += bytesWriter(p)
+	return len(p), nil
+}
+
+func ExampleRun() {
+	fmt.Println(metadata.Run{Thin: 10, Data: 500, Len: 4, Time: 1})
+	// Output: thin 10..13 -> data 500..503 at time 1
+}
