@@ -1,8 +1,12 @@
 package command_test
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -10,6 +14,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
 	"thinpool/internal/command"
+	"thinpool/metadata/block"
 )
 
 // The scripts run the tools as they are: as processes.
@@ -32,6 +37,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fixture": fixture,
 			"file":    file,
+			"spoil":   spoil,
+			"first":   first,
 		},
 	})
 }
@@ -54,4 +61,44 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 	var size cli.Size
 	ts.Check(size.UnmarshalText([]byte(args[1])))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), make([]byte, size.Bytes), 0o644))
+}
+
+// spoil FILE BLOCK OFFSET changes a byte of a block of metadata.
+func spoil(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	nr, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	at, err := strconv.ParseInt(args[2], 10, 64)
+	ts.Check(err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, nr*block.Size+at)
+	ts.Check(err)
+	b[0] ^= 0xff
+	_, err = f.WriteAt(b, nr*block.Size+at)
+	ts.Check(err)
+}
+
+// first COMMAND... runs a tool as LVM does: it reads the first line of the output,
+// closes the pipe, and the tool must end well without a word.
+func first(ts *testscript.TestScript, _ bool, args []string) {
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.Getenv("WORK")
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	line, err := bufio.NewReaderSize(out, 128).ReadString('\n')
+	ts.Check(err)
+	ts.Check(out.Close())
+	ts.Check(cmd.Wait())
+	if stderr.Len() > 0 {
+		ts.Fatalf("stderr: %s", stderr.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("first"), []byte(line), 0o644))
 }
