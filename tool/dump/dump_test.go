@@ -30,8 +30,8 @@ func text(t *testing.T, p *metadata.Pool, opt dump.Options) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	w := xmlfmt.NewWriter(&out, xmlfmt.Style1)
-	defer w.Close()
 	err := dump.Run(t.Context(), p, opt, w)
+	w.Close() // it may still be writing what came before an error
 	return out.String(), err
 }
 
@@ -73,9 +73,9 @@ func (s *shape) add(format string, args ...any) error {
 	s.calls = append(s.calls, fmt.Sprintf(format, args...))
 	return nil
 }
-func (s *shape) Begin(metadata.Header) error { return nil }
-func (s *shape) BeginDef(name string) error  { return s.add("[%s:", name) }
-func (s *shape) EndDef() error               { return s.add("]") }
+func (s *shape) Begin(metadata.Header) error                             { return nil }
+func (s *shape) BeginDef(name string) error                              { return s.add("[%s:", name) }
+func (s *shape) EndDef() error                                           { return s.add("]") }
 func (s *shape) BeginDevice(id metadata.DevID, _ metadata.Details) error { return s.add(" %d:", id) }
 
 func (s *shape) Ref(name string) error { return s.add("<%s>", name) }
