@@ -4,6 +4,7 @@ package ls
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -104,7 +105,11 @@ func (w *walk) count(ctx context.Context) error {
 	for i := range batches {
 		batches[i] = w.counts.NewBatch()
 	}
+	var done atomic.Uint64
 	err := w.m.Forest.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
+		if n := done.Add(1); w.opt.Progress != nil && n%1024 == 0 {
+			w.opt.Progress("counting", n, uint64(len(w.m.Forest.Leaves())))
+		}
 		if err != nil {
 			return nil // met again with its device
 		}
