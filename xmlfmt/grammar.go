@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"thinpool/metadata"
 )
@@ -16,8 +17,8 @@ type grammar struct {
 	v        metadata.Visitor
 	valid    metadata.Validator
 	opt      Options
-	within   element // innermost open element
-	leafOpen string  // an element without content that is open; "" if none
+	within   element // innermost open element but for leafOpen
+	leafOpen string  // an open element that can have no content; "" if none
 	inDef    bool
 	seen     bool // the superblock came
 	batch    []metadata.Run
@@ -88,31 +89,42 @@ func (g *grammar) start(t tag) error {
 }
 
 func (g *grammar) end(name string) error {
-	switch {
+	switch open := g.open(); {
+	case open == "":
+		return fmt.Errorf("</%s> without its start", shorten(name))
+	case name != open:
+		return fmt.Errorf("</%s> where </%s> is wanted", shorten(name), open)
+	case name == "superblock":
+		g.within = outside // the visitor hears of it when nothing wrong follows
+		return nil
 	case g.leafOpen != "":
-		if name != g.leafOpen {
-			return fmt.Errorf("</%s> where </%s> is wanted", name, g.leafOpen)
-		}
 		g.leafOpen = ""
 		return nil
-	case g.within == inContent && name == "def" && g.inDef:
-		g.within = inSuperblock
-		if err := errors.Join(g.flush(), g.valid.EndDef()); err != nil {
-			return err
-		}
-		return g.v.EndDef()
-	case g.within == inContent && name == "device" && !g.inDef:
-		g.within = inSuperblock
-		if err := g.flush(); err != nil {
-			return err
-		}
-		g.valid.EndDevice()
-		return g.v.EndDevice()
-	case g.within == inSuperblock && name == "superblock":
-		g.within = outside
-		return g.v.End()
 	}
-	return fmt.Errorf("</%s> without its start", name)
+	g.within = inSuperblock
+	if err := g.flush(); err != nil {
+		return err
+	}
+	if g.inDef {
+		return errors.Join(g.valid.EndDef(), g.v.EndDef())
+	}
+	g.valid.EndDevice()
+	return g.v.EndDevice()
+}
+
+// open is the name of the innermost open element, "" if there is none.
+func (g *grammar) open() string {
+	switch {
+	case g.leafOpen != "":
+		return g.leafOpen
+	case g.within == inContent && g.inDef:
+		return "def"
+	case g.within == inContent:
+		return "device"
+	case g.within == inSuperblock:
+		return "superblock"
+	}
+	return ""
 }
 
 func (g *grammar) superblock(a *attributes) error {
@@ -147,7 +159,7 @@ func (g *grammar) superblock(a *attributes) error {
 }
 
 func (g *grammar) def(a *attributes) error {
-	name := a.string("name")
+	name := a.name()
 	if err := a.err(); err != nil {
 		return err
 	}
@@ -177,7 +189,7 @@ func (g *grammar) device(a *attributes) error {
 }
 
 func (g *grammar) ref(a *attributes) error {
-	name := a.string("name")
+	name := a.name()
 	if err := a.err(); err != nil {
 		return err
 	}
@@ -270,6 +282,16 @@ func (a *attributes) string(name string) string {
 	return value
 }
 
+// name is the name of a def. Programs take the number of a block for it.
+func (a *attributes) name() string {
+	const longest = 255
+	name := a.string("name")
+	if len(name) > longest {
+		a.fail("attribute name has %d bytes, want at most %d", len(name), longest)
+	}
+	return name
+}
+
 func (a *attributes) uint64(name string) uint64 { return a.number(name, a.string(name), 64) }
 func (a *attributes) uint32(name string) uint32 { return uint32(a.number(name, a.string(name), 32)) }
 
@@ -283,7 +305,7 @@ func (a *attributes) optional(name string, bits int, or uint64) uint64 {
 func (a *attributes) number(name, value string, bits int) uint64 {
 	v, err := strconv.ParseUint(value, 10, bits)
 	if err != nil && a.first == nil {
-		a.fail("attribute %s is %q, want a number of at most %d bits", name, shorten(value), bits)
+		a.fail("attribute %s is %q, want a decimal number of at most %d bits", name, shorten(value), bits)
 	}
 	return v
 }
@@ -302,7 +324,7 @@ func (a *attributes) err() error {
 func shorten(s string) string {
 	const most = 64
 	if len(s) > most {
-		return s[:most] + "..."
+		return strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return s
 }

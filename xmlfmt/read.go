@@ -2,13 +2,13 @@ package xmlfmt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"thinpool/metadata"
 )
@@ -18,7 +18,9 @@ type Options struct {
 	Overrides metadata.Overrides // replace what the header says
 	Note      func(string)       // told of what was set right or left out, if not nil
 
-	reference bool // leave every tag to encoding/xml: for tests
+	// For tests:
+	reference bool // leave every tag to encoding/xml
+	pieceSize int  // cut the text into pieces of so many bytes, if not 0
 }
 
 // A SyntaxError says what is wrong with the text, and where.
@@ -37,13 +39,18 @@ func (e *SyntaxError) Error() string {
 
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
-// Read reads a dump and hands it to v. The error is a [SyntaxError] if it is
-// about the text or what v said to it.
+// Read reads a dump and hands it to v, whose End is called only if r ends as it
+// should. The error is a [SyntaxError] if it is about the text or what v said to
+// it. Nothing reads from r any more when Read returns, unless ctx ended: then a
+// call of r.Read may still be waiting for its bytes.
 func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	d := reader{ctx: ctx, opt: opt, pieces: pieces(ctx, r), line: 1}
+	ahead, stop := context.WithCancel(ctx)
+	d := reader{ctx: ctx, opt: opt, pieces: pieces(ahead, r, cmp.Or(opt.pieceSize, pieceSize)), line: 1}
 	d.g = grammar{v: v, opt: opt, valid: metadata.Validator{Note: opt.Note}}
+	d.decoder = xml.NewDecoder(&d)
+	d.decoder.CharsetReader = charset
+	defer d.drain()
+	defer stop()
 	return d.read()
 }
 
@@ -56,22 +63,24 @@ type reader struct {
 	pieces <-chan *piece
 	cur    *piece
 	at     int // in cur.data
-	taken  int // bytes read since token was last called
 	runs   []metadata.Run
+	attrs  []attr
 
-	line, column int  // of the start of cur, from 1 and from 0
-	closed       bool // ReadByte gives nothing
+	mark         int // in cur.data, not above at
+	line, column int // of mark, from 1 and from 0
+
+	// What encoding/xml reads with. It keeps no bytes from one tag to the next.
+	decoder        *xml.Decoder
+	taken          int  // bytes of the token at hand
+	previous, last byte // that it took
 }
 
 var (
 	errEmpty    = errors.New("the input is empty, want XML")
+	errNothing  = errors.New("the input ends without a <superblock>")
 	errCutShort = errors.New("the input ends early: </superblock> is missing")
 	errText     = errors.New("text where only elements may be")
-	errTooLong  = fmt.Errorf("an element or comment is longer than %d bytes", longestToken)
 )
-
-// longestToken bounds the memory that one token takes.
-const longestToken = 1 << 20
 
 func (d *reader) read() error {
 	if err := d.nextPiece(); err != nil {
@@ -106,7 +115,6 @@ func (d *reader) read() error {
 // over a byte order mark.
 func (d *reader) recognise() error {
 	data := d.cur.data
-	const offMagic = 32
 	if len(data) >= offMagic+8 && binary.LittleEndian.Uint64(data[offMagic:]) == metadata.Magic {
 		return errors.New("this is binary metadata, not XML: it needs no restoring; thin_dump makes XML of it")
 	}
@@ -124,11 +132,17 @@ func (d *reader) endOfPiece() (bool, error) {
 	case err != io.EOF:
 		return true, err
 	case d.g.done():
+		if err := d.g.v.End(); err != nil {
+			return true, d.fail("superblock", err)
+		}
 		return true, nil
-	case !d.g.seen:
+	case d.g.seen:
+		return true, d.fail("", errCutShort)
+	}
+	if line, column := d.position(); line == 1 && column == 0 {
 		return true, d.fail("", errEmpty)
 	}
-	return true, d.fail("", errCutShort)
+	return true, d.fail("", errNothing)
 }
 
 // nextPiece moves on to the next piece. The error is that of reading, io.EOF at the end.
@@ -137,10 +151,11 @@ func (d *reader) nextPiece() error {
 		if d.cur.err != nil {
 			return d.cur.err
 		}
-		d.line, d.column = d.position(len(d.cur.data))
+		d.at = len(d.cur.data)
+		d.position()
 		piecePool.Put(d.cur)
 	}
-	d.cur, d.at = nil, 0
+	d.cur, d.at, d.mark = nil, 0, 0
 	select {
 	case d.cur = <-d.pieces:
 	case <-d.ctx.Done():
@@ -153,19 +168,36 @@ func (d *reader) nextPiece() error {
 	return nil
 }
 
-// position is the line, from 1, and the column, from 0, of a place in the piece.
-func (d *reader) position(at int) (line, column int) {
-	before := d.cur.data[:at]
-	if i := bytes.LastIndexByte(before, '\n'); i >= 0 {
-		return d.line + bytes.Count(before, []byte{'\n'}), at - i - 1
+// drain waits until the goroutine that reads ahead has ended.
+func (d *reader) drain() {
+	for {
+		select {
+		case _, more := <-d.pieces:
+			if !more {
+				return
+			}
+		case <-d.ctx.Done():
+			return
+		}
 	}
-	return d.line, d.column + at
+}
+
+// position moves the mark to where the reader is, so that no byte is counted twice.
+func (d *reader) position() (line, column int) {
+	passed := d.cur.data[d.mark:d.at]
+	if i := bytes.LastIndexByte(passed, '\n'); i >= 0 {
+		d.line += bytes.Count(passed, []byte{'\n'})
+		d.column = -i - 1
+	}
+	d.column += len(passed)
+	d.mark = d.at
+	return d.line, d.column
 }
 
 // fail makes a SyntaxError of err, at the place where the reader is.
 func (d *reader) fail(element string, err error) error {
-	line, column := d.position(d.at)
-	return &SyntaxError{line, column + 1, element, err}
+	line, column := d.position()
+	return &SyntaxError{line, column + 1, shorten(element), err}
 }
 
 func (d *reader) skipSpace() {
@@ -202,7 +234,8 @@ func (d *reader) toRun(i int) {
 }
 
 func (d *reader) elementHere() string {
-	name, _ := word(d.cur.data[d.at+1:])
+	here := d.cur.data[d.at+1:]
+	name, _ := word(string(here[:min(len(here), len(range1))]))
 	return name
 }
 
@@ -211,10 +244,11 @@ func (d *reader) element() error {
 	if d.opt.reference {
 		return d.slowly()
 	}
-	t, n := scanTag(d.cur.data[d.at:])
+	t, n := scanTag(d.cur.data[d.at:], d.attrs[:0])
 	if n == 0 {
 		return d.slowly()
 	}
+	d.attrs = t.attrs
 	if err := d.g.tag(t); err != nil {
 		return d.fail(t.name, err)
 	}
@@ -226,94 +260,3 @@ func (d *reader) element() error {
 	}
 	return nil
 }
-
-// slowly lets encoding/xml read what begins here.
-func (d *reader) slowly() error {
-	line, column := d.position(d.at)
-	fail := func(element string, err error) error { return &SyntaxError{line, column + 1, element, err} }
-	d.taken = 0
-	decoder := xml.NewDecoder(d)
-	token, err := decoder.RawToken()
-	if err != nil {
-		return fail("", d.readError(err))
-	}
-	switch token := token.(type) {
-	case xml.StartElement:
-		t := tag{name: name(token.Name)}
-		for _, a := range token.Attr {
-			t.attrs = append(t.attrs, attr{name(a.Name), a.Value})
-		}
-		if err := d.g.tag(t); err != nil {
-			return fail(shorten(t.name), err)
-		}
-		// The end of an empty element is a token that takes no bytes.
-		if d.cur.data[d.at-1] == '>' && d.emptyElement(decoder) {
-			if err := d.g.end(t.name); err != nil {
-				return fail(shorten(t.name), err)
-			}
-		}
-	case xml.EndElement:
-		if err := d.g.tag(tag{name: name(token.Name), kind: endTag}); err != nil {
-			return fail(shorten(name(token.Name)), err)
-		}
-	case xml.CharData:
-		if strings.Trim(string(token), " \t\r\n") != "" {
-			return fail("", errText)
-		}
-	case xml.Directive:
-		if d.g.seen {
-			return fail("", errors.New("a declaration may only stand before the superblock"))
-		}
-	}
-	return nil
-}
-
-// emptyElement reports whether the start that decoder has just read was an empty
-// element, <like this/>.
-func (d *reader) emptyElement(decoder *xml.Decoder) bool {
-	d.closed = true
-	defer func() { d.closed = false }()
-	token, err := decoder.RawToken()
-	_, end := token.(xml.EndElement)
-	return err == nil && end
-}
-
-// readError makes an error of encoding/xml one about the text.
-func (d *reader) readError(err error) error {
-	var syntax *xml.SyntaxError
-	switch {
-	case errors.As(err, &syntax) && !strings.Contains(syntax.Msg, "unexpected EOF"):
-		return errors.New(syntax.Msg)
-	case errors.As(err, &syntax), errors.Is(err, io.EOF):
-		return errCutShort
-	}
-	return err
-}
-
-func name(n xml.Name) string {
-	if n.Space == "" {
-		return n.Local
-	}
-	return n.Space + ":" + n.Local
-}
-
-// ReadByte gives encoding/xml the text from where the reader is, and no more of
-// it than each token takes.
-func (d *reader) ReadByte() (byte, error) {
-	if d.closed {
-		return 0, io.EOF
-	}
-	if d.taken++; d.taken > longestToken {
-		return 0, errTooLong
-	}
-	for d.at == len(d.cur.data) {
-		if err := d.nextPiece(); err != nil {
-			return 0, err
-		}
-	}
-	d.at++
-	return d.cur.data[d.at-1], nil
-}
-
-// Read makes the reader an io.Reader, as xml.NewDecoder wants; it calls ReadByte.
-func (d *reader) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }

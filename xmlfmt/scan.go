@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"strings"
 	"sync"
 
 	"thinpool/metadata"
@@ -29,8 +30,9 @@ type piece struct {
 	ready chan struct{}  // closed when runs and taken are known
 }
 
-// pieces cuts r into pieces and sends them, in order, until ctx ends.
-func pieces(ctx context.Context, r io.Reader) <-chan *piece {
+// pieces cuts r into pieces of at most size bytes and sends them, in order, until
+// ctx ends. The channel is closed when nothing reads from r any more.
+func pieces(ctx context.Context, r io.Reader, size int) <-chan *piece {
 	workers := runtime.GOMAXPROCS(0)
 	order, work := make(chan *piece, workers), make(chan *piece, workers)
 	for range workers {
@@ -49,7 +51,7 @@ func pieces(ctx context.Context, r io.Reader) <-chan *piece {
 			p := piecePool.Get().(*piece)
 			p.ready = make(chan struct{})
 			var err error
-			carry, err = p.fill(r, carry)
+			carry, err = p.fill(ctx, r, size, carry)
 			for _, to := range []chan *piece{work, order} {
 				select {
 				case to <- p:
@@ -67,22 +69,30 @@ func pieces(ctx context.Context, r io.Reader) <-chan *piece {
 
 var piecePool = sync.Pool{New: func() any { return new(piece) }}
 
+// offMagic is where binary metadata has its magic number.
+const offMagic = 32
+
 // fill reads a piece that begins with carry; what follows its last element is
 // carried over to the next.
-func (p *piece) fill(r io.Reader, carry []byte) ([]byte, error) {
-	if p.data == nil {
-		p.data = make([]byte, 0, pieceSize)
+func (p *piece) fill(ctx context.Context, r io.Reader, size int, carry []byte) ([]byte, error) {
+	if cap(p.data) < size {
+		p.data = make([]byte, size)
 	}
-	n := copy(p.data[:pieceSize], carry)
-	m, err := io.ReadFull(r, p.data[n:pieceSize])
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
+	n, err := copy(p.data[:size], carry), ctx.Err()
+	for n < size && err == nil {
+		var m int
+		m, err = r.Read(p.data[n:size])
+		n += m
+		if err == nil {
+			err = ctx.Err()
+		}
 	}
-	p.data, p.err = p.data[:n+m], err
+	p.data, p.err = p.data[:n], err
 	if err != nil {
 		return nil, err
 	}
-	if end := bytes.LastIndexByte(p.data, '>') + 1; end > 0 {
+	// The first piece has to show what the input is, whatever it is.
+	if end := bytes.LastIndexByte(p.data, '>') + 1; end >= offMagic+8 {
 		carry = append(carry[:0], p.data[end:]...)
 		p.data = p.data[:end]
 		return carry, nil
@@ -204,60 +214,62 @@ type attr struct{ name, value string }
 // longestTag is how many bytes the scanner looks ahead for the end of a tag.
 const longestTag = 4096
 
-// scanTag scans a tag other than a mapping and returns how many bytes it takes;
-// 0 if p does not begin with one of the dialect.
-func scanTag(p []byte) (tag, int) {
+// scanTag scans a tag other than a mapping, its attributes into attrs, and returns
+// how many bytes it takes; 0 if p does not begin with one of the dialect.
+func scanTag(p []byte, attrs []attr) (tag, int) {
 	end := bytes.IndexByte(p[:min(len(p), longestTag)], '>')
 	if end < 2 {
 		return tag{}, 0
 	}
-	body := p[1:end]
-	var t tag
+	body := string(p[1:end]) // all that the tag keeps is part of it
+	t := tag{attrs: attrs}
 	switch {
 	case body[0] == '/':
 		t.kind, body = endTag, body[1:]
 	case body[len(body)-1] == '/':
 		t.kind, body = emptyTag, body[:len(body)-1]
 	}
-	name, rest := word(body)
-	if name == "" {
-		return tag{}, 0
-	}
-	t.name = name
-	for len(rest) > 0 && t.kind != endTag {
+	t.name, body = word(body)
+	for t.kind != endTag && body != "" {
 		var a attr
-		if rest[0] != ' ' {
+		var ok bool
+		if a, body, ok = scanAttr(body); !ok {
 			return tag{}, 0
 		}
-		if a.name, rest = word(rest[1:]); a.name == "" || len(rest) < 2 || rest[0] != '=' || rest[1] != '"' {
-			return tag{}, 0
-		}
-		n := plain(rest[2:])
-		if 2+n >= len(rest) || rest[2+n] != '"' {
-			return tag{}, 0
-		}
-		a.value, rest = string(rest[2:2+n]), rest[2+n+1:]
 		t.attrs = append(t.attrs, a)
 	}
-	if len(rest) > 0 {
+	if t.name == "" || body != "" {
 		return tag{}, 0
 	}
 	return t, end + 1
 }
 
-// word cuts the lower-case letters and underscores off the start of p.
-func word(p []byte) (string, []byte) {
-	n := 0
-	for n < len(p) && (p[n] == '_' || 'a' <= p[n] && p[n] <= 'z' || n > 0 && '0' <= p[n] && p[n] <= '9') {
-		n++
+// scanAttr cuts a space and an attribute off the start of s.
+func scanAttr(s string) (attr, string, bool) {
+	s, ok := strings.CutPrefix(s, " ")
+	name, s := word(s)
+	s, equals := strings.CutPrefix(s, `="`)
+	n := plain(s)
+	if !ok || !equals || name == "" || n == len(s) || s[n] != '"' {
+		return attr{}, "", false
 	}
-	return string(p[:n]), p[n:]
+	return attr{name, s[:n]}, s[n+1:], true
 }
 
-// plain is how many bytes of p mean themselves in an attribute value.
-func plain(p []byte) int {
+// word cuts the lower-case letters, digits and underscores off the start of s,
+// which must not begin with a digit.
+func word(s string) (string, string) {
 	n := 0
-	for n < len(p) && ' ' <= p[n] && p[n] <= '~' && p[n] != '"' && p[n] != '&' && p[n] != '<' {
+	for n < len(s) && (s[n] == '_' || 'a' <= s[n] && s[n] <= 'z' || n > 0 && '0' <= s[n] && s[n] <= '9') {
+		n++
+	}
+	return s[:n], s[n:]
+}
+
+// plain is how many bytes of s mean themselves in an attribute value.
+func plain(s string) int {
+	n := 0
+	for n < len(s) && ' ' <= s[n] && s[n] <= '~' && s[n] != '"' && s[n] != '&' && s[n] != '<' {
 		n++
 	}
 	return n

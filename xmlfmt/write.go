@@ -9,6 +9,13 @@
 //	    <single_mapping origin_block="1600" data_block="99" time="1"/>
 //	  </device>
 //	</superblock>
+//
+// A [Writer] writes just that: two spaces a level, an element a line, attributes
+// in this order. [Read] takes any XML that says the same, in other orders, quotes
+// and spacing, with declarations, comments and entities; what it does not know,
+// text and a missing end are errors. Dumps grow to gigabytes, so a scanner of our
+// own takes what looks as above and leaves the rest to encoding/xml. One grammar
+// judges what both of them find.
 package xmlfmt
 
 import (

@@ -3,9 +3,12 @@ package xmlfmt
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -131,7 +134,7 @@ func TestWriteFails(t *testing.T) {
 
 // Much text, made by many goroutines, comes out in order.
 func TestWriteMuch(t *testing.T) {
-	const n = 200000
+	const n = 50000
 	var got bytes.Buffer
 	w := NewWriter(&got, Style1)
 	defer w.Close()
@@ -153,10 +156,64 @@ func TestWriteMuch(t *testing.T) {
 	}
 }
 
-func BenchmarkWrite(b *testing.B) {
-	runs := make([]metadata.Run, 4096)
+// Runs that continue each other become one, however they are cut into calls; but
+// not across the borders of a def or a ref.
+func TestWriteJoins(t *testing.T) {
+	const n = 5000 // more than are formatted at a time
+	var runs []metadata.Run
+	var want strings.Builder
+	for i := range uint64(n) {
+		runs = append(runs, metadata.Run{Thin: metadata.ThinBlock(4 * i), Data: metadata.DataBlock(8 * i), Len: 1},
+			metadata.Run{Thin: metadata.ThinBlock(4*i + 1), Data: metadata.DataBlock(8*i + 1), Len: 2})
+		fmt.Fprintf(&want, "    <range_mapping origin_begin=\"%d\" data_begin=\"%d\" length=\"3\" time=\"0\"/>\n", 4*i, 8*i)
+	}
+	for _, size := range []int{1, 3, 1024, 2 * n} {
+		var got bytes.Buffer
+		w := NewWriter(&got, Style1)
+		for part := range slices.Chunk(slices.Clone(runs), size) {
+			if err := w.Runs(part); err != nil {
+				t.Fatal(err)
+			}
+			clear(part) // it is the caller's again
+		}
+		if err := w.End(); err != nil || got.String() != want.String()+"</superblock>\n" {
+			t.Errorf("in parts of %d: err %v, text differs", size, err)
+		}
+	}
+
+	var got bytes.Buffer
+	w := NewWriter(&got, Style1)
+	err := errors.Join(w.BeginDef("1"), w.Runs(runs[:1]), w.EndDef(), w.BeginDevice(1, metadata.Details{}),
+		w.Runs(runs[:1]), w.Ref("1"), w.Runs(runs[1:2]), w.EndDevice(), w.End())
+	if err != nil || strings.Count(got.String(), "_mapping") != 3 {
+		t.Errorf("err %v, want three mappings:\n%s", err, got.String())
+	}
+}
+
+// Neither End nor Close leaves a goroutine behind; synctest would say so.
+func TestWriteStops(t *testing.T) {
+	runs := make([]metadata.Run, 1<<16)
 	for i := range runs {
-		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1000000 + 2*i), Data: metadata.DataBlock(30000000 + i*7919), Len: 1, Time: 1}
+		runs[i] = metadata.Run{Thin: metadata.ThinBlock(2 * i), Len: 1}
+	}
+	for name, stop := range map[string]func(*Writer) error{
+		"End":           (*Writer).End,
+		"Close":         func(w *Writer) error { w.Close(); return nil },
+		"End and Close": func(w *Writer) error { defer w.Close(); return w.End() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := NewWriter(io.Discard, Style1)
+			if err := errors.Join(w.Begin(metadata.Header{}), w.Runs(runs), stop(w)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	runs := make([]metadata.Run, 1<<16)
+	for i := range runs {
+		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1000000 + 2*i), Data: metadata.DataBlock(30000000 + i*7919%50000000), Len: 1, Time: 1}
 	}
 	w := NewWriter(io.Discard, Style1)
 	defer w.Close()
