@@ -53,7 +53,7 @@ func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) err
 			if d.state != ended {
 				return &SyntaxError{line, errors.New("the input ends early: the line of type end is missing")}
 			}
-			return nil
+			return d.v.End() // only now is it sure that nothing follows
 		}
 		if err := d.line(text); err != nil {
 			return &SyntaxError{line, err}
@@ -284,7 +284,7 @@ func (d *reader) end(r *record) error {
 		return fmt.Errorf("the dump is not whole: it has %d devices and %d mappings, and its end counts others", d.devices, d.mappings)
 	}
 	d.state = ended
-	return d.v.End()
+	return nil
 }
 
 // scanRange reads a line of type range exactly as the Writer writes it.
