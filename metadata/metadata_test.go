@@ -149,6 +149,28 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// A snapshot that is released while it is read is noticed.
+func TestStillHeld(t *testing.T) {
+	dev := fixtures.Mem(t, "metadata-snap")
+	p, err := metadata.Open(dev, metadata.Options{Snapshot: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.StillHeld(); err != nil {
+		t.Errorf("nothing has changed: %v", err)
+	}
+	live := p.Live
+	live.HeldRoot = 0
+	var b block.Data
+	live.Encode(&b)
+	if err := block.Write(dev, 0, &b); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.StillHeld(); !errors.Is(err, metadata.ErrReleased) {
+		t.Errorf("released: %v", err)
+	}
+}
+
 // A reader that stops early, or is cancelled, gets no more and leaves nothing behind.
 func TestStop(t *testing.T) {
 	p := open(t, "wide-sharing", metadata.Options{})

@@ -100,6 +100,26 @@ func (p *Pool) snapshot(want block.Nr) (Superblock, error) {
 	return sb, nil
 }
 
+// ErrReleased says that a metadata snapshot went away while it was being read.
+var ErrReleased = errors.New("the metadata snapshot was released meanwhile: what was read may be wrong")
+
+// StillHeld reports whether the metadata snapshot that p shows is still there. Who
+// reads a pool that is in use asks after reading; for a pool that is open without
+// a snapshot there is nothing to ask.
+func (p *Pool) StillHeld() error {
+	if p.Superblock.Block == SuperblockLocation {
+		return nil
+	}
+	var b block.Data
+	if err := p.r.Read(SuperblockLocation, &b); err != nil {
+		return fmt.Errorf("superblock: %w", err)
+	}
+	if now, err := DecodeSuperblock(SuperblockLocation, &b); err != nil || now.HeldRoot != p.Superblock.Block {
+		return ErrReleased
+	}
+	return nil
+}
+
 // Reader returns what the pool's blocks are read by.
 func (p *Pool) Reader() *block.Reader { return p.r }
 

@@ -90,6 +90,9 @@ func (d *Dump) Run(env *cli.Env) error {
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
 		return damaged(err)
 	}
+	if err := pool.StillHeld(); err != nil {
+		return err
+	}
 	return out.Commit()
 }
 

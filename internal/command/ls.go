@@ -117,6 +117,9 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return damaged(err)
 	}
+	if err := pool.StillHeld(); err != nil {
+		return err
+	}
 	if l.json() {
 		return printRows(env.Stdout, rows, pool.Superblock.DataBlockSize)
 	}
