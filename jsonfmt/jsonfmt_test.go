@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -219,19 +218,4 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		_ = Read(t.Context(), bytes.NewReader(text), new(recorder), Options{})
 	})
-}
-
-func ExampleWriter() {
-	w := NewWriter(os.Stdout)
-	defer w.Close()
-	_ = w.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1000})
-	_ = w.BeginDevice(1, metadata.Details{MappedBlocks: 10})
-	_ = w.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 10}})
-	_ = w.EndDevice()
-	_ = w.End()
-	// Output:
-	// {"type":"superblock","format":1,"uuid":"","time":0,"transaction":0,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":1000}
-	// {"type":"device","dev_id":1,"mapped_blocks":10,"transaction":0,"creation_time":0,"snap_time":0}
-	// {"type":"range","origin":0,"data":500,"length":10,"time":0}
-	// {"type":"end","devices":1,"mappings":10}
 }

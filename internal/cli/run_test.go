@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // does is a command that does what a test wants.
@@ -93,43 +92,6 @@ func TestInterrupt(t *testing.T) {
 		if code != want || stderr != "does: interrupted\n" {
 			t.Errorf("%v: exit code %d, stderr %q", sig, code, stderr)
 		}
-	}
-}
-
-// Whoever waits for a pipe can be interrupted.
-func TestInterruptPipes(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	fifo := t.TempDir() + "/fifo"
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, do := range map[string]func(*Env) error{
-		"reading": func(env *Env) error {
-			env.Stdin = r
-			in, err := env.OpenText("-")
-			if err == nil {
-				_, err = io.ReadAll(in)
-			}
-			return err
-		},
-		"opening": func(env *Env) error { _, err := env.OpenText(fifo); return err },
-		"writing": func(env *Env) error { _, err := env.Stdout.Write(make([]byte, 1<<20)); return err },
-	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		code, stderr := run(ctx, w, "", do)
-		if code != 130 || stderr != "does: interrupted\n" {
-			t.Errorf("%s: exit code %d, stderr %q", name, code, stderr)
-		}
-		cancel()
-	}
-	// Ends the open that is still waiting.
-	if f, err := os.OpenFile(fifo, os.O_RDWR, 0); err == nil {
-		f.Close()
 	}
 }
 

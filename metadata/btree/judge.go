@@ -91,7 +91,10 @@ func (j *Judge) subtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, de
 		from = parent.Block
 	}
 	err := j.f.Err(nr, from, entry)
-	if _, wild := err.(*PointerError); wild || !j.reported[nr] {
+	switch _, wild := err.(*PointerError); {
+	case wild && parent != nil: // it is the parent that is wrong
+		j.report(Finding{Kind: Lost, Block: from, Keys: keys, Err: err})
+	case !j.reported[nr]:
 		j.reported[nr] = true
 		j.report(Finding{Kind: Lost, Block: nr, Keys: keys, Err: err})
 	}
@@ -101,9 +104,9 @@ func (j *Judge) subtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, de
 func (j *Judge) inner(i int, keys KeyRange, depth int) Tree {
 	in, v := &j.f.inner[i], &j.verdicts[i]
 	switch {
-	case v.state == judged:
+	case v.state == judged && depth+v.tree.Depth <= maxDepth:
 		return v.tree
-	case v.state == underway || depth == maxDepth:
+	case v.state != unseen || depth == maxDepth:
 		j.report(Finding{Kind: Lost, Block: in.Block, Keys: keys, Err: &LoopError{in.Block}})
 		return Tree{Damaged: true}
 	}

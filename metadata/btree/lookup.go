@@ -10,7 +10,7 @@ import (
 func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([]byte, bool, error) {
 	var b block.Data
 	parent, entry := block.Nr(0), 0
-	for range maxDepth {
+	for range maxDepth + 1 { // and a leaf
 		if root == 0 || root >= limit {
 			return nil, false, &PointerError{parent, entry, uint64(root), limit}
 		}

@@ -200,6 +200,7 @@ func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Fi
 			Kind: NoOverflow, Block: bitmap, First: b, N: 1,
 			Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b),
 		})
+		return // it may be any from 3 up
 	case stored == overflowCount:
 		stored = high
 	case high != 0:
@@ -225,13 +226,13 @@ func (c *comparison) entry(i, here int, used uint64, firstFree int, add func(Fin
 	if e.NrFree != kernel && e.NrFree != covered {
 		add(Finding{
 			Kind: WrongNrFree, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d: nr_free is %d, want %d", i, e.NrFree, kernel),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: nr_free is %d, want %d", i, e.Block, e.NrFree, kernel),
 		})
 	}
 	if int(min(e.NoneFreeBefore, PerBitmap)) > firstFree {
 		add(Finding{
 			Kind: WrongHint, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d: none_free_before is %d, want at most %d", i, e.NoneFreeBefore, firstFree),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: none_free_before is %d, want at most %d", i, e.Block, e.NoneFreeBefore, firstFree),
 		})
 	}
 }

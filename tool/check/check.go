@@ -101,7 +101,20 @@ func (c *checker) run(dev block.Device) error {
 	if err != nil || !ok || c.opt.SuperblockOnly {
 		return err
 	}
+	now := c.report
+	var late []Fault // a bad snapshot is reported after everything else
+	later := func(f Fault) { late = append(late, f) }
+	defer func() {
+		for _, f := range late {
+			now(f)
+		}
+	}()
+	if c.opt.Snapshot {
+		later = now
+	}
+	c.report = later
 	snap, hasSnapshot := c.snapshotSuperblock()
+	c.report = now
 	if c.opt.Snapshot {
 		if !hasSnapshot {
 			return nil
@@ -122,23 +135,15 @@ func (c *checker) run(dev block.Device) error {
 	if !counts {
 		return nil
 	}
-	var late []Fault // a bad snapshot is reported after everything else
 	if hasSnapshot {
-		report := c.report
-		c.report = func(f Fault) { late = append(late, f) }
+		c.report = later
 		err := c.pool(snap, "metadata snapshot")
-		c.report = report
+		c.report = now
 		if err != nil {
 			return err
 		}
 	}
-	if err := c.spaceMaps(); err != nil {
-		return err
-	}
-	for _, f := range late {
-		c.report(f)
-	}
-	return nil
+	return c.spaceMaps()
 }
 
 // superblock tests block 0. It returns false if nothing else can be tested.
@@ -163,17 +168,17 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 	c.header(&sb, &b)
 	nr := sb.MetadataSpaceMap.NrBlocks
 	if nr == 0 || nr > spacemap.MaxMetadata {
-		c.superblockFault(SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)
+		c.superblockFault(sb.Block, SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)
 		return sb, false, nil
 	}
 	if have := c.r.Blocks(); nr > uint64(have) {
-		c.superblockFault(DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have)
+		c.superblockFault(sb.Block, DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have)
 	}
 	if dev.Size()%block.Size != 0 {
-		c.superblockFault(RaggedEnd, Note, "the device has %d bytes, no multiple of %d", dev.Size(), block.Size)
+		c.superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, no multiple of %d", dev.Size(), block.Size)
 	}
 	if sb.MetadataNrBlocks > nr {
-		c.superblockFault(SizeOdd, Note, "metadata_nr_blocks is %d, more than the %d that the space map covers", sb.MetadataNrBlocks, nr)
+		c.superblockFault(sb.Block, SizeOdd, Note, "metadata_nr_blocks is %d, more than the %d that the space map covers", sb.MetadataNrBlocks, nr)
 	}
 	c.limit = min(block.Nr(nr), c.r.Blocks())
 	return sb, true, nil
@@ -181,40 +186,48 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 
 // header tests the fields that every superblock has, the snapshot's too.
 func (c *checker) header(sb *metadata.Superblock, b *block.Data) {
+	fault := func(code Code, s Severity, format string, args ...any) {
+		c.superblockFault(sb.Block, code, s, format, args...)
+	}
 	if sb.Version != 1 && sb.Version != 2 {
-		c.superblockFault(VersionUnknown, NonFatal, "version is %d, want 1 or 2", sb.Version)
+		fault(VersionUnknown, NonFatal, "version is %d, want 1 or 2", sb.Version)
 	}
 	if sb.IncompatFlags != 0 {
-		c.superblockFault(FeaturesUnknown, Fatal, "unknown incompatible features %#x", sb.IncompatFlags)
+		fault(FeaturesUnknown, Fatal, "unknown incompatible features %#x", sb.IncompatFlags)
 	}
 	if sb.CompatROFlags != 0 {
-		c.superblockFault(FeaturesUnknown, Fatal, "unknown features %#x, with which nobody may write", sb.CompatROFlags)
+		fault(FeaturesUnknown, Fatal, "unknown features %#x, with which nobody may write", sb.CompatROFlags)
 	}
 	if sb.CompatFlags != 0 {
-		c.superblockFault(FeaturesUnknown, Note, "unknown compatible features %#x", sb.CompatFlags)
+		fault(FeaturesUnknown, Note, "unknown compatible features %#x", sb.CompatFlags)
 	}
 	if err := metadata.CheckDataBlockSize(uint64(sb.DataBlockSize)); err != nil {
-		c.superblockFault(BlockSizeInvalid, Fatal, "%w", err)
+		fault(BlockSizeInvalid, Fatal, "%w", err)
 	}
 	if sb.MetadataBlockSize != metadata.MetadataBlockSize {
-		c.superblockFault(MetaBlockSizeOdd, NonFatal, "metadata_block_size is %d sectors, want %d", sb.MetadataBlockSize, metadata.MetadataBlockSize)
+		fault(MetaBlockSizeOdd, NonFatal, "metadata_block_size is %d sectors, want %d", sb.MetadataBlockSize, metadata.MetadataBlockSize)
 	}
-	if sb.Flags&metadata.NeedsCheck != 0 {
-		c.superblockFault(NeedsCheckSet, Note, "the kernel asks for a check (needs_check) and keeps the pool read-only until the flag is cleared")
+	if sb.Flags&metadata.NeedsCheck != 0 && sb.Block == metadata.SuperblockLocation {
+		fault(NeedsCheckSet, Note, "the kernel asks for a check (needs_check) and keeps the pool read-only until the flag is cleared")
 	}
 	if odd := sb.Flags &^ metadata.NeedsCheck; odd != 0 {
-		c.superblockFault(FlagsUnknown, Note, "unknown flags %#x", odd)
+		fault(FlagsUnknown, Note, "unknown flags %#x", odd)
 	}
 	if sb.Time > metadata.MaxTime {
-		c.superblockFault(TimeTooHigh, NonFatal, "time is %d, but mappings can hold at most %d", sb.Time, metadata.MaxTime)
+		fault(TimeTooHigh, NonFatal, "time is %d, but mappings can hold at most %d", sb.Time, metadata.MaxTime)
 	}
 	if at := metadata.OddByte(b); at >= 0 {
-		c.superblockFault(TailNotZero, Note, "block %d, byte %#x: unused, but not zero", sb.Block, at)
+		fault(TailNotZero, Note, "block %d, byte %#x: unused, but not zero", sb.Block, at)
 	}
 }
 
-func (c *checker) superblockFault(code Code, s Severity, format string, args ...any) {
-	c.report(Fault{Code: code, Severity: s, Tree: "superblock", HasBlock: true, Err: fmt.Errorf(format, args...)})
+// superblockFault reports what is wrong with the superblock at nr.
+func (c *checker) superblockFault(nr block.Nr, code Code, s Severity, format string, args ...any) {
+	tree := "superblock"
+	if nr != metadata.SuperblockLocation {
+		tree = fmt.Sprintf("metadata snapshot, block %d", nr)
+	}
+	c.report(Fault{Code: code, Severity: s, Tree: tree, Block: nr, HasBlock: true, Err: fmt.Errorf(format, args...)})
 }
 
 // snapshotUsable reports whether the metadata snapshot has a valid superblock.
@@ -258,9 +271,7 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 	if sb.HeldRoot != 0 || sb.DataSpaceMap != (spacemap.Root{}) || sb.MetadataSpaceMap != (spacemap.Root{}) {
 		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock should have neither space maps nor a snapshot of its own", held))
 	}
-	if c.opt.Snapshot {
-		c.header(&sb, &b)
-	}
+	c.header(&sb, &b)
 	return sb, true
 }
 

@@ -158,7 +158,7 @@ func (c *checker) pair(roots []btree.Child, details []deviceDetails, view string
 	lone := func(id metadata.DevID, has, lacks string) {
 		c.report(Fault{
 			Code: DeviceMismatch, Severity: Fatal, Tree: view, Devices: []metadata.DevID{id},
-			Err: &metadata.MismatchError{ID: id, Has: has, Lacks: lacks},
+			Err: fmt.Errorf("has %s but no %s", has, lacks),
 		})
 	}
 	for len(roots) > 0 || len(details) > 0 {

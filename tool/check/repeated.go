@@ -102,7 +102,7 @@ func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool)
 		if n > 0 {
 			faults = append(faults, Fault{
 				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: at, HasBlock: true,
-				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: %s", n, example),
+				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: block %d, %s", n, at, example),
 			})
 		}
 	}

@@ -22,12 +22,14 @@ func (c *checker) spaceMaps() error {
 	}
 	c.countMetadata()
 	c.roles()
-	// The counts are found even if a space map is damaged; only what refers to
-	// blocks that cannot be read is missing then.
-	if err := c.compare(c.dataMap, c.data, dataCodes); err != nil {
+	// The mapping trees hold all references to data blocks. Those to metadata
+	// blocks lie in the space maps, too, so that damage there hides some.
+	exact := !c.damaged
+	if err := c.compare(c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
 	}
-	return c.compare(c.metadataMap, c.refs, metadataCodes)
+	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
+	return c.compare(c.metadataMap, c.refs, exact, metadataCodes)
 }
 
 // countMetadata counts the references to metadata blocks: each distinct node
@@ -35,11 +37,11 @@ func (c *checker) spaceMaps() error {
 func (c *checker) countMetadata() {
 	c.refs = spacemap.NewCounter(max(uint64(c.limit), c.live.MetadataSpaceMap.NrBlocks))
 	point := func(nr block.Nr) {
-		if nr < c.limit {
+		if nr > 0 && nr < c.limit {
 			c.refs.Add(uint64(nr), 1)
 		}
 	}
-	point(metadata.SuperblockLocation)
+	c.refs.Add(uint64(metadata.SuperblockLocation), 1)
 	for _, root := range c.roots() {
 		point(root)
 	}
@@ -57,9 +59,7 @@ func (c *checker) countMetadata() {
 	}
 	for _, m := range []*spacemap.Map{c.dataMap, c.metadataMap} {
 		for _, e := range m.Entries {
-			if e.Block != 0 {
-				point(e.Block)
-			}
+			point(e.Block)
 		}
 	}
 	for b := range uint64(c.limit) {
@@ -161,12 +161,14 @@ var (
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
 
-func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, names codes) error {
-	return m.Compare(c.ctx, counted, !c.damaged, func(f spacemap.Finding) {
+func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
+	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
 		fault := Fault{Tree: names.tree, Block: f.Block, HasBlock: f.Block != 0, Err: f.Err}
 		switch f.Kind {
 		case spacemap.InTree:
-			c.reportFinding(*f.Tree, names.tree, nil)
+			t := *f.Tree
+			t.Err = f.Err // says which of the map's trees
+			c.reportFinding(t, names.tree, nil)
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal

@@ -1,0 +1,40 @@
+package jsonfmt_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"thinpool/jsonfmt"
+	"thinpool/metadata"
+)
+
+func ExampleWriter() {
+	w := jsonfmt.NewWriter(os.Stdout)
+	defer w.Close()
+	_ = w.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1000})
+	_ = w.BeginDevice(1, metadata.Details{MappedBlocks: 10})
+	_ = w.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 4}, {Thin: 4, Data: 504, Len: 6}})
+	_ = w.EndDevice()
+	_ = w.End()
+	// Output:
+	// {"type":"superblock","format":1,"uuid":"","time":0,"transaction":0,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":1000}
+	// {"type":"device","dev_id":1,"mapped_blocks":10,"transaction":0,"creation_time":0,"snap_time":0}
+	// {"type":"range","origin":0,"data":500,"length":10,"time":0}
+	// {"type":"end","devices":1,"mappings":10}
+}
+
+// What goes wrong comes with its line and, if it is about a device, with that.
+func ExampleRead() {
+	const dump = `{"type":"superblock","format":1,"time":0,"transaction":1,"data_block_size":128,"nr_data_blocks":100}
+{"type":"device","dev_id":3,"mapped_blocks":2,"transaction":0,"creation_time":0,"snap_time":0}
+{"type":"range", "time":0, "length":2, "data":99, "origin":5}
+`
+	w := jsonfmt.NewWriter(io.Discard)
+	defer w.Close()
+	fmt.Println(jsonfmt.Read(context.Background(), strings.NewReader(dump), w, jsonfmt.Options{}))
+	// Output:
+	// line 3: device 3: thin block 6: data block 100 is beyond the data device, which has 100
+}
