@@ -29,12 +29,15 @@ vet:
 race:
 	$(GO) test -race ./...
 
-# make fuzz: each fuzz target for FUZZTIME
+# make fuzz: each fuzz target for FUZZTIME. Go sometimes reports the end of that time
+# as a failure, which has no failing input.
 fuzz:
 	@for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	    echo "fuzz $$p $$f"; \
-	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p >fuzz.log 2>&1 || { cat fuzz.log; rm -f fuzz.log; exit 1; }; \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p >fuzz.log 2>&1 || \
+	      { grep -q 'context deadline exceeded' fuzz.log && ! grep -q 'Failing input' fuzz.log; } || \
+	      { cat fuzz.log; rm -f fuzz.log; exit 1; }; \
 	  done; \
 	done; rm -f fuzz.log
 
