@@ -162,7 +162,7 @@ func (r *Repair) Write(ctx context.Context, dev block.Device) error {
 	if buf[0] != r.before {
 		return ErrChanged
 	}
-	if r.maps != nil {
+	if len(r.Blocks()) > 0 {
 		_, _, err := r.maps.Write(func(nr block.Nr, b *block.Data) error {
 			if err := ctx.Err(); err != nil {
 				return err
