@@ -8,6 +8,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
 )
 
@@ -111,6 +112,7 @@ type faultPrinter struct {
 	advice      []string // said at the end, each once
 	live        *metadata.Superblock
 	mended      uint64 // faults
+	noRoom      *spacemap.SpaceError
 }
 
 // superblock prints the lines that scripts read.
@@ -220,21 +222,22 @@ func jsonFault(f check.Fault) faultRecord {
 
 // summaryRecord is the last line of the JSON output.
 type summaryRecord struct {
-	Type               string  `json:"type"` // "summary"
-	Fatal              uint64  `json:"fatal"`
-	NonFatal           uint64  `json:"non_fatal"`
-	Notes              uint64  `json:"notes"`
-	Devices            uint64  `json:"devices"`
-	Mappings           uint64  `json:"mappings"`
-	DataLeaks          uint64  `json:"data_leaks"`
-	MetadataLeaks      uint64  `json:"metadata_leaks"`
-	Mended             *uint64 `json:"mended,omitempty"`
-	TransactionID      *uint64 `json:"transaction_id,omitempty"`
-	MetadataBlocks     *uint64 `json:"metadata_blocks,omitempty"`
-	MetadataFreeBlocks *uint64 `json:"metadata_free_blocks,omitempty"`
-	DataBlocks         *uint64 `json:"data_blocks,omitempty"`
-	NeedsCheck         *bool   `json:"needs_check,omitempty"`
-	HeldRoot           *uint64 `json:"held_root,omitempty"`
+	Type               string      `json:"type"` // "summary"
+	Fatal              uint64      `json:"fatal"`
+	NonFatal           uint64      `json:"non_fatal"`
+	Notes              uint64      `json:"notes"`
+	Devices            uint64      `json:"devices"`
+	Mappings           uint64      `json:"mappings"`
+	DataLeaks          uint64      `json:"data_leaks"`
+	MetadataLeaks      uint64      `json:"metadata_leaks"`
+	Mended             *uint64     `json:"mended,omitempty"`
+	NoRoom             *roomRecord `json:"no_room,omitempty"`
+	TransactionID      *uint64     `json:"transaction_id,omitempty"`
+	MetadataBlocks     *uint64     `json:"metadata_blocks,omitempty"`
+	MetadataFreeBlocks *uint64     `json:"metadata_free_blocks,omitempty"`
+	DataBlocks         *uint64     `json:"data_blocks,omitempty"`
+	NeedsCheck         *bool       `json:"needs_check,omitempty"`
+	HeldRoot           *uint64     `json:"held_root,omitempty"`
 }
 
 func (p *faultPrinter) jsonSummary(sum check.Summary) summaryRecord {
@@ -244,6 +247,9 @@ func (p *faultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	}
 	if p.mends {
 		r.Mended = &p.mended
+	}
+	if p.noRoom != nil {
+		r.NoRoom = &roomRecord{p.noRoom.Needed, p.noRoom.Have}
 	}
 	if sb := p.live; sb != nil {
 		free, held, flag := sb.FreeMetadataBlocks(), uint64(sb.HeldRoot), sb.Flags&metadata.NeedsCheck != 0

@@ -119,11 +119,18 @@ type mendedRecord struct {
 	Blocks   uint64     `json:"blocks,omitempty"` // whose counts were wrong
 }
 
+// roomRecord is free metadata blocks that mending takes, and that there are.
+type roomRecord struct {
+	Needed uint64 `json:"needed"`
+	Have   uint64 `json:"have"`
+}
+
 // repaired prints what was mended.
 func (p *faultPrinter) repaired(r *check.Repair) {
 	if p.live != nil {
 		p.live = &r.Superblock
 	}
+	p.noRoom = r.NoRoom
 	for _, m := range r.Mended {
 		p.mended += m.Faults
 		switch {
