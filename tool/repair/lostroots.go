@@ -33,15 +33,18 @@ func (f *finder) findRoots(p *pool, c *metadataCounts) error {
 	if len(r.lost) == 0 {
 		return nil
 	}
+	// A snapshot is more likely to be as it was than what it was taken of.
+	slices.SortStableFunc(r.lost, func(a, b *device) int { return cmp.Compare(b.CreationTime, a.CreationTime) })
 	r.free = f.strayTrees(c)
 	var err error
-	if r.was, err = f.latestRoots(c); err != nil {
+	if r.was, err = f.latestRoots(); err != nil {
 		return err
 	}
 	r.unchanged()
-	r.alike()
+	r.alike(f.commonLeaves)
+	r.alike(f.commonMappings)
 	r.counted()
-	return nil
+	return f.ctx.Err()
 }
 
 // strayTrees returns the trees that can be those of devices.
@@ -57,22 +60,13 @@ func (f *finder) strayTrees(c *metadataCounts) []orphan {
 	return found
 }
 
-// latestRoots returns the roots of devices that earlier transactions named: those
-// that have most in common with the last one first.
-func (f *finder) latestRoots(c *metadataCounts) (map[metadata.DevID]block.Nr, error) {
+// latestRoots returns the roots of devices that earlier transactions named, the
+// newest of each.
+func (f *finder) latestRoots() (map[metadata.DevID]block.Nr, error) {
 	all, err := f.generations()
 	if err != nil {
 		return nil, err
 	}
-	live := func(g *Generation) (n int) {
-		for _, d := range g.Devices {
-			if c != nil && uint64(d.Root) < c.stored.Len() && c.stored.Get(uint64(d.Root)) > 0 {
-				n++
-			}
-		}
-		return n
-	}
-	slices.SortStableFunc(all, func(a, b *Generation) int { return cmp.Compare(live(b), live(a)) })
 	roots := map[metadata.DevID]block.Nr{}
 	for _, g := range all {
 		for _, d := range g.Devices {
@@ -107,9 +101,9 @@ func (r *rootFinder) unchanged() {
 	}
 }
 
-// alike finds trees that share nodes with what the device had earlier, those that
-// share most first. Where two are as good nobody knows.
-func (r *rootFinder) alike() {
+// alike finds trees that have something in common with what the device had
+// earlier, those that have most first. Where two are as good nobody knows.
+func (r *rootFinder) alike(common func(was block.Nr) func(now block.Nr) int) {
 	type match struct {
 		d      *device
 		o      *orphan
@@ -120,10 +114,10 @@ func (r *rootFinder) alike() {
 		if d.hasRoot || r.was[d.ID] == 0 {
 			continue
 		}
-		before := r.f.nodesBelow(r.was[d.ID])
+		count := common(r.was[d.ID])
 		for i := range r.free {
 			if o := &r.free[i]; r.fits(d, o) {
-				if n := r.f.common(o.block, before); n > 0 {
+				if n := count(o.block); n > 0 {
 					all = append(all, match{d, o, n})
 				}
 			}
@@ -187,14 +181,54 @@ func (f *finder) collect(nr block.Nr, depth int, nodes map[block.Nr]bool) {
 	}
 }
 
-// common counts the leaves below root that are among nodes.
-func (f *finder) common(root block.Nr, nodes map[block.Nr]bool) (n int) {
+// commonLeaves returns a function that counts the leaves that a tree shares with
+// the one at was.
+func (f *finder) commonLeaves(was block.Nr) func(block.Nr) int {
+	before := f.nodesBelow(was)
+	return func(now block.Nr) (n int) {
+		for leaf := range f.survey.Leaves(now) {
+			if before[leaf.Block] {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+// commonMappings returns a function that counts the mappings that a tree shares
+// with the one at was.
+func (f *finder) commonMappings(was block.Nr) func(block.Nr) int {
+	before := map[uint64]uint64{}
+	f.eachMapping(was, func(thin, data uint64) { before[thin] = data })
+	return func(now block.Nr) (n int) {
+		f.eachMapping(now, func(thin, data uint64) {
+			if d, ok := before[thin]; ok && d == data {
+				n++
+			}
+		})
+		return n
+	}
+}
+
+// eachMapping calls fn for the mappings below root that can be read.
+func (f *finder) eachMapping(root block.Nr, fn func(thin, data uint64)) {
+	var b block.Data
 	for leaf := range f.survey.Leaves(root) {
-		if nodes[leaf.Block] {
-			n++
+		if f.ctx.Err() != nil {
+			return // whoever asks for the result will notice
+		}
+		if f.r.Read(leaf.Block, &b) != nil {
+			continue
+		}
+		n, err := btree.Decode(leaf.Block, &b, metadata.MappingSize)
+		if err != nil {
+			continue
+		}
+		for i := range n.Len() {
+			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			fn(n.Key(i), uint64(data))
 		}
 	}
-	return n
 }
 
 // olderDevices adds the devices that earlier transactions had where both trees of

@@ -48,6 +48,11 @@ func (f *finder) countMetadata() *metadataCounts {
 	return c
 }
 
+// live reports whether a block is in use; never if c is nil.
+func (c *metadataCounts) live(nr block.Nr) bool {
+	return c != nil && uint64(nr) < c.stored.Len() && c.stored.Get(uint64(nr)) > 0
+}
+
 // An orphan is a subtree of the mapping trees that more pointers should lead to
 // than can be read.
 type orphan struct {
@@ -57,11 +62,10 @@ type orphan struct {
 
 // orphans returns those of the last transaction, by ascending keys.
 func (f *finder) orphans(c *metadataCounts) []orphan {
-	live := func(nr block.Nr) bool { return uint64(nr) < c.stored.Len() && c.stored.Get(uint64(nr)) > 0 }
 	pointers := map[block.Nr]uint32{}
 	nodes := f.survey.Nodes
 	for i := range nodes {
-		if live(nodes[i].Block) {
+		if c.live(nodes[i].Block) {
 			for _, e := range f.survey.Entries(&nodes[i]) {
 				pointers[e.Block]++
 			}
@@ -71,7 +75,7 @@ func (f *finder) orphans(c *metadataCounts) []orphan {
 	for i := range nodes {
 		nr := nodes[i].Block
 		t := f.survey.Tree(nr)
-		if t.Sort != survey.MappingLeaf || t.N == 0 || !live(nr) || nr == f.sb.MappingRoot {
+		if t.Sort != survey.MappingLeaf || t.N == 0 || !c.live(nr) || nr == f.sb.MappingRoot {
 			continue
 		}
 		if stored := c.stored.Get(uint64(nr)); stored > pointers[nr] {

@@ -82,6 +82,8 @@ type Generation struct {
 	Whole         bool   // all of it can be read, and details and mappings agree
 	Reused        uint64 // mappings whose data blocks now belong to others
 	Current       bool   // the superblock names it
+
+	live int // devices whose root is in use
 }
 
 // A DeviceRoot is a device of a Generation.
@@ -95,6 +97,7 @@ type DeviceRoot struct {
 
 // generations returns all that the survey finds, the newest first.
 func (f *finder) generations() ([]*Generation, error) {
+	counts := f.countMetadata()
 	tables, err := f.detailTables()
 	if err != nil {
 		return nil, err
@@ -107,13 +110,18 @@ func (f *finder) generations() ([]*Generation, error) {
 	for _, root := range f.survey.Roots(survey.TopLeaf) {
 		g := f.generation(root)
 		f.pair(g, byIDs[g.ids()])
+		for _, d := range g.Devices {
+			if counts.live(d.Root) {
+				g.live++
+			}
+		}
 		all = append(all, g)
 	}
 	slices.SortStableFunc(all, func(a, b *Generation) int {
 		return cmp.Or(
 			-cmp.Compare(b2i(a.Details != 0), b2i(b.Details != 0)),
 			-cmp.Compare(a.Time, b.Time), -cmp.Compare(a.TransactionID, b.TransactionID),
-			-cmp.Compare(b2i(a.Whole), b2i(b.Whole)), -cmp.Compare(a.Mappings, b.Mappings))
+			-cmp.Compare(b2i(a.Whole), b2i(b.Whole)), -cmp.Compare(a.Mappings, b.Mappings), -cmp.Compare(a.live, b.live))
 	})
 	return all, nil
 }
