@@ -33,8 +33,6 @@ func (f *finder) findRoots(p *pool, c *metadataCounts) error {
 	if len(r.lost) == 0 {
 		return nil
 	}
-	// A snapshot is more likely to be as it was than what it was taken of.
-	slices.SortStableFunc(r.lost, func(a, b *device) int { return cmp.Compare(b.CreationTime, a.CreationTime) })
 	r.free = f.strayTrees(c)
 	var err error
 	if r.was, err = f.latestRoots(); err != nil {
@@ -102,7 +100,8 @@ func (r *rootFinder) unchanged() {
 }
 
 // alike finds trees that have something in common with what the device had
-// earlier, those that have most first. Where two are as good nobody knows.
+// earlier, those that have most first. Of several devices that had the same, the
+// one with the highest id is the most likely not to have been deleted since.
 func (r *rootFinder) alike(common func(was block.Nr) func(now block.Nr) int) {
 	type match struct {
 		d      *device
@@ -123,15 +122,11 @@ func (r *rootFinder) alike(common func(was block.Nr) func(now block.Nr) int) {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b match) int { return cmp.Compare(b.common, a.common) })
-	for i, m := range all {
-		if !r.fits(m.d, m.o) {
-			continue
-		}
-		tied := slices.ContainsFunc(all[i+1:], func(other match) bool {
-			return other.common == m.common && (other.d == m.d) != (other.o == m.o) && r.fits(other.d, other.o)
-		})
-		if !tied {
+	slices.SortStableFunc(all, func(a, b match) int {
+		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(b.d.ID, a.d.ID))
+	})
+	for _, m := range all {
+		if r.fits(m.d, m.o) {
 			r.take(m.d, m.o, "the tree in use that has most in common with what it was in an earlier transaction")
 		}
 	}
