@@ -8,6 +8,7 @@ import (
 
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
 )
 
 // Options say what of the metadata [Open] shows.
@@ -63,7 +64,8 @@ func Open(dev block.Device, opt Options) (*Pool, error) {
 	if p.Live, err = DecodeSuperblock(SuperblockLocation, &b); err != nil {
 		return nil, fmt.Errorf("superblock: %w", err)
 	}
-	p.limit = block.Nr(p.Live.MetadataSpaceMap.NrBlocks)
+	// The device may be a sparse file, as vast as a damaged superblock says.
+	p.limit = block.Nr(min(p.Live.MetadataSpaceMap.NrBlocks, spacemap.MaxMetadata))
 	p.Superblock = p.Live
 	if opt.Snapshot {
 		if p.Superblock, err = p.snapshot(opt.SnapshotBlock); err != nil {
