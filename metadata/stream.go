@@ -172,7 +172,7 @@ func (m *Mappings) read(ctx context.Context, w *window) error {
 // leafRuns appends the mappings in the leaf n to dst.
 func leafRuns(dst []Run, n btree.Node, part btree.Part) ([]Run, error) {
 	if !n.Leaf() {
-		return dst, fmt.Errorf("block %d: internal node where its siblings are leaves: %w", part.Block, block.ErrCorrupt)
+		return dst, &btree.MisplacedError{Block: part.Block}
 	}
 	if n.Len() == 0 {
 		return dst, nil

@@ -37,14 +37,11 @@ func (r *Restore) Run(env *cli.Env) error {
 	if cli.SameFile(r.Input, r.Output) {
 		return cli.Usagef("input and output are the same file: %s", r.Output)
 	}
-	dev, err := cli.OpenOutput(r.Output)
+	dev, err := openOutput(r.Output)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	if block.Blocks(dev) < leastOutput {
-		return fmt.Errorf("%s: Output file too small. It has %d bytes; metadata needs %d blocks of %d at least", r.Output, dev.Size(), leastOutput, block.Size)
-	}
 	note := func(text string) { env.Log.Info(text) }
 	b := build.New(build.Options{Note: note, Progress: env.Progress})
 	if err := r.read(env, b, note); err != nil {
@@ -56,6 +53,16 @@ func (r *Restore) Run(env *cli.Env) error {
 		return fmt.Errorf("%s: %w", r.Output, err)
 	}
 	return nil
+}
+
+// openOutput opens the device that new metadata is to be written to.
+func openOutput(path string) (block.Device, error) {
+	dev, err := cli.OpenOutput(path)
+	if err == nil && block.Blocks(dev) < leastOutput {
+		err = fmt.Errorf("%s: Output file too small. It has %d bytes; metadata needs %d blocks of %d at least", path, dev.Size(), leastOutput, block.Size)
+		dev.Close()
+	}
+	return dev, err
 }
 
 // read reads the description into v.

@@ -4,7 +4,7 @@ package command
 
 import "thinpool/internal/cli"
 
-// Check, Dump, Ls, MetadataSize and Restore are the tools.
+// The tools.
 var (
 	CheckTool = cli.Tool{
 		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
@@ -22,6 +22,10 @@ var (
 		Name: "thin_metadata_size", Summary: "Estimate how much metadata a thin pool needs.",
 		New: func() cli.Command { return new(MetadataSize) },
 	}
+	RepairTool = cli.Tool{
+		Name: "thin_repair", Summary: "Save what can be read of damaged thin provisioning metadata.",
+		New: func() cli.Command { return new(Repair) },
+	}
 	RestoreTool = cli.Tool{
 		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
 		New: func() cli.Command { return new(Restore) },
@@ -30,5 +34,5 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RestoreTool}
+	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool}
 }

@@ -50,6 +50,16 @@ func (e *LoopError) Error() string {
 // Unwrap makes a LoopError a [block.ErrCorrupt].
 func (e *LoopError) Unwrap() error { return block.ErrCorrupt }
 
+// A MisplacedError says that an internal node is where its siblings are leaves.
+type MisplacedError struct{ Block block.Nr }
+
+func (e *MisplacedError) Error() string {
+	return fmt.Sprintf("block %d: internal node where its siblings are leaves", e.Block)
+}
+
+// Unwrap makes a MisplacedError a [block.ErrCorrupt].
+func (e *MisplacedError) Unwrap() error { return block.ErrCorrupt }
+
 // A BoundsError says that a subtree holds keys that its parent gives to others.
 type BoundsError struct {
 	Block       block.Nr // root of the subtree

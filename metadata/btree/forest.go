@@ -401,6 +401,9 @@ func LeafValues(ctx context.Context, r *block.Reader, limit, root block.Nr, valu
 			if err == nil {
 				n, err = Decode(part.Block, &b, valueSize)
 			}
+			if err == nil && !n.Leaf() {
+				err = &MisplacedError{part.Block}
+			}
 			if err == nil && n.Len() > 0 && !part.Keys.Contains(n.Key(0), n.Key(n.Len()-1)) {
 				err = &BoundsError{Block: part.Block, First: n.Key(0), Last: n.Key(n.Len() - 1), Want: part.Keys}
 			}

@@ -92,6 +92,12 @@ func Decode(loc block.Nr, b *block.Data, valueSize int) (Node, error) {
 	return n, n.checkOrder(loc)
 }
 
+// DecodeAny is Decode of a node of which it is not known what tree it belongs to.
+// [Node.ValueSize] tells more about a leaf, and nothing about an internal node.
+func DecodeAny(loc block.Nr, b *block.Data) (Node, error) {
+	return Decode(loc, b, int(le.Uint32(b[offValueSize:])))
+}
+
 func (n Node) checkOrder(loc block.Nr) error {
 	keys := n.b[headerSize : headerSize+keySize*n.nr]
 	if len(keys) == 0 {
@@ -116,6 +122,9 @@ func (n Node) Len() int { return n.nr }
 
 // Cap is the number of entries there is room for.
 func (n Node) Cap() int { return (n.values - headerSize) / keySize }
+
+// ValueSize is the size of the values of this node in bytes.
+func (n Node) ValueSize() int { return n.valueSize }
 
 // Key returns key i of 0..Len()-1.
 func (n Node) Key(i int) uint64 { return le.Uint64(n.b[headerSize+keySize*i:]) }

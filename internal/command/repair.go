@@ -1,0 +1,172 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/tool/dump"
+	"thinpool/tool/repair"
+)
+
+// Repair is thin_repair.
+type Repair struct {
+	cli.Common
+	Input  string `help:"Damaged metadata device or file; it is only read." short:"i" required:"" placeholder:"FILE"`
+	Output string `help:"Metadata device or file to write; it must exist." short:"o" placeholder:"FILE"`
+	overrides
+	salvage
+	DryRun     bool   `help:"Report what would be saved and lost; write nothing."`
+	ListRoots  bool   `help:"List all roots that are left on the device, also of earlier transactions; write nothing."`
+	AcceptLoss bool   `help:"Succeed although something is lost."`
+	Report     string `help:"Write the report to a file as well." placeholder:"FILE"`
+	Format     string `help:"How the report is printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	Ignored    string `arg:"" optional:"" hidden:"" help:"Ignored: LVM passes one."`
+}
+
+// salvage says what a repair takes and leaves.
+type salvage struct {
+	MappingRoot *uint64  `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
+	DetailsRoot *uint64  `help:"Begin at this root of the device details." placeholder:"BLOCK"`
+	DropDevice  []uint64 `help:"Leave this device out; may be repeated." placeholder:"ID" sep:"none"`
+	KeepPartial bool     `help:"Keep devices that have lost something (default)."`
+	DropPartial bool     `help:"Leave out devices that have lost something."`
+}
+
+func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
+	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial}
+	if s.KeepPartial && s.DropPartial {
+		return opt, cli.Usagef("--keep-partial and --drop-partial cannot go together")
+	}
+	if s.MappingRoot != nil {
+		opt.MappingRoot = block.Nr(*s.MappingRoot)
+	}
+	if s.DetailsRoot != nil {
+		opt.DetailsRoot = block.Nr(*s.DetailsRoot)
+	}
+	for _, id := range s.DropDevice {
+		opt.DropDevices = append(opt.DropDevices, metadata.DevID(id))
+	}
+	return opt, nil
+}
+
+// Details implements cli.Detailer.
+func (r *Repair) Details() string {
+	return `Finds all that can still be read, and writes it to the output as new metadata, in the
+order in which thin_restore does. The report says for each device how many mappings were
+expected, found and lost, and which thin blocks those are. The exit code is 0 only if
+nothing is lost, or with --accept-loss; the output is written all the same. Keep the
+damaged metadata until all data has been checked.`
+}
+
+// Run implements cli.Command.
+func (r *Repair) Run(env *cli.Env) error {
+	opt, err := r.salvage.options(r.overrides.metadata())
+	switch {
+	case err != nil:
+		return err
+	case r.Output == "" && !r.DryRun && !r.ListRoots:
+		return cli.Usagef("--output is missing; --dry-run and --list-roots need none")
+	case r.Output != "" && cli.SameFile(r.Input, r.Output):
+		return cli.Usagef("input and output are the same file: %s", r.Output)
+	}
+	dev, err := cli.OpenMetadata(r.Input, false)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	opt.Progress = env.Progress
+	if r.ListRoots {
+		return r.listRoots(env, dev, opt)
+	}
+	var out block.Device
+	if !r.DryRun {
+		if out, err = openOutput(r.Output); err != nil {
+			return err
+		}
+		defer out.Close()
+	}
+	found, err := repair.Find(env, dev, opt)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Input, cli.Hint(err))
+	}
+	if err := r.report(env, &found.Report); err != nil {
+		return err
+	}
+	if out != nil {
+		if err := r.write(env, found, out); err != nil {
+			return err
+		}
+	}
+	if !found.Report.Lossless() && !r.AcceptLoss {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// report prints the report, and writes it to a file if asked.
+func (r *Repair) report(env *cli.Env, found *repair.Report) error {
+	show := func(w io.Writer) error {
+		if r.Format == "json" {
+			return jsonReport(w, found)
+		}
+		return textReport(w, found)
+	}
+	if !r.Quiet {
+		if err := show(env.Stdout); err != nil {
+			return err
+		}
+	}
+	if r.Report == "" {
+		return nil
+	}
+	file, err := env.CreateOutput(r.Report, "")
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	if err := show(file); err != nil {
+		return err
+	}
+	return file.Commit()
+}
+
+// write writes what was found as new metadata.
+func (r *Repair) write(env *cli.Env, found *repair.Result, out block.Device) error {
+	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
+	if err := hand(env, found, dump.Options{Progress: env.Progress}, b); err != nil {
+		return err
+	}
+	if err := b.Write(env, out); err != nil {
+		return fmt.Errorf("%s: %w", r.Output, err)
+	}
+	return nil
+}
+
+// hand hands what a repair found to a visitor.
+func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadata.Visitor) error {
+	pool, err := metadata.Open(found.Device, metadata.Options{})
+	if err == nil {
+		err = dump.Run(ctx, pool, opt, v)
+	}
+	if errors.Is(err, block.ErrCorrupt) {
+		return fmt.Errorf("internal error: what was mended is still damaged: %w", err)
+	}
+	return err
+}
+
+func (r *Repair) listRoots(env *cli.Env, dev block.Device, opt repair.Options) error {
+	all, err := repair.Generations(env, dev, opt)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Input, cli.Hint(err))
+	}
+	if r.Format == "json" {
+		return jsonRoots(env.Stdout, all)
+	}
+	return textRoots(env.Stdout, all)
+}

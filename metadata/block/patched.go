@@ -1,0 +1,91 @@
+package block
+
+import "io"
+
+// A Patched is a device some of whose blocks are replaced in memory, so that
+// damaged metadata can be read as if it were mended. The device itself is never
+// written. Patching must be over before anybody else reads.
+type Patched struct {
+	base   Device
+	blocks map[Nr]*Data
+	end    Nr // of all blocks, also those beyond the end of the device
+}
+
+// NewPatched returns a Patched without patches.
+func NewPatched(base Device) *Patched {
+	return &Patched{base, map[Nr]*Data{}, Blocks(base)}
+}
+
+// Put replaces block nr by a copy of b; the device grows if need be.
+func (p *Patched) Put(nr Nr, b *Data) {
+	patch := *b
+	p.blocks[nr] = &patch
+	p.end = max(p.end, nr+1)
+}
+
+// Alloc returns a block beyond the end, where the device grows.
+func (p *Patched) Alloc() (Nr, error) {
+	p.end++
+	return p.end - 1, nil
+}
+
+// Write is Put for a block that Alloc returned: a Patched is where trees can be built.
+func (p *Patched) Write(nr Nr, b *Data) error {
+	p.Put(nr, b)
+	return nil
+}
+
+// ReadAt implements [Device].
+func (p *Patched) ReadAt(buf []byte, off int64) (int, error) {
+	n := 0
+	for n < len(buf) {
+		m, err := p.readPiece(buf[n:], off+int64(n))
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// readPiece reads a patch, or what comes before the next one.
+func (p *Patched) readPiece(buf []byte, off int64) (int, error) {
+	nr, within := Nr(off/Size), off%Size
+	if nr >= p.end {
+		return 0, io.EOF
+	}
+	if b := p.blocks[nr]; b != nil {
+		return copy(buf, b[within:]), nil
+	}
+	last := (off + int64(len(buf)) - 1) / Size
+	for next := nr + 1; next <= Nr(last); next++ {
+		if p.blocks[next] != nil {
+			buf = buf[:int64(next)*Size-off]
+			break
+		}
+	}
+	if nr >= Blocks(p.base) { // a gap before blocks that were put beyond the end
+		buf = buf[:min(int64(len(buf)), int64(p.end)*Size-off)]
+		clear(buf)
+		return len(buf), nil
+	}
+	if end := int64(Blocks(p.base)) * Size; off+int64(len(buf)) > end {
+		buf = buf[:end-off]
+	}
+	n, err := p.base.ReadAt(buf, off)
+	if n == len(buf) {
+		err = nil
+	}
+	return n, err
+}
+
+// WriteAt implements [Device]: a Patched is for reading.
+func (p *Patched) WriteAt([]byte, int64) (int, error) { return 0, ErrReadOnly }
+
+// Flush implements [Device].
+func (p *Patched) Flush() error { return nil }
+
+// Size implements [Device].
+func (p *Patched) Size() int64 { return int64(p.end) * Size }
+
+// Close implements [Device]. The device below stays open.
+func (p *Patched) Close() error { return nil }

@@ -1,0 +1,83 @@
+package repair
+
+import (
+	"cmp"
+
+	"thinpool/metadata"
+	"thinpool/metadata/survey"
+)
+
+// findDetails gives details to devices that have none: those of an earlier
+// transaction, or made up. Either way all of the device's mappings count as
+// shared, so that nothing is overwritten that a snapshot needs.
+func (f *finder) findDetails(p *pool) error {
+	var without []*device
+	for i := range p.devices {
+		if d := &p.devices[i]; !d.hasDetails {
+			without = append(without, d)
+		}
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	older := map[metadata.DevID]metadata.Details{}
+	for i := range f.survey.Nodes {
+		if f.survey.Nodes[i].Sort != survey.DetailsLeaf {
+			continue
+		}
+		if err := f.ctx.Err(); err != nil {
+			return err
+		}
+		for _, d := range f.detailsIn(f.survey.Nodes[i].Block) {
+			if was, ok := older[d.ID]; !ok || newerDetails(d.Details, was) {
+				older[d.ID] = d.Details
+			}
+		}
+	}
+	f.raiseTime(p)
+	for _, d := range without {
+		was, ok := older[d.ID]
+		if ok && was.CreationTime <= f.sb.Time {
+			f.note("device %d: its details are lost; transaction %d and creation time %d are from an earlier transaction", d.ID, was.TransactionID, was.CreationTime)
+		} else {
+			was = metadata.Details{TransactionID: f.sb.TransactionID - min(1, f.sb.TransactionID), CreationTime: f.sb.Time}
+			f.note("device %d: its details are lost; transaction %d and times %d are made up", d.ID, was.TransactionID, was.CreationTime)
+		}
+		d.Details = was
+		d.SnapshottedTime, d.MappedBlocks, d.madeUp = f.sb.Time, p.mapped(d), true
+	}
+	return nil
+}
+
+func newerDetails(a, b metadata.Details) bool {
+	return cmp.Or(cmp.Compare(a.SnapshottedTime, b.SnapshottedTime), cmp.Compare(a.TransactionID, b.TransactionID)) > 0
+}
+
+// raiseTime makes the pool's time later than all mappings if it is not known: then
+// all of them count as shared.
+func (f *finder) raiseTime(p *pool) {
+	if f.sbErr != nil {
+		f.sb.Time = max(f.sb.Time, min(p.newest+1, metadata.MaxTime))
+	}
+}
+
+// describe reports what is left of each device.
+func (f *finder) describe(p *pool) {
+	f.report.MappingRoot, f.report.DetailsRoot = p.mappingRoot, p.detailsRoot
+	for i := range p.devices {
+		d := &p.devices[i]
+		r := DeviceReport{ID: d.ID, Expected: d.expected, Known: d.hasDetails, Found: p.mapped(d), MadeUp: d.madeUp}
+		for _, h := range p.lost[d.ID] {
+			r.Recovered += h.got
+			r.Old += h.old
+			if !h.filled || h.old > 0 || !r.Known || r.Found < r.Expected {
+				r.Lost = append(r.Lost, LostRange{h.keys, h.block, h.err})
+			}
+		}
+		f.report.Devices = append(f.report.Devices, r)
+		d.MappedBlocks = r.Found
+	}
+	if f.sbErr != nil && f.opt.Overrides.NrDataBlocks == nil {
+		f.sb.DataSpaceMap.NrBlocks = p.highest
+	}
+}

@@ -1,0 +1,96 @@
+package repair
+
+import (
+	"context"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// Generations finds all roots that are left on dev, those of the superblock and of
+// earlier transactions, the newest first. Devices that were deleted are still in
+// older ones; Reused says how many of their data blocks others have taken since.
+func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generation, error) {
+	f := &finder{ctx: ctx, opt: opt, view: block.NewPatched(dev), blocks: block.Blocks(dev), limit: block.Blocks(dev)}
+	f.reopen()
+	if err := f.lookAround(); err != nil {
+		return nil, err
+	}
+	f.readSuperblock()
+	all, err := f.generations()
+	if err != nil || f.sbErr != nil {
+		return all, err
+	}
+	return all, f.findReused(all)
+}
+
+// findReused counts the mappings of each generation whose data blocks belong to
+// others today: leaves that are not in use, but map what is.
+func (f *finder) findReused(all []*Generation) error {
+	p, err := f.readPool(f.roots())
+	if err != nil {
+		return err
+	}
+	refs, err := f.countData(p, newMender(f, p.forest))
+	if err != nil {
+		return err
+	}
+	leaves := map[block.Nr]uint64{} // what has been counted
+	trees := map[block.Nr]uint64{}
+	for _, g := range all {
+		g.Current = g.Mapping == f.sb.MappingRoot
+		for i := range g.Devices {
+			d := &g.Devices[i]
+			reused, ok := trees[d.Root]
+			if !ok {
+				if reused, err = f.reused(p, refs, d.Root, leaves); err != nil {
+					return err
+				}
+				trees[d.Root] = reused
+			}
+			d.Reused = reused
+			g.Reused += reused
+		}
+	}
+	return nil
+}
+
+// reused counts the mappings below root whose data blocks belong to others.
+func (f *finder) reused(p *pool, refs *spacemap.Counter, root block.Nr, counted map[block.Nr]uint64) (uint64, error) {
+	var sum uint64
+	var b block.Data
+	for leaf := range f.survey.Leaves(root) {
+		if err := f.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if kind, _ := p.forest.Kind(leaf.Block); kind == btree.LeafNode {
+			continue // still in its place
+		}
+		n, ok := counted[leaf.Block]
+		if !ok {
+			n = f.taken(leaf.Block, refs, &b)
+			counted[leaf.Block] = n
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// taken counts the mappings in a leaf whose data blocks are in use.
+func (f *finder) taken(nr block.Nr, refs *spacemap.Counter, b *block.Data) (n uint64) {
+	if f.r.Read(nr, b) != nil {
+		return 0
+	}
+	node, err := btree.Decode(nr, b, metadata.MappingSize)
+	if err != nil {
+		return 0
+	}
+	for i := range node.Len() {
+		if data, _ := metadata.UnpackMapping(node.Uint64(i)); uint64(data) < refs.Len() && refs.Get(uint64(data)) > 0 {
+			n++
+		}
+	}
+	return n
+}
