@@ -143,7 +143,11 @@ func (r *Reading) Mappings() uint64 {
 	return n
 }
 
+// readable is how many mappings can be read; a device that is not there has none.
 func (d *Device) readable() uint64 {
+	if d == nil {
+		return 0
+	}
 	n := 0
 	for _, p := range d.parts {
 		n += p.end - p.first

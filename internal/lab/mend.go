@@ -1,0 +1,260 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	"thinpool/tool/repair"
+)
+
+// A Mending is what a repair made of a case.
+type Mending struct {
+	Who    string
+	Err    error // it made nothing, and said so
+	Claims bool  // that nothing is lost: exit code 0
+	Saved  uint64
+	Silent bool     // it claims so, and that is not true
+	Wrong  []string // demands that were not met; only of ours
+	output []byte
+}
+
+func (m *Mending) wrong(format string, args ...any) {
+	m.Wrong = append(m.Wrong, m.Who+": "+short(fmt.Sprintf(format, args...)))
+}
+
+// overrides are what a user must know where block 0 is damaged. All tools get them then.
+func (c *Case) overrides() (metadata.Overrides, bool) {
+	sb := &c.Image.Truth.SB
+	size := uint64(sb.DataBlockSize)
+	o := metadata.Overrides{TransactionID: &sb.TransactionID, DataBlockSize: &size, NrDataBlocks: &sb.DataSpaceMap.NrBlocks}
+	return o, slices.Contains(c.Blocks, metadata.SuperblockLocation)
+}
+
+// Repair runs tool/repair on a case and judges it; d is what Detect returned.
+func (c *Case) Repair(ctx context.Context, d *Detection) *Mending {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	m := &Mending{Who: "repair"}
+	opt := repair.Options{Parallel: 1}
+	if o, needed := c.overrides(); needed {
+		opt.Overrides = o
+	}
+	res, err := repair.Find(ctx, device{c}, opt)
+	if err != nil {
+		if m.Err = err; ctx.Err() != nil {
+			m.wrong("it took too long: %v", err)
+		}
+		return m
+	}
+	m.Claims = res.Report.Lossless()
+	if err := m.rebuild(ctx, c, res.Device); err != nil {
+		m.wrong("its result cannot be restored: %v", err)
+		return m
+	}
+	out := ReadAll(m.output)
+	if out.Err != nil || len(out.Lost) > 0 {
+		m.wrong("what was restored is damaged: %s", lostText(out))
+		return m
+	}
+	m.judge(c, d.Reading, out)
+	m.compare(c, out, &res.Report)
+	return m
+}
+
+// rebuild makes new metadata of a view, as thin_repair does, and checks it.
+func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error {
+	pool, err := metadata.Open(view, metadata.Options{Parallel: 1})
+	if err != nil {
+		return err
+	}
+	b := build.New(build.Options{Parallel: 1})
+	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
+		return err
+	}
+	dev := block.NewMem(int64(max(b.Needed(c.Image.blocks()), c.Image.blocks())) * block.Size)
+	if err := b.Write(ctx, dev); err != nil {
+		return err
+	}
+	m.output = dev.Contents()
+	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
+		// A sealed block may map what others map, and nobody can say who is right.
+		if !c.Sealed || f.Code != check.MappedTwice && f.Code != check.SharedWritable {
+			m.wrong("what was restored has a fault: %s", &f)
+		}
+	})
+	return err
+}
+
+// judge compares what was made with the truth; seen is what a plain reader finds
+// on the damaged device.
+func (m *Mending) judge(c *Case, seen, out *Reading) {
+	truth := c.Image.Truth
+	m.Saved = truth.Common(out)
+	if !m.Claims || m.Saved == truth.Mappings() {
+		return
+	}
+	if !c.Sealed {
+		m.Silent = true
+		return
+	}
+	// What a sealed block says in place of the truth is not lost. But a piece
+	// that cannot be read is, and so is what every reader still sees.
+	m.Silent = seen.Err != nil || seen.losesMappings() || out.holdsLess(seen, truth)
+}
+
+// losesMappings reports whether pieces of mappings cannot be read.
+func (r *Reading) losesMappings() bool {
+	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
+		return !l.Held && (l.Role == Mapping || l.Role == TopLevel || l.Role == Details)
+	})
+}
+
+// holdsLess reports whether there are mappings that are true and can be seen, but are not in r.
+func (r *Reading) holdsLess(seen, truth *Reading) bool {
+	for id, s := range seen.Devices {
+		t := truth.Devices[id]
+		if t == nil {
+			continue
+		}
+		if seen := both(s.pairs(), t.pairs()); len(without(seen, r.Devices[id].pairs())) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// compare demands that the report is true, and that nothing is made up.
+func (m *Mending) compare(c *Case, out *Reading, report *repair.Report) {
+	truth := c.Image.Truth
+	if m.Silent {
+		m.wrong("it says that nothing is lost, but saves %d of %d mappings", m.Saved, truth.Mappings())
+	}
+	older := isOlder(report.MappingRoot, truth.SB.MappingRoot) || isOlder(report.DetailsRoot, truth.SB.DetailsRoot)
+	if older && !report.Guessed {
+		m.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", report.MappingRoot, report.DetailsRoot)
+	}
+	for id := range out.Devices {
+		if !slices.ContainsFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id }) {
+			m.wrong("device %d is not in the report", id)
+		}
+	}
+	for id, t := range truth.Devices {
+		i := slices.IndexFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id })
+		switch {
+		case i >= 0 && older:
+			m.counted(&report.Devices[i], out.Devices[id])
+			m.invented(c, &report.Devices[i], t.pairs(), out.Devices[id].pairs())
+		case i >= 0:
+			m.device(c, &report.Devices[i], t, out.Devices[id])
+		case t.Mapped > 0 && !older && !c.Sealed:
+			m.wrong("device %d is gone, and the report does not mention it", id)
+		}
+	}
+}
+
+// isOlder reports whether a report names a root other than the last one. Then what
+// was made is an older transaction, and only that must be compared with.
+func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
+
+// counted demands that a report counts what was made of a device.
+func (m *Mending) counted(d *repair.DeviceReport, out *Device) {
+	if n := out.readable(); d.Found != n {
+		m.wrong("device %d: %d mappings are said to be found, but there are %d", d.ID, d.Found, n)
+	}
+}
+
+// device compares the report on a device with what was true and what was made.
+func (m *Mending) device(c *Case, d *repair.DeviceReport, truth, out *Device) {
+	m.counted(d, out)
+	was, is := truth.pairs(), out.pairs()
+	if c.Sealed {
+		m.invented(c, d, was, is)
+		return
+	}
+	gone, extra := without(was, is), without(is, was)
+	if uint64(len(extra)) > d.Old {
+		m.wrong("device %d: %d mappings are not true, the first %v; %d are said to be old", d.ID, len(extra), extra[0], d.Old)
+	}
+	if d.Known && d.Expected != truth.Details.MappedBlocks {
+		m.wrong("device %d: %d mappings are expected, but there were %d", d.ID, d.Expected, truth.Details.MappedBlocks)
+	}
+	if missing := d.Missing(); d.Known && (missing < uint64(len(gone)) || d.Old == 0 && missing != uint64(len(gone))) {
+		m.wrong("device %d: %d mappings are missing, but %d are said to be; %d old", d.ID, len(gone), missing, d.Old)
+	}
+	for _, p := range gone {
+		if !slices.ContainsFunc(d.Lost, func(l repair.LostRange) bool { return l.Keys.Contains(p.thin, p.thin) }) {
+			m.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.ID, p.thin, len(d.Lost))
+			return
+		}
+	}
+}
+
+// invented demands that what was made of sealed damage is either true, or what
+// some valid leaf on the device says.
+func (m *Mending) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
+	extra := without(is, was)
+	if len(extra) == 0 {
+		return
+	}
+	known := map[pair]bool{}
+	for nr := range c.Image.blocks() {
+		b, err := c.read(nr)
+		if err != nil {
+			continue
+		}
+		if n, err := parse(nr, b, metadata.MappingSize); err == nil && n.leaf {
+			for i := range n.keys {
+				known[pair{n.keys[i], n.values[i] >> 24}] = true
+			}
+		}
+	}
+	for _, p := range extra {
+		if !known[p] {
+			m.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.ID, p.thin, p.data)
+			return
+		}
+	}
+}
+
+// A pair is a mapping without its time.
+type pair struct{ thin, data uint64 }
+
+// pairs returns the mappings of a device one by one; a device that is not there has none.
+func (d *Device) pairs() []pair {
+	if d == nil {
+		return nil
+	}
+	pairs := make([]pair, 0, d.readable())
+	for next := d.cursor(); ; {
+		thin, data, ok := next()
+		if !ok {
+			return pairs
+		}
+		pairs = append(pairs, pair{thin, data})
+	}
+}
+
+// without returns the pairs of a that are not in b; both ascend by thin block.
+func without(a, b []pair) []pair { return filter(a, b, false) }
+
+// both returns the pairs of a that are in b, too.
+func both(a, b []pair) []pair { return filter(a, b, true) }
+
+func filter(a, b []pair, in bool) []pair {
+	var out []pair
+	for _, p := range a {
+		for len(b) > 0 && b[0].thin < p.thin {
+			b = b[1:]
+		}
+		if (len(b) > 0 && b[0] == p) == in {
+			out = append(out, p)
+		}
+	}
+	return out
+}
