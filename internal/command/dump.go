@@ -13,6 +13,7 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/textfmt"
 	"thinpool/tool/dump"
+	"thinpool/tool/repair"
 	"thinpool/xmlfmt"
 )
 
@@ -35,10 +36,12 @@ type Dump struct {
 	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	Repair       bool         `help:"Not in this version: dump what is readable of damaged metadata." short:"r"`
+	Repair       bool         `help:"Dump what can be saved of damaged metadata, as thin_repair finds it." short:"r"`
 	DevID        []uint64     `help:"Only this device; may be repeated." placeholder:"N" name:"dev-id" sep:"none"`
 	SkipMappings bool         `help:"Devices only, without their mappings."`
+	AcceptLoss   bool         `help:"Succeed with --repair although something is lost."`
 	overrides
+	salvage
 	Input string `arg:"" help:"Metadata device or file."`
 }
 
@@ -55,8 +58,10 @@ func (d *Dump) Run(env *cli.Env) error {
 	switch {
 	case err != nil:
 		return err
-	case d.Repair:
-		return errors.New("--repair is not in this version: nothing was dumped. thin_check says what is damaged; single devices that are whole can be dumped with --dev-id")
+	case d.Repair && d.MetadataSnap.Set:
+		return cli.Usagef("--repair and --metadata-snap cannot go together")
+	case !d.Repair && (d.salvage.given() || d.AcceptLoss):
+		return cli.Usagef("--accept-loss, other roots and dropped devices go with --repair")
 	}
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
@@ -66,10 +71,60 @@ func (d *Dump) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
+	opt := dump.Options{
+		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
+		Flat: d.Format == "xml" && d.Style == "0.9",
+	}
+	for _, id := range d.DevID {
+		opt.Devices = append(opt.Devices, metadata.DevID(id))
+	}
+	lossless := true
+	source := dev
+	if d.Repair {
+		found, err := d.repair(env, dev)
+		if err != nil {
+			return err
+		}
+		source, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
+		opt.Overrides = metadata.Overrides{} // the repair has made use of them
+	}
+	pool, err := metadata.Open(source, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
 	if err != nil {
 		return damaged(cli.Hint(err))
 	}
+	if err := d.dump(env, pool, opt); err != nil {
+		return err
+	}
+	if !lossless {
+		return cli.ErrReported
+	}
+	return nil
+}
+
+// repair finds what can be saved, and says on standard error what is lost.
+func (d *Dump) repair(env *cli.Env, dev block.Device) (*repair.Result, error) {
+	opt, err := d.salvage.options(d.overrides.metadata())
+	if err != nil {
+		return nil, err
+	}
+	opt.Progress = env.Progress
+	found, err := repair.Find(env, dev, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Input, cli.Hint(err))
+	}
+	if found.Report.Damaged {
+		if err := textReport(env.Stderr, &found.Report); err != nil {
+			return nil, err
+		}
+	}
+	if found.Report.Empty() {
+		return nil, fmt.Errorf("%s: %w", d.Input, errEmpty)
+	}
+	return found, nil
+}
+
+// dump writes the content of pool.
+func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 	out, err := env.CreateOutput(d.Output, d.Compress)
 	if err != nil {
 		return err
@@ -80,13 +135,6 @@ func (d *Dump) Run(env *cli.Env) error {
 		return err
 	}
 	defer visitor.Close()
-	opt := dump.Options{
-		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
-		Flat: d.Format == "xml" && d.Style == "0.9",
-	}
-	for _, id := range d.DevID {
-		opt.Devices = append(opt.Devices, metadata.DevID(id))
-	}
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
 		return damaged(err)
 	}
@@ -132,7 +180,7 @@ func blockOf(o cli.Optional) (block.Nr, error) {
 // damaged adds to an error about the metadata what to do next.
 func damaged(err error) error {
 	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
+		return fmt.Errorf("metadata contains errors (run thin_check for details): %w; perhaps you wanted to run with --repair", err)
 	}
 	return err
 }

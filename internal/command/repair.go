@@ -38,6 +38,10 @@ type salvage struct {
 	DropPartial bool     `help:"Leave out devices that have lost something."`
 }
 
+func (s *salvage) given() bool {
+	return s.MappingRoot != nil || s.DetailsRoot != nil || s.DropDevice != nil || s.KeepPartial || s.DropPartial
+}
+
 func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial}
 	if s.KeepPartial && s.DropPartial {
@@ -98,6 +102,9 @@ func (r *Repair) Run(env *cli.Env) error {
 	if err := r.report(env, &found.Report); err != nil {
 		return err
 	}
+	if found.Report.Empty() {
+		return fmt.Errorf("%s: %w", r.Input, errEmpty)
+	}
 	if out != nil {
 		if err := r.write(env, found, out); err != nil {
 			return err
@@ -108,6 +115,8 @@ func (r *Repair) Run(env *cli.Env) error {
 	}
 	return nil
 }
+
+var errEmpty = errors.New("nothing was found of what the pool had; an empty pool is no repair, so nothing was written. thin_repair --list-roots shows what is left of earlier transactions")
 
 // report prints the report, and writes it to a file if asked.
 func (r *Repair) report(env *cli.Env, found *repair.Report) error {

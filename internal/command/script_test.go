@@ -38,6 +38,8 @@ func TestScripts(t *testing.T) {
 			"fixture": fixture,
 			"file":    file,
 			"spoil":   spoil,
+			"zero":    zero,
+			"odd":     odd,
 			"first":   first,
 		},
 	})
@@ -78,6 +80,34 @@ func spoil(ts *testscript.TestScript, _ bool, args []string) {
 	b[0] ^= 0xff
 	_, err = f.WriteAt(b, nr*block.Size+at)
 	ts.Check(err)
+}
+
+// zero FILE BLOCK... makes blocks of metadata all zero.
+func zero(ts *testscript.TestScript, _ bool, args []string) {
+	edit(ts, args, func(b *block.Data) { *b = block.Data{} })
+}
+
+// odd FILE BLOCK... gives nodes a padding that is not zero, as some tools did.
+func odd(ts *testscript.TestScript, _ bool, args []string) {
+	const padding = 28
+	edit(ts, args, func(b *block.Data) {
+		b[padding] = 1
+		block.Reseal(b, block.Node)
+	})
+}
+
+func edit(ts *testscript.TestScript, args []string, change func(*block.Data)) {
+	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
+	ts.Check(err)
+	defer dev.Close()
+	for _, arg := range args[1:] {
+		nr, err := strconv.ParseUint(arg, 10, 64)
+		ts.Check(err)
+		var b block.Data
+		ts.Check(block.Read(dev, block.Nr(nr), &b))
+		change(&b)
+		ts.Check(block.Write(dev, block.Nr(nr), &b))
+	}
 }
 
 // first COMMAND... runs a tool as LVM does: it reads the first line of the output,

@@ -226,17 +226,20 @@ func (s *Survey) gather(finds []find) {
 }
 
 // settle decides between the two readings of a leaf with one small value: thin
-// block to data block 0, or device to block. A tree can map data block 0 only
-// once, so leaves with more are no mapping leaves.
+// block to data block 0, or device to block, unless that is known to be no mapping
+// tree. A tree can map data block 0 only once, so leaves with more values are no
+// mapping leaves.
 func (s *Survey) settle() {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		if n.Sort != TopLeaf || n.N > 1 {
 			continue
 		}
-		to := s.at[s.entries[n.entries][0].Block]
-		if to >= 0 && to != int32(i) && (s.Nodes[to].Sort == MappingLeaf || s.Nodes[to].Sort == Inner) {
-			continue
+		switch to := s.entries[n.entries][0].Block; s.Sorts[to] {
+		case MappingLeaf, Inner, Unreadable, Empty, Unknown:
+			if to != n.Block {
+				continue
+			}
 		}
 		n.Sort, n.Time = MappingLeaf, uint32(s.entries[n.entries][0].Block)
 		s.Sorts[n.Block] = MappingLeaf

@@ -13,6 +13,11 @@ import (
 func (f *finder) findDetails(p *pool) error {
 	var without []*device
 	for i := range p.devices {
+		if d := &p.devices[i]; f.aged {
+			d.SnapshottedTime = f.sb.Time
+		}
+	}
+	for i := range p.devices {
 		if d := &p.devices[i]; !d.hasDetails {
 			without = append(without, d)
 		}

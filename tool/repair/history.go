@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -10,7 +11,7 @@ import (
 )
 
 // Generations finds all roots that are left on dev, those of the superblock and of
-// earlier transactions, the newest first. Devices that were deleted are still in
+// earlier transactions: first the superblock's, then the newest. Devices that were deleted are still in
 // older ones; Reused says how many of their data blocks others have taken since.
 func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generation, error) {
 	f := newFinder(ctx, dev, opt)
@@ -53,6 +54,7 @@ func (f *finder) findReused(all []*Generation) error {
 			g.Reused += reused
 		}
 	}
+	slices.SortStableFunc(all, func(a, b *Generation) int { return b2i(b.Current) - b2i(a.Current) })
 	return nil
 }
 

@@ -78,7 +78,48 @@ func (f *finder) countData(p *pool, m *mender) (*spacemap.Counter, error) {
 	for _, b := range batches {
 		b.Flush()
 	}
+	f.countSnapshot(p, refs)
 	return refs, err
+}
+
+// countSnapshot counts what only the metadata snapshot still refers to.
+func (f *finder) countSnapshot(p *pool, refs *spacemap.Counter) {
+	var b block.Data
+	held := f.sb.HeldRoot
+	if f.sbErr != nil || held == 0 || held >= f.limit || f.r.Read(held, &b) != nil {
+		return
+	}
+	snapshot, err := metadata.DecodeSuperblock(held, &b)
+	if err != nil {
+		return
+	}
+	counted := map[block.Nr]bool{}
+	for top := range f.survey.Leaves(snapshot.MappingRoot) {
+		for _, e := range f.survey.Entries(top) {
+			for leaf := range f.survey.Leaves(e.Block) {
+				if kind, _ := p.forest.Kind(leaf.Block); kind != btree.LeafNode && !counted[leaf.Block] {
+					counted[leaf.Block] = true
+					f.countLeaf(leaf.Block, refs)
+				}
+			}
+		}
+	}
+}
+
+func (f *finder) countLeaf(nr block.Nr, refs *spacemap.Counter) {
+	var b block.Data
+	if f.r.Read(nr, &b) != nil {
+		return
+	}
+	n, err := btree.Decode(nr, &b, metadata.MappingSize)
+	if err != nil {
+		return
+	}
+	for i := range n.Len() {
+		if data, _ := metadata.UnpackMapping(n.Uint64(i)); uint64(data) < refs.Len() {
+			refs.Add(uint64(data), 1)
+		}
+	}
 }
 
 // A surplus says which data blocks are counted more often than they are mapped.

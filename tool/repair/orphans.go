@@ -71,7 +71,7 @@ func (f *finder) orphans(c *metadataCounts) []orphan {
 	for i := range nodes {
 		nr := nodes[i].Block
 		t := f.survey.Tree(nr)
-		if t.Sort != survey.MappingLeaf || t.N == 0 || !live(nr) {
+		if t.Sort != survey.MappingLeaf || t.N == 0 || !live(nr) || nr == f.sb.MappingRoot {
 			continue
 		}
 		if stored := c.stored.Get(uint64(nr)); stored > pointers[nr] {

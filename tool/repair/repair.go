@@ -68,6 +68,7 @@ type finder struct {
 	sbErr  error                                // why sb cannot be used
 	survey *survey.Survey                       // nil if it was not needed
 	older  map[metadata.DevID]map[block.Nr]bool // see olderNodes
+	aged   bool // the device details are of an earlier transaction
 	report Report
 }
 
@@ -145,6 +146,7 @@ func (f *finder) lookAround() error {
 		return err
 	}
 	f.report.Flips = f.survey.Flips
+	f.report.leaves = slices.ContainsFunc(f.survey.Nodes, func(n survey.Node) bool { return n.Sort == survey.MappingLeaf && n.N > 0 })
 	for _, flip := range f.survey.Flips {
 		f.note("block %d: bit %d of byte %#x was flipped; put right, it is a valid %v", flip.Block, flip.Bit, flip.Byte, flip.Kind)
 	}

@@ -105,7 +105,7 @@ func TestEachBlock(t *testing.T) {
 				r, w := truth.compare(contentOf(t, res.Device))
 				cases++
 				right, wrong = right+r, wrong+w
-				if r < all {
+				if r < all || w > 0 {
 					t.Logf("block %d: %d of %d, %d wrong, notes %q", nr, r, all, w, res.Report.Notes)
 				}
 				if res.Report.Lossless() {

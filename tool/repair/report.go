@@ -18,6 +18,8 @@ type Report struct {
 	Devices []DeviceReport // by ascending id
 	Flips   []block.Flip   // single bits that were put right
 	Notes   []string       // what was decided and why, in order
+
+	leaves bool // there are mappings on the device, whoever had them
 }
 
 // A DeviceReport says what is left of a device.
@@ -66,4 +68,15 @@ func (r *Report) Lossless() bool {
 		}
 	}
 	return !r.Guessed
+}
+
+// Empty reports whether there is nothing in the result of a pool that had something.
+func (r *Report) Empty() bool {
+	expected, found := uint64(0), uint64(0)
+	for i := range r.Devices {
+		if d := &r.Devices[i]; !d.Dropped {
+			expected, found = expected+d.Expected, found+d.Found
+		}
+	}
+	return found == 0 && (expected > 0 || r.Guessed && r.leaves)
 }

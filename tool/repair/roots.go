@@ -28,6 +28,13 @@ func (f *finder) chooseRoots() (mapping, details block.Nr, err error) {
 	if !ok {
 		return 0, 0, ErrNoRoots
 	}
+	if f.sbErr == nil && f.opt.MappingRoot == 0 && g.Details != 0 && f.countMetadata() != nil {
+		// Which trees are of the last transaction the space map knows.
+		f.aged = true
+		f.note("the devices are those of an earlier transaction: device details from block %d (time %d, highest transaction of a device %d)",
+			g.Details, g.Time, g.TransactionID)
+		return mapping, g.Details, nil
+	}
 	if f.opt.MappingRoot == 0 {
 		mapping = g.Mapping
 	}
@@ -271,7 +278,7 @@ func (f *finder) findRoots(p *pool, c *metadataCounts) {
 // findRoot looks for the root of d and says how it was found; "" if it was not.
 func (f *finder) findRoot(p *pool, d *device, candidates []orphan) string {
 	fit := slices.Clone(candidates)
-	if d.hasDetails {
+	if d.hasDetails && !f.aged {
 		fit = slices.DeleteFunc(fit, func(o orphan) bool { return o.n != d.MappedBlocks })
 	}
 	older := f.olderRoots(d.ID)
@@ -281,19 +288,19 @@ func (f *finder) findRoot(p *pool, d *device, candidates []orphan) string {
 			return "what an earlier transaction named, and still in use"
 		}
 	}
+	if o, ok := f.mostAlike(fit, d.ID); ok {
+		d.Root = o.block
+		return "the tree in use that has most in common with what it was in earlier transactions"
+	}
 	rivals := 0 // devices that it could be as well
 	for i := range p.devices {
 		if other := &p.devices[i]; !other.hasRoot && other.MappedBlocks == d.MappedBlocks {
 			rivals++
 		}
 	}
-	if d.hasDetails && len(fit) == 1 && rivals <= int(fit[0].pointers) {
+	if d.hasDetails && !f.aged && len(fit) == 1 && rivals <= int(fit[0].pointers) {
 		d.Root = fit[0].block
 		return fmt.Sprintf("the only tree in use with its %d mappings", d.MappedBlocks)
-	}
-	if o, ok := f.mostAlike(fit, d.ID); ok {
-		d.Root = o.block
-		return "the tree in use that has most in common with what it was in earlier transactions"
 	}
 	return ""
 }

@@ -45,6 +45,9 @@ func (f *finder) replaceSuperblock() error {
 		}
 		return fmt.Errorf("%w: the superblock cannot be used (%w), and nothing on the device looks like a mapping tree", ErrNoRoots, f.sbErr)
 	}
+	if errors.Is(f.sbErr, metadata.ErrUnformatted) {
+		f.sbErr = errZeroed // as there are trees it was written once
+	}
 	f.note("the superblock cannot be used: %v", f.sbErr)
 	if _, ok := errors.AsType[*block.ChecksumError](f.sbErr); ok && f.sb.Magic == metadata.Magic {
 		f.note("it says, but its checksum is wrong: data block size %d sectors, %d data blocks, transaction %d",
@@ -64,6 +67,8 @@ func (f *finder) replaceSuperblock() error {
 	}
 	return nil
 }
+
+var errZeroed = fmt.Errorf("block 0 is all zero: %w", block.ErrCorrupt)
 
 func (f *finder) askForBlockSize(damaged *metadata.Superblock) error {
 	if damaged.Magic == metadata.Magic && metadata.CheckDataBlockSize(uint64(damaged.DataBlockSize)) == nil {
