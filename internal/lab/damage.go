@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 // A Case is a damaged image.
 type Case struct {
 	Image  *Image
+	Number int // by which [Image.Case] makes it again
 	Kind   string
 	What   string     // in words
 	Blocks []block.Nr // that are damaged, ascending
@@ -192,6 +194,9 @@ func (c *Case) hurt(k kind, nr block.Nr, rnd *rand.Rand) bool {
 		c.What += "; "
 	}
 	c.What += fmt.Sprintf("block %d (%v) %s", nr, c.Image.Roles[nr], what)
+	if k.sealed {
+		c.What += " and sealed"
+	}
 	return true
 }
 
@@ -231,7 +236,9 @@ func (im *Image) truncated(rnd *rand.Rand) *Case {
 	return c
 }
 
-func (c *Case) String() string { return c.Image.Name + ": " + c.Kind + ": " + c.What }
+func (c *Case) String() string {
+	return fmt.Sprintf("%s, case %d, %s: %s", c.Image.Name, c.Number, c.Kind, c.What)
+}
 
 // read returns a block as a reader of the damaged device gets it.
 func (c *Case) read(nr block.Nr) (*block.Data, error) {
@@ -255,8 +262,8 @@ func (c *Case) reading() *Reading {
 	return r.all()
 }
 
-// contents is the damaged image as a file; what cannot be read is zero there.
-func (c *Case) contents() []byte {
+// Contents is the damaged image as a file; what cannot be read is zero there.
+func (c *Case) Contents() []byte {
 	p := slices.Clone(c.Image.Content[:c.size])
 	for nr, b := range c.changed {
 		if int64(nr) < c.size/block.Size {
@@ -296,31 +303,38 @@ func (d device) Size() int64 { return d.c.size }
 
 func (d device) Close() error { return nil }
 
-// Cases returns the damage done to an image, in an order that the seed chooses:
-// each used block in each of the ways, and among those as many sets of blocks and truncations.
-func (im *Image) Cases(seed uint64) func(yield func(*Case) bool) {
+// Cases yields the damage done to an image, in an order that the seed chooses: each
+// used block in each of the ways, and among those sets of blocks and truncations.
+func (im *Image) Cases(seed uint64) iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		rnd := rand.New(rand.NewPCG(seed, uint64(len(im.Name))))
-		n := len(kinds) * len(im.Used)
-		for _, i := range rnd.Perm(n * 13 / 10) {
-			// A seed of its own makes a case the same whatever came before it.
-			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
-			var c *Case
-			switch {
-			case i < n:
-				c = im.single(kinds[i%len(kinds)], im.Used[i/len(kinds)], rnd)
-			case i%3 == 0:
-				c = im.several(kindPair, 2, rnd)
-			case i%3 == 1:
-				c = im.several(kindSome, 3+rnd.IntN(18), rnd)
-			default:
-				c = im.truncated(rnd)
-			}
-			if c != nil && !yield(c) {
+		for _, i := range rnd.Perm(len(kinds) * len(im.Used) * 13 / 10) {
+			if c := im.Case(seed, i); c != nil && !yield(c) {
 				return
 			}
 		}
 	}
+}
+
+// Case returns one of the cases, the same whatever came before it; nil if there is
+// no such case.
+func (im *Image) Case(seed uint64, nr int) *Case {
+	rnd := rand.New(rand.NewPCG(seed, uint64(nr)))
+	var c *Case
+	switch singles := len(kinds) * len(im.Used); {
+	case nr < singles:
+		c = im.single(kinds[nr%len(kinds)], im.Used[nr/len(kinds)], rnd)
+	case nr%3 == 0:
+		c = im.several(kindPair, 2, rnd)
+	case nr%3 == 1:
+		c = im.several(kindSome, 3+rnd.IntN(18), rnd)
+	default:
+		c = im.truncated(rnd)
+	}
+	if c != nil {
+		c.Number = nr
+	}
+	return c
 }
 
 // rows are the kinds in the order of the table.

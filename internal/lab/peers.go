@@ -39,7 +39,7 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Me
 	m := &Mending{Who: p.Name}
 	in, out := filepath.Join(dir, "damaged"), filepath.Join(dir, "mended")
 	size := int64(len(c.Image.Content))
-	if m.Err = errors.Join(os.WriteFile(in, c.contents(), 0o600), os.WriteFile(out, nil, 0o600), os.Truncate(out, size)); m.Err != nil {
+	if m.Err = errors.Join(os.WriteFile(in, c.Contents(), 0o600), os.WriteFile(out, nil, 0o600), os.Truncate(out, size)); m.Err != nil {
 		m.wrong("%v", m.Err)
 		return m
 	}

@@ -34,18 +34,27 @@ func run() (ok bool, err error) {
 		kind   = flag.String("kind", "", "only this `kind` of damage, as in the table")
 		seed   = flag.Uint64("seed", 1, "what to damage first")
 		cases  = flag.Int("cases", 0, "at most so many of each image")
+		number = flag.Int("case", -1, "only the case of this `number`; needs -image")
+		output = flag.String("o", "", "with -case: write the damaged image to this `file` and stop")
 		peers  = flag.Bool("peers", false, "compare with other implementations of thin_repair")
 		shared = flag.String("shared", "../shared", "`folder` that has more images, the independent checker and a peer")
 		most   = flag.Int("show", 20, "print at most so many demands that were not met")
 	)
 	flag.Parse()
-	opt := lab.Options{Seed: *seed, Cases: *cases, Kind: *kind, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 50}
+	opt := lab.Options{Seed: *seed, Cases: *cases, Kind: *kind, Case: *number, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 50}
 	var names []string
 	if *image != "" {
 		names = strings.Split(*image, ",")
 	}
 	if opt.Images, err = lab.Images(filepath.Join(*shared, "kernel", "corpus"), names...); err != nil {
 		return false, err
+	}
+	if *output != "" {
+		c := opt.Images[0].Case(*seed, *number)
+		if c == nil {
+			return false, fmt.Errorf("no such case")
+		}
+		return true, os.WriteFile(*output, c.Contents(), 0o644)
 	}
 	opt.Verifier = filepath.Join(*shared, "design", "verify_format.py")
 	if _, err := os.Stat(opt.Verifier); err != nil {
