@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -260,6 +262,15 @@ func (c *Case) reading() *Reading {
 		return c.changed[nr] == nil && !c.failing[nr] && int64(nr+1)*block.Size <= c.size
 	}
 	return r.all()
+}
+
+// withSuperblock is the case without what was done to block 0.
+func (c *Case) withSuperblock() *Case {
+	d := *c
+	d.changed, d.failing, d.size = maps.Clone(c.changed), maps.Clone(c.failing), max(c.size, block.Size)
+	delete(d.changed, metadata.SuperblockLocation)
+	delete(d.failing, metadata.SuperblockLocation)
+	return &d
 }
 
 // Contents is the damaged image as a file; what cannot be read is zero there.

@@ -17,7 +17,8 @@ const patience = time.Minute
 
 // A Detection is what tool/check made of a case, and what it should have.
 type Detection struct {
-	Reading *Reading
+	Reading *Reading // what a plain reader finds
+	Seen    *Reading // what it finds if only block 0 is put right; the same if that is good
 	// Changed says that a plain reader finds another pool than before; Contradicts
 	// that the format has the means to notice.
 	Changed, Contradicts bool
@@ -31,7 +32,10 @@ func (c *Case) Detect(ctx context.Context) *Detection {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, truth := c.reading(), c.Image.Truth
-	d := &Detection{Reading: r}
+	d := &Detection{Reading: r, Seen: r}
+	if r.Err != nil {
+		d.Seen = c.withSuperblock().reading()
+	}
 	facts := truth.Differs(r)
 	d.Contradicts = r.Err != nil || len(r.Lost) > 0 || len(facts) > 0
 	d.Changed = d.Contradicts || r.Free != truth.Free

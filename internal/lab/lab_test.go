@@ -223,7 +223,7 @@ func TestRepairCanFail(t *testing.T) {
 			tc.change(out, report)
 			m := &Mending{Claims: report.Lossless()}
 			m.judge(c, truth, out)
-			m.compare(c, out, report)
+			m.compare(c, truth, out, report)
 			if (len(m.Wrong) > 0) != tc.noticed {
 				t.Errorf("noticed: %q, want some: %v", m.Wrong, tc.noticed)
 			}

@@ -62,8 +62,8 @@ func (c *Case) Repair(ctx context.Context, d *Detection) *Mending {
 		m.wrong("what was restored is damaged: %s", lostText(out))
 		return m
 	}
-	m.judge(c, d.Reading, out)
-	m.compare(c, out, &res.Report)
+	m.judge(c, d.Seen, out)
+	m.compare(c, d.Seen, out, &res.Report)
 	return m
 }
 
@@ -84,15 +84,19 @@ func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error
 	m.output = dev.Contents()
 	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
 		// A sealed block may map what others map, and nobody can say who is right.
-		if !c.Sealed || f.Code != check.MappedTwice && f.Code != check.SharedWritable {
+		if !c.Sealed || !slices.Contains(sealedMayHave, f.Code) {
 			m.wrong("what was restored has a fault: %s", &f)
 		}
 	})
 	return err
 }
 
+// sealedMayHave are the faults that a repair of sealed damage may leave: they are about
+// facts for which there is one witness.
+var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh}
+
 // judge compares what was made with the truth; seen is what a plain reader finds
-// on the damaged device.
+// on the damaged device, if block 0 is none of its troubles.
 func (m *Mending) judge(c *Case, seen, out *Reading) {
 	truth := c.Image.Truth
 	m.Saved = truth.Common(out)
@@ -103,40 +107,84 @@ func (m *Mending) judge(c *Case, seen, out *Reading) {
 		m.Silent = true
 		return
 	}
-	// What a sealed block says in place of the truth is not lost. But a piece
-	// that cannot be read is, and so is what every reader still sees.
-	m.Silent = seen.Err != nil || seen.losesMappings() || out.holdsLess(seen, truth)
-}
-
-// losesMappings reports whether pieces of mappings cannot be read.
-func (r *Reading) losesMappings() bool {
-	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
-		return !l.Held && (l.Role == Mapping || l.Role == TopLevel || l.Role == Details)
-	})
-}
-
-// holdsLess reports whether there are mappings that are true and can be seen, but are not in r.
-func (r *Reading) holdsLess(seen, truth *Reading) bool {
-	for id, s := range seen.Devices {
-		t := truth.Devices[id]
-		if t == nil {
-			continue
+	for id, t := range truth.Devices {
+		if c.silent(id, without(t.pairs(), out.Devices[id].pairs()), seen, out.Devices[id]) {
+			m.Silent = true
 		}
-		if seen := both(s.pairs(), t.pairs()); len(without(seen, r.Devices[id].pairs())) > 0 {
+	}
+}
+
+// silent reports whether mappings that are gone from a device of a case with sealed
+// damage are lost in silence. They are not where what was made keeps what a valid
+// block in its place says, nor where such blocks say that nothing is mapped.
+func (c *Case) silent(id metadata.DevID, gone []pair, seen *Reading, out *Device) bool {
+	if len(gone) == 0 {
+		return false
+	}
+	says, is := map[uint64]uint64{}, map[uint64]uint64{}
+	if s := seen.Devices[id]; s != nil {
+		for _, p := range s.parts { // also what lies outside the bounds
+			for i, key := range p.leaf.keys {
+				says[key] = p.leaf.values[i] >> 24
+			}
+		}
+	}
+	for _, p := range out.pairs() {
+		is[p.thin] = p.data
+	}
+	for _, p := range gone {
+		said, known := says[p.thin]
+		made, mapped := is[p.thin]
+		switch {
+		case known && said == p.data: // it is still there to be read
+			return true
+		case known && mapped && said == made:
+		case !known && !mapped && !seen.loses(id, p.thin):
+		case c.forged(): // what was to tell the loss is wrong itself
+		default:
 			return true
 		}
 	}
 	return false
 }
 
+// forged reports whether sealed damage has hit what counts mappings: the device
+// details, a space map, or the superblock that leads to them.
+func (c *Case) forged() bool {
+	for nr, b := range c.changed {
+		switch c.Image.Roles[nr] {
+		case TopLevel, Mapping:
+		default:
+			if block.Verify(nr, b, block.KindOf(b)) == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loses reports whether a thin block of a device lies in a piece that cannot be read.
+func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
+	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
+		switch l.Role {
+		case TopLevel, Details:
+			return !l.Held
+		case Mapping:
+			return !l.Held && slices.Contains(l.Devices, id) && thin >= l.Begin && (l.End == 0 || thin < l.End)
+		}
+		return false
+	})
+}
+
 // compare demands that the report is true, and that nothing is made up.
-func (m *Mending) compare(c *Case, out *Reading, report *repair.Report) {
+func (m *Mending) compare(c *Case, seen, out *Reading, report *repair.Report) {
 	truth := c.Image.Truth
 	if m.Silent {
 		m.wrong("it says that nothing is lost, but saves %d of %d mappings", m.Saved, truth.Mappings())
 	}
 	older := isOlder(report.MappingRoot, truth.SB.MappingRoot) || isOlder(report.DetailsRoot, truth.SB.DetailsRoot)
-	if older && !report.Guessed {
+	named := report.MappingRoot == seen.SB.MappingRoot && report.DetailsRoot == seen.SB.DetailsRoot
+	if older && !named && !report.Guessed {
 		m.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", report.MappingRoot, report.DetailsRoot)
 	}
 	for id := range out.Devices {
@@ -241,18 +289,13 @@ func (d *Device) pairs() []pair {
 }
 
 // without returns the pairs of a that are not in b; both ascend by thin block.
-func without(a, b []pair) []pair { return filter(a, b, false) }
-
-// both returns the pairs of a that are in b, too.
-func both(a, b []pair) []pair { return filter(a, b, true) }
-
-func filter(a, b []pair, in bool) []pair {
+func without(a, b []pair) []pair {
 	var out []pair
 	for _, p := range a {
 		for len(b) > 0 && b[0].thin < p.thin {
 			b = b[1:]
 		}
-		if (len(b) > 0 && b[0] == p) == in {
+		if len(b) == 0 || b[0] != p {
 			out = append(out, p)
 		}
 	}

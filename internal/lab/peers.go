@@ -58,7 +58,7 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Me
 		return m
 	}
 	if made := ReadAll(content); made.Err == nil {
-		m.judge(c, d.Reading, made)
+		m.judge(c, d.Seen, made)
 	} else if m.Claims {
 		m.Silent = true
 	}
