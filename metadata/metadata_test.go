@@ -260,6 +260,31 @@ func TestSuperblockCodec(t *testing.T) {
 	})
 }
 
+// Amend changes what it should, in the first sector, and no other byte, whatever
+// the block holds.
+func TestAmend(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var old block.Data
+		(&metadata.Superblock{Magic: metadata.Magic}).Encode(&old)
+		for at, b := range rapid.SliceOfN(rapid.Byte(), 100, 100).Draw(t, "odd") {
+			old[96+at%96] ^= b // the unused end of the data space map's root
+		}
+		sb, _ := metadata.DecodeSuperblock(0, &old)
+		sb.Flags = rapid.Uint32().Draw(t, "flags")
+		sb.DataSpaceMap.NrAllocated = rapid.Uint64().Draw(t, "allocated")
+		sb.MetadataSpaceMap.BitmapRoot = block.Nr(rapid.Uint64().Draw(t, "root"))
+		b := sb.Amend(old)
+		if got, err := metadata.DecodeSuperblock(0, &b); err != nil || got != sb {
+			t.Errorf("%+v, %v; want %+v", got, err, sb)
+		}
+		for at := range b {
+			if changed := at < 8 || at >= 72 && at < 80 || at >= 208 && at < 216; !changed && b[at] != old[at] {
+				t.Errorf("byte %d was changed", at)
+			}
+		}
+	})
+}
+
 func FuzzDecodeSuperblock(f *testing.F) {
 	image, err := fixtures.Image("transactions")
 	if err != nil {

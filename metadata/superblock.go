@@ -128,6 +128,17 @@ func (sb *Superblock) Encode(b *block.Data) {
 	block.Seal(sb.Block, b, block.Superblock)
 }
 
+// Amend returns the encoded superblock b with the flags and the space maps of sb,
+// and every other byte as it is. All that changes lies in the first sector, so
+// that a power cut while it is written leaves either b or the result.
+func (sb *Superblock) Amend(b block.Data) block.Data {
+	le.PutUint32(b[offFlags:], sb.Flags)
+	sb.DataSpaceMap.Amend(b[offDataSpaceMap:])
+	sb.MetadataSpaceMap.Amend(b[offMetadataSpaceMap:])
+	block.Reseal(&b, block.Superblock)
+	return b
+}
+
 // OddByte returns the offset of the first byte of a superblock that has no
 // meaning and is not zero; -1 if there is none.
 func OddByte(b *block.Data) int {

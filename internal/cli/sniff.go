@@ -153,6 +153,12 @@ func OpenOutput(path string) (block.Device, error) {
 	return openDevice(path, block.Options{Write: true})
 }
 
+// OpenAgain opens for writing what the caller has open from [OpenMetadata], and
+// keeps open: that claims a block device for both.
+func OpenAgain(path string) (block.Device, error) {
+	return openDevice(path, block.Options{Write: true, Shared: true})
+}
+
 func openDevice(path string, opt block.Options) (block.Device, error) {
 	dev, err := block.Open(path, opt)
 	switch {

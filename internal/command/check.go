@@ -2,13 +2,13 @@ package command
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
 )
 
@@ -20,8 +20,10 @@ type Check struct {
 	SkipMappings        bool    `help:"Do not check the mappings of the devices, nor the space maps."`
 	IgnoreNonFatal      bool    `help:"Succeed if only non-fatal faults are found." name:"ignore-non-fatal-errors"`
 	Strict              bool    `help:"Fail if even a note is found."`
-	AutoRepair          bool    `help:"Not in this version: mend what can be mended in place."`
-	ClearNeedsCheckFlag bool    `help:"Not in this version: clear the flag needs_check."`
+	AutoRepair          bool    `help:"Mend leaks, counts that are too high and counters, and clear the flag needs_check, unless there are fatal faults."`
+	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults; mend what --auto-repair mends where the whole metadata is checked."`
+	Undo                string  `help:"Before anything is mended, keep in this new file what it takes to undo it." placeholder:"FILE"`
+	ApplyUndo           string  `help:"Undo the repair that made this file, and check nothing." placeholder:"FILE"`
 	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
 	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
 	Format              string  `help:"How faults are printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
@@ -32,19 +34,29 @@ type Check struct {
 func (c *Check) Details() string {
 	return `Prints TRANSACTION_ID and METADATA_FREE_BLOCKS on standard output, faults on standard
 error. Fatal and non-fatal faults lead to exit code 1, notes do not. With --format json
-every fault is one line on standard output, and a last line sums up.`
+every fault is one line on standard output, and a last line sums up.
+
+Nothing is written without --auto-repair, --clear-needs-check-flag or --apply-undo. A
+repair writes into free blocks, then the superblock: whatever interrupts it leaves the old
+metadata or the new.`
 }
+
+// mends reports whether the command line asks for a repair.
+func (c *Check) mends() bool { return c.AutoRepair || c.ClearNeedsCheckFlag }
 
 // validate refuses what does not go together.
 func (c *Check) validate() error {
 	override := c.MappingRoot != nil || c.DetailsRoot != nil
+	smaller := c.MetadataSnap || override || c.SuperblockOnly || c.SkipMappings
 	switch {
-	case c.AutoRepair && (c.IgnoreNonFatal || c.MetadataSnap || override || c.SuperblockOnly || c.SkipMappings):
+	case c.AutoRepair && (c.IgnoreNonFatal || smaller):
 		return cli.Usagef("--auto-repair wants a full check: it cannot go with --ignore-non-fatal-errors, -m, --super-block-only, --skip-mappings or other roots")
 	case c.ClearNeedsCheckFlag && (c.MetadataSnap || override):
 		return cli.Usagef("--clear-needs-check-flag cannot go with -m or other roots")
-	case c.AutoRepair, c.ClearNeedsCheckFlag:
-		return errors.New("this version cannot write to metadata in place: nothing was checked or changed. thin_check without the repairing options checks; thin_dump | thin_restore makes new metadata without leaks")
+	case c.ApplyUndo != "" && (c.mends() || c.Undo != "" || c.IgnoreNonFatal || c.Strict || smaller || c.Format != "text"):
+		return cli.Usagef("--apply-undo checks nothing and goes with no other option")
+	case c.Undo != "" && !c.mends():
+		return cli.Usagef("--undo goes with --auto-repair or --clear-needs-check-flag")
 	}
 	return nil
 }
@@ -54,15 +66,18 @@ func (c *Check) Run(env *cli.Env) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	if c.ApplyUndo != "" {
+		return c.applyUndo(env)
+	}
 	dev, err := cli.OpenMetadata(c.Input, c.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	out := faultPrinter{out: env.Stdout, err: env.Stderr, json: c.Format == "json", quiet: c.Quiet}
+	out := faultPrinter{out: env.Stdout, err: env.Stderr, json: c.Format == "json", quiet: c.Quiet, mends: c.mends()}
 	opt := check.Options{
 		Snapshot: c.MetadataSnap, SuperblockOnly: c.SuperblockOnly, SkipMappings: c.SkipMappings,
-		Superblock: out.superblock, Progress: env.Progress,
+		FlagAlone: !c.AutoRepair, Superblock: out.superblock, Progress: env.Progress,
 	}
 	if c.MappingRoot != nil {
 		opt.MappingRoot = block.Nr(*c.MappingRoot)
@@ -70,11 +85,19 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.DetailsRoot != nil {
 		opt.DetailsRoot = block.Nr(*c.DetailsRoot)
 	}
+	if c.mends() {
+		return c.mend(env, dev, opt, &out)
+	}
 	sum, err := check.Run(env, dev, opt, out.fault)
 	if err != nil {
 		return err
 	}
 	out.summary(sum)
+	return c.verdict(sum)
+}
+
+// verdict is the error for what was found, or was left.
+func (c *Check) verdict(sum check.Summary) error {
 	if sum.Fatal > 0 || sum.NonFatal > 0 && !c.IgnoreNonFatal || sum.Notes > 0 && c.Strict {
 		return cli.ErrReported
 	}
@@ -85,8 +108,11 @@ func (c *Check) Run(env *cli.Env) error {
 type faultPrinter struct {
 	out, err    io.Writer
 	json, quiet bool
+	mends       bool     // a repair follows
 	advice      []string // said at the end, each once
 	live        *metadata.Superblock
+	mended      uint64 // faults
+	noRoom      *spacemap.SpaceError
 }
 
 // superblock prints the lines that scripts read.
@@ -107,7 +133,9 @@ func (p *faultPrinter) fault(f check.Fault) {
 			f.Err = cli.Hint(f.Err)
 		}
 		fmt.Fprintln(p.err, f.String())
-		p.advise(f.Advice())
+		if !p.mends || !f.Mendable() {
+			p.advise(f.Advice())
+		}
 	}
 }
 
@@ -131,9 +159,13 @@ func (p *faultPrinter) summary(sum check.Summary) {
 	switch {
 	case p.quiet:
 	case p.json:
-		p.line(jsonSummary(sum, p.live))
+		p.line(p.jsonSummary(sum))
 	case sum.Fatal+sum.NonFatal+sum.Notes > 0:
-		fmt.Fprintf(p.err, "%d fatal, %d non-fatal, %d notes\n", sum.Fatal, sum.NonFatal, sum.Notes)
+		fmt.Fprintf(p.err, "%d fatal, %d non-fatal, %d notes", sum.Fatal, sum.NonFatal, sum.Notes)
+		if p.mended > 0 {
+			fmt.Fprintf(p.err, "; %d of them mended", p.mended)
+		}
+		fmt.Fprintln(p.err)
 		for _, a := range p.advice {
 			fmt.Fprintf(p.err, "what to do: %s\n", a)
 		}
@@ -190,28 +222,36 @@ func jsonFault(f check.Fault) faultRecord {
 
 // summaryRecord is the last line of the JSON output.
 type summaryRecord struct {
-	Type               string  `json:"type"` // "summary"
-	Fatal              uint64  `json:"fatal"`
-	NonFatal           uint64  `json:"non_fatal"`
-	Notes              uint64  `json:"notes"`
-	Devices            uint64  `json:"devices"`
-	Mappings           uint64  `json:"mappings"`
-	DataLeaks          uint64  `json:"data_leaks"`
-	MetadataLeaks      uint64  `json:"metadata_leaks"`
-	TransactionID      *uint64 `json:"transaction_id,omitempty"`
-	MetadataBlocks     *uint64 `json:"metadata_blocks,omitempty"`
-	MetadataFreeBlocks *uint64 `json:"metadata_free_blocks,omitempty"`
-	DataBlocks         *uint64 `json:"data_blocks,omitempty"`
-	NeedsCheck         *bool   `json:"needs_check,omitempty"`
-	HeldRoot           *uint64 `json:"held_root,omitempty"`
+	Type               string      `json:"type"` // "summary"
+	Fatal              uint64      `json:"fatal"`
+	NonFatal           uint64      `json:"non_fatal"`
+	Notes              uint64      `json:"notes"`
+	Devices            uint64      `json:"devices"`
+	Mappings           uint64      `json:"mappings"`
+	DataLeaks          uint64      `json:"data_leaks"`
+	MetadataLeaks      uint64      `json:"metadata_leaks"`
+	Mended             *uint64     `json:"mended,omitempty"`
+	NoRoom             *roomRecord `json:"no_room,omitempty"`
+	TransactionID      *uint64     `json:"transaction_id,omitempty"`
+	MetadataBlocks     *uint64     `json:"metadata_blocks,omitempty"`
+	MetadataFreeBlocks *uint64     `json:"metadata_free_blocks,omitempty"`
+	DataBlocks         *uint64     `json:"data_blocks,omitempty"`
+	NeedsCheck         *bool       `json:"needs_check,omitempty"`
+	HeldRoot           *uint64     `json:"held_root,omitempty"`
 }
 
-func jsonSummary(sum check.Summary, sb *metadata.Superblock) summaryRecord {
+func (p *faultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	r := summaryRecord{
 		Type: "summary", Fatal: sum.Fatal, NonFatal: sum.NonFatal, Notes: sum.Notes,
 		Devices: sum.Devices, Mappings: sum.Mappings, DataLeaks: sum.DataLeaks, MetadataLeaks: sum.MetadataLeaks,
 	}
-	if sb != nil {
+	if p.mends {
+		r.Mended = &p.mended
+	}
+	if p.noRoom != nil {
+		r.NoRoom = &roomRecord{p.noRoom.Needed, p.noRoom.Have}
+	}
+	if sb := p.live; sb != nil {
 		free, held, flag := sb.FreeMetadataBlocks(), uint64(sb.HeldRoot), sb.Flags&metadata.NeedsCheck != 0
 		r.TransactionID, r.MetadataFreeBlocks, r.HeldRoot, r.NeedsCheck = &sb.TransactionID, &free, &held, &flag
 		r.MetadataBlocks, r.DataBlocks = &sb.MetadataSpaceMap.NrBlocks, &sb.DataSpaceMap.NrBlocks

@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
 	"thinpool/internal/command"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -41,6 +43,10 @@ func TestScripts(t *testing.T) {
 			"zero":    zero,
 			"odd":     odd,
 			"first":   first,
+			"full": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
+			},
+			"exitcode": exitcode,
 		},
 	})
 }
@@ -131,4 +137,28 @@ func first(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("stderr: %s", stderr.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("first"), []byte(line), 0o644))
+}
+
+// full FILE writes metadata with needs_check, a leaked data block, and no block free.
+func full(t *testing.T) []byte {
+	const blocks = 10
+	f := fixtures.NewForge(t, blocks, 1000)
+	f.Superblock.Flags = metadata.NeedsCheck
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	f.LeakData(500)
+	return f.Finish().Contents()
+}
+
+// exitcode CODE COMMAND... runs a tool that must end with that exit code.
+func exitcode(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if want, _ := strconv.Atoi(args[0]); code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
 }

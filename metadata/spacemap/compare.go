@@ -55,7 +55,9 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 	slices.SortStableFunc(m.findings, func(a, b Finding) int { // trees were read in any order
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.First, b.First), cmp.Compare(a.Block, b.Block))
 	})
+	m.stale.begin(m)
 	for _, f := range m.findings {
+		m.stale.note(f)
 		report(f)
 	}
 	c := comparison{Map: m, counted: counted, exact: exact, report: report}
@@ -89,6 +91,7 @@ type comparison struct {
 type bitmapResult struct {
 	findings []Finding
 	used     uint64
+	right    IndexEntry // as it should be
 	unread   bool
 }
 
@@ -121,10 +124,15 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 		}
 		return nil
 	})
-	for _, res := range results {
+	for k, res := range results {
 		for _, f := range res.findings {
+			c.stale.note(f)
+			if f.Kind == WrongNrFree || f.Kind == WrongHint {
+				c.stale.entries[first+k] = res.right
+			}
 			c.add(f)
 		}
+		c.stale.used[first+k] = uint16(res.used)
 		c.used += res.used
 		c.unread = c.unread || res.unread
 	}
@@ -176,7 +184,8 @@ func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
 			c.count(base+uint64(at+j), count, e.Block, add)
 		}
 	}
-	c.entry(i, here, res.used, firstFree, add)
+	res.right = IndexEntry{e.Block, PerBitmap - uint32(res.used), uint32(firstFree)}
+	c.entry(i, here, res.right, add)
 	return res
 }
 
@@ -218,21 +227,21 @@ func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Fi
 	}
 }
 
-// entry tests the index entry of a bitmap with used counts above 0.
-func (c *comparison) entry(i, here int, used uint64, firstFree int, add func(Finding)) {
+// entry tests the index entry of a bitmap.
+func (c *comparison) entry(i, here int, right IndexEntry, add func(Finding)) {
 	e := c.Entries[i]
 	// The kernel counts what lies beyond the end as free, thin_restore 0.9 does not.
-	kernel, covered := PerBitmap-uint32(used), uint32(here)-uint32(used)
-	if e.NrFree != kernel && e.NrFree != covered {
+	covered := right.NrFree - uint32(PerBitmap-here)
+	if e.NrFree != right.NrFree && e.NrFree != covered {
 		add(Finding{
 			Kind: WrongNrFree, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: nr_free is %d, want %d", i, e.Block, e.NrFree, kernel),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: nr_free is %d, want %d", i, e.Block, e.NrFree, right.NrFree),
 		})
 	}
-	if int(min(e.NoneFreeBefore, PerBitmap)) > firstFree {
+	if min(e.NoneFreeBefore, PerBitmap) > right.NoneFreeBefore {
 		add(Finding{
 			Kind: WrongHint, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
-			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: none_free_before is %d, want at most %d", i, e.Block, e.NoneFreeBefore, firstFree),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: none_free_before is %d, want at most %d", i, e.Block, e.NoneFreeBefore, right.NoneFreeBefore),
 		})
 	}
 }

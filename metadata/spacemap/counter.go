@@ -55,6 +55,18 @@ func (c *Counter) Add(b uint64, n uint32) {
 	r.mu.Unlock()
 }
 
+// Set sets the count of block b to n.
+func (c *Counter) Set(b uint64, n uint32) {
+	r := &c.regions[b>>regionBits]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.words != nil {
+		bit := b % regionSize << r.log
+		r.words[bit>>wordBits] &^= r.most() << (bit % 64)
+	}
+	r.add(b%regionSize, n)
+}
+
 // AddRange raises the counts of n blocks from b on by one.
 func (c *Counter) AddRange(b, n uint64) {
 	for n > 0 {

@@ -53,7 +53,12 @@ func DecodeRoot(p []byte) Root {
 
 // Encode writes r and zeroes the rest of the [RootSize] bytes.
 func (r Root) Encode(p []byte) {
-	clear(p[:RootSize])
+	clear(p[RootUsed:RootSize])
+	r.Amend(p)
+}
+
+// Amend writes r and leaves the rest of the [RootSize] bytes as it is.
+func (r Root) Amend(p []byte) {
 	le.PutUint64(p, r.NrBlocks)
 	le.PutUint64(p[8:], r.NrAllocated)
 	le.PutUint64(p[16:], uint64(r.BitmapRoot))

@@ -20,6 +20,7 @@ type Map struct {
 	r        *block.Reader
 	high     *Counter // the counts in the overflow tree
 	findings []Finding
+	stale    stale // what Compare found to be wrong, by where it is kept
 }
 
 // LoadData reads the space map of the data device. Pointers must lie below
@@ -177,6 +178,11 @@ func (m *Map) eachLeaf(ctx context.Context, f *btree.Forest, what string, fn fun
 		root = m.Root.BitmapRoot
 	}
 	judge := btree.NewJudge(f, func(t btree.Finding) {
+		if f == m.Index {
+			m.stale.index = true
+		} else {
+			m.stale.overflow = true
+		}
 		m.add(Finding{Kind: InTree, Block: t.Block, Tree: &t, Err: fmt.Errorf("%s tree: %w", what, t.Err)})
 	})
 	judge.Tree(root)

@@ -64,7 +64,7 @@ func TestCounter(t *testing.T) {
 		block := rapid.SampledFrom([]uint64{0, 1, 31, 32, 33, regionSize - 1, regionSize, n - 1})
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			b := block.Draw(t, "block")
-			switch rapid.IntRange(0, 3).Draw(t, "kind") {
+			switch rapid.IntRange(0, 4).Draw(t, "kind") {
 			case 0:
 				k := rapid.SampledFrom([]uint32{1, 2, 3, 200, 70000, math.MaxUint32}).Draw(t, "n")
 				c.Add(b, k)
@@ -78,6 +78,11 @@ func TestCounter(t *testing.T) {
 				marked[b] = marked[b] || mark
 			case 2:
 				batch.Flush()
+			case 3:
+				batch.Flush()
+				k := rapid.SampledFrom([]uint32{0, 1, 3, 4, 70000}).Draw(t, "n")
+				c.Set(b, k)
+				want[b] = k
 			default:
 				k := rapid.Uint64Range(0, n-b).Draw(t, "length") % 50
 				c.AddRange(b, k)

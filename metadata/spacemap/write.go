@@ -36,11 +36,26 @@ func WriteData(a btree.Allocator, c *Counter) (Root, error) {
 	if root.RefCountRoot, err = writeOverflow(a, c); err != nil {
 		return root, err
 	}
-	root.BitmapRoot, err = btree.Build(a, EntrySize, len(entries), func(i int, value []byte) uint64 {
+	root.BitmapRoot, err = writeIndexTree(a, entries)
+	return root, err
+}
+
+// writeIndexTree writes the index of the data space map and returns its root.
+func writeIndexTree(a btree.Allocator, entries []IndexEntry) (block.Nr, error) {
+	return btree.Build(a, EntrySize, len(entries), func(i int, value []byte) uint64 {
 		entries[i].Encode(value)
 		return uint64(i)
 	})
-	return root, err
+}
+
+// writeIndexBlock writes the index of the metadata space map as block nr.
+func writeIndexBlock(a btree.Allocator, nr block.Nr, entries []IndexEntry) error {
+	var b block.Data
+	for i, e := range entries {
+		e.Encode(IndexEntries(&b)[i*EntrySize:])
+	}
+	block.Seal(nr, &b, block.Index)
+	return a.Write(nr, &b)
 }
 
 // WriteMetadata writes the space map of the metadata device itself. c counts
@@ -56,23 +71,18 @@ func WriteMetadata(a btree.Allocator, c *Counter) (Root, error) {
 	if root.BitmapRoot, err = a.Alloc(); err != nil {
 		return root, err
 	}
-	bitmaps := make([]block.Nr, Bitmaps(c.Len()))
-	for i := range bitmaps {
-		if bitmaps[i], err = a.Alloc(); err != nil {
+	entries := make([]IndexEntry, Bitmaps(c.Len()))
+	for i := range entries {
+		if entries[i].Block, err = a.Alloc(); err != nil {
 			return root, err
 		}
 	}
-	var index block.Data
-	entries := IndexEntries(&index)
-	for i, nr := range bitmaps { // only now is every count final
-		e, err := writeBitmap(a, c, nr, uint64(i), &root)
-		if err != nil {
+	for i, e := range entries { // only now is every count final
+		if entries[i], err = writeBitmap(a, c, e.Block, uint64(i), &root); err != nil {
 			return root, err
 		}
-		e.Encode(entries[i*EntrySize:])
 	}
-	block.Seal(root.BitmapRoot, &index, block.Index)
-	return root, a.Write(root.BitmapRoot, &index)
+	return root, writeIndexBlock(a, root.BitmapRoot, entries)
 }
 
 // writeBitmap writes bitmap i as block nr and adds its counts to root.

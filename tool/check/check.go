@@ -26,6 +26,9 @@ type Options struct {
 	// The space maps then cannot be compared.
 	MappingRoot, DetailsRoot block.Nr
 	Parallel                 int // reads in flight; 0: one a processor
+	// FlagAlone makes [Prepare] clear needs_check even where there is no room to
+	// mend leaks and counters.
+	FlagAlone bool
 	// Superblock, if not nil, is called once with the live superblock as soon as
 	// that is known to be readable, and before any fault is reported.
 	Superblock func(metadata.Superblock)
@@ -50,6 +53,7 @@ type checker struct {
 	report func(Fault)
 	sum    Summary
 	r      *block.Reader
+	block0 block.Data
 	live   metadata.Superblock
 	limit  block.Nr // of block numbers that can be used
 
@@ -62,6 +66,8 @@ type checker struct {
 	refs         *spacemap.Counter       // references to metadata blocks
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
+	mendable     []Mended
+	compared     bool // the space maps, with what was counted
 	damaged      bool // a tree is not whole: counts are lower bounds
 }
 
@@ -69,16 +75,24 @@ type checker struct {
 // from one goroutine, in the order of trees and keys. The error says that the
 // check could not go on; it never describes the metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, error) {
+	c := newChecker(ctx, dev, opt, report)
+	err := c.run(dev)
+	return c.sum, err
+}
+
+func newChecker(ctx context.Context, dev block.Device, opt Options, report func(Fault)) *checker {
 	c := &checker{ctx: ctx, opt: opt, r: block.NewReader(dev, opt.Parallel)}
 	c.report = func(f Fault) {
 		c.count(f)
 		report(f)
 	}
-	err := c.run(dev)
-	return c.sum, err
+	return c
 }
 
 func (c *checker) count(f Fault) {
+	if f.Mendable() {
+		c.noteMendable(f)
+	}
 	switch f.Severity {
 	case Fatal:
 		c.sum.Fatal++
@@ -148,15 +162,15 @@ func (c *checker) run(dev block.Device) error {
 
 // superblock tests block 0. It returns false if nothing else can be tested.
 func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error) {
-	var b block.Data
-	if err := c.r.Read(metadata.SuperblockLocation, &b); err != nil {
+	b := &c.block0
+	if err := c.r.Read(metadata.SuperblockLocation, b); err != nil {
 		return c.live, false, fmt.Errorf("superblock: %w", err)
 	}
-	if b == (block.Data{}) {
+	if *b == (block.Data{}) {
 		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
 		return c.live, false, nil
 	}
-	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
+	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
 	c.live = sb
 	if err != nil {
 		c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
@@ -165,7 +179,7 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
 		c.opt.Superblock(sb)
 	}
-	c.header(&sb, &b)
+	c.header(&sb, b)
 	nr := sb.MetadataSpaceMap.NrBlocks
 	if nr == 0 || nr > spacemap.MaxMetadata {
 		c.superblockFault(sb.Block, SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)

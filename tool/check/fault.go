@@ -73,7 +73,8 @@ const (
 const (
 	adviseRepair  = "keep the pool down and a copy of this metadata; then rebuild it into another device with thin_repair"
 	adviseRebuild = "rebuild the metadata into another device: thin_dump, then thin_restore"
-	adviseWaste   = "this only wastes space; rebuilding the metadata gets it back: thin_dump, then thin_restore"
+	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
+	adviseMend    = "perhaps you wanted to run with --auto-repair, which mends this"
 	adviseNothing = "nothing needs to be done"
 )
 
@@ -83,11 +84,12 @@ var advice = map[Code]string{
 	VersionUnknown:    "use a newer version of these tools if there is one",
 	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
 	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
-	NeedsCheckSet:     `if nothing else is wrong the flag may be cleared: thin_dump, take flags="1" out of the first line, thin_restore`,
+	NeedsCheckSet:     "if nothing fatal is found, --clear-needs-check-flag clears the flag",
 	DeviceTooSmall:    "the device was cut or is not whole: get the rest of it back before anything else",
 	SharedWritable:    "writes to one of the devices show up in the other: copy the data of one of them away, then delete it",
 	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
-	SpaceMapCounters:  adviseNothing,
+	SpaceMapCounters:  "nothing needs to be done; --auto-repair sets them right",
+	SpaceMapOdd:       adviseMend,
 	DataLeak:          adviseWaste,
 	MetadataLeak:      adviseWaste,
 	DataCountHigh:     adviseWaste,
@@ -123,9 +125,19 @@ func (f *Fault) Advice() string {
 	case Fatal:
 		return adviseRepair
 	case NonFatal:
+		if f.Mendable() {
+			return adviseMend
+		}
 		return adviseRebuild
 	}
 	return adviseNothing
+}
+
+// Mendable reports whether a [Repair] mends the fault: all that is not fatal in
+// the space maps, and the flag.
+func (f *Fault) Mendable() bool {
+	inMap := f.Tree == dataCodes.tree || f.Tree == metadataCodes.tree
+	return f.Severity != Fatal && inMap || f.Code == NeedsCheckSet
 }
 
 func (f *Fault) String() string {

@@ -29,7 +29,8 @@ func small(tb testing.TB) []byte {
 	return f.Finish().Contents()
 }
 
-// Whatever the metadata is, the check ends, and what it passes can be dumped.
+// Whatever the metadata is, the check ends, what it passes can be dumped, and what
+// is said to be mended is.
 func FuzzCheck(f *testing.F) {
 	image := small(f)
 	f.Add([]byte{1, 0, 20, 0, 0, 255})
@@ -70,6 +71,7 @@ func FuzzCheck(f *testing.F) {
 		if v.devices != sum.Devices || v.mappings != sum.Mappings {
 			t.Errorf("%d devices and %d mappings are dumped, %d and %d were checked", v.devices, v.mappings, sum.Devices, sum.Mappings)
 		}
+		testMended(t, dev)
 	})
 }
 

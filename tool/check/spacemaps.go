@@ -29,6 +29,7 @@ func (c *checker) spaceMaps() error {
 		return err
 	}
 	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
+	c.compared = exact
 	return c.compare(c.metadataMap, c.refs, exact, metadataCodes)
 }
 

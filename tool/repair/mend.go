@@ -283,7 +283,9 @@ func (f *finder) mend(p *pool) error {
 		return err
 	}
 	c := f.countMetadata()
-	f.findRoots(p, c)
+	if err := f.findRoots(p, c); err != nil {
+		return err
+	}
 	if err := f.readMappings(p); err != nil {
 		return err
 	}

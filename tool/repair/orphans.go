@@ -186,19 +186,8 @@ func (f *finder) olderNodes(id metadata.DevID) map[block.Nr]bool {
 		return nodes
 	}
 	nodes := map[block.Nr]bool{}
-	var walk func(nr block.Nr, depth int)
-	walk = func(nr block.Nr, depth int) {
-		n, ok := f.survey.Node(nr)
-		if !ok || nodes[nr] || depth > maxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
-			return
-		}
-		nodes[nr] = true
-		for _, e := range f.survey.Entries(n) {
-			walk(e.Block, depth+1)
-		}
-	}
 	for _, root := range f.olderRoots(id) {
-		walk(root, 0)
+		f.collect(root, 0, nodes)
 	}
 	if f.older == nil {
 		f.older = map[metadata.DevID]map[block.Nr]bool{}

@@ -68,7 +68,7 @@ type finder struct {
 	sbErr  error                                // why sb cannot be used
 	survey *survey.Survey                       // nil if it was not needed
 	older  map[metadata.DevID]map[block.Nr]bool // see olderNodes
-	aged   bool // the device details are of an earlier transaction
+	aged   bool                                 // the device details are of an earlier transaction
 	report Report
 }
 

@@ -90,7 +90,9 @@ func TestEachBlock(t *testing.T) {
 			all := truth.len()
 			cases, right, wrong, silent, lossless := 0, 0, 0, 0, 0
 			for nr := block.Nr(1); nr < block.Nr(len(image)/block.Size); nr++ {
-				if name == "wide-sharing" && nr%7 != 0 { continue }
+				if name == "wide-sharing" && nr%7 != 0 {
+					continue
+				}
 				dev := block.NewMemFrom(append([]byte(nil), image...))
 				dev.FailReads(nr)
 				sum, err := check.Run(t.Context(), dev, check.Options{}, func(check.Fault) {})

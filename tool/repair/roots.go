@@ -2,7 +2,6 @@ package repair
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"thinpool/metadata"
@@ -249,99 +248,4 @@ func (f *finder) bestGeneration() (*Generation, bool) {
 		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.transaction, b.transaction))
 	})
 	return &Generation{Details: newest.root, Time: newest.time, TransactionID: newest.transaction}, true
-}
-
-// findRoots finds the mapping trees of devices whose root is not known.
-func (f *finder) findRoots(p *pool, c *metadataCounts) {
-	if len(p.lostRoots) > 0 && len(p.lostDetails) > 0 {
-		f.olderDevices(p)
-	}
-	var candidates []orphan
-	if c != nil {
-		candidates = f.orphans(c)
-	} else {
-		for _, root := range f.survey.Roots(survey.MappingLeaf) {
-			t := f.survey.Tree(root)
-			candidates = append(candidates, orphan{subtree{root, t.First, t.Last, t.N, t.Depth}, 1})
-		}
-	}
-	for i := range p.devices {
-		if d := &p.devices[i]; !d.hasRoot {
-			if how := f.findRoot(p, d, candidates); how != "" {
-				d.hasRoot = true
-				f.note("device %d: the root of its mappings is lost; block %d is %s", d.ID, d.Root, how)
-			}
-		}
-	}
-}
-
-// findRoot looks for the root of d and says how it was found; "" if it was not.
-func (f *finder) findRoot(p *pool, d *device, candidates []orphan) string {
-	fit := slices.Clone(candidates)
-	if d.hasDetails && !f.aged {
-		fit = slices.DeleteFunc(fit, func(o orphan) bool { return o.n != d.MappedBlocks })
-	}
-	older := f.olderRoots(d.ID)
-	for _, o := range fit {
-		if slices.Contains(older, o.block) {
-			d.Root = o.block
-			return "what an earlier transaction named, and still in use"
-		}
-	}
-	if o, ok := f.mostAlike(fit, d.ID); ok {
-		d.Root = o.block
-		return "the tree in use that has most in common with what it was in earlier transactions"
-	}
-	rivals := 0 // devices that it could be as well
-	for i := range p.devices {
-		if other := &p.devices[i]; !other.hasRoot && other.MappedBlocks == d.MappedBlocks {
-			rivals++
-		}
-	}
-	if d.hasDetails && !f.aged && len(fit) == 1 && rivals <= int(fit[0].pointers) {
-		d.Root = fit[0].block
-		return fmt.Sprintf("the only tree in use with its %d mappings", d.MappedBlocks)
-	}
-	return ""
-}
-
-// mostAlike returns the candidate that shares most leaves with older trees of a
-// device, if there is one.
-func (f *finder) mostAlike(candidates []orphan, id metadata.DevID) (orphan, bool) {
-	nodes := f.olderNodes(id)
-	most, best, tied := 0, orphan{}, false
-	for _, o := range candidates {
-		common := 0
-		for leaf := range f.survey.Leaves(o.block) {
-			if nodes[leaf.Block] {
-				common++
-			}
-		}
-		switch {
-		case common > most:
-			most, best, tied = common, o, false
-		case common == most:
-			tied = true
-		}
-	}
-	return best, most > 0 && !tied
-}
-
-// olderDevices adds the devices that earlier transactions had where both trees of
-// devices have lost something.
-func (f *finder) olderDevices(p *pool) {
-	lost := func(parts []btree.Part, id uint64) bool {
-		return slices.ContainsFunc(parts, func(part btree.Part) bool { return part.Keys.Contains(id, id) })
-	}
-	for i := range f.survey.Nodes {
-		n := &f.survey.Nodes[i]
-		if n.Sort != survey.TopLeaf {
-			continue
-		}
-		for _, e := range f.survey.Entries(n) {
-			if lost(p.lostRoots, e.Key) && lost(p.lostDetails, e.Key) {
-				p.device(metadata.DevID(e.Key))
-			}
-		}
-	}
 }

@@ -1,0 +1,144 @@
+package command
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+	"thinpool/tool/undo"
+)
+
+// mend checks and repairs. The device is opened for writing only if something has
+// to be written: that alone makes some systems look at it anew.
+func (c *Check) mend(env *cli.Env, dev block.Device, opt check.Options, out *faultPrinter) error {
+	if c.Undo != "" { // rather say so before the check than after it
+		if _, err := os.Lstat(c.Undo); err == nil {
+			return fmt.Errorf("%s: %w", c.Undo, undo.ErrExists)
+		}
+	}
+	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
+	if err != nil {
+		return err
+	}
+	if repair == nil {
+		out.summary(sum)
+		out.say("nothing was mended, as there are fatal faults")
+		return cli.ErrReported
+	}
+	if repair.Needed() {
+		if err := c.write(env, dev, repair); err != nil {
+			return err
+		}
+	}
+	out.repaired(repair)
+	out.summary(sum)
+	if repair.NoRoom != nil {
+		out.say(fmt.Sprintf("leaks and counters stay as they are: %v", repair.NoRoom))
+		if c.AutoRepair {
+			return cli.ErrReported
+		}
+	}
+	for _, m := range repair.Mended {
+		if m.Severity == check.NonFatal {
+			sum.NonFatal -= m.Faults
+		} else {
+			sum.Notes -= m.Faults
+		}
+	}
+	return c.verdict(sum)
+}
+
+// write carries the repair out, the undo file first.
+func (c *Check) write(env *cli.Env, dev block.Device, repair *check.Repair) error {
+	to, err := cli.OpenAgain(c.Input)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	if c.Undo != "" {
+		env.Progress("writing "+c.Undo, 0, 0)
+		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
+		if err := undo.Create(env, c.Undo, dev, change); err != nil {
+			return fmt.Errorf("undo file: %w; nothing was mended", err)
+		}
+	}
+	env.Progress("mending", 0, 0)
+	env.Log.Info("mending", "blocks", len(repair.Blocks()))
+	if err := repair.Write(env, to); err != nil {
+		return fmt.Errorf("%s: %w", c.Input, err)
+	}
+	return nil
+}
+
+// applyUndo undoes a repair.
+func (c *Check) applyUndo(env *cli.Env) error {
+	in, err := os.Open(c.ApplyUndo)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeType != 0 {
+		return fmt.Errorf("%s: no regular file", c.ApplyUndo)
+	}
+	file, err := undo.Open(env, in, info.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.ApplyUndo, err)
+	}
+	dev, err := cli.OpenOutput(c.Input)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if err := file.Apply(env, dev); err != nil {
+		return fmt.Errorf("%s: %w", c.Input, err)
+	}
+	return nil
+}
+
+// say prints a sentence that is no fault.
+func (p *faultPrinter) say(text string) {
+	if !p.quiet {
+		fmt.Fprintln(p.err, text)
+	}
+}
+
+// mendedRecord is faults that were mended, in JSON.
+type mendedRecord struct {
+	Type     string     `json:"type"` // "mended"
+	Code     check.Code `json:"code"`
+	Severity string     `json:"severity"`
+	Tree     string     `json:"tree"`
+	Faults   uint64     `json:"faults"`
+	Blocks   uint64     `json:"blocks,omitempty"` // whose counts were wrong
+}
+
+// roomRecord is free metadata blocks that mending takes, and that there are.
+type roomRecord struct {
+	Needed uint64 `json:"needed"`
+	Have   uint64 `json:"have"`
+}
+
+// repaired prints what was mended.
+func (p *faultPrinter) repaired(r *check.Repair) {
+	if p.live != nil {
+		p.live = &r.Superblock
+	}
+	p.noRoom = r.NoRoom
+	for _, m := range r.Mended {
+		p.mended += m.Faults
+		switch {
+		case p.quiet:
+		case p.json:
+			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks})
+		default:
+			fmt.Fprintf(p.err, "mended: %v\n", m)
+		}
+	}
+}

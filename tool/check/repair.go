@@ -1,0 +1,191 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+)
+
+// A Repair mends what can be mended in place: wrong counts and counters of the
+// space maps, where they are too high or only waste space, and the flag
+// needs_check. It writes into free blocks only, and then the superblock, so that
+// at any moment the device holds the old metadata or the new.
+type Repair struct {
+	// Mended is what Write mends, in the order of the faults.
+	Mended []Mended
+	// NoRoom, if not nil, says that the space maps stay as they are.
+	NoRoom *spacemap.SpaceError
+	// Superblock is what Write makes of the live one.
+	Superblock metadata.Superblock
+
+	maps          *spacemap.Mending // nil: only the superblock changes
+	before, after block.Data        // block 0
+}
+
+// Mended is faults of one code in one part of the metadata, mended.
+type Mended struct {
+	Code     Code
+	Severity Severity
+	Tree     string
+	Faults   uint64
+	Blocks   uint64 // whose counts were wrong; 0 if it is not about counts
+}
+
+// ErrVersion says that a Repair would have to write metadata of a version that
+// it does not know.
+var ErrVersion = errors.New("metadata of an unknown version is not written to")
+
+// ErrChanged says that the superblock is not the one that was checked.
+var ErrChanged = errors.New("the metadata changed since it was checked: is the pool in use?")
+
+// Prepare checks as [Run] does, and prepares to mend what was found. With options
+// that leave the space maps out, that is only the flag needs_check. The Repair is
+// nil if there are fatal faults, which nothing may be written over. Nothing is
+// written before [Repair.Write].
+func Prepare(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Repair, error) {
+	c := newChecker(ctx, dev, opt, report)
+	if err := c.run(dev); err != nil || c.sum.Fatal > 0 {
+		return c.sum, nil, err
+	}
+	if len(c.mendable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {
+		return c.sum, nil, ErrVersion
+	}
+	r := &Repair{Mended: c.mendable, Superblock: c.live, before: c.block0, after: c.block0}
+	if err := r.planMaps(c); err != nil {
+		return c.sum, nil, fmt.Errorf("planning the repair: %w", err)
+	}
+	if len(r.Mended) > 0 {
+		r.Superblock.Flags &^= metadata.NeedsCheck
+		r.after = r.Superblock.Amend(r.before)
+	}
+	return c.sum, r, nil
+}
+
+// planMaps plans the new space maps, if they were compared and something in them
+// is wrong.
+func (r *Repair) planMaps(c *checker) error {
+	if !c.compared {
+		r.Mended = slices.DeleteFunc(r.Mended, Mended.inMaps)
+	}
+	if !slices.ContainsFunc(r.Mended, Mended.inMaps) {
+		return nil
+	}
+	var err error
+	if r.maps, err = spacemap.Mend(c.dataMap, c.metadataMap, c.data, c.refs, c.limit); err != nil {
+		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
+		if !ok {
+			return err
+		}
+		r.NoRoom = noRoom
+		if !c.opt.FlagAlone || slices.ContainsFunc(r.Mended, Mended.grave) {
+			r.Mended = nil
+		}
+		r.Mended = slices.DeleteFunc(r.Mended, Mended.inMaps)
+		return nil
+	}
+	discard := func(block.Nr, *block.Data) error { return nil }
+	r.Superblock.DataSpaceMap, r.Superblock.MetadataSpaceMap, err = r.maps.Write(discard)
+	return err
+}
+
+// inMaps reports whether m is about the space maps.
+func (m Mended) inMaps() bool { return m.Code != NeedsCheckSet }
+
+// grave reports whether m is more than leaks and notes, with which a pool may be
+// used.
+func (m Mended) grave() bool { return m.Severity != Note && m.Code != MetadataLeak }
+
+func (c *checker) noteMendable(f Fault) {
+	i := slices.IndexFunc(c.mendable, func(m Mended) bool {
+		return m.Code == f.Code && m.Severity == f.Severity && m.Tree == f.Tree
+	})
+	if i < 0 {
+		i = len(c.mendable)
+		c.mendable = append(c.mendable, Mended{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
+	}
+	c.mendable[i].Faults++
+	c.mendable[i].Blocks += f.Count
+}
+
+func (m Mended) String() string {
+	what := "set right"
+	switch {
+	case m.Code == NeedsCheckSet:
+		what = "needs_check cleared"
+	case m.Blocks == 1:
+		what = "count of 1 block set right"
+	case m.Blocks > 0:
+		what = fmt.Sprintf("counts of %d blocks set right", m.Blocks)
+	}
+	return fmt.Sprintf("%s: %s [%s]", m.Tree, what, m.Code)
+}
+
+// Needed reports whether there is anything to write.
+func (r *Repair) Needed() bool { return r.before != r.after }
+
+// Block0 is what block 0 holds after Write.
+func (r *Repair) Block0() *block.Data { return &r.after }
+
+// Blocks are what Write writes but for block 0, ascending: the old metadata does not
+// use them.
+func (r *Repair) Blocks() []block.Nr {
+	if r.maps == nil {
+		return nil
+	}
+	return r.maps.Blocks()
+}
+
+// Released are the blocks, ascending, that the old metadata uses and the new
+// does not. They keep their content for now, but the pool may reuse them.
+func (r *Repair) Released() []block.Nr {
+	if r.maps == nil {
+		return nil
+	}
+	return r.maps.Released()
+}
+
+// Write writes to the device that was checked. If it fails the device holds the
+// old metadata, or the new if only the last flush failed.
+func (r *Repair) Write(ctx context.Context, dev block.Device) error {
+	if !r.Needed() {
+		return nil
+	}
+	buf := block.Buffer(1)
+	if err := block.Read(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
+		return fmt.Errorf("reading block 0 again: %w", err)
+	}
+	if buf[0] != r.before {
+		return ErrChanged
+	}
+	if len(r.Blocks()) > 0 {
+		_, _, err := r.maps.Write(func(nr block.Nr, b *block.Data) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			buf[0] = *b // direct I/O wants it aligned
+			if err := block.Write(dev, nr, &buf[0]); err != nil {
+				return fmt.Errorf("writing block %d: %w", nr, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := dev.Flush(); err != nil {
+			return fmt.Errorf("flushing: %w", err)
+		}
+	}
+	buf[0] = r.after
+	if err := block.Write(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
+		return fmt.Errorf("writing the superblock: %w", err)
+	}
+	if err := dev.Flush(); err != nil {
+		return fmt.Errorf("flushing the superblock: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,471 @@
+package check_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	"thinpool/xmlfmt"
+)
+
+// mendable are images with something to mend, and nothing else wrong.
+var mendable = map[string]func(testing.TB) *block.Mem{
+	"powercut":    func(t testing.TB) *block.Mem { return fixtures.Mem(t, "powercut") },
+	"needs-check": func(t testing.TB) *block.Mem { return fixtures.Mem(t, "needs-check") },
+	"leaky":       fixtures.Leaky,
+	"high counts": func(t testing.TB) *block.Mem {
+		f := fixtures.NewForge(t, 64, 40000)
+		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
+		f.Device(1, leaf)
+		for extra, b := range []metadata.DataBlock{10, 11, 12, 17000, 33000} { // counts from 1 to 6
+			for range extra + 1 {
+				f.LeakData(b)
+			}
+		}
+		return f.Finish()
+	},
+	"flag, leaks, snapshot": func(t testing.TB) *block.Mem {
+		f := fixtures.NewForge(t, 64, 1000)
+		f.Held, f.Superblock.Flags = true, metadata.NeedsCheck|1<<7
+		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
+		for id := range metadata.DevID(5) { // so that the leaf's count is in the overflow tree
+			f.Device(id, leaf)
+		}
+		f.LeakData(500)
+		f.LeakMetadata()
+		return f.Finish()
+	},
+	"metadata overflow": func(t testing.TB) *block.Mem {
+		l := labOf(t, "wide-sharing")
+		l.edit(l.sb.MetadataSpaceMap.RefCountRoot, func(b *block.Data) {
+			if le.Uint32(b[nodeEntries:]) == 0 {
+				t.Fatal("no high counts")
+			}
+			le.PutUint32(b[overflowValues:], le.Uint32(b[overflowValues:])+1)
+		})
+		return l.Mem
+	},
+	"nr_allocated": func(t testing.TB) *block.Mem {
+		l := labOf(t, "metadata-snap")
+		l.put64(0, dataMap+8, 1)
+		l.put64(0, metadataMap+8, 1<<40)
+		return l.Mem
+	},
+	"wrong entries": func(t testing.TB) *block.Mem {
+		l := labOf(t, "metadata-snap")
+		l.wrongEntry(true, 8, 5)
+		l.wrongEntry(false, 12, 16320)
+		return l.Mem
+	},
+	"two metadata bitmaps": func(t testing.TB) *block.Mem { return nearlyFull(t, 10) },
+}
+
+// nearlyFull returns an image with a leak whose space maps lie in the second
+// bitmap of the metadata, where few blocks are left.
+func nearlyFull(t testing.TB, spare int) *block.Mem {
+	f := fixtures.NewForge(t, block.Nr(spacemap.PerBitmap+10+spare), 1000)
+	for f.Next() < spacemap.PerBitmap {
+	}
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	f.LeakData(500)
+	return f.Finish()
+}
+
+// prepared prepares a repair, which must not write.
+func prepared(t testing.TB, dev block.Device, opt check.Options) (*check.Repair, []check.Fault) {
+	t.Helper()
+	var faults []check.Fault
+	_, r, err := check.Prepare(context.Background(), readOnly{dev}, opt, func(f check.Fault) { faults = append(faults, f) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, faults
+}
+
+// dumped is a dump, without the flags.
+func dumped(t testing.TB, dev block.Device) string {
+	t.Helper()
+	pool, err := metadata.Open(dev, metadata.Options{Parallel: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Superblock.Flags = 0
+	var out bytes.Buffer
+	w := xmlfmt.NewWriter(&out, xmlfmt.Style1)
+	defer w.Close()
+	if err := dump.Run(context.Background(), pool, dump.Options{}, w); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// kept tests that r changed no block but those it names, and in block 0 only
+// what it may.
+func kept(t testing.TB, before, after []byte, r *check.Repair) {
+	t.Helper()
+	may := map[block.Nr]bool{0: true}
+	for _, nr := range r.Blocks() {
+		may[nr] = true
+	}
+	for nr := range block.Nr(len(before) / block.Size) {
+		if !may[nr] && !bytes.Equal(before[nr*block.Size:(nr+1)*block.Size], after[nr*block.Size:(nr+1)*block.Size]) {
+			t.Errorf("block %d was changed", nr)
+		}
+	}
+	for at := range block.Size {
+		field := at < nodeBlocknr || at >= dataMap+8 && at < dataMap+32 || at >= metadataMap+8 && at < metadataMap+32
+		if before[at] != after[at] && !field {
+			t.Errorf("byte %d of block 0 was changed", at)
+		}
+	}
+}
+
+func TestRepair(t *testing.T) {
+	for name, image := range mendable {
+		t.Run(name, func(t *testing.T) {
+			dev := image(t)
+			before, dump := dev.Contents(), dumped(t, dev)
+			r, faults := prepared(t, dev, check.Options{})
+			if len(faults) == 0 || !r.Needed() || r.NoRoom != nil {
+				t.Fatalf("nothing to mend: %v", r.NoRoom)
+			}
+			if err := r.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			left, _ := faultsOf(t, dev, check.Options{})
+			left = slices.DeleteFunc(left, func(f check.Fault) bool { return f.Code == check.FlagsUnknown })
+			if len(left) > 0 {
+				t.Errorf("left: %q", texts(left))
+			}
+			kept(t, before, dev.Contents(), r)
+			if diff := cmp.Diff(dump, dumped(t, dev)); diff != "" {
+				t.Errorf("dump (-want +got):\n%s", diff)
+			}
+			var n uint64
+			for _, m := range r.Mended {
+				n += m.Faults
+			}
+			if n != uint64(len(slices.DeleteFunc(faults, func(f check.Fault) bool { return !f.Mendable() }))) {
+				t.Errorf("%d faults are mended, it says", n)
+			}
+			verified(t, dev, name == "flag, leaks, snapshot")
+			// What was mended needs nothing more.
+			if again, _ := prepared(t, dev, check.Options{}); again.Needed() || len(again.Blocks()) > 0 {
+				t.Errorf("mended twice: %v", again.Mended)
+			}
+		})
+	}
+}
+
+// verified asks the independent checker, if it is there. Unless notes are allowed
+// there must be none.
+func verified(t *testing.T, dev *block.Mem, notes bool) {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if _, missing := os.Stat(verifier); err != nil || missing != nil {
+		t.Logf("not verified: the independent checker is not there")
+		return
+	}
+	path := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(path, dev.Contents(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{verifier, path}
+	if !notes {
+		args = append(args, "--strict")
+	}
+	if out, err := exec.Command(python, args...).CombinedOutput(); err != nil {
+		t.Errorf("the independent checker: %v\n%s", err, out)
+	}
+}
+
+// Of each image with one thing wrong the repair mends what it says it can, or, if
+// a fault is fatal, nothing.
+func TestRepairInvariants(t *testing.T) {
+	run := func(image []byte, tables ...[]spoiled) {
+		for _, tc := range slices.Concat(tables...) {
+			t.Run(tc.name, func(t *testing.T) {
+				l := newLab(t, image)
+				tc.spoil(l)
+				testMended(t, l.Mem)
+			})
+		}
+	}
+	image, err := fixtures.Image("deleted-discarded")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(image, brokenBlocks, brokenTrees, brokenDevices, brokenSpaceMaps)
+	if image, err = fixtures.Image("metadata-snap"); err != nil {
+		t.Fatal(err)
+	}
+	run(image, brokenSnapshots)
+}
+
+// testMended repairs dev and tests that what remains is what cannot be mended.
+func testMended(t testing.TB, dev *block.Mem) {
+	t.Helper()
+	var faults []check.Fault
+	sum, r, err := check.Prepare(context.Background(), readOnly{dev}, check.Options{Parallel: 2}, func(f check.Fault) { faults = append(faults, f) })
+	if (r == nil) != (sum.Fatal > 0 || err != nil) {
+		t.Fatalf("%d fatal faults, repair: %v, error %v", sum.Fatal, r != nil, err)
+	}
+	if err != nil && err != check.ErrVersion {
+		t.Fatal(err)
+	}
+	if r == nil || r.NoRoom != nil {
+		return
+	}
+	before := dev.Contents()
+	if err := r.Write(context.Background(), dev); err != nil {
+		t.Fatal(err)
+	}
+	kept(t, before, dev.Contents(), r)
+	if !r.Needed() && !bytes.Equal(before, dev.Contents()) {
+		t.Error("it wrote without need")
+	}
+	want := texts(slices.DeleteFunc(faults, func(f check.Fault) bool { return f.Mendable() }))
+	left, _ := faultsOf(t, dev, check.Options{Parallel: 2})
+	if diff := cmp.Diff(want, texts(left)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// Any number of leaks anywhere is mended, in a forged image of any shape, and
+// whatever fails on the way, the device holds the old metadata or the new.
+func TestRepairProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		f := fixtures.NewForge(t, block.Nr(rapid.IntRange(48, 90).Draw(rt, "blocks")), 50000)
+		f.Held = rapid.Bool().Draw(rt, "held")
+		f.Superblock.Flags = uint32(rapid.IntRange(0, 1).Draw(rt, "flags"))
+		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
+		for id := range metadata.DevID(rapid.IntRange(0, 6).Draw(rt, "devices")) {
+			f.Device(id, leaf)
+		}
+		for range rapid.IntRange(0, 30).Draw(rt, "data leaks") {
+			b := metadata.DataBlock(rapid.Uint64Range(0, 49999).Draw(rt, "data"))
+			for range rapid.IntRange(1, 5).Draw(rt, "times") {
+				f.LeakData(b)
+			}
+		}
+		for range rapid.IntRange(0, 10).Draw(rt, "leaks") {
+			f.LeakMetadata()
+		}
+		dev := f.Finish()
+		old := texts(first(faultsOf(t, dev, check.Options{})))
+		dump, image := dumped(t, dev), dev.Contents()
+		r, _ := prepared(t, dev, check.Options{})
+		if r.NoRoom != nil {
+			rt.Fatal(r.NoRoom)
+		}
+		dev.FailWritesAfter(rapid.IntRange(0, 10).Draw(rt, "fails"))
+		err := r.Write(t.Context(), dev)
+		left := texts(first(faultsOf(t, dev, check.Options{})))
+		if err == nil && anyMendable(left) {
+			rt.Errorf("left: %q", left)
+		}
+		cut := dev.Crash(rapid.Int().Draw(rt, "seed"))
+		atCut := texts(first(faultsOf(t, cut, check.Options{})))
+		if anyMendable(atCut) && !slices.Equal(old, atCut) {
+			rt.Errorf("after a power cut: %q", atCut)
+		}
+		if got := dumped(t, cut); got != dump {
+			rt.Errorf("dump after a power cut:\n%s", cmp.Diff(dump, got))
+		}
+		kept(t, image, cut.Contents(), r)
+	})
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// anyMendable reports whether faults of a forged image are more than its small nodes.
+func anyMendable(faults []string) bool {
+	return slices.ContainsFunc(faults, func(s string) bool { return !strings.Contains(s, string(check.NodeUnderfull)) })
+}
+
+// Wherever a write or a flush fails, or the power, the device holds the old
+// metadata or the new, with the same mappings.
+func TestRepairInterrupted(t *testing.T) {
+	for name, image := range mendable {
+		if name == "two metadata bitmaps" { // much memory for little more
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			dev := image(t)
+			before, dump := dev.Contents(), dumped(t, dev)
+			r, faults := prepared(t, dev, check.Options{})
+			old := texts(faults)
+			var mended []string
+			for _, f := range faults {
+				if !f.Mendable() {
+					mended = append(mended, f.String())
+				}
+			}
+			dev = block.NewMemFrom(slices.Clone(before))
+			if err := r.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			ops := dev.Ops()
+			for n := range ops {
+				dev := block.NewMemFrom(slices.Clone(before))
+				dev.FailWritesAfter(n)
+				if err := r.Write(t.Context(), dev); err == nil {
+					t.Errorf("no error when operation %d fails", n)
+				}
+				for seed := range 5 {
+					cut := dev.Crash(seed)
+					got := texts(first(faultsOf(t, cut, check.Options{})))
+					if !slices.Equal(got, old) && (!slices.Equal(got, mended) || n < ops-2) {
+						t.Errorf("operation %d, seed %d: %q", n, seed, got)
+					}
+					if dumped(t, cut) != dump {
+						t.Errorf("operation %d, seed %d: another dump", n, seed)
+					}
+					// Mending it again goes on from there.
+					again, _ := prepared(t, cut, check.Options{})
+					if err := again.Write(t.Context(), cut); err != nil {
+						t.Fatal(err)
+					}
+					if got := texts(first(faultsOf(t, cut, check.Options{}))); !slices.Equal(got, mended) {
+						t.Errorf("operation %d, seed %d, mended again: %q", n, seed, got)
+					}
+				}
+			}
+			if got := texts(first(faultsOf(t, dev.Crash(1), check.Options{}))); !slices.Equal(got, mended) {
+				t.Errorf("a power cut after the end: %q", got)
+			}
+		})
+	}
+}
+
+// With too little room nothing is written; the flag alone can be cleared if only
+// leaks remain. The exact number of blocks is enough.
+func TestRepairNoRoom(t *testing.T) {
+	const needed = 4 // a bitmap and an index of each map
+	for _, tc := range []struct {
+		free  int
+		alone bool
+		grave bool
+		flag  bool // is cleared
+	}{
+		{needed, false, false, true},
+		{needed - 1, false, false, false},
+		{needed - 1, true, false, true},
+		{needed - 1, true, true, false},
+		{0, true, false, true},
+	} {
+		t.Run(fmt.Sprintf("%+v", tc), func(t *testing.T) {
+			dev := full(t, tc.free, tc.grave)
+			before := dev.Contents()
+			r, _ := prepared(t, dev, check.Options{FlagAlone: tc.alone})
+			if err := r.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			if tc.free < needed && (r.NoRoom == nil || *r.NoRoom != spacemap.SpaceError{Needed: needed, Have: uint64(tc.free)}) {
+				t.Errorf("no room: %v, want %d and %d", r.NoRoom, needed, tc.free)
+			}
+			if (r.NoRoom == nil) != (tc.free == needed) || r.Needed() != tc.flag || !tc.flag && !bytes.Equal(before, dev.Contents()) {
+				t.Errorf("no room: %v; something was written: %v", r.NoRoom, r.Needed())
+			}
+			kept(t, before, dev.Contents(), r)
+			left, sum := faultsOf(t, dev, check.Options{})
+			if flag := !slices.ContainsFunc(left, func(f check.Fault) bool { return f.Code == check.NeedsCheckSet }); flag != tc.flag {
+				t.Errorf("flag cleared: %v, want %v", flag, tc.flag)
+			}
+			if mended := sum.DataLeaks == 0; mended != (tc.free == needed) {
+				t.Errorf("leaks mended: %v", mended)
+			}
+		})
+	}
+}
+
+// full returns a flagged image with a data leak and so many free metadata blocks;
+// if grave, with a count that is too high, too.
+func full(t testing.TB, free int, grave bool) *block.Mem {
+	f := fixtures.NewForge(t, block.Nr(11+free), 1000)
+	f.Superblock.Flags = metadata.NeedsCheck
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	f.Device(2, f.Leaf())
+	f.LeakData(500)
+	if grave {
+		f.LeakData(10)
+	}
+	return f.Finish()
+}
+
+// Where the rest of the metadata's last bitmap does not suffice, blocks of another
+// are taken, and that bitmap is written, too.
+func TestRepairMoreBitmaps(t *testing.T) {
+	for spare, want := range map[int]int{1: 5, 3: 5, 4: 4} {
+		dev := nearlyFull(t, spare)
+		r, _ := prepared(t, dev, check.Options{})
+		if r.NoRoom != nil || len(r.Blocks()) != want {
+			t.Errorf("%d spare blocks: %d blocks are written, want %d; %v", spare, len(r.Blocks()), want, r.NoRoom)
+		}
+		if err := r.Write(t.Context(), dev); err != nil {
+			t.Fatal(err)
+		}
+		if left, _ := faultsOf(t, dev, check.Options{}); len(left) > 0 {
+			t.Errorf("left: %q", texts(left))
+		}
+	}
+}
+
+// The smaller checks clear the flag and mend nothing else.
+func TestRepairFlagOnly(t *testing.T) {
+	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}} {
+		dev := mendable["flag, leaks, snapshot"](t)
+		before := dev.Contents()
+		r, _ := prepared(t, dev, opt)
+		if err := r.Write(t.Context(), dev); err != nil {
+			t.Fatal(err)
+		}
+		after := dev.Contents()
+		if after[flags] != 1<<7 {
+			t.Errorf("flags %#x", after[flags])
+		}
+		copy(after[:8], before) // flags, checksum
+		if !bytes.Equal(before, after) {
+			t.Error("more than the flag was changed")
+		}
+	}
+	// A sound image is not touched.
+	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}, {}} {
+		dev := fixtures.Mem(t, "layers")
+		r, _ := prepared(t, dev, opt)
+		if err := r.Write(t.Context(), readOnly{dev}); err != nil || r.Needed() || len(r.Mended) > 0 {
+			t.Errorf("a sound image: %v, %v", err, r.Mended)
+		}
+	}
+}
+
+// What changed since the check is not written to, nor is an interrupted repair.
+func TestRepairChanged(t *testing.T) {
+	dev := fixtures.Leaky(t)
+	r, _ := prepared(t, dev, check.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Write(ctx, dev); err != context.Canceled || dev.Ops() > 22 {
+		t.Errorf("cancelled: %v", err)
+	}
+	fixtures.Edit(t, dev, 0, func(b *block.Data) { b[poolTime]++ })
+	before := dev.Contents()
+	if err := r.Write(t.Context(), dev); err != check.ErrChanged || !bytes.Equal(before, dev.Contents()) {
+		t.Errorf("changed: %v", err)
+	}
+}
