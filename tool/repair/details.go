@@ -2,6 +2,7 @@ package repair
 
 import (
 	"cmp"
+	"slices"
 
 	"thinpool/metadata"
 	"thinpool/metadata/survey"
@@ -66,6 +67,17 @@ func (f *finder) raiseTime(p *pool) {
 	}
 }
 
+// remadeFor returns the keys of nodes that were put together anew for a device.
+func (f *finder) remadeFor(id metadata.DevID) []LostRange {
+	var lost []LostRange
+	for _, h := range f.remade {
+		if slices.Contains(h.owners, id) {
+			lost = append(lost, LostRange{h.keys, h.block, h.err})
+		}
+	}
+	return lost
+}
+
 // describe reports what is left of each device.
 func (f *finder) describe(p *pool) {
 	f.report.MappingRoot, f.report.DetailsRoot = p.mappingRoot, p.detailsRoot
@@ -78,6 +90,10 @@ func (f *finder) describe(p *pool) {
 			if !h.filled || h.old > 0 || !r.Known || r.Found < r.Expected {
 				r.Lost = append(r.Lost, LostRange{h.keys, h.block, h.err})
 			}
+		}
+		if !r.Known || r.Found < r.Expected {
+			r.Lost = append(r.Lost, f.remadeFor(d.ID)...)
+			slices.SortStableFunc(r.Lost, func(a, b LostRange) int { return cmp.Compare(a.Keys.Begin, b.Keys.Begin) })
 		}
 		f.report.Devices = append(f.report.Devices, r)
 		d.MappedBlocks = r.Found

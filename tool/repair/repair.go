@@ -69,6 +69,7 @@ type finder struct {
 	survey *survey.Survey                       // nil if it was not needed
 	older  map[metadata.DevID]map[block.Nr]bool // see olderNodes
 	aged   bool                                 // the device details are of an earlier transaction
+	remade []*hole                              // nodes put together anew: some of their children may be missing
 	report Report
 }
 
