@@ -67,6 +67,24 @@ func (f *finder) raiseTime(p *pool) {
 	}
 }
 
+// limitTimes replaces times that no pool can reach: a mapping has no room for them,
+// and a clock that is set by them takes no more snapshots. All mappings of such a device count as shared.
+func (f *finder) limitTimes(p *pool, devices []device) {
+	if f.sb.Time > metadata.MaxTime {
+		f.note("time %d is more than a pool can reach: it is now %d, that of the newest mapping", f.sb.Time, p.newest)
+		f.sb.Time = p.newest
+	}
+	now := min(max(f.sb.Time, p.newest)+1, metadata.MaxTime)
+	for i := range devices {
+		d := &devices[i]
+		if d.CreationTime <= metadata.MaxTime && d.SnapshottedTime <= metadata.MaxTime {
+			continue
+		}
+		f.note("device %d: its times %d and %d are more than a pool can reach: both are now %d", d.ID, d.CreationTime, d.SnapshottedTime, now)
+		d.CreationTime, d.SnapshottedTime = now, now
+	}
+}
+
 // remadeFor returns the keys of nodes that were put together anew for a device.
 func (f *finder) remadeFor(id metadata.DevID) []LostRange {
 	var lost []LostRange

@@ -172,6 +172,7 @@ func (f *finder) roots() (mapping, details block.Nr) {
 func (f *finder) finish(p *pool) error {
 	f.describe(p)
 	devices := slices.DeleteFunc(slices.Clone(p.devices), func(d device) bool { return f.dropped(d.ID) })
+	f.limitTimes(p, devices)
 	header := &f.report.Header
 	*header = f.sb.Header()
 	header.Flags = 0
