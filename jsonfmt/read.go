@@ -31,6 +31,9 @@ func (e *SyntaxError) Unwrap() error { return e.Err }
 // longestLine bounds the memory that a line takes.
 const longestLine = 1 << 20
 
+// longestName is the longest name of a def. Programs take the number of a block for it.
+const longestName = 255
+
 // batchRuns is how many runs are handed to the visitor at a time.
 const batchRuns = 4096
 
@@ -114,7 +117,7 @@ func (d *reader) line(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&rec); err != nil {
-		return fmt.Errorf("want a JSON object: %w", err)
+		return fmt.Errorf("want a JSON object: %.200s", err) // it quotes what it did not expect, whole
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("more than one JSON object")
@@ -127,8 +130,11 @@ func (d *reader) record(r *record) error {
 	case "superblock":
 		return d.superblock(r)
 	case "def", "ref":
-		if r.Name == nil {
+		switch {
+		case r.Name == nil:
 			return fmt.Errorf("%s without name", r.Type)
+		case len(*r.Name) > longestName:
+			return fmt.Errorf("name has %d bytes, want at most %d", len(*r.Name), longestName)
 		}
 		if r.Type == "def" {
 			return d.def(*r.Name)

@@ -8,6 +8,7 @@ import (
 
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
 )
 
 // Options say what of the metadata [Open] shows.
@@ -48,6 +49,11 @@ var (
 	ErrUnformatted = errors.New("never formatted: block 0 is all zero")
 )
 
+// mostBlocks bounds what a damaged superblock can make a reader allocate: the device
+// may be a sparse file as vast as it says. It is above what metadata can have, as
+// a view of mended metadata has its new blocks there.
+const mostBlocks = 2 * spacemap.MaxMetadata
+
 // Open reads the superblock of the metadata on dev. The error wraps
 // [block.ErrCorrupt] if it is damaged.
 func Open(dev block.Device, opt Options) (*Pool, error) {
@@ -63,7 +69,7 @@ func Open(dev block.Device, opt Options) (*Pool, error) {
 	if p.Live, err = DecodeSuperblock(SuperblockLocation, &b); err != nil {
 		return nil, fmt.Errorf("superblock: %w", err)
 	}
-	p.limit = block.Nr(p.Live.MetadataSpaceMap.NrBlocks)
+	p.limit = block.Nr(min(p.Live.MetadataSpaceMap.NrBlocks, mostBlocks))
 	p.Superblock = p.Live
 	if opt.Snapshot {
 		if p.Superblock, err = p.snapshot(opt.SnapshotBlock); err != nil {

@@ -16,8 +16,8 @@ import (
 // layers are the packages from top to bottom. A package may import those of the
 // layers below its own.
 var layers = [][]string{
-	{"cmd/*"},
-	{"internal/command", "internal/demo", "internal/accept"},
+	{"cmd/*", "internal/lab/cmd"},
+	{"internal/command", "internal/demo", "internal/accept", "internal/lab"},
 	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "tool/*"},
 	{"internal/textpipe", "metadata/build", "fixtures"},
 	{"metadata"},
@@ -34,7 +34,7 @@ var exceptions = map[string][]string{
 // only says which packages alone may import something.
 var only = map[string][]string{
 	"github.com/alecthomas/kong": {"internal/cli", "internal/command"},
-	"thinpool/fixtures":          {"internal/demo", "internal/accept"},
+	"thinpool/fixtures":          {"internal/demo", "internal/accept", "internal/lab"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.

@@ -77,17 +77,23 @@ func verdict(r *repair.Report) string {
 		return "nothing is lost"
 	}
 	var parts []string
-	var missing, guessed uint64
+	var missing, guessed, surplus uint64
 	incomplete := 0
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		if !d.Complete() && !d.Dropped {
 			incomplete++
 			missing, guessed = missing+d.Missing(), guessed+d.Old
+			if d.Known && d.Found > d.Expected {
+				surplus += d.Found - d.Expected
+			}
 		}
 	}
 	if incomplete > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete: %d mappings are lost, %d are from older transactions and may be out of date", incomplete, len(r.Devices), missing, guessed))
+	}
+	if surplus > 0 {
+		parts = append(parts, fmt.Sprintf("%d mappings more were found than the device details count, so some are not right", surplus))
 	}
 	if r.Guessed {
 		parts = append(parts, "the superblock led nowhere: this is the newest state that was found, and newer ones may be lost")

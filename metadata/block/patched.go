@@ -7,13 +7,16 @@ import "io"
 // written. Patching must be over before anybody else reads.
 type Patched struct {
 	base   Device
+	size   Nr // blocks of the device that are shown
 	blocks map[Nr]*Data
 	end    Nr // of all blocks, also those beyond the end of the device
 }
 
-// NewPatched returns a Patched without patches.
-func NewPatched(base Device) *Patched {
-	return &Patched{base, map[Nr]*Data{}, Blocks(base)}
+// NewPatched returns a Patched without patches. Of the device it shows at most so
+// many blocks: a sparse file may have more than anybody could read.
+func NewPatched(base Device, most Nr) *Patched {
+	size := min(Blocks(base), most)
+	return &Patched{base, size, map[Nr]*Data{}, size}
 }
 
 // Put replaces block nr by a copy of b; the device grows if need be.
@@ -63,12 +66,12 @@ func (p *Patched) readPiece(buf []byte, off int64) (int, error) {
 			break
 		}
 	}
-	if nr >= Blocks(p.base) { // a gap before blocks that were put beyond the end
+	if nr >= p.size { // a gap before blocks that were put beyond the end
 		buf = buf[:min(int64(len(buf)), int64(p.end)*Size-off)]
 		clear(buf)
 		return len(buf), nil
 	}
-	if end := int64(Blocks(p.base)) * Size; off+int64(len(buf)) > end {
+	if end := int64(p.size) * Size; off+int64(len(buf)) > end {
 		buf = buf[:end-off]
 	}
 	n, err := p.base.ReadAt(buf, off)

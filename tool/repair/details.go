@@ -2,6 +2,7 @@ package repair
 
 import (
 	"cmp"
+	"slices"
 
 	"thinpool/metadata"
 	"thinpool/metadata/survey"
@@ -66,6 +67,35 @@ func (f *finder) raiseTime(p *pool) {
 	}
 }
 
+// limitTimes replaces times that no pool can reach: a mapping has no room for them,
+// and a clock that is set by them takes no more snapshots. All mappings of such a device count as shared.
+func (f *finder) limitTimes(p *pool, devices []device) {
+	if f.sb.Time > metadata.MaxTime {
+		f.note("time %d is more than a pool can reach: it is now %d, that of the newest mapping", f.sb.Time, p.newest)
+		f.sb.Time = p.newest
+	}
+	now := min(max(f.sb.Time, p.newest)+1, metadata.MaxTime)
+	for i := range devices {
+		d := &devices[i]
+		if d.CreationTime <= metadata.MaxTime && d.SnapshottedTime <= metadata.MaxTime {
+			continue
+		}
+		f.note("device %d: its times %d and %d are more than a pool can reach: both are now %d", d.ID, d.CreationTime, d.SnapshottedTime, now)
+		d.CreationTime, d.SnapshottedTime = now, now
+	}
+}
+
+// remadeFor returns the keys of nodes that were put together anew for a device.
+func (f *finder) remadeFor(id metadata.DevID) []LostRange {
+	var lost []LostRange
+	for _, h := range f.remade {
+		if slices.Contains(h.owners, id) {
+			lost = append(lost, LostRange{h.keys, h.block, h.err})
+		}
+	}
+	return lost
+}
+
 // describe reports what is left of each device.
 func (f *finder) describe(p *pool) {
 	f.report.MappingRoot, f.report.DetailsRoot = p.mappingRoot, p.detailsRoot
@@ -78,6 +108,10 @@ func (f *finder) describe(p *pool) {
 			if !h.filled || h.old > 0 || !r.Known || r.Found < r.Expected {
 				r.Lost = append(r.Lost, LostRange{h.keys, h.block, h.err})
 			}
+		}
+		if !r.Known || r.Found < r.Expected {
+			r.Lost = append(r.Lost, f.remadeFor(d.ID)...)
+			slices.SortStableFunc(r.Lost, func(a, b LostRange) int { return cmp.Compare(a.Keys.Begin, b.Keys.Begin) })
 		}
 		f.report.Devices = append(f.report.Devices, r)
 		d.MappedBlocks = r.Found

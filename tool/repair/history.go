@@ -14,8 +14,7 @@ import (
 // earlier transactions: first the superblock's, then the newest. Devices that were deleted are still in
 // older ones; Reused says how many of their data blocks others have taken since.
 func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generation, error) {
-	f := &finder{ctx: ctx, opt: opt, view: block.NewPatched(dev), blocks: block.Blocks(dev), limit: block.Blocks(dev)}
-	f.reopen()
+	f := newFinder(ctx, dev, opt)
 	if err := f.lookAround(); err != nil {
 		return nil, err
 	}

@@ -292,6 +292,9 @@ func (f *finder) mend(p *pool) error {
 	if err := f.fillFromOrphans(p, c); err != nil {
 		return err
 	}
+	if err := f.outlaws(p); err != nil { // those of leaves that were found again
+		return err
+	}
 	m := newMender(f, p.forest)
 	roots := m.roots(p)
 	if err := f.fillFromOlder(p, m, roots); err != nil {

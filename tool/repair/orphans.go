@@ -115,6 +115,7 @@ func (f *finder) fillFromOrphans(p *pool, c *metadataCounts) error {
 			f.note("block %d: an internal node that cannot be read is put together anew over %d of its children, which the metadata space map counts as used",
 				h.block, len(children))
 			filled = filled || t.n > 0
+			f.remade = append(f.remade, h)
 		}
 		if !filled {
 			return nil

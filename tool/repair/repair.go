@@ -20,6 +20,7 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
 	"thinpool/metadata/survey"
 )
 
@@ -49,8 +50,7 @@ var (
 // Find mends the metadata on dev. An error that wraps [block.ErrCorrupt] says that
 // there is nothing left to be mended, or that more must be known for it.
 func Find(ctx context.Context, dev block.Device, opt Options) (*Result, error) {
-	f := &finder{ctx: ctx, opt: opt, view: block.NewPatched(dev), blocks: block.Blocks(dev), limit: block.Blocks(dev)}
-	f.reopen()
+	f := newFinder(ctx, dev, opt)
 	if err := f.find(); err != nil {
 		return nil, err
 	}
@@ -62,14 +62,22 @@ type finder struct {
 	opt    Options
 	view   *block.Patched
 	r      *block.Reader // of view, as it was when it was opened
-	blocks block.Nr      // on the damaged device
+	blocks block.Nr      // on the damaged device, as far as metadata can reach
 	limit  block.Nr      // of block numbers in its metadata
 	sb     metadata.Superblock
 	sbErr  error                                // why sb cannot be used
 	survey *survey.Survey                       // nil if it was not needed
 	older  map[metadata.DevID]map[block.Nr]bool // see olderNodes
 	aged   bool                                 // the device details are of an earlier transaction
+	remade []*hole                              // nodes put together anew: some of their children may be missing
 	report Report
+}
+
+func newFinder(ctx context.Context, dev block.Device, opt Options) *finder {
+	blocks := min(block.Blocks(dev), spacemap.MaxMetadata)
+	f := &finder{ctx: ctx, opt: opt, view: block.NewPatched(dev, blocks), blocks: blocks, limit: blocks}
+	f.reopen()
+	return f
 }
 
 // reopen makes new patches readable.
@@ -164,6 +172,7 @@ func (f *finder) roots() (mapping, details block.Nr) {
 func (f *finder) finish(p *pool) error {
 	f.describe(p)
 	devices := slices.DeleteFunc(slices.Clone(p.devices), func(d device) bool { return f.dropped(d.ID) })
+	f.limitTimes(p, devices)
 	header := &f.report.Header
 	*header = f.sb.Header()
 	header.Flags = 0

@@ -52,10 +52,11 @@ func (d *DeviceReport) Missing() uint64 {
 	return d.Expected - (d.Found - d.Old)
 }
 
-// Complete reports whether the device has all its mappings, and no guessed ones.
+// Complete reports whether the device has all its mappings, and no guessed ones. One
+// that has more than it should has some that are not its own, and may lack others.
 func (d *DeviceReport) Complete() bool {
 	if d.Known {
-		return d.Missing() == 0 && d.Old == 0
+		return d.Found == d.Expected && d.Old == 0
 	}
 	return len(d.Lost) == 0 && d.Old == 0
 }

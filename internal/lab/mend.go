@@ -1,0 +1,303 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	"thinpool/tool/repair"
+)
+
+// A Mending is what a repair made of a case.
+type Mending struct {
+	Who    string
+	Err    error // it made nothing, and said so
+	Claims bool  // that nothing is lost: exit code 0
+	Saved  uint64
+	Silent bool     // it claims so, and that is not true
+	Wrong  []string // demands that were not met; only of ours
+	output []byte
+}
+
+func (m *Mending) wrong(format string, args ...any) {
+	m.Wrong = append(m.Wrong, m.Who+": "+short(fmt.Sprintf(format, args...)))
+}
+
+// overrides are what a user must know where block 0 is damaged. All tools get them then.
+func (c *Case) overrides() (metadata.Overrides, bool) {
+	sb := &c.Image.Truth.SB
+	size := uint64(sb.DataBlockSize)
+	o := metadata.Overrides{TransactionID: &sb.TransactionID, DataBlockSize: &size, NrDataBlocks: &sb.DataSpaceMap.NrBlocks}
+	return o, slices.Contains(c.Blocks, metadata.SuperblockLocation)
+}
+
+// Repair runs tool/repair on a case and judges it; d is what Detect returned.
+func (c *Case) Repair(ctx context.Context, d *Detection) *Mending {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	m := &Mending{Who: "repair"}
+	opt := repair.Options{Parallel: 1}
+	if o, needed := c.overrides(); needed {
+		opt.Overrides = o
+	}
+	res, err := repair.Find(ctx, device{c}, opt)
+	if err != nil {
+		if m.Err = err; ctx.Err() != nil {
+			m.wrong("it took too long: %v", err)
+		}
+		return m
+	}
+	m.Claims = res.Report.Lossless()
+	if err := m.rebuild(ctx, c, res.Device); err != nil {
+		m.wrong("its result cannot be restored: %v", err)
+		return m
+	}
+	out := ReadAll(m.output)
+	if out.Err != nil || len(out.Lost) > 0 {
+		m.wrong("what was restored is damaged: %s", lostText(out))
+		return m
+	}
+	m.judge(c, d.Seen, out)
+	m.compare(c, d.Seen, out, &res.Report)
+	return m
+}
+
+// rebuild makes new metadata of a view, as thin_repair does, and checks it.
+func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error {
+	pool, err := metadata.Open(view, metadata.Options{Parallel: 1})
+	if err != nil {
+		return err
+	}
+	b := build.New(build.Options{Parallel: 1})
+	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
+		return err
+	}
+	dev := block.NewMem(int64(max(b.Needed(c.Image.blocks()), c.Image.blocks())) * block.Size)
+	if err := b.Write(ctx, dev); err != nil {
+		return err
+	}
+	m.output = dev.Contents()
+	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
+		// A sealed block may map what others map, and nobody can say who is right.
+		if !c.Sealed || !slices.Contains(sealedMayHave, f.Code) {
+			m.wrong("what was restored has a fault: %s", &f)
+		}
+	})
+	return err
+}
+
+// sealedMayHave are the faults that a repair of sealed damage may leave: they are about
+// facts for which there is one witness.
+var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh}
+
+// judge compares what was made with the truth; seen is what a plain reader finds
+// on the damaged device, if block 0 is none of its troubles.
+func (m *Mending) judge(c *Case, seen, out *Reading) {
+	truth := c.Image.Truth
+	m.Saved = truth.Common(out)
+	if !m.Claims || m.Saved == truth.Mappings() {
+		return
+	}
+	if !c.Sealed {
+		m.Silent = true
+		return
+	}
+	for id, t := range truth.Devices {
+		if c.silent(id, without(t.pairs(), out.Devices[id].pairs()), seen, out.Devices[id]) {
+			m.Silent = true
+		}
+	}
+}
+
+// silent reports whether mappings that are gone from a device of a case with sealed
+// damage are lost in silence. They are not where what was made keeps what a valid
+// block in its place says, nor where such blocks say that nothing is mapped.
+func (c *Case) silent(id metadata.DevID, gone []pair, seen *Reading, out *Device) bool {
+	if len(gone) == 0 {
+		return false
+	}
+	says, is := map[uint64]uint64{}, map[uint64]uint64{}
+	if s := seen.Devices[id]; s != nil {
+		for _, p := range s.parts { // also what lies outside the bounds
+			for i, key := range p.leaf.keys {
+				says[key] = p.leaf.values[i] >> 24
+			}
+		}
+	}
+	for _, p := range out.pairs() {
+		is[p.thin] = p.data
+	}
+	for _, p := range gone {
+		said, known := says[p.thin]
+		made, mapped := is[p.thin]
+		switch {
+		case known && said == p.data: // it is still there to be read
+			return true
+		case known && mapped && said == made:
+		case !known && !mapped && !seen.loses(id, p.thin):
+		case c.forged(): // what was to tell the loss is wrong itself
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// forged reports whether sealed damage has hit what counts mappings: the device
+// details, a space map, or the superblock that leads to them.
+func (c *Case) forged() bool {
+	for nr, b := range c.changed {
+		switch c.Image.Roles[nr] {
+		case TopLevel, Mapping:
+		default:
+			if block.Verify(nr, b, block.KindOf(b)) == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loses reports whether a thin block of a device lies in a piece that cannot be read.
+func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
+	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
+		switch l.Role {
+		case TopLevel, Details:
+			return !l.Held
+		case Mapping:
+			return !l.Held && slices.Contains(l.Devices, id) && thin >= l.Begin && (l.End == 0 || thin < l.End)
+		}
+		return false
+	})
+}
+
+// compare demands that the report is true, and that nothing is made up.
+func (m *Mending) compare(c *Case, seen, out *Reading, report *repair.Report) {
+	truth := c.Image.Truth
+	if m.Silent {
+		m.wrong("it says that nothing is lost, but saves %d of %d mappings", m.Saved, truth.Mappings())
+	}
+	older := isOlder(report.MappingRoot, truth.SB.MappingRoot) || isOlder(report.DetailsRoot, truth.SB.DetailsRoot)
+	named := report.MappingRoot == seen.SB.MappingRoot && report.DetailsRoot == seen.SB.DetailsRoot
+	if older && !named && !report.Guessed {
+		m.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", report.MappingRoot, report.DetailsRoot)
+	}
+	for id := range out.Devices {
+		if !slices.ContainsFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id }) {
+			m.wrong("device %d is not in the report", id)
+		}
+	}
+	for id, t := range truth.Devices {
+		i := slices.IndexFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id })
+		switch {
+		case i >= 0 && older:
+			m.counted(&report.Devices[i], out.Devices[id])
+			m.invented(c, &report.Devices[i], t.pairs(), out.Devices[id].pairs())
+		case i >= 0:
+			m.device(c, &report.Devices[i], t, out.Devices[id])
+		case t.Mapped > 0 && !older && !c.Sealed:
+			m.wrong("device %d is gone, and the report does not mention it", id)
+		}
+	}
+}
+
+// isOlder reports whether a report names a root other than the last one. Then what
+// was made is an older transaction, and only that must be compared with.
+func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
+
+// counted demands that a report counts what was made of a device.
+func (m *Mending) counted(d *repair.DeviceReport, out *Device) {
+	if n := out.readable(); d.Found != n {
+		m.wrong("device %d: %d mappings are said to be found, but there are %d", d.ID, d.Found, n)
+	}
+}
+
+// device compares the report on a device with what was true and what was made.
+func (m *Mending) device(c *Case, d *repair.DeviceReport, truth, out *Device) {
+	m.counted(d, out)
+	was, is := truth.pairs(), out.pairs()
+	if c.Sealed {
+		m.invented(c, d, was, is)
+		return
+	}
+	gone, extra := without(was, is), without(is, was)
+	if uint64(len(extra)) > d.Old {
+		m.wrong("device %d: %d mappings are not true, the first %v; %d are said to be old", d.ID, len(extra), extra[0], d.Old)
+	}
+	if d.Known && d.Expected != truth.Details.MappedBlocks {
+		m.wrong("device %d: %d mappings are expected, but there were %d", d.ID, d.Expected, truth.Details.MappedBlocks)
+	}
+	if missing := d.Missing(); d.Known && (missing < uint64(len(gone)) || d.Old == 0 && missing != uint64(len(gone))) {
+		m.wrong("device %d: %d mappings are missing, but %d are said to be; %d old", d.ID, len(gone), missing, d.Old)
+	}
+	for _, p := range gone {
+		if !slices.ContainsFunc(d.Lost, func(l repair.LostRange) bool { return l.Keys.Contains(p.thin, p.thin) }) {
+			m.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.ID, p.thin, len(d.Lost))
+			return
+		}
+	}
+}
+
+// invented demands that what was made of sealed damage is either true, or what
+// some valid leaf on the device says.
+func (m *Mending) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
+	extra := without(is, was)
+	if len(extra) == 0 {
+		return
+	}
+	known := map[pair]bool{}
+	for nr := range c.Image.blocks() {
+		b, err := c.read(nr)
+		if err != nil {
+			continue
+		}
+		if n, err := parse(nr, b, metadata.MappingSize); err == nil && n.leaf {
+			for i := range n.keys {
+				known[pair{n.keys[i], n.values[i] >> 24}] = true
+			}
+		}
+	}
+	for _, p := range extra {
+		if !known[p] {
+			m.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.ID, p.thin, p.data)
+			return
+		}
+	}
+}
+
+// A pair is a mapping without its time.
+type pair struct{ thin, data uint64 }
+
+// pairs returns the mappings of a device one by one; a device that is not there has none.
+func (d *Device) pairs() []pair {
+	if d == nil {
+		return nil
+	}
+	pairs := make([]pair, 0, d.readable())
+	for next := d.cursor(); ; {
+		thin, data, ok := next()
+		if !ok {
+			return pairs
+		}
+		pairs = append(pairs, pair{thin, data})
+	}
+}
+
+// without returns the pairs of a that are not in b; both ascend by thin block.
+func without(a, b []pair) []pair {
+	var out []pair
+	for _, p := range a {
+		for len(b) > 0 && b[0].thin < p.thin {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != p {
+			out = append(out, p)
+		}
+	}
+	return out
+}
