@@ -113,6 +113,9 @@ func (f *finder) describe(p *pool) {
 			r.Lost = append(r.Lost, f.remadeFor(d.ID)...)
 			slices.SortStableFunc(r.Lost, func(a, b LostRange) int { return cmp.Compare(a.Keys.Begin, b.Keys.Begin) })
 		}
+		if d.outdated {
+			r.Old = r.Found
+		}
 		f.report.Devices = append(f.report.Devices, r)
 		d.MappedBlocks = r.Found
 	}

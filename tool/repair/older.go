@@ -17,6 +17,7 @@ type claim struct {
 	thin   uint64
 	value  uint64 // as in the leaf: data block and time
 	proved bool   // the data block is counted, but nothing leads to it
+	age    int    // of the leaf, in generations; 0: the newest
 }
 
 // fillFromOlder fills holes with mappings of leaves that older transactions left
@@ -39,11 +40,11 @@ func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	}
 	claims := make([][]claim, len(holes))
 	for i, h := range holes {
-		if claims[i], err = f.claims(h, f.leavesFor(p, holes, h), refs, surplus); err != nil {
+		if claims[i], err = f.claims(h, f.leavesFor(holes, h), p, refs, surplus); err != nil {
 			return err
 		}
 	}
-	settle(claims)
+	settle(claims, surplus)
 	for i, h := range holes {
 		if err := f.fill(h, claims[i]); err != nil {
 			return err
@@ -177,7 +178,7 @@ func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
 // leavesFor returns the leaves that may tell what a hole has lost: those of older
 // trees of the same devices. If no other hole could have lost the same keys, any
 // leaf will do, as a mapping has to be proved anyway.
-func (f *finder) leavesFor(p *pool, holes []*hole, h *hole) []*survey.Node {
+func (f *finder) leavesFor(holes []*hole, h *hole) []*survey.Node {
 	alone := true
 	for _, other := range holes {
 		alone = alone && (other == h || !overlap(other.keys, h.keys))
@@ -187,9 +188,6 @@ func (f *finder) leavesFor(p *pool, holes []*hole, h *hole) []*survey.Node {
 		n := &f.survey.Nodes[i]
 		if n.Sort != survey.MappingLeaf || n.N == 0 || !overlap(btree.KeyRange{Begin: n.First, End: n.Last + 1}, h.keys) {
 			continue
-		}
-		if kind, _ := p.forest.Kind(n.Block); kind == btree.LeafNode {
-			continue // it has its place
 		}
 		if alone || f.wasBelow(n.Block, h.owners) {
 			leaves = append(leaves, n)
@@ -204,7 +202,7 @@ func overlap(a, b btree.KeyRange) bool {
 
 // claims returns what the leaves say of the keys in a hole, by ascending thin
 // block, as far as it can be right.
-func (f *finder) claims(h *hole, leaves []*survey.Node, refs *spacemap.Counter, s *surplus) ([]claim, error) {
+func (f *finder) claims(h *hole, leaves []*survey.Node, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
 	var found []claim
 	var b block.Data
 	for _, leaf := range leaves {
@@ -218,24 +216,41 @@ func (f *finder) claims(h *hole, leaves []*survey.Node, refs *spacemap.Counter, 
 		if err != nil {
 			continue
 		}
-		proof := f.wasBelow(leaf.Block, h.owners)
+		age, had := f.age(leaf.Block, h.owners)
+		kind, _ := p.forest.Kind(leaf.Block)
 		for i := range n.Len() {
-			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			data, time := metadata.UnpackMapping(n.Uint64(i))
 			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
 				continue
 			}
 			missing, sure := s.at(uint64(data))
-			if missing > 0 || !sure && proof && refs.Get(uint64(data)) == 0 {
-				found = append(found, claim{n.Key(i), n.Uint64(i), sure})
+			// Unproved, but possible: nobody uses the data block, or the device shares it
+			// with whoever has the leaf.
+			possible := had && (refs.Get(uint64(data)) == 0 || kind == btree.LeafNode && p.shares(h, time))
+			if missing > 0 || !sure && possible {
+				found = append(found, claim{n.Key(i), n.Uint64(i), sure, age})
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b claim) int { return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value)) })
-	return oneEach(slices.Compact(found)), nil
+	slices.SortFunc(found, func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
+	})
+	return oneEach(found), nil
+}
+
+// shares reports whether the devices of a hole take mappings of that time for
+// shared.
+func (p *pool) shares(h *hole, time uint32) bool {
+	for _, id := range h.owners {
+		if time >= p.device(id).SnapshottedTime {
+			return false
+		}
+	}
+	return true
 }
 
 // oneEach leaves one claim for each thin block. Of those without proof the one of
-// the latest time wins; where several remain nobody knows, and all go.
+// the newest generation wins; where several remain nobody knows, and all go.
 func oneEach(all []claim) []claim {
 	var left []claim
 	for len(all) > 0 {
@@ -253,20 +268,16 @@ func oneEach(all []claim) []claim {
 
 // best chooses among claims for one thin block.
 func best(rivals []claim) (claim, bool) {
-	rank := func(c claim) (rank uint64) {
-		if c.proved {
-			return 1 << 32
-		}
-		_, time := metadata.UnpackMapping(c.value)
-		return uint64(time)
-	}
-	top := rivals[0]
-	tied := false
+	top, tied := rivals[0], false
 	for _, c := range rivals[1:] {
-		switch d := cmp.Compare(rank(c), rank(top)); {
-		case d > 0:
+		better := b2i(c.proved) - b2i(top.proved)
+		if !c.proved && !top.proved {
+			better = cmp.Compare(top.age, c.age)
+		}
+		switch {
+		case better > 0:
 			top, tied = c, false
-		case d == 0 && c.value>>timeBits != top.value>>timeBits:
+		case better == 0 && c.value>>timeBits != top.value>>timeBits:
 			tied = true
 		}
 	}
@@ -275,23 +286,40 @@ func best(rivals []claim) (claim, bool) {
 
 const timeBits = 24
 
-// settle drops claims to one data block for several thin blocks: at most one of
-// them can be right, and none of them is known to be.
-func settle(claims [][]claim) {
-	type user struct{ hole, thin uint64 }
-	first := map[uint64]user{}
-	twice := map[uint64]bool{}
-	for i, cs := range claims {
+// settle decides between claims to one data block. For several thin blocks at most
+// one can be right: the proved one, or that of the newest generation. For the same
+// thin block of several devices all can be right, as snapshots share; but no more of
+// them are proved than references are missing.
+func settle(claims [][]claim, s *surplus) {
+	best := map[uint64]claim{} // by data block
+	tied := map[uint64]bool{}
+	users := map[uint64]uint32{}
+	for _, cs := range claims {
 		for _, c := range cs {
 			data := c.value >> timeBits
-			if u, ok := first[data]; ok && u != (user{uint64(i), c.thin}) {
-				twice[data] = true
+			b, ok := best[data]
+			better := cmp.Or(b2i(c.proved)-b2i(b.proved), cmp.Compare(b.age, c.age))
+			switch {
+			case !ok || c.thin != b.thin && better > 0:
+				best[data], users[data], tied[data] = c, 1, false
+			case c.thin == b.thin:
+				users[data]++
+			case better == 0:
+				tied[data] = true
 			}
-			first[data] = user{uint64(i), c.thin}
 		}
 	}
-	for i, cs := range claims {
-		claims[i] = slices.DeleteFunc(cs, func(c claim) bool { return twice[c.value>>timeBits] })
+	for i := range claims {
+		claims[i] = slices.DeleteFunc(claims[i], func(c claim) bool {
+			data := c.value >> timeBits
+			return tied[data] || best[data].thin != c.thin
+		})
+		for k := range claims[i] {
+			c := &claims[i][k]
+			data := c.value >> timeBits
+			missing, _ := s.at(data)
+			c.proved = c.proved && users[data] <= missing
+		}
 	}
 }
 
