@@ -101,7 +101,10 @@ func (f *finder) describe(p *pool) {
 	f.report.MappingRoot, f.report.DetailsRoot = p.mappingRoot, p.detailsRoot
 	for i := range p.devices {
 		d := &p.devices[i]
-		r := DeviceReport{ID: d.ID, Expected: d.expected, Known: d.hasDetails, Found: p.mapped(d), MadeUp: d.madeUp}
+		r := DeviceReport{ID: d.ID, Found: p.mapped(d), MadeUp: d.madeUp}
+		if d.hasDetails && !f.aged {
+			r.Expected, r.Known = d.expected, true
+		}
 		for _, h := range p.lost[d.ID] {
 			r.Recovered += h.got
 			r.Old += h.old

@@ -16,14 +16,17 @@ import (
 type claim struct {
 	thin   uint64
 	value  uint64 // as in the leaf: data block and time
-	proved bool   // the data block is counted, but nothing leads to it
+	likely bool   // the data block is counted, but nothing leads to it
+	proved bool   // and nobody else can have lost it
 	age    int    // of the leaf, in generations; 0: the newest
 }
 
 // fillFromOlder fills holes with mappings of leaves that older transactions left
 // behind. A mapping is proved right if the data space map counts its data block
-// more often than what can be read: the lost leaf is what counts it. Where the space
-// map cannot be read a mapping is taken if nothing speaks against it, and reported.
+// more often than what can be read, and no other hole could have lost the same thin
+// block: the lost leaf is what counts it. Where the space map cannot be read, or
+// other devices have holes there, a mapping is taken if nothing speaks against it,
+// and reported.
 func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	holes := slices.DeleteFunc(slices.Clone(m.holes), func(h *hole) bool { return len(h.owners) == 0 })
 	if len(holes) == 0 {
@@ -40,7 +43,7 @@ func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	}
 	claims := make([][]claim, len(holes))
 	for i, h := range holes {
-		if claims[i], err = f.claims(h, f.leavesFor(holes, h), p, refs, surplus); err != nil {
+		if claims[i], err = f.claims(h, alone(holes, h), p, refs, surplus); err != nil {
 			return err
 		}
 	}
@@ -175,14 +178,15 @@ func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
 	return &ranges[i], true
 }
 
+// alone reports whether no other hole could have lost the same keys.
+func alone(holes []*hole, h *hole) bool {
+	return !slices.ContainsFunc(holes, func(other *hole) bool { return other != h && overlap(other.keys, h.keys) })
+}
+
 // leavesFor returns the leaves that may tell what a hole has lost: those of older
-// trees of the same devices. If no other hole could have lost the same keys, any
-// leaf will do, as a mapping has to be proved anyway.
-func (f *finder) leavesFor(holes []*hole, h *hole) []*survey.Node {
-	alone := true
-	for _, other := range holes {
-		alone = alone && (other == h || !overlap(other.keys, h.keys))
-	}
+// trees of the same devices. If the hole is alone any leaf will do, as a mapping has
+// to be proved anyway.
+func (f *finder) leavesFor(h *hole, alone bool) []*survey.Node {
 	var leaves []*survey.Node
 	for i := range f.survey.Nodes {
 		n := &f.survey.Nodes[i]
@@ -202,10 +206,10 @@ func overlap(a, b btree.KeyRange) bool {
 
 // claims returns what the leaves say of the keys in a hole, by ascending thin
 // block, as far as it can be right.
-func (f *finder) claims(h *hole, leaves []*survey.Node, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
+func (f *finder) claims(h *hole, alone bool, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
 	var found []claim
 	var b block.Data
-	for _, leaf := range leaves {
+	for _, leaf := range f.leavesFor(h, alone) {
 		if err := f.ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -228,7 +232,7 @@ func (f *finder) claims(h *hole, leaves []*survey.Node, p *pool, refs *spacemap.
 			// with whoever has the leaf.
 			possible := had && (refs.Get(uint64(data)) == 0 || kind == btree.LeafNode && p.shares(h, time))
 			if missing > 0 || !sure && possible {
-				found = append(found, claim{n.Key(i), n.Uint64(i), sure, age})
+				found = append(found, claim{n.Key(i), n.Uint64(i), sure, sure && alone, age})
 			}
 		}
 	}
@@ -249,8 +253,8 @@ func (p *pool) shares(h *hole, time uint32) bool {
 	return true
 }
 
-// oneEach leaves one claim for each thin block. Of those without proof the one of
-// the newest generation wins; where several remain nobody knows, and all go.
+// oneEach leaves one claim for each thin block: the most likely one, of the newest
+// generation. Where several are left nobody knows, and all go.
 func oneEach(all []claim) []claim {
 	var left []claim
 	for len(all) > 0 {
@@ -270,11 +274,7 @@ func oneEach(all []claim) []claim {
 func best(rivals []claim) (claim, bool) {
 	top, tied := rivals[0], false
 	for _, c := range rivals[1:] {
-		better := b2i(c.proved) - b2i(top.proved)
-		if !c.proved && !top.proved {
-			better = cmp.Compare(top.age, c.age)
-		}
-		switch {
+		switch better := c.better(top); {
 		case better > 0:
 			top, tied = c, false
 		case better == 0 && c.value>>timeBits != top.value>>timeBits:
@@ -282,6 +282,14 @@ func best(rivals []claim) (claim, bool) {
 		}
 	}
 	return top, !tied
+}
+
+// better compares two claims of which one can be right.
+func (c claim) better(than claim) int {
+	if c.likely && than.likely && c.proved { // its age says no more than the space map does
+		return 0
+	}
+	return cmp.Or(cmp.Compare(b2i(c.likely), b2i(than.likely)), cmp.Compare(than.age, c.age))
 }
 
 const timeBits = 24
@@ -298,13 +306,12 @@ func settle(claims [][]claim, s *surplus) {
 		for _, c := range cs {
 			data := c.value >> timeBits
 			b, ok := best[data]
-			better := cmp.Or(b2i(c.proved)-b2i(b.proved), cmp.Compare(b.age, c.age))
 			switch {
-			case !ok || c.thin != b.thin && better > 0:
+			case !ok || c.thin != b.thin && c.better(b) > 0:
 				best[data], users[data], tied[data] = c, 1, false
 			case c.thin == b.thin:
 				users[data]++
-			case better == 0:
+			case c.better(b) == 0:
 				tied[data] = true
 			}
 		}

@@ -198,6 +198,7 @@ func (f *finder) finish(p *pool) error {
 func (f *finder) dropped(id metadata.DevID) bool {
 	i, _ := slices.BinarySearchFunc(f.report.Devices, id, func(d DeviceReport, id metadata.DevID) int { return int(d.ID) - int(id) })
 	d := &f.report.Devices[i]
-	d.Dropped = slices.Contains(f.opt.DropDevices, id) || f.opt.DropPartial && !d.Complete()
+	d.Named = slices.Contains(f.opt.DropDevices, id)
+	d.Dropped = d.Named || f.opt.DropPartial && !d.Complete()
 	return d.Dropped
 }
