@@ -18,22 +18,30 @@ type Flip struct {
 // more is wrong.
 //
 // A checksum of 32 bits tells all 32768 single flips of a block apart. That one of
-// them fits by chance, and the self reference with it, is out of the question.
+// them fits by chance, and the self reference with it, is out of the question. A few
+// flips make a block of one kind what another flip makes one of another kind; then
+// it is not known which, and nothing is changed.
 func Correct(loc Nr, b *Data) (Flip, bool) {
 	reg, stored := register(b), le.Uint32(b[offChecksum:])
+	var found Flip
+	fits := 0
 	for kind := Superblock; kind <= Index; kind++ {
-		wrong := reg ^ salts[kind] ^ stored
-		at, bit, ok := flipped(wrong)
+		at, bit, ok := flipped(reg ^ salts[kind] ^ stored)
 		if !ok {
 			continue
 		}
 		b[at] ^= 1 << bit
 		if Verify(loc, b, kind) == nil {
-			return Flip{loc, kind, at, bit}, true
+			found = Flip{loc, kind, at, bit}
+			fits++
 		}
 		b[at] ^= 1 << bit
 	}
-	return Flip{}, false
+	if fits != 1 {
+		return Flip{}, false
+	}
+	b[found.Byte] ^= 1 << found.Bit
+	return found, true
 }
 
 // flipped returns the place of the single bit that makes a checksum wrong by the

@@ -56,9 +56,9 @@ var le = binary.LittleEndian
 
 // A Survey is what is on a device.
 type Survey struct {
-	Sorts []Sort       // by block
-	Nodes []Node       // valid nodes of trees, by ascending block
-	Flips []block.Flip // single bits that were put right, by ascending block
+	Sorts  []Sort   // by block
+	Nodes  []Node   // valid nodes of trees, by ascending block
+	Mended []Mended // blocks that were taken as they should be, ascending
 
 	limit    block.Nr
 	at       []int32         // by block: index in Nodes, or -1
@@ -67,6 +67,12 @@ type Survey struct {
 	states   []uint8         // by node: whether trees has it
 	pointed  []bool          // by node: a whole tree points to it
 	pointers sync.Once       // of pointed
+}
+
+// A Mended block is valid but for one flipped bit.
+type Mended struct {
+	block.Flip
+	Content *block.Data // as it should be
 }
 
 // A Node is a valid node of a tree.
@@ -81,12 +87,10 @@ type Node struct {
 }
 
 // Read surveys the device of r. Blocks that are one flipped bit away from being
-// valid are taken as they should be; mended, if not nil, is told of each, one at
-// a time. The error is ctx's.
-func Read(ctx context.Context, r *block.Reader, mended func(block.Nr, *block.Data)) (*Survey, error) {
+// valid are taken as they should be. The error is ctx's.
+func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	s := &Survey{Sorts: make([]Sort, r.Blocks()), limit: r.Blocks()}
 	finds := make([]find, r.Workers())
-	var mu sync.Mutex
 	all := func(yield func(block.Nr) bool) {
 		for nr := block.Nr(0); nr < s.limit && yield(nr); nr++ {
 		}
@@ -102,12 +106,8 @@ func Read(ctx context.Context, r *block.Reader, mended func(block.Nr, *block.Dat
 		}
 		if flip, ok := block.Correct(nr, b); ok {
 			s.Sorts[nr] = f.examine(nr, b, s.limit)
-			f.flips = append(f.flips, flip)
-			if mended != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				mended(nr, b)
-			}
+			content := *b
+			f.mended = append(f.mended, Mended{flip, &content})
 		}
 		return nil
 	})
@@ -122,7 +122,7 @@ func Read(ctx context.Context, r *block.Reader, mended func(block.Nr, *block.Dat
 type find struct {
 	nodes   []Node
 	entries [][]btree.Child
-	flips   []block.Flip
+	mended  []Mended
 }
 
 // examine says what a block is and keeps the nodes of trees.
@@ -210,10 +210,10 @@ func (s *Survey) gather(finds []find) {
 			s.Nodes = append(s.Nodes, n)
 		}
 		s.entries = append(s.entries, f.entries...)
-		s.Flips = append(s.Flips, f.flips...)
+		s.Mended = append(s.Mended, f.mended...)
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Block, b.Block) })
-	slices.SortFunc(s.Flips, func(a, b block.Flip) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(s.Mended, func(a, b Mended) int { return cmp.Compare(a.Block, b.Block) })
 	s.at = make([]int32, s.limit)
 	for i := range s.at {
 		s.at[i] = -1

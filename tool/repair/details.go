@@ -108,6 +108,9 @@ func (f *finder) describe(p *pool) {
 		for _, h := range p.lost[d.ID] {
 			r.Recovered += h.got
 			r.Old += h.old
+			if h.gap {
+				continue // remadeFor has the whole node
+			}
 			if !h.filled || h.old > 0 || !r.Known || r.Found < r.Expected {
 				r.Lost = append(r.Lost, LostRange{h.keys, h.block, h.err})
 			}

@@ -17,6 +17,7 @@ type hole struct {
 	keys   btree.KeyRange
 	level  int // above the leaves; -1: not known
 	err    error
+	gap    bool             // maybe nothing is lost: it is between children of a node that was put together anew
 	owners []metadata.DevID // devices that lead to it
 	filled bool
 	fill   subtree // what was found for it
@@ -121,7 +122,37 @@ func (m *mender) inner(i int, keys btree.KeyRange, depth int) {
 			e.hole.level = p.tree.depth - 1
 		}
 	}
+	if h := m.f.remade[in.Block]; h != nil {
+		m.addGaps(p, h)
+	}
 	p.state = visited
+}
+
+// addGaps puts holes between the children of a node that was put together anew, as
+// some of its children may not have been found.
+func (m *mender) addGaps(p *patch, h *hole) {
+	var all []entry
+	gap := func(keys btree.KeyRange) {
+		if keys.End == 0 || keys.Begin < keys.End {
+			g := m.hole(h.block, keys, h.err)
+			g.gap = true
+			all = append(all, entry{hole: g})
+		}
+	}
+	begin := h.keys.Begin
+	for _, e := range p.entries {
+		if e.hole == nil && e.n > 0 && e.first > 0 {
+			gap(btree.KeyRange{Begin: begin, End: e.first})
+		}
+		all = append(all, e)
+		if e.hole == nil && e.n > 0 {
+			begin = e.last + 1
+		}
+	}
+	if begin > 0 || len(p.entries) == 0 {
+		gap(btree.KeyRange{Begin: begin, End: h.keys.End})
+	}
+	p.entries, p.changed = all, true
 }
 
 // place turns entries whose keys are not where they should be into holes. Keys

@@ -115,7 +115,7 @@ func (f *finder) fillFromOrphans(p *pool, c *metadataCounts) error {
 			f.note("block %d: an internal node that cannot be read is put together anew over %d of its children, which the metadata space map counts as used",
 				h.block, len(children))
 			filled = filled || t.n > 0
-			f.remade = append(f.remade, h)
+			f.remade[h.block] = h
 		}
 		if !filled {
 			return nil
@@ -142,7 +142,7 @@ func (f *finder) adopt(h *hole, children []subtree) (subtree, error) {
 func (f *finder) parents(holes []*hole, o orphan) []*hole {
 	var fit []*hole
 	for _, h := range holes {
-		lost := h.block != 0 && h.block < f.limit && isUnreadable(h.err)
+		lost := !h.gap && h.block != 0 && h.block < f.limit && isUnreadable(h.err)
 		if lost && (h.level < 0 || o.depth < h.level) && h.keys.Contains(o.first, o.last) {
 			fit = append(fit, h)
 		}

@@ -71,7 +71,7 @@ type finder struct {
 	older  map[metadata.DevID]map[block.Nr]int // see olderNodes
 	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
 	aged   bool                                // the device details are of an earlier transaction
-	remade []*hole                             // nodes put together anew: some of their children may be missing
+	remade map[block.Nr]*hole                  // nodes put together anew: some of their children may be missing
 	report Report
 }
 
@@ -79,7 +79,7 @@ func newFinder(ctx context.Context, dev block.Device, opt Options) *finder {
 	blocks := min(block.Blocks(dev), spacemap.MaxMetadata)
 	f := &finder{
 		ctx: ctx, opt: opt, view: block.NewPatched(dev, blocks), blocks: blocks, limit: blocks,
-		older: map[metadata.DevID]map[block.Nr]int{}, now: map[metadata.DevID]metadata.Details{},
+		older: map[metadata.DevID]map[block.Nr]int{}, now: map[metadata.DevID]metadata.Details{}, remade: map[block.Nr]*hole{},
 	}
 	f.reopen()
 	return f
@@ -147,14 +147,15 @@ func (f *finder) find() error {
 func (f *finder) lookAround() error {
 	f.progress("surveying the device")
 	var err error
-	f.survey, err = survey.Read(f.ctx, f.r, f.view.Put)
+	f.survey, err = survey.Read(f.ctx, f.r)
 	if err != nil {
 		return err
 	}
-	f.report.Flips = f.survey.Flips
 	f.report.leaves = slices.ContainsFunc(f.survey.Nodes, func(n survey.Node) bool { return n.Sort == survey.MappingLeaf && n.N > 0 })
-	for _, flip := range f.survey.Flips {
-		f.note("block %d: bit %d of byte %#x was flipped; put right, it is a valid %v", flip.Block, flip.Bit, flip.Byte, flip.Kind)
+	for _, m := range f.survey.Mended {
+		f.view.Put(m.Block, m.Content)
+		f.report.Flips = append(f.report.Flips, m.Flip)
+		f.note("block %d: bit %d of byte %#x was flipped; put right, it is a valid %v", m.Block, m.Bit, m.Byte, m.Kind)
 	}
 	f.reopen()
 	return nil
@@ -180,7 +181,7 @@ func (f *finder) finish(p *pool) error {
 	f.limitTimes(p, devices)
 	header := &f.report.Header
 	*header = f.sb.Header()
-	header.Flags = 0
+	header.Flags, header.UUID = 0, [16]byte{}
 	header.Version = metadata.Version
 	if err := f.opt.Overrides.Apply(header); err != nil {
 		return err

@@ -1,0 +1,81 @@
+package block_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"thinpool/metadata/block"
+)
+
+// sealed returns a block of that kind with content that depends on seed.
+func sealed(nr block.Nr, kind block.Kind, seed uint64) block.Data {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	var b block.Data
+	for i := range b {
+		b[i] = byte(rnd.Uint32())
+	}
+	block.Seal(nr, &b, kind)
+	return b
+}
+
+// Every single flipped bit is found, in blocks of all kinds, but for the few that
+// could be another one in a block of another kind.
+func TestCorrect(t *testing.T) {
+	tried, unsure := 0, 0
+	for kind := block.Superblock; kind <= block.Index; kind++ {
+		nr := block.Nr(7 * kind)
+		want := sealed(nr, kind, uint64(kind))
+		for bit := int(kind); bit < block.Size*8; bit += 5 {
+			b := want
+			b[bit/8] ^= 1 << (bit % 8)
+			flip, ok := block.Correct(nr, &b)
+			tried++
+			if !ok {
+				unsure++
+				continue
+			}
+			if b != want || flip != (block.Flip{Block: nr, Kind: kind, Byte: bit / 8, Bit: uint(bit % 8)}) {
+				t.Fatalf("%v, bit %d: %+v", kind, bit, flip)
+			}
+		}
+	}
+	if unsure*1000 > tried {
+		t.Errorf("%d of %d flips were not found", unsure, tried)
+	}
+}
+
+// What is more than a flipped bit stays as it is: two bits, a block from elsewhere,
+// zeroes, noise, and a block that is sound.
+func TestCorrectLeavesAlone(t *testing.T) {
+	sound, elsewhere, zero := sealed(9, block.Node, 1), sealed(8, block.Node, 1), block.Data{}
+	two := sound
+	two[100] ^= 1
+	two[2000] ^= 8
+	noise := sealed(9, block.Node, 2)
+	noise[0] ^= 0xff
+	for name, was := range map[string]block.Data{"sound": sound, "elsewhere": elsewhere, "zero": zero, "two bits": two, "noise": noise} {
+		b := was
+		if flip, ok := block.Correct(9, &b); ok || b != was {
+			t.Errorf("%s: %+v, %v", name, flip, ok)
+		}
+	}
+}
+
+func FuzzCorrect(f *testing.F) {
+	b := sealed(3, block.Bitmap, 3)
+	f.Add(uint64(3), b[:])
+	b[77] ^= 2
+	f.Add(uint64(3), b[:])
+	f.Fuzz(func(t *testing.T, nr uint64, content []byte) {
+		var b block.Data
+		copy(b[:], content)
+		was := b
+		flip, ok := block.Correct(block.Nr(nr), &b)
+		if !ok && b != was {
+			t.Error("changed without a word")
+		}
+		if ok && block.Verify(block.Nr(nr), &b, flip.Kind) != nil {
+			t.Error("corrected, but not valid")
+		}
+	})
+}
