@@ -16,13 +16,14 @@ import (
 type claim struct {
 	thin   uint64
 	value  uint64 // as in the leaf: data block and time
-	proved bool   // the data block is counted, but nothing leads to it
+	proved bool   // the data block is counted, and only this can be why
 }
 
 // fillFromOlder fills holes with mappings of leaves that older transactions left
 // behind. A mapping is proved right if the data space map counts its data block
-// more often than what can be read: the lost leaf is what counts it. Where the space
-// map cannot be read a mapping is taken if nothing speaks against it, and reported.
+// more often than what can be read, by as many as there are lost leaves that could
+// have had it: those leaves are what counts it. Where the space map cannot be read, or
+// could mean another lost leaf, a mapping is taken if nothing speaks against it, and reported.
 func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	holes := slices.DeleteFunc(slices.Clone(m.holes), func(h *hole) bool { return len(h.owners) == 0 })
 	if len(holes) == 0 {
@@ -37,9 +38,10 @@ func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	if err != nil {
 		return err
 	}
+	rivals := newRivals(holes, f.snapshotLoses(holes))
 	claims := make([][]claim, len(holes))
 	for i, h := range holes {
-		if claims[i], err = f.claims(h, f.leavesFor(p, holes, h), refs, surplus); err != nil {
+		if claims[i], err = f.claims(p, h, f.leavesFor(holes, h), rivals, refs, surplus); err != nil {
 			return err
 		}
 	}
@@ -82,19 +84,32 @@ func (f *finder) countData(p *pool, m *mender) (*spacemap.Counter, error) {
 	return refs, err
 }
 
+// snapshotRoot returns where the mapping tree of the metadata snapshot begins; 0, which
+// is no node, if that is lost.
+func (f *finder) snapshotRoot() (root block.Nr, held bool) {
+	var b block.Data
+	at := f.sb.HeldRoot
+	if f.sbErr != nil || at == 0 {
+		return 0, false
+	}
+	if at >= f.limit || f.r.Read(at, &b) != nil {
+		return 0, true
+	}
+	snapshot, err := metadata.DecodeSuperblock(at, &b)
+	if err != nil {
+		return 0, true
+	}
+	return snapshot.MappingRoot, true
+}
+
 // countSnapshot counts what only the metadata snapshot still refers to.
 func (f *finder) countSnapshot(p *pool, refs *spacemap.Counter) {
-	var b block.Data
-	held := f.sb.HeldRoot
-	if f.sbErr != nil || held == 0 || held >= f.limit || f.r.Read(held, &b) != nil {
-		return
-	}
-	snapshot, err := metadata.DecodeSuperblock(held, &b)
-	if err != nil {
+	root, held := f.snapshotRoot()
+	if !held {
 		return
 	}
 	counted := map[block.Nr]bool{}
-	for top := range f.survey.Leaves(snapshot.MappingRoot) {
+	for top := range f.survey.Leaves(root) {
 		for _, e := range f.survey.Entries(top) {
 			for leaf := range f.survey.Leaves(e.Block) {
 				if kind, _ := p.forest.Kind(leaf.Block); kind != btree.LeafNode && !counted[leaf.Block] {
@@ -175,9 +190,10 @@ func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
 }
 
 // leavesFor returns the leaves that may tell what a hole has lost: those of older
-// trees of the same devices. If no other hole could have lost the same keys, any
-// leaf will do, as a mapping has to be proved anyway.
-func (f *finder) leavesFor(p *pool, holes []*hole, h *hole) []*survey.Node {
+// trees of the same devices, also where other devices still have them. If no other
+// hole could have lost the same keys, any leaf will do, as a mapping has to be proved
+// anyway.
+func (f *finder) leavesFor(holes []*hole, h *hole) []*survey.Node {
 	alone := true
 	for _, other := range holes {
 		alone = alone && (other == h || !overlap(other.keys, h.keys))
@@ -187,9 +203,6 @@ func (f *finder) leavesFor(p *pool, holes []*hole, h *hole) []*survey.Node {
 		n := &f.survey.Nodes[i]
 		if n.Sort != survey.MappingLeaf || n.N == 0 || !overlap(btree.KeyRange{Begin: n.First, End: n.Last + 1}, h.keys) {
 			continue
-		}
-		if kind, _ := p.forest.Kind(n.Block); kind == btree.LeafNode {
-			continue // it has its place
 		}
 		if alone || f.wasBelow(n.Block, h.owners) {
 			leaves = append(leaves, n)
@@ -202,9 +215,9 @@ func overlap(a, b btree.KeyRange) bool {
 	return (a.End == 0 || b.Begin < a.End) && (b.End == 0 || a.Begin < b.End)
 }
 
-// claims returns what the leaves say of the keys in a hole, by ascending thin
-// block, as far as it can be right.
-func (f *finder) claims(h *hole, leaves []*survey.Node, refs *spacemap.Counter, s *surplus) ([]claim, error) {
+// claims returns what leaves say of the keys in a hole, by ascending thin block, as
+// far as it can be right.
+func (f *finder) claims(p *pool, h *hole, leaves []*survey.Node, r *rivals, refs *spacemap.Counter, s *surplus) ([]claim, error) {
 	var found []claim
 	var b block.Data
 	for _, leaf := range leaves {
@@ -219,19 +232,75 @@ func (f *finder) claims(h *hole, leaves []*survey.Node, refs *spacemap.Counter, 
 			continue
 		}
 		proof := f.wasBelow(leaf.Block, h.owners)
+		kind, _ := p.forest.Kind(leaf.Block)
+		shared := kind == btree.LeafNode // what a snapshot still has was the device's, too
 		for i := range n.Len() {
 			data, _ := metadata.UnpackMapping(n.Uint64(i))
 			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
 				continue
 			}
 			missing, sure := s.at(uint64(data))
-			if missing > 0 || !sure && proof && refs.Get(uint64(data)) == 0 {
-				found = append(found, claim{n.Key(i), n.Uint64(i), sure})
+			proved := sure && int(missing) >= r.at(n.Key(i))
+			if proved || proof && (missing > 0 || !sure && (shared || refs.Get(uint64(data)) == 0)) {
+				found = append(found, claim{n.Key(i), n.Uint64(i), proved})
 			}
 		}
 	}
 	slices.SortFunc(found, func(a, b claim) int { return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value)) })
 	return oneEach(slices.Compact(found)), nil
+}
+
+// rivals are the holes that could have had the mapping of a thin block.
+type rivals struct {
+	begins, ends []uint64 // of their keys, ascending
+	elsewhere    int      // losses that may have had any
+}
+
+func newRivals(holes []*hole, elsewhere bool) *rivals {
+	r := new(rivals)
+	for _, h := range holes {
+		r.begins = append(r.begins, h.keys.Begin)
+		if h.keys.End != 0 {
+			r.ends = append(r.ends, h.keys.End)
+		}
+	}
+	slices.Sort(r.begins)
+	slices.Sort(r.ends)
+	if elsewhere {
+		r.elsewhere = 1
+	}
+	return r
+}
+
+// at is how many there are for a thin block.
+func (r *rivals) at(thin uint64) int {
+	upTo := func(bounds []uint64) int {
+		return sort.Search(len(bounds), func(i int) bool { return bounds[i] > thin })
+	}
+	return upTo(r.begins) - upTo(r.ends) + r.elsewhere
+}
+
+// snapshotLoses reports whether the metadata snapshot has lost something that is none
+// of the holes, and so may be what counts a data block.
+func (f *finder) snapshotLoses(holes []*hole) bool {
+	known := map[block.Nr]bool{} // or seen
+	for _, h := range holes {
+		known[h.block] = true
+	}
+	var loses func(nr block.Nr, depth int) bool
+	loses = func(nr block.Nr, depth int) bool {
+		if known[nr] || depth > 2*maxDepth {
+			return false
+		}
+		known[nr] = true
+		n, ok := f.survey.Node(nr)
+		if !ok {
+			return true
+		}
+		return slices.ContainsFunc(f.survey.Entries(n), func(e btree.Child) bool { return loses(e.Block, depth+1) })
+	}
+	root, held := f.snapshotRoot()
+	return held && loses(root, 0)
 }
 
 // oneEach leaves one claim for each thin block. Of those without proof the one of
@@ -275,19 +344,18 @@ func best(rivals []claim) (claim, bool) {
 
 const timeBits = 24
 
-// settle drops claims to one data block for several thin blocks: at most one of
-// them can be right, and none of them is known to be.
+// settle drops claims to one data block for several thin blocks, or of several holes
+// unless they are proved: at most one of them can be right, and none of them is known to be.
 func settle(claims [][]claim) {
-	type user struct{ hole, thin uint64 }
-	first := map[uint64]user{}
+	first := map[uint64]claim{}
 	twice := map[uint64]bool{}
-	for i, cs := range claims {
+	for _, cs := range claims {
 		for _, c := range cs {
 			data := c.value >> timeBits
-			if u, ok := first[data]; ok && u != (user{uint64(i), c.thin}) {
+			if other, ok := first[data]; ok && (other.thin != c.thin || !other.proved || !c.proved) {
 				twice[data] = true
 			}
-			first[data] = user{uint64(i), c.thin}
+			first[data] = c
 		}
 	}
 	for i, cs := range claims {
