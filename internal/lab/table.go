@@ -17,7 +17,7 @@ type Table struct {
 
 type row struct {
 	cases, contradict, detected, beyond int
-	behind                              int // cases in which a peer saved more than we
+	behind                              int     // cases in which a peer saved more than we
 	total                               uint64  // mappings
 	tools                               []score // ours, then those of the peers
 }
