@@ -110,7 +110,7 @@ func (d *Dump) repair(env *cli.Env, dev block.Device) (*repair.Result, error) {
 	opt.Progress = env.Progress
 	found, err := repair.Find(env, dev, opt)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Input, cli.Hint(err))
+		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))
 	}
 	if found.Report.Damaged {
 		if err := textReport(env.Stderr, &found.Report); err != nil {

@@ -97,7 +97,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	}
 	found, err := repair.Find(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Input, cli.Hint(err))
+		return fmt.Errorf("%s: %w", r.Input, hopeless(err))
 	}
 	if err := r.report(env, &found.Report); err != nil {
 		return err
@@ -114,6 +114,15 @@ func (r *Repair) Run(env *cli.Env) error {
 		return cli.ErrReported
 	}
 	return nil
+}
+
+// hopeless adds to the error that there is nothing to be found what else the input
+// may be.
+func hopeless(err error) error {
+	if errors.Is(err, repair.ErrNoRoots) {
+		return cli.Hint(err)
+	}
+	return err
 }
 
 var errEmpty = errors.New("nothing was found of what the pool had; an empty pool is no repair, so nothing was written. thin_repair --list-roots shows what is left of earlier transactions")
@@ -172,7 +181,7 @@ func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadat
 func (r *Repair) listRoots(env *cli.Env, dev block.Device, opt repair.Options) error {
 	all, err := repair.Generations(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Input, cli.Hint(err))
+		return fmt.Errorf("%s: %w", r.Input, err)
 	}
 	if r.Format == "json" {
 		return jsonRoots(env.Stdout, all)

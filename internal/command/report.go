@@ -81,7 +81,7 @@ func verdict(r *repair.Report) string {
 	incomplete := 0
 	for i := range r.Devices {
 		d := &r.Devices[i]
-		if !d.Complete() && !d.Dropped {
+		if !d.Complete() && !d.Named {
 			incomplete++
 			missing, guessed = missing+d.Missing(), guessed+d.Old
 			if d.Known && d.Found > d.Expected {

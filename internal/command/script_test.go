@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"fixture": fixture,
 			"file":    file,
 			"spoil":   spoil,
+			"flip":    flip,
 			"zero":    zero,
 			"odd":     odd,
 			"first":   first,
@@ -72,7 +73,12 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // spoil FILE BLOCK OFFSET changes a byte of a block of metadata.
-func spoil(ts *testscript.TestScript, _ bool, args []string) {
+func spoil(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 0xff) }
+
+// flip FILE BLOCK OFFSET changes a single bit.
+func flip(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 1) }
+
+func invert(ts *testscript.TestScript, args []string, bits byte) {
 	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
 	ts.Check(err)
 	defer f.Close()
@@ -83,7 +89,7 @@ func spoil(ts *testscript.TestScript, _ bool, args []string) {
 	b := make([]byte, 1)
 	_, err = f.ReadAt(b, nr*block.Size+at)
 	ts.Check(err)
-	b[0] ^= 0xff
+	b[0] ^= bits
 	_, err = f.WriteAt(b, nr*block.Size+at)
 	ts.Check(err)
 }

@@ -101,7 +101,10 @@ func (f *finder) describe(p *pool) {
 	f.report.MappingRoot, f.report.DetailsRoot = p.mappingRoot, p.detailsRoot
 	for i := range p.devices {
 		d := &p.devices[i]
-		r := DeviceReport{ID: d.ID, Expected: d.expected, Known: d.hasDetails, Found: p.mapped(d), MadeUp: d.madeUp}
+		r := DeviceReport{ID: d.ID, Found: p.mapped(d), MadeUp: d.madeUp}
+		if d.hasDetails && !f.aged {
+			r.Expected, r.Known = d.expected, true
+		}
 		for _, h := range p.lost[d.ID] {
 			r.Recovered += h.got
 			r.Old += h.old
@@ -112,6 +115,9 @@ func (f *finder) describe(p *pool) {
 		if !r.Known || r.Found < r.Expected {
 			r.Lost = append(r.Lost, f.remadeFor(d.ID)...)
 			slices.SortStableFunc(r.Lost, func(a, b LostRange) int { return cmp.Compare(a.Keys.Begin, b.Keys.Begin) })
+		}
+		if d.outdated {
+			r.Old = r.Found
 		}
 		f.report.Devices = append(f.report.Devices, r)
 		d.MappedBlocks = r.Found

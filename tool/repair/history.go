@@ -19,8 +19,8 @@ func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generat
 		return nil, err
 	}
 	f.readSuperblock()
-	all, err := f.generations()
-	if err != nil || f.sbErr != nil {
+	all := f.generations()
+	if err := ctx.Err(); err != nil || f.sbErr != nil {
 		return all, err
 	}
 	return all, f.findReused(all)

@@ -34,14 +34,14 @@ func (f *finder) findRoots(p *pool, c *metadataCounts) error {
 		return nil
 	}
 	r.free = f.strayTrees(c)
-	var err error
-	if r.was, err = f.latestRoots(); err != nil {
-		return err
-	}
+	r.was = f.latestRoots()
 	r.unchanged()
 	r.alike(f.commonLeaves)
 	r.alike(f.commonMappings)
 	r.counted()
+	if c == nil {
+		r.outdated()
+	}
 	return f.ctx.Err()
 }
 
@@ -60,20 +60,16 @@ func (f *finder) strayTrees(c *metadataCounts) []orphan {
 
 // latestRoots returns the roots of devices that earlier transactions named, the
 // newest of each.
-func (f *finder) latestRoots() (map[metadata.DevID]block.Nr, error) {
-	all, err := f.generations()
-	if err != nil {
-		return nil, err
-	}
+func (f *finder) latestRoots() map[metadata.DevID]block.Nr {
 	roots := map[metadata.DevID]block.Nr{}
-	for _, g := range all {
+	for _, g := range f.generations() {
 		for _, d := range g.Devices {
-			if _, ok := roots[d.ID]; !ok {
+			if _, ok := roots[d.ID]; !ok && !f.replaced(d.ID, g, d.Details) {
 				roots[d.ID] = d.Root
 			}
 		}
 	}
-	return roots, nil
+	return roots
 }
 
 // take gives d the tree o.
@@ -157,32 +153,26 @@ func (r *rootFinder) counted() {
 	}
 }
 
-// nodesBelow returns the nodes of the tree at root that can be read.
-func (f *finder) nodesBelow(root block.Nr) map[block.Nr]bool {
-	nodes := map[block.Nr]bool{}
-	f.collect(root, 0, nodes)
-	return nodes
-}
-
-// collect adds the nodes below nr to nodes.
-func (f *finder) collect(nr block.Nr, depth int, nodes map[block.Nr]bool) {
-	n, ok := f.survey.Node(nr)
-	if !ok || nodes[nr] || depth > maxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
-		return
-	}
-	nodes[nr] = true
-	for _, e := range f.survey.Entries(n) {
-		f.collect(e.Block, depth+1, nodes)
+// outdated takes the trees of earlier transactions where nobody can tell which are
+// in use.
+func (r *rootFinder) outdated() {
+	for _, d := range r.lost {
+		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.f.survey.Tree(was).Sort == survey.MappingLeaf {
+			d.Root, d.hasRoot, d.outdated = was, true, true
+			r.f.note("device %d: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier transaction named",
+				d.ID, d.Root)
+		}
 	}
 }
 
 // commonLeaves returns a function that counts the leaves that a tree shares with
 // the one at was.
 func (f *finder) commonLeaves(was block.Nr) func(block.Nr) int {
-	before := f.nodesBelow(was)
+	before := map[block.Nr]int{}
+	f.collect(was, 0, 0, before)
 	return func(now block.Nr) (n int) {
 		for leaf := range f.survey.Leaves(now) {
-			if before[leaf.Block] {
+			if _, ok := before[leaf.Block]; ok {
 				n++
 			}
 		}

@@ -282,6 +282,11 @@ func (f *finder) mend(p *pool) error {
 	if err := f.outlaws(p); err != nil {
 		return err
 	}
+	for i := range p.devices {
+		if d := &p.devices[i]; d.hasDetails {
+			f.now[d.ID] = d.Details
+		}
+	}
 	c := f.countMetadata()
 	if err := f.findRoots(p, c); err != nil {
 		return err

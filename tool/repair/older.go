@@ -16,14 +16,17 @@ import (
 type claim struct {
 	thin   uint64
 	value  uint64 // as in the leaf: data block and time
-	proved bool   // the data block is counted, and only this can be why
+	likely bool   // the data block is counted, but nothing leads to it
+	proved bool   // and nobody else can have lost it
+	age    int    // of the leaf, in generations; 0: the newest
 }
 
 // fillFromOlder fills holes with mappings of leaves that older transactions left
 // behind. A mapping is proved right if the data space map counts its data block
-// more often than what can be read, by as many as there are lost leaves that could
-// have had it: those leaves are what counts it. Where the space map cannot be read, or
-// could mean another lost leaf, a mapping is taken if nothing speaks against it, and reported.
+// more often than what can be read, and no other hole could have lost the same thin
+// block: the lost leaf is what counts it. Where the space map cannot be read, or
+// other devices have holes there, a mapping is taken if nothing speaks against it,
+// and reported.
 func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	holes := slices.DeleteFunc(slices.Clone(m.holes), func(h *hole) bool { return len(h.owners) == 0 })
 	if len(holes) == 0 {
@@ -38,14 +41,13 @@ func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 	if err != nil {
 		return err
 	}
-	rivals := newRivals(holes, f.snapshotLoses(holes))
 	claims := make([][]claim, len(holes))
 	for i, h := range holes {
-		if claims[i], err = f.claims(p, h, f.leavesFor(holes, h), rivals, refs, surplus); err != nil {
+		if claims[i], err = f.claims(h, alone(holes, h), p, refs, surplus); err != nil {
 			return err
 		}
 	}
-	settle(claims)
+	settle(claims, surplus)
 	for i, h := range holes {
 		if err := f.fill(h, claims[i]); err != nil {
 			return err
@@ -84,32 +86,19 @@ func (f *finder) countData(p *pool, m *mender) (*spacemap.Counter, error) {
 	return refs, err
 }
 
-// snapshotRoot returns where the mapping tree of the metadata snapshot begins; 0, which
-// is no node, if that is lost.
-func (f *finder) snapshotRoot() (root block.Nr, held bool) {
-	var b block.Data
-	at := f.sb.HeldRoot
-	if f.sbErr != nil || at == 0 {
-		return 0, false
-	}
-	if at >= f.limit || f.r.Read(at, &b) != nil {
-		return 0, true
-	}
-	snapshot, err := metadata.DecodeSuperblock(at, &b)
-	if err != nil {
-		return 0, true
-	}
-	return snapshot.MappingRoot, true
-}
-
 // countSnapshot counts what only the metadata snapshot still refers to.
 func (f *finder) countSnapshot(p *pool, refs *spacemap.Counter) {
-	root, held := f.snapshotRoot()
-	if !held {
+	var b block.Data
+	held := f.sb.HeldRoot
+	if f.sbErr != nil || held == 0 || held >= f.limit || f.r.Read(held, &b) != nil {
+		return
+	}
+	snapshot, err := metadata.DecodeSuperblock(held, &b)
+	if err != nil {
 		return
 	}
 	counted := map[block.Nr]bool{}
-	for top := range f.survey.Leaves(root) {
+	for top := range f.survey.Leaves(snapshot.MappingRoot) {
 		for _, e := range f.survey.Entries(top) {
 			for leaf := range f.survey.Leaves(e.Block) {
 				if kind, _ := p.forest.Kind(leaf.Block); kind != btree.LeafNode && !counted[leaf.Block] {
@@ -189,15 +178,15 @@ func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
 	return &ranges[i], true
 }
 
+// alone reports whether no other hole could have lost the same keys.
+func alone(holes []*hole, h *hole) bool {
+	return !slices.ContainsFunc(holes, func(other *hole) bool { return other != h && overlap(other.keys, h.keys) })
+}
+
 // leavesFor returns the leaves that may tell what a hole has lost: those of older
-// trees of the same devices, also where other devices still have them. If no other
-// hole could have lost the same keys, any leaf will do, as a mapping has to be proved
-// anyway.
-func (f *finder) leavesFor(holes []*hole, h *hole) []*survey.Node {
-	alone := true
-	for _, other := range holes {
-		alone = alone && (other == h || !overlap(other.keys, h.keys))
-	}
+// trees of the same devices. If the hole is alone any leaf will do, as a mapping has
+// to be proved anyway.
+func (f *finder) leavesFor(h *hole, alone bool) []*survey.Node {
 	var leaves []*survey.Node
 	for i := range f.survey.Nodes {
 		n := &f.survey.Nodes[i]
@@ -215,12 +204,12 @@ func overlap(a, b btree.KeyRange) bool {
 	return (a.End == 0 || b.Begin < a.End) && (b.End == 0 || a.Begin < b.End)
 }
 
-// claims returns what leaves say of the keys in a hole, by ascending thin block, as
-// far as it can be right.
-func (f *finder) claims(p *pool, h *hole, leaves []*survey.Node, r *rivals, refs *spacemap.Counter, s *surplus) ([]claim, error) {
+// claims returns what the leaves say of the keys in a hole, by ascending thin
+// block, as far as it can be right.
+func (f *finder) claims(h *hole, alone bool, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
 	var found []claim
 	var b block.Data
-	for _, leaf := range leaves {
+	for _, leaf := range f.leavesFor(h, alone) {
 		if err := f.ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -231,80 +220,41 @@ func (f *finder) claims(p *pool, h *hole, leaves []*survey.Node, r *rivals, refs
 		if err != nil {
 			continue
 		}
-		proof := f.wasBelow(leaf.Block, h.owners)
+		age, had := f.age(leaf.Block, h.owners)
 		kind, _ := p.forest.Kind(leaf.Block)
-		shared := kind == btree.LeafNode // what a snapshot still has was the device's, too
 		for i := range n.Len() {
-			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			data, time := metadata.UnpackMapping(n.Uint64(i))
 			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
 				continue
 			}
 			missing, sure := s.at(uint64(data))
-			proved := sure && int(missing) >= r.at(n.Key(i))
-			if proved || proof && (missing > 0 || !sure && (shared || refs.Get(uint64(data)) == 0)) {
-				found = append(found, claim{n.Key(i), n.Uint64(i), proved})
+			// Unproved, but possible: nobody uses the data block, or the device shares it
+			// with whoever has the leaf.
+			possible := had && (refs.Get(uint64(data)) == 0 || kind == btree.LeafNode && p.shares(h, time))
+			if missing > 0 || !sure && possible {
+				found = append(found, claim{n.Key(i), n.Uint64(i), sure, sure && alone, age})
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b claim) int { return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value)) })
-	return oneEach(slices.Compact(found)), nil
+	slices.SortFunc(found, func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
+	})
+	return oneEach(found), nil
 }
 
-// rivals are the holes that could have had the mapping of a thin block.
-type rivals struct {
-	begins, ends []uint64 // of their keys, ascending
-	elsewhere    int      // losses that may have had any
-}
-
-func newRivals(holes []*hole, elsewhere bool) *rivals {
-	r := new(rivals)
-	for _, h := range holes {
-		r.begins = append(r.begins, h.keys.Begin)
-		if h.keys.End != 0 {
-			r.ends = append(r.ends, h.keys.End)
-		}
-	}
-	slices.Sort(r.begins)
-	slices.Sort(r.ends)
-	if elsewhere {
-		r.elsewhere = 1
-	}
-	return r
-}
-
-// at is how many there are for a thin block.
-func (r *rivals) at(thin uint64) int {
-	upTo := func(bounds []uint64) int {
-		return sort.Search(len(bounds), func(i int) bool { return bounds[i] > thin })
-	}
-	return upTo(r.begins) - upTo(r.ends) + r.elsewhere
-}
-
-// snapshotLoses reports whether the metadata snapshot has lost something that is none
-// of the holes, and so may be what counts a data block.
-func (f *finder) snapshotLoses(holes []*hole) bool {
-	known := map[block.Nr]bool{} // or seen
-	for _, h := range holes {
-		known[h.block] = true
-	}
-	var loses func(nr block.Nr, depth int) bool
-	loses = func(nr block.Nr, depth int) bool {
-		if known[nr] || depth > 2*maxDepth {
+// shares reports whether the devices of a hole take mappings of that time for
+// shared.
+func (p *pool) shares(h *hole, time uint32) bool {
+	for _, id := range h.owners {
+		if time >= p.device(id).SnapshottedTime {
 			return false
 		}
-		known[nr] = true
-		n, ok := f.survey.Node(nr)
-		if !ok {
-			return true
-		}
-		return slices.ContainsFunc(f.survey.Entries(n), func(e btree.Child) bool { return loses(e.Block, depth+1) })
 	}
-	root, held := f.snapshotRoot()
-	return held && loses(root, 0)
+	return true
 }
 
-// oneEach leaves one claim for each thin block. Of those without proof the one of
-// the latest time wins; where several remain nobody knows, and all go.
+// oneEach leaves one claim for each thin block: the most likely one, of the newest
+// generation. Where several are left nobody knows, and all go.
 func oneEach(all []claim) []claim {
 	var left []claim
 	for len(all) > 0 {
@@ -322,44 +272,61 @@ func oneEach(all []claim) []claim {
 
 // best chooses among claims for one thin block.
 func best(rivals []claim) (claim, bool) {
-	rank := func(c claim) (rank uint64) {
-		if c.proved {
-			return 1 << 32
-		}
-		_, time := metadata.UnpackMapping(c.value)
-		return uint64(time)
-	}
-	top := rivals[0]
-	tied := false
+	top, tied := rivals[0], false
 	for _, c := range rivals[1:] {
-		switch d := cmp.Compare(rank(c), rank(top)); {
-		case d > 0:
+		switch better := c.better(top); {
+		case better > 0:
 			top, tied = c, false
-		case d == 0 && c.value>>timeBits != top.value>>timeBits:
+		case better == 0 && c.value>>timeBits != top.value>>timeBits:
 			tied = true
 		}
 	}
 	return top, !tied
 }
 
+// better compares two claims of which one can be right.
+func (c claim) better(than claim) int {
+	if c.likely && than.likely && c.proved { // its age says no more than the space map does
+		return 0
+	}
+	return cmp.Or(cmp.Compare(b2i(c.likely), b2i(than.likely)), cmp.Compare(than.age, c.age))
+}
+
 const timeBits = 24
 
-// settle drops claims to one data block for several thin blocks, or of several holes
-// unless they are proved: at most one of them can be right, and none of them is known to be.
-func settle(claims [][]claim) {
-	first := map[uint64]claim{}
-	twice := map[uint64]bool{}
+// settle decides between claims to one data block. For several thin blocks at most
+// one can be right: the proved one, or that of the newest generation. For the same
+// thin block of several devices all can be right, as snapshots share; but no more of
+// them are proved than references are missing.
+func settle(claims [][]claim, s *surplus) {
+	best := map[uint64]claim{} // by data block
+	tied := map[uint64]bool{}
+	users := map[uint64]uint32{}
 	for _, cs := range claims {
 		for _, c := range cs {
 			data := c.value >> timeBits
-			if other, ok := first[data]; ok && (other.thin != c.thin || !other.proved || !c.proved) {
-				twice[data] = true
+			b, ok := best[data]
+			switch {
+			case !ok || c.thin != b.thin && c.better(b) > 0:
+				best[data], users[data], tied[data] = c, 1, false
+			case c.thin == b.thin:
+				users[data]++
+			case c.better(b) == 0:
+				tied[data] = true
 			}
-			first[data] = c
 		}
 	}
-	for i, cs := range claims {
-		claims[i] = slices.DeleteFunc(cs, func(c claim) bool { return twice[c.value>>timeBits] })
+	for i := range claims {
+		claims[i] = slices.DeleteFunc(claims[i], func(c claim) bool {
+			data := c.value >> timeBits
+			return tied[data] || best[data].thin != c.thin
+		})
+		for k := range claims[i] {
+			c := &claims[i][k]
+			data := c.value >> timeBits
+			missing, _ := s.at(data)
+			c.proved = c.proved && users[data] <= missing
+		}
 	}
 }
 

@@ -177,44 +177,53 @@ func ascend(parts []subtree) bool {
 // wasBelow reports whether an older transaction has the node at nr in a tree of
 // one of the devices.
 func (f *finder) wasBelow(nr block.Nr, ids []metadata.DevID) bool {
-	for _, id := range ids {
-		if f.olderNodes(id)[nr] {
-			return true
-		}
-	}
-	return false
+	_, ok := f.age(nr, ids)
+	return ok
 }
 
-// olderNodes returns the nodes of all trees of a device that are left on the device.
-func (f *finder) olderNodes(id metadata.DevID) map[block.Nr]bool {
+// age returns how many transactions ago a tree of one of the devices last had the
+// node at nr; false if none had.
+func (f *finder) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
+	for _, id := range ids {
+		if a, had := f.olderNodes(id)[nr]; had && (!ok || a < age) {
+			age, ok = a, true
+		}
+	}
+	return age, ok
+}
+
+// olderNodes returns the nodes of all trees of a device that are left, and in
+// which of the generations, counted from the newest, each was seen last.
+func (f *finder) olderNodes(id metadata.DevID) map[block.Nr]int {
 	if nodes, ok := f.older[id]; ok {
 		return nodes
 	}
-	nodes := map[block.Nr]bool{}
-	for _, root := range f.olderRoots(id) {
-		f.collect(root, 0, nodes)
-	}
-	if f.older == nil {
-		f.older = map[metadata.DevID]map[block.Nr]bool{}
+	nodes := map[block.Nr]int{}
+	for age, g := range f.generations() {
+		i, ok := slices.BinarySearchFunc(g.Devices, id, func(d DeviceRoot, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
+		if ok && !f.replaced(id, g, g.Devices[i].Details) {
+			f.collect(g.Devices[i].Root, 0, age, nodes)
+		}
 	}
 	f.older[id] = nodes
 	return nodes
 }
 
-// olderRoots returns the roots that top-level leaves, of whatever age, name for a
-// device, without repetition.
-func (f *finder) olderRoots(id metadata.DevID) []block.Nr {
-	var roots []block.Nr
-	for i := range f.survey.Nodes {
-		n := &f.survey.Nodes[i]
-		if n.Sort != survey.TopLeaf || uint64(id) < n.First || uint64(id) > n.Last {
-			continue
-		}
-		entries := f.survey.Entries(n)
-		j, ok := slices.BinarySearchFunc(entries, uint64(id), func(e btree.Child, id uint64) int { return cmp.Compare(e.Key, id) })
-		if ok && !slices.Contains(roots, entries[j].Block) {
-			roots = append(roots, entries[j].Block)
-		}
+// replaced reports whether a device of g is not the one that has its id now: ids are
+// used again.
+func (f *finder) replaced(id metadata.DevID, g *Generation, then metadata.Details) bool {
+	now, ok := f.now[id]
+	return ok && g.Details != 0 && (now.TransactionID != then.TransactionID || now.CreationTime != then.CreationTime)
+}
+
+// collect adds the nodes below nr to nodes.
+func (f *finder) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) {
+	n, ok := f.survey.Node(nr)
+	if _, had := nodes[nr]; !ok || had || depth > maxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
+		return
 	}
-	return roots
+	nodes[nr] = age
+	for _, e := range f.survey.Entries(n) {
+		f.collect(e.Block, depth+1, age, nodes)
+	}
 }

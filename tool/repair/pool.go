@@ -33,6 +33,7 @@ type device struct {
 	metadata.Device
 	hasRoot, hasDetails bool
 	madeUp              bool   // the details
+	outdated            bool   // the mappings are those of an earlier transaction
 	expected            uint64 // mappings, as the details said
 }
 

@@ -65,17 +65,22 @@ type finder struct {
 	blocks block.Nr      // on the damaged device, as far as metadata can reach
 	limit  block.Nr      // of block numbers in its metadata
 	sb     metadata.Superblock
-	sbErr  error                                // why sb cannot be used
-	survey *survey.Survey                       // nil if it was not needed
-	older  map[metadata.DevID]map[block.Nr]bool // see olderNodes
-	aged   bool                                 // the device details are of an earlier transaction
-	remade []*hole                              // nodes put together anew: some of their children may be missing
+	sbErr  error                               // why sb cannot be used
+	survey *survey.Survey                      // nil if it was not needed
+	past   []*Generation                       // see generations
+	older  map[metadata.DevID]map[block.Nr]int // see olderNodes
+	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
+	aged   bool                                // the device details are of an earlier transaction
+	remade []*hole                             // nodes put together anew: some of their children may be missing
 	report Report
 }
 
 func newFinder(ctx context.Context, dev block.Device, opt Options) *finder {
 	blocks := min(block.Blocks(dev), spacemap.MaxMetadata)
-	f := &finder{ctx: ctx, opt: opt, view: block.NewPatched(dev, blocks), blocks: blocks, limit: blocks}
+	f := &finder{
+		ctx: ctx, opt: opt, view: block.NewPatched(dev, blocks), blocks: blocks, limit: blocks,
+		older: map[metadata.DevID]map[block.Nr]int{}, now: map[metadata.DevID]metadata.Details{},
+	}
 	f.reopen()
 	return f
 }
@@ -193,6 +198,7 @@ func (f *finder) finish(p *pool) error {
 func (f *finder) dropped(id metadata.DevID) bool {
 	i, _ := slices.BinarySearchFunc(f.report.Devices, id, func(d DeviceReport, id metadata.DevID) int { return int(d.ID) - int(id) })
 	d := &f.report.Devices[i]
-	d.Dropped = slices.Contains(f.opt.DropDevices, id) || f.opt.DropPartial && !d.Complete()
+	d.Named = slices.Contains(f.opt.DropDevices, id)
+	d.Dropped = d.Named || f.opt.DropPartial && !d.Complete()
 	return d.Dropped
 }

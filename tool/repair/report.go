@@ -34,7 +34,8 @@ type DeviceReport struct {
 	Recovered, Old uint64
 	Lost           []LostRange // by ascending keys
 	MadeUp         bool        // the device details are not those of the kernel
-	Dropped        bool        // left out of the result, as it was asked
+	Dropped        bool        // left out of the result
+	Named          bool        // its id was given as one to be left out
 }
 
 // A LostRange is thin blocks of which it is not known where they lie.
@@ -64,7 +65,7 @@ func (d *DeviceReport) Complete() bool {
 // Lossless reports whether nothing was lost, for certain.
 func (r *Report) Lossless() bool {
 	for i := range r.Devices {
-		if d := &r.Devices[i]; !d.Complete() && !d.Dropped {
+		if d := &r.Devices[i]; !d.Complete() && !d.Named {
 			return false
 		}
 	}

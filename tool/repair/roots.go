@@ -90,20 +90,24 @@ type Generation struct {
 type DeviceRoot struct {
 	ID       metadata.DevID
 	Root     block.Nr
-	Mappings uint64 // that can be read
-	Expected uint64 // that the details count
-	Reused   uint64 // see [Generation]
+	Mappings uint64           // that can be read
+	Expected uint64           // that the details count
+	Details  metadata.Details // if the Generation has any
+	Reused   uint64           // see [Generation]
 }
 
 // generations returns all that the survey finds, the newest first.
-func (f *finder) generations() ([]*Generation, error) {
-	counts := f.countMetadata()
-	tables, err := f.detailTables()
-	if err != nil {
-		return nil, err
+func (f *finder) generations() []*Generation {
+	if f.past == nil {
+		f.past = f.findGenerations()
 	}
+	return f.past
+}
+
+func (f *finder) findGenerations() []*Generation {
+	counts := f.countMetadata()
 	byIDs := map[string][]*detailTable{}
-	for _, t := range tables {
+	for _, t := range f.detailTables() {
 		byIDs[t.ids()] = append(byIDs[t.ids()], t)
 	}
 	var all []*Generation
@@ -123,7 +127,7 @@ func (f *finder) generations() ([]*Generation, error) {
 			-cmp.Compare(a.Time, b.Time), -cmp.Compare(a.TransactionID, b.TransactionID),
 			-cmp.Compare(b2i(a.Whole), b2i(b.Whole)), -cmp.Compare(a.Mappings, b.Mappings), -cmp.Compare(a.live, b.live))
 	})
-	return all, nil
+	return all
 }
 
 func b2i(b bool) int {
@@ -177,7 +181,7 @@ func (f *finder) pair(g *Generation, tables []*detailTable) {
 	}
 	g.Details, g.TransactionID, g.Time = best.root, best.transaction, max(g.Time, best.time)
 	for i := range g.Devices {
-		g.Devices[i].Expected = best.devices[i].MappedBlocks
+		g.Devices[i].Expected, g.Devices[i].Details = best.devices[i].MappedBlocks, best.devices[i].Details
 	}
 }
 
@@ -202,14 +206,11 @@ func (t *detailTable) ids() string {
 }
 
 // detailTables reads all trees of device details that the survey finds.
-func (f *finder) detailTables() ([]*detailTable, error) {
+func (f *finder) detailTables() []*detailTable {
 	var tables []*detailTable
 	for _, root := range f.survey.Roots(survey.DetailsLeaf) {
 		t := &detailTable{root: root}
 		for leaf := range f.survey.Leaves(root) {
-			if err := f.ctx.Err(); err != nil {
-				return nil, err
-			}
 			for _, d := range f.detailsIn(leaf.Block) {
 				t.devices = append(t.devices, d)
 				t.transaction = max(t.transaction, d.TransactionID)
@@ -218,7 +219,7 @@ func (f *finder) detailTables() ([]*detailTable, error) {
 		}
 		tables = append(tables, t)
 	}
-	return tables, nil
+	return tables
 }
 
 // detailsIn returns the devices in a leaf of device details.
@@ -241,15 +242,11 @@ func (f *finder) detailsIn(nr block.Nr) []metadata.Device {
 // bestGeneration returns the newest pair of roots; details alone if there is no
 // top level.
 func (f *finder) bestGeneration() (*Generation, bool) {
-	all, err := f.generations()
-	if err != nil {
-		return nil, false
-	}
-	if len(all) > 0 {
+	if all := f.generations(); len(all) > 0 {
 		return all[0], true
 	}
-	tables, err := f.detailTables()
-	if err != nil || len(tables) == 0 {
+	tables := f.detailTables()
+	if len(tables) == 0 {
 		return nil, false
 	}
 	newest := slices.MaxFunc(tables, func(a, b *detailTable) int {
