@@ -124,6 +124,35 @@ func runLab(t *testing.T, opt Options) *Table {
 	return table
 }
 
+// Cases in which demands were not met once.
+func TestOnceWrong(t *testing.T) {
+	for _, tc := range []struct {
+		image  string
+		seed   uint64
+		number int
+		whole  bool // all mappings can be saved
+	}{
+		{"grown", 1, 1146, false},             // the range that a node put together anew may have lost was not told
+		{"layers", 1, 5512, false},            // mappings beyond the data device, in leaves that were found again
+		{"out-of-data", 1, 211, false},        // the same
+		{"thinned-out", 1, 1367, false},       // more mappings than the details count were called complete
+		{"transactions", 3, 464, false},       // details with times that no pool can reach
+		{"wide-sharing", 1, 11051, false},     // a data block that several lost leaves could have had
+		{"deleted-discarded", 4, 2085, true},  // a snapshot still has the leaf that the device lost
+		{"deleted-discarded", 4, 2158, false}, // the same, and more
+	} {
+		c := imagesOf(t, tc.image)[0].Case(tc.seed, tc.number)
+		d := c.Detect(t.Context())
+		m := c.Repair(t.Context(), d)
+		for _, wrong := range slices.Concat(d.Wrong, m.Wrong) {
+			t.Errorf("%s\n    %s", c, wrong)
+		}
+		if all := c.Image.Truth.Mappings(); tc.whole && m.Saved != all {
+			t.Errorf("%s\n    %d of %d mappings are saved", c, m.Saved, all)
+		}
+	}
+}
+
 // leafCase zeroes a leaf that more than one device reaches.
 func leafCase(t *testing.T) *Case {
 	t.Helper()

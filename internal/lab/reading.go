@@ -7,6 +7,7 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
 )
 
 // A Role is what the metadata uses a block for.
@@ -257,6 +258,9 @@ func (r *reader) free(a, b, c uint64) { r.out.Free += mix(a, b, c) }
 
 func (r *reader) all() *Reading {
 	sb, err := r.superblock(metadata.SuperblockLocation)
+	if n := sb.MetadataSpaceMap.NrBlocks; err == nil && (n == 0 || n > spacemap.MaxMetadata) {
+		err = fmt.Errorf("metadata of %d blocks", n)
+	}
 	if err != nil {
 		r.out.Err = err
 		return &r.out

@@ -134,7 +134,9 @@ func (w *worker) judge(ctx context.Context, c *Case, n int) {
 	mendings := []*Mending{ours}
 	for _, p := range w.opt.Peers {
 		theirs := p.repair(ctx, w.dir, c, d)
-		if theirs.Saved > ours.Saved {
+		// After sealed damage an older transaction that a peer goes back to may happen to
+		// hold more of the truth than what the sealed blocks say. The table counts that.
+		if theirs.Saved > ours.Saved && !c.Sealed {
 			wrong = append(wrong, fmt.Sprintf("repair: saves %d mappings, %s %d of %d (error: %v)", ours.Saved, p.Name, theirs.Saved, c.Image.Truth.Mappings(), ours.Err))
 		}
 		mendings = append(mendings, theirs)

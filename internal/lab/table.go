@@ -17,6 +17,7 @@ type Table struct {
 
 type row struct {
 	cases, contradict, detected, beyond int
+	behind                              int     // cases in which a peer saved more than we
 	total                               uint64  // mappings
 	tools                               []score // ours, then those of the peers
 }
@@ -54,6 +55,9 @@ func (t *Table) add(c *Case, d *Detection, mendings []*Mending) {
 		if d.Contradicts && d.Detected {
 			r.detected++
 		}
+		if slices.ContainsFunc(mendings, func(m *Mending) bool { return m.Saved > mendings[0].Saved }) {
+			r.behind++
+		}
 		r.total += c.Image.Truth.Mappings()
 		for i, m := range mendings {
 			r.tools[i].saved += m.Saved
@@ -69,12 +73,15 @@ func (t *Table) Markdown(w io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tools := append([]string{"ours"}, t.peers...)
-	head, line := "| damage | cases | detectable | detected | beyond detection |", "| --- | ---: | ---: | ---: | ---: |"
+	head, line := "| damage | cases | to be detected | detected | beyond detection |", "| --- | ---: | ---: | ---: | ---: |"
 	for _, name := range tools {
 		head, line = head+" saved, "+name+" |", line+" ---: |"
 	}
 	for _, name := range tools {
 		head, line = head+" silent loss, "+name+" |", line+" ---: |"
+	}
+	if len(t.peers) > 0 {
+		head, line = head+" others saved more |", line+" ---: |"
 	}
 	text := head + "\n" + line + "\n"
 	for _, name := range append(rows(), "all") {
@@ -88,6 +95,9 @@ func (t *Table) Markdown(w io.Writer) error {
 		}
 		for _, s := range r.tools {
 			text += fmt.Sprintf(" %d |", s.silent)
+		}
+		if len(t.peers) > 0 {
+			text += fmt.Sprintf(" %d |", r.behind)
 		}
 		text += "\n"
 	}
@@ -104,18 +114,4 @@ func percent(n, of uint64) string {
 		return "100 %"
 	}
 	return fmt.Sprintf("%.2f %%", min(99.99, 100*float64(n)/float64(of)))
-}
-
-// Saved returns how many mappings each tool saved in all cases, by name, and Silent in
-// how many cases it lost some in silence.
-func (t *Table) Saved() (saved map[string]uint64, silent map[string]int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	saved, silent = map[string]uint64{}, map[string]int{}
-	if all := t.rows["all"]; all != nil {
-		for i, name := range slices.Concat([]string{"ours"}, t.peers) {
-			saved[name], silent[name] = all.tools[i].saved, all.tools[i].silent
-		}
-	}
-	return saved, silent
 }
