@@ -24,12 +24,13 @@ import (
 
 // Where things may lie beside the repository.
 var (
-	shared   = must(filepath.Abs("../../../shared"))
-	corpus   = filepath.Join(shared, "kernel", "corpus")
-	packs    = filepath.Join(shared, "packs")
-	activate = filepath.Join(shared, "kernel", "activate")
-	verifier = filepath.Join(shared, "design", "verify_format.py")
-	getPeer  = filepath.Join(shared, "bench", "get-peer")
+	shared    = must(filepath.Abs("../../../shared"))
+	corpus    = filepath.Join(shared, "kernel", "corpus")
+	packs     = filepath.Join(shared, "packs")
+	activate  = filepath.Join(shared, "kernel", "activate")
+	lvmAccept = filepath.Join(shared, "kernel", "lvm-accept")
+	verifier  = filepath.Join(shared, "design", "verify_format.py")
+	getPeer   = filepath.Join(shared, "bench", "get-peer")
 )
 
 var tools string // folder with our tools, built once
@@ -353,39 +354,5 @@ func TestPacks(t *testing.T) {
 				t.Errorf("dumps of the snapshot differ from that of %s", p.name)
 			}
 		}
-	}
-}
-
-// The kernel takes what we restored or mended, and writes to it. That needs a virtual
-// machine and minutes, so it is run only if asked for.
-func TestKernel(t *testing.T) {
-	if os.Getenv("THINPOOL_KERNEL") == "" {
-		t.Skip("set THINPOOL_KERNEL=1 to try what is restored or mended on a real kernel (takes minutes)")
-	}
-	if _, err := os.Stat(activate); err != nil {
-		t.Skipf("no virtual machine: %v", err)
-	}
-	accepted := func(t *testing.T, path string) {
-		if r := run(t, activate, "--write", path); r.code != 0 {
-			t.Errorf("exit code %d\n%s%s", r.code, r.out, r.stderr)
-		}
-	}
-	for _, im := range images(t) {
-		t.Run(im.name, func(t *testing.T) {
-			accepted(t, restore(t, withoutFlag(ours(t, "thin_dump", im.path)), size(t, im.path)))
-		})
-		strict := run(t, filepath.Join(tools, "thin_check"), "-q", "--strict", im.path)
-		if strict.code == 0 || !im.sound {
-			continue
-		}
-		t.Run(im.name+" mended", func(t *testing.T) {
-			mended := filepath.Join(t.TempDir(), "mended")
-			if err := os.WriteFile(mended, must(os.ReadFile(im.path)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			ours(t, "thin_check", "--auto-repair", mended)
-			ours(t, "thin_check", "--strict", mended)
-			accepted(t, mended)
-		})
 	}
 }
