@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"cmd/*"},
 	{"internal/command", "internal/demo", "internal/accept"},
 	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "tool/*"},
-	{"internal/textpipe", "metadata/build", "fixtures"},
+	{"internal/textpipe", "metadata/build", "metadata/survey", "fixtures"},
 	{"metadata"},
 	{"metadata/spacemap"},
 	{"metadata/btree"},
