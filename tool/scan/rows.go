@@ -303,9 +303,12 @@ func (s *scanner) rowFaults(t *stretch, flip *block.Flip, o oddity, misplaced bo
 		add("%v", o.err)
 	case t.use == UnknownOwner && t.kind == survey.Unknown:
 		add("no valid block of any kind")
-	case wrong != "" && t.kind == survey.Empty:
+	}
+	switch {
+	case wrong == "" || len(faults) > 0 && flip == nil:
+	case t.kind == survey.Empty:
 		add("all zero, but used for %s", wrong)
-	case wrong != "":
+	default:
 		add("not what it is used for: %s", wrong)
 	}
 	if used := s.usedFor(t); len(used) > 1 {
