@@ -249,7 +249,8 @@ func (s *scanner) row(t *stretch) Row {
 		r.Flip = &flip
 	}
 	if t.hasKeys {
-		r.Keys = &t.keys
+		keys := t.keys
+		r.Keys = &keys
 	}
 	o, odd := s.odd[t.first]
 	misplaced := odd && o.right && o.self != t.first
