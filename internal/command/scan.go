@@ -60,21 +60,9 @@ func (s *Scan) Run(env *cli.Env) error {
 		return err
 	}
 	defer file.Discard()
-	out := bufio.NewWriter(file)
-	var sum scan.Summary
-	if s.Format == "json" {
-		enc := json.NewEncoder(out)
-		sum, err = scan.Run(env, dev, opt, func(r scan.Row) error { return enc.Encode(scanRecordOf(r)) })
-	} else {
-		table := scanTable{out, len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
-		table.header()
-		sum, err = scan.Run(env, dev, opt, table.row)
-	}
-	if err == nil {
-		err = out.Flush()
-	}
+	sum, err := s.scan(env, dev, opt, file)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.Input, err)
+		return err
 	}
 	if err := file.Commit(); err != nil {
 		return err
@@ -87,6 +75,31 @@ func (s *Scan) Run(env *cli.Env) error {
 		fmt.Fprintf(env.Stderr, "thin_scan: %s: the owners of blocks are not known: %s\n", s.Input, reason)
 	}
 	return nil
+}
+
+// scan writes the rows to w.
+func (s *Scan) scan(env *cli.Env, dev block.Device, opt scan.Options, w io.Writer) (scan.Summary, error) {
+	out := bufio.NewWriter(w)
+	table := scanTable{out, len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
+	print := table.row
+	if s.Format == "json" {
+		enc := json.NewEncoder(out)
+		print = func(r scan.Row) error { return enc.Encode(scanRecordOf(r)) }
+	} else if err := table.header(); err != nil {
+		return scan.Summary{}, err
+	}
+	var failed error // of the output
+	sum, err := scan.Run(env, dev, opt, func(r scan.Row) error {
+		failed = print(r)
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return sum, failed
+	case err != nil:
+		return sum, fmt.Errorf("%s: %w", s.Input, err)
+	}
+	return sum, out.Flush()
 }
 
 // scanTable prints rows for people. Columns have fixed widths, so that a row need not
@@ -102,8 +115,8 @@ const (
 	countsFit = len("COUNTED")
 )
 
-func (t scanTable) header() {
-	t.line("FIRST", "LAST", "BLOCKS", "KIND", "CHECKSUM", "STORED", "COUNTED", "OWNER")
+func (t scanTable) header() error {
+	return t.line("FIRST", "LAST", "BLOCKS", "KIND", "CHECKSUM", "STORED", "COUNTED", "OWNER")
 }
 
 func (t scanTable) line(first, last, n, kind, checksum, stored, counted, owner string) error {

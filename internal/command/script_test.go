@@ -42,6 +42,9 @@ func TestScripts(t *testing.T) {
 			"spoil":   spoil,
 			"zero":    zero,
 			"odd":     odd,
+			"flip":    flip,
+			"copy":    copyBlock,
+			"write":   write,
 			"first":   first,
 			"full": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
@@ -85,6 +88,31 @@ func spoil(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	b[0] ^= 0xff
 	_, err = f.WriteAt(b, nr*block.Size+at)
+	ts.Check(err)
+}
+
+// flip FILE BLOCK OFFSET changes the lowest bit of a byte of a block.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	edit(ts, args[:2], func(b *block.Data) { b[at] ^= 1 })
+}
+
+// copy FILE FROM TO copies a block to the place of another.
+func copyBlock(ts *testscript.TestScript, _ bool, args []string) {
+	var from block.Data
+	edit(ts, args[:2], func(b *block.Data) { from = *b })
+	edit(ts, []string{args[0], args[2]}, func(b *block.Data) { *b = from })
+}
+
+// write FILE OFFSET TEXT overwrites bytes of a file.
+func write(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte(args[2]), at)
 	ts.Check(err)
 }
 
