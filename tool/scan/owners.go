@@ -91,6 +91,9 @@ func (s *scanner) trees() {
 			mapping = append(mapping, s.heldRoot(s.snap.MappingRoot))
 			details = append(details, s.heldRoot(s.snap.DetailsRoot))
 			s.hasSnap = true
+		} else {
+			s.fault(s.sb.HeldRoot, "%v", err)
+			s.incomplete = true
 		}
 	}
 	top := s.walk(TopLevel, mapping)
@@ -133,7 +136,7 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 		s.inBounds(p)
 		return true
 	}
-	if _, ok := s.keys[p.to]; !ok && p.keys != btree.AllKeys {
+	if _, ok := s.keys[p.to]; !ok && tree != SnapshotSuperblock && tree != MetadataIndex {
 		s.keys[p.to] = p.keys
 	}
 	s.incomplete = s.incomplete || tree != DataBitmap && tree != MetadataBitmap

@@ -72,7 +72,7 @@ func (s *scanner) wanted(nr block.Nr) block.Kind {
 	if s.roles == nil {
 		return block.UnknownKind
 	}
-	for tree := range trees {
+	for tree := range nrTrees {
 		if (s.roles[nr][live]|s.roles[nr][held])&(1<<tree) == 0 {
 			continue
 		}
@@ -263,7 +263,7 @@ func (s *scanner) row(t *stretch) Row {
 
 func (s *scanner) ownersOf(t *stretch) []Owner {
 	var owners []Owner
-	for tree := range trees {
+	for tree := range nrTrees {
 		for side := range sides {
 			if t.roles[side]&(1<<tree) == 0 {
 				continue
@@ -325,7 +325,7 @@ func (s *scanner) rowFaults(t *stretch, flip *block.Flip, o oddity, misplaced bo
 // usedFor names the trees that lead to a block.
 func (s *scanner) usedFor(t *stretch) []string {
 	var used []string
-	for tree := range trees {
+	for tree := range nrTrees {
 		if (t.roles[live]|t.roles[held])&(1<<tree) != 0 {
 			used = append(used, tree.String())
 		}
@@ -335,7 +335,7 @@ func (s *scanner) usedFor(t *stretch) []string {
 
 // wrongFor names the first tree whose kind of block t is not; "" if there is none.
 func (s *scanner) wrongFor(t *stretch) string {
-	for tree := range trees {
+	for tree := range nrTrees {
 		if (t.roles[live]|t.roles[held])&(1<<tree) != 0 && !fits(tree, t.kind) {
 			return tree.String()
 		}

@@ -96,10 +96,10 @@ const (
 	MetadataIndex
 	MetadataBitmap
 	MetadataOverflow
-	trees // how many there are
+	nrTrees
 )
 
-var treeNames = [trees]string{
+var treeNames = [nrTrees]string{
 	"superblock", "metadata snapshot", "top level", "device details", "mappings",
 	"data index", "data bitmap", "data overflow", "metadata index", "metadata bitmap", "metadata overflow",
 }

@@ -381,6 +381,28 @@ func TestDamage(t *testing.T) {
 				}
 			},
 		},
+		"lost root": {
+			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.sb.DetailsRoot, garble) },
+			want: func(p tree) map[block.Nr]string {
+				return map[block.Nr]string{p.sb.DetailsRoot: fmt.Sprintf("block %d: bad checksum in btree node", p.sb.DetailsRoot)}
+			},
+			more: func(t *testing.T, p tree, rows []scan.Row) {
+				if r := at(t, rows, p.sb.DetailsRoot); *r.Keys != btree.AllKeys || r.Owners[0].Tree != scan.Details {
+					t.Errorf("%+v", r)
+				}
+			},
+		},
+		"damaged metadata snapshot": {
+			forge:  func(f *fixtures.Forge) { f.Held = true },
+			damage: func(t *testing.T, p tree) { fixtures.Edit(t, p.dev, p.sb.HeldRoot, func(b *block.Data) { b[32]++ }) },
+			want: func(p tree) map[block.Nr]string {
+				return map[block.Nr]string{
+					p.sb.HeldRoot:    fmt.Sprintf("block %d, byte 0x20: magic is ", p.sb.HeldRoot),
+					p.sb.MappingRoot: "count is 2, but 1 reference was found; nodes",
+					p.sb.DetailsRoot: "count is 2, but 1 reference was found; nodes",
+				}
+			},
+		},
 		"leak": {
 			forge:  func(f *fixtures.Forge) { f.LeakMetadata() },
 			damage: func(*testing.T, tree) {},
