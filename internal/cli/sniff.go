@@ -148,6 +148,24 @@ func OpenMetadata(path string, shared bool) (block.Device, error) {
 	return dev, nil
 }
 
+// OpenDamaged opens a metadata device or file for reading, even if it cannot be told
+// from something else, or if its start cannot be read. What speaks against it is
+// returned in words; "" if nothing does.
+func OpenDamaged(path string) (dev block.Device, doubt string, err error) {
+	if dev, err = openDevice(path, block.Options{}); err != nil {
+		return nil, "", err
+	}
+	odd := recognise(dev)
+	switch {
+	case odd == nil:
+		return dev, "", nil
+	case dev.Size() < block.Size:
+		dev.Close()
+		return nil, "", fmt.Errorf("%s: %w", path, odd)
+	}
+	return dev, odd.Error(), nil
+}
+
 // OpenOutput opens a metadata device or file for writing. It must exist.
 func OpenOutput(path string) (block.Device, error) {
 	return openDevice(path, block.Options{Write: true})

@@ -40,9 +40,11 @@ func TestScripts(t *testing.T) {
 			"fixture": fixture,
 			"file":    file,
 			"spoil":   spoil,
-			"flip":    flip,
 			"zero":    zero,
 			"odd":     odd,
+			"flip":    flip,
+			"copy":    copyBlock,
+			"write":   write,
 			"first":   first,
 			"full": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
@@ -72,25 +74,33 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), make([]byte, size.Bytes), 0o644))
 }
 
-// spoil FILE BLOCK OFFSET changes a byte of a block of metadata.
+// spoil FILE BLOCK OFFSET changes a byte of a block, all of its bits.
 func spoil(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 0xff) }
 
-// flip FILE BLOCK OFFSET changes a single bit.
+// flip FILE BLOCK OFFSET changes the lowest bit of a byte of a block.
 func flip(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 1) }
 
 func invert(ts *testscript.TestScript, args []string, bits byte) {
+	at, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	edit(ts, args[:2], func(b *block.Data) { b[at] ^= bits })
+}
+
+// copy FILE FROM TO copies a block to the place of another.
+func copyBlock(ts *testscript.TestScript, _ bool, args []string) {
+	var from block.Data
+	edit(ts, args[:2], func(b *block.Data) { from = *b })
+	edit(ts, []string{args[0], args[2]}, func(b *block.Data) { *b = from })
+}
+
+// write FILE OFFSET TEXT overwrites bytes of a file.
+func write(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
 	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
 	ts.Check(err)
 	defer f.Close()
-	nr, err := strconv.ParseInt(args[1], 10, 64)
-	ts.Check(err)
-	at, err := strconv.ParseInt(args[2], 10, 64)
-	ts.Check(err)
-	b := make([]byte, 1)
-	_, err = f.ReadAt(b, nr*block.Size+at)
-	ts.Check(err)
-	b[0] ^= bits
-	_, err = f.WriteAt(b, nr*block.Size+at)
+	_, err = f.WriteAt([]byte(args[2]), at)
 	ts.Check(err)
 }
 

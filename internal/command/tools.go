@@ -30,9 +30,13 @@ var (
 		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
 		New: func() cli.Command { return new(Restore) },
 	}
+	ScanTool = cli.Tool{
+		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
+		New: func() cli.Command { return new(Scan) },
+	}
 )
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool}
+	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
 }

@@ -35,6 +35,9 @@ const (
 
 var le = binary.LittleEndian
 
+// SelfReference is the number of the block that b says to be.
+func SelfReference(b *Data) Nr { return Nr(le.Uint64(b[offBlocknr:])) }
+
 // ErrCorrupt is wrapped by every error that describes the content of the
 // metadata. An error that does not wrap it means that the device failed.
 var ErrCorrupt = errors.New("metadata damaged")

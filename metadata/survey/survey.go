@@ -118,6 +118,10 @@ func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	return s, nil
 }
 
+// Examine says what b is as block nr of a device with limit blocks. With the number
+// that b itself names it tells what a misplaced block is.
+func Examine(nr block.Nr, b *block.Data, limit block.Nr) Sort { return new(find).examine(nr, b, limit) }
+
 // A find is what one goroutine has found.
 type find struct {
 	nodes   []Node

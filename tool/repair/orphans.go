@@ -13,12 +13,9 @@ import (
 )
 
 // metadataCounts are the stored reference counts of metadata blocks.
-type metadataCounts struct {
-	stored  *spacemap.Counter
-	unknown []spacemap.Finding // ranges whose counts cannot be read
-}
+type metadataCounts struct{ stored *spacemap.Counts }
 
-// countMetadata reads the metadata space map; nil if there is none to be read. It
+// countMetadata reads the metadata space map; nil if part of it cannot be read. It
 // says which nodes belong to the trees of the last transaction, whatever else is
 // on the device.
 func (f *finder) countMetadata() *metadataCounts {
@@ -30,22 +27,11 @@ func (f *finder) countMetadata() *metadataCounts {
 	if err != nil {
 		return nil
 	}
-	c := &metadataCounts{stored: spacemap.NewCounter(max(root.NrBlocks, uint64(f.limit)))}
-	none := spacemap.NewCounter(root.NrBlocks)
-	err = m.Compare(f.ctx, none, true, func(found spacemap.Finding) {
-		switch found.Kind {
-		case spacemap.TooHigh:
-			for b := range found.N {
-				c.stored.Add(found.First+b, found.Stored)
-			}
-		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.InTree:
-			c.unknown = append(c.unknown, found)
-		}
-	})
-	if err != nil || len(c.unknown) > 0 {
+	stored, err := m.Counts(f.ctx, uint64(f.limit))
+	if err != nil || len(stored.Unknown) > 0 {
 		return nil
 	}
-	return c
+	return &metadataCounts{stored}
 }
 
 // live reports whether a block is in use; never if c is nil.

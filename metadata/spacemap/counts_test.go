@@ -1,0 +1,54 @@
+package spacemap
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"thinpool/metadata/block"
+)
+
+// Counts are what was written; what cannot be read is hidden, and nothing else.
+func TestCounts(t *testing.T) {
+	const blocks = 3*PerBitmap + 77
+	rnd := rand.New(rand.NewPCG(3, 4))
+	written := NewCounter(blocks)
+	for range 30000 {
+		written.Add(rnd.Uint64N(blocks), uint32(rnd.IntN(4)))
+	}
+	d := newDevice(2000)
+	root, err := WriteData(d, written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func() (*Map, *Counts) {
+		m, err := LoadData(t.Context(), block.NewReader(d, 2), d.next, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := m.Counts(t.Context(), blocks+100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, c
+	}
+	verify := func(what string, c *Counts, hidden func(b uint64) bool) {
+		t.Helper()
+		for b := range uint64(blocks) {
+			f := c.Hidden(b)
+			if (f != nil) != hidden(b) || f == nil && c.Get(b) != written.Get(b) {
+				t.Fatalf("%s: count of block %d is %d, hidden by %+v; want %d, hidden %v", what, b, c.Get(b), f, written.Get(b), hidden(b))
+			}
+		}
+	}
+	m, c := load()
+	verify("whole", c, func(uint64) bool { return false })
+	if c.Len() != blocks+100 || len(c.Unknown) != 0 {
+		t.Errorf("%d counts, %d unknown", c.Len(), len(c.Unknown))
+	}
+	d.FailReads(root.RefCountRoot)
+	_, c = load()
+	verify("no overflow tree", c, func(b uint64) bool { return written.Get(b) >= overflowCount })
+	d.FailReads(m.Entries[1].Block)
+	_, c = load()
+	verify("no second bitmap", c, func(b uint64) bool { return written.Get(b) >= overflowCount || b/PerBitmap == 1 })
+}

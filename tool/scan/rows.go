@@ -1,0 +1,368 @@
+package scan
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+var le = binary.LittleEndian
+
+// An oddity is a block that is no valid block of any kind, but more than noise.
+type oddity struct {
+	sort  survey.Sort // as the block that it says to be
+	right bool        // the checksum is
+	self  block.Nr
+	err   error // why it is not what its owner, or its checksum, demands; nil if misplaced
+}
+
+// examineUnknown looks again at the blocks that the survey could not place.
+func (s *scanner) examineUnknown() error {
+	s.odd = map[block.Nr]oddity{}
+	var mu sync.Mutex
+	return s.raw.Each(s.ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
+		if err != nil {
+			return nil // it fails now and then
+		}
+		kind := block.KindOf(b)
+		wanted := s.wanted(nr)
+		o := oddity{sort: survey.Unknown, right: kind != block.UnknownKind, self: block.SelfReference(b)}
+		switch {
+		case o.right && o.self != nr:
+			o.sort = survey.Examine(o.self, b, s.blocks)
+		case o.right && kind == block.Node:
+			if _, o.err = btree.DecodeAny(nr, b); o.err == nil {
+				o.err = fmt.Errorf("block %d: a btree node with values of no known size", nr)
+			}
+		case wanted != block.UnknownKind:
+			o.err = block.Verify(nr, b, wanted)
+		default:
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		s.odd[nr] = o
+		return nil
+	})
+}
+
+func (s *scanner) unknown() iter.Seq[block.Nr] {
+	return func(yield func(block.Nr) bool) {
+		for nr := s.opt.Begin; nr < s.opt.End; nr++ {
+			if s.survey.Sorts[nr] == survey.Unknown && !yield(nr) {
+				return
+			}
+		}
+	}
+}
+
+// wanted is the kind of block that the first owner of nr wants there; UnknownKind if
+// it has none.
+func (s *scanner) wanted(nr block.Nr) block.Kind {
+	if nr == 0 {
+		return block.Superblock
+	}
+	if s.roles == nil {
+		return block.UnknownKind
+	}
+	for tree := range nrTrees {
+		if (s.roles[nr][live]|s.roles[nr][held])&(1<<tree) == 0 {
+			continue
+		}
+		switch tree {
+		case Superblock, SnapshotSuperblock:
+			return block.Superblock
+		case MetadataIndex:
+			return block.Index
+		case DataBitmap, MetadataBitmap:
+			return block.Bitmap
+		default:
+			return block.Node
+		}
+	}
+	return block.UnknownKind
+}
+
+// facts are all that is known of a block but for its keys and its own faults.
+type facts struct {
+	kind            survey.Sort
+	checksum        Checksum
+	use             Use
+	roles           [sides]uint16
+	devices         [sides]devices
+	stored, counted count
+	hidden          bool // a bitmap says 3 or more, but not how many
+}
+
+type count struct {
+	known bool
+	n     uint32
+}
+
+func (c count) pointer() *uint32 {
+	if !c.known {
+		return nil
+	}
+	return &c.n
+}
+
+// A stretch is a row in the making.
+type stretch struct {
+	facts
+	first   block.Nr
+	n       uint64
+	keys    btree.KeyRange
+	hasKeys bool
+	single  bool // has faults of its own
+}
+
+// continues reports whether next, the block after t, belongs to the same row.
+func (t *stretch) continues(next *stretch) bool {
+	return t.n > 0 && t.facts == next.facts && !t.single && !next.single && t.hasKeys == next.hasKeys &&
+		(!t.hasKeys || t.keys.End != 0 && t.keys.End == next.keys.Begin)
+}
+
+// report hands out the rows.
+func (s *scanner) report(report func(Row) error) error {
+	s.progress("reporting")
+	var now stretch
+	flush := func() error {
+		if now.n == 0 {
+			return nil
+		}
+		row := s.row(&now)
+		if s.opt.FaultsOnly && len(row.Faults) == 0 {
+			return nil
+		}
+		return report(row)
+	}
+	for nr := s.opt.Begin; nr < s.opt.End; nr++ {
+		next := s.describe(nr)
+		if now.continues(&next) {
+			now.n++
+			now.keys.End = next.keys.End
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		now = next
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return flush()
+}
+
+// describe says what is known of a block.
+func (s *scanner) describe(nr block.Nr) stretch {
+	t := stretch{first: nr, n: 1, facts: facts{kind: s.survey.Sorts[nr], checksum: RightChecksum}}
+	o, odd := s.odd[nr]
+	_, flipped := s.flips[nr]
+	switch {
+	case t.kind == survey.Empty || t.kind == survey.Unreadable:
+		t.checksum = NoChecksum
+	case flipped, t.kind == survey.Unknown && !o.right:
+		t.checksum = WrongChecksum
+	}
+	if odd {
+		t.kind = o.sort
+	}
+	t.single = odd || flipped || len(s.faults[nr]) > 0 || nr == 0 && s.sbErr != nil
+	if t.keys, t.hasKeys = s.keys[nr]; !t.hasKeys {
+		t.keys, t.hasKeys = s.nodeKeys(nr)
+	}
+	s.owners(nr, &t)
+	return t
+}
+
+// nodeKeys returns the keys below a node.
+func (s *scanner) nodeKeys(nr block.Nr) (btree.KeyRange, bool) {
+	n, ok := s.survey.Node(nr)
+	if !ok || n.N == 0 {
+		return btree.KeyRange{}, false
+	}
+	first, last := n.First, n.Last
+	if n.Sort == survey.Inner {
+		if tree := s.survey.Tree(nr); tree.N > 0 {
+			first, last = tree.First, tree.Last
+		}
+	}
+	return btree.KeyRange{Begin: first, End: last + 1}, true // a last key of 2^64-1 has no end
+}
+
+// owners fills in who leads to a block, and its counts.
+func (s *scanner) owners(nr block.Nr, t *stretch) {
+	if s.sbErr != nil {
+		t.use = UnknownOwner
+		return
+	}
+	t.roles = s.roles[nr]
+	for side, all := range s.devices {
+		if nr < block.Nr(len(all)) && t.roles[side]&(1<<Mappings) != 0 {
+			t.devices[side] = all[nr]
+		}
+	}
+	t.counted = count{true, s.refs.Get(uint64(nr))}
+	if s.stored != nil && uint64(nr) < s.sb.MetadataSpaceMap.NrBlocks {
+		hidden := s.stored.Hidden(uint64(nr))
+		t.hidden = hidden != nil && hidden.Kind == spacemap.NoOverflow
+		if hidden == nil {
+			t.stored = count{true, s.stored.Get(uint64(nr))}
+		}
+	}
+	// The two kinds of leaf with values of 8 bytes are what their owner takes them for.
+	switch roles := t.roles[live] | t.roles[held]; {
+	case roles == 1<<Mappings && t.kind == survey.TopLeaf:
+		t.kind = survey.MappingLeaf
+	case roles == 1<<TopLevel && t.kind == survey.MappingLeaf:
+		t.kind = survey.TopLeaf
+	}
+	switch {
+	case t.roles != [sides]uint16{}:
+		t.use = InUse
+	case nr >= s.limit:
+		t.use = Beyond
+	case !t.stored.known || t.stored.n > 0:
+		t.use = Unowned
+	case t.kind == survey.Empty || t.kind == survey.Unknown || t.kind == survey.Unreadable:
+		t.use = Free
+	default:
+		t.use = LeftOver
+	}
+}
+
+// row makes a Row of t.
+func (s *scanner) row(t *stretch) Row {
+	r := Row{
+		First: t.first, N: t.n, Kind: t.kind, Checksum: t.checksum, Use: t.use,
+		Stored: t.stored.pointer(), Counted: t.counted.pointer(), Owners: s.ownersOf(t),
+	}
+	if flip, ok := s.flips[t.first]; ok {
+		r.Flip = &flip
+	}
+	if t.hasKeys {
+		keys := t.keys
+		r.Keys = &keys
+	}
+	o, odd := s.odd[t.first]
+	misplaced := odd && o.right && o.self != t.first
+	if misplaced {
+		r.Self = &o.self
+	}
+	r.Faults = s.rowFaults(t, r.Flip, o, misplaced)
+	return r
+}
+
+func (s *scanner) ownersOf(t *stretch) []Owner {
+	var owners []Owner
+	for tree := range nrTrees {
+		for side := range sides {
+			if t.roles[side]&(1<<tree) == 0 {
+				continue
+			}
+			owner := Owner{Tree: tree, Snapshot: side == held}
+			if d := t.devices[side]; tree == Mappings {
+				for _, i := range d.least {
+					if i > 0 {
+						owner.FirstIDs = append(owner.FirstIDs, s.ids[i-1])
+					}
+				}
+				owner.Devices = uint64(len(owner.FirstIDs))
+				if owner.Devices == MaxIDs { // else these are all, however many paths lead here
+					owner.Devices = max(MaxIDs, min(uint64(d.n), uint64(len(s.ids))))
+				}
+			}
+			owners = append(owners, owner)
+		}
+	}
+	return owners
+}
+
+// rowFaults says in words what is wrong with the blocks of t.
+func (s *scanner) rowFaults(t *stretch, flip *block.Flip, o oddity, misplaced bool) []string {
+	var faults []string
+	add := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	wrong := s.wrongFor(t)
+	switch {
+	case t.kind == survey.Unreadable:
+		add("cannot be read")
+	case flip != nil:
+		add("bit %d of byte %#x is flipped; put right, it is a valid %v", flip.Bit, flip.Byte, flip.Kind)
+	case misplaced:
+		add("misplaced: it says to be block %d", o.self)
+	case t.first == 0 && s.sbErr != nil:
+		add("%v", s.sbErr)
+	case o.err != nil:
+		add("%v", o.err)
+	case t.use == UnknownOwner && t.kind == survey.Unknown:
+		add("no valid block of any kind")
+	}
+	switch {
+	case wrong == "" || len(faults) > 0 && flip == nil:
+	case t.kind == survey.Empty:
+		add("all zero, but used for %s", wrong)
+	default:
+		add("not what it is used for: %s", wrong)
+	}
+	if used := s.usedFor(t); len(used) > 1 {
+		add("used for %s", strings.Join(used, " and for "))
+	}
+	faults = append(faults, s.faults[t.first]...)
+	if fault := s.countFault(t); fault != "" {
+		faults = append(faults, fault)
+	}
+	return faults
+}
+
+// usedFor names the trees that lead to a block.
+func (s *scanner) usedFor(t *stretch) []string {
+	var used []string
+	for tree := range nrTrees {
+		if (t.roles[live]|t.roles[held])&(1<<tree) != 0 {
+			used = append(used, tree.String())
+		}
+	}
+	return used
+}
+
+// wrongFor names the first tree whose kind of block t is not; "" if there is none.
+func (s *scanner) wrongFor(t *stretch) string {
+	for tree := range nrTrees {
+		if (t.roles[live]|t.roles[held])&(1<<tree) != 0 && !fits(tree, t.kind) {
+			return tree.String()
+		}
+	}
+	return ""
+}
+
+// countFault says what is wrong with the reference count.
+func (s *scanner) countFault(t *stretch) string {
+	each := ""
+	if t.n > 1 {
+		each = " to each"
+	}
+	switch {
+	case t.hidden:
+		return fmt.Sprintf("its bitmap says a count of 3 or more, but the overflow tree has none; %s found%s", references(t.counted.n), each)
+	case !t.stored.known || !t.counted.known || t.stored.n == t.counted.n:
+		return ""
+	case t.stored.n > t.counted.n && s.incomplete:
+		return fmt.Sprintf("count is %d, but %s found%s; nodes that cannot be read may have others", t.stored.n, references(t.counted.n), each)
+	}
+	return fmt.Sprintf("count is %d, but %s found%s", t.stored.n, references(t.counted.n), each)
+}
+
+func references(n uint32) string {
+	if n == 1 {
+		return "1 reference was"
+	}
+	return fmt.Sprintf("%d references were", n)
+}
