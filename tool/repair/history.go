@@ -8,11 +8,12 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
 	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
 )
 
 // Generations finds all roots that are left on dev, those of the superblock and of
-// earlier transactions: first the superblock's, then the newest. Devices that were deleted are still in
-// older ones; Reused says how many of their data blocks others have taken since.
+// earlier transactions: first the superblock's, then the newest. Devices that were
+// deleted are still in older ones; Reused says how many of their data blocks others have taken since.
 func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generation, error) {
 	f := newFinder(ctx, dev, opt)
 	if err := f.lookAround(); err != nil {
@@ -37,18 +38,14 @@ func (f *finder) findReused(all []*Generation) error {
 	if err != nil {
 		return err
 	}
-	leaves := map[block.Nr]uint64{} // what has been counted
-	trees := map[block.Nr]uint64{}
+	below := map[block.Nr]uint64{} // by node
 	for _, g := range all {
 		g.Current = g.Mapping == f.sb.MappingRoot
 		for i := range g.Devices {
 			d := &g.Devices[i]
-			reused, ok := trees[d.Root]
-			if !ok {
-				if reused, err = f.reused(p, refs, d.Root, leaves); err != nil {
-					return err
-				}
-				trees[d.Root] = reused
+			reused, err := f.reused(p, refs, d.Root, 0, below)
+			if err != nil {
+				return err
 			}
 			d.Reused = reused
 			g.Reused += reused
@@ -58,33 +55,38 @@ func (f *finder) findReused(all []*Generation) error {
 	return nil
 }
 
-// reused counts the mappings below root whose data blocks belong to others.
-func (f *finder) reused(p *pool, refs *spacemap.Counter, root block.Nr, counted map[block.Nr]uint64) (uint64, error) {
-	var sum uint64
-	var b block.Data
-	for leaf := range f.survey.Leaves(root) {
-		if err := f.ctx.Err(); err != nil {
-			return 0, err
-		}
-		if kind, _ := p.forest.Kind(leaf.Block); kind == btree.LeafNode {
-			continue // still in its place
-		}
-		n, ok := counted[leaf.Block]
-		if !ok {
-			n = f.taken(leaf.Block, refs, &b)
-			counted[leaf.Block] = n
-		}
-		sum += n
+// reused counts the mappings below a node whose data blocks belong to others; those
+// of leaves that are still in their place do not.
+func (f *finder) reused(p *pool, refs *spacemap.Counter, nr block.Nr, depth int, below map[block.Nr]uint64) (uint64, error) {
+	n, ok := f.survey.Node(nr)
+	if sum, known := below[nr]; known || !ok || depth > maxDepth {
+		return sum, f.ctx.Err()
 	}
+	below[nr] = 0 // should it lead back here
+	var sum uint64
+	switch kind, _ := p.forest.Kind(nr); {
+	case n.Sort == survey.MappingLeaf && kind != btree.LeafNode:
+		sum = f.taken(nr, refs)
+	case n.Sort == survey.Inner:
+		for _, e := range f.survey.Entries(n) {
+			here, err := f.reused(p, refs, e.Block, depth+1, below)
+			if err != nil {
+				return 0, err
+			}
+			sum += here
+		}
+	}
+	below[nr] = sum
 	return sum, nil
 }
 
 // taken counts the mappings in a leaf whose data blocks are in use.
-func (f *finder) taken(nr block.Nr, refs *spacemap.Counter, b *block.Data) (n uint64) {
-	if f.r.Read(nr, b) != nil {
+func (f *finder) taken(nr block.Nr, refs *spacemap.Counter) (n uint64) {
+	var b block.Data
+	if f.r.Read(nr, &b) != nil {
 		return 0
 	}
-	node, err := btree.Decode(nr, b, metadata.MappingSize)
+	node, err := btree.Decode(nr, &b, metadata.MappingSize)
 	if err != nil {
 		return 0
 	}

@@ -104,6 +104,11 @@ func (r *rootFinder) alike(common func(was block.Nr) func(now block.Nr) int) {
 		o      *orphan
 		common int
 	}
+	const most = 10000 // comparisons of trees; with more it would take hours
+	if len(r.lost)*len(r.free) > most {
+		r.f.note("too many devices have lost their roots to compare all trees")
+		return
+	}
 	var all []match
 	for _, d := range r.lost {
 		if d.hasRoot || r.was[d.ID] == 0 {

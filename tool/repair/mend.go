@@ -19,6 +19,7 @@ type hole struct {
 	err    error
 	gap    bool             // maybe nothing is lost: it is between children of a node that was put together anew
 	owners []metadata.DevID // devices that lead to it
+	rivals bool             // other holes could have lost the same keys
 	filled bool
 	fill   subtree // what was found for it
 	got    uint64  // mappings that were proved to belong there

@@ -42,8 +42,10 @@ func (f *finder) fillFromOlder(p *pool, m *mender, roots []entry) error {
 		return err
 	}
 	claims := make([][]claim, len(holes))
+	findRivals(holes)
+	leaves := newLeafIndex(f.survey)
 	for i, h := range holes {
-		if claims[i], err = f.claims(h, alone(holes, h), p, refs, surplus); err != nil {
+		if claims[i], err = f.claims(h, leaves, p, refs, surplus); err != nil {
 			return err
 		}
 	}
@@ -97,15 +99,16 @@ func (f *finder) countSnapshot(p *pool, refs *spacemap.Counter) {
 	if err != nil {
 		return
 	}
-	counted := map[block.Nr]bool{}
+	nodes := map[block.Nr]int{}
 	for top := range f.survey.Leaves(snapshot.MappingRoot) {
 		for _, e := range f.survey.Entries(top) {
-			for leaf := range f.survey.Leaves(e.Block) {
-				if kind, _ := p.forest.Kind(leaf.Block); kind != btree.LeafNode && !counted[leaf.Block] {
-					counted[leaf.Block] = true
-					f.countLeaf(leaf.Block, refs)
-				}
-			}
+			f.collect(e.Block, 0, 0, nodes)
+		}
+	}
+	for nr := range nodes {
+		n, _ := f.survey.Node(nr)
+		if kind, _ := p.forest.Kind(nr); n.Sort == survey.MappingLeaf && kind != btree.LeafNode {
+			f.countLeaf(nr, refs)
 		}
 	}
 }
@@ -178,40 +181,75 @@ func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
 	return &ranges[i], true
 }
 
-// alone reports whether no other hole could have lost the same keys.
-func alone(holes []*hole, h *hole) bool {
-	return !slices.ContainsFunc(holes, func(other *hole) bool { return other != h && overlap(other.keys, h.keys) })
-}
-
-// leavesFor returns the leaves that may tell what a hole has lost: those of older
-// trees of the same devices. If the hole is alone any leaf will do, as a mapping has
-// to be proved anyway.
-func (f *finder) leavesFor(h *hole, alone bool) []*survey.Node {
-	var leaves []*survey.Node
-	for i := range f.survey.Nodes {
-		n := &f.survey.Nodes[i]
-		if n.Sort != survey.MappingLeaf || n.N == 0 || !overlap(btree.KeyRange{Begin: n.First, End: n.Last + 1}, h.keys) {
-			continue
+// findRivals finds the holes that could have lost the same keys.
+func findRivals(holes []*hole) {
+	byBegin := slices.SortedFunc(slices.Values(holes), func(a, b *hole) int { return cmp.Compare(a.keys.Begin, b.keys.Begin) })
+	var last *hole // the one that reaches farthest so far
+	for _, h := range byBegin {
+		h.rivals = last != nil && overlap(last.keys, h.keys)
+		if h.rivals {
+			last.rivals = true
 		}
-		if alone || f.wasBelow(n.Block, h.owners) {
-			leaves = append(leaves, n)
+		if last == nil || last.keys.End != 0 && (h.keys.End == 0 || h.keys.End > last.keys.End) {
+			last = h
 		}
 	}
-	return leaves
 }
 
 func overlap(a, b btree.KeyRange) bool {
 	return (a.End == 0 || b.Begin < a.End) && (b.End == 0 || a.Begin < b.End)
 }
 
-// claims returns what the leaves say of the keys in a hole, by ascending thin
-// block, as far as it can be right.
-func (f *finder) claims(h *hole, alone bool, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
+// A leafIndex finds the mapping leaves of a survey by their keys.
+type leafIndex struct {
+	leaves []*survey.Node // by ascending first key
+	reach  []uint64       // highest key of those up to and including this one
+}
+
+func newLeafIndex(s *survey.Survey) *leafIndex {
+	var x leafIndex
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
+			x.leaves = append(x.leaves, n)
+		}
+	}
+	slices.SortStableFunc(x.leaves, func(a, b *survey.Node) int { return cmp.Compare(a.First, b.First) })
+	highest := uint64(0)
+	for _, n := range x.leaves {
+		highest = max(highest, n.Last)
+		x.reach = append(x.reach, highest)
+	}
+	return &x
+}
+
+// in yields the leaves that have keys in a range.
+func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
+	return func(yield func(*survey.Node) bool) {
+		end := len(x.leaves)
+		if keys.End != 0 {
+			end = sort.Search(end, func(i int) bool { return x.leaves[i].First >= keys.End })
+		}
+		for i := end - 1; i >= 0 && x.reach[i] >= keys.Begin; i-- {
+			if x.leaves[i].Last >= keys.Begin && !yield(x.leaves[i]) {
+				return
+			}
+		}
+	}
+}
+
+// claims returns what leaves say of the keys in a hole, by ascending thin block, as
+// far as it can be right. Where the hole has rivals only those of older trees of the
+// same devices count.
+func (f *finder) claims(h *hole, leaves *leafIndex, p *pool, refs *spacemap.Counter, s *surplus) ([]claim, error) {
 	var found []claim
 	var b block.Data
-	for _, leaf := range f.leavesFor(h, alone) {
+	for leaf := range leaves.in(h.keys) {
 		if err := f.ctx.Err(); err != nil {
 			return nil, err
+		}
+		age, had := f.age(leaf.Block, h.owners)
+		if h.rivals && !had {
+			continue
 		}
 		if err := f.r.Read(leaf.Block, &b); err != nil {
 			continue
@@ -220,7 +258,6 @@ func (f *finder) claims(h *hole, alone bool, p *pool, refs *spacemap.Counter, s 
 		if err != nil {
 			continue
 		}
-		age, had := f.age(leaf.Block, h.owners)
 		kind, _ := p.forest.Kind(leaf.Block)
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
@@ -232,7 +269,7 @@ func (f *finder) claims(h *hole, alone bool, p *pool, refs *spacemap.Counter, s 
 			// with whoever has the leaf.
 			possible := had && (refs.Get(uint64(data)) == 0 || kind == btree.LeafNode && p.shares(h, time))
 			if missing > 0 || !sure && possible {
-				found = append(found, claim{n.Key(i), n.Uint64(i), sure, sure && alone, age})
+				found = append(found, claim{n.Key(i), n.Uint64(i), sure, sure && !h.rivals, age})
 			}
 		}
 	}

@@ -184,7 +184,8 @@ func (f *finder) wasBelow(nr block.Nr, ids []metadata.DevID) bool {
 // age returns how many transactions ago a tree of one of the devices last had the
 // node at nr; false if none had.
 func (f *finder) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
-	for _, id := range ids {
+	const witnesses = 8 // snapshots have had much the same; nobody needs ten thousand of them
+	for _, id := range ids[:min(len(ids), witnesses)] {
 		if a, had := f.olderNodes(id)[nr]; had && (!ok || a < age) {
 			age, ok = a, true
 		}
@@ -204,6 +205,10 @@ func (f *finder) olderNodes(id metadata.DevID) map[block.Nr]int {
 		if ok && !f.replaced(id, g, g.Devices[i].Details) {
 			f.collect(g.Devices[i].Root, 0, age, nodes)
 		}
+	}
+	const kept = 16 // devices
+	if len(f.older) == kept {
+		clear(f.older)
 	}
 	f.older[id] = nodes
 	return nodes
