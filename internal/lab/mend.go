@@ -92,8 +92,8 @@ func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error
 }
 
 // sealedMayHave are the faults that a repair of sealed damage may leave: they are about
-// facts for which there is one witness.
-var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh}
+// facts for which there is one witness, such as the uuid.
+var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh, check.TailNotZero}
 
 // judge compares what was made with the truth; seen is what a plain reader finds
 // on the damaged device, if block 0 is none of its troubles.
