@@ -51,7 +51,7 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 // of keys into an order of blocks that suits a disk, but in proportion, as their
 // runs take memory.
 func (m *Mappings) windowLeaves() int {
-	const share, least, most = 64, 64, 1024
+	const share, least, most = 64, 64, 512
 	return min(max(len(m.Forest.Leaves())/share, least), most)
 }
 

@@ -61,7 +61,7 @@ type Env struct {
 
 // gcPercent is how much the heap may grow before garbage is collected. The tools
 // make little garbage, and rescue systems have little memory.
-const gcPercent = 25
+const gcPercent = 10
 
 // Main runs a tool as a process.
 func Main(t Tool) {

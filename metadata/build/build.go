@@ -131,7 +131,7 @@ func (b *Builder) EndDef() error {
 	}
 	b.stage = idle
 	if b.mapped == 0 {
-		b.own.openLeaf(0)
+		b.own.closeLeaf()
 	}
 	leaves := b.endOwn()
 	b.defs[b.name] = def{leaves, b.store.leaves[leaves.from].first, b.next - 1, b.mapped}
@@ -326,7 +326,7 @@ func (b *Builder) settle() error {
 		}
 	}
 	if len(b.spans) == 0 && b.own.entries() == 0 {
-		b.own.openLeaf(0)
+		b.own.closeLeaf()
 	}
 	if own := b.endOwn(); own.n > 0 {
 		b.spans = append(b.spans, own)
@@ -337,11 +337,7 @@ func (b *Builder) settle() error {
 // prepend takes the last leaf before the stretch at hand, which is less than a
 // leaf, and puts a copy of its mappings in front.
 func (b *Builder) prepend() error {
-	var tail []metadata.Run
-	for r := range b.store.runs(b.own.from) {
-		tail = append(tail, r)
-	}
-	b.store.leaves = b.store.leaves[:b.own.from] // the bytes stay, few as they are
+	tail := b.own.open
 	b.own = b.store.newStretch()
 	last := &b.spans[len(b.spans)-1]
 	end := last.from + last.n - 1

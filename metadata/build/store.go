@@ -2,6 +2,8 @@ package build
 
 import (
 	"encoding/binary"
+	"math/bits"
+	"slices"
 
 	"thinpool/metadata"
 	"thinpool/metadata/btree"
@@ -13,60 +15,45 @@ const (
 	leafEntries = 252             // capacity of a mapping leaf
 	leastFill   = leafEntries / 3 // of a leaf that is not the only one
 	chunkSize   = 1 << 20         // of the store
-	mostRun     = 4 * 10          // bytes a run can take: four varints
+	bitsSlack   = 8               // bytes behind the last bit that may be read
 )
 
-// A store keeps runs in about six bytes each: numbers of variable length, each
-// relative to the run before it, in chunks that hold no pointers.
+// A store keeps leaves in as few bits as they need, in chunks that hold no pointers.
 type store struct {
 	chunks [][]byte
 	leaves []leaf
 }
 
-// A leaf is a leaf of the metadata to be, its mappings still in the store. The
-// encoding starts afresh at each full leaf; where the last entries of a stretch
-// are spread over two leaves the second one starts inside.
+// A leaf is a leaf of the metadata to be, its mappings still in the store.
 type leaf struct {
 	first metadata.ThinBlock
 	chunk uint32
 	off   uint32
-	skip  uint16 // entries from there that belong to the leaf before
 	n     uint16 // entries
 }
 
 // A stretch is adjacent leaves that are being filled.
 type stretch struct {
 	s    *store
-	from int // index of its first leaf
-	open bool
-	prev metadata.Run // last run of the open leaf
+	from int            // index of its first leaf
+	open []metadata.Run // of the leaf that is not full yet
+	n    int            // entries in open
 }
 
 func (s *store) newStretch() stretch { return stretch{s: s, from: len(s.leaves)} }
 
 // entries is how many mappings the stretch has.
-func (t *stretch) entries() int {
-	n := len(t.s.leaves) - t.from
-	if n == 0 {
-		return 0
-	}
-	return (n-1)*leafEntries + int(t.s.leaves[len(t.s.leaves)-1].n)
-}
+func (t *stretch) entries() int { return (len(t.s.leaves)-t.from)*leafEntries + t.n }
 
 // add appends a run, cut where leaves end.
 func (t *stretch) add(r metadata.Run) {
 	for r.Len > 0 {
-		if !t.open {
-			t.openLeaf(r.Thin)
-		}
-		l := &t.s.leaves[len(t.s.leaves)-1]
 		part := r
-		part.Len = min(r.Len, uint64(leafEntries-l.n))
-		t.s.put(part, t.prev)
-		t.prev = part
-		l.n += uint16(part.Len)
-		if l.n == leafEntries {
-			t.open = false
+		part.Len = min(r.Len, uint64(leafEntries-t.n))
+		t.open = append(t.open, part)
+		t.n += int(part.Len)
+		if t.n == leafEntries {
+			t.closeLeaf()
 		}
 		r.Thin += metadata.ThinBlock(part.Len)
 		r.Data += metadata.DataBlock(part.Len)
@@ -74,142 +61,146 @@ func (t *stretch) add(r metadata.Run) {
 	}
 }
 
-func (t *stretch) openLeaf(first metadata.ThinBlock) {
-	s := t.s
-	if n := len(s.chunks); n == 0 || len(s.chunks[n-1])+mostRun > chunkSize {
-		s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
-	}
-	last := len(s.chunks) - 1
-	s.leaves = append(s.leaves, leaf{first: first, chunk: uint32(last), off: uint32(len(s.chunks[last]))})
-	t.open, t.prev = true, metadata.Run{}
+// closeLeaf puts the open leaf, which may be empty, into the store.
+func (t *stretch) closeLeaf() {
+	t.s.put(t.open)
+	t.open, t.n = t.open[:0], 0
 }
-
-// put encodes r, which follows prev in its leaf. A leaf may go on in the next chunk.
-func (s *store) put(r, prev metadata.Run) {
-	last := len(s.chunks) - 1
-	if len(s.chunks[last])+mostRun > chunkSize {
-		s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
-		last++
-	}
-	gap := uint64(r.Thin - prev.Thin - metadata.ThinBlock(prev.Len))
-	delta := int64(r.Data - prev.Data - metadata.DataBlock(prev.Len))
-	// Two flags ride along with the gap, unless it is so large that they would
-	// not fit: then it has a number of its own.
-	p := s.chunks[last]
-	flags := uint64(0)
-	if r.Len != 1 {
-		flags |= hasLen
-	}
-	if r.Time != prev.Time {
-		flags |= hasTime
-	}
-	if gap >= wideGap {
-		p = binary.AppendUvarint(p, wideGap<<2|flags)
-		p = binary.AppendUvarint(p, gap)
-	} else {
-		p = binary.AppendUvarint(p, gap<<2|flags)
-	}
-	p = binary.AppendVarint(p, delta)
-	if flags&hasLen != 0 {
-		p = binary.AppendUvarint(p, r.Len)
-	}
-	if flags&hasTime != 0 {
-		p = binary.AppendUvarint(p, uint64(r.Time))
-	}
-	s.chunks[last] = p
-}
-
-const (
-	hasLen  = 1
-	hasTime = 2
-	wideGap = 1 << 61 // this gap and larger ones stand in a number of their own
-)
 
 // end finishes the stretch: the entries of the last two leaves are spread evenly
 // if the last one would be less than half full.
 func (t *stretch) end() {
-	t.open = false
-	n := len(t.s.leaves) - t.from
-	if n < 2 {
+	last := len(t.s.leaves) - 1
+	switch {
+	case t.n == 0:
+		return
+	case t.n >= leafEntries/2 || last < t.from:
+		t.closeLeaf()
 		return
 	}
-	a, b := &t.s.leaves[t.from+n-2], &t.s.leaves[t.from+n-1]
-	if b.n >= leafEntries/2 {
-		return
+	runs := slices.Collect(t.s.runs(last))
+	runs = append(runs, t.open...)
+	both := leafEntries + t.n
+	t.s.drop(last)
+	t.open, t.n = t.open[:0], 0
+	for _, r := range runs {
+		if room := both - both/2 - t.n; len(t.s.leaves) == last && uint64(room) <= r.Len {
+			part := r
+			part.Len = uint64(room)
+			t.add(part)
+			t.closeLeaf()
+			r = metadata.Run{Thin: r.Thin + metadata.ThinBlock(room), Data: r.Data + metadata.DataBlock(room), Len: r.Len - uint64(room), Time: r.Time}
+		}
+		t.add(r)
 	}
-	both := a.n + b.n
-	b.skip = both - both/2
-	b.chunk, b.off, b.n = a.chunk, a.off, both/2
-	a.n = b.skip
-	for r := range t.s.runs(t.from + n - 1) {
-		b.first = r.Thin
-		break
+	t.closeLeaf()
+}
+
+// A field is one of the four numbers of a run. All runs of a leaf have as many bits
+// for it as the largest needs, above the least.
+type field struct {
+	least, most uint64
+}
+
+func (f *field) add(v uint64) {
+	f.least, f.most = min(f.least, v), max(f.most, v)
+}
+
+func (f field) width() uint { return uint(bits.Len64(f.most - f.least)) }
+
+const (
+	fieldGap = iota // thin blocks since the end of the run before
+	fieldData
+	fieldLen
+	fieldTime
+	nrFields
+)
+
+// put appends a leaf: for each field the least and the width, then the number of
+// runs, then the runs.
+func (s *store) put(runs []metadata.Run) {
+	const mostHeader = nrFields*(binary.MaxVarintLen64+1) + binary.MaxVarintLen64
+	var l leaf
+	if len(runs) > 0 {
+		l.first = runs[0].Thin
 	}
+	fields := [nrFields]field{{least: 1<<64 - 1}, {least: 1<<64 - 1}, {least: 1<<64 - 1}, {least: 1<<64 - 1}}
+	next := l.first
+	for _, r := range runs {
+		fields[fieldGap].add(uint64(r.Thin - next))
+		fields[fieldData].add(uint64(r.Data))
+		fields[fieldLen].add(r.Len)
+		fields[fieldTime].add(uint64(r.Time))
+		next = r.Thin + metadata.ThinBlock(r.Len)
+		l.n += uint16(r.Len)
+	}
+	width := uint(0)
+	for i := range fields {
+		if len(runs) == 0 {
+			fields[i] = field{}
+		}
+		width += fields[i].width()
+	}
+	need := mostHeader + (int(width)*len(runs)+7)/8 + bitsSlack
+	if n := len(s.chunks); n == 0 || len(s.chunks[n-1])+need > chunkSize {
+		s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
+	}
+	chunk := &s.chunks[len(s.chunks)-1]
+	l.chunk, l.off = uint32(len(s.chunks)-1), uint32(len(*chunk))
+	p := *chunk
+	for _, f := range fields {
+		p = append(binary.AppendUvarint(p, f.least), byte(f.width()))
+	}
+	p = binary.AppendUvarint(p, uint64(len(runs)))
+	w := bitWriter{p: p}
+	next = l.first
+	for _, r := range runs {
+		w.put(uint64(r.Thin-next)-fields[fieldGap].least, fields[fieldGap].width())
+		w.put(uint64(r.Data)-fields[fieldData].least, fields[fieldData].width())
+		w.put(r.Len-fields[fieldLen].least, fields[fieldLen].width())
+		w.put(uint64(r.Time)-fields[fieldTime].least, fields[fieldTime].width())
+		next = r.Thin + metadata.ThinBlock(r.Len)
+	}
+	*chunk = w.end()
+	s.leaves = append(s.leaves, l)
+}
+
+// drop takes back the last leaf.
+func (s *store) drop(last int) {
+	l := s.leaves[last]
+	s.leaves = s.leaves[:last]
+	s.chunks[l.chunk] = s.chunks[l.chunk][:l.off]
 }
 
 // runs yields the mappings of a leaf.
 func (s *store) runs(i int) func(yield func(metadata.Run) bool) {
 	return func(yield func(metadata.Run) bool) {
 		l := s.leaves[i]
-		skip, left := uint64(l.skip), uint64(l.n)
-		chunk, p := l.chunk, s.chunks[l.chunk][l.off:]
-		var r metadata.Run
-		// Only the last two leaves of a stretch can lie behind a boundary that
-		// the encoding does not know; a full leaf in between starts afresh.
-		for done := uint64(0); left > 0; {
-			if len(p) == 0 {
-				chunk++
-				p = s.chunks[chunk]
+		c := s.chunks[l.chunk]
+		p := c[l.off:cap(c)] // the slack may lie beyond what is in use
+		var least [nrFields]uint64
+		var width [nrFields]uint
+		for i := range nrFields {
+			v, n := binary.Uvarint(p)
+			least[i], width[i] = v, uint(p[n])
+			p = p[n+1:]
+		}
+		count, n := binary.Uvarint(p)
+		r := bitReader{p: p[n:]}
+		next := l.first
+		for range count {
+			run := metadata.Run{
+				Thin: next + metadata.ThinBlock(least[fieldGap]+r.get(width[fieldGap])),
+				Data: metadata.DataBlock(least[fieldData] + r.get(width[fieldData])),
+				Len:  least[fieldLen] + r.get(width[fieldLen]),
+				Time: uint32(least[fieldTime] + r.get(width[fieldTime])),
 			}
-			if done == leafEntries {
-				r, done = metadata.Run{}, 0
-			}
-			r, p = decodeRun(p, r)
-			done += r.Len
-			part := r
-			if skip >= part.Len {
-				skip -= part.Len
-				continue
-			}
-			part.Thin += metadata.ThinBlock(skip)
-			part.Data += metadata.DataBlock(skip)
-			part.Len = min(part.Len-skip, left)
-			skip = 0
-			left -= part.Len
-			if !yield(part) {
+			if !yield(run) {
 				return
 			}
+			next = run.Thin + metadata.ThinBlock(run.Len)
 		}
 	}
-}
-
-// decodeRun decodes the run at the start of p, which follows prev.
-func decodeRun(p []byte, prev metadata.Run) (metadata.Run, []byte) {
-	head, n := binary.Uvarint(p)
-	p = p[n:]
-	gap := head >> 2
-	if gap == wideGap {
-		gap, n = binary.Uvarint(p)
-		p = p[n:]
-	}
-	delta, n := binary.Varint(p)
-	p = p[n:]
-	r := metadata.Run{
-		Thin: prev.Thin + metadata.ThinBlock(prev.Len+gap),
-		Data: prev.Data + metadata.DataBlock(prev.Len) + metadata.DataBlock(delta),
-		Len:  1,
-		Time: prev.Time,
-	}
-	if head&hasLen != 0 {
-		r.Len, n = binary.Uvarint(p)
-		p = p[n:]
-	}
-	if head&hasTime != 0 {
-		var time uint64
-		time, n = binary.Uvarint(p)
-		r.Time, p = uint32(time), p[n:]
-	}
-	return r, p
 }
 
 // fill writes the mappings of a leaf into a node.
@@ -220,4 +211,51 @@ func (s *store) fill(i int, d *btree.Draft) {
 			d.AddUint64(uint64(r.Thin)+j, value+j<<24)
 		}
 	}
+}
+
+// A bitWriter appends numbers of some bits to bytes, the lowest bits first.
+type bitWriter struct {
+	p    []byte
+	held uint64 // bits that do not fill a byte yet
+	n    uint   // how many
+}
+
+const mostBits = 56 // that fit beside those of a byte that is not full
+
+func (w *bitWriter) put(v uint64, width uint) {
+	if width > mostBits {
+		w.put(v&(1<<mostBits-1), mostBits)
+		v, width = v>>mostBits, width-mostBits
+	}
+	w.held |= v << w.n
+	w.n += width
+	for w.n >= 8 {
+		w.p = append(w.p, byte(w.held))
+		w.held >>= 8
+		w.n -= 8
+	}
+}
+
+// end returns all that was appended.
+func (w *bitWriter) end() []byte {
+	if w.n > 0 {
+		w.p = append(w.p, byte(w.held))
+	}
+	return w.p
+}
+
+// A bitReader reads what a bitWriter wrote. It may look at up to eight bytes beyond.
+type bitReader struct {
+	p  []byte
+	at uint // bit
+}
+
+func (r *bitReader) get(width uint) uint64 {
+	if width > mostBits {
+		low := r.get(mostBits)
+		return low | r.get(width-mostBits)<<mostBits
+	}
+	v := le.Uint64(r.p[r.at/8:]) >> (r.at % 8) & (1<<width - 1)
+	r.at += width
+	return v
 }
