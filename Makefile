@@ -5,6 +5,7 @@ TOOLS    = thin_check thin_dump thin_ls thin_metadata_size thin_repair thin_rest
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s
+FOR      ?= 1m
 
 # make: static binaries in bin/
 all:
@@ -15,6 +16,10 @@ demo:
 
 test:
 	$(GO) test ./...
+
+# make lab FOR=10m: damage metadata in every way, judge check and repair, print a table
+lab:
+	$(GO) run ./internal/lab/cmd -for $(FOR)
 
 # make check: what has to pass before a commit
 check: format vet race fuzz
@@ -53,4 +58,4 @@ install: all
 clean:
 	rm -rf bin fuzz.log
 
-.PHONY: all demo test check format vet race fuzz bench install clean
+.PHONY: all demo test lab check format vet race fuzz bench install clean

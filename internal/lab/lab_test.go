@@ -38,6 +38,12 @@ func imagesOf(t *testing.T, names ...string) []*Image {
 	return images
 }
 
+// smallImages are those that make quick cases. The command in cmd takes the large ones, too.
+func smallImages(t *testing.T) []*Image {
+	t.Helper()
+	return slices.DeleteFunc(imagesOf(t), func(im *Image) bool { return len(im.Used) > 2000 })
+}
+
 // The plain reader finds in each image what others found in it.
 func TestTruth(t *testing.T) {
 	truths, err := fixtures.Truths()
@@ -74,7 +80,7 @@ func TestTruth(t *testing.T) {
 // A sample of all damage: the demands of the package comment are met. The command
 // in cmd goes on for as long as one likes.
 func TestLab(t *testing.T) {
-	opt := Options{Images: imagesOf(t), Seed: 1, Case: -1, Cases: 24, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
+	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
 	if _, err := os.Stat(verifier); err != nil {
 		t.Logf("without the independent checker: %v", err)
 		opt.Verifier = ""
@@ -100,7 +106,7 @@ func TestAgainstPeers(t *testing.T) {
 	if len(peers) == 0 {
 		t.Skip("there is nothing to compare with")
 	}
-	opt := Options{Images: imagesOf(t), Seed: 2, Case: -1, Cases: 3, Workers: runtime.GOMAXPROCS(0), Peers: peers}
+	opt := Options{Images: smallImages(t), Seed: 2, Case: -1, Cases: 2, Workers: runtime.GOMAXPROCS(0), Peers: peers}
 	table := runLab(t, opt)
 	for i := range peers {
 		if table.rows["all"].tools[1+i].saved == 0 {

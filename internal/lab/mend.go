@@ -92,8 +92,8 @@ func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error
 }
 
 // sealedMayHave are the faults that a repair of sealed damage may leave: they are about
-// facts for which there is one witness.
-var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh}
+// facts for which there is one witness, such as the uuid.
+var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh, check.TailNotZero}
 
 // judge compares what was made with the truth; seen is what a plain reader finds
 // on the damaged device, if block 0 is none of its troubles.
@@ -163,6 +163,11 @@ func (c *Case) forged() bool {
 	return false
 }
 
+// losesTop reports whether a piece of the top level cannot be read.
+func (r *Reading) losesTop() bool {
+	return slices.ContainsFunc(r.Lost, func(l Lost) bool { return l.Role == TopLevel && !l.Held })
+}
+
 // loses reports whether a thin block of a device lies in a piece that cannot be read.
 func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
 	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
@@ -200,6 +205,9 @@ func (m *Mending) compare(c *Case, seen, out *Reading, report *repair.Report) {
 			m.invented(c, &report.Devices[i], t.pairs(), out.Devices[id].pairs())
 		case i >= 0:
 			m.device(c, &report.Devices[i], t, out.Devices[id])
+			if !c.Sealed && !seen.losesTop() {
+				m.ranges(&report.Devices[i], without(t.pairs(), out.Devices[id].pairs()))
+			}
 		case t.Mapped > 0 && !older && !c.Sealed:
 			m.wrong("device %d is gone, and the report does not mention it", id)
 		}
@@ -235,6 +243,11 @@ func (m *Mending) device(c *Case, d *repair.DeviceReport, truth, out *Device) {
 	if missing := d.Missing(); d.Known && (missing < uint64(len(gone)) || d.Old == 0 && missing != uint64(len(gone))) {
 		m.wrong("device %d: %d mappings are missing, but %d are said to be; %d old", d.ID, len(gone), missing, d.Old)
 	}
+}
+
+// ranges demands that a report says where mappings are missing. Where the top level
+// is lost, so that the root of a device may be a wrong one, nobody knows.
+func (m *Mending) ranges(d *repair.DeviceReport, gone []pair) {
 	for _, p := range gone {
 		if !slices.ContainsFunc(d.Lost, func(l repair.LostRange) bool { return l.Keys.Contains(p.thin, p.thin) }) {
 			m.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.ID, p.thin, len(d.Lost))

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -80,6 +81,8 @@ func FuzzImage(f *testing.F) {
 	f.Add(edit(1, nodeEntries, true, 1<<32|300))
 	f.Add(edit(sb.MetadataSpaceMap.BitmapRoot, indexBlockEntries, true, 1))
 	f.Fuzz(func(t *testing.T, edits []byte) {
+		// A tool that does not end would only look like slow fuzzing.
+		defer time.AfterFunc(mostTime, func() { panic("no tool takes so long for 64 blocks") }).Stop()
 		dev := block.NewMemFrom(slices.Clone(image))
 		for ; len(edits) >= editSize; edits = edits[editSize:] {
 			nr := block.Nr(edits[0]) % block.Blocks(dev)
