@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -12,9 +13,13 @@ import (
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
 	"thinpool/internal/command"
+	"thinpool/metadata/block"
 )
 
-const image = "layers"
+const (
+	image       = "layers"
+	mappingRoot = 880 // of the image
+)
 
 func main() {
 	if err := run(); err != nil {
@@ -39,8 +44,10 @@ func run() error {
 	if err := os.WriteFile("pool.meta", content, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile("new.meta", make([]byte, len(content)), 0o644); err != nil {
-		return err
+	for _, empty := range []string{"new.meta", "saved.meta"} {
+		if err := os.WriteFile(empty, make([]byte, len(content)), 0o644); err != nil {
+			return err
+		}
 	}
 	truths, err := fixtures.Truths()
 	if err != nil {
@@ -50,24 +57,61 @@ func run() error {
   pool.meta is the metadata of a thin pool, %d MiB, as a Linux kernel left it:
   %s.
 `, len(content)>>20, truths[image].What)
+	if err := show(steps); err != nil {
+		return err
+	}
+	if err := compare("pool.xml", "new.xml"); err != nil {
+		return err
+	}
+	fmt.Print("  The new metadata holds all that the old one did, and takes less room.\n")
+	if err := wipe("pool.meta", mappingRoot); err != nil {
+		return err
+	}
+	fmt.Printf("\n  Now disaster: block %d, the root of all mappings, is overwritten with zeroes.\n", mappingRoot)
+	if err := show(rescue); err != nil {
+		return err
+	}
+	if err := compare("pool.xml", "saved.xml"); err != nil {
+		return err
+	}
+	fmt.Print("  Nothing was lost: the reference counts knew which trees were in use.\n\n")
+	return nil
+}
+
+// show runs steps and shows what they print.
+func show(steps []step) error {
 	for _, s := range steps {
 		if err := s.show(); err != nil {
 			return err
 		}
 	}
-	before, err := os.ReadFile("pool.xml")
+	return nil
+}
+
+// compare demands that two files are equal.
+func compare(a, b string) error {
+	before, err := os.ReadFile(a)
 	if err != nil {
 		return err
 	}
-	after, err := os.ReadFile("new.xml")
+	after, err := os.ReadFile(b)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(before, after) {
-		return fmt.Errorf("pool.xml and new.xml differ")
+		return fmt.Errorf("%s and %s differ", a, b)
 	}
-	fmt.Printf("\n  pool.xml and new.xml are equal, byte for byte: %d lines.\n  The new metadata holds all that the old one did, and takes less room.\n\n", bytes.Count(before, []byte{'\n'}))
+	fmt.Printf("\n  %s and %s are equal, byte for byte: %d lines.\n", a, b, bytes.Count(before, []byte{'\n'}))
 	return nil
+}
+
+// wipe overwrites a block with zeroes.
+func wipe(path string, nr block.Nr) error {
+	dev, err := block.Open(path, block.Options{Write: true})
+	if err != nil {
+		return err
+	}
+	return errors.Join(block.Write(dev, nr, new(block.Data)), dev.Close())
 }
 
 // A step is a command line and what it is for.
@@ -76,18 +120,26 @@ type step struct {
 	tool  cli.Tool
 	args  string
 	lines int // of its output to show; 0: all
+	code  int // exit code that it ends with
 }
 
 var steps = []step{
-	{"Is it sound? All trees, all reference counts:", command.CheckTool, "pool.meta", 0},
-	{"Which devices are in it, and what would deleting one give back?", command.LsTool, "-o DEV,MAPPED,EXCLUSIVE,SHARED,CREATE_TIME,SNAP_TIME pool.meta", 0},
-	{"What lies where? The whole of it, shared parts written once:", command.DumpTool, "pool.meta", 12},
-	{"A dump that repeats shared parts compares best:", command.DumpTool, "--style 0.9 -o pool.xml pool.meta", 0},
-	{"Make new metadata of a dump:", command.DumpTool, "-o pool.json.zst -f json pool.meta", 0},
-	{"", command.RestoreTool, "-i pool.json.zst -o new.meta", 0},
-	{"Is that sound, too? --strict lets nothing pass:", command.CheckTool, "--strict new.meta", 0},
-	{"And does it say the same?", command.DumpTool, "--style 0.9 -o new.xml new.meta", 0},
-	{"How much metadata would a pool of 1 TiB need?", command.MetadataSizeTool, "-b64k -s1t -m100 --explain", 0},
+	{"Is it sound? All trees, all reference counts:", command.CheckTool, "pool.meta", 0, 0},
+	{"Which devices are in it, and what would deleting one give back?", command.LsTool, "-o DEV,MAPPED,EXCLUSIVE,SHARED,CREATE_TIME,SNAP_TIME pool.meta", 0, 0},
+	{"What lies where? The whole of it, shared parts written once:", command.DumpTool, "pool.meta", 12, 0},
+	{"A dump that repeats shared parts compares best:", command.DumpTool, "--style 0.9 -o pool.xml pool.meta", 0, 0},
+	{"Make new metadata of a dump:", command.DumpTool, "-o pool.json.zst -f json pool.meta", 0, 0},
+	{"", command.RestoreTool, "-i pool.json.zst -o new.meta", 0, 0},
+	{"Is that sound, too? --strict lets nothing pass:", command.CheckTool, "--strict new.meta", 0, 0},
+	{"And does it say the same?", command.DumpTool, "--style 0.9 -o new.xml new.meta", 0, 0},
+	{"How much metadata would a pool of 1 TiB need?", command.MetadataSizeTool, "-b64k -s1t -m100 --explain", 0, 0},
+}
+
+var rescue = []step{
+	{"What is wrong, and what to do?", command.CheckTool, "pool.meta", 6, 1},
+	{"The damaged metadata is only read; what can be saved becomes new metadata:", command.RepairTool, "-i pool.meta -o saved.meta", 0, 0},
+	{"", command.CheckTool, "--strict saved.meta", 0, 0},
+	{"", command.DumpTool, "--style 0.9 -o saved.xml saved.meta", 0, 0},
 }
 
 func (s step) show() error {
@@ -96,7 +148,7 @@ func (s step) show() error {
 	}
 	fmt.Printf("    $ %s %s\n", s.tool.Name, s.args)
 	var out bytes.Buffer
-	if code := cli.Run(context.Background(), s.tool, strings.Fields(s.args), os.Stdin, &out, &out); code != 0 {
+	if code := cli.Run(context.Background(), s.tool, strings.Fields(s.args), os.Stdin, &out, &out); code != s.code {
 		return fmt.Errorf("%s %s: exit code %d\n%s", s.tool.Name, s.args, code, &out)
 	}
 	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")

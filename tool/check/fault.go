@@ -80,7 +80,7 @@ const (
 
 var advice = map[Code]string{
 	SuperblockDamaged: "make sure that this is the metadata device (_tmeta); if it is, keep a copy of it and try thin_repair",
-	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device",
+	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device, or see with thin_repair --list-roots what is left",
 	VersionUnknown:    "use a newer version of these tools if there is one",
 	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
 	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
