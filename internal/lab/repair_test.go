@@ -37,7 +37,12 @@ func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 		}
 		return err
 	}
-	out := block.NewMem(int64(b.Needed(256)) * block.Size)
+	// An image may claim a data device whose space map alone takes more than a test can spare.
+	const most = 4096 // blocks
+	if b.Least() > most {
+		return nil
+	}
+	out := block.NewMem(int64(b.Least()) * block.Size)
 	if err := b.Write(ctx, out); err != nil {
 		t.Errorf("repair: its result cannot be written: %v", err)
 		return nil
