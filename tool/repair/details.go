@@ -14,12 +14,11 @@ import (
 func (f *finder) findDetails(p *pool) error {
 	var without []*device
 	for i := range p.devices {
-		if d := &p.devices[i]; f.aged {
+		d := &p.devices[i]
+		if f.aged { // snapshots may have been taken since
 			d.SnapshottedTime = f.sb.Time
 		}
-	}
-	for i := range p.devices {
-		if d := &p.devices[i]; !d.hasDetails {
+		if !d.hasDetails {
 			without = append(without, d)
 		}
 	}
@@ -68,7 +67,8 @@ func (f *finder) raiseTime(p *pool) {
 }
 
 // limitTimes replaces times that no pool can reach: a mapping has no room for them,
-// and a clock that is set by them takes no more snapshots. All mappings of such a device count as shared.
+// and a clock that is set by them takes no more snapshots. All mappings of such a
+// device count as shared.
 func (f *finder) limitTimes(p *pool, devices []device) {
 	if f.sb.Time > metadata.MaxTime {
 		f.note("time %d is more than a pool can reach: it is now %d, that of the newest mapping", f.sb.Time, p.newest)
@@ -117,7 +117,9 @@ func (f *finder) describe(p *pool) {
 		}
 		if !r.Known || r.Found < r.Expected {
 			r.Lost = append(r.Lost, f.remadeFor(d.ID)...)
-			slices.SortStableFunc(r.Lost, func(a, b LostRange) int { return cmp.Compare(a.Keys.Begin, b.Keys.Begin) })
+			slices.SortFunc(r.Lost, func(a, b LostRange) int {
+				return cmp.Or(cmp.Compare(a.Keys.Begin, b.Keys.Begin), cmp.Compare(a.Block, b.Block))
+			})
 		}
 		if d.outdated {
 			r.Old = r.Found

@@ -82,14 +82,15 @@ func (f *finder) fillFromOrphans(p *pool, c *metadataCounts) error {
 	for { // below an orphan there may be more holes
 		m := newMender(f, p.forest)
 		m.roots(p)
+		lost := slices.DeleteFunc(slices.Clone(m.holes), func(h *hole) bool { return !f.hadChildren(h) })
 		adopted := map[*hole][]subtree{}
 		for _, o := range orphans {
-			for _, h := range f.parents(m.holes, o) {
+			for _, h := range f.parents(lost, o) {
 				adopted[h] = append(adopted[h], o.subtree)
 			}
 		}
 		filled := false
-		for _, h := range m.holes {
+		for _, h := range lost {
 			children := adopted[h]
 			if len(children) == 0 || len(children) > btree.MaxEntries(btree.PointerSize) || !ascend(children) {
 				continue
@@ -124,12 +125,16 @@ func (f *finder) adopt(h *hole, children []subtree) (subtree, error) {
 	return f.join(h.block, children)
 }
 
+// hadChildren reports whether a hole can be a node whose children are still there.
+func (f *finder) hadChildren(h *hole) bool {
+	return h.level != 0 && !h.gap && h.block != 0 && h.block < f.limit && isUnreadable(h.err)
+}
+
 // parents returns the holes that o belongs to; none if that is not certain.
 func (f *finder) parents(holes []*hole, o orphan) []*hole {
 	var fit []*hole
 	for _, h := range holes {
-		lost := !h.gap && h.block != 0 && h.block < f.limit && isUnreadable(h.err)
-		if lost && (h.level < 0 || o.depth < h.level) && h.keys.Contains(o.first, o.last) {
+		if (h.level < 0 || o.depth < h.level) && h.keys.Contains(o.first, o.last) {
 			fit = append(fit, h)
 		}
 	}

@@ -1,0 +1,68 @@
+package repair
+
+import (
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// join writes at nr an internal node over subtrees, which ascend. Those that are
+// less deep than others are put on stilts.
+func (f *finder) join(nr block.Nr, children []subtree) (subtree, error) {
+	if len(children) == 0 {
+		return subtree{block: nr}, nil
+	}
+	depth := 0
+	for _, c := range children {
+		depth = max(depth, c.depth)
+	}
+	var b block.Data
+	d := btree.NewDraft(&b, false, btree.PointerSize)
+	sum := subtree{block: nr, first: children[0].first, depth: depth + 1}
+	for _, c := range children {
+		c, err := f.raise(c, depth)
+		if err != nil {
+			return c, err
+		}
+		d.AddUint64(c.first, uint64(c.block))
+		sum.n, sum.last = sum.n+c.n, c.last
+	}
+	d.Seal(nr)
+	f.view.Put(nr, &b)
+	return sum, nil
+}
+
+// raise puts internal nodes with a single child above t until it is that deep.
+func (f *finder) raise(t subtree, depth int) (subtree, error) {
+	for t.depth < depth {
+		nr, err := f.view.Alloc()
+		if err != nil {
+			return t, err
+		}
+		above, err := f.join(nr, []subtree{t})
+		if err != nil {
+			return t, err
+		}
+		t = above
+	}
+	return t, nil
+}
+
+// assemble makes one subtree of several, which ascend.
+func (f *finder) assemble(parts []subtree) (subtree, error) {
+	for len(parts) > 1 {
+		var above []subtree
+		for size := range btree.Sizes(len(parts), btree.MaxEntries(btree.PointerSize)) {
+			nr, err := f.view.Alloc()
+			if err != nil {
+				return subtree{}, err
+			}
+			t, err := f.join(nr, parts[:size])
+			if err != nil {
+				return subtree{}, err
+			}
+			above, parts = append(above, t), parts[size:]
+		}
+		parts = above
+	}
+	return parts[0], nil
+}
