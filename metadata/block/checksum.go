@@ -49,6 +49,8 @@ type ChecksumError struct {
 	Got, Want uint32
 	Is, Kind  Kind // the kind its checksum fits, if any; the kind it should be
 	Zero      bool // all 4096 bytes are zero
+	Flip      Flip // the single bit that explains it, if OneBit
+	OneBit    bool
 }
 
 func (e *ChecksumError) Error() string {
@@ -57,6 +59,8 @@ func (e *ChecksumError) Error() string {
 		return fmt.Sprintf("block %d: all zero, want a %v", e.Block, e.Kind)
 	case e.Is != UnknownKind:
 		return fmt.Sprintf("block %d: holds a %v, want a %v", e.Block, e.Is, e.Kind)
+	case e.OneBit:
+		return fmt.Sprintf("block %d: bad checksum in %v: bit %d of byte %#x is flipped, nothing else; thin_repair puts that right", e.Block, e.Kind, e.Flip.Bit, e.Flip.Byte)
 	}
 	return fmt.Sprintf("block %d: bad checksum in %v: stored %#08x, computed %#08x", e.Block, e.Kind, e.Got, e.Want)
 }
@@ -70,7 +74,13 @@ func (e *ChecksumError) Unwrap() error { return ErrCorrupt }
 func Verify(loc Nr, b *Data, kind Kind) error {
 	want := register(b) ^ salts[kind]
 	if got := le.Uint32(b[offChecksum:]); got != want {
-		return &ChecksumError{loc, got, want, KindOf(b), kind, *b == Data{}}
+		err := &ChecksumError{Block: loc, Got: got, Want: want, Is: KindOf(b), Kind: kind, Zero: *b == Data{}}
+		if err.Is == UnknownKind && !err.Zero {
+			mended := *b
+			err.Flip, err.OneBit = Correct(loc, &mended)
+			err.OneBit = err.OneBit && err.Flip.Kind == kind
+		}
+		return err
 	}
 	if nr := le.Uint64(b[offBlocknr:]); nr != uint64(loc) {
 		return Bad(loc, offBlocknr, "blocknr", nr, loc)
