@@ -58,6 +58,8 @@ func (d *Dump) Run(env *cli.Env) error {
 	switch {
 	case err != nil:
 		return err
+	case d.Output != "" && cli.SameFile(d.Input, d.Output):
+		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
 		return cli.Usagef("--repair and --metadata-snap cannot go together")
 	case !d.Repair && (d.salvage.given() || d.AcceptLoss):

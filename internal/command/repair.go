@@ -78,6 +78,8 @@ func (r *Repair) Run(env *cli.Env) error {
 		return cli.Usagef("--output is missing; --dry-run and --list-roots need none")
 	case r.Output != "" && cli.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s", r.Output)
+	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
+		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
 	dev, err := cli.OpenMetadata(r.Input, false)
 	if err != nil {
