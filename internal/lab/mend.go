@@ -257,23 +257,27 @@ func (m *Mending) ranges(d *repair.DeviceReport, gone []pair) {
 }
 
 // invented demands that what was made of sealed damage is either true, or what
-// some valid leaf on the device says.
+// some valid leaf on the device says, or said.
 func (m *Mending) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
 	extra := without(is, was)
 	if len(extra) == 0 {
 		return
 	}
 	known := map[pair]bool{}
-	for nr := range c.Image.blocks() {
-		b, err := c.read(nr)
-		if err != nil {
-			continue
-		}
+	add := func(nr block.Nr, b *block.Data) {
 		if n, err := parse(nr, b, metadata.MappingSize); err == nil && n.leaf {
 			for i := range n.keys {
 				known[pair{n.keys[i], n.values[i] >> 24}] = true
 			}
 		}
+	}
+	for nr := range c.Image.blocks() {
+		if b, err := c.read(nr); err == nil {
+			add(nr, b)
+		}
+	}
+	for nr := range c.changed { // a flipped bit can be put right
+		add(nr, c.original(nr))
 	}
 	for _, p := range extra {
 		if !known[p] {
