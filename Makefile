@@ -49,13 +49,22 @@ fuzz:
 bench: all
 	./bench/run
 
+# make completions: after a change of options
+completions:
+	$(GO) run ./internal/completions
+
+SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
+	install -m 644 completions/bash/thin_tools $(SHARE)/bash-completion/completions/
+	for t in $(TOOLS); do ln -sf thin_tools $(SHARE)/bash-completion/completions/$$t; done
+	install -m 644 completions/zsh/_thin_tools $(SHARE)/zsh/site-functions/
+	install -m 644 completions/fish/*.fish $(SHARE)/fish/vendor_completions.d/
 	for m in man8/*.8; do test ! -f $$m || install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man8/; done
 
 clean:
 	rm -rf bin fuzz.log
 
-.PHONY: all demo test lab check format vet race fuzz bench install clean
+.PHONY: all demo test lab check format vet race fuzz bench completions install clean

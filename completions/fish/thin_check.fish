@@ -1,0 +1,18 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_check -l quiet -s q -d 'Print no messages, only set the exit code.'
+complete -c thin_check -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_check -l help -s h -d 'Print this help.'
+complete -c thin_check -l version -s V -d 'Print the version.'
+complete -c thin_check -l metadata-snap -s m -d 'Check the metadata snapshot only; the pool may be in use.'
+complete -c thin_check -l super-block-only -d 'Only check the superblock.'
+complete -c thin_check -l skip-mappings -d 'Do not check the mappings of the devices, nor the space maps.'
+complete -c thin_check -l ignore-non-fatal-errors -d 'Succeed if only non-fatal faults are found.'
+complete -c thin_check -l strict -d 'Fail if even a note is found.'
+complete -c thin_check -l auto-repair -d 'Mend leaks, counts that are too high and counters, and clear the flag needs_check, unless there are fatal faults.'
+complete -c thin_check -l clear-needs-check-flag -d 'Clear the flag needs_check unless there are fatal faults; mend what --auto-repair mends where the whole metadata is checked.'
+complete -c thin_check -l undo -r -d 'Before anything is mended, keep in this new file what it takes to undo it.'
+complete -c thin_check -l apply-undo -r -d 'Undo the repair that made this file, and check nothing.'
+complete -c thin_check -l override-mapping-root -r -d 'Use this block as the root of the mapping tree.'
+complete -c thin_check -l override-details-root -r -d 'Use this block as the root of the device details.'
+complete -c thin_check -l format -x -a 'text json' -d 'How faults are printed: text or json.'

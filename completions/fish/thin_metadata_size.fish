@@ -1,0 +1,18 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_metadata_size -l quiet -s q -d 'Print no messages, only set the exit code.'
+complete -c thin_metadata_size -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_metadata_size -l help -s h -d 'Print this help.'
+complete -c thin_metadata_size -l version -s V -d 'Print the version.'
+complete -c thin_metadata_size -l block-size -s b -r -d 'Size of a data block.'
+complete -c thin_metadata_size -l pool-size -s s -r -d 'Size of the data device.'
+complete -c thin_metadata_size -l max-thins -s m -r -d 'Number of devices and snapshots.'
+complete -c thin_metadata_size -l unit -s u -r -d 'Unit of the output: b, s, k, m, g, ... or its name.'
+complete -c thin_metadata_size -l numeric-only -s n -d 'Print the number only; with short or long, its unit too.'
+complete -c thin_metadata_size -l rule -x -a 'tree kernel lvm packed' -d 'tree, kernel, lvm or packed.'
+complete -c thin_metadata_size -l snapshots -r -d 'Rule tree: count this many snapshots of a full device.'
+complete -c thin_metadata_size -l divergence -r -d 'Rule tree: percentage of its mappings that each snapshot has alone.'
+complete -c thin_metadata_size -l extent-size -r -d 'Rule lvm: extent size of the volume group.'
+complete -c thin_metadata_size -l explain -d 'Print what every rule says, and why.'
+complete -c thin_metadata_size -l from -r -d 'Metadata, or a dump: print exactly what restoring it takes.'
+complete -c thin_metadata_size -l format -x -a 'text json' -d 'text or json.'

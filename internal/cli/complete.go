@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Completions returns the files that make shells complete the command lines of
+// tools, by their paths below a folder of all such files.
+func Completions(tools []Tool) (map[string]string, error) {
+	var models []completion
+	for _, t := range tools {
+		parser, err := newParser(t, t.New())
+		if err != nil {
+			return nil, err
+		}
+		models = append(models, completion{t, parser.Model})
+	}
+	files := map[string]string{"bash/thin_tools": bashCompletion(models), "zsh/_thin_tools": zshCompletion(models)}
+	for _, c := range models {
+		files["fish/"+c.tool.Name+".fish"] = c.fish()
+	}
+	return files, nil
+}
+
+type completion struct {
+	tool  Tool
+	model *kong.Application
+}
+
+// flags yields the options that are no secret.
+func (c completion) flags() func(yield func(*kong.Flag) bool) {
+	return func(yield func(*kong.Flag) bool) {
+		for _, f := range c.model.Flags {
+			if !f.Hidden && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// values are those that an option can have; "" if they cannot be listed.
+func values(f *kong.Flag) string { return strings.TrimSpace(strings.ReplaceAll(f.Enum, ",", " ")) }
+
+const completionHead = "# Completes the command lines of the thin_* tools. Made by make completions.\n"
+
+func bashCompletion(models []completion) string {
+	var s, names strings.Builder
+	s.WriteString(completionHead + `
+_thin_tools() {
+    local cur=$2 prev=$3 options='' values=''
+    [[ $cur == '=' ]] && cur=
+    [[ $prev == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 2]}
+    [[ $2 == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 1]}
+    case ${1##*/} in
+`)
+	for _, c := range models {
+		names.WriteString(" " + c.tool.Name)
+		fmt.Fprintf(&s, "    %s)\n", c.tool.Name)
+		var options []string
+		for f := range c.flags() {
+			options = append(options, "--"+f.Name)
+		}
+		fmt.Fprintf(&s, "        options='%s'\n        case $prev in\n", strings.Join(options, " "))
+		for f := range c.flags() {
+			if v := values(f); v != "" {
+				fmt.Fprintf(&s, "        %s) values='%s' ;;\n", bashNames(f), v)
+			}
+		}
+		s.WriteString("        esac\n        ;;\n")
+	}
+	s.WriteString(`    esac
+    if [[ -n $values ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$values" -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+complete -o filenames -F _thin_tools` + names.String() + "\n")
+	return s.String()
+}
+
+func bashNames(f *kong.Flag) string {
+	if f.Short != 0 {
+		return fmt.Sprintf("-%c | --%s", f.Short, f.Name)
+	}
+	return "--" + f.Name
+}
+
+func zshCompletion(models []completion) string {
+	var s, names strings.Builder
+	for _, c := range models {
+		names.WriteString(" " + c.tool.Name)
+	}
+	s.WriteString("#compdef" + names.String() + "\n" + completionHead + "\ncase $service in\n")
+	for _, c := range models {
+		fmt.Fprintf(&s, "%s)\n    _arguments \\\n", c.tool.Name)
+		for f := range c.flags() {
+			s.WriteString("        " + zshOption(f) + " \\\n")
+		}
+		s.WriteString("        '*:file:_files'\n    ;;\n")
+	}
+	s.WriteString("esac\n")
+	return s.String()
+}
+
+// zshOption is an option as _arguments takes it.
+func zshOption(f *kong.Flag) string {
+	quote := strings.NewReplacer("'", "'\\''", "[", "\\[", "]", "\\]", ":", "\\:")
+	equals, action := "=", ":"+strings.ToLower(placeholder(f))+":_files"
+	switch v := values(f); {
+	case takesNone(f):
+		equals, action = "", ""
+	case isOptional(f):
+		equals, action = "=-", "::"+strings.ToLower(placeholder(f))+":"
+	case v != "":
+		action = ":" + f.Name + ":(" + v + ")"
+	}
+	text := "[" + quote.Replace(f.Help) + "]" + action + "'"
+	if f.IsSlice() { // as often as one likes
+		return "'*--" + f.Name + equals + text
+	}
+	if f.Short == 0 {
+		return "'--" + f.Name + equals + text
+	}
+	short := strings.TrimSuffix(equals, "-")
+	if short == "=" {
+		short = "+"
+	}
+	return fmt.Sprintf("'(-%c --%s)'{-%c%s,--%s%s}'%s", f.Short, f.Name, f.Short, short, f.Name, equals, text)
+}
+
+func (c completion) fish() string {
+	quote := strings.NewReplacer(`\`, `\\`, "'", `\'`)
+	var s strings.Builder
+	s.WriteString(completionHead + "\n")
+	for f := range c.flags() {
+		fmt.Fprintf(&s, "complete -c %s -l %s", c.tool.Name, f.Name)
+		if f.Short != 0 {
+			fmt.Fprintf(&s, " -s %c", f.Short)
+		}
+		switch v := values(f); {
+		case v != "":
+			fmt.Fprintf(&s, " -x -a '%s'", v)
+		case !takesNone(f) && !isOptional(f):
+			s.WriteString(" -r")
+		}
+		fmt.Fprintf(&s, " -d '%s'\n", quote.Replace(f.Help))
+	}
+	return s.String()
+}

@@ -1,0 +1,40 @@
+// Command completions writes the files with which shells complete command lines:
+// "make completions" runs it.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"thinpool/internal/cli"
+	"thinpool/internal/command"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "completions:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	const folder = "completions"
+	files, err := cli.Completions(command.Tools())
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
