@@ -95,6 +95,9 @@ func (d *Dump) Run(env *cli.Env) error {
 		return damaged(cli.Hint(err))
 	}
 	if err := d.dump(env, pool, opt); err != nil {
+		if errors.Is(err, block.ErrCorrupt) && !d.MetadataSnap.Set {
+			return fmt.Errorf("%w; perhaps you wanted to run with --repair", err)
+		}
 		return err
 	}
 	if !lossless {
@@ -182,7 +185,7 @@ func blockOf(o cli.Optional) (block.Nr, error) {
 // damaged adds to an error about the metadata what to do next.
 func damaged(err error) error {
 	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w; perhaps you wanted to run with --repair", err)
+		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
 	}
 	return err
 }

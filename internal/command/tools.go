@@ -14,6 +14,10 @@ var (
 		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
 		New: func() cli.Command { return new(Dump) },
 	}
+	GenerateTool = cli.Tool{
+		Name: "thin_generate", Summary: "Make synthetic thin provisioning metadata, for tests and benchmarks.",
+		New: func() cli.Command { return new(Generate) },
+	}
 	LsTool = cli.Tool{
 		Name: "thin_ls", Summary: "List the thin devices of a pool.",
 		New: func() cli.Command { return new(Ls) },
@@ -38,5 +42,5 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
+	return []cli.Tool{CheckTool, DumpTool, GenerateTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
 }

@@ -1,0 +1,135 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"thinpool/internal/cli"
+	"thinpool/jsonfmt"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/tool/generate"
+	"thinpool/xmlfmt"
+)
+
+// Generate is thin_generate.
+type Generate struct {
+	cli.Common
+	Output        string   `help:"Metadata device or file to write, which must exist; for a dump the default is standard output." short:"o" placeholder:"FILE"`
+	Format        string   `help:"metadata, xml or json." default:"metadata" enum:"metadata,xml,json" placeholder:"metadata|xml|json"`
+	Devices       uint64   `help:"Devices that are no snapshots." default:"1" placeholder:"N"`
+	Mappings      uint64   `help:"Mappings of each device." default:"100000" placeholder:"N"`
+	RunLength     uint64   `help:"Mean length of runs; 1: no blocks lie in a row." default:"1" placeholder:"N"`
+	Gaps          float64  `help:"Percentage of thin blocks that are not mapped." placeholder:"PERCENT"`
+	Snapshots     uint64   `help:"Snapshots of each device." placeholder:"N"`
+	Divergence    float64  `help:"Percentage of its mappings that each snapshot, and the origin, has changed." placeholder:"PERCENT"`
+	Seed          uint64   `help:"Same seed, same pool." default:"1" placeholder:"N"`
+	DataBlockSize uint64   `help:"Data block size." default:"128" placeholder:"SECTORS"`
+	NrDataBlocks  uint64   `help:"Data blocks; at least those that are mapped." placeholder:"N"`
+	TransactionID uint64   `help:"Transaction id." placeholder:"N"`
+	NeedsCheck    bool     `help:"Set the flag needs_check." name:"set-needs-check"`
+	Damage        []string `help:"Damage N blocks: zero, flip, scribble or misplace; may be repeated." placeholder:"KIND=N" sep:"none"`
+}
+
+// Details implements cli.Detailer.
+func (g *Generate) Details() string {
+	return `Makes pools that never were, for tests and benchmarks. What devices and their snapshots
+have not changed they share. The blocks that --damage spoils are listed on standard output.`
+}
+
+// Run implements cli.Command.
+func (g *Generate) Run(env *cli.Env) error {
+	damage, err := g.damage()
+	if err != nil {
+		return err
+	}
+	if err := metadata.CheckDataBlockSize(g.DataBlockSize); err != nil {
+		return cli.Usagef("%v", err)
+	}
+	const percent = 100
+	shape := generate.Shape{
+		Devices: g.Devices, Mappings: g.Mappings, RunLength: g.RunLength, Gaps: g.Gaps / percent,
+		Snapshots: g.Snapshots, Divergence: g.Divergence / percent, DataBlockSize: uint32(g.DataBlockSize),
+		NrDataBlocks: g.NrDataBlocks, TransactionID: g.TransactionID, NeedsCheck: g.NeedsCheck, Seed: g.Seed,
+	}
+	if err := shape.Check(); err != nil {
+		return cli.Usagef("%v", err)
+	}
+	if g.Format != "metadata" {
+		return g.text(env, shape)
+	}
+	if g.Output == "" {
+		return cli.Usagef("--output is missing")
+	}
+	dev, err := openOutput(g.Output)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	b := build.New(build.Options{Progress: env.Progress})
+	if err := generate.Run(env, shape, b); err != nil {
+		return err
+	}
+	if err := b.Write(env, dev); err != nil {
+		return fmt.Errorf("%s: %w", g.Output, err)
+	}
+	for _, d := range damage {
+		spoilt, err := generate.Spoil(dev, d.kind, d.n, g.Seed)
+		if err != nil {
+			return fmt.Errorf("%s: %w", g.Output, err)
+		}
+		slices.Sort(spoilt)
+		for _, nr := range spoilt {
+			fmt.Fprintf(env.Stdout, "%s %d\n", d.kind, nr)
+		}
+	}
+	return nil
+}
+
+// text writes a dump.
+func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
+	if len(g.Damage) > 0 {
+		return cli.Usagef("--damage is for metadata")
+	}
+	out, err := env.CreateOutput(g.Output, "")
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	var v interface {
+		metadata.Visitor
+		Close()
+	}
+	if g.Format == "xml" {
+		v = xmlfmt.NewWriter(out, xmlfmt.Style1)
+	} else {
+		v = jsonfmt.NewWriter(out)
+	}
+	defer v.Close()
+	if err := generate.Run(env, shape, v); err != nil {
+		return err
+	}
+	return out.Commit()
+}
+
+// spoiling is an amount of damage.
+type spoiling struct {
+	kind generate.Damage
+	n    int
+}
+
+func (g *Generate) damage() ([]spoiling, error) {
+	var all []spoiling
+	for _, text := range g.Damage {
+		kind, number, _ := strings.Cut(text, "=")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 0 || n > int(block.Size)<<20 || !slices.Contains(generate.Damages, generate.Damage(kind)) {
+			return nil, cli.Usagef("damage %q: want zero, flip, scribble or misplace, = and a number", text)
+		}
+		all = append(all, spoiling{generate.Damage(kind), n})
+	}
+	return all, nil
+}
