@@ -49,7 +49,6 @@ func (g *Generate) Run(env *cli.Env) error {
 	if err := metadata.CheckDataBlockSize(g.DataBlockSize); err != nil {
 		return cli.Usagef("%v", err)
 	}
-	const percent = 100
 	shape := generate.Shape{
 		Devices: g.Devices, Mappings: g.Mappings, RunLength: g.RunLength, Gaps: g.Gaps / percent,
 		Snapshots: g.Snapshots, Divergence: g.Divergence / percent, DataBlockSize: uint32(g.DataBlockSize),

@@ -34,6 +34,10 @@ var (
 		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
 		New: func() cli.Command { return new(Restore) },
 	}
+	StatTool = cli.Tool{
+		Name: "thin_stat", Summary: "Measure sharing, fragmentation and fill of thin provisioning metadata.",
+		New: func() cli.Command { return new(Stat) },
+	}
 	ScanTool = cli.Tool{
 		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
 		New: func() cli.Command { return new(Scan) },
@@ -42,5 +46,5 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, GenerateTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
+	return []cli.Tool{CheckTool, DumpTool, GenerateTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool, StatTool}
 }

@@ -108,6 +108,23 @@ func (c *Counter) Repeated() iter.Seq[uint64] {
 	}
 }
 
+// Histogram returns how many blocks have each count.
+func (c *Counter) Histogram() map[uint32]uint64 {
+	times := map[uint32]uint64{}
+	for i := range c.regions {
+		r := &c.regions[i]
+		here := min(c.n-uint64(i)<<regionBits, regionSize)
+		if r.words == nil {
+			times[0] += here
+			continue
+		}
+		for b := range here {
+			times[r.get(b)]++
+		}
+	}
+	return times
+}
+
 // words32 returns the 32 counts from b on, a multiple of 32, with two bits
 // each; false if the region has higher counts.
 func (c *Counter) words32(b uint64) (uint64, bool) {

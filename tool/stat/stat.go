@@ -1,0 +1,315 @@
+// Package stat measures pools: how blocks are shared, how long runs are, how full
+// the nodes of trees are.
+package stat
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// A Histogram says how often each value occurs, by ascending values.
+type Histogram []Bin
+
+// A Bin is a value and how often it occurs.
+type Bin struct{ Value, Times uint64 }
+
+func histogram(times map[uint64]uint64) Histogram {
+	var h Histogram
+	for value, n := range times {
+		h = append(h, Bin{value, n})
+	}
+	slices.SortFunc(h, func(a, b Bin) int { return cmp.Compare(a.Value, b.Value) })
+	return h
+}
+
+// Total is how many values there are, and their sum.
+func (h Histogram) Total() (times, sum uint64) {
+	for _, b := range h {
+		times, sum = times+b.Times, sum+b.Times*b.Value
+	}
+	return times, sum
+}
+
+// DataCounts is the histogram of the reference counts of data blocks in use, as the
+// data space map has them. A data block's count is the number of leaves that map it.
+func DataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
+	root := p.Live.DataSpaceMap
+	if bitmaps := spacemap.Bitmaps(root.NrBlocks); bitmaps > uint64(p.Reader().Blocks()) {
+		return nil, fmt.Errorf("data space map: %d bitmaps are more than the device has blocks: %w", bitmaps, block.ErrCorrupt)
+	}
+	m, err := spacemap.LoadData(ctx, p.Reader(), p.Limit(), root)
+	if err != nil {
+		return nil, err
+	}
+	return counts(ctx, m, "data space map")
+}
+
+// MetadataCounts is the histogram of the reference counts of metadata blocks in use.
+func MetadataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
+	root := p.Live.MetadataSpaceMap
+	if root.NrBlocks > spacemap.MaxMetadata {
+		return nil, fmt.Errorf("metadata space map: %d blocks are more than metadata can have: %w", root.NrBlocks, block.ErrCorrupt)
+	}
+	m, err := spacemap.LoadMetadata(ctx, p.Reader(), p.Limit(), root)
+	if err != nil {
+		return nil, err
+	}
+	return counts(ctx, m, "metadata space map")
+}
+
+func counts(ctx context.Context, m *spacemap.Map, what string) (Histogram, error) {
+	c, err := m.Counts(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Unknown) > 0 {
+		return nil, fmt.Errorf("%s: %w", what, c.Unknown[0].Err)
+	}
+	times := map[uint64]uint64{}
+	for count, n := range c.Histogram() {
+		if count > 0 {
+			times[uint64(count)] = n
+		}
+	}
+	return histogram(times), nil
+}
+
+// RunLengths is the histogram of the lengths of runs. What devices share by sharing
+// leaves counts once, as the first of them has it.
+func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
+	devices, err := devicesOf(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.Mappings(ctx, devices...)
+	if err != nil {
+		return nil, err
+	}
+	times := map[uint64]uint64{}
+	var pending metadata.Run
+	end := func() error {
+		if pending.Len > 0 {
+			times[pending.Len]++
+		}
+		pending = metadata.Run{}
+		return nil
+	}
+	err = m.Stream(ctx, once(m, devices, end), func(runs []metadata.Run) error {
+		for _, r := range runs {
+			if pending.Len > 0 && r.Continues(pending) {
+				pending.Len += r.Len
+				continue
+			}
+			_ = end()
+			pending = r
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	_ = end()
+	return histogram(times), nil
+}
+
+// once yields the steps that read each leaf once, and call end where a device ends or
+// goes on in leaves that were read before.
+func once(m *metadata.Mappings, devices []metadata.Device, end func() error) iter.Seq[metadata.Step] {
+	return func(yield func(metadata.Step) bool) {
+		read := make([]bool, len(m.Forest.Leaves()))
+		roots := map[block.Nr]bool{}
+		for _, d := range devices {
+			if roots[d.Root] {
+				continue
+			}
+			roots[d.Root] = true
+			goesOn := false
+			for part := range m.Forest.Parts(d.Root) {
+				fresh := part.Err != nil || !read[part.Leaf]
+				if !fresh || !goesOn {
+					if !yield(metadata.Step{Do: end}) {
+						return
+					}
+				}
+				if goesOn = fresh; !fresh {
+					continue
+				}
+				if part.Err == nil {
+					read[part.Leaf] = true
+				}
+				if !yield(metadata.Step{ID: d.ID, Leaf: part}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func devicesOf(ctx context.Context, p *metadata.Pool) ([]metadata.Device, error) {
+	var devices []metadata.Device
+	for d, err := range p.Devices(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
+}
+
+// A Device is what there is to measure of a device.
+type Device struct {
+	ID       metadata.DevID
+	Mappings uint64
+	Runs     uint64
+	Leaves   uint64
+	Shared   uint64 // leaves that other devices have, too
+	Nodes    uint64 // internal nodes
+	Depth    int    // levels of internal nodes
+	Room     uint64 // mappings that the leaves have room for
+}
+
+// Fill is how full the leaves are, 0 to 1.
+func (d *Device) Fill() float64 {
+	if d.Room == 0 {
+		return 0
+	}
+	return float64(d.Mappings) / float64(d.Room)
+}
+
+// Devices measures all devices, by ascending id. A node is looked at once, however
+// many devices have it. The error wraps [block.ErrCorrupt] if the metadata is
+// damaged.
+func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
+	devices, err := devicesOf(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.Mappings(ctx, devices...)
+	if err != nil {
+		return nil, err
+	}
+	t := trees{forest: m.Forest, below: map[block.Nr]*tree{}}
+	if err := t.read(ctx); err != nil {
+		return nil, err
+	}
+	t.owners = metadata.LeafOwners(m.Forest, devices)
+	var measured []Device
+	for _, d := range devices {
+		sum, err := t.tree(d.Root, 0)
+		if err != nil {
+			return nil, &metadata.LostError{ID: d.ID, Keys: btree.AllKeys, Err: err}
+		}
+		measured = append(measured, Device{
+			ID: d.ID, Mappings: sum.mappings, Runs: sum.runs, Leaves: sum.leaves, Shared: sum.shared,
+			Nodes: sum.nodes, Depth: sum.depth, Room: sum.room,
+		})
+	}
+	return measured, nil
+}
+
+// trees measures subtrees.
+type trees struct {
+	forest *btree.Forest
+	ends   []ends            // by leaf
+	owners []metadata.Owners // by leaf
+	below  map[block.Nr]*tree
+}
+
+// ends are the first and last run of a leaf, and how many runs it has.
+type ends struct {
+	first, last metadata.Run
+	runs        uint64
+}
+
+// A tree is what a subtree amounts to.
+type tree struct {
+	ends
+	mappings, leaves, shared, nodes, room uint64
+	depth                                 int
+}
+
+// read reads all leaves.
+func (t *trees) read(ctx context.Context) error {
+	t.ends = make([]ends, len(t.forest.Leaves()))
+	return t.forest.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
+		if err != nil || leaf >= len(t.ends) {
+			return nil // met again with its device
+		}
+		if runs := metadata.AppendRuns(nil, n); len(runs) > 0 {
+			t.ends[leaf] = ends{runs[0], runs[len(runs)-1], uint64(len(runs))}
+		}
+		return nil
+	})
+}
+
+// maxDepth is the most levels that the kernel goes down.
+const maxDepth = 64
+
+// tree measures the subtree at nr.
+func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
+	if sum, ok := t.below[nr]; ok {
+		if sum == nil {
+			return nil, &btree.LoopError{Block: nr}
+		}
+		return sum, nil
+	}
+	if depth > maxDepth {
+		return nil, &btree.LoopError{Block: nr}
+	}
+	t.below[nr] = nil // should it lead back here
+	sum := &tree{}
+	switch kind, i := t.forest.Kind(nr); kind {
+	case btree.LeafNode:
+		if i >= len(t.ends) {
+			return nil, &btree.MisplacedError{Block: nr}
+		}
+		l := &t.forest.Leaves()[i]
+		*sum = tree{ends: t.ends[i], mappings: uint64(l.N), leaves: 1, room: uint64(l.Cap)}
+		if t.owners[i].Many {
+			sum.shared = 1
+		}
+	case btree.InnerNode:
+		in := &t.forest.Inner()[i]
+		sum.nodes = 1
+		for _, child := range in.Children {
+			here, err := t.tree(child, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			sum.add(here)
+		}
+		sum.depth++
+	default:
+		return nil, t.forest.Err(nr, 0, 0)
+	}
+	t.below[nr] = sum
+	return sum, nil
+}
+
+// add appends what comes next in the order of keys.
+func (s *tree) add(next *tree) {
+	switch {
+	case s.runs == 0:
+		s.ends = next.ends
+	case next.runs > 0:
+		s.runs += next.runs
+		if next.first.Continues(s.last) {
+			s.runs--
+		}
+		joined := s.last
+		s.last = next.last
+		if next.runs == 1 && next.first.Continues(joined) {
+			s.last = metadata.Run{Thin: joined.Thin, Data: joined.Data, Len: joined.Len + next.last.Len, Time: joined.Time}
+		}
+	}
+	s.mappings, s.leaves, s.shared = s.mappings+next.mappings, s.leaves+next.leaves, s.shared+next.shared
+	s.nodes, s.room, s.depth = s.nodes+next.nodes, s.room+next.room, max(s.depth, next.depth)
+}
