@@ -9,8 +9,8 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
 	"thinpool/metadata/build"
+	"thinpool/metadata/spacemap"
 	"thinpool/tool/generate"
 	"thinpool/xmlfmt"
 )
@@ -125,7 +125,7 @@ func (g *Generate) damage() ([]spoiling, error) {
 	for _, text := range g.Damage {
 		kind, number, _ := strings.Cut(text, "=")
 		n, err := strconv.Atoi(number)
-		if err != nil || n < 0 || n > int(block.Size)<<20 || !slices.Contains(generate.Damages, generate.Damage(kind)) {
+		if err != nil || n < 0 || n > spacemap.MaxMetadata || !slices.Contains(generate.Damages, generate.Damage(kind)) {
 			return nil, cli.Usagef("damage %q: want zero, flip, scribble or misplace, = and a number", text)
 		}
 		all = append(all, spoiling{generate.Damage(kind), n})
