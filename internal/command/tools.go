@@ -10,6 +10,10 @@ var (
 		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
 		New: func() cli.Command { return new(Check) },
 	}
+	DeltaTool = cli.Tool{
+		Name: "thin_delta", Summary: "Print in what the mappings of two thin devices differ.",
+		New: func() cli.Command { return new(Delta) },
+	}
 	DumpTool = cli.Tool{
 		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
 		New: func() cli.Command { return new(Dump) },
@@ -38,5 +42,5 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
+	return []cli.Tool{CheckTool, DeltaTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
 }
