@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"math/bits"
 	"strconv"
 
 	"thinpool/internal/cli"
@@ -149,20 +148,4 @@ func corrupt(err error) error {
 		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
 	}
 	return err
-}
-
-// errTooFar says that a position has no number.
-type errTooFar struct {
-	begin metadata.ThinBlock
-	unit  string
-}
-
-func (e errTooFar) Error() string {
-	return fmt.Sprintf("thin block %d is so far out that 64 bits do not hold its place in %ss", e.begin, e.unit)
-}
-
-// scaled is n blocks in units of which a block has so many; false if that is too much.
-func scaled(n, scale uint64) (uint64, bool) {
-	high, low := bits.Mul64(n, scale)
-	return low, high == 0
 }

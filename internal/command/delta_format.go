@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"io"
+	"math/bits"
 	"strconv"
 
 	"thinpool/internal/cli"
@@ -27,23 +28,17 @@ type deltaWriter struct {
 	size uint64 // of a block, in units
 	last uint64 // if not 0, the size of the device, in units
 
-	append  func(*deltaWriter, place) // appends a range to buf
-	stretch delta.Kind                // in verbose XML: of the element that is open
+	append  func(*deltaWriter, *delta.Range) // appends a range, in units, to buf
+	stretch delta.Kind                       // in verbose XML: of the element that is open
 	open    bool
 	totals  [4]uint64 // lengths, in units, by kind
-}
-
-// A place is a range in units.
-type place struct {
-	kind                       delta.Kind
-	begin, length, left, right uint64
 }
 
 // deltaBuffer is how much text is collected before it is written.
 const deltaBuffer = 1 << 17
 
 func newDeltaWriter(w io.Writer, f deltaFormat, blockSize uint32) *deltaWriter {
-	d := &deltaWriter{w: w, f: f, buf: make([]byte, 0, deltaBuffer+1024)}
+	d := &deltaWriter{w: w, f: f, buf: make([]byte, 0, 2*deltaBuffer)}
 	d.size = map[string]uint64{"block": 1, "sector": uint64(blockSize), "byte": uint64(blockSize) * cli.SectorSize}[f.Unit]
 	switch {
 	case f.Name == "json":
@@ -110,39 +105,38 @@ func jsonSide(side string, t metadata.Tree) string {
 // ranges writes ranges.
 func (d *deltaWriter) ranges(ranges []delta.Range) error {
 	for i := range ranges {
-		p, err := d.place(&ranges[i])
-		if err != nil {
-			return err
-		}
-		d.totals[p.kind] += p.length
-		d.append(d, p)
-		if len(d.buf) >= deltaBuffer {
-			if err := d.flush(); err != nil {
+		r := &ranges[i]
+		if d.size != 1 {
+			if err := d.scale(r); err != nil {
 				return err
 			}
 		}
+		d.totals[r.Kind] += r.Len
+		d.append(d, r)
 	}
-	return nil
+	if len(d.buf) < deltaBuffer {
+		return nil
+	}
+	return d.flush()
 }
 
-// place turns blocks into units.
-func (d *deltaWriter) place(r *delta.Range) (place, error) {
-	p := place{r.Kind, uint64(r.Begin), r.Len, uint64(r.Left), uint64(r.Right)}
-	if d.size == 1 {
-		return p, nil
+// scale turns blocks into units.
+func (d *deltaWriter) scale(r *delta.Range) error {
+	block, fits := r.Begin, true
+	times := func(n uint64) uint64 {
+		high, low := bits.Mul64(n, d.size)
+		fits = fits && high == 0
+		return low
 	}
-	fits := true
-	for _, n := range []*uint64{&p.begin, &p.length, &p.left, &p.right} {
-		scaled, ok := scaled(*n, d.size)
-		*n, fits = scaled, fits && ok
-	}
+	r.Begin, r.Len = metadata.ThinBlock(times(uint64(r.Begin))), times(r.Len)
+	r.Left, r.Right = metadata.DataBlock(times(uint64(r.Left))), metadata.DataBlock(times(uint64(r.Right)))
 	if !fits {
-		return p, errTooFar{r.Begin, d.f.Unit}
+		return fmt.Errorf("thin block %d: its place in %ss takes more than 64 bits", block, d.f.Unit)
 	}
-	if d.last != 0 && p.length > d.last-p.begin { // the device may end within a block
-		p.length = d.last - p.begin
+	if d.last != 0 { // the device may end within a block
+		r.Len = min(r.Len, d.last-uint64(r.Begin))
 	}
-	return p, nil
+	return nil
 }
 
 // end writes what comes after the ranges.
@@ -170,8 +164,8 @@ func (d *deltaWriter) flush() error {
 }
 
 // number appends text and a number after it.
-func (d *deltaWriter) number(text string, n uint64) {
-	d.buf = strconv.AppendUint(append(d.buf, text...), n, 10)
+func number(dst []byte, text string, n uint64) []byte {
+	return strconv.AppendUint(append(dst, text...), n, 10)
 }
 
 // xmlBegins are the starts of elements, by kind.
@@ -180,28 +174,31 @@ var xmlBegins = [...]string{
 	delta.Different: `    <different begin="`, delta.Same: `    <same begin="`,
 }
 
-func (d *deltaWriter) xml(p place) {
-	d.number(xmlBegins[p.kind], p.begin)
-	d.number(`" length="`, p.length)
-	d.buf = append(d.buf, "\"/>\n"...)
+func (d *deltaWriter) xml(r *delta.Range) {
+	b := number(d.buf, xmlBegins[r.Kind], uint64(r.Begin))
+	b = number(b, `" length="`, r.Len)
+	d.buf = append(b, "\"/>\n"...)
 }
 
 // xmlRange opens an element for each stretch of one kind.
-func (d *deltaWriter) xmlRange(p place) {
-	if !d.open || d.stretch != p.kind {
+func (d *deltaWriter) xmlRange(r *delta.Range) {
+	if !d.open || d.stretch != r.Kind {
 		d.closeStretch()
-		d.stretch, d.open = p.kind, true
-		d.printf("    <%v>\n", p.kind)
+		d.stretch, d.open = r.Kind, true
+		d.printf("    <%v>\n", r.Kind)
 	}
-	d.number(`      <range begin="`, p.begin)
-	if p.kind == delta.Different {
-		d.number(`" left_data_begin="`, p.left)
-		d.number(`" right_data_begin="`, p.right)
-	} else {
-		d.number(`" data_begin="`, max(p.left, p.right)) // where it is not mapped, 0
+	b := number(d.buf, `      <range begin="`, uint64(r.Begin))
+	switch r.Kind {
+	case delta.Different:
+		b = number(b, `" left_data_begin="`, uint64(r.Left))
+		b = number(b, `" right_data_begin="`, uint64(r.Right))
+	case delta.RightOnly:
+		b = number(b, `" data_begin="`, uint64(r.Right))
+	default:
+		b = number(b, `" data_begin="`, uint64(r.Left))
 	}
-	d.number(`" length="`, p.length)
-	d.buf = append(d.buf, "\"/>\n"...)
+	b = number(b, `" length="`, r.Len)
+	d.buf = append(b, "\"/>\n"...)
 }
 
 func (d *deltaWriter) closeStretch() {
@@ -211,34 +208,31 @@ func (d *deltaWriter) closeStretch() {
 	d.open = false
 }
 
-func (d *deltaWriter) json(p place) {
-	d.buf = append(append(d.buf, `{"type":"`...), p.kind.String()...)
-	d.number(`","begin":`, p.begin)
-	d.number(`,"length":`, p.length)
-	if d.f.Verbose {
-		if p.kind != delta.RightOnly {
-			d.number(`,"left_data_begin":`, p.left)
-		}
-		if p.kind != delta.LeftOnly {
-			d.number(`,"right_data_begin":`, p.right)
-		}
+func (d *deltaWriter) json(r *delta.Range) {
+	b := append(append(d.buf, `{"type":"`...), r.Kind.String()...)
+	b = number(b, `","begin":`, uint64(r.Begin))
+	b = number(b, `,"length":`, r.Len)
+	if d.f.Verbose && r.Kind != delta.RightOnly {
+		b = number(b, `,"left_data_begin":`, uint64(r.Left))
 	}
-	d.buf = append(d.buf, "}\n"...)
+	if d.f.Verbose && r.Kind != delta.LeftOnly {
+		b = number(b, `,"right_data_begin":`, uint64(r.Right))
+	}
+	d.buf = append(b, "}\n"...)
 }
 
-func (d *deltaWriter) csv(p place) {
-	d.buf = append(d.buf, p.kind.String()...)
-	d.number(",", p.begin)
-	d.number(",", p.length)
+func (d *deltaWriter) csv(r *delta.Range) {
+	b := number(append(d.buf, r.Kind.String()...), ",", uint64(r.Begin))
+	b = number(b, ",", r.Len)
 	if d.f.Verbose {
-		d.buf = append(d.buf, ',')
-		if p.kind != delta.RightOnly {
-			d.number("", p.left)
+		b = append(b, ',')
+		if r.Kind != delta.RightOnly {
+			b = strconv.AppendUint(b, uint64(r.Left), 10)
 		}
-		d.buf = append(d.buf, ',')
-		if p.kind != delta.LeftOnly {
-			d.number("", p.right)
+		b = append(b, ',')
+		if r.Kind != delta.LeftOnly {
+			b = strconv.AppendUint(b, uint64(r.Right), 10)
 		}
 	}
-	d.buf = append(d.buf, '\n')
+	d.buf = append(b, '\n')
 }

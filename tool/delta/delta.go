@@ -48,8 +48,8 @@ type Options struct {
 }
 
 // Run compares the mappings of two trees of p. It calls fn, from one goroutine, with
-// ranges by ascending thin block, as long as they can be; fn must not keep the
-// slice. When a mapping was made, and so its time, does not matter. An error that wraps
+// ranges by ascending thin block, as long as they can be; fn may change
+// the slice, but not keep it. When a mapping was made, and so its time, does not matter. An error that wraps
 // [thinpool/metadata/block.ErrCorrupt] says that one of the trees is damaged; the ranges
 // before it are good.
 func Run(ctx context.Context, p *metadata.Pool, left, right metadata.Tree, opt Options, fn func([]Range) error) error {
@@ -69,7 +69,7 @@ func Run(ctx context.Context, p *metadata.Pool, left, right metadata.Tree, opt O
 		return m.feed(s.Side, runs, s.Leaf.Keys)
 	})
 	if err != nil {
-		m.deliver() // what came before the damage
+		m.send() // what came before the damage
 		return err
 	}
 	return m.finish()

@@ -241,7 +241,6 @@ func TestAgainstNaive(t *testing.T) {
 	})
 }
 
-
 // content reads all that a device maps.
 func content(p *metadata.Pool, d metadata.Device) (mapping, error) {
 	m := mapping{}

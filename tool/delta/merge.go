@@ -17,9 +17,8 @@ type merger struct {
 	opt         Options
 	fn          func([]Range) error
 	left, right queue
-	pending     Range // may go on; nothing if its Len is 0
-	out         []Range
-	err         error // of fn
+	out         []Range // the last may go on
+	err         error   // of fn
 }
 
 // A queue is the runs of a side that wait for the other one.
@@ -71,7 +70,7 @@ func (m *merger) both(runs []metadata.Run, keys btree.KeyRange) error {
 func (m *merger) finish() error {
 	m.left.done, m.right.done = math.MaxUint64, math.MaxUint64
 	m.merge()
-	m.deliver()
+	m.send()
 	return m.err
 }
 
@@ -164,18 +163,17 @@ func (m *merger) emit(kind Kind, begin metadata.ThinBlock, n uint64, left, right
 	if kind == Same && m.opt.OmitSame {
 		return
 	}
-	p := &m.pending
-	if kind == p.Kind && begin == p.Begin+metadata.ThinBlock(p.Len) && p.Len > 0 && (!m.opt.Data || p.leadsTo(left, right)) {
-		p.Len += n
-		return
-	}
-	if p.Len > 0 {
-		m.out = append(m.out, *p)
-		if len(m.out) == batchRanges {
+	if last := len(m.out) - 1; last >= 0 {
+		p := &m.out[last]
+		if kind == p.Kind && begin == p.Begin+metadata.ThinBlock(p.Len) && (!m.opt.Data || p.leadsTo(left, right)) {
+			p.Len += n
+			return
+		}
+		if last == batchRanges-1 {
 			m.send()
 		}
 	}
-	*p = Range{kind, begin, n, left, right}
+	m.out = append(m.out, Range{kind, begin, n, left, right})
 }
 
 // leadsTo reports whether the data blocks of r continue in left and right.
@@ -184,19 +182,10 @@ func (r *Range) leadsTo(left, right metadata.DataBlock) bool {
 	return (r.Kind == RightOnly || left == r.Left+n) && (r.Kind == LeftOnly || right == r.Right+n)
 }
 
-// send hands over the ranges that are complete, unless fn has failed before.
+// send hands over the ranges, unless fn has failed before.
 func (m *merger) send() {
 	if m.err == nil && len(m.out) > 0 {
 		m.err = m.fn(m.out)
 	}
 	m.out = m.out[:0]
-}
-
-// deliver hands over all ranges.
-func (m *merger) deliver() {
-	if m.pending.Len > 0 {
-		m.out = append(m.out, m.pending)
-		m.pending = Range{}
-	}
-	m.send()
 }
