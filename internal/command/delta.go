@@ -75,11 +75,11 @@ func (d *Delta) Run(env *cli.Env) error {
 	}
 	left, err := tree(pool, d.Thin1, d.Root1)
 	if err != nil {
-		return corrupt(err)
+		return err
 	}
 	right, err := tree(pool, d.Thin2, d.Root2)
 	if err != nil {
-		return corrupt(err)
+		return err
 	}
 	return d.compare(env, pool, left, right)
 }
@@ -93,8 +93,6 @@ func (d *Delta) check() (block.Nr, error) {
 			return 0, cli.Usagef("--thin%d or --root%d is not given", i+1, i+1)
 		case thin != nil && root != nil:
 			return 0, cli.Usagef("--thin%d and --root%d cannot go together", i+1, i+1)
-		case root != nil && *root == 0:
-			return 0, cli.Usagef("--root%d: block 0 is the superblock", i+1)
 		}
 	}
 	switch {
@@ -109,9 +107,10 @@ func (d *Delta) check() (block.Nr, error) {
 // tree finds one of the two trees.
 func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 	if root != nil {
-		return metadata.Tree{Root: block.Nr(*root), Loose: true}, nil
+		return pool.TreeAt(block.Nr(*root))
 	}
-	return pool.Tree(metadata.DevID(*thin))
+	t, err := pool.Tree(metadata.DevID(*thin))
+	return t, corrupt(err)
 }
 
 // compare writes the difference.
