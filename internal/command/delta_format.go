@@ -175,9 +175,15 @@ var xmlBegins = [...]string{
 }
 
 func (d *deltaWriter) xml(r *delta.Range) {
-	b := number(d.buf, xmlBegins[r.Kind], uint64(r.Begin))
-	b = number(b, `" length="`, r.Len)
-	d.buf = append(b, "\"/>\n"...)
+	d.buf = xmlLength(number(d.buf, xmlBegins[r.Kind], uint64(r.Begin)), r.Len)
+}
+
+// xmlLength ends an element. Most ranges of a fragmented device are of one block.
+func xmlLength(dst []byte, n uint64) []byte {
+	if n == 1 {
+		return append(dst, "\" length=\"1\"/>\n"...)
+	}
+	return append(number(dst, `" length="`, n), "\"/>\n"...)
 }
 
 // xmlRange opens an element for each stretch of one kind.
@@ -185,7 +191,7 @@ func (d *deltaWriter) xmlRange(r *delta.Range) {
 	if !d.open || d.stretch != r.Kind {
 		d.closeStretch()
 		d.stretch, d.open = r.Kind, true
-		d.printf("    <%v>\n", r.Kind)
+		d.buf = append(append(append(d.buf, "    <"...), r.Kind.String()...), ">\n"...)
 	}
 	b := number(d.buf, `      <range begin="`, uint64(r.Begin))
 	switch r.Kind {
@@ -197,13 +203,12 @@ func (d *deltaWriter) xmlRange(r *delta.Range) {
 	default:
 		b = number(b, `" data_begin="`, uint64(r.Left))
 	}
-	b = number(b, `" length="`, r.Len)
-	d.buf = append(b, "\"/>\n"...)
+	d.buf = xmlLength(b, r.Len)
 }
 
 func (d *deltaWriter) closeStretch() {
 	if d.open {
-		d.printf("    </%v>\n", d.stretch)
+		d.buf = append(append(append(d.buf, "    </"...), d.stretch.String()...), ">\n"...)
 	}
 	d.open = false
 }
