@@ -207,6 +207,36 @@ func (p *Pool) Device(id DevID) (Device, error) {
 	return Device{id, DecodeDetails(details), block.Nr(le.Uint64(root))}, nil
 }
 
+// Tree looks up the mapping tree of a device, without its details. The error is
+// [ErrNoDevice] if the pool has no device of that id.
+func (p *Pool) Tree(id DevID) (Tree, error) {
+	root, ok, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
+	switch {
+	case err != nil:
+		return Tree{}, fmt.Errorf("device %d: mapping tree, top level: %w", id, err)
+	case !ok:
+		return Tree{}, fmt.Errorf("device %d: %w", id, ErrNoDevice)
+	}
+	return Tree{ID: id, Root: block.Nr(le.Uint64(root))}, nil
+}
+
+// TreeAt returns the mapping tree with its root in block root, be it a device's or one
+// that an earlier transaction left behind. The error says that there is none.
+func (p *Pool) TreeAt(root block.Nr) (Tree, error) {
+	var b block.Data
+	err := error(&btree.PointerError{Child: uint64(root), Limit: p.limit})
+	if root > 0 && root < p.limit {
+		err = p.r.Read(root, &b)
+	}
+	if err == nil {
+		_, err = btree.Decode(root, &b, MappingSize)
+	}
+	if err != nil {
+		return Tree{}, fmt.Errorf("no mapping tree has its root in block %d: %w", root, err)
+	}
+	return Tree{Root: root, Loose: true}, nil
+}
+
 // Lookup finds where thin block b of d lies and when it was mapped; false if it
 // is not mapped.
 func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bool, err error) {

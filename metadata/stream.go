@@ -15,7 +15,13 @@ import (
 // Mappings are the mapping trees of some devices, their upper parts in memory.
 type Mappings struct {
 	Forest *btree.Forest
+	stream
+}
+
+// A stream reads leaves of mapping trees.
+type stream struct {
 	pool   *Pool
+	leaves int // about how many there are
 }
 
 // Mappings loads the upper parts of the mapping trees of the given devices. A
@@ -26,13 +32,15 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 		roots[i] = d.Root
 	}
 	f, err := btree.Load(ctx, p.r, p.limit, MappingSize, roots...)
-	return &Mappings{f, p}, err
+	return &Mappings{f, stream{p, len(f.Leaves())}}, err
 }
 
 // A Step is something to do in a [Mappings.Stream]: reading a leaf, or a call.
 type Step struct {
-	ID   DevID // whose leaf it is, for errors
+	ID   DevID    // whose leaf it is, for errors
+	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
 	Leaf btree.Part
+	Side btree.Side   // in a [Pair]
 	Do   func() error // if not nil: called in its turn instead of reading a leaf
 }
 
@@ -50,9 +58,9 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 // windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
 // of keys into an order of blocks that suits a disk, but in proportion, as their
 // runs take memory.
-func (m *Mappings) windowLeaves() int {
+func (m *stream) windowLeaves() int {
 	const share, least, most = 64, 64, 512
-	return min(max(len(m.Forest.Leaves())/share, least), most)
+	return min(max(m.leaves/share, least), most)
 }
 
 // A window is a stretch of steps and what was read for them.
@@ -67,6 +75,12 @@ type window struct {
 // returns; those that go on in the next leaf are not joined. A leaf that is lost
 // ends the stream with an error that wraps [block.ErrCorrupt].
 func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]Run) error) error {
+	return m.each(ctx, steps, func(_ *Step, runs []Run) error { return fn(runs) })
+}
+
+// each is Stream for a function that wants to know whose runs they are, and may
+// change them.
+func (m *stream) each(ctx context.Context, steps iter.Seq[Step], fn func(*Step, []Run) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	full, empty := make(chan *window, 1), make(chan *window, 2)
 	empty <- new(window)
@@ -88,7 +102,7 @@ func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]R
 }
 
 // fill reads window after window.
-func (m *Mappings) fill(ctx context.Context, steps iter.Seq[Step], full, empty chan *window) error {
+func (m *stream) fill(ctx context.Context, steps iter.Seq[Step], full, empty chan *window) error {
 	var w *window
 	most := m.windowLeaves()
 	send := func() error {
@@ -126,7 +140,7 @@ func (m *Mappings) fill(ctx context.Context, steps iter.Seq[Step], full, empty c
 }
 
 // read reads the leaves of a window in block order.
-func (m *Mappings) read(ctx context.Context, w *window) error {
+func (m *stream) read(ctx context.Context, w *window) error {
 	n := len(w.steps)
 	for len(w.runs) < n {
 		w.runs, w.errs = append(w.runs, nil), append(w.errs, nil)
@@ -211,16 +225,17 @@ func makeRun(key, value, length uint64) Run {
 }
 
 // deliver hands over a window in order.
-func (w *window) deliver(fn func([]Run) error) error {
-	for i, s := range w.steps {
+func (w *window) deliver(fn func(*Step, []Run) error) error {
+	for i := range w.steps {
+		s := &w.steps[i]
 		var err error
 		switch {
 		case s.Do != nil:
 			err = s.Do()
 		case w.errs[i] != nil:
-			err = &LostError{s.ID, s.Leaf.Keys, w.errs[i]}
+			err = &LostError{s.ID, s.Root, s.Leaf.Keys, w.errs[i]}
 		default:
-			err = fn(w.runs[i])
+			err = fn(s, w.runs[i])
 		}
 		if err != nil {
 			return err
@@ -232,11 +247,15 @@ func (w *window) deliver(fn func([]Run) error) error {
 // A LostError says that a piece of a device's mappings cannot be read.
 type LostError struct {
 	ID   DevID
+	Root block.Nr       // if not 0, they are those of the tree here, which is no device's
 	Keys btree.KeyRange // thin blocks
 	Err  error
 }
 
 func (e *LostError) Error() string {
+	if e.Root != 0 {
+		return fmt.Sprintf("mapping tree at block %d: lost the mappings of %v: %v", e.Root, e.Keys, e.Err)
+	}
 	return fmt.Sprintf("device %d: lost the mappings of %v: %v", e.ID, e.Keys, e.Err)
 }
 

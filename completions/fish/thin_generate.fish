@@ -1,7 +1,7 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_generate -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_generate -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_generate -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_generate -l help -s h -d 'Print this help.'
 complete -c thin_generate -l version -s V -d 'Print the version.'
 complete -c thin_generate -l output -s o -r -d 'Metadata device or file to write, which must exist; for a dump the default is standard output.'

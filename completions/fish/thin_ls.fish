@@ -1,7 +1,7 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_ls -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_ls -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_ls -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_ls -l help -s h -d 'Print this help.'
 complete -c thin_ls -l version -s V -d 'Print the version.'
 complete -c thin_ls -l metadata-snap -s m -d 'List the metadata snapshot; the pool may be in use.'

@@ -1,7 +1,7 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_metadata_size -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_metadata_size -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_metadata_size -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_metadata_size -l help -s h -d 'Print this help.'
 complete -c thin_metadata_size -l version -s V -d 'Print the version.'
 complete -c thin_metadata_size -l block-size -s b -r -d 'Size of a data block.'

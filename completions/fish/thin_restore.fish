@@ -1,7 +1,7 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_restore -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_restore -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_restore -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_restore -l help -s h -d 'Print this help.'
 complete -c thin_restore -l version -s V -d 'Print the version.'
 complete -c thin_restore -l input -s i -r -d 'XML or JSON from thin_dump, also compressed with gzip or zstd; - is standard input.'

@@ -1,7 +1,7 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_stat -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_stat -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_stat -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_stat -l help -s h -d 'Print this help.'
 complete -c thin_stat -l version -s V -d 'Print the version.'
 complete -c thin_stat -l op -x -a 'data_blocks metadata_blocks data_run_len devices' -d 'What to measure: data_blocks and metadata_blocks: how often blocks are referred to; data_run_len: how long runs are; devices: fragmentation and fill of each device.'

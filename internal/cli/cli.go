@@ -31,14 +31,21 @@ type Tool struct {
 // A Command is a struct whose fields are options, as kong reads them.
 type Command interface {
 	Run(*Env) error
-	// CommonOptions gives those that every command has: embed [Common].
+	// CommonOptions gives those that every command has, once they are parsed: embed
+	// [Common].
 	CommonOptions() *Common
 }
 
 // Common is the options that every command has.
 type Common struct {
+	Verbose int `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
+	Basic
+}
+
+// Basic is those of [Common] that mean the same everywhere: thin_delta has always had
+// another --verbose.
+type Basic struct {
 	Quiet    bool   `group:"common" help:"Print no messages, only set the exit code." short:"q"`
-	Verbose  int    `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
 	IOEngine string `group:"common" help:"Ignored." hidden:"" name:"io-engine"`
 	Help     bool   `group:"common" help:"Print this help." short:"h"`
 	Version  bool   `group:"common" help:"Print the version." short:"V"`

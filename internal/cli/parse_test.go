@@ -62,8 +62,8 @@ func TestParse(t *testing.T) {
 		"--out-file a f":                  {Output: "a", Input: "f"},
 		"--super f":                       {Super: true, Input: "f"},
 		"f -s --output a":                 {Skip: true, Output: "a", Input: "f"},
-		"-sqoa f":                         {Skip: true, Common: Common{Quiet: true}, Output: "a", Input: "f"},
-		"-s -s -q -q f":                   {Skip: true, Common: Common{Quiet: true}, Input: "f"},
+		"-sqoa f":                         {Skip: true, Common: Common{Basic: Basic{Quiet: true}}, Output: "a", Input: "f"},
+		"-s -s -q -q f":                   {Skip: true, Common: Common{Basic: Basic{Quiet: true}}, Input: "f"},
 		"-vv --verbose f":                 {Common: Common{Verbose: 3}, Input: "f"},
 		"-- -s":                           {Input: "-s"},
 		"-s -- --output --":               {Skip: true, Input: "--output", Ignored: "--"},
@@ -94,8 +94,8 @@ func TestParse(t *testing.T) {
 		"--dev-id 7 --dev-id=+08 f":       {ID: []uint64{7, 8}, Input: "f"},
 		"--root 009 f":                    {Root: &nine, Input: "f"},
 		"-b64k f":                         {Block: &kib, Input: "f"},
-		"--io-engine sync f":              {Common: Common{IOEngine: "sync"}, Input: "f"},
-		"--io=async f":                    {Common: Common{IOEngine: "async"}, Input: "f"},
+		"--io-engine sync f":              {Common: Common{Basic: Basic{IOEngine: "sync"}}, Input: "f"},
+		"--io=async f":                    {Common: Common{Basic: Basic{IOEngine: "async"}}, Input: "f"},
 		"--dev-id=18446744073709551615 f": {ID: []uint64{1<<64 - 1}, Input: "f"},
 	} {
 		got, action, err := parseOdd(t, line)

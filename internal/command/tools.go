@@ -10,6 +10,10 @@ var (
 		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
 		New: func() cli.Command { return new(Check) },
 	}
+	DeltaTool = cli.Tool{
+		Name: "thin_delta", Summary: "Print in what the mappings of two thin devices differ.",
+		New: func() cli.Command { return new(Delta) },
+	}
 	DumpTool = cli.Tool{
 		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
 		New: func() cli.Command { return new(Dump) },
@@ -46,5 +50,16 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, GenerateTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool, StatTool}
+	return []cli.Tool{
+		CheckTool,
+		DeltaTool,
+		DumpTool,
+		GenerateTool,
+		LsTool,
+		MetadataSizeTool,
+		RepairTool,
+		RestoreTool,
+		ScanTool,
+		StatTool,
+	}
 }

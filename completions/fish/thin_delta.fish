@@ -1,0 +1,17 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_delta -l thin1 -r -d 'The first device.'
+complete -c thin_delta -l thin2 -r -d 'The second device.'
+complete -c thin_delta -l root1 -r -d 'Instead of the first device, the mapping tree with its root in this block.'
+complete -c thin_delta -l root2 -r -d 'The same for the second device.'
+complete -c thin_delta -l metadata-snap -s m -d 'Compare in the metadata snapshot; the pool may be in use.'
+complete -c thin_delta -l verbose -d 'Data blocks, too: an element for each stretch of one kind, with the ranges that it consists of.'
+complete -c thin_delta -l format -s f -x -a 'xml json csv' -d 'xml, json (an object a line) or csv.'
+complete -c thin_delta -l unit -x -a 'block sector byte' -d 'Unit of all offsets and lengths.'
+complete -c thin_delta -l omit-same -d 'Leave out what is the same, and do not even read what the devices share.'
+complete -c thin_delta -l size -r -d 'Leave out what lies beyond this size of the device: bytes, or a number with a unit.'
+complete -c thin_delta -l output -s o -r -d 'Write to a file; it appears only if all went well.'
+complete -c thin_delta -l log -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_delta -l quiet -s q -d 'Print no messages, only set the exit code.'
+complete -c thin_delta -l help -s h -d 'Print this help.'
+complete -c thin_delta -l version -s V -d 'Print the version.'

@@ -1,0 +1,191 @@
+package delta
+
+import (
+	"math"
+
+	"thinpool/metadata"
+	"thinpool/metadata/btree"
+)
+
+// batchRanges is how many ranges are handed over at a time.
+const batchRanges = 1024
+
+// A merger compares two streams of ascending runs, which come in pieces, now of one
+// and now of the other. It holds back only what it cannot judge before it
+// knows more of the other side.
+type merger struct {
+	opt         Options
+	fn          func([]Range) error
+	left, right queue
+	out         []Range // the last may go on
+	err         error   // of fn
+}
+
+// A queue is the runs of a side that wait for the other one.
+type queue struct {
+	runs []metadata.Run
+	room []metadata.Run // where they are kept between two calls
+	done uint64         // all runs that begin below have come
+}
+
+func newMerger(opt Options, fn func([]Range) error) *merger {
+	return &merger{opt: opt, fn: fn, out: make([]Range, 0, batchRanges)}
+}
+
+// feed takes the next runs of a side, which are all that it has among keys.
+func (m *merger) feed(side btree.Side, runs []metadata.Run, keys btree.KeyRange) error {
+	q := &m.left
+	if side == btree.Right {
+		q = &m.right
+	}
+	runs = m.clip(runs)
+	if len(q.runs) == 0 {
+		q.runs = runs
+	} else {
+		q.runs = append(q.runs, runs...)
+		q.room = q.runs
+	}
+	q.reach(keys)
+	m.merge()
+	m.left.keep()
+	m.right.keep()
+	return m.err
+}
+
+// both takes the next runs of both sides, which have the same among keys. Before
+// them nothing can be missing: what lies below keys has come, as pieces come by
+// their first keys.
+func (m *merger) both(runs []metadata.Run, keys btree.KeyRange) error {
+	m.left.done, m.right.done = max(m.left.done, keys.Begin), max(m.right.done, keys.Begin)
+	m.merge()
+	for _, r := range m.clip(runs) {
+		m.emit(Same, r.Thin, r.Len, r.Data, r.Data)
+	}
+	m.left.reach(keys)
+	m.right.reach(keys)
+	return m.err
+}
+
+// finish says that there are no more runs.
+func (m *merger) finish() error {
+	m.left.done, m.right.done = math.MaxUint64, math.MaxUint64
+	m.merge()
+	m.send()
+	return m.err
+}
+
+// reach notes that the runs among keys have come.
+func (q *queue) reach(keys btree.KeyRange) {
+	if keys.End == 0 {
+		q.done = math.MaxUint64
+	}
+	q.done = max(q.done, keys.End)
+}
+
+// keep moves the runs that wait to a place of their own: the caller's is lent.
+func (q *queue) keep() {
+	q.room = append(q.room[:0], q.runs...)
+	q.runs = q.room
+}
+
+// clip cuts off what lies beyond the size that was asked for.
+func (m *merger) clip(runs []metadata.Run) []metadata.Run {
+	if m.opt.Blocks == 0 {
+		return runs
+	}
+	for n := len(runs); n > 0; n-- {
+		last := &runs[n-1]
+		if begin := uint64(last.Thin); begin < m.opt.Blocks {
+			last.Len = min(last.Len, m.opt.Blocks-begin)
+			return runs[:n]
+		}
+	}
+	return nil
+}
+
+// merge compares what has come of both sides.
+func (m *merger) merge() {
+	left, right := m.left.runs, m.right.runs
+	for len(left) > 0 && len(right) > 0 {
+		l, r := &left[0], &right[0]
+		switch {
+		case l.Thin < r.Thin:
+			n := min(l.Len, uint64(r.Thin-l.Thin))
+			m.emit(LeftOnly, l.Thin, n, l.Data, 0)
+			left = skip(left, n)
+		case r.Thin < l.Thin:
+			n := min(r.Len, uint64(l.Thin-r.Thin))
+			m.emit(RightOnly, r.Thin, n, 0, r.Data)
+			right = skip(right, n)
+		default:
+			n, kind := min(l.Len, r.Len), Different
+			if l.Data == r.Data {
+				kind = Same
+			}
+			m.emit(kind, l.Thin, n, l.Data, r.Data)
+			left, right = skip(left, n), skip(right, n)
+		}
+	}
+	// What is left of one side has no match as far as the other is complete.
+	for ; len(left) > 0 && below(left[0], m.right.done) > 0; left = skip(left, below(left[0], m.right.done)) {
+		m.emit(LeftOnly, left[0].Thin, below(left[0], m.right.done), left[0].Data, 0)
+	}
+	for ; len(right) > 0 && below(right[0], m.left.done) > 0; right = skip(right, below(right[0], m.left.done)) {
+		m.emit(RightOnly, right[0].Thin, below(right[0], m.left.done), 0, right[0].Data)
+	}
+	m.left.runs, m.right.runs = left, right
+}
+
+// below is how many blocks of r lie below end; the highest number stands for no end.
+func below(r metadata.Run, end uint64) uint64 {
+	switch {
+	case end == math.MaxUint64:
+		return r.Len
+	case uint64(r.Thin) >= end:
+		return 0
+	}
+	return min(r.Len, end-uint64(r.Thin))
+}
+
+// skip takes n blocks away from the first run.
+func skip(runs []metadata.Run, n uint64) []metadata.Run {
+	if r := &runs[0]; n < r.Len {
+		r.Thin += metadata.ThinBlock(n)
+		r.Data += metadata.DataBlock(n)
+		r.Len -= n
+		return runs
+	}
+	return runs[1:]
+}
+
+// emit adds a range to the output, or to the one before it.
+func (m *merger) emit(kind Kind, begin metadata.ThinBlock, n uint64, left, right metadata.DataBlock) {
+	if kind == Same && m.opt.OmitSame {
+		return
+	}
+	if last := len(m.out) - 1; last >= 0 {
+		p := &m.out[last]
+		if kind == p.Kind && begin == p.Begin+metadata.ThinBlock(p.Len) && (!m.opt.Data || p.leadsTo(left, right)) {
+			p.Len += n
+			return
+		}
+		if last == batchRanges-1 {
+			m.send()
+		}
+	}
+	m.out = append(m.out, Range{kind, begin, n, left, right})
+}
+
+// leadsTo reports whether the data blocks of r continue in left and right.
+func (r *Range) leadsTo(left, right metadata.DataBlock) bool {
+	n := metadata.DataBlock(r.Len)
+	return (r.Kind == RightOnly || left == r.Left+n) && (r.Kind == LeftOnly || right == r.Right+n)
+}
+
+// send hands over the ranges, unless fn has failed before.
+func (m *merger) send() {
+	if m.err == nil && len(m.out) > 0 {
+		m.err = m.fn(m.out)
+	}
+	m.out = m.out[:0]
+}
