@@ -30,6 +30,10 @@ var (
 		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
 		New: func() cli.Command { return new(Restore) },
 	}
+	RmapTool = cli.Tool{
+		Name: "thin_rmap", Summary: "List which thin devices map a region of the data device.",
+		New: func() cli.Command { return new(Rmap) },
+	}
 	ScanTool = cli.Tool{
 		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
 		New: func() cli.Command { return new(Scan) },
@@ -38,5 +42,5 @@ var (
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, ScanTool}
+	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, RmapTool, ScanTool}
 }
