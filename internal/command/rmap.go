@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -97,6 +98,9 @@ func (r *Rmap) Run(env *cli.Env) error {
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: r.MetadataSnap.Set, SnapshotBlock: snapshot})
 	if err != nil {
 		return damagedMetadata(cli.Hint(err))
+	}
+	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
+		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
 	}
 	opt := rmap.Options{Progress: env.Progress}
 	for _, region := range r.Regions {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"thinpool/metadata"
+	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
 )
 
@@ -51,7 +52,7 @@ func (e *emitter) run(found *store, bucket int) error {
 	var pieces, room []piece
 	for end := found.limit(); bucket < end; bucket++ {
 		e.progress("sorting", uint64(bucket), uint64(found.buckets))
-		pieces = found.pieces(pieces[:0], bucket)
+		pieces = e.pieces(pieces[:0], found, bucket)
 		pieces, room = found.sorted(pieces, room)
 		for i := range pieces {
 			e.piece(&pieces[i])
@@ -83,27 +84,40 @@ func (e *emitter) send() error {
 	return nil
 }
 
+// pieces appends the pieces of a bucket to dst.
+func (e *emitter) pieces(dst []piece, found *store, bucket int) []piece {
+	var nr block.Nr
+	var leaf int
+	var l btree.Leaf
+	found.each(bucket, func(data metadata.DataBlock, in block.Nr, fromLeaf, length uint64) {
+		if in != nr {
+			var kind btree.Kind
+			if kind, leaf = e.f.Kind(in); kind != btree.LeafNode {
+				return // it changed between two readings
+			}
+			nr, l = in, e.f.Leaves()[leaf]
+		}
+		p := piece{data: data, thin: l.First + fromLeaf, ref: int32(leaf), length: uint16(length)}
+		if sole := e.owners.sole[leaf]; sole != shared && fromLeaf > 0 && p.thin+length-1 != l.Last {
+			p.ref, p.isRow = sole, true
+		}
+		dst = append(dst, p)
+	})
+	return dst
+}
+
 // piece makes a row of a piece for every device that has it, unless it goes on from
 // another, whose row then covers it.
 func (e *emitter) piece(p *piece) {
-	kind, leaf := e.f.Kind(p.leaf)
-	if kind != btree.LeafNode {
+	row := Row{Data: p.data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
+	if p.isRow {
+		row.ID = e.devices[p.ref].ID
+		e.add(row)
 		return
 	}
-	l := &e.f.Leaves()[leaf]
-	thin := l.First + p.fromLeaf
-	row := Row{p.data, p.length, 0, metadata.ThinBlock(thin)}
-	atStart, atEnd := p.fromLeaf == 0, thin+p.length-1 == l.Last
-	if sole := e.owners.sole[leaf]; sole != shared {
-		if !atStart && !atEnd {
-			row.ID = e.devices[sole].ID
-			e.add(row)
-			return
-		}
-		e.edgePiece(row, &e.devices[sole], atStart, atEnd)
-		return
-	}
-	for _, i := range e.owners.of(leaf) {
+	l := &e.f.Leaves()[p.ref]
+	atStart, atEnd := p.thin == l.First, p.thin+row.Len-1 == l.Last
+	for _, i := range e.owners.of(int(p.ref)) {
 		e.edgePiece(row, &e.devices[i], atStart, atEnd)
 	}
 }
@@ -193,4 +207,3 @@ func (e *emitter) endGroup() {
 	}
 	e.group = len(e.rows)
 }
-

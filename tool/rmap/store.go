@@ -205,43 +205,50 @@ func (w *writer) chunk(c int32) []byte {
 	return w.slabs[c/slabChunks][at : at+chunkSize]
 }
 
-// A piece is a stretch of mappings of one leaf in one region.
-type piece struct {
-	data     metadata.DataBlock
-	leaf     block.Nr
-	fromLeaf uint64 // thin blocks between the first of the leaf and the first of the piece
-	length   uint64
-}
-
-// pieces appends the pieces of a bucket to dst.
-func (s *store) pieces(dst []piece, bucket int) []piece {
+// each calls fn with the pieces of a bucket: first data block, leaf, thin blocks between the
+// first of the leaf and the first of the piece, and length. Pieces of a leaf follow each other.
+func (s *store) each(bucket int, fn func(data metadata.DataBlock, leaf block.Nr, fromLeaf, length uint64)) {
 	base := s.base + metadata.DataBlock(bucket)<<s.shift
 	for i := range s.workers {
 		w := &s.workers[i]
 		var leaf block.Nr
 		for c := w.streams[bucket].head; c != none; c = w.next[c] {
 			for p := w.chunk(c)[:w.length[c]]; len(p) > 0; {
-				var at uint64
+				var at, step, thin uint64
 				for i := s.width - 1; i >= 0; i-- {
 					at = at<<8 | uint64(p[i])
 				}
-				n := s.width
-				step, k := binary.Uvarint(p[n:])
-				n += k
-				thin, k := binary.Uvarint(p[n:])
-				n += k
+				step, p = uvarint(p[s.width:])
+				thin, p = uvarint(p)
 				length := uint64(1)
 				if step&1 != 0 {
-					length, k = binary.Uvarint(p[n:])
-					n += k
+					length, p = uvarint(p)
 				}
 				leaf += block.Nr(step >> 1)
-				dst = append(dst, piece{base + metadata.DataBlock(at), leaf, thin, length})
-				p = p[n:]
+				fn(base+metadata.DataBlock(at), leaf, thin, length)
 			}
 		}
 	}
-	return dst
+}
+
+// uvarint takes a number off p. Most have one byte or two.
+func uvarint(p []byte) (uint64, []byte) {
+	if p[0] < 0x80 {
+		return uint64(p[0]), p[1:]
+	}
+	n, k := binary.Uvarint(p)
+	return n, p[k:]
+}
+
+// A piece is a stretch of mappings of one leaf in one region, ready to be sorted. It says what
+// most rows need, so that the leaf is not looked up again in the order of data blocks,
+// where every look would wait for memory.
+type piece struct {
+	data   metadata.DataBlock
+	thin   uint64
+	ref    int32 // if it is a row as it is: its device, else its leaf; by index
+	length uint16
+	isRow  bool
 }
 
 // sorted sorts pieces by their first data blocks within the bucket, a byte at a time.
