@@ -1,7 +1,7 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
-TOOLS    = thin_check thin_dump thin_ls thin_metadata_size thin_repair thin_restore thin_rmap thin_scan
+TOOLS    = thin_check thin_dump thin_ls thin_metadata_size thin_repair thin_restore thin_rmap thin_scan thin_trim
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s

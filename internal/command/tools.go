@@ -38,9 +38,13 @@ var (
 		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
 		New: func() cli.Command { return new(Scan) },
 	}
+	TrimTool = cli.Tool{
+		Name: "thin_trim", Summary: "Discard the free blocks of the data device of an inactive pool.",
+		New: func() cli.Command { return new(Trim) },
+	}
 )
 
 // Tools are all tools.
 func Tools() []cli.Tool {
-	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, RmapTool, ScanTool}
+	return []cli.Tool{CheckTool, DumpTool, LsTool, MetadataSizeTool, RepairTool, RestoreTool, RmapTool, ScanTool, TrimTool}
 }
