@@ -71,7 +71,8 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var size cli.Size
 	ts.Check(size.UnmarshalText([]byte(args[1])))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), make([]byte, size.Bytes), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), nil, 0o644))
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(size.Bytes)))
 }
 
 // spoil FILE BLOCK OFFSET changes a byte of a block, all of its bits.

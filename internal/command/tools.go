@@ -42,9 +42,17 @@ var (
 		Name: "thin_stat", Summary: "Measure sharing, fragmentation and fill of thin provisioning metadata.",
 		New: func() cli.Command { return new(Stat) },
 	}
+	RmapTool = cli.Tool{
+		Name: "thin_rmap", Summary: "List which thin devices map a region of the data device.",
+		New: func() cli.Command { return new(Rmap) },
+	}
 	ScanTool = cli.Tool{
 		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
 		New: func() cli.Command { return new(Scan) },
+	}
+	TrimTool = cli.Tool{
+		Name: "thin_trim", Summary: "Discard the free blocks of the data device of an inactive pool.",
+		New: func() cli.Command { return new(Trim) },
 	}
 )
 
@@ -59,7 +67,9 @@ func Tools() []cli.Tool {
 		MetadataSizeTool,
 		RepairTool,
 		RestoreTool,
+		RmapTool,
 		ScanTool,
 		StatTool,
+		TrimTool,
 	}
 }

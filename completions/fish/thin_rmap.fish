@@ -1,0 +1,9 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_rmap -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_rmap -l quiet -s q -d 'Print no messages, only set the exit code.'
+complete -c thin_rmap -l help -s h -d 'Print this help.'
+complete -c thin_rmap -l version -s V -d 'Print the version.'
+complete -c thin_rmap -l region -r -d 'List who maps this region of the data device; may be repeated. A number is a block; with a unit, as 2048s or 1m, it is an offset. B is not part of the region; -1 is the end of the device.'
+complete -c thin_rmap -l metadata-snap -s m -d 'Read the metadata snapshot; the pool may be in use.'
+complete -c thin_rmap -l format -x -a 'text json' -d 'A line a run (text), or an object a line (json).'

@@ -1,0 +1,194 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/rmap"
+)
+
+// Rmap is thin_rmap.
+type Rmap struct {
+	cli.Common
+	Regions      []region     `help:"List who maps this region of the data device; may be repeated. A number is a block; with a unit, as 2048s or 1m, it is an offset. B is not part of the region; -1 is the end of the device." name:"region" placeholder:"A..B" required:"" sep:"none"`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	Format       string       `help:"A line a run (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	Input        string       `arg:"" help:"Metadata device or file."`
+}
+
+// Details implements cli.Detailer.
+func (r *Rmap) Details() string {
+	return `A line "data 5..45 -> thin(1) 100..140" says that the data blocks 5 to 44 are the blocks
+100 to 139 of thin device 1. Every device that maps a block is listed. Offsets are those in
+the data device (_tdata), and take in every block that they touch. If some of the mappings
+are lost all others are listed first; then the exit code is 1.`
+}
+
+// A region is what --region names: blocks, or with units bytes.
+type region struct {
+	begin, end uint64 // end is math.MaxUint64 for -1
+	bytes      bool
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *region) UnmarshalText(text []byte) error {
+	first, last, ok := strings.Cut(string(text), "..")
+	if !ok {
+		return fmt.Errorf("region %q: want A..B, as 5..45", text)
+	}
+	begin, beginUnit, err := regionBound(first)
+	if err != nil {
+		return fmt.Errorf("region %q: %w", text, err)
+	}
+	end, endUnit := uint64(math.MaxUint64), beginUnit
+	if last != "-1" {
+		if end, endUnit, err = regionBound(last); err != nil {
+			return fmt.Errorf("region %q: %w", text, err)
+		}
+	}
+	switch {
+	case beginUnit != endUnit:
+		return fmt.Errorf("region %q: give both ends a unit, or none", text)
+	case end <= begin:
+		return fmt.Errorf("region %q: the end is not above the beginning", text)
+	}
+	*r = region{begin, end, beginUnit}
+	return nil
+}
+
+// regionBound reads a block number, or an offset with a unit, which becomes bytes.
+func regionBound(s string) (n uint64, unit bool, err error) {
+	number := strings.TrimPrefix(s, "+")
+	if n, err := strconv.ParseUint(number, 10, 64); err == nil && number[0] != '+' {
+		return n, false, nil
+	}
+	var size cli.Size
+	err = size.UnmarshalText([]byte(number))
+	return size.Bytes, true, err
+}
+
+// blocks are the data blocks that r touches.
+func (r region) blocks(blockSize uint32) rmap.Region {
+	if !r.bytes {
+		return rmap.Region{Begin: metadata.DataBlock(r.begin), End: metadata.DataBlock(r.end)}
+	}
+	size := uint64(blockSize) * cli.SectorSize
+	return rmap.Region{Begin: metadata.DataBlock(r.begin / size), End: metadata.DataBlock((r.end-1)/size + 1)}
+}
+
+// Run implements cli.Command.
+func (r *Rmap) Run(env *cli.Env) error {
+	snapshot, err := blockOf(r.MetadataSnap)
+	if err != nil {
+		return err
+	}
+	dev, err := cli.OpenMetadata(r.Input, r.MetadataSnap.Set)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	pool, err := metadata.Open(dev, metadata.Options{Snapshot: r.MetadataSnap.Set, SnapshotBlock: snapshot})
+	if err != nil {
+		return damagedMetadata(cli.Hint(err))
+	}
+	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
+		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
+	}
+	opt := rmap.Options{Progress: env.Progress}
+	for _, region := range r.Regions {
+		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
+	}
+	out := rowPrinter{w: env.Stdout, line: rmapLine}
+	if r.Format == "json" {
+		out.line = rmapObject
+	}
+	err = rmap.Run(env, pool, opt, out.rows)
+	if out.err == nil { // what was found counts even where something is lost
+		out.flush()
+	}
+	switch {
+	case out.err != nil:
+		return out.err
+	case err != nil:
+		return damagedMetadata(err)
+	}
+	return pool.StillHeld()
+}
+
+// rowPrinter writes rows as lines, many at a time.
+type rowPrinter struct {
+	w    io.Writer
+	line func(dst []byte, r rmap.Row) []byte
+	text []byte
+	err  error // of w
+}
+
+const rowText = 1 << 16 // is written at a time
+
+func (p *rowPrinter) rows(rows []rmap.Row) error {
+	for _, r := range rows {
+		if p.text = p.line(p.text, r); len(p.text) >= rowText {
+			if p.flush(); p.err != nil {
+				return p.err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *rowPrinter) flush() {
+	if len(p.text) > 0 {
+		_, p.err = p.w.Write(p.text)
+		p.text = p.text[:0]
+	}
+}
+
+// rmapLine is the line that programs expect: five words, both ranges without their ends.
+func rmapLine(dst []byte, r rmap.Row) []byte {
+	dst = appendRange(append(dst, "data "...), uint64(r.Data), r.Len)
+	dst = strconv.AppendUint(append(dst, " -> thin("...), uint64(r.ID), 10)
+	dst = appendRange(append(dst, ") "...), uint64(r.Thin), r.Len)
+	return append(dst, '\n')
+}
+
+// appendRange appends begin..end. Most ranges are short, and their ends then are nearly
+// the same digits.
+func appendRange(dst []byte, begin, length uint64) []byte {
+	at := len(dst)
+	dst = strconv.AppendUint(dst, begin, 10)
+	digits := len(dst)
+	dst = append(dst, ".."...)
+	if last := dst[digits-1]; length <= uint64('9'-last) {
+		dst = append(dst, dst[at:digits]...)
+		dst[len(dst)-1] += byte(length)
+		return dst
+	}
+	return strconv.AppendUint(dst, begin+length, 10)
+}
+
+// rmapObject is a row in JSON.
+func rmapObject(dst []byte, r rmap.Row) []byte {
+	field := func(name string, n uint64) { dst = strconv.AppendUint(append(dst, name...), n, 10) }
+	field(`{"data_begin":`, uint64(r.Data))
+	field(`,"data_end":`, uint64(r.Data)+r.Len)
+	field(`,"dev_id":`, uint64(r.ID))
+	field(`,"thin_begin":`, uint64(r.Thin))
+	field(`,"thin_end":`, uint64(r.Thin)+r.Len)
+	return append(dst, "}\n"...)
+}
+
+// damagedMetadata adds to an error about the metadata where to read more about it.
+func damagedMetadata(err error) error {
+	if errors.Is(err, block.ErrCorrupt) {
+		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
+	}
+	return err
+}

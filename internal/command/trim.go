@@ -1,0 +1,149 @@
+package command
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+	"thinpool/tool/trim"
+)
+
+// Trim is thin_trim.
+type Trim struct {
+	cli.Common
+	MetadataDev  string `help:"Metadata device or file." placeholder:"FILE" name:"metadata-dev" required:""`
+	DataDev      string `help:"Data device, or an image of it in a file; not needed for --dry-run." placeholder:"FILE" name:"data-dev"`
+	DryRun       bool   `help:"Only list what would be discarded."`
+	Format       string `help:"How --dry-run lists: a line a range (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	PoolInactive bool   `help:"Ignored." hidden:""`
+}
+
+// Details implements cli.Detailer.
+func (t *Trim) Details() string {
+	return `Discards the free blocks of the data device of a pool that is not active; in a file it
+punches holes. A block is free if its reference count is 0 and no mapping leads to it. The
+metadata is checked first, and only read: with fatal faults nothing is discarded.
+
+--dry-run lists "free 5..45 bytes 327680..2949120", both ranges without their ends.`
+}
+
+// Run implements cli.Command.
+func (t *Trim) Run(env *cli.Env) error {
+	switch {
+	case t.DataDev == "" && !t.DryRun:
+		return cli.Usagef("--data-dev is missing")
+	case t.DataDev != "" && cli.SameFile(t.MetadataDev, t.DataDev):
+		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
+	}
+	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
+	dev, err := cli.OpenMetadata(t.MetadataDev, false)
+	switch {
+	case errors.Is(err, block.ErrBusy):
+		return inUse(fmt.Errorf("%s: %w", t.MetadataDev, block.ErrBusy))
+	case err != nil:
+		return err
+	}
+	defer dev.Close()
+	data, err := t.openData()
+	if err != nil {
+		return err
+	}
+	if data != nil {
+		defer data.Close()
+	}
+	if err := t.check(env, dev); err != nil {
+		return fmt.Errorf("%s: %w", t.MetadataDev, err)
+	}
+	pool, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		return damagedMetadata(err)
+	}
+	sb := pool.Live
+	// The check has found the block size to be valid.
+	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/blockBytes(sb) < blocks {
+		return fmt.Errorf("%s: %w: %d bytes, and the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, blockBytes(sb))
+	}
+	opt := trim.Options{Progress: env.Progress}
+	free, err := trim.Free(env, dev, opt)
+	if err != nil {
+		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, damagedMetadata(err))
+	}
+	if t.DryRun {
+		return t.list(env, free, blockBytes(sb))
+	}
+	return trim.Discard(env, data, sb.DataBlockSize, free, opt)
+}
+
+func blockBytes(sb metadata.Superblock) uint64 { return uint64(sb.DataBlockSize) * cli.SectorSize }
+
+// openData opens the data device; nil if none is given.
+func (t *Trim) openData() (trim.Data, error) {
+	if t.DataDev == "" {
+		return nil, nil
+	}
+	data, err := trim.OpenData(t.DataDev)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: no such file or device", t.DataDev)
+	case errors.Is(err, block.ErrBusy):
+		return nil, inUse(err)
+	}
+	return data, err
+}
+
+// inUse says what to do with a device that is busy. Of a pool in use nothing can be trimmed, not
+// even with a metadata snapshot.
+func inUse(err error) error {
+	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first; in a pool in use fstrim and the pool discard themselves", err)
+}
+
+// check refuses metadata with fatal faults: counts that are too low are among them.
+func (t *Trim) check(env *cli.Env, dev block.Device) error {
+	var first *check.Fault
+	sum, err := check.Run(env, dev, check.Options{Progress: env.Progress}, func(f check.Fault) {
+		if f.Severity == check.Fatal && first == nil {
+			first = &f
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case first == nil:
+		return nil
+	}
+	return fmt.Errorf(`metadata contains errors (run thin_check for details): %d fatal faults, the first: %v
+nothing is discarded; perhaps you need to run thin_repair`, sum.Fatal, first)
+}
+
+// list prints the free ranges.
+func (t *Trim) list(env *cli.Env, free []trim.Range, size uint64) error {
+	out := bufio.NewWriter(env.Stdout)
+	enc := json.NewEncoder(out)
+	for _, r := range free {
+		begin, end := uint64(r.Begin), uint64(r.End)
+		var err error
+		if t.Format == "json" {
+			err = enc.Encode(freeRecord{begin, end, begin * size, end * size})
+		} else {
+			_, err = fmt.Fprintf(out, "free %d..%d bytes %d..%d\n", begin, end, begin*size, end*size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// freeRecord is a free range in JSON: data blocks, and bytes on the data device.
+type freeRecord struct {
+	Begin     uint64 `json:"begin"`
+	End       uint64 `json:"end"`
+	ByteBegin uint64 `json:"byte_begin"`
+	ByteEnd   uint64 `json:"byte_end"`
+}

@@ -1,0 +1,110 @@
+package rmap
+
+import (
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// owners finds the devices that reach a leaf, by going up. In a sound tree one path
+// leads from a device to a node, so that takes as many steps as there are devices,
+// times the depth; and no list of devices is kept for each of the many nodes.
+type owners struct {
+	inner int // nodes are numbered: inner nodes, then leaves
+	// Parents of node i are parents[start[i]:start[i+1]]: inner nodes, or the
+	// device -p-1 whose root it is.
+	start   []uint32
+	parents []int32
+	sole    []int32 // by leaf: the one device that reaches it, or shared
+
+	met   []uint64 // by inner node: the walk that met it last, against loops and repetitions
+	walk  uint64
+	path  []int32
+	found []int32
+	last  int // leaf that found is for
+}
+
+const shared = -1
+
+func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
+	inner, leaves := len(f.Inner()), len(f.Leaves())
+	o := &owners{
+		inner: inner, start: make([]uint32, inner+leaves+1), sole: make([]int32, leaves),
+		met: make([]uint64, inner), last: -1,
+	}
+	node := func(nr block.Nr) int {
+		switch kind, i := f.Kind(nr); kind {
+		case btree.InnerNode:
+			return i
+		case btree.LeafNode:
+			return inner + i
+		}
+		return -1
+	}
+	pointers := func(fn func(node int, parent int32)) {
+		point := func(nr block.Nr, parent int32) {
+			if n := node(nr); n >= 0 {
+				fn(n, parent)
+			}
+		}
+		for i := range devices {
+			point(devices[i].Root, int32(-i-1))
+		}
+		for i := range f.Inner() {
+			for _, child := range f.Inner()[i].Children {
+				point(child, int32(i))
+			}
+		}
+	}
+	// Count, sum up, fill in from the end: start then is where each list starts.
+	pointers(func(node int, _ int32) { o.start[node]++ })
+	sum := uint32(0)
+	for i := range o.start {
+		sum += o.start[i]
+		o.start[i] = sum
+	}
+	o.parents = make([]int32, sum)
+	pointers(func(node int, parent int32) {
+		o.start[node]--
+		o.parents[o.start[node]] = parent
+	})
+	for leaf := range o.sole {
+		o.sole[leaf] = shared
+		if found := o.up(leaf, 2); len(found) == 1 {
+			o.sole[leaf] = found[0]
+		}
+	}
+	return o
+}
+
+// of returns the devices that reach a leaf, by ascending index. It is valid until the
+// next call.
+func (o *owners) of(leaf int) []int32 {
+	if leaf != o.last {
+		slices.Sort(o.up(leaf, len(o.parents)))
+		o.last = leaf
+	}
+	return o.found
+}
+
+// up goes up from a leaf until it has found most devices, or all.
+func (o *owners) up(leaf, most int) []int32 {
+	o.walk++
+	o.found, o.path = o.found[:0], append(o.path[:0], int32(o.inner+leaf))
+	for len(o.path) > 0 && len(o.found) < most {
+		node := o.path[len(o.path)-1]
+		o.path = o.path[:len(o.path)-1]
+		for _, p := range o.parents[o.start[node]:o.start[node+1]] {
+			switch {
+			case p < 0:
+				o.found = append(o.found, -p-1)
+			case o.met[p] != o.walk:
+				o.met[p] = o.walk
+				o.path = append(o.path, p)
+			}
+		}
+	}
+	return o.found
+}

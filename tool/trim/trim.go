@@ -1,0 +1,212 @@
+// Package trim finds the free blocks of the data device of a pool, and gives them back
+// to what is below: a disk, a storage array, a file system.
+//
+// A block is free only if two witnesses say so: the space map counts it as 0, and no
+// mapping leads to it, neither of a thin device nor of the metadata snapshot. Where they
+// disagree, or a part of either cannot be read, nothing is free.
+package trim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// A Range is the data blocks from Begin up to but not including End.
+type Range struct{ Begin, End metadata.DataBlock }
+
+// Options are for all that takes time.
+type Options struct {
+	Progress func(phase string, done, total uint64)
+}
+
+func (o Options) progress(phase string, done, total uint64) {
+	if o.Progress != nil {
+		o.Progress(phase, done, total)
+	}
+}
+
+// ErrCountTooLow says that a mapping leads to a block that is counted as free.
+var ErrCountTooLow = fmt.Errorf("the space map counts a mapped block as free: %w", block.ErrCorrupt)
+
+// Free returns the free ranges of the data device, ascending, of the pool whose metadata is
+// on dev. The error wraps [block.ErrCorrupt] if the metadata leaves any doubt.
+func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
+	p, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		return nil, err
+	}
+	nr := p.Live.DataSpaceMap.NrBlocks
+	if most := uint64(p.Limit()) * spacemap.PerBitmap; nr > most {
+		return nil, fmt.Errorf("the data device is said to have %d blocks, more than the metadata has bitmaps for: %w", nr, block.ErrCorrupt)
+	}
+	mapped := spacemap.NewCounter(nr)
+	if err := countMapped(ctx, p, mapped, opt); err != nil {
+		return nil, err
+	}
+	if p.Live.HeldRoot != 0 {
+		snap, err := metadata.Open(dev, metadata.Options{Snapshot: true})
+		if err == nil {
+			err = countMapped(ctx, snap, mapped, opt)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("metadata snapshot: %w", err)
+		}
+	}
+	opt.progress("reading the space map", 0, 0)
+	m, err := spacemap.LoadData(ctx, p.Reader(), p.Limit(), p.Live.DataSpaceMap)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := m.Counts(ctx, nr)
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Lost():
+		return nil, fmt.Errorf("data space map: part of it cannot be read: %w", block.ErrCorrupt)
+	}
+	for _, f := range counts.Unknown {
+		if f.Kind != spacemap.InTree || doubtful(*f.Tree) {
+			return nil, fmt.Errorf("data space map: %w: %w", f.Err, block.ErrCorrupt)
+		}
+	}
+	return free(ctx, nr, counts.Counter, mapped)
+}
+
+// doubtful reports whether a finding means that entries of a tree may be missing: others are
+// only unusual.
+func doubtful(f btree.Finding) bool {
+	return f.Kind == btree.Lost || f.Kind == btree.OutOfBounds || f.Kind == btree.UnevenDepth
+}
+
+// free compares the witnesses.
+func free(ctx context.Context, nr uint64, counts, mapped *spacemap.Counter) ([]Range, error) {
+	const pause = 1 << 20
+	var ranges []Range
+	for b := range nr {
+		if b%pause == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		switch {
+		case counts.Get(b) != 0:
+			continue
+		case mapped.Get(b) != 0:
+			return nil, fmt.Errorf("data block %d: %w", b, ErrCountTooLow)
+		}
+		data := metadata.DataBlock(b)
+		if last := len(ranges) - 1; last >= 0 && ranges[last].End == data {
+			ranges[last].End++
+		} else {
+			ranges = append(ranges, Range{data, data + 1})
+		}
+	}
+	return ranges, nil
+}
+
+// countMapped counts the mappings of p that lead to each data block. All of them must be
+// readable.
+func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter, opt Options) error {
+	var devices []metadata.Device
+	for d, err := range p.Devices(ctx) {
+		if err != nil {
+			return err
+		}
+		devices = append(devices, d)
+	}
+	m, err := p.Mappings(ctx, devices...)
+	if err != nil {
+		return err
+	}
+	batches := make([]*spacemap.Batch, p.Reader().Workers())
+	for i := range batches {
+		batches[i] = mapped.NewBatch()
+	}
+	var mu sync.Mutex
+	var done uint64
+	err = m.Forest.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
+		if err != nil {
+			return nil // found again with its device
+		}
+		for i := range n.Len() {
+			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			if uint64(data) >= mapped.Len() {
+				return fmt.Errorf("block %d: data block %d is beyond the data device: %w", m.Forest.Leaves()[leaf].Block, data, block.ErrCorrupt)
+			}
+			batches[worker].Add(uint64(data), false)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if done++; done%1024 == 0 {
+			opt.progress("reading mappings", done, uint64(len(m.Forest.Leaves())))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range batches {
+		b.Flush()
+	}
+	return whole(m.Forest, devices)
+}
+
+// whole returns an error unless the trees of all devices can be read without doubt. Each
+// node is looked at once.
+func whole(f *btree.Forest, devices []metadata.Device) error {
+	var wrong error
+	judge := btree.NewJudge(f, func(t btree.Finding) {
+		if wrong == nil && doubtful(t) {
+			wrong = t.Err
+		}
+	})
+	for _, d := range devices {
+		tree := judge.Tree(d.Root)
+		switch {
+		case wrong != nil:
+			return fmt.Errorf("device %d: %w", d.ID, wrong)
+		case tree.N != d.MappedBlocks:
+			return fmt.Errorf("device %d: mapped_blocks is %d, but %d mappings were found: %w", d.ID, d.MappedBlocks, tree.N, block.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+// Errors of [Data].
+var (
+	ErrNoDiscard = errors.New("cannot discard: the device or the file system below it does not support that")
+	ErrTooSmall  = errors.New("the data device is smaller than the pool")
+)
+
+// discardBytes is how much is discarded at a time, so that an interruption need not wait long.
+// Requests end at its multiples: devices ignore pieces at their ends that are no whole units of theirs.
+const discardBytes = 1 << 30
+
+// Discard gives the ranges back, of blocks of blockSize sectors. Whatever interrupts it, the
+// device holds what it held, but for free blocks.
+func Discard(ctx context.Context, d Data, blockSize uint32, ranges []Range, opt Options) error {
+	const sector = 512
+	size := int64(blockSize) * sector
+	if n := len(ranges); n > 0 && (size == 0 || uint64(ranges[n-1].End) > uint64(d.Size()/size)) {
+		return ErrTooSmall
+	}
+	for i, r := range ranges {
+		opt.progress("discarding", uint64(i), uint64(len(ranges)))
+		for at, end := int64(r.Begin)*size, int64(r.End)*size; at < end; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			next := min(end, at/discardBytes*discardBytes+discardBytes)
+			if err := d.Discard(at, next-at); err != nil {
+				return fmt.Errorf("bytes %d..%d: %w", at, next, err)
+			}
+			at = next
+		}
+	}
+	return nil
+}
