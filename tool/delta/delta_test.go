@@ -385,6 +385,10 @@ func TestDamage(t *testing.T) {
 	if _, err := compare(t.Context(), p, tree(t, p, 1), tree(t, p, 2), delta.Options{OmitSame: true}); err != nil {
 		t.Errorf("a shared leaf is read without need: %v", err)
 	}
+	dev.FailReads(loose.Root)
+	if got, err := compare(t.Context(), p, loose, loose, delta.Options{OmitSame: true}); err != nil || len(got) > 0 {
+		t.Errorf("a tree that is the same on both sides is read without need: %v, %v", got, err)
+	}
 }
 
 // A tree that leads back to itself ends.
