@@ -40,6 +40,7 @@ type PairPart struct {
 // A twig is a node that was met on the way down.
 type twig struct {
 	Part
+	parent block.Nr
 	shared bool
 }
 
@@ -161,7 +162,7 @@ func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 
 // twig makes a twig of child entry of parent.
 func (d *descent) twig(nr, parent block.Nr, entry int, keys KeyRange) twig {
-	t := twig{Part: Part{Keys: keys, Block: nr}}
+	t := twig{Part: Part{Keys: keys, Block: nr}, parent: parent}
 	if !d.f.inside(nr) {
 		t.Err = d.f.Err(nr, parent, entry)
 	}
@@ -227,7 +228,8 @@ func (d *descent) expand(b *branch) {
 	b.twigs = next
 }
 
-// children appends the children of a node that hold keys of interest.
+// children appends the children of a node that hold keys of interest. A child for which
+// the parents leave no keys is lost: what comes after it would not be in order.
 func (d *descent) children(dst []twig, in *Inner, t twig) []twig {
 	for i, c := range in.Children {
 		keys := in.Range(i, t.Keys)
@@ -236,6 +238,9 @@ func (d *descent) children(dst []twig, in *Inner, t twig) []twig {
 		}
 		child := d.twig(c, in.Block, i, keys)
 		child.shared = t.shared
+		if keys.End != 0 && keys.Begin >= keys.End {
+			child.Err = &BoundsError{in.Block, t.parent, in.Keys[0], in.Keys[len(in.Keys)-1], t.Keys}
+		}
 		dst = append(dst, child)
 	}
 	return dst

@@ -385,6 +385,10 @@ func TestDamage(t *testing.T) {
 	if _, err := compare(t.Context(), p, tree(t, p, 1), tree(t, p, 2), delta.Options{OmitSame: true}); err != nil {
 		t.Errorf("a shared leaf is read without need: %v", err)
 	}
+	dev.FailReads(loose.Root)
+	if got, err := compare(t.Context(), p, loose, loose, delta.Options{OmitSame: true}); err != nil || len(got) > 0 {
+		t.Errorf("a tree that is the same on both sides is read without need: %v, %v", got, err)
+	}
 }
 
 // A tree that leads back to itself ends.
@@ -400,6 +404,27 @@ func TestLoop(t *testing.T) {
 	p := open(t, f.Finish())
 	for _, ids := range [][2]metadata.DevID{{1, 2}, {2, 1}, {1, 1}, {2, 2}} {
 		if _, err := compare(t.Context(), p, tree(t, p, ids[0]), tree(t, p, ids[1]), delta.Options{}); !errors.Is(err, block.ErrCorrupt) {
+			t.Errorf("%v: %v", ids, err)
+		}
+	}
+}
+
+// Keys that leave a child nothing are damage, even if the child is empty: the order of all that
+// follows hangs on them.
+func TestKeysOutOfOrder(t *testing.T) {
+	f := fixtures.NewForge(t, 50, 1000)
+	run := func(thin uint64) metadata.Run {
+		return metadata.Run{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(thin), Len: 5}
+	}
+	empty, last := f.Leaf(), f.Leaf(run(300))
+	odd := f.InnerAt(f.Next(), btree.Child{Key: 0, Block: f.Leaf(run(0))}, btree.Child{Key: 500, Block: empty})
+	f.Device(1, f.InnerAt(f.Next(), btree.Child{Key: 0, Block: odd}, btree.Child{Key: 200, Block: f.Leaf(run(200))}, btree.Child{Key: 300, Block: last}))
+	f.Device(2, f.InnerAt(f.Next(), btree.Child{Key: 0, Block: f.Leaf(run(200))}, btree.Child{Key: 300, Block: last}))
+	p := open(t, f.Finish())
+	for _, ids := range [][2]metadata.DevID{{1, 2}, {2, 1}} {
+		_, err := compare(t.Context(), p, tree(t, p, ids[0]), tree(t, p, ids[1]), delta.Options{})
+		bounds, ok := errors.AsType[*btree.BoundsError](err)
+		if !ok || bounds.Block != odd || !strings.Contains(err.Error(), "holds keys 0..500, but its parent, block ") {
 			t.Errorf("%v: %v", ids, err)
 		}
 	}
