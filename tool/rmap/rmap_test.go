@@ -154,7 +154,7 @@ func TestKernelImages(t *testing.T) {
 		n := metadata.DataBlock(p.Live.DataSpaceMap.NrBlocks)
 		for _, regions := range [][]rmap.Region{{{0, n}}, {{n / 3, n/3 + 1}}, {{n / 2, n}, {0, n / 4}, {n / 5, n / 3}}} {
 			want := naive(t, p, regions)
-			for _, memory := range []int{0, 4096} {
+			for _, memory := range []int{0, 1 << 16} {
 				got, err := collect(t.Context(), p, rmap.Options{Regions: regions, Memory: memory})
 				if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 					t.Errorf("%s, %v, memory %d: error %v (-want +got):\n%.1000s", name, regions, memory, err, diff)

@@ -215,8 +215,12 @@ func (s *store) each(bucket int, fn func(data metadata.DataBlock, leaf block.Nr,
 		for c := w.streams[bucket].head; c != none; c = w.next[c] {
 			for p := w.chunk(c)[:w.length[c]]; len(p) > 0; {
 				var at, step, thin uint64
-				for i := s.width - 1; i >= 0; i-- {
-					at = at<<8 | uint64(p[i])
+				if s.width == minShift/8 { // as in all but vast pools
+					at = uint64(le.Uint16(p))
+				} else {
+					for i := s.width - 1; i >= 0; i-- {
+						at = at<<8 | uint64(p[i])
+					}
 				}
 				step, p = uvarint(p[s.width:])
 				thin, p = uvarint(p)
