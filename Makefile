@@ -1,7 +1,8 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
-TOOLS    = thin_check thin_dump thin_ls thin_metadata_size thin_repair thin_restore thin_scan
+TOOLS    = thin_check thin_dump thin_ls thin_metadata_pack thin_metadata_size thin_metadata_unpack \
+           thin_repair thin_restore thin_scan
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s

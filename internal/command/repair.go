@@ -79,7 +79,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	case r.Output != "" && cli.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s", r.Output)
 	}
-	dev, err := cli.OpenMetadata(r.Input, false)
+	dev, err := openMetadata(env, r.Input, false)
 	if err != nil {
 		return err
 	}
