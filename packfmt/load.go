@@ -22,7 +22,7 @@ func (r *Reader) Load(ctx context.Context, limit int64, opt Options) (block.Devi
 	d.decoders.New = func() any { return new(decoder) }
 	var used atomic.Int64
 	var mu sync.Mutex // of d
-	_, err := r.each(ctx, "unpacking", opt, func(*seen) sink {
+	_, err := r.each(ctx, "unpacking", opt, func() sink {
 		return &keeper{to: d, mu: &mu, used: &used, limit: limit}
 	})
 	if err != nil {

@@ -72,6 +72,10 @@ type frames struct {
 	marks bool  // the first was a mark, so the last has to be one
 }
 
+func newFrames(r *Reader) *frames {
+	return &frames{Reader: r, last: frame{index: -1, end: headerSize}}
+}
+
 // next returns the next frame; io.EOF after the last.
 func (f *frames) next() (frame, error) {
 	f.mu.Lock()
@@ -113,26 +117,13 @@ type sink interface {
 }
 
 // each decodes all frames, on all processors; each has a sink of its own.
-func (r *Reader) each(ctx context.Context, phase string, opt Options, newSink func(*seen) sink) (*seen, error) {
-	all := &frames{Reader: r, last: frame{index: -1, end: headerSize}}
-	found := &seen{bits: make([]atomic.Uint64, (r.Blocks+63)/64)}
+func (r *Reader) each(ctx context.Context, phase string, opt Options, newSink func() sink) (*seen, error) {
+	all, found := newFrames(r), newSeen(r.Blocks)
 	g, ctx := errgroup.WithContext(ctx)
 	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
-			u := unpacker{blocks: r.Blocks, seen: found, to: newSink(found)}
-			for {
-				f, err := all.next()
-				switch {
-				case err == io.EOF:
-					return nil
-				case err != nil:
-					return err
-				}
-				if err := u.frame(ctx, r.in, f); err != nil {
-					return err
-				}
-				opt.progress(phase, block.Nr(f.end), block.Nr(r.size))
-			}
+			u := unpacker{blocks: r.Blocks, seen: found, to: newSink()}
+			return u.work(ctx, all, func(f frame) { opt.progress(phase, block.Nr(f.end), block.Nr(r.size)) })
 		})
 	}
 	return found, g.Wait()
@@ -140,6 +131,8 @@ func (r *Reader) each(ctx context.Context, phase string, opt Options, newSink fu
 
 // seen is the blocks that have come.
 type seen struct{ bits []atomic.Uint64 }
+
+func newSeen(blocks block.Nr) *seen { return &seen{make([]atomic.Uint64, (blocks+63)/64)} }
 
 // add notes a block, and reports whether it is new.
 func (s *seen) add(nr block.Nr) bool {
@@ -156,6 +149,23 @@ type unpacker struct {
 	seen   *seen
 	to     sink
 	z      io.ReadCloser // nil before the first frame
+}
+
+// work decodes frames until there are no more.
+func (u *unpacker) work(ctx context.Context, all *frames, done func(frame)) error {
+	for {
+		f, err := all.next()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := u.frame(ctx, all.in, f); err != nil {
+			return err
+		}
+		done(f)
+	}
 }
 
 // frame decodes a frame: a stream of valid blocks, and maybe one of others.

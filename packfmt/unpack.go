@@ -23,7 +23,7 @@ func (r *Reader) Unpack(ctx context.Context, dev block.Device, zero bool, opt Op
 			return err
 		}
 	}
-	found, err := r.each(ctx, "unpacking", opt, func(*seen) sink {
+	found, err := r.each(ctx, "unpacking", opt, func() sink {
 		return &writer{dev: dev, first: first, buf: block.Buffer(readBlocks)}
 	})
 	if err != nil {
