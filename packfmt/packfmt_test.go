@@ -82,12 +82,19 @@ func TestKernelImages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := roundTrip(t, content, Options{All: true})
-		again, _ := packOf(t, content, Options{All: true})
-		if !bytes.Equal(p, again) {
-			t.Errorf("%s: packed twice, it differs", name)
-		}
-		roundTrip(t, withoutInvalid(content), Options{})
+		roundTrip(t, content, Options{All: true})
+	}
+}
+
+func TestSameBytes(t *testing.T) {
+	content, err := fixtures.Image("wide-sharing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := packOf(t, content, Options{})
+	b, _ := packOf(t, content, Options{})
+	if !bytes.Equal(a, b) {
+		t.Error("packed twice, it differs")
 	}
 }
 
@@ -350,7 +357,7 @@ func TestMemory(t *testing.T) {
 	}
 	block.Seal(0, &b, block.Bitmap)
 	var records []byte
-	for nr := range uint64(100_000) { // 400 MB, in a few hundred KB
+	for nr := range uint64(20_000) { // 80 MB, in less than 1 MB
 		records = append(le.AppendUint64(records, nr), 0xa2, 0, 0x10)
 		records = append(records, b[:]...)
 	}
