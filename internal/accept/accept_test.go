@@ -6,6 +6,7 @@ package accept
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -315,21 +316,21 @@ func exchange(t *testing.T, p peer, im image, dump string) {
 	}
 }
 
-// The packs hold metadata of a pool under LVM. The peer unpacks them.
+// The packs hold metadata of a pool under LVM. We unpack them as the peer does.
 func TestPacks(t *testing.T) {
-	others := peers(t)
-	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
-	if i < 0 {
-		t.Skip("nothing here unpacks packed metadata")
-	}
 	for name, free := range map[string]int{"tmeta": 16096, "tmeta_with_metadata_snap": 16095} {
 		pack := filepath.Join(packs, name+".pack")
 		if _, err := os.Stat(pack); err != nil {
 			t.Skip(err)
 		}
 		path := filepath.Join(t.TempDir(), name)
-		if r := run(t, others[i].tool("thin_metadata_unpack"), "-i", pack, "-o", path); r.code != 0 {
-			t.Fatal(r.stderr)
+		ours(t, "thin_metadata_unpack", "-i", pack, "-o", path)
+		sum := fmt.Sprintf("%x", sha256.Sum256(must(os.ReadFile(path))))
+		if want := map[string]string{"tmeta": "1f4e2df641bc6ec8", "tmeta_with_metadata_snap": "ac650601a9cf5481"}[name]; sum[:16] != want {
+			t.Errorf("%s: unpacked, its sum begins with %s, want %s", name, sum[:16], want)
+		}
+		if direct := ours(t, "thin_dump", pack); direct != ours(t, "thin_dump", path) {
+			t.Errorf("%s: the dump of the pack differs from that of what was unpacked", name)
 		}
 		if got, want := ours(t, "thin_check", path), fmt.Sprintf("TRANSACTION_ID=21\nMETADATA_FREE_BLOCKS=%d\n", free); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -349,10 +350,64 @@ func TestPacks(t *testing.T) {
 			continue
 		}
 		ours(t, "thin_check", "-m", path)
-		for _, p := range others {
+		for _, p := range peers(t) {
 			if mine, theirs := ours(t, "thin_dump", "--style", p.style, "-m", path), run(t, p.tool("thin_dump"), "-m", path); mine != theirs.out {
 				t.Errorf("dumps of the snapshot differ from that of %s", p.name)
 			}
 		}
+	}
+}
+
+// What we pack is unpacked by the peer to the same device, and what it packs by us;
+// the sizes at which it loses blocks are ours alone.
+func TestPackPeer(t *testing.T) {
+	others := peers(t)
+	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
+	if i < 0 {
+		t.Skip("no other implementation here packs metadata")
+	}
+	for _, im := range images(t) {
+		t.Run(im.name, func(t *testing.T) { packBothWays(t, others[i], im.path, true) })
+	}
+	for _, blocks := range []int64{5, 128, 1001} {
+		t.Run(fmt.Sprintf("%d blocks", blocks), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "device")
+			content := must(fixtures.Image("layers"))
+			if err := os.WriteFile(path, content[:blocks*4096], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			packBothWays(t, others[i], path, false)
+		})
+	}
+}
+
+func packBothWays(t *testing.T, p peer, path string, they bool) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	theirTool := func(tool, from, to string) {
+		t.Helper()
+		if r := run(t, p.tool(tool), "-i", from, "-o", to); r.code != 0 {
+			t.Fatalf("their %s: %s", tool, r.stderr)
+		}
+	}
+	same := func(what, a, b string) {
+		t.Helper()
+		if !bytes.Equal(must(os.ReadFile(a)), must(os.ReadFile(b))) {
+			t.Errorf("%s: not the same device", what)
+		}
+	}
+	ours(t, "thin_metadata_pack", "-i", path, "-o", in("pack"))
+	ours(t, "thin_metadata_unpack", "-i", in("pack"), "-o", in("valid")) // without invalid blocks
+	theirTool("thin_metadata_unpack", in("pack"), in("theirs"))
+	same("packed by us, unpacked by them", in("valid"), in("theirs"))
+	ours(t, "thin_metadata_pack", "--all", "-i", path, "-o", in("all"))
+	ours(t, "thin_metadata_unpack", "-i", in("all"), "-o", in("whole"))
+	same("packed and unpacked by us", path, in("whole"))
+	theirTool("thin_metadata_unpack", in("all"), in("their.all"))
+	same("packed by us with --all, unpacked by them", in("valid"), in("their.all"))
+	if they {
+		theirTool("thin_metadata_pack", path, in("their.pack"))
+		ours(t, "thin_metadata_unpack", "-i", in("their.pack"), "-o", in("ours"))
+		same("packed by them, unpacked by us", in("valid"), in("ours"))
 	}
 }

@@ -18,7 +18,7 @@ import (
 var layers = [][]string{
 	{"cmd/*", "internal/lab/cmd"},
 	{"internal/command", "internal/demo", "internal/completions", "internal/accept", "internal/lab"},
-	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "tool/*"},
+	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*"},
 	{"internal/textpipe", "metadata/build", "metadata/survey", "fixtures"},
 	{"metadata"},
 	{"metadata/spacemap"},

@@ -61,7 +61,6 @@ var signatures = []signature{
 	{0, "\x28\xb5\x2f\xfd", "compressed with zstd", adviseUnpack, nil},
 	{0, "\xfd7zXZ\x00", "compressed with xz", adviseUnpack, nil},
 	{0, "BZh", "compressed with bzip2", adviseUnpack, func(p []byte) bool { return has(p, 4, "1AY&SY") }},
-	{0, le64(packMagic), "packed metadata", advisePack, nil},
 	{offMagic, le64(cacheMagic), "metadata of dm-cache", adviseCache, nil},
 	{offMagic, le64(eraMagic), "metadata of dm-era", adviseEra, nil},
 	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", "open it with cryptsetup, then " + adviseTmeta, nil},
@@ -109,11 +108,18 @@ func surePartitions(p []byte) bool {
 	return found
 }
 
+// ErrPacked says that an input is packed metadata. Commands that only read may
+// unpack it into memory.
+var ErrPacked = errors.New("this is packed metadata, not thin metadata: " + advisePack)
+
 // foreign says what start is, if it is recognised and no thin metadata. What is
 // not recognised may be damaged metadata, and passes.
 func foreign(start []byte) error {
 	if has(start, offMagic, le64(metadata.Magic)) {
 		return nil
+	}
+	if has(start, 0, le64(packMagic)) {
+		return ErrPacked
 	}
 	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
 	for _, s := range signatures {
@@ -159,16 +165,22 @@ func OpenDamaged(path string) (dev block.Device, doubt string, err error) {
 	switch {
 	case odd == nil:
 		return dev, "", nil
-	case dev.Size() < block.Size:
+	case dev.Size() < block.Size, errors.Is(odd, ErrPacked):
 		dev.Close()
 		return nil, "", fmt.Errorf("%s: %w", path, odd)
 	}
 	return dev, odd.Error(), nil
 }
 
-// OpenOutput opens a metadata device or file for writing. It must exist.
+// OpenOutput opens a metadata device or file for writing. It must exist. A file with
+// packed metadata is refused: it is wanted for what it has.
 func OpenOutput(path string) (block.Device, error) {
-	return openDevice(path, block.Options{Write: true})
+	dev, err := openDevice(path, block.Options{Write: true})
+	if err == nil && errors.Is(recognise(dev), ErrPacked) {
+		dev.Close()
+		return nil, fmt.Errorf("%s: %w", path, ErrPacked)
+	}
+	return dev, err
 }
 
 // OpenAgain opens for writing what the caller has open from [OpenMetadata], and
@@ -221,6 +233,22 @@ func recognise(dev block.Device) error {
 		return err
 	}
 	return foreign(block.Bytes(buf)[:n])
+}
+
+// NotPacked says of f, which should be packed metadata and is not, what it is instead
+// if that can be told; else it returns err.
+func NotPacked(f io.ReaderAt, err error) error {
+	start := make([]byte, sniffed)
+	n, _ := f.ReadAt(start, 0)
+	if has(start[:n], offMagic, le64(metadata.Magic)) {
+		return errors.New("this is metadata, not packed: thin_metadata_pack packs it")
+	}
+	for _, s := range signatures {
+		if has(start[:n], s.offset, s.magic) && (s.sure == nil || s.sure(start[:n])) {
+			return fmt.Errorf("this is %s, not packed metadata", s.what)
+		}
+	}
+	return err
 }
 
 // Hint adds to an error about a superblock what the device may be instead.

@@ -69,7 +69,7 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.ApplyUndo != "" {
 		return c.applyUndo(env)
 	}
-	dev, err := cli.OpenMetadata(c.Input, c.MetadataSnap)
+	dev, err := c.open(env)
 	if err != nil {
 		return err
 	}
@@ -94,6 +94,14 @@ func (c *Check) Run(env *cli.Env) error {
 	}
 	out.summary(sum)
 	return c.verdict(sum)
+}
+
+// open opens the input. What cannot be mended, a pack, is refused before it is checked.
+func (c *Check) open(env *cli.Env) (block.Device, error) {
+	if c.mends() {
+		return cli.OpenMetadata(c.Input, c.MetadataSnap)
+	}
+	return openMetadata(env, c.Input, c.MetadataSnap)
 }
 
 // verdict is the error for what was found, or was left.

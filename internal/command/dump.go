@@ -68,7 +68,7 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(d.Input, d.MetadataSnap.Set)
+	dev, err := openMetadata(env, d.Input, d.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(l.Input, l.MetadataSnap.Set)
+	dev, err := openMetadata(env, l.Input, l.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

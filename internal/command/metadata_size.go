@@ -12,6 +12,7 @@ import (
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/build"
+	"thinpool/packfmt"
 	"thinpool/tool/dump"
 	"thinpool/tool/size"
 )
@@ -192,7 +193,7 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
 	if isMetadata(m.From) {
-		dev, err := cli.OpenMetadata(m.From, false)
+		dev, err := openMetadata(env, m.From, false)
 		if err != nil {
 			return nil, err
 		}
@@ -215,7 +216,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 	return nil, nil
 }
 
-// isMetadata reports whether a file begins with a superblock.
+// isMetadata reports whether a file begins with a superblock or is packed metadata.
 func isMetadata(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -223,7 +224,11 @@ func isMetadata(path string) bool {
 	}
 	defer f.Close()
 	var b block.Data
-	if n, _ := f.Read(b[:]); n < len(b) {
+	n, _ := f.Read(b[:])
+	if packfmt.Is(b[:n]) {
+		return true
+	}
+	if n < len(b) {
 		return false
 	}
 	_, err = metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)

@@ -43,7 +43,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	case s.Output != "" && cli.SameFile(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
-	dev, doubt, err := cli.OpenDamaged(s.Input)
+	dev, doubt, err := openDamaged(env, s.Input)
 	if err != nil {
 		return err
 	}

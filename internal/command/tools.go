@@ -26,9 +26,17 @@ var (
 		Name: "thin_ls", Summary: "List the thin devices of a pool.",
 		New: func() cli.Command { return new(Ls) },
 	}
+	MetadataPackTool = cli.Tool{
+		Name: "thin_metadata_pack", Summary: "Pack thin provisioning metadata into a small file.",
+		New: func() cli.Command { return new(Pack) },
+	}
 	MetadataSizeTool = cli.Tool{
 		Name: "thin_metadata_size", Summary: "Estimate how much metadata a thin pool needs.",
 		New: func() cli.Command { return new(MetadataSize) },
+	}
+	MetadataUnpackTool = cli.Tool{
+		Name: "thin_metadata_unpack", Summary: "Unpack thin provisioning metadata.",
+		New: func() cli.Command { return new(Unpack) },
 	}
 	RepairTool = cli.Tool{
 		Name: "thin_repair", Summary: "Save what can be read of damaged thin provisioning metadata.",
@@ -64,7 +72,9 @@ func Tools() []cli.Tool {
 		DumpTool,
 		GenerateTool,
 		LsTool,
+		MetadataPackTool,
 		MetadataSizeTool,
+		MetadataUnpackTool,
 		RepairTool,
 		RestoreTool,
 		RmapTool,

@@ -34,7 +34,7 @@ func register(b *Data) uint32 { return ^crc32.Checksum(b[4:], castagnoli) }
 // KindOf tells the kind of a block from its checksum alone: UnknownKind if it
 // fits none, as for a damaged or never written block.
 func KindOf(b *Data) Kind {
-	salt := register(b) ^ le.Uint32(b[offChecksum:])
+	salt := Salt(b)
 	for k := Superblock; k <= Index; k++ {
 		if salts[k] == salt {
 			return k
@@ -42,6 +42,10 @@ func KindOf(b *Data) Kind {
 	}
 	return UnknownKind
 }
+
+// Salt is the salt that the checksum of b was made with, if b is a valid block of
+// any kind: also one of dm-cache or dm-era, which use the same blocks.
+func Salt(b *Data) uint32 { return register(b) ^ le.Uint32(b[offChecksum:]) }
 
 // A ChecksumError says that a block is not a valid block of the wanted kind.
 type ChecksumError struct {

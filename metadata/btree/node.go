@@ -146,6 +146,28 @@ func (n Node) All() iter.Seq2[uint64, []byte] {
 	}
 }
 
+// A Layout is where a node has its keys and values, used or not.
+type Layout struct {
+	Leaf      bool
+	Entries   int // room for so many
+	Values    int // offset of the values; the keys lie before them, from [HeaderSize] on
+	ValueSize int
+}
+
+// HeaderSize is the size of a node's header, after which the keys begin.
+const HeaderSize = headerSize
+
+// LayoutOf returns the layout that the header of b speaks of, without a look at
+// anything else in it; false if it does not fit the block.
+func LayoutOf(b *block.Data) (Layout, bool) {
+	room, size := uint64(le.Uint32(b[offMaxEntries:])), uint64(le.Uint32(b[offValueSize:]))
+	if room > block.Size || headerSize+room*(keySize+size) > block.Size {
+		return Layout{}, false
+	}
+	leaf := le.Uint32(b[offFlags:])&flagLeaf != 0
+	return Layout{leaf, int(room), headerSize + keySize*int(room), int(size)}, true
+}
+
 // Uint64s returns the keys and values of a node whose values have 8 bytes, as
 // the bytes that hold them: the hot loops' way past two bounds checks an entry.
 func (n Node) Uint64s() (keys, values []byte) {

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"thinpool/metadata/block"
+)
+
+// A Target is where a whole device is written to: a block device, or a file that
+// appears in its place only with Commit.
+type Target struct {
+	block.Device
+	Zero bool // all of it is zero
+
+	out *Output // nil: a block device
+}
+
+// CreateTarget opens the block device at path, or makes a file of size bytes.
+func (e *Env) CreateTarget(path string, size int64) (*Target, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
+		dev, err := openDevice(path, block.Options{Write: true})
+		if err != nil {
+			return nil, err
+		}
+		return &Target{Device: dev}, nil
+	case err == nil && !info.Mode().IsRegular():
+		//lint:ignore ST1005 scripts know these words
+		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	out, err := e.CreateOutput(path, "none")
+	if err != nil {
+		return nil, err
+	}
+	dev, err := out.device(size)
+	if err != nil {
+		out.Discard()
+		return nil, err
+	}
+	return &Target{Device: dev, Zero: true, out: out}, nil
+}
+
+// device opens the new file as a device of size bytes, all zero.
+func (o *Output) device(size int64) (block.Device, error) {
+	if err := o.file.Truncate(size); err != nil {
+		return nil, err
+	}
+	return block.Open(o.file.Name(), block.Options{Write: true})
+}
+
+// Commit ends the writing, and puts a file in its place.
+func (t *Target) Commit() error {
+	if err := t.Device.Close(); err != nil || t.out == nil {
+		return err
+	}
+	return t.out.Commit()
+}
+
+// Discard gives the target up. After Commit it does nothing.
+func (t *Target) Discard() {
+	t.Device.Close()
+	if t.out != nil {
+		t.out.Discard()
+	}
+}
+
+// Confirm asks a question on standard error and reports whether the answer is yes.
+// Where nothing may be said, it is no.
+func (e *Env) Confirm(question string) (bool, error) {
+	if e.Stderr == io.Discard {
+		return false, nil
+	}
+	if _, err := fmt.Fprint(e.Stderr, question); err != nil {
+		return false, err
+	}
+	const most = 256
+	in := bufio.NewReader(io.LimitReader(&patientReader{ctx: e, r: e.Stdin, buf: make([]byte, most)}, most))
+	answer, err := in.ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return true, nil
+	}
+	return false, nil
+}

@@ -1,0 +1,212 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata/block"
+	"thinpool/packfmt"
+)
+
+// Pack is thin_metadata_pack.
+type Pack struct {
+	cli.Common
+	Input  string `help:"Metadata device or file." short:"i" required:"" placeholder:"FILE"`
+	Output string `help:"File to write; it appears only if all went well. - is standard output." short:"o" required:"" placeholder:"FILE"`
+	Force  bool   `help:"Do not ask before metadata in the output is overwritten." short:"f"`
+	All    bool   `help:"Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack."`
+}
+
+// Details implements cli.Detailer.
+func (p *Pack) Details() string {
+	return `The pack has every valid block, compressed, and is a small part of the device; what a
+block is shows its checksum. Other implementations of thin_metadata_unpack read it. All
+tools that only read metadata read packs as well: thin_check FILE.`
+}
+
+// Run implements cli.Command.
+func (p *Pack) Run(env *cli.Env) error {
+	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
+		return err
+	}
+	dev, err := cli.OpenMetadata(p.Input, false)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	out, err := env.CreateOutput(p.Output, "none")
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	sum, err := packfmt.Pack(env, dev, out, packfmt.Options{All: p.All, Progress: env.Progress})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Input, err)
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	env.Log.Info("packed", "blocks", sum.Packed, "of", uint64(sum.Blocks), "invalid", sum.Invalid)
+	if sum.Invalid > 0 && !p.All {
+		fmt.Fprintf(env.Stderr, "thin_metadata_pack: %s: %d blocks that are neither valid nor zero were left out (the first is block %d); --all packs them as well\n",
+			p.Input, sum.Invalid, sum.First)
+	}
+	return nil
+}
+
+// Unpack is thin_metadata_unpack.
+type Unpack struct {
+	cli.Common
+	Input  string `help:"Packed metadata." short:"i" required:"" placeholder:"FILE"`
+	Output string `help:"Metadata device or file to write; a file appears only if all went well." short:"o" required:"" placeholder:"FILE"`
+	Force  bool   `help:"Do not ask before metadata in the output is overwritten." short:"f"`
+}
+
+// Details implements cli.Detailer.
+func (u *Unpack) Details() string {
+	return `Blocks that the pack does not have become zero, on a block device too. Block 0 is
+written last: what is not complete is no metadata.`
+}
+
+// Run implements cli.Command.
+func (u *Unpack) Run(env *cli.Env) error {
+	if u.Output == "-" {
+		return cli.Usagef("metadata is written to devices and files, not to standard output")
+	}
+	if err := mayOverwrite(env, u.Input, u.Output, u.Force); err != nil {
+		return err
+	}
+	in, pack, err := openPack(u.Input)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := env.CreateTarget(u.Output, int64(pack.Blocks)*block.Size)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if err := pack.Unpack(env, out, out.Zero, packfmt.Options{Progress: env.Progress}); err != nil {
+		return fmt.Errorf("%s: %w", u.Input, err)
+	}
+	return out.Commit()
+}
+
+// errKept has the words of other implementations.
+//
+//lint:ignore ST1005 scripts know these words
+var errKept = errors.New("Output file not overwritten")
+
+// mayOverwrite asks before metadata is overwritten.
+func mayOverwrite(env *cli.Env, input, output string, force bool) error {
+	if cli.SameFile(input, output) {
+		return cli.Usagef("input and output are the same file: %s", output)
+	}
+	if force || output == "-" {
+		return nil
+	}
+	holds, err := holdsMetadata(output)
+	if err != nil || !holds {
+		return err
+	}
+	yes, err := env.Confirm("The destination appears to already contain metadata, are you sure? [y/n]: ")
+	if err == nil && !yes {
+		err = errKept
+	}
+	return err
+}
+
+// holdsMetadata reports whether block 0 of what is at path is a superblock.
+func holdsMetadata(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice {
+		return false, nil // creating it will tell
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var b block.Data
+	switch _, err := io.ReadFull(f, b[:]); {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return packfmt.Superblock(&b) != "", nil
+}
+
+// openPack opens a file of packed metadata.
+func openPack(path string) (*os.File, *packfmt.Reader, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil, fmt.Errorf("%s: no such file or device", path)
+	case err != nil:
+		return nil, nil, err
+	case !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice:
+		//lint:ignore ST1005 scripts know these words
+		return nil, nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	pack, err := readPack(f)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, pack, nil
+}
+
+func readPack(f *os.File) (*packfmt.Reader, error) {
+	size, err := f.Seek(0, io.SeekEnd) // also of a block device, of which stat knows none
+	if err != nil {
+		return nil, err
+	}
+	pack, err := packfmt.NewReader(f, size)
+	if errors.Is(err, packfmt.ErrNotPacked) {
+		return nil, cli.NotPacked(f, err)
+	}
+	return pack, err
+}
+
+// packMemory is how much of a pack a tool that reads it takes into memory.
+const packMemory = 1 << 30
+
+// openMetadata is [cli.OpenMetadata] for tools that only read: they take packed
+// metadata as well.
+func openMetadata(env *cli.Env, path string, shared bool) (block.Device, error) {
+	dev, err := cli.OpenMetadata(path, shared)
+	if errors.Is(err, cli.ErrPacked) {
+		return loadPack(env, path)
+	}
+	return dev, err
+}
+
+// openDamaged is [cli.OpenDamaged], and takes packed metadata as well.
+func openDamaged(env *cli.Env, path string) (block.Device, string, error) {
+	dev, doubt, err := cli.OpenDamaged(path)
+	if errors.Is(err, cli.ErrPacked) {
+		dev, err = loadPack(env, path)
+	}
+	return dev, doubt, err
+}
+
+func loadPack(env *cli.Env, path string) (block.Device, error) {
+	f, pack, err := openPack(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	dev, err := pack.Load(env, packMemory, packfmt.Options{Progress: env.Progress})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return dev, nil
+}
