@@ -5,55 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"thinpool/fixtures"
 	"thinpool/metadata"
 )
-
-// A recorder is a Visitor that writes down the calls. Runs that continue each
-// other are one, however they came.
-type recorder struct {
-	calls []string
-	last  metadata.Run
-}
-
-func (r *recorder) call(format string, args ...any) error {
-	if r.last.Len > 0 {
-		r.calls = append(r.calls, fmt.Sprintf("run %v", r.last))
-		r.last = metadata.Run{}
-	}
-	if format != "" {
-		r.calls = append(r.calls, fmt.Sprintf(format, args...))
-	}
-	return nil
-}
-
-func (r *recorder) Begin(h metadata.Header) error { return r.call("begin %+v", h) }
-func (r *recorder) BeginDef(name string) error    { return r.call("def %q", name) }
-func (r *recorder) EndDef() error                 { return r.call("end def") }
-func (r *recorder) Ref(name string) error         { return r.call("ref %q", name) }
-func (r *recorder) EndDevice() error              { return r.call("end device") }
-func (r *recorder) End() error                    { return r.call("end") }
-func (r *recorder) BeginDevice(id metadata.DevID, d metadata.Details) error {
-	return r.call("device %d %+v", id, d)
-}
-
-func (r *recorder) Runs(runs []metadata.Run) error {
-	for _, run := range runs {
-		if r.last.Len > 0 && run.Continues(r.last) {
-			r.last.Len += run.Len
-			continue
-		}
-		r.call("")
-		r.last = run
-	}
-	return nil
-}
 
 // describe makes the calls of a small dump.
 func describe(v metadata.Visitor) error {
@@ -93,14 +53,14 @@ func TestWrite(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
-	var want, got recorder
+	var want, got fixtures.Recorder
 	if err := describe(&want); err != nil {
 		t.Fatal(err)
 	}
 	if err := Read(t.Context(), strings.NewReader(golden), &got, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want.calls, got.calls); diff != "" {
+	if diff := cmp.Diff(want.Calls, got.Calls); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -150,7 +110,7 @@ func TestReadOddities(t *testing.T) {
 		"block size":         {strings.Replace(head, "128", "100", 1), "data_block_size is 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := Read(t.Context(), strings.NewReader(tc.text), new(recorder), Options{})
+			err := Read(t.Context(), strings.NewReader(tc.text), new(fixtures.Recorder), Options{})
 			switch {
 			case tc.wrong == "" && err != nil:
 				t.Errorf("refused: %v", err)
@@ -167,7 +127,7 @@ func TestWriteRead(t *testing.T) {
 		var text bytes.Buffer
 		w := NewWriter(&text)
 		defer w.Close()
-		var want recorder
+		var want fixtures.Recorder
 		runs := rapid.IntRange(0, 50).Draw(rt, "runs")
 		for _, v := range []metadata.Visitor{w, &want} {
 			at := uint64(0)
@@ -182,11 +142,11 @@ func TestWriteRead(t *testing.T) {
 			}
 		}
 		for _, form := range []string{text.String(), strings.ReplaceAll(text.String(), ":", " : ")} {
-			var got recorder
+			var got fixtures.Recorder
 			if err := Read(context.Background(), strings.NewReader(form), &got, Options{}); err != nil {
 				rt.Fatal(err)
 			}
-			if diff := cmp.Diff(want.calls, got.calls); diff != "" {
+			if diff := cmp.Diff(want.Calls, got.Calls); diff != "" {
 				rt.Errorf("(-want +got):\n%s", diff)
 			}
 		}
@@ -216,6 +176,6 @@ func FuzzScanRange(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(golden))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_ = Read(t.Context(), bytes.NewReader(text), new(recorder), Options{})
+		_ = Read(t.Context(), bytes.NewReader(text), new(fixtures.Recorder), Options{})
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"thinpool/fixtures"
 	"thinpool/metadata"
 )
 
@@ -50,7 +51,7 @@ func drawn(t *rapid.T, v metadata.Visitor) {
 // What is written reads back as the same calls.
 func TestWriteRead(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var want recorder
+		var want fixtures.Recorder
 		var text bytes.Buffer
 		w := NewWriter(&text, Style1)
 		defer w.Close()
@@ -60,7 +61,7 @@ func TestWriteRead(t *testing.T) {
 			rt.Fatal(err)
 		}
 		got = slices.DeleteFunc(got, func(call string) bool { return strings.HasPrefix(call, "note ") })
-		if diff := cmp.Diff(want.calls, got); diff != "" {
+		if diff := cmp.Diff(want.Calls, got); diff != "" {
 			rt.Errorf("(-want +got):\n%s", diff)
 		}
 	})

@@ -15,48 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"thinpool/fixtures"
 	"thinpool/metadata"
 )
-
-// A recorder is a Visitor that writes down the calls. Runs that continue each
-// other are one, however they came.
-type recorder struct {
-	calls []string
-	last  metadata.Run
-}
-
-func (r *recorder) call(format string, args ...any) error {
-	if r.last.Len > 0 {
-		r.calls = append(r.calls, fmt.Sprintf("run %v", r.last))
-		r.last = metadata.Run{}
-	}
-	if format != "" {
-		r.calls = append(r.calls, fmt.Sprintf(format, args...))
-	}
-	return nil
-}
-
-func (r *recorder) Begin(h metadata.Header) error { return r.call("begin %+v", h) }
-func (r *recorder) BeginDef(name string) error    { return r.call("def %q", name) }
-func (r *recorder) EndDef() error                 { return r.call("end def") }
-func (r *recorder) BeginDevice(id metadata.DevID, d metadata.Details) error {
-	return r.call("device %d %+v", id, d)
-}
-func (r *recorder) Ref(name string) error { return r.call("ref %q", name) }
-func (r *recorder) EndDevice() error      { return r.call("end device") }
-func (r *recorder) End() error            { return r.call("end") }
-
-func (r *recorder) Runs(runs []metadata.Run) error {
-	for _, run := range runs {
-		if r.last.Len > 0 && run.Continues(r.last) {
-			r.last.Len += run.Len
-			continue
-		}
-		r.call("")
-		r.last = run
-	}
-	return nil
-}
 
 const (
 	superblock = `<superblock uuid="" time="9" transaction="2" version="2" data_block_size="128" nr_data_blocks="1000">`
@@ -69,10 +30,10 @@ func in(text string) string { return superblock + device + text + "</device></su
 
 // read reads text and returns the calls and notes that come of it.
 func read(t testing.TB, text []byte, opt Options) ([]string, error) {
-	var r recorder
-	opt.Note = func(note string) { r.call("note %s", note) }
+	var r fixtures.Recorder
+	opt.Note = func(note string) { r.Note("note %s", note) }
 	err := Read(t.Context(), bytes.NewReader(text), &r, opt)
-	return r.calls, err
+	return r.Calls, err
 }
 
 // readBoth reads text with the scanner, in big pieces and in small ones, and
@@ -320,9 +281,9 @@ func TestReadBinary(t *testing.T) {
 // The visitor learns of the end only if all of the text is right.
 func TestReadNoEnd(t *testing.T) {
 	for _, after := range []string{"x", superblock, "<!-- ", "</superblock>"} {
-		var r recorder
-		if err := Read(t.Context(), strings.NewReader(in(single)+after), &r, Options{}); err == nil || r.calls[len(r.calls)-1] != "end device" {
-			t.Errorf("after %q: err %v, last call %q", after, err, r.calls[len(r.calls)-1])
+		var r fixtures.Recorder
+		if err := Read(t.Context(), strings.NewReader(in(single)+after), &r, Options{}); err == nil || r.Calls[len(r.Calls)-1] != "end device" {
+			t.Errorf("after %q: err %v, last call %q", after, err, r.Calls[len(r.Calls)-1])
 		}
 	}
 }
@@ -368,12 +329,12 @@ func TestReadFailures(t *testing.T) {
 		"at once": "", "between tags": superblock + device, "in a tag": superblock + "<dev", "in a comment": "<!-- ", "after all": in(single),
 	} {
 		broken := io.MultiReader(strings.NewReader(text), iotest.ErrReader(io.ErrClosedPipe))
-		if err := Read(t.Context(), broken, new(recorder), Options{}); err != io.ErrClosedPipe {
+		if err := Read(t.Context(), broken, new(fixtures.Recorder), Options{}); err != io.ErrClosedPipe {
 			t.Errorf("%s: err %v, want that of the reader", name, err)
 		}
 	}
 	for _, r := range []io.Reader{iotest.OneByteReader(strings.NewReader(in(single))), iotest.DataErrReader(strings.NewReader(in(single)))} {
-		if err := Read(t.Context(), r, new(recorder), Options{}); err != nil {
+		if err := Read(t.Context(), r, new(fixtures.Recorder), Options{}); err != nil {
 			t.Error(err)
 		}
 	}
