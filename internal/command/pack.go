@@ -46,6 +46,9 @@ func (p *Pack) Run(env *cli.Env) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
+	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
+		return cli.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+	}
 	if err := out.Commit(); err != nil {
 		return err
 	}

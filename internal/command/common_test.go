@@ -1,0 +1,112 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"thinpool/internal/cli"
+)
+
+// metadataArgs are the arguments with which each tool reads metadata at a path; out is
+// a file that it may write to. Tools that read none are not there.
+func metadataArgs(path, out string) map[string][]string {
+	return map[string][]string{
+		"thin_check":         {path},
+		"thin_delta":         {"--thin1", "1", "--thin2", "2", path},
+		"thin_dump":          {path},
+		"thin_ls":            {path},
+		"thin_metadata_pack": {"-i", path, "-o", out + ".pack"},
+		"thin_metadata_size": {"--from", path},
+		"thin_repair":        {"-i", path, "-o", out},
+		"thin_rmap":          {"--region", "0..1", path},
+		"thin_scan":          {path},
+		"thin_stat":          {path},
+		"thin_trim":          {"--dry-run", "--metadata-dev", path},
+	}
+}
+
+// without are the tools that read no metadata.
+var without = []string{"thin_generate", "thin_metadata_unpack", "thin_restore"}
+
+func runTool(t *testing.T, tool cli.Tool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = cli.Run(context.Background(), tool, args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// What is wrong in the same way is said in the same way by all tools.
+func TestCommonCases(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	out := write("out", make([]byte, 1<<20))
+	xml := `<superblock uuid="" time="0" transaction="0" version="2" data_block_size="128" nr_data_blocks="10">` + "\n</superblock>\n"
+	cases := []struct {
+		name, path string
+		want       []string // in stderr, one of them
+	}{
+		{"missing", filepath.Join(dir, "missing"), []string{"no such file"}},
+		{"directory", dir, []string{"Not a block device or regular file", "is a directory"}},
+		{"empty", write("empty", nil), []string{"too small"}},
+		{"tiny", write("tiny", []byte("tiny")), []string{"too small"}},
+		{"noise", write("noise", bytes.Repeat([]byte("noise"), 20000)), []string{"checksum", "superblock"}},
+		{"XML", write("dump.xml", []byte(xml+strings.Repeat("\n", 1<<16))), []string{"this is a dump as XML"}},
+	}
+	for _, tool := range Tools() {
+		t.Run(tool.Name, func(t *testing.T) {
+			if _, reads := metadataArgs("", "")[tool.Name]; !reads && !slices.Contains(without, tool.Name) {
+				t.Error("is in no list of this test")
+			}
+			for _, c := range cases {
+				args := metadataArgs(c.path, out)[tool.Name]
+				if args == nil || accepts(tool.Name, c.name) {
+					continue
+				}
+				code, _, stderr := runTool(t, tool, args...)
+				if code != 1 || !containsOne(stderr, c.want) || !strings.HasPrefix(stderr, tool.Name+": ") && !strings.HasPrefix(stderr, "fatal: ") {
+					t.Errorf("%s: exit code %d, want 1; stderr %q, want one of %q", c.name, code, stderr, c.want)
+				}
+				if code, _, stderr := runTool(t, tool, append([]string{"-q"}, args...)...); code != 1 || stderr != "" {
+					t.Errorf("%s with -q: exit code %d, want 1; stderr %q", c.name, code, stderr)
+				}
+			}
+			if code, stdout, stderr := runTool(t, tool, "--help"); code != 0 || stderr != "" || !strings.HasPrefix(stdout, "Usage: "+tool.Name+" ") {
+				t.Errorf("--help: exit code %d, stdout %.60q, stderr %q", code, stdout, stderr)
+			}
+			if code, stdout, stderr := runTool(t, tool, "-V"); code != 0 || stderr != "" || stdout != cli.Version+"\n" {
+				t.Errorf("-V: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+			}
+			code, stdout, stderr := runTool(t, tool, "--no-such-option")
+			if code != 2 || stdout != "" || !strings.Contains(stderr, "no-such-option") || !strings.Contains(stderr, "Try '"+tool.Name+" --help'") {
+				t.Errorf("unknown option: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+			}
+			if code, _, stderr := runTool(t, tool, "a", "b", "c", "d"); code != 2 {
+				t.Errorf("too many arguments: exit code %d, stderr %q", code, stderr)
+			}
+		})
+	}
+	if content, err := os.ReadFile(out); err != nil || !bytes.Equal(content, make([]byte, 1<<20)) {
+		t.Errorf("the output changed (%v)", err)
+	}
+}
+
+// accepts reports whether a tool takes an input that others refuse: thin_scan is for
+// what is damaged beyond recognition, thin_metadata_size takes dumps.
+func accepts(tool, input string) bool {
+	return tool == "thin_scan" && (input == "noise" || input == "XML") || tool == "thin_metadata_size" && input != "missing"
+}
+
+func containsOne(s string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
+}
