@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/repair"
@@ -51,7 +52,7 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 	if d.Dropped {
 		fmt.Fprintf(w, "device %d: left out\n", d.ID)
 	}
-	size := uint64(h.DataBlockSize) * sectorSize
+	size := uint64(h.DataBlockSize) * cli.SectorSize
 	for _, l := range d.Lost {
 		end := "on"
 		bytes := fmt.Sprintf("from byte %d", l.Keys.Begin*size)
@@ -68,8 +69,6 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 		fmt.Fprintf(w, "device %d: has %d mappings more than its details count\n", d.ID, d.Found-d.Expected)
 	}
 }
-
-const sectorSize = 512
 
 // verdict is the last line of a report: what it means, and what to do.
 func verdict(r *repair.Report) string {

@@ -118,22 +118,6 @@ var readers = map[string]func(ctx context.Context, dev block.Device) error{
 	},
 }
 
-// small is a sound image with something of everything in few blocks.
-func small(tb testing.TB) *block.Mem {
-	f := fixtures.NewForge(tb, 64, 20000)
-	f.Held = true
-	leaves := make([]block.Nr, 5)
-	for i := range leaves {
-		leaves[i] = f.Leaf(metadata.Run{Thin: metadata.ThinBlock(100 * i), Data: metadata.DataBlock(3999 * i), Len: 90})
-	}
-	low := f.Inner(leaves[:3]...)
-	f.Device(1, f.Inner(low, f.Inner(leaves[3:]...)))
-	f.Device(2, f.Inner(low, f.Inner(f.Leaf(metadata.Run{Thin: 300, Data: 19000, Len: 90}), leaves[4])))
-	f.Device(3, low)
-	f.Device(4, leaves[4])
-	return f.Finish()
-}
-
 // Offsets in a superblock.
 const (
 	offHeldRoot       = 56
@@ -278,7 +262,7 @@ var spoilers = []spoiler{
 func TestHostileMetadata(t *testing.T) {
 	for _, s := range spoilers {
 		t.Run(s.name, func(t *testing.T) {
-			dev := small(t)
+			dev := fixtures.Small(t)
 			p, err := metadata.Open(dev, metadata.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -346,7 +330,7 @@ func (v vast) ReadAt(p []byte, off int64) (int, error) {
 func TestVastDevice(t *testing.T) {
 	for name, blocks := range map[string]uint64{"2^50 blocks": huge, "the largest": 4161600, "one more": 4161601} {
 		t.Run(name, func(t *testing.T) {
-			dev := small(t)
+			dev := fixtures.Small(t)
 			(&editor{t, dev}).put64(0, offMetadataMap, blocks)
 			tryReaders(t, vast{dev, huge * block.Size}, true)
 			// A repair looks at every block that metadata can have, and that takes as long

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/build"
@@ -70,7 +71,7 @@ func edit(nr block.Nr, at int, sealed bool, v uint64) []byte {
 // Whatever an image holds, check, dump, ls and repair end without a panic, a dump of what the
 // check passes succeeds, and what repair makes is sound.
 func FuzzImage(f *testing.F) {
-	image := small(f).Contents()
+	image := fixtures.Small(f).Contents()
 	pool, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		f.Fatal(err)

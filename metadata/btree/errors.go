@@ -44,7 +44,7 @@ func (e *PointerError) Unwrap() error { return block.ErrCorrupt }
 type LoopError struct{ Block block.Nr }
 
 func (e *LoopError) Error() string {
-	return fmt.Sprintf("block %d: the tree leads back to itself or is deeper than %d levels", e.Block, maxDepth)
+	return fmt.Sprintf("block %d: the tree leads back to itself or is deeper than %d levels", e.Block, MaxDepth)
 }
 
 // Unwrap makes a LoopError a [block.ErrCorrupt].

@@ -360,7 +360,7 @@ func (f *Forest) parts(nr, parent block.Nr, entry int, keys KeyRange, seen map[i
 		return yield(Part{keys, nr, i, nil})
 	case kind != InnerNode:
 		return yield(Part{keys, nr, 0, f.Err(nr, parent, entry)})
-	case seen[i] || depth == maxDepth:
+	case seen[i] || depth == MaxDepth:
 		return yield(Part{keys, nr, 0, &LoopError{nr}})
 	}
 	seen[i] = true

@@ -104,9 +104,9 @@ func (j *Judge) subtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, de
 func (j *Judge) inner(i int, keys KeyRange, depth int) Tree {
 	in, v := &j.f.inner[i], &j.verdicts[i]
 	switch {
-	case v.state == judged && depth+v.tree.Depth <= maxDepth:
+	case v.state == judged && depth+v.tree.Depth <= MaxDepth:
 		return v.tree
-	case v.state != unseen || depth == maxDepth:
+	case v.state != unseen || depth == MaxDepth:
 		j.report(Finding{Kind: Lost, Block: in.Block, Keys: keys, Err: &LoopError{in.Block}})
 		return Tree{Damaged: true}
 	}

@@ -10,7 +10,7 @@ import (
 func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([]byte, bool, error) {
 	var b block.Data
 	parent, entry := block.Nr(0), 0
-	for range maxDepth + 1 { // and a leaf
+	for range MaxDepth + 1 { // and a leaf
 		if root == 0 || root >= limit {
 			return nil, false, &PointerError{parent, entry, uint64(root), limit}
 		}
@@ -52,7 +52,7 @@ func (l *last) below(nr, parent block.Nr, entry, depth int) (uint64, bool, error
 	switch {
 	case nr == 0 || nr >= l.limit:
 		return 0, false, &PointerError{parent, entry, uint64(nr), l.limit}
-	case l.seen[nr] || depth == maxDepth:
+	case l.seen[nr] || depth == MaxDepth:
 		return 0, false, &LoopError{nr}
 	}
 	l.seen[nr] = true

@@ -40,9 +40,9 @@ const (
 // PointerSize is the size of the values of internal nodes: block numbers.
 const PointerSize = 8
 
-// maxDepth is the most levels a walk from a root goes down. The kernel's own
+// MaxDepth is the most levels a walk from a root goes down. The kernel's own
 // stack has as many; real trees need five.
-const maxDepth = 64
+const MaxDepth = 64
 
 var le = binary.LittleEndian
 

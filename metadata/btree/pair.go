@@ -134,7 +134,7 @@ func (d *descent) run(ctx context.Context) error {
 // height is the number of internal nodes above the first leaf of the tree at root.
 func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 	nodes := []block.Nr{root}
-	for height := range maxDepth {
+	for height := range MaxDepth {
 		var inner *Inner
 		for _, nr := range nodes { // any that is good will do
 			kind, i := f.Kind(nr)
@@ -157,7 +157,7 @@ func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 		}
 		nodes = inner.Children
 	}
-	return maxDepth, nil
+	return MaxDepth, nil
 }
 
 // twig makes a twig of child entry of parent.

@@ -24,9 +24,6 @@ const (
 	known
 )
 
-// maxDepth is the most levels that the kernel goes down.
-const maxDepth = 64
-
 // Tree says what hangs below the node at nr. Of the top level of a mapping tree
 // that is the device ids, not the mappings.
 func (s *Survey) Tree(nr block.Nr) Tree {
@@ -45,7 +42,7 @@ func (s *Survey) tree(nr block.Nr, depth int) Tree {
 	switch {
 	case s.states[i] == known:
 		return s.trees[i]
-	case s.states[i] == underway || depth == maxDepth:
+	case s.states[i] == underway || depth == btree.MaxDepth:
 		return Tree{Sort: Unknown}
 	}
 	s.states[i] = underway

@@ -12,27 +12,10 @@ import (
 	"thinpool/tool/dump"
 )
 
-// small returns a sound image that has something of everything in few blocks, so
-// that a random change is likely to hit.
-func small(tb testing.TB) []byte {
-	f := fixtures.NewForge(tb, 40, 20000)
-	f.Held = true
-	leaves := make([]block.Nr, 5)
-	for i := range leaves {
-		leaves[i] = f.Leaf(metadata.Run{Thin: metadata.ThinBlock(100 * i), Data: metadata.DataBlock(3999 * i), Len: 90})
-	}
-	low := f.Inner(leaves[:3]...)
-	f.Device(1, f.Inner(low, f.Inner(leaves[3:]...)))
-	f.Device(2, f.Inner(low, f.Inner(f.Leaf(metadata.Run{Thin: 300, Data: 19000, Len: 90}), leaves[4])))
-	f.Device(3, low)
-	f.Device(4, leaves[4])
-	return f.Finish().Contents()
-}
-
 // Whatever the metadata is, the check ends, what it passes can be dumped, and what
 // is said to be mended is.
 func FuzzCheck(f *testing.F) {
-	image := small(f)
+	image := fixtures.Small(f).Contents()
 	f.Add([]byte{1, 0, 20, 0, 0, 255})
 	f.Add([]byte{9, 0, 0, 8, 8, 0}) // a child is its sibling
 	f.Add(bytes.Repeat([]byte{3, 0, 16, 0, 7, 1}, 9))

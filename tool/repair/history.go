@@ -59,7 +59,7 @@ func (f *finder) findReused(all []*Generation) error {
 // of leaves that are still in their place do not.
 func (f *finder) reused(p *pool, refs *spacemap.Counter, nr block.Nr, depth int, below map[block.Nr]uint64) (uint64, error) {
 	n, ok := f.survey.Node(nr)
-	if sum, known := below[nr]; known || !ok || depth > maxDepth {
+	if sum, known := below[nr]; known || !ok || depth > btree.MaxDepth {
 		return sum, f.ctx.Err()
 	}
 	below[nr] = 0 // should it lead back here

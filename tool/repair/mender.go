@@ -55,9 +55,6 @@ const (
 	visited
 )
 
-// maxDepth is the most levels that the kernel goes down.
-const maxDepth = 64
-
 // A mender finds the holes of mapping trees, and closes them.
 type mender struct {
 	f       *finder
@@ -84,7 +81,7 @@ func (m *mender) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth in
 		return entry{subtree: subtree{nr, l.First, l.Last, uint64(l.N), 0}, inner: -1}
 	case btree.InnerNode:
 		p := &m.patches[i]
-		if p.state == underway || depth == maxDepth {
+		if p.state == underway || depth == btree.MaxDepth {
 			return entry{hole: m.hole(nr, keys, &btree.LoopError{Block: nr})}
 		}
 		if p.state == unseen {

@@ -191,7 +191,7 @@ func best(rivals []claim) (claim, bool) {
 		switch better := c.better(top); {
 		case better > 0:
 			top, tied = c, false
-		case better == 0 && c.value>>timeBits != top.value>>timeBits:
+		case better == 0 && c.data() != top.data():
 			tied = true
 		}
 	}
@@ -206,7 +206,11 @@ func (c claim) better(than claim) int {
 	return cmp.Or(cmp.Compare(b2i(c.likely), b2i(than.likely)), cmp.Compare(than.age, c.age))
 }
 
-const timeBits = 24
+// data is the data block that c is about.
+func (c claim) data() uint64 {
+	data, _ := metadata.UnpackMapping(c.value)
+	return uint64(data)
+}
 
 // settle decides between claims to one data block. For several thin blocks at most
 // one can be right: the proved one, or that of the newest generation. For the same
@@ -218,7 +222,7 @@ func settle(claims [][]claim, s *surplus) {
 	users := map[uint64]uint32{}
 	for _, cs := range claims {
 		for _, c := range cs {
-			data := c.value >> timeBits
+			data := c.data()
 			b, ok := best[data]
 			switch {
 			case !ok || c.thin != b.thin && c.better(b) > 0:
@@ -232,12 +236,12 @@ func settle(claims [][]claim, s *surplus) {
 	}
 	for i := range claims {
 		claims[i] = slices.DeleteFunc(claims[i], func(c claim) bool {
-			data := c.value >> timeBits
+			data := c.data()
 			return tied[data] || best[data].thin != c.thin
 		})
 		for k := range claims[i] {
 			c := &claims[i][k]
-			data := c.value >> timeBits
+			data := c.data()
 			missing, _ := s.at(data)
 			c.proved = c.proved && users[data] <= missing
 		}

@@ -215,7 +215,7 @@ func (f *finder) replaced(id metadata.DevID, g *Generation, then metadata.Detail
 // collect adds the nodes below nr to nodes.
 func (f *finder) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) {
 	n, ok := f.survey.Node(nr)
-	if _, had := nodes[nr]; !ok || had || depth > maxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
+	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
 		return
 	}
 	nodes[nr] = age

@@ -167,9 +167,8 @@ func (e *emitter) follow(d *metadata.Device, thin uint64, data, end metadata.Dat
 
 // find returns the leaf of d that has thin block key, if any has; false if it is empty or lost.
 func (e *emitter) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
-	const maxDepth = 64 // of a damaged tree
 	nr := d.Root
-	for range maxDepth {
+	for range btree.MaxDepth {
 		kind, i := e.f.Kind(nr)
 		switch kind {
 		case btree.LeafNode:

@@ -250,9 +250,6 @@ func (t *trees) read(ctx context.Context) error {
 	})
 }
 
-// maxDepth is the most levels that the kernel goes down.
-const maxDepth = 64
-
 // tree measures the subtree at nr.
 func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 	if sum, ok := t.below[nr]; ok {
@@ -261,7 +258,7 @@ func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 		}
 		return sum, nil
 	}
-	if depth > maxDepth {
+	if depth > btree.MaxDepth {
 		return nil, &btree.LoopError{Block: nr}
 	}
 	t.below[nr] = nil // should it lead back here
