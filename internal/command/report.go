@@ -19,7 +19,7 @@ func textReport(w io.Writer, r *repair.Report) error {
 	out := bufio.NewWriter(w)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
-	if !r.Damaged {
+	if !r.Damaged && r.Lossless() {
 		fmt.Fprintln(out, "no device has lost anything")
 	}
 	for _, note := range r.Notes {
@@ -65,6 +65,9 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 	if d.Known && d.Missing() > 0 && len(d.Lost) == 0 {
 		fmt.Fprintf(w, "device %d: mappings are missing, nobody knows where: a node of its tree may be of another transaction\n", d.ID)
 	}
+	if d.Reused > 0 {
+		fmt.Fprintf(w, "device %d: %d of its mappings lead to data blocks that others use now; what was in them is gone\n", d.ID, d.Reused)
+	}
 	if d.Known && d.Found > d.Expected {
 		fmt.Fprintf(w, "device %d: has %d mappings more than its details count\n", d.ID, d.Found-d.Expected)
 	}
@@ -76,20 +79,26 @@ func verdict(r *repair.Report) string {
 		return "nothing is lost"
 	}
 	var parts []string
-	var missing, guessed, surplus uint64
+	var missing, guessed, reused, surplus uint64
 	incomplete := 0
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		if !d.Complete() && !d.Named {
 			incomplete++
-			missing, guessed = missing+d.Missing(), guessed+d.Old
+			missing, guessed, reused = missing+d.Missing(), guessed+d.Old, reused+d.Reused
 			if d.Known && d.Found > d.Expected {
 				surplus += d.Found - d.Expected
 			}
 		}
 	}
 	if incomplete > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete: %d mappings are lost, %d are from older transactions and may be out of date", incomplete, len(r.Devices), missing, guessed))
+		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete", incomplete, len(r.Devices)))
+	}
+	if missing+guessed > 0 {
+		parts = append(parts, fmt.Sprintf("%d mappings are lost, %d are from older transactions and may be out of date", missing, guessed))
+	}
+	if reused > 0 {
+		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
 	}
 	if surplus > 0 {
 		parts = append(parts, fmt.Sprintf("%d mappings more were found than the device details count, so some are not right", surplus))
@@ -126,6 +135,7 @@ type deviceRecord struct {
 	Missing   *uint64          `json:"missing,omitempty"`
 	Recovered uint64           `json:"recovered"`
 	Guessed   uint64           `json:"guessed"`
+	Reused    uint64           `json:"reused"`
 	Complete  bool             `json:"complete"`
 	MadeUp    bool             `json:"details_made_up"`
 	Dropped   bool             `json:"dropped"`
@@ -158,7 +168,7 @@ func jsonReport(w io.Writer, r *repair.Report) error {
 		}
 		d := &r.Devices[i]
 		rec := deviceRecord{
-			Type: "device", DevID: d.ID, Found: d.Found, Recovered: d.Recovered, Guessed: d.Old, Complete: d.Complete(),
+			Type: "device", DevID: d.ID, Found: d.Found, Recovered: d.Recovered, Guessed: d.Old, Reused: d.Reused, Complete: d.Complete(),
 			MadeUp: d.MadeUp, Dropped: d.Dropped, Lost: []lostPartRecord{},
 		}
 		if d.Known {

@@ -30,11 +30,7 @@ func Generations(ctx context.Context, dev block.Device, opt Options) ([]*Generat
 // findReused counts the mappings of each generation whose data blocks belong to
 // others today: leaves that are not in use, but map what is.
 func (f *finder) findReused(all []*Generation) error {
-	p, err := f.readPool(f.roots())
-	if err != nil {
-		return err
-	}
-	refs, err := f.countData(p, newMender(f, p.forest))
+	p, refs, err := f.present()
 	if err != nil {
 		return err
 	}
@@ -52,6 +48,36 @@ func (f *finder) findReused(all []*Generation) error {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *Generation) int { return b2i(b.Current) - b2i(a.Current) })
+	return nil
+}
+
+// present returns what the superblock leads to, and how often that uses each data block.
+func (f *finder) present() (*pool, *spacemap.Counter, error) {
+	p, err := f.readPool(f.sb.MappingRoot, f.sb.DetailsRoot)
+	if err != nil {
+		return nil, nil, err
+	}
+	refs, err := f.countData(p, newMender(f, p.forest))
+	return p, refs, err
+}
+
+// describeReused reports how many mappings of p, if p is not what the superblock leads
+// to, have data blocks that belong to others today.
+func (f *finder) describeReused(p *pool) error {
+	if f.sbErr != nil || p.mappingRoot == f.sb.MappingRoot || f.opt.MappingRoot == 0 {
+		return nil
+	}
+	now, refs, err := f.present()
+	if err != nil {
+		return err
+	}
+	for i := range p.devices {
+		for part := range p.forest.Parts(p.devices[i].Root) {
+			if kind, _ := now.forest.Kind(part.Block); part.Err == nil && kind != btree.LeafNode {
+				f.report.Devices[i].Reused += f.taken(part.Block, refs)
+			}
+		}
+	}
 	return nil
 }
 

@@ -177,6 +177,9 @@ func (f *finder) roots() (mapping, details block.Nr) {
 // devices that lead to the rest.
 func (f *finder) finish(p *pool) error {
 	f.describe(p)
+	if err := f.describeReused(p); err != nil {
+		return err
+	}
 	devices := slices.DeleteFunc(slices.Clone(p.devices), func(d device) bool { return f.dropped(d.ID) })
 	f.limitTimes(p, devices)
 	header := &f.report.Header

@@ -32,10 +32,13 @@ type DeviceReport struct {
 	// follows from the reference counts. Old is how many were taken from an older
 	// transaction without such a proof.
 	Recovered, Old uint64
-	Lost           []LostRange // by ascending keys
-	MadeUp         bool        // the device details are not those of the kernel
-	Dropped        bool        // left out of the result
-	Named          bool        // its id was given as one to be left out
+	// Reused is how many of Found, in a state of the pool that was asked for, have data
+	// blocks that others use today: what was in them is gone.
+	Reused  uint64
+	Lost    []LostRange // by ascending keys
+	MadeUp  bool        // the device details are not those of the kernel
+	Dropped bool        // left out of the result
+	Named   bool        // its id was given as one to be left out
 }
 
 // A LostRange is thin blocks of which it is not known where they lie.
@@ -53,13 +56,16 @@ func (d *DeviceReport) Missing() uint64 {
 	return d.Expected - (d.Found - d.Old)
 }
 
-// Complete reports whether the device has all its mappings, and no guessed ones. One
+// Complete reports whether the device has all its mappings and their data, and no guessed ones. One
 // that has more than it should has some that are not its own, and may lack others.
 func (d *DeviceReport) Complete() bool {
-	if d.Known {
-		return d.Found == d.Expected && d.Old == 0
+	switch {
+	case d.Old > 0 || d.Reused > 0:
+		return false
+	case d.Known:
+		return d.Found == d.Expected
 	}
-	return len(d.Lost) == 0 && d.Old == 0
+	return len(d.Lost) == 0
 }
 
 // Lossless reports whether nothing was lost, for certain.
