@@ -64,7 +64,7 @@ func (d *Delta) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(d.Input, d.MetadataSnap.Set)
+	dev, err := openMetadata(env, d.Input, d.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (r *Rmap) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(r.Input, r.MetadataSnap.Set)
+	dev, err := openMetadata(env, r.Input, r.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (s *Stat) Run(env *cli.Env) error {
 	case s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks"):
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
-	dev, err := cli.OpenMetadata(s.Input, s.MetadataSnap.Set)
+	dev, err := openMetadata(env, s.Input, s.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
