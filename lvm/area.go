@@ -1,0 +1,142 @@
+package lvm
+
+import (
+	"errors"
+	"fmt"
+
+	"thinpool/lvm/text"
+)
+
+// A metadata area begins with a sector that leads to the text, two slots:
+//
+//	 0   4  CRC of bytes 4..511            40  24  slot 0: the committed text
+//	 4  16  magic                          64  24  slot 1: precommitted
+//	20   4  version, 1
+//	24   8  where the area begins          a slot: 0  8  offset of the text in the area, 0: none
+//	32   8  its size in bytes                      8  8  length, with the closing NUL
+//	                                              16  4  CRC of the text, with the NUL
+//	                                              20  4  flags: bit 0, ignored
+//
+// The rest is a ring: a text that reaches the end goes on in byte 512.
+const (
+	areaMagic    = "\x20LVM2\x20x[5A%r0N*>"
+	journalMagic = "JOURNALLED!1!1!!"
+	offAreaMagic = 4
+	offVersion   = 20
+	offStart     = 24
+	offSize      = 32
+	offSlots     = 40
+	slotSize     = 24
+	flagIgnored  = 1
+	areaVersion  = 1
+)
+
+// A MetadataArea is one place of a physical volume where the text is kept.
+type MetadataArea struct {
+	Area
+	Ignored      bool // LVM does not write here
+	Precommitted bool // a commit was interrupted: slot 1 is in use
+	TextOffset   uint64
+	TextSize     uint64 // with the NUL; 0 if there is no text
+	CRC          uint32 // of the text
+	GroupID      string // of the group that the text is about; empty if it cannot be used
+	Seqno        uint64
+	Err          error // why the area or its text cannot be used
+}
+
+// readArea reads the header of an area.
+func readArea(r region, a Area) MetadataArea {
+	m := MetadataArea{Area: a}
+	m.Err = m.readHeader(r)
+	return m
+}
+
+func (m *MetadataArea) readHeader(r region) error {
+	if m.Offset > uint64(r.size) {
+		return fmt.Errorf("the area begins at byte %d, beyond the end", m.Offset)
+	}
+	b := make([]byte, sector)
+	if err := r.readAt(b, int64(m.Offset)); err != nil {
+		return err
+	}
+	magic := string(b[offAreaMagic:offVersion])
+	switch start, version := le.Uint64(b[offStart:]), le.Uint32(b[offVersion:]); {
+	case magic == journalMagic:
+		return fmt.Errorf("the area is of the journalled variant, which is not supported")
+	case magic != areaMagic:
+		return fmt.Errorf("the area's header has a wrong magic")
+	case crcUpdate(crcSeed, b[offAreaMagic:]) != le.Uint32(b):
+		return fmt.Errorf("the area's header has a bad CRC")
+	case version != areaVersion:
+		return fmt.Errorf("the area is of version %d, want %d", version, areaVersion)
+	case start != m.Offset:
+		return fmt.Errorf("the area says that it begins at byte %d", start)
+	}
+	slot := b[offSlots:]
+	size := le.Uint64(b[offSize:])
+	if size < 2*sector || size > mostBytes {
+		return fmt.Errorf("the area says that it has %d bytes", size)
+	}
+	m.Size = size
+	m.TextOffset, m.TextSize = le.Uint64(slot), le.Uint64(slot[8:])
+	m.CRC = le.Uint32(slot[16:])
+	m.Ignored = le.Uint32(slot[20:])&flagIgnored != 0
+	slot = slot[slotSize:]
+	m.Precommitted = le.Uint64(slot) != 0 || le.Uint64(slot[8:]) != 0
+	switch {
+	case m.TextOffset == 0:
+		m.TextSize = 0
+	case m.TextOffset < sector, m.TextOffset >= m.Size, m.TextSize == 0, m.TextSize > m.Size-sector:
+		return fmt.Errorf("the text is said to be at %d and %d bytes long, in an area of %d", m.TextOffset, m.TextSize, m.Size)
+	case m.TextSize > text.MaxSize:
+		return fmt.Errorf("the text is said to be %d bytes long, more than %d", m.TextSize, text.MaxSize)
+	}
+	return nil
+}
+
+// ring returns the pieces, one or two, in which n bytes from offset on lie, from the begin of
+// the physical volume.
+func (m *MetadataArea) ring(offset, n uint64) []Area {
+	if rest := m.Size - offset; n > rest {
+		return []Area{{m.Offset + offset, rest}, {m.Offset + sector, n - rest}}
+	}
+	return []Area{{m.Offset + offset, n}}
+}
+
+// read reads n bytes of the ring from offset on. That all of them lie in the region is known
+// before memory is taken.
+func (m *MetadataArea) read(r region, offset, n uint64) ([]byte, error) {
+	pieces := m.ring(offset, n)
+	for _, p := range pieces {
+		if err := r.check(int(p.Size), int64(p.Offset)); err != nil {
+			return nil, err
+		}
+	}
+	b := make([]byte, n)
+	rest := b
+	for _, p := range pieces {
+		if err := r.readAt(rest[:p.Size], int64(p.Offset)); err != nil {
+			return nil, err
+		}
+		rest = rest[p.Size:]
+	}
+	return b, nil
+}
+
+// errBadText is wrapped by the error of a text that is not what was written.
+var errBadText = errors.New("the text has a bad CRC")
+
+// text reads the committed text; nil if there is none.
+func (m *MetadataArea) text(r region) ([]byte, error) {
+	if m.TextSize == 0 {
+		return nil, nil
+	}
+	b, err := m.read(r, m.TextOffset, m.TextSize)
+	if err != nil {
+		return nil, err
+	}
+	if crcUpdate(crcSeed, b) != m.CRC {
+		return nil, errBadText
+	}
+	return b, nil
+}

@@ -1,0 +1,136 @@
+package lvm
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+)
+
+// The label is one of the first four sectors of a physical volume:
+//
+//	 0  8  "LABELONE"                      20  4  offset of the PV header in this sector
+//	 8  8  number of this sector           24  8  "LVM2 001"
+//	16  4  CRC of bytes 20..511
+//
+// The PV header in it, and behind that its extension; each list of areas, pairs of an offset
+// from the begin of the physical volume and a size in bytes, ends with an offset 0:
+//
+//	 0  32    id                           then  4   version of the extension
+//	32   8    size of the device, bytes          4   flags: bit 0, in use by a group
+//	40  16·n  data areas                        16·n bootloader areas
+//	    16·n  metadata areas
+const (
+	labelSectors = 4
+	labelMagic   = "LABELONE"
+	labelType    = "LVM2 001"
+	offLabelNr   = 8
+	offLabelCRC  = 16
+	offLabelPV   = 20
+	offLabelType = 24
+	labelHeader  = 32
+
+	offPVSize  = 32
+	offPVAreas = 40
+	idSize     = 32
+	areaSize   = 16
+)
+
+// crcSeed is where LVM's CRC starts.
+const crcSeed = 0xf597a6cf
+
+// crcUpdate is LVM's CRC-32: the usual polynomial, without inversion at either end. The
+// result for one piece is the seed for the next.
+func crcUpdate(crc uint32, p []byte) uint32 { return ^crc32.Update(^crc, crc32.IEEETable, p) }
+
+// An Area is a part of a physical volume, in bytes from its begin. A data area of size 0 goes
+// up to the end.
+type Area struct{ Offset, Size uint64 }
+
+// label is what the label and the PV header say.
+type label struct {
+	sector     int
+	id         string
+	deviceSize uint64
+	data       []Area
+	metadata   []Area
+	boot       []Area
+	version    uint32
+	flags      uint32
+}
+
+// findLabel looks for a label in a region; nil if there is none. Sectors that look like one
+// and are none are described: LVM goes on after them, too.
+func findLabel(r region) (l *label, odd []string, err error) {
+	p := make([]byte, min(labelSectors*sector, r.size))
+	if err := r.readAt(p, 0); err != nil {
+		return nil, nil, err
+	}
+	for i := range len(p) / sector {
+		b := p[i*sector:][:sector]
+		if !bytes.HasPrefix(b, []byte(labelMagic)) {
+			continue
+		}
+		l, err := decodeLabel(b, i)
+		if err == nil {
+			return l, odd, nil
+		}
+		odd = append(odd, fmt.Sprintf("label-like sector %d of %v %v", i, r, err))
+	}
+	return nil, odd, nil
+}
+
+func decodeLabel(b []byte, nr int) (*label, error) {
+	offset := le.Uint32(b[offLabelPV:])
+	switch {
+	case le.Uint64(b[offLabelNr:]) != uint64(nr):
+		return nil, fmt.Errorf("says that it is sector %d", le.Uint64(b[offLabelNr:]))
+	case crcUpdate(crcSeed, b[offLabelPV:]) != le.Uint32(b[offLabelCRC:]):
+		return nil, fmt.Errorf("has a bad CRC")
+	case string(b[offLabelType:labelHeader]) != labelType:
+		return nil, fmt.Errorf("is of type %q, want %q", b[offLabelType:labelHeader], labelType)
+	case offset < labelHeader || offset > sector-offPVAreas:
+		return nil, fmt.Errorf("has its PV header at %d", offset)
+	}
+	b = b[offset:]
+	l := &label{sector: nr, id: dashed(string(b[:idSize])), deviceSize: le.Uint64(b[offPVSize:])}
+	b = b[offPVAreas:]
+	for _, list := range []*[]Area{&l.data, &l.metadata} {
+		if !takeAreas(&b, list) {
+			return nil, fmt.Errorf("has a list of areas without an end")
+		}
+	}
+	const extension = 8
+	if len(b) < extension || le.Uint32(b) == 0 {
+		return l, nil // made before there were extensions
+	}
+	l.version, l.flags = le.Uint32(b), le.Uint32(b[4:])
+	if b = b[extension:]; !takeAreas(&b, &l.boot) {
+		return nil, fmt.Errorf("has a list of bootloader areas without an end")
+	}
+	return l, nil
+}
+
+// takeAreas takes a list of areas from the begin of b.
+func takeAreas(b *[]byte, list *[]Area) bool {
+	for len(*b) >= areaSize {
+		a := Area{le.Uint64(*b), le.Uint64((*b)[8:])}
+		if *b = (*b)[areaSize:]; a.Offset == 0 {
+			return true
+		}
+		*list = append(*list, a)
+	}
+	return false
+}
+
+// idGroups are the lengths of the parts in which an id is printed.
+var idGroups = [...]int{6, 4, 4, 4, 4, 4, 6}
+
+// dashed prints the 32 characters of an id with dashes.
+func dashed(id string) string {
+	var b []byte
+	for _, n := range idGroups {
+		b = append(append(b, id[:n]...), '-')
+		id = id[n:]
+	}
+	return string(b[:len(b)-1])
+}

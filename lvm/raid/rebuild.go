@@ -1,0 +1,159 @@
+package raid
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"strings"
+)
+
+// P is the sum, by exclusive or, of the data of a row. Q is the sum of the data, each device
+// multiplied with its own power of 2 in the field of 256 elements that the polynomial 0x11d
+// makes: see H. Peter Anvin, "The mathematics of RAID-6". Where Q goes round, the power is the
+// number of the device; where it stays on the last device, P is not counted. This was seen in
+// sets that Linux wrote.
+const polynomial = 0x1d
+
+// power is the exponent with which a device counts in the Q of a row.
+func (l Layout) power(row int64, dev int) int {
+	if p, _ := l.ParityDevices(row); strings.HasSuffix(l.Kind, "_6") && dev > p {
+		return dev - 1
+	}
+	return dev
+}
+
+// Rebuild computes what device lost, one with data in the row, holds within its chunk, into p.
+// read reads the same bytes of another device. One device that cannot be read costs nothing if
+// there is Q; the error is that of the first one too many.
+func (l Layout) Rebuild(row int64, lost int, p []byte, read func(dev int, p []byte) error) error {
+	if l.rule.p == nil {
+		return fmt.Errorf("%s has no parity", l.Kind)
+	}
+	r := rebuild{l: l, row: row, lost: lost, second: -1, tmp: make([]byte, len(p)), read: read}
+	devP, devQ := l.ParityDevices(row)
+	switch err := r.sumP(p, devP); {
+	case err == nil:
+		return nil
+	case devQ < 0 || r.second < 0:
+		return err
+	}
+	q := make([]byte, len(p))
+	if err := r.sumQ(q, devQ); err != nil {
+		return err
+	}
+	x := exp(l.power(row, lost))
+	if r.second == devP {
+		divide(p, q, x)
+		return nil
+	}
+	// Both are data: p has their sum, q the sum of their products.
+	y := exp(l.power(row, r.second))
+	addProduct(q, p, y)
+	divide(p, q, x^y)
+	return nil
+}
+
+// A rebuild is the computing of one lost chunk, or a part of it.
+type rebuild struct {
+	l      Layout
+	row    int64
+	lost   int
+	second int // another device that cannot be read, -1 for none
+	tmp    []byte
+	read   func(dev int, p []byte) error
+}
+
+// sumP makes p the sum of P and all data but what is lost. After an error with a second lost
+// device it lacks that one as well.
+func (r *rebuild) sumP(p []byte, devP int) error {
+	clear(p)
+	var first error
+	add := func(dev int) bool {
+		switch err := r.read(dev, r.tmp); {
+		case err == nil:
+			subtle.XORBytes(p, p, r.tmp)
+		case first != nil:
+			r.second = -1
+			return false
+		default:
+			first, r.second = err, dev
+		}
+		return true
+	}
+	for i := range r.l.Data {
+		if dev := r.l.DataDevice(r.row, i); dev != r.lost && !add(dev) {
+			return first
+		}
+	}
+	add(devP)
+	return first
+}
+
+// sumQ makes q the sum of Q and the products of all data but what is lost.
+func (r *rebuild) sumQ(q []byte, devQ int) error {
+	if err := r.read(devQ, q); err != nil {
+		return err
+	}
+	for i := range r.l.Data {
+		dev := r.l.DataDevice(r.row, i)
+		if dev == r.lost || dev == r.second {
+			continue
+		}
+		if err := r.read(dev, r.tmp); err != nil {
+			return err
+		}
+		addProduct(q, r.tmp, exp(r.l.power(r.row, dev)))
+	}
+	return nil
+}
+
+// multiply multiplies two elements of the field.
+func multiply(a, b byte) byte {
+	var product byte
+	for ; b > 0; b >>= 1 {
+		if b&1 != 0 {
+			product ^= a
+		}
+		carry := a&0x80 != 0
+		if a <<= 1; carry {
+			a ^= polynomial
+		}
+	}
+	return product
+}
+
+// exp is 2 to a power.
+func exp(power int) byte {
+	x := byte(1)
+	for range power % 255 {
+		x = multiply(x, 2)
+	}
+	return x
+}
+
+// table has the products of all elements with x.
+func table(x byte) (t [256]byte) {
+	for i := range t {
+		t[i] = multiply(byte(i), x)
+	}
+	return t
+}
+
+// addProduct adds p times x to sum.
+func addProduct(sum, p []byte, x byte) {
+	t := table(x)
+	for i, c := range p {
+		sum[i] ^= t[c]
+	}
+}
+
+// divide makes p what times x is q; x is not 0.
+func divide(p, q []byte, x byte) {
+	inverse := byte(1)
+	for range 254 { // x to the 255th is 1
+		inverse = multiply(inverse, x)
+	}
+	t := table(inverse)
+	for i, c := range q {
+		p[i] = t[c]
+	}
+}

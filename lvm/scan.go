@@ -1,0 +1,345 @@
+package lvm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"thinpool/lvm/partition"
+)
+
+// A Disk is a physical volume as it was found in an image.
+type Disk struct {
+	Image      *Image
+	Partition  string // "partition 3"; empty if it is not in one
+	Start      int64  // in the image, bytes
+	Size       int64
+	ID         string // with dashes
+	Sector     int    // of the label
+	DeviceSize uint64 // bytes, from the label; the text has the better value
+	DataAreas  []Area
+	BootAreas  []Area
+	Metadata   []MetadataArea
+	Version    uint32 // of the header's extension; 0 if there is none
+	Used       bool   // the extension says that a group uses it
+	GroupID    string // of the group that its own texts are about; empty without any
+	Seqno      uint64 // the highest of them
+
+	region region
+}
+
+func (d *Disk) String() string { return d.region.String() }
+
+// A Problem is something that a user should know.
+type Problem struct {
+	Note bool // nothing is wrong or in doubt, only unusual
+	Text string
+}
+
+func (p Problem) String() string { return p.Text }
+
+func (g *Group) problem(format string, args ...any) {
+	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
+}
+
+func (g *Group) note(format string, args ...any) {
+	g.Problems = append(g.Problems, Problem{Note: true, Text: fmt.Sprintf(format, args...)})
+}
+
+// A Set is all that images hold.
+type Set struct {
+	Disks    []*Disk  // in the order of the images
+	Groups   []*Group // by name, then by id
+	Problems []Problem
+}
+
+// Options say what [Scan] takes for granted.
+type Options struct {
+	// Backup is a group read with [ParseBackup]. It is taken instead of what the disks say
+	// about the group of this id.
+	Backup *Group
+	// PVs says which images hold which physical volumes of Backup, by their names in it (pv0):
+	// for those that have lost their labels. The physical volume begins at the image's offset.
+	PVs map[string]*Image
+}
+
+// Scan finds the physical volumes in images, and the groups that they belong to. Of the texts
+// about a group the one with the highest sequence number counts. The error says that an image
+// could not be read, or ctx ended; what is wrong with what it holds is among the problems of
+// the set and its groups.
+func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
+	s := &scanner{set: &Set{}, best: map[string]*Group{}, disks: map[string][]*Disk{}, named: map[string]*Disk{}}
+	if err := s.given(opt); err != nil {
+		return nil, err
+	}
+	for _, img := range imgs {
+		if err := s.image(ctx, img); err != nil {
+			return nil, err
+		}
+	}
+	if opt.Backup != nil {
+		s.best[opt.Backup.ID] = opt.Backup
+	}
+	for _, g := range s.best {
+		s.set.Groups = append(s.set.Groups, g)
+	}
+	slices.SortFunc(s.set.Groups, func(a, b *Group) int {
+		return strings.Compare(a.Name+"\x00"+a.ID, b.Name+"\x00"+b.ID)
+	})
+	for _, g := range s.set.Groups {
+		s.attach(g)
+	}
+	s.sameNames()
+	return s.set, nil
+}
+
+type scanner struct {
+	set   *Set
+	best  map[string]*Group // by id
+	disks map[string][]*Disk
+	named map[string]*Disk // by the id of the physical volume that the caller says it is
+}
+
+func (s *scanner) problem(format string, args ...any) {
+	s.set.Problems = append(s.set.Problems, Problem{Text: fmt.Sprintf(format, args...)})
+}
+
+func (s *scanner) note(format string, args ...any) {
+	s.set.Problems = append(s.set.Problems, Problem{Note: true, Text: fmt.Sprintf(format, args...)})
+}
+
+// image looks at an image and its partitions.
+func (s *scanner) image(ctx context.Context, img *Image) error {
+	whole := region{img: img, start: img.offset, size: img.size - img.offset}
+	regions := []region{whole}
+	if img.offset == 0 {
+		table, err := partition.Read(img, img.size)
+		if err != nil {
+			return fmt.Errorf("%s: %w", img.Name, err)
+		}
+		for _, p := range table.Problems {
+			s.note("%s: %s", img.Name, p)
+		}
+		for _, p := range table.Partitions {
+			regions = append(regions, region{img, p.Start, p.Size, p.String()})
+		}
+	}
+	var found []region
+	var odd, below []string
+	for _, r := range regions {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l, unlike, err := findLabel(r)
+		if err != nil {
+			s.problem("%v", err)
+			continue
+		}
+		odd = append(odd, unlike...)
+		if l != nil {
+			found = append(found, r)
+			s.disk(r, l)
+		}
+		if what := wrapped(r); what != "" {
+			below = append(below, fmt.Sprintf("%v %s", r, what))
+		}
+	}
+	s.judge(whole, len(regions)-1, found, odd, below)
+	return nil
+}
+
+// judge says what is odd about the physical volumes found in an image.
+func (s *scanner) judge(whole region, partitions int, found []region, odd, below []string) {
+	if len(found) == 0 {
+		text := fmt.Sprintf("no LVM label in %v", whole)
+		if partitions > 0 {
+			text += fmt.Sprintf(" (%d partitions searched)", partitions)
+		}
+		s.problem("%s", strings.Join(append(append([]string{text}, below...), odd...), "; "))
+		return
+	}
+	for _, text := range append(below, odd...) {
+		s.note("%s", text)
+	}
+	if found[0].partition != "" || partitions == 0 {
+		return
+	}
+	text := fmt.Sprintf("%v has a label and a partition table: one of them is a leftover", whole)
+	for _, r := range found[1:] {
+		text += fmt.Sprintf("; %v has a label, too: @%d", r, r.start)
+	}
+	s.problem("%s", text)
+}
+
+// disk reads the metadata areas of a physical volume.
+func (s *scanner) disk(r region, l *label) {
+	d := &Disk{
+		Image: r.img, Partition: r.partition, Start: r.start, Size: r.size,
+		ID: l.id, Sector: l.sector, DeviceSize: l.deviceSize, DataAreas: l.data, BootAreas: l.boot,
+		Version: l.version, Used: l.flags&1 != 0, region: r,
+	}
+	s.set.Disks = append(s.set.Disks, d)
+	s.disks[d.ID] = append(s.disks[d.ID], d)
+	for _, a := range l.metadata {
+		m := readArea(r, a)
+		if m.Err == nil {
+			m.Err = s.text(d, &m)
+		}
+		if m.Err != nil {
+			s.problem("%v: metadata area at byte %d: %v", d, m.Offset, m.Err)
+		}
+		d.Metadata = append(d.Metadata, m)
+	}
+}
+
+// text reads the text of an area, and keeps it if it is the best about its group so far.
+func (s *scanner) text(d *Disk, m *MetadataArea) error {
+	if m.Precommitted {
+		s.note("%v: a commit was interrupted: there is a second text, not used", d)
+	}
+	if m.Ignored {
+		s.note("%v: the metadata area at byte %d is marked as ignored, and not used", d, m.Offset)
+		return nil
+	}
+	p, err := m.text(d.region)
+	if p == nil || err != nil {
+		return err
+	}
+	g, err := s.parse(p, m.CRC)
+	if err != nil {
+		return fmt.Errorf("text: %w", err)
+	}
+	m.GroupID, m.Seqno = g.ID, g.Seqno
+	if d.GroupID != "" && d.GroupID != g.ID {
+		s.problem("%v: its metadata areas are about different groups", d)
+	}
+	if d.GroupID == "" || g.Seqno >= d.Seqno {
+		d.GroupID, d.Seqno = g.ID, g.Seqno
+	}
+	switch best := s.best[g.ID]; {
+	case best == nil || g.Seqno > best.Seqno:
+		s.best[g.ID] = g
+	case g.Seqno == best.Seqno && g.crc != best.crc:
+		best.problem("%v: the text with sequence number %d differs from that on other physical volumes", d, g.Seqno)
+		best.doubt = errors.New("there are different texts with one sequence number")
+	}
+	return nil
+}
+
+// parse parses a text, unless it is one of those that are parsed already: most are the same.
+func (s *scanner) parse(p []byte, crc uint32) (*Group, error) {
+	for _, g := range s.best {
+		if g.crc == crc && bytes.Equal(g.Text, bytes.TrimSuffix(p, []byte{0})) {
+			return g, nil
+		}
+	}
+	g, err := ParseGroup(p)
+	if err == nil {
+		g.crc = crc
+	}
+	return g, err
+}
+
+// attach gives the physical volumes of a group their disks.
+func (s *scanner) attach(g *Group) {
+	for _, pv := range g.PVs {
+		found := s.disks[pv.ID]
+		switch {
+		case s.named[pv.ID] != nil:
+			pv.Disk = s.named[pv.ID]
+		case len(found) > 1:
+			pv.Twice = found
+			g.problem("%s (%s) is there %d times, as %v: leave all but one out", pv.Name, pv.ID, len(found), joined(found))
+		case len(found) == 0:
+			g.problem("%s (%s, last seen as %s) is missing", pv.Name, pv.ID, pv.Device)
+		default:
+			g.take(pv, found[0])
+		}
+	}
+	for _, d := range s.set.Disks {
+		if d.GroupID == g.ID && g.pvByID[d.ID] == nil {
+			g.problem("%v (%s) has a text about %s, but does not belong to it", d, d.ID, g.Name)
+		}
+	}
+}
+
+// take gives a physical volume its disk, and says what is odd about that.
+func (g *Group) take(pv *PhysicalVolume, d *Disk) {
+	if d.GroupID != "" && d.GroupID != g.ID {
+		g.problem("%s (%s) belongs to another group by now: %v is not used", pv.Name, pv.ID, d)
+		return
+	}
+	pv.Disk = d
+	switch {
+	case d.GroupID == "" || d.Seqno == g.Seqno:
+	case d.Seqno < g.Seqno:
+		g.problem("%v: its text is older (sequence number %d) than that of the group (%d): it was away, and its data may be stale", d, d.Seqno, g.Seqno)
+		g.doubt = fmt.Errorf("%s has an older text", pv.Name)
+	default: // the group is from a backup
+		g.problem("%v: its text is newer (sequence number %d) than the backup (%d)", d, d.Seqno, g.Seqno)
+		g.doubt = fmt.Errorf("%s has a newer text", pv.Name)
+	}
+	if pv.Missing() {
+		g.problem("%s (%v): LVM has written it off: its data may be stale", pv.Name, d)
+	}
+	if end := int64(pv.Start)*sector + int64(pv.Extents)*g.extentBytes(); end > d.Size {
+		g.problem("%s: %v is %d bytes shorter than its extents", pv.Name, d, end-d.Size)
+	}
+}
+
+func joined(disks []*Disk) string {
+	names := make([]string, len(disks))
+	for i, d := range disks {
+		names[i] = d.String()
+	}
+	return strings.Join(names, " and ")
+}
+
+// sameNames points out groups that only their ids tell apart.
+func (s *scanner) sameNames() {
+	for i, g := range s.set.Groups {
+		if i > 0 && s.set.Groups[i-1].Name == g.Name {
+			s.problem("two groups are called %s: %s and %s", g.Name, s.set.Groups[i-1].ID, g.ID)
+		}
+	}
+}
+
+// given notes the disks that the caller names.
+func (s *scanner) given(opt Options) error {
+	for name, img := range opt.PVs {
+		var pv *PhysicalVolume
+		if opt.Backup != nil {
+			pv = opt.Backup.PV(name)
+		}
+		if pv == nil {
+			return fmt.Errorf("there is no physical volume %s", name)
+		}
+		r := region{img: img, start: img.offset, size: img.size - img.offset}
+		s.named[pv.ID] = &Disk{Image: img, Start: r.start, Size: r.size, ID: pv.ID, region: r}
+	}
+	return nil
+}
+
+// Group returns the group of a name or id. The error says that there is none, or more than one
+// of the name.
+func (s *Set) Group(name string) (*Group, error) {
+	var found *Group
+	for _, g := range s.Groups {
+		switch {
+		case g.ID == name:
+			return g, nil
+		case g.Name != name:
+		case found != nil:
+			return nil, fmt.Errorf("more than one group is called %s: give the id of one", name)
+		default:
+			found = g
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("no group %s", name)
+	}
+	return found, nil
+}

@@ -1,0 +1,214 @@
+package lvm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"thinpool/lvm/raid"
+)
+
+// A source is something that bytes of a logical volume come from: a tree of them is what a
+// [Reader] reads. Callers keep to the size of what they read.
+type source interface {
+	// readAt fills p.
+	readAt(p []byte, off int64) error
+	// writeAt writes all of p, to every copy. Only trees made for writing are written to.
+	writeAt(p []byte, off int64) error
+}
+
+// errNotWritable is for sources that are in no tree made for writing.
+var errNotWritable = errors.New("cannot be written")
+
+// A MissingError says that bytes lie on a physical volume that is not there.
+type MissingError struct {
+	PV     *PhysicalVolume
+	Reason string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s (%s) %s", e.PV.Name, e.PV.ID, e.Reason)
+}
+
+// lost is a source that cannot be read.
+type lost struct{ err error }
+
+func (l lost) readAt([]byte, int64) error  { return l.err }
+func (l lost) writeAt([]byte, int64) error { return l.err }
+
+// zeros is what a segment of type zero holds.
+type zeros struct{}
+
+func (zeros) readAt(p []byte, _ int64) error { clear(p); return nil }
+func (zeros) writeAt([]byte, int64) error    { return errNotWritable }
+
+// onDisk is a stretch of a physical volume.
+type onDisk struct {
+	r    region
+	base int64
+}
+
+func (d onDisk) readAt(p []byte, off int64) error  { return d.r.readAt(p, d.base+off) }
+func (d onDisk) writeAt(p []byte, off int64) error { return d.r.writeAt(p, d.base+off) }
+
+// shifted is a source from some byte on.
+type shifted struct {
+	source
+	base int64
+}
+
+func (s shifted) readAt(p []byte, off int64) error  { return s.source.readAt(p, s.base+off) }
+func (s shifted) writeAt(p []byte, off int64) error { return s.source.writeAt(p, s.base+off) }
+
+// A joint is a volume: segments one behind the other.
+type joint struct {
+	name     string
+	ends     []int64 // of the segments
+	segments []source
+}
+
+// each calls fn for each segment that n bytes from off on touch.
+func (j *joint) each(n int, off int64, fn func(s source, from, to int, off int64) error) error {
+	i, _ := slices.BinarySearch(j.ends, off+1)
+	for done := 0; done < n; i++ {
+		if i == len(j.ends) {
+			return fmt.Errorf("%s ends at byte %d: there is no byte %d", j.name, j.size(), off+int64(done))
+		}
+		begin := int64(0)
+		if i > 0 {
+			begin = j.ends[i-1]
+		}
+		at := off + int64(done)
+		to := done + int(min(int64(n-done), j.ends[i]-at))
+		if err := fn(j.segments[i], done, to, at-begin); err != nil {
+			return err
+		}
+		done = to
+	}
+	return nil
+}
+
+func (j *joint) size() int64 {
+	if len(j.ends) == 0 {
+		return 0
+	}
+	return j.ends[len(j.ends)-1]
+}
+
+func (j *joint) readAt(p []byte, off int64) error {
+	return j.each(len(p), off, func(s source, from, to int, off int64) error { return s.readAt(p[from:to], off) })
+}
+
+func (j *joint) writeAt(p []byte, off int64) error {
+	return j.each(len(p), off, func(s source, from, to int, off int64) error { return s.writeAt(p[from:to], off) })
+}
+
+// A mirror has the same bytes several times: any of its legs will do, the first is best.
+type mirror struct{ legs []source }
+
+func (m mirror) readAt(p []byte, off int64) error {
+	var first error
+	for _, leg := range m.legs {
+		err := leg.readAt(p, off)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (m mirror) writeAt(p []byte, off int64) error {
+	for _, leg := range m.legs {
+		if err := leg.writeAt(p, off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A set spreads chunks over devices, without parity: striped, raid0, raid10.
+type set struct {
+	layout raid.Layout
+	devs   []source
+	nth    int // the copy to read first
+	only   bool
+}
+
+func (s *set) readAt(p []byte, off int64) error {
+	return chunks(s.layout, p, off, func(p []byte, off int64) error {
+		var first error
+		for i := range s.layout.Copies {
+			place, _ := s.layout.Locate(off, (s.nth+i)%s.layout.Copies)
+			err := s.devs[place.Device].readAt(p, place.Offset)
+			if err == nil || s.only {
+				return err
+			}
+			if first == nil {
+				first = err
+			}
+		}
+		return first
+	})
+}
+
+func (s *set) writeAt(p []byte, off int64) error {
+	return chunks(s.layout, p, off, func(p []byte, off int64) error {
+		for i := range s.layout.Copies {
+			place, _ := s.layout.Locate(off, i)
+			if err := s.devs[place.Device].writeAt(p, place.Offset); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// chunks cuts p where chunks end.
+func chunks(l raid.Layout, p []byte, off int64, fn func(p []byte, off int64) error) error {
+	for len(p) > 0 {
+		_, rest := l.Locate(off, 0)
+		n := int(min(int64(len(p)), rest))
+		if err := fn(p[:n], off); err != nil {
+			return err
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// A parity set is raid4, 5 or 6.
+type paritySet struct {
+	layout raid.Layout
+	devs   []source
+	// doubt is why parity must not be believed; nil if it may.
+	doubt error
+}
+
+func (s *paritySet) writeAt([]byte, int64) error { return errNotWritable }
+
+func (s *paritySet) readAt(p []byte, off int64) error {
+	return chunks(s.layout, p, off, func(p []byte, off int64) error {
+		place, _ := s.layout.Locate(off, 0)
+		err := s.devs[place.Device].readAt(p, place.Offset)
+		if err == nil {
+			return nil
+		}
+		if s.doubt != nil {
+			return fmt.Errorf("%w, and cannot be computed from the other devices: %w", err, s.doubt)
+		}
+		if rebuilt := s.rebuild(p, place); rebuilt != nil {
+			return fmt.Errorf("%w, and cannot be computed from the other devices: %w", err, rebuilt)
+		}
+		return nil
+	})
+}
+
+// rebuild computes what a device holds from the others in its row.
+func (s *paritySet) rebuild(p []byte, place raid.Place) error {
+	row := place.Offset / s.layout.Chunk
+	others := func(dev int, p []byte) error { return s.devs[dev].readAt(p, place.Offset) }
+	return s.layout.Rebuild(row, place.Device, p, others)
+}

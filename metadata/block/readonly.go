@@ -1,0 +1,24 @@
+package block
+
+import "io"
+
+// readOnly is a device over something that can only be read.
+type readOnly struct {
+	io.ReaderAt
+	size int64
+}
+
+// ReadOnly makes a device of r, which holds size bytes. Closing it closes r, if that is an
+// [io.Closer].
+func ReadOnly(r io.ReaderAt, size int64) Device { return readOnly{r, size} }
+
+func (d readOnly) WriteAt([]byte, int64) (int, error) { return 0, ErrReadOnly }
+func (d readOnly) Flush() error                       { return nil }
+func (d readOnly) Size() int64                        { return d.size }
+
+func (d readOnly) Close() error {
+	if c, ok := d.ReaderAt.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
