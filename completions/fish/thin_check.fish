@@ -16,3 +16,7 @@ complete -c thin_check -l apply-undo -r -d 'Undo the repair that made this file,
 complete -c thin_check -l override-mapping-root -r -d 'Use this block as the root of the mapping tree.'
 complete -c thin_check -l override-details-root -r -d 'Use this block as the root of the device details.'
 complete -c thin_check -l format -x -a 'text json' -d 'How faults are printed: text or json.'
+complete -c thin_check -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_check -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_check -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_check -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

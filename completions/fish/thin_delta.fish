@@ -15,3 +15,7 @@ complete -c thin_delta -l log -s v -d 'Log what is done, with times; twice: in d
 complete -c thin_delta -l quiet -s q -d 'Print no messages, only set the exit code.'
 complete -c thin_delta -l help -s h -d 'Print this help.'
 complete -c thin_delta -l version -s V -d 'Print the version.'
+complete -c thin_delta -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_delta -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_delta -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_delta -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

@@ -21,3 +21,7 @@ complete -c thin_dump -l details-root -r -d 'Begin at this root of the device de
 complete -c thin_dump -l drop-device -r -d 'Leave this device out; may be repeated.'
 complete -c thin_dump -l keep-partial -d 'Keep devices that have lost something (default).'
 complete -c thin_dump -l drop-partial -d 'Leave out devices that have lost something.'
+complete -c thin_dump -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_dump -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_dump -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_dump -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

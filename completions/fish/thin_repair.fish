@@ -19,3 +19,7 @@ complete -c thin_repair -l list-roots -d 'List all roots that are left on the de
 complete -c thin_repair -l accept-loss -d 'Succeed although something is lost.'
 complete -c thin_repair -l report -r -d 'Write the report to a file as well.'
 complete -c thin_repair -l format -x -a 'text json' -d 'How the report is printed: text or json.'
+complete -c thin_repair -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_repair -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_repair -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_repair -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

@@ -46,18 +46,30 @@ func printHelp(w io.Writer, t Tool, model *kong.Application) {
 		s.WriteByte('\n')
 	}
 	s.WriteString("Options:\n")
-	for _, common := range []bool{false, true} { // those that all tools have come last
-		for _, f := range model.Flags {
-			if !f.Hidden && (f.Group != nil) == common {
-				helpLine(&s, Spelling(f), f.Help)
-			}
-		}
+	helpGroup(&s, model, "")
+	helpGroup(&s, model, "common")
+	var images strings.Builder
+	if helpGroup(&images, model, "images"); images.Len() > 0 {
+		s.WriteString("\nIf the input is a disk, or an image of one, with LVM on it:\n" + images.String())
 	}
 	if d, ok := t.New().(Detailer); ok {
 		fmt.Fprintf(&s, "\n%s\n", strings.TrimSpace(d.Details()))
 	}
 	fmt.Fprintln(&s, "\nExit codes: 0 success, 1 failure, 2 wrong command line.")
 	_, _ = io.WriteString(w, s.String()) // w remembers
+}
+
+// helpGroup writes the options of a group; "" are those of the tool alone.
+func helpGroup(s *strings.Builder, model *kong.Application, group string) {
+	for _, f := range model.Flags {
+		key := ""
+		if f.Group != nil {
+			key = f.Group.Key
+		}
+		if !f.Hidden && key == group {
+			helpLine(s, Spelling(f), f.Help)
+		}
+	}
 }
 
 // Spelling is how an option is written: -o, --output=FILE.

@@ -36,6 +36,7 @@ const (
 	adviseUnpack  = "decompress it first"
 	advisePack    = "thin_metadata_unpack makes metadata of it"
 	adviseLVM     = "activate the pool's metadata volume and give that: lvchange -ay VG/POOL_tmeta"
+	adviseQcow2   = "convert it with qemu-img convert -O raw"
 	adviseCache   = "use cache_check and its family"
 	adviseEra     = "use era_check and its family"
 	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
@@ -79,7 +80,7 @@ var signatures = []signature{
 	{3, "NTFS    ", "an NTFS file system", adviseTmeta, nil},
 	{0x52, "FAT32   ", "a FAT file system", adviseTmeta, nil},
 	{0x36, "FAT1", "a FAT file system", adviseTmeta, nil},
-	{0, "QFI\xfb", "a qcow2 image", "convert it with qemu-img convert -O raw", nil},
+	{0, "QFI\xfb", "a qcow2 image", adviseQcow2, nil},
 	{0, "\x7fELF", "a program", adviseTmeta, nil},
 	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
 	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
@@ -112,6 +113,15 @@ func surePartitions(p []byte) bool {
 // unpack it into memory.
 var ErrPacked = errors.New("this is packed metadata, not thin metadata: " + advisePack)
 
+// ErrDisk says that an input is a disk, or an image of one, which may have metadata
+// inside. Commands that only read look for it there.
+var ErrDisk = errors.New("this is a disk, not thin metadata")
+
+// A diskError is an [ErrDisk] that says more.
+type diskError struct{ error }
+
+func (diskError) Is(target error) bool { return target == ErrDisk }
+
 // foreign says what start is, if it is recognised and no thin metadata. What is
 // not recognised may be damaged metadata, and passes.
 func foreign(start []byte) error {
@@ -125,7 +135,11 @@ func foreign(start []byte) error {
 	for _, s := range signatures {
 		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
 		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
-			return fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
+			err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
+			if s.advice == adviseLVM || s.advice == adviseQcow2 {
+				return diskError{err}
+			}
+			return err
 		}
 	}
 	return nil
@@ -155,32 +169,38 @@ func OpenMetadata(path string, shared bool) (block.Device, error) {
 }
 
 // OpenDamaged opens a metadata device or file for reading, even if it cannot be told
-// from something else, or if its start cannot be read. What speaks against it is
-// returned in words; "" if nothing does.
-func OpenDamaged(path string) (dev block.Device, doubt string, err error) {
+// from something else, or if its start cannot be read: doubt is what speaks against it.
+func OpenDamaged(path string) (dev block.Device, doubt, err error) {
 	if dev, err = openDevice(path, block.Options{}); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	odd := recognise(dev)
-	switch {
-	case odd == nil:
-		return dev, "", nil
-	case dev.Size() < block.Size, errors.Is(odd, ErrPacked):
+	doubt = recognise(dev)
+	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
 		dev.Close()
-		return nil, "", fmt.Errorf("%s: %w", path, odd)
+		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
 	}
-	return dev, odd.Error(), nil
+	return dev, doubt, nil
 }
 
 // OpenOutput opens a metadata device or file for writing. It must exist. A file with
-// packed metadata is refused: it is wanted for what it has.
+// packed metadata, or the image of a disk, is refused: it is wanted for what it has. What
+// volumes held before they were given to a pool says nothing.
 func OpenOutput(path string) (block.Device, error) {
 	dev, err := openDevice(path, block.Options{Write: true})
-	if err == nil && errors.Is(recognise(dev), ErrPacked) {
-		dev.Close()
-		return nil, fmt.Errorf("%s: %w", path, ErrPacked)
+	if err != nil {
+		return nil, err
 	}
-	return dev, err
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().IsRegular() {
+		if is := recognise(dev); errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk) {
+			err = fmt.Errorf("%s: %w", path, is)
+		}
+	}
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return dev, nil
 }
 
 // OpenAgain opens for writing what the caller has open from [OpenMetadata], and

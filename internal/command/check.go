@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type Check struct {
 	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
 	Format              string  `help:"How faults are printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input               string  `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -69,7 +71,7 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.ApplyUndo != "" {
 		return c.applyUndo(env)
 	}
-	dev, err := c.open(env)
+	dev, err := c.source(env)
 	if err != nil {
 		return err
 	}
@@ -92,16 +94,18 @@ func (c *Check) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	differ := out.compareWithLVM(env, dev)
 	out.summary(sum)
-	return c.verdict(sum)
+	return errors.Join(c.verdict(sum), differ)
 }
 
-// open opens the input. What cannot be mended, a pack, is refused before it is checked.
-func (c *Check) open(env *cli.Env) (block.Device, error) {
-	if c.mends() {
-		return cli.OpenMetadata(c.Input, c.MetadataSnap)
+// source opens the input. What cannot be mended is refused before it is checked.
+func (c *Check) source(env *cli.Env) (*source, error) {
+	if !c.mends() {
+		return c.open(env, c.Input, c.MetadataSnap)
 	}
-	return openMetadata(env, c.Input, c.MetadataSnap)
+	dev, err := cli.OpenMetadata(c.Input, c.MetadataSnap)
+	return &source{Device: dev}, err
 }
 
 // verdict is the error for what was found, or was left.

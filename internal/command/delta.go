@@ -28,6 +28,7 @@ type Delta struct {
 	Log          int          `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
 	cli.Basic
 	Input string `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // CommonOptions implements cli.Command.
@@ -64,7 +65,7 @@ func (d *Delta) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := openMetadata(env, d.Input, d.MetadataSnap.Set)
+	dev, err := d.open(env, d.Input, d.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ type Dump struct {
 	overrides
 	salvage
 	Input string `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -68,7 +69,7 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	dev, err := openMetadata(env, d.Input, d.MetadataSnap.Set)
+	dev, err := d.open(env, d.Input, d.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
@@ -81,16 +82,16 @@ func (d *Dump) Run(env *cli.Env) error {
 		opt.Devices = append(opt.Devices, metadata.DevID(id))
 	}
 	lossless := true
-	source := dev
+	var from block.Device = dev
 	if d.Repair {
 		found, err := d.repair(env, dev)
 		if err != nil {
 			return err
 		}
-		source, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
+		from, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
 		opt.Overrides = metadata.Overrides{} // the repair has made use of them
 	}
-	pool, err := metadata.Open(source, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
+	pool, err := metadata.Open(from, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
 	if err != nil {
 		return damaged(cli.Hint(err))
 	}

@@ -61,7 +61,7 @@ func openMetadata(env *cli.Env, path string, shared bool) (block.Device, error) 
 }
 
 // openDamaged is [cli.OpenDamaged], and takes packed metadata as well.
-func openDamaged(env *cli.Env, path string) (block.Device, string, error) {
+func openDamaged(env *cli.Env, path string) (block.Device, error, error) {
 	dev, doubt, err := cli.OpenDamaged(path)
 	if errors.Is(err, cli.ErrPacked) {
 		dev, err = loadPack(env, path)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ type Ls struct {
 	NoHeaders    bool         `help:"Leave out the line of headers."`
 	Fields       string       `help:"Fields to print, with commas between; json prints all as one object a line." short:"o" name:"format" placeholder:"FIELD,..."`
 	Input        string       `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 const defaultFields = "DEV,MAPPED,CREATE_TIME,SNAP_TIME"
@@ -31,15 +33,21 @@ func (l *Ls) Details() string {
 		names = append(names, f.name)
 	}
 	return "Fields: " + strings.Join(names, " ") + `
-Default: ` + defaultFields + `. EXCLUSIVE and SHARED fields walk all mappings, HIGHEST fields
+Default: ` + defaultFields + `; in disk images NAME as well. EXCLUSIVE and SHARED fields walk all mappings, HIGHEST fields
 read a few blocks a device, all others the device details only.`
+}
+
+// An lsRow is a device, and the name of its volume if that is known.
+type lsRow struct {
+	ls.Row
+	Name string
 }
 
 // A field is a column of thin_ls.
 type field struct {
 	name             string
 	sharing, highest bool // what it needs
-	value            func(r ls.Row, blockSize uint64) string
+	value            func(r lsRow, blockSize uint64) string
 }
 
 // unit is how a number of data blocks is shown.
@@ -51,22 +59,26 @@ func inBytes(n, size uint64) string     { return strconv.FormatUint(n*size*cli.S
 func inHumanUnit(n, size uint64) string { return cli.HumanSize(n * size * cli.SectorSize) }
 
 var fields = slices.Concat(
-	[]field{{name: "DEV", value: func(r ls.Row, _ uint64) string { return strconv.FormatUint(uint64(r.ID), 10) }}},
-	sizeFields("MAPPED", false, func(r ls.Row) uint64 { return r.MappedBlocks }),
-	sizeFields("EXCLUSIVE", true, func(r ls.Row) uint64 { return r.Exclusive }),
-	sizeFields("SHARED", true, func(r ls.Row) uint64 { return r.Shared }),
+	[]field{{name: "DEV", value: func(r lsRow, _ uint64) string { return strconv.FormatUint(uint64(r.ID), 10) }}},
+	sizeFields("MAPPED", false, func(r lsRow) uint64 { return r.MappedBlocks }),
+	sizeFields("EXCLUSIVE", true, func(r lsRow) uint64 { return r.Exclusive }),
+	sizeFields("SHARED", true, func(r lsRow) uint64 { return r.Shared }),
 	highestFields(),
 	[]field{
-		{name: "TRANSACTION", value: func(r ls.Row, _ uint64) string { return strconv.FormatUint(r.TransactionID, 10) }},
-		{name: "CREATE_TIME", value: func(r ls.Row, _ uint64) string { return strconv.FormatUint(uint64(r.CreationTime), 10) }},
-		{name: "SNAP_TIME", value: func(r ls.Row, _ uint64) string { return strconv.FormatUint(uint64(r.SnapshottedTime), 10) }},
+		{name: "TRANSACTION", value: func(r lsRow, _ uint64) string { return strconv.FormatUint(r.TransactionID, 10) }},
+		{name: "CREATE_TIME", value: func(r lsRow, _ uint64) string { return strconv.FormatUint(uint64(r.CreationTime), 10) }},
+		{name: "SNAP_TIME", value: func(r lsRow, _ uint64) string { return strconv.FormatUint(uint64(r.SnapshottedTime), 10) }},
+		nameField,
 	},
 )
 
+// nameField is the volume of a device, which only LVM knows: in disk images.
+var nameField = field{name: "NAME", value: func(r lsRow, _ uint64) string { return cmp.Or(r.Name, "-") }}
+
 // sizeFields are the four ways to show a number of blocks.
-func sizeFields(name string, sharing bool, blocks func(ls.Row) uint64) []field {
+func sizeFields(name string, sharing bool, blocks func(lsRow) uint64) []field {
 	in := func(suffix string, u unit) field {
-		return field{name: name + suffix, sharing: sharing, value: func(r ls.Row, size uint64) string { return u(blocks(r), size) }}
+		return field{name: name + suffix, sharing: sharing, value: func(r lsRow, size uint64) string { return u(blocks(r), size) }}
 	}
 	return []field{in("_BLOCKS", inBlocks), in("_SECTORS", inSectors), in("_BYTES", inBytes), in("", inHumanUnit)}
 }
@@ -74,7 +86,7 @@ func sizeFields(name string, sharing bool, blocks func(ls.Row) uint64) []field {
 // highestFields are the highest mapped block and the last sector and byte of it.
 func highestFields() []field {
 	in := func(name string, value func(end, size uint64) string) field {
-		return field{name: name, highest: true, value: func(r ls.Row, size uint64) string {
+		return field{name: name, highest: true, value: func(r lsRow, size uint64) string {
 			if r.Empty {
 				return "-"
 			}
@@ -99,7 +111,7 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := openMetadata(env, l.Input, l.MetadataSnap.Set)
+	dev, err := l.open(env, l.Input, l.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
@@ -107,6 +119,10 @@ func (l *Ls) Run(env *cli.Env) error {
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: l.MetadataSnap.Set, SnapshotBlock: snapshot})
 	if err != nil {
 		return damaged(cli.Hint(err))
+	}
+	names := dev.place.deviceNames()
+	if names != nil && l.Fields == "" {
+		columns = append(columns, nameField)
 	}
 	opt := ls.Options{Progress: env.Progress}
 	for _, f := range columns {
@@ -120,10 +136,14 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err := pool.StillHeld(); err != nil {
 		return err
 	}
-	if l.json() {
-		return printRows(env.Stdout, rows, pool.Superblock.DataBlockSize)
+	var named []lsRow
+	for _, r := range rows {
+		named = append(named, lsRow{r, names[r.ID]})
 	}
-	return l.table(env.Stdout, columns, rows, uint64(pool.Superblock.DataBlockSize))
+	if l.json() {
+		return printRows(env.Stdout, named, pool.Superblock.DataBlockSize)
+	}
+	return l.table(env.Stdout, columns, named, uint64(pool.Superblock.DataBlockSize))
 }
 
 func (l *Ls) json() bool { return l.Fields == "json" }
@@ -150,7 +170,7 @@ func (l *Ls) columns() ([]field, error) {
 
 // table prints the columns, each as wide as its widest cell, right-aligned and
 // followed by a space, also the last: programs split the lines there.
-func (l *Ls) table(w io.Writer, columns []field, rows []ls.Row, blockSize uint64) error {
+func (l *Ls) table(w io.Writer, columns []field, rows []lsRow, blockSize uint64) error {
 	var lines [][]string
 	if !l.NoHeaders {
 		headers := make([]string, len(columns))
@@ -194,14 +214,15 @@ type rowRecord struct {
 	CreationTime    uint32              `json:"creation_time"`
 	SnapTime        uint32              `json:"snap_time"`
 	DataBlockSize   uint32              `json:"data_block_size"` // sectors
+	Name            string              `json:"name,omitempty"`
 }
 
-func printRows(w io.Writer, rows []ls.Row, blockSize uint32) error {
+func printRows(w io.Writer, rows []lsRow, blockSize uint32) error {
 	enc := json.NewEncoder(w)
 	for _, r := range rows {
 		rec := rowRecord{
 			DevID: r.ID, MappedBlocks: r.MappedBlocks, ExclusiveBlocks: r.Exclusive, SharedBlocks: r.Shared,
-			Transaction: r.TransactionID, CreationTime: r.CreationTime, SnapTime: r.SnapshottedTime, DataBlockSize: blockSize,
+			Transaction: r.TransactionID, CreationTime: r.CreationTime, SnapTime: r.SnapshottedTime, DataBlockSize: blockSize, Name: r.Name,
 		}
 		if !r.Empty {
 			rec.HighestBlock = &r.Highest

@@ -27,6 +27,7 @@ type Repair struct {
 	Report     string `help:"Write the report to a file as well." placeholder:"FILE"`
 	Format     string `help:"How the report is printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 	Ignored    string `arg:"" optional:"" hidden:"" help:"Ignored: LVM passes one."`
+	volumes
 }
 
 // salvage says what a repair takes and leaves.
@@ -81,7 +82,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
-	dev, err := openMetadata(env, r.Input, false)
+	dev, err := r.open(env, r.Input, false)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Input, hopeless(err))
 	}
-	if err := r.report(env, &found.Report); err != nil {
+	if err := r.report(env, dev.place, &found.Report); err != nil {
 		return err
 	}
 	if found.Report.Empty() {
@@ -130,12 +131,12 @@ func hopeless(err error) error {
 var errEmpty = errors.New("nothing was found of what the pool had; an empty pool is no repair, so nothing was written. thin_repair --list-roots shows what is left of earlier transactions")
 
 // report prints the report, and writes it to a file if asked.
-func (r *Repair) report(env *cli.Env, found *repair.Report) error {
+func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 	show := func(w io.Writer) error {
 		if r.Format == "json" {
 			return jsonReport(w, found)
 		}
-		return textReport(w, found)
+		return textReport(from.named(w), found)
 	}
 	if !r.Quiet {
 		if err := show(env.Stdout); err != nil {

@@ -22,6 +22,7 @@ type Rmap struct {
 	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Format       string       `help:"A line a run (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input        string       `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -90,7 +91,7 @@ func (r *Rmap) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := openMetadata(env, r.Input, r.MetadataSnap.Set)
+	dev, err := r.open(env, r.Input, r.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type Scan struct {
 	Format            string  `help:"A table (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
 	Output            string  `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
 	Input             string  `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -43,7 +44,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	case s.Output != "" && cli.SameFile(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
-	dev, doubt, err := openDamaged(env, s.Input)
+	dev, doubt, err := s.openDamaged(env, s.Input)
 	if err != nil {
 		return err
 	}
@@ -69,8 +70,8 @@ func (s *Scan) Run(env *cli.Env) error {
 	}
 	if sum.Superblock != nil {
 		reason := cli.Hint(sum.Superblock).Error()
-		if doubt != "" {
-			reason = doubt
+		if doubt != nil {
+			reason = doubt.Error()
 		}
 		fmt.Fprintf(env.Stderr, "thin_scan: %s: the owners of blocks are not known: %s\n", s.Input, reason)
 	}
@@ -78,9 +79,9 @@ func (s *Scan) Run(env *cli.Env) error {
 }
 
 // scan writes the rows to w.
-func (s *Scan) scan(env *cli.Env, dev block.Device, opt scan.Options, w io.Writer) (scan.Summary, error) {
+func (s *Scan) scan(env *cli.Env, dev *source, opt scan.Options, w io.Writer) (scan.Summary, error) {
 	out := bufio.NewWriter(w)
-	table := scanTable{out, len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
+	table := scanTable{dev.place.named(out), len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
 	print := table.row
 	if s.Format == "json" {
 		enc := json.NewEncoder(out)

@@ -50,6 +50,13 @@ func TestScripts(t *testing.T) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
 			},
 			"exitcode": exitcode,
+			// disks NAME writes the disks of a case, each to a file of its name.
+			"disks": func(ts *testscript.TestScript, _ bool, args []string) {
+				paths, _ := fixtures.Disks(t, args[0])
+				for _, path := range paths {
+					ts.Check(os.Rename(path, ts.MkAbs(filepath.Base(path))))
+				}
+			},
 		},
 	})
 }

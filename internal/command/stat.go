@@ -20,6 +20,7 @@ type Stat struct {
 	Format       string       `help:"text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 	MetadataSnap cli.Optional `help:"Measure the metadata snapshot; the pool may be in use. It has no counts of blocks." short:"m" placeholder:"BLOCK" number:""`
 	Input        string       `arg:"" help:"Metadata device or file."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -44,7 +45,7 @@ func (s *Stat) Run(env *cli.Env) error {
 	case s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks"):
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
-	dev, err := openMetadata(env, s.Input, s.MetadataSnap.Set)
+	dev, err := s.open(env, s.Input, s.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
