@@ -1,8 +1,8 @@
 package command
 
 import (
-	"errors"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
