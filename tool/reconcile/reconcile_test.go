@@ -168,11 +168,13 @@ func TestCompare(t *testing.T) {
 		},
 		"another volume": {
 			func(s *side) { s.devices[1].TransactionID = 3 },
-			[]reconcile.Code{"!volume-transaction-id"}, "volume vg/snap was made in transaction 4, device 2 in transaction 3", "",
+			[]reconcile.Code{"!volume-transaction-id"},
+			"volume vg/snap was made in transaction 4, device 2 in transaction 3", "",
 		},
 		"forgotten device": {
 			func(s *side) { s.devices = append(s.devices, third) },
-			[]reconcile.Code{"device-without-volume"}, "no volume has device id 3", "dmsetup message vg-pool-tpool 0 'delete 3'",
+			[]reconcile.Code{"device-without-volume"},
+			"no volume has device id 3", "dmsetup message vg-pool-tpool 0 'delete 3'",
 		},
 		"same device":   {func(s *side) { s.snap, s.devices = 1, s.devices[:1] }, []reconcile.Code{"!device-id-twice", "!volume-transaction-id"}, "vg/base and vg/snap have the same device id 1", ""},
 		"chunk size":    {func(s *side) { s.chunk = 256 }, []reconcile.Code{"!chunk-size"}, "128 sectors, the data block size of the metadata 256", ""},
