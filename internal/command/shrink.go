@@ -108,8 +108,11 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 		return fmt.Errorf("%s: %w", s.Input, err)
 	}
 	plan, err := s.plan(&used, data)
-	if err != nil || s.DryRun {
-		return errors.Join(err, s.list(env, plan))
+	switch {
+	case err != nil:
+		return err
+	case s.DryRun:
+		return s.list(env, plan)
 	}
 	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := visit(plan.Rewrite(b)); err != nil {
@@ -162,8 +165,11 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 		return err
 	}
 	plan, err := s.plan(&used, data)
-	if err != nil || s.DryRun {
-		return errors.Join(err, s.list(env, plan))
+	switch {
+	case err != nil:
+		return err
+	case s.DryRun:
+		return s.list(env, plan)
 	}
 	out, err := env.CreateOutput(s.Output, "")
 	if err != nil {
@@ -296,11 +302,8 @@ type (
 	}
 )
 
-// list prints the plan; nil if there is none.
+// list prints the plan.
 func (s *Shrink) list(env *cli.Env, p *shrink.Plan) error {
-	if p == nil {
-		return nil
-	}
 	out := bufio.NewWriter(env.Stdout)
 	list := listText
 	if s.Format == "json" {
