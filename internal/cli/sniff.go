@@ -203,6 +203,11 @@ func OpenOutput(path string) (block.Device, error) {
 	return dev, nil
 }
 
+// OpenData opens a data device or an image of it for reading and writing. It must exist.
+func OpenData(path string) (block.Device, error) {
+	return openDevice(path, block.Options{Write: true})
+}
+
 // OpenAgain opens for writing what the caller has open from [OpenMetadata], and
 // keeps open: that claims a block device for both.
 func OpenAgain(path string) (block.Device, error) {
@@ -235,6 +240,30 @@ func busyError(path string, err error) error {
   dmsetup message %[2]s 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message %[2]s 0 release_metadata_snap`, err, pool)
+}
+
+// IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
+// What cannot be read is none.
+func IsDump(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	start := make([]byte, block.Size)
+	n, _ := f.ReadAt(start, 0)
+	start = start[:n]
+	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
+	switch {
+	case has(start, offMagic, le64(metadata.Magic)):
+		return false
+	case has(start, 0, "\x1f\x8b"), has(start, 0, "\x28\xb5\x2f\xfd"):
+		return true
+	}
+	return has(text, 0, "<") || has(text, 0, "{")
 }
 
 func recognise(dev block.Device) error {

@@ -140,3 +140,25 @@ func FuzzForeign(f *testing.F) {
 	f.Add(image(map[int]string{510: "\x55\xaa", 1024 + 56: "\x53\xef"})[:2048])
 	f.Fuzz(func(t *testing.T, p []byte) { _ = foreign(p) }) // must not go out of range
 }
+
+// What a dump begins with is told from metadata, whatever that holds, and from what is no file.
+func TestIsDump(t *testing.T) {
+	for content, want := range map[string]bool{
+		"<superblock uuid=":       true,
+		"\ufeff\n <?xml version=": true,
+		`{"type":"superblock"`:    true,
+		"\x1f\x8b\x08":            true,
+		"\x28\xb5\x2f\xfd":        true,
+		"":                        false,
+		string(superblock()):      false,
+		string(image(nil)):        false,
+		string(image(map[int]string{0: "<", offMagic: le64(metadata.Magic)})): false, // of the checksum
+	} {
+		if got := IsDump(write(t, []byte(content))); got != want {
+			t.Errorf("%.20q: %v, want %v", content, got, want)
+		}
+	}
+	if dir := t.TempDir(); IsDump(dir) || IsDump(filepath.Join(dir, "missing")) {
+		t.Error("what is no file is a dump")
+	}
+}

@@ -270,3 +270,22 @@ func (p *faultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	}
 	return r
 }
+
+// refuseFaults returns an error if metadata has fatal faults: counts that are too low are among
+// them. consequence says what is not done then.
+func refuseFaults(env *cli.Env, dev block.Device, consequence string) error {
+	var first *check.Fault
+	sum, err := check.Run(env, dev, check.Options{Progress: env.Progress}, func(f check.Fault) {
+		if f.Severity == check.Fatal && first == nil {
+			first = &f
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case first == nil:
+		return nil
+	}
+	return fmt.Errorf("metadata contains errors (run thin_check for details): %d fatal faults, the first: %v\n%s; perhaps you need to run thin_repair",
+		sum.Fatal, first, consequence)
+}

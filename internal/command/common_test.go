@@ -25,6 +25,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_repair":        {"-i", path, "-o", out},
 		"thin_rmap":          {"--region", "0..1", path},
 		"thin_scan":          {path},
+		"thin_shrink":        {"--binary", "--nr-blocks", "1", "--no-copy", "-i", path, "-o", out},
 		"thin_stat":          {path},
 		"thin_trim":          {"--dry-run", "--metadata-dev", path},
 	}

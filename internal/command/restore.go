@@ -82,8 +82,14 @@ func (r *Restore) read(env *cli.Env, v metadata.Visitor, note func(string)) erro
 // readText reads a dump of either format.
 func readText(ctx context.Context, in io.Reader, v metadata.Visitor, o metadata.Overrides, note func(string)) error {
 	text := bufio.NewReader(in)
-	if start, _ := text.Peek(1); len(start) == 1 && start[0] == '{' {
+	if isJSON(text) {
 		return jsonfmt.Read(ctx, text, v, jsonfmt.Options{Overrides: o, Note: note})
 	}
 	return xmlfmt.Read(ctx, text, v, xmlfmt.Options{Overrides: o, Note: note})
+}
+
+// isJSON reports whether a dump is JSON rather than XML.
+func isJSON(text *bufio.Reader) bool {
+	start, _ := text.Peek(1)
+	return len(start) == 1 && start[0] == '{'
 }

@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"flip":    flip,
 			"copy":    copyBlock,
 			"write":   write,
+			"at":      at,
 			"first":   first,
 			"full": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
@@ -110,6 +111,19 @@ func write(ts *testscript.TestScript, _ bool, args []string) {
 	defer f.Close()
 	_, err = f.WriteAt([]byte(args[2]), at)
 	ts.Check(err)
+}
+
+// at FILE OFFSET TEXT demands that a file has TEXT there.
+func at(ts *testscript.TestScript, _ bool, args []string) {
+	offset, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	got := make([]byte, len(args[2]))
+	if _, err := f.ReadAt(got, offset); err != nil || string(got) != args[2] {
+		ts.Fatalf("%s at %d: %q, %v; want %q", args[0], offset, got, err, args[2])
+	}
 }
 
 // zero FILE BLOCK... makes blocks of metadata all zero.

@@ -58,6 +58,10 @@ var (
 		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
 		New: func() cli.Command { return new(Scan) },
 	}
+	ShrinkTool = cli.Tool{
+		Name: "thin_shrink", Summary: "Give an inactive pool another number of data blocks, moving what is in use.",
+		New: func() cli.Command { return new(Shrink) },
+	}
 	TrimTool = cli.Tool{
 		Name: "thin_trim", Summary: "Discard the free blocks of the data device of an inactive pool.",
 		New: func() cli.Command { return new(Trim) },
@@ -79,6 +83,7 @@ func Tools() []cli.Tool {
 		RestoreTool,
 		RmapTool,
 		ScanTool,
+		ShrinkTool,
 		StatTool,
 		TrimTool,
 	}

@@ -10,7 +10,6 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/tool/check"
 	"thinpool/tool/trim"
 )
 
@@ -57,7 +56,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	if data != nil {
 		defer data.Close()
 	}
-	if err := t.check(env, dev); err != nil {
+	if err := refuseFaults(env, dev, "nothing is discarded"); err != nil {
 		return fmt.Errorf("%s: %w", t.MetadataDev, err)
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
@@ -101,24 +100,6 @@ func (t *Trim) openData() (trim.Data, error) {
 // even with a metadata snapshot.
 func inUse(err error) error {
 	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first; in a pool in use fstrim and the pool discard themselves", err)
-}
-
-// check refuses metadata with fatal faults: counts that are too low are among them.
-func (t *Trim) check(env *cli.Env, dev block.Device) error {
-	var first *check.Fault
-	sum, err := check.Run(env, dev, check.Options{Progress: env.Progress}, func(f check.Fault) {
-		if f.Severity == check.Fatal && first == nil {
-			first = &f
-		}
-	})
-	switch {
-	case err != nil:
-		return err
-	case first == nil:
-		return nil
-	}
-	return fmt.Errorf(`metadata contains errors (run thin_check for details): %d fatal faults, the first: %v
-nothing is discarded; perhaps you need to run thin_repair`, sum.Fatal, first)
 }
 
 // list prints the free ranges.

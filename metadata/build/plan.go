@@ -134,6 +134,14 @@ func (b *Builder) Needed(device block.Nr) block.Nr {
 	return block.Nr(b.plan.fixed + spacemap.Bitmaps(covered))
 }
 
+// Fits returns a [SpaceError] unless a device of that many blocks takes the metadata.
+func (b *Builder) Fits(device block.Nr) error {
+	if needed := b.Needed(device); needed > min(device, spacemap.MaxMetadata) {
+		return &SpaceError{max(needed, b.Least()), device}
+	}
+	return nil
+}
+
 // Least is how many blocks the smallest device has that takes the metadata.
 func (b *Builder) Least() block.Nr {
 	n := block.Nr(b.plan.fixed)

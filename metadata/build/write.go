@@ -30,8 +30,8 @@ func (b *Builder) Write(ctx context.Context, dev block.Device) error {
 		return errOrder
 	}
 	have := block.Blocks(dev)
-	if needed := b.Needed(have); needed > min(have, spacemap.MaxMetadata) {
-		return &SpaceError{max(needed, b.Least()), have}
+	if err := b.Fits(have); err != nil {
+		return err
 	}
 	if err := invalidate(dev); err != nil {
 		return fmt.Errorf("invalidating block 0: %w", err)

@@ -7,6 +7,7 @@
 package trim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,19 +65,34 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts, err := m.Counts(ctx, nr)
+	leaked, err := leaks(ctx, m, mapped)
 	switch {
 	case err != nil:
 		return nil, err
 	case m.Lost():
 		return nil, fmt.Errorf("data space map: part of it cannot be read: %w", block.ErrCorrupt)
 	}
-	for _, f := range counts.Unknown {
-		if f.Kind != spacemap.InTree || doubtful(*f.Tree) {
-			return nil, fmt.Errorf("data space map: %w: %w", f.Err, block.ErrCorrupt)
+	return free(ctx, mapped, leaked)
+}
+
+// leaks returns the blocks that the space map m counts though no mapping leads to them, ascending. It
+// is an error if it has a mapped block as free, or if a count cannot be known.
+func leaks(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Range, error) {
+	var leaked []Range
+	var wrong error
+	err := m.Compare(ctx, mapped, true, func(f spacemap.Finding) {
+		switch {
+		case wrong != nil:
+		case f.Kind == spacemap.TooHigh && f.Counted == 0:
+			leaked = append(leaked, Range{metadata.DataBlock(f.First), metadata.DataBlock(f.First + f.N)})
+		case f.Kind == spacemap.TooLow && f.Stored == 0:
+			wrong = fmt.Errorf("data block %d: %w", f.First, ErrCountTooLow)
+		case f.Kind == spacemap.Unreadable, f.Kind == spacemap.MissingEntry, f.Kind == spacemap.NoOverflow,
+			f.Kind == spacemap.InTree && doubtful(*f.Tree):
+			wrong = fmt.Errorf("data space map: %w: %w", f.Err, block.ErrCorrupt)
 		}
-	}
-	return free(ctx, nr, counts.Counter, mapped)
+	})
+	return leaked, cmp.Or(err, wrong)
 }
 
 // doubtful reports whether a finding means that entries of a tree may be missing: others are
@@ -85,25 +101,23 @@ func doubtful(f btree.Finding) bool {
 	return f.Kind == btree.Lost || f.Kind == btree.OutOfBounds || f.Kind == btree.UnevenDepth
 }
 
-// free compares the witnesses.
-func free(ctx context.Context, nr uint64, counts, mapped *spacemap.Counter) ([]Range, error) {
+// free returns what is neither mapped nor leaked.
+func free(ctx context.Context, mapped *spacemap.Counter, leaked []Range) ([]Range, error) {
 	const pause = 1 << 20
 	var ranges []Range
-	for b := range nr {
+	for b := range metadata.DataBlock(mapped.Len()) {
 		if b%pause == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		switch {
-		case counts.Get(b) != 0:
-			continue
-		case mapped.Get(b) != 0:
-			return nil, fmt.Errorf("data block %d: %w", b, ErrCountTooLow)
+		if len(leaked) > 0 && b == leaked[0].End {
+			leaked = leaked[1:]
 		}
-		data := metadata.DataBlock(b)
-		if last := len(ranges) - 1; last >= 0 && ranges[last].End == data {
+		switch last := len(ranges) - 1; {
+		case mapped.Get(uint64(b)) != 0 || len(leaked) > 0 && b >= leaked[0].Begin:
+		case last >= 0 && ranges[last].End == b:
 			ranges[last].End++
-		} else {
-			ranges = append(ranges, Range{data, data + 1})
+		default:
+			ranges = append(ranges, Range{b, b + 1})
 		}
 	}
 	return ranges, nil

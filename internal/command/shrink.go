@@ -1,0 +1,346 @@
+package command
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"thinpool/internal/cli"
+	"thinpool/jsonfmt"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/build"
+	"thinpool/tool/dump"
+	"thinpool/tool/shrink"
+	"thinpool/tool/trim"
+	"thinpool/xmlfmt"
+)
+
+// Shrink is thin_shrink.
+type Shrink struct {
+	cli.Common
+	Input    string `help:"Metadata of the pool: device, file, or a dump of it as XML or JSON. It is only read." short:"i" required:"" placeholder:"FILE"`
+	Output   string `help:"New metadata, in the form of the input: a device or file that exists, or a dump." short:"o" placeholder:"FILE"`
+	Data     string `help:"Data device of the pool, or an image of it in a file. Blocks are copied within it." placeholder:"FILE"`
+	NrBlocks uint64 `help:"New size of the data device, in data blocks." required:"" placeholder:"N"`
+	NoCopy   bool   `help:"Write the new metadata and copy no data."`
+	Binary   bool   `help:"The input is no dump. This is recognised anyway."`
+	DryRun   bool   `help:"Only list what would be copied where."`
+	Format   string `help:"How --dry-run lists: for people (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+}
+
+// Details implements cli.Detailer.
+func (s *Shrink) Details() string {
+	return `Makes metadata for a data device of another size, of a pool that is not active. Data blocks
+in use at or above the new end are first copied to free ones below it, each once, however
+many devices share it. Metadata is checked before, and refused with fatal faults.
+
+The old metadata stays as it is, and valid with all its data until the new metadata is put
+into use: whatever fails, nothing in use has been overwritten.`
+}
+
+// Run implements cli.Command.
+func (s *Shrink) Run(env *cli.Env) error {
+	copies := !s.NoCopy && !s.DryRun
+	switch {
+	case s.Input == "-":
+		return cli.Usagef("the input is read twice: it must be a file or a device")
+	case s.Output == "" && !s.DryRun:
+		return cli.Usagef("--output is missing; --dry-run needs none")
+	case s.Data == "" && copies:
+		return cli.Usagef("--data is missing; --dry-run and --no-copy need none")
+	case s.NrBlocks == 0:
+		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
+	case s.Output != "" && cli.SameFile(s.Input, s.Output):
+		return cli.Usagef("input and output are the same file: %s; the old metadata is the way back, if anything fails", s.Output)
+	case s.Data != "" && (cli.SameFile(s.Input, s.Data) || s.Output != "" && cli.SameFile(s.Output, s.Data)):
+		return cli.Usagef("metadata and data are the same file: %s", s.Data)
+	}
+	// All stay open, and so claimed, until all is done: no pool can become active meanwhile.
+	var data block.Device
+	if s.Data != "" && !s.NoCopy {
+		var err error
+		if data, err = cli.OpenData(s.Data); err != nil {
+			return err
+		}
+		defer data.Close()
+	}
+	if !s.Binary && cli.IsDump(s.Input) {
+		return s.dump(env, data)
+	}
+	return s.metadata(env, data)
+}
+
+// metadata makes metadata of metadata.
+func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
+	dev, err := cli.OpenMetadata(s.Input, false)
+	switch {
+	case errors.Is(err, block.ErrBusy):
+		return fmt.Errorf("%s: %w: a pool may be using it. Deactivate that first: a pool in use cannot shrink", s.Input, block.ErrBusy)
+	case err != nil:
+		return err
+	}
+	defer dev.Close()
+	var out block.Device
+	if !s.DryRun {
+		if out, err = openOutput(s.Output); err != nil {
+			return err
+		}
+		defer out.Close()
+	}
+	if err := refuseFaults(env, dev, "nothing is written"); err != nil {
+		return fmt.Errorf("%s: %w", s.Input, err)
+	}
+	pool, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		return damagedMetadata(err)
+	}
+	visit := func(v metadata.Visitor) error {
+		return damagedMetadata(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
+	}
+	var used shrink.Usage
+	if err := visit(&used); err != nil {
+		return fmt.Errorf("%s: %w", s.Input, err)
+	}
+	if err := keepCounted(env, dev, pool, &used); err != nil {
+		return fmt.Errorf("%s: %w", s.Input, err)
+	}
+	plan, err := s.plan(&used, data)
+	switch {
+	case err != nil:
+		return err
+	case s.DryRun:
+		return s.list(env, plan)
+	}
+	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
+	if err := visit(plan.Rewrite(b)); err != nil {
+		return fmt.Errorf("%s: %w", s.Input, err)
+	}
+	if err := b.Fits(block.Blocks(out)); err != nil {
+		return fmt.Errorf("%s: %w", s.Output, err)
+	}
+	if err := s.carryOut(env, plan, data, b, out); err != nil {
+		return err
+	}
+	if pool.Live.HeldRoot != 0 {
+		fmt.Fprintln(env.Stderr, "the pool had a metadata snapshot; the new metadata has none")
+	}
+	return s.advise(env, plan)
+}
+
+// carryOut copies the data, and only when that is on stable storage writes the metadata.
+func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b *build.Builder, out block.Device) error {
+	if err := s.copy(env, plan, data); err != nil {
+		return err
+	}
+	if err := b.Write(env, out); err != nil {
+		return s.inVain(env, fmt.Errorf("%s: %w", s.Output, err))
+	}
+	return nil
+}
+
+// keepCounted keeps the blocks that the space map counts as used from being overwritten, whatever
+// leads to them: the metadata snapshot, or nothing any more.
+func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shrink.Usage) error {
+	free, err := trim.Free(env, dev, trim.Options{Progress: env.Progress})
+	if err != nil {
+		return damagedMetadata(err)
+	}
+	next := metadata.DataBlock(0)
+	for _, r := range free {
+		if err := used.Keep(next, r.Begin); err != nil {
+			return err
+		}
+		next = r.End
+	}
+	return used.Keep(next, metadata.DataBlock(pool.Live.DataSpaceMap.NrBlocks))
+}
+
+// dump makes a dump of a dump.
+func (s *Shrink) dump(env *cli.Env, data block.Device) error {
+	var used shrink.Usage
+	if err := s.visit(env, func(bool) metadata.Visitor { return &used }); err != nil {
+		return err
+	}
+	plan, err := s.plan(&used, data)
+	switch {
+	case err != nil:
+		return err
+	case s.DryRun:
+		return s.list(env, plan)
+	}
+	out, err := env.CreateOutput(s.Output, "")
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if err := s.copy(env, plan, data); err != nil {
+		return err
+	}
+	if err := s.rewrite(env, plan, out); err != nil {
+		return s.inVain(env, err)
+	}
+	if err := out.Commit(); err != nil {
+		return s.inVain(env, err)
+	}
+	return s.advise(env, plan)
+}
+
+// visit hands the dump to the visitor that there is for its format.
+func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) error {
+	in, err := env.OpenText(s.Input)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	env.Progress("reading "+s.Input, 0, 0)
+	text := bufio.NewReader(in)
+	if err := readText(env, text, visitor(isJSON(text)), metadata.Overrides{}, nil); err != nil {
+		return fmt.Errorf("%s: %w", s.Input, err)
+	}
+	return nil
+}
+
+// rewrite writes the dump anew, in its own format.
+func (s *Shrink) rewrite(env *cli.Env, plan *shrink.Plan, out io.Writer) error {
+	xml, lines := xmlfmt.NewWriter(out, xmlfmt.Style1), jsonfmt.NewWriter(out)
+	defer xml.Close()
+	defer lines.Close()
+	return s.visit(env, func(json bool) metadata.Visitor {
+		if json {
+			return plan.Rewrite(lines)
+		}
+		return plan.Rewrite(xml)
+	})
+}
+
+// plan plans the moves, and looks whether data, unless it is nil, can be that of the pool.
+func (s *Shrink) plan(used *shrink.Usage, data block.Device) (*shrink.Plan, error) {
+	plan, err := used.Plan(s.NrBlocks)
+	if err != nil {
+		return nil, fmt.Errorf("%w; nothing is written", err)
+	}
+	if data != nil {
+		if err := plan.CheckData(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Data, err)
+		}
+	}
+	return plan, nil
+}
+
+// copy copies the data unless there is none to copy.
+func (s *Shrink) copy(env *cli.Env, plan *shrink.Plan, data block.Device) error {
+	if data == nil {
+		return nil
+	}
+	if err := plan.Copy(env, data, shrink.Options{Progress: env.Progress}); err != nil {
+		return s.inVain(env, fmt.Errorf("%s: %w", s.Data, err))
+	}
+	return nil
+}
+
+// inVain says after an error what the state of the pool is.
+func (s *Shrink) inVain(env *cli.Env, err error) error {
+	state := fmt.Sprintf("the pool is as it was: nothing in use has been overwritten, and %s is its metadata", s.Input)
+	if env.Err() != nil { // of which nothing more is said than that
+		fmt.Fprintln(env.Stderr, state)
+		return err
+	}
+	return fmt.Errorf("%w\n%s", err, state)
+}
+
+// advise says what to do next.
+func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
+	done := fmt.Sprintf("%d of %d data blocks in use were copied", p.Moved, p.Used)
+	switch {
+	case p.Moved == 0:
+		done = "no data had to be copied"
+	case s.NoCopy:
+		done = fmt.Sprintf("no data was copied: %d data blocks must be, as --dry-run lists them, before the new metadata may be used", p.Moved)
+	}
+	change := "cut the data device to that size or more"
+	if p.NewBlocks > p.OldBlocks {
+		change = "grow the data device to that size"
+	}
+	size := p.Bytes(p.NewBlocks)
+	_, err := fmt.Fprintf(env.Stderr, `%s
+the pool now needs %d data blocks: %d bytes, %d sectors
+next: give the pool the new metadata (%s), %s,
+and load the pool with a table of that length; for LVM see thin_shrink(8)
+keep the old metadata (%s): it is valid until one of these steps is taken
+`, done, p.NewBlocks, size, size/cli.SectorSize, s.Output, change, s.Input)
+	return err
+}
+
+// The records of a plan in JSON: sizes and places in data blocks, and in bytes on the data device.
+type (
+	shrinkRecord struct {
+		Type          string `json:"type"` // "shrink"
+		Format        int    `json:"format"`
+		DataBlockSize uint32 `json:"data_block_size"` // sectors
+		OldBlocks     uint64 `json:"old_nr_data_blocks"`
+		NewBlocks     uint64 `json:"new_nr_data_blocks"`
+		NewBytes      uint64 `json:"new_bytes"`
+		Used          uint64 `json:"used_blocks"`
+	}
+	moveRecord struct {
+		Type            string `json:"type"` // "move"
+		Source          uint64 `json:"source"`
+		Destination     uint64 `json:"destination"`
+		Length          uint64 `json:"length"`
+		SourceByte      uint64 `json:"source_byte"`
+		DestinationByte uint64 `json:"destination_byte"`
+		LengthBytes     uint64 `json:"length_bytes"`
+	}
+	shrinkEndRecord struct {
+		Type   string `json:"type"` // "end"
+		Moves  uint64 `json:"moves"`
+		Blocks uint64 `json:"blocks"`
+		Bytes  uint64 `json:"bytes"`
+	}
+)
+
+// list prints the plan.
+func (s *Shrink) list(env *cli.Env, p *shrink.Plan) error {
+	out := bufio.NewWriter(env.Stdout)
+	list := listText
+	if s.Format == "json" {
+		list = listJSON
+	}
+	if err := list(out, p); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func listText(w io.Writer, p *shrink.Plan) error {
+	for _, m := range p.Moves {
+		from, to := uint64(m.From), uint64(m.To)
+		_, err := fmt.Fprintf(w, "move %d..%d to %d..%d bytes %d..%d to %d..%d\n", from, from+m.Len, to, to+m.Len,
+			p.Bytes(from), p.Bytes(from+m.Len), p.Bytes(to), p.Bytes(to+m.Len))
+		if err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d of %d data blocks in use move (%s), from %d data blocks to %d (%d bytes)\n",
+		p.Moved, p.Used, cli.HumanSize(p.Bytes(p.Moved)), p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks))
+	return err
+}
+
+func listJSON(w io.Writer, p *shrink.Plan) error {
+	enc := json.NewEncoder(w)
+	err := enc.Encode(shrinkRecord{"shrink", 1, p.DataBlockSize, p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks), p.Used})
+	for _, m := range p.Moves {
+		if err != nil {
+			return err
+		}
+		from, to := uint64(m.From), uint64(m.To)
+		err = enc.Encode(moveRecord{"move", from, to, m.Len, p.Bytes(from), p.Bytes(to), p.Bytes(m.Len)})
+	}
+	if err != nil {
+		return err
+	}
+	return enc.Encode(shrinkEndRecord{"end", uint64(len(p.Moves)), p.Moved, p.Bytes(p.Moved)})
+}

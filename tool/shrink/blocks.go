@@ -1,0 +1,120 @@
+package shrink
+
+import (
+	"iter"
+	"math/bits"
+)
+
+const (
+	wordBits  = 64
+	pageBlock = 1 << 15 // blocks of a page: 4 KiB
+	pageWords = pageBlock / wordBits
+)
+
+type page [pageWords]uint64
+
+// blocks is a set of data blocks: a bit each, in pages that are there only where a block is.
+// So its size is in proportion to what was added, and a page number each to the highest block.
+type blocks struct{ pages []*page }
+
+// add adds n blocks from begin on.
+func (s *blocks) add(begin, n uint64) {
+	for n > 0 {
+		i := begin / pageBlock
+		for uint64(len(s.pages)) <= i {
+			s.pages = append(s.pages, nil)
+		}
+		if s.pages[i] == nil {
+			s.pages[i] = new(page)
+		}
+		first := begin % pageBlock
+		here := min(n, pageBlock-first)
+		s.pages[i].fill(first, first+here)
+		begin, n = begin+here, n-here
+	}
+}
+
+// fill sets the bits from begin up to but not including end.
+func (p *page) fill(begin, end uint64) {
+	for begin < end {
+		next := min(begin/wordBits*wordBits+wordBits, end)
+		p[begin/wordBits] |= mask(begin, next)
+		begin = next
+	}
+}
+
+// mask has the bits from begin up to but not including end, which lie in one word.
+func mask(begin, end uint64) uint64 {
+	return ^uint64(0) >> (wordBits - (end - begin)) << (begin % wordBits)
+}
+
+// page returns page i; nil if nothing of it was added.
+func (s *blocks) page(i uint64) *page {
+	if i >= uint64(len(s.pages)) {
+		return nil
+	}
+	return s.pages[i]
+}
+
+// next returns the first block from at on that is in the set, or with in false the first
+// that is not; end if there is none below.
+func (s *blocks) next(at, end uint64, in bool) uint64 {
+	for at < end {
+		p := s.page(at / pageBlock)
+		if p == nil {
+			if !in {
+				return at
+			}
+			if at/pageBlock >= uint64(len(s.pages)) {
+				return end
+			}
+			at = at/pageBlock*pageBlock + pageBlock
+			continue
+		}
+		word := p[at%pageBlock/wordBits]
+		if !in {
+			word = ^word
+		}
+		if word >>= at % wordBits; word != 0 {
+			return min(at+uint64(bits.TrailingZeros64(word)), end)
+		}
+		at = at/wordBits*wordBits + wordBits
+	}
+	return end
+}
+
+// ranges yields begin and end of the ranges from begin up to but not including end that are
+// in the set, or with in false of those that are not, ascending.
+func (s *blocks) ranges(begin, end uint64, in bool) iter.Seq2[uint64, uint64] {
+	return func(yield func(begin, end uint64) bool) {
+		for at := s.next(begin, end, in); at < end; {
+			stop := s.next(at, end, !in)
+			if !yield(at, stop) {
+				return
+			}
+			at = s.next(stop, end, in)
+		}
+	}
+}
+
+// below is how many blocks below end are in the set.
+func (s *blocks) below(end uint64) uint64 {
+	n := 0
+	for i, p := range s.pages {
+		begin := uint64(i) * pageBlock
+		if begin >= end {
+			break
+		}
+		if p == nil {
+			continue
+		}
+		here := min(end-begin, pageBlock)
+		for _, word := range p[:here/wordBits] {
+			n += bits.OnesCount64(word)
+		}
+		if rest := here % wordBits; rest > 0 {
+			n += bits.OnesCount64(p[here/wordBits] & mask(0, rest))
+		}
+	}
+	return uint64(n)
+}

@@ -1,0 +1,547 @@
+package shrink_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/dump"
+	"thinpool/tool/shrink"
+)
+
+const blockBytes = 128 * 512
+
+// A pool is calls of a visitor, and the model that they make.
+type pool struct {
+	nr    uint64
+	calls []func(metadata.Visitor) error
+	kept  []metadata.DataBlock
+}
+
+func (p *pool) tell(v metadata.Visitor) error {
+	err := v.Begin(metadata.Header{Version: 2, Time: 3, DataBlockSize: 128, NrDataBlocks: p.nr})
+	for _, call := range p.calls {
+		err = errors.Join(err, call(v))
+	}
+	return errors.Join(err, v.End())
+}
+
+func (p *pool) call(f func(metadata.Visitor) error) { p.calls = append(p.calls, f) }
+
+func (p *pool) runs(runs ...metadata.Run) {
+	p.call(func(v metadata.Visitor) error { return v.Runs(slices.Clone(runs)) })
+}
+
+func (p *pool) device(id metadata.DevID, content func()) {
+	p.call(func(v metadata.Visitor) error { return v.BeginDevice(id, metadata.Details{CreationTime: 1}) })
+	content()
+	p.call(metadata.Visitor.EndDevice)
+}
+
+// usage has a Usage visit the pool.
+func (p *pool) usage(tb interface{ Fatal(...any) }) *shrink.Usage {
+	u := new(shrink.Usage)
+	if err := p.tell(u); err != nil {
+		tb.Fatal(err)
+	}
+	for _, b := range p.kept {
+		if err := u.Keep(b, b+1); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return u
+}
+
+func drawPool(t *rapid.T) *pool {
+	p := &pool{nr: rapid.Uint64Range(1, 48).Draw(t, "data blocks")}
+	content := func(thin metadata.ThinBlock) {
+		for range rapid.IntRange(0, 3).Draw(t, "runs") {
+			data := rapid.Uint64Range(0, p.nr-1).Draw(t, "data")
+			r := metadata.Run{Thin: thin, Data: metadata.DataBlock(data), Len: rapid.Uint64Range(1, min(p.nr-data, 9)).Draw(t, "length"), Time: 2}
+			p.runs(r)
+			thin += metadata.ThinBlock(r.Len + rapid.Uint64Range(0, 2).Draw(t, "gap"))
+		}
+	}
+	const apart = 100
+	defs := rapid.IntRange(0, 3).Draw(t, "defs")
+	for i := range defs {
+		p.call(func(v metadata.Visitor) error { return v.BeginDef(fmt.Sprint(i)) })
+		content(metadata.ThinBlock(apart * i))
+		p.call(metadata.Visitor.EndDef)
+	}
+	for id := range rapid.IntRange(0, 3).Draw(t, "devices") {
+		p.device(metadata.DevID(id), func() {
+			for i := range defs + 1 {
+				if i < defs && rapid.Bool().Draw(t, "shares") {
+					p.call(func(v metadata.Visitor) error { return v.Ref(fmt.Sprint(i)) })
+				}
+				content(metadata.ThinBlock(apart*i + apart/2))
+			}
+		})
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "kept") {
+		p.kept = append(p.kept, metadata.DataBlock(rapid.Uint64Range(0, p.nr-1).Draw(t, "kept block")))
+	}
+	return p
+}
+
+// A model is all that a visitor was told: the calls but for runs, and the mappings one by one.
+type model struct {
+	calls    []string
+	mappings []mapping
+	where    string
+}
+
+type mapping struct {
+	where string // device or def
+	thin  metadata.ThinBlock
+	data  metadata.DataBlock
+	time  uint32
+}
+
+func (m *model) call(format string, args ...any) error {
+	m.calls = append(m.calls, fmt.Sprintf(format, args...))
+	return nil
+}
+func (m *model) Begin(h metadata.Header) error { return m.call("begin %+v", h) }
+func (m *model) BeginDef(name string) error    { m.where = name; return m.call("def %s", name) }
+func (m *model) EndDef() error                 { return m.call("end def") }
+func (m *model) Ref(name string) error         { return m.call("ref %s", name) }
+func (m *model) EndDevice() error              { return m.call("end device") }
+func (m *model) End() error                    { return m.call("end") }
+func (m *model) BeginDevice(id metadata.DevID, d metadata.Details) error {
+	m.where = fmt.Sprint("device ", id)
+	return m.call("device %d %+v", id, d)
+}
+
+func (m *model) Runs(runs []metadata.Run) error {
+	for _, r := range runs {
+		for i := range r.Len {
+			m.mappings = append(m.mappings, mapping{m.where, r.Thin + metadata.ThinBlock(i), r.Data + metadata.DataBlock(i), r.Time})
+		}
+	}
+	return nil
+}
+
+// moves is the plan by its definition, and how many blocks must move and are free.
+func (m *model) moves(kept []metadata.DataBlock, nr, n uint64) (to map[metadata.DataBlock]metadata.DataBlock, move, free uint64) {
+	used := map[metadata.DataBlock]bool{}
+	for _, x := range m.mappings {
+		used[x.data] = true
+	}
+	var from, into []metadata.DataBlock
+	for b := range metadata.DataBlock(max(nr, n)) {
+		switch {
+		case uint64(b) >= n && used[b]:
+			from = append(from, b)
+		case uint64(b) < n && !used[b] && !slices.Contains(kept, b):
+			into = append(into, b)
+		}
+	}
+	to = map[metadata.DataBlock]metadata.DataBlock{}
+	for i := range min(len(from), len(into)) {
+		to[from[i]] = into[i]
+	}
+	return to, uint64(len(from)), uint64(len(into))
+}
+
+// dataOf returns a data device whose blocks all differ.
+func dataOf(nr uint64) []byte {
+	p := make([]byte, nr*blockBytes)
+	for b := range nr {
+		copy(p[b*blockBytes:], bytes.Repeat(binary.LittleEndian.AppendUint64(nil, b+1), blockBytes/8))
+	}
+	return p
+}
+
+func blockOf(p []byte, b metadata.DataBlock) []byte { return p[b*blockBytes:][:blockBytes] }
+
+// Every thin block reads as before, all data lies below the new end, what was shared is
+// shared, and what the old metadata leads to has not changed; as by the definition of the plan.
+func TestShrink(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPool(t)
+		var before model
+		if err := p.tell(&before); err != nil {
+			t.Fatal(err)
+		}
+		n := rapid.Uint64Range(1, p.nr+5).Draw(t, "new size")
+		want, move, free := before.moves(p.kept, p.nr, n)
+		u := p.usage(t)
+		plan, err := u.Plan(n)
+		if space, ok := errors.AsType[*shrink.SpaceError](err); ok || move > free {
+			least := uint64(1)
+			for {
+				if _, move, free := before.moves(p.kept, p.nr, least); move <= free {
+					break
+				}
+				least++
+			}
+			if !ok || space.Move != move || space.Free != free || space.Least != least {
+				t.Fatalf("error %v, want %d to move, %d free, %d the least", err, move, free, least)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMoves(t, plan, want)
+
+		old := dataOf(max(p.nr, n))
+		dev := block.NewMemFrom(slices.Clone(old))
+		if err := plan.Copy(context.Background(), dev, shrink.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		now := dev.Crash(1).Contents() // it was flushed
+		unchanged(t, &before, p.kept, old, now)
+		var after model
+		if err := p.tell(plan.Rewrite(&after)); err != nil {
+			t.Fatal(err)
+		}
+		before.calls[0] = strings.Replace(before.calls[0], fmt.Sprintf("NrDataBlocks:%d", p.nr), fmt.Sprintf("NrDataBlocks:%d", n), 1)
+		if diff := cmp.Diff(before.calls, after.calls); diff != "" {
+			t.Fatalf("calls differ (-want +got):\n%s", diff)
+		}
+		if len(after.mappings) != len(before.mappings) {
+			t.Fatalf("%d mappings, want %d", len(after.mappings), len(before.mappings))
+		}
+		for i, b := range before.mappings {
+			a := after.mappings[i]
+			if uint64(a.data) >= n {
+				t.Fatalf("%+v has become %+v", b, a)
+			}
+			if !bytes.Equal(blockOf(old, b.data), blockOf(now, a.data)) {
+				t.Fatalf("%+v has become %+v, with other data", b, a)
+			}
+			if b.data = a.data; a != b {
+				t.Fatalf("want %+v, got %+v", b, a)
+			}
+		}
+	})
+}
+
+// checkMoves compares a plan with the moves by block, and its order and sums.
+func checkMoves(t *rapid.T, plan *shrink.Plan, want map[metadata.DataBlock]metadata.DataBlock) {
+	got := map[metadata.DataBlock]metadata.DataBlock{}
+	for i, m := range plan.Moves {
+		if i > 0 {
+			last := plan.Moves[i-1]
+			from, to := last.From+metadata.DataBlock(last.Len), last.To+metadata.DataBlock(last.Len)
+			if m.From < from || m.To < to || m.From == from && m.To == to {
+				t.Fatalf("move %+v after %+v", m, last)
+			}
+		}
+		for i := range metadata.DataBlock(m.Len) {
+			got[m.From+i] = m.To + i
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" || plan.Moved != uint64(len(want)) {
+		t.Fatalf("%d blocks move (-want +got):\n%s", plan.Moved, diff)
+	}
+}
+
+// unchanged demands that all that the old metadata leads to, or counts, is on the device.
+func unchanged(t interface{ Fatalf(string, ...any) }, m *model, kept []metadata.DataBlock, old, now []byte) {
+	for _, x := range m.mappings {
+		if !bytes.Equal(blockOf(old, x.data), blockOf(now, x.data)) {
+			t.Fatalf("%+v: the data has changed", x)
+		}
+	}
+	for _, b := range kept {
+		if !bytes.Equal(blockOf(old, b), blockOf(now, b)) {
+			t.Fatalf("data block %d is kept, and has changed", b)
+		}
+	}
+}
+
+// scattered is a pool of 64 blocks whose upper half goes to single free blocks below.
+func scattered() *pool {
+	p := &pool{nr: 64}
+	p.device(1, func() {
+		for i := range 32 {
+			p.runs(metadata.Run{Thin: metadata.ThinBlock(i), Data: metadata.DataBlock(2 * i), Len: 1})
+		}
+	})
+	return p
+}
+
+// Wherever writing or flushing fails, or the power, the old metadata leads to the data that it
+// led to; and Copy says so unless all of the new is on stable storage.
+func TestFailures(t *testing.T) {
+	p := scattered()
+	p.kept = []metadata.DataBlock{3, 33}
+	var before model
+	if err := p.tell(&before); err != nil {
+		t.Fatal(err)
+	}
+	old := dataOf(p.nr)
+	whole := block.NewMemFrom(slices.Clone(old))
+	plan, err := p.usage(t).Plan(40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Copy(t.Context(), whole, shrink.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if whole.Ops() < 10 {
+		t.Fatalf("only %d writes and flushes to fail", whole.Ops())
+	}
+	for op := range whole.Ops() + 1 {
+		dev := block.NewMemFrom(slices.Clone(old))
+		dev.FailWritesAfter(op)
+		err := plan.Copy(t.Context(), dev, shrink.Options{})
+		if done := op == whole.Ops(); done != (err == nil) || !done && !errors.Is(err, block.ErrFailed) {
+			t.Fatalf("op %d: %v", op, err)
+		}
+		unchanged(t, &before, p.kept, old, dev.Contents())
+		for seed := range 20 {
+			now := dev.Crash(seed).Contents()
+			unchanged(t, &before, p.kept, old, now)
+			if err == nil && !bytes.Equal(now, whole.Contents()) {
+				t.Fatalf("seed %d: something was not flushed", seed)
+			}
+		}
+	}
+	dev := block.NewMemFrom(slices.Clone(old))
+	dev.FailReads(50 * blockBytes / block.Size)
+	if err := plan.Copy(t.Context(), dev, shrink.Options{}); !errors.Is(err, block.ErrFailed) || dev.Ops() > 0 {
+		t.Errorf("a block that cannot be read: %v, %d writes", err, dev.Ops())
+	}
+}
+
+func TestCopyRefuses(t *testing.T) {
+	plan, err := scattered().usage(t).Plan(40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := block.NewMem(64*blockBytes - 1)
+	if err := plan.Copy(t.Context(), short, shrink.Options{}); !errors.Is(err, shrink.ErrTooSmall) || short.Ops() > 0 {
+		t.Errorf("a short device: %v, %d writes", err, short.Ops())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dev := block.NewMem(64 * blockBytes)
+	if err := plan.Copy(ctx, dev, shrink.Options{}); !errors.Is(err, context.Canceled) || dev.Ops() > 0 {
+		t.Errorf("interrupted: %v, %d writes", err, dev.Ops())
+	}
+}
+
+// A vast device reads as the number of each metadata block, and notes what is written where.
+type vast struct {
+	block.Device
+	size    int64
+	largest int
+	reads   int
+	from    map[int64]int64 // by where it was written to
+	writes  int
+}
+
+func (v *vast) Size() int64  { return v.size }
+func (v *vast) Flush() error { return nil }
+
+func (v *vast) ReadAt(p []byte, off int64) (int, error) {
+	v.reads, v.largest = v.reads+1, max(v.largest, len(p))
+	for i := 0; i < len(p); i += block.Size {
+		binary.LittleEndian.PutUint64(p[i:], uint64(off)+uint64(i))
+	}
+	return len(p), nil
+}
+
+func (v *vast) WriteAt(p []byte, off int64) (int, error) {
+	v.writes++
+	for i := 0; i < len(p); i += block.Size {
+		v.from[off+int64(i)] = int64(binary.LittleEndian.Uint64(p[i:]))
+	}
+	return len(p), nil
+}
+
+// Data blocks larger than the buffer are copied in pieces, small ones together.
+func TestRequests(t *testing.T) {
+	for _, c := range []struct {
+		sectors       uint32
+		reads, writes int
+	}{
+		{128, 1, 4},             // 10 blocks in a row go to 4 gaps
+		{65536, 2 * 10, 2 * 10}, // of 32 MiB, by halves
+	} {
+		var u shrink.Usage
+		errs := []error{
+			u.Begin(metadata.Header{Version: 2, DataBlockSize: c.sectors, NrDataBlocks: 100}),
+			u.Runs([]metadata.Run{{Data: 2, Len: 1}, {Data: 4, Len: 2}, {Data: 9, Len: 1}, {Data: 50, Len: 10}}),
+		}
+		plan, err := u.Plan(14)
+		if err := errors.Join(append(errs, err)...); err != nil {
+			t.Fatal(err)
+		}
+		size := int64(c.sectors) * 512
+		dev := &vast{size: 100 * size, from: map[int64]int64{}}
+		if err := plan.Copy(t.Context(), dev, shrink.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for i, to := range []int64{0, 1, 3, 6, 7, 8, 10, 11, 12, 13} {
+			for at := int64(0); at < size; at += block.Size {
+				if got, want := dev.from[to*size+at], (50+int64(i))*size+at; got != want {
+					t.Fatalf("blocks of %d sectors: at %d is what was at %d, want %d", c.sectors, to*size+at, got, want)
+				}
+				delete(dev.from, to*size+at)
+			}
+		}
+		if len(dev.from) > 0 || dev.reads != c.reads || dev.writes != c.writes || dev.largest > 16<<20 {
+			t.Errorf("blocks of %d sectors: %d reads of up to %d bytes, %d writes, %d too many", c.sectors, dev.reads, dev.largest, dev.writes, len(dev.from))
+		}
+	}
+}
+
+// What a hostile description claims is refused or costs next to nothing.
+func TestHostile(t *testing.T) {
+	const most = 255 * 16320 * 16320
+	for name, c := range map[string]struct {
+		header metadata.Header
+		runs   []metadata.Run
+		want   string
+	}{
+		"snapshot":       {metadata.Header{DataBlockSize: 128}, nil, "metadata snapshot"},
+		"block size":     {metadata.Header{DataBlockSize: 100, NrDataBlocks: 5}, nil, "data_block_size"},
+		"many blocks":    {metadata.Header{DataBlockSize: 128, NrDataBlocks: most + 1}, nil, "more than a pool can have"},
+		"many bytes":     {metadata.Header{DataBlockSize: 1 << 21, NrDataBlocks: 1 << 33}, nil, "more than a pool can have"},
+		"beyond":         {metadata.Header{DataBlockSize: 128, NrDataBlocks: 10}, []metadata.Run{{Data: 9, Len: 2}}, "data block 10 is beyond"},
+		"far beyond":     {metadata.Header{DataBlockSize: 128, NrDataBlocks: 10}, []metadata.Run{{Data: 1 << 63, Len: 1 << 63}}, "beyond"},
+		"long run":       {metadata.Header{DataBlockSize: 128, NrDataBlocks: most}, []metadata.Run{{Data: 1, Len: most - 1}}, "mappings"},
+		"many long runs": {metadata.Header{DataBlockSize: 128, NrDataBlocks: most}, slices.Repeat([]metadata.Run{{Data: 5, Len: 1 << 29}}, 3), "mappings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var u shrink.Usage
+			err := u.Begin(c.header)
+			if err == nil {
+				err = u.Runs(c.runs)
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one about %q", err, c.want)
+			}
+		})
+	}
+	var u shrink.Usage
+	if err := u.Begin(metadata.Header{DataBlockSize: 128, NrDataBlocks: most}); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Runs([]metadata.Run{{Data: most - 1, Len: 1}, {Data: 1 << 20, Len: 1 << 29}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []uint64{0, most + 1, 1 << 63} {
+		if plan, err := u.Plan(n); err == nil {
+			t.Errorf("%d blocks: %+v", n, plan)
+		}
+	}
+	plan, err := u.Plan(1 << 35)
+	if diff := cmp.Diff([]shrink.Move{{From: most - 1, To: 0, Len: 1}}, plan.Moves); err != nil || diff != "" {
+		t.Errorf("error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// A description that is another the second time is refused, unless it leads nowhere else.
+func TestChanged(t *testing.T) {
+	header := metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100}
+	runs := []metadata.Run{{Data: 50, Len: 10}, {Data: 70, Len: 1}}
+	other := header
+	other.TransactionID++
+	for name, c := range map[string]struct {
+		header metadata.Header
+		runs   []metadata.Run
+	}{
+		"other header":   {other, runs},
+		"other block":    {header, []metadata.Run{{Data: 50, Len: 10}, {Data: 71, Len: 1}}},
+		"other length":   {header, []metadata.Run{{Data: 51, Len: 10}, {Data: 70, Len: 1}}},
+		"fewer mappings": {header, runs[:1]},
+		"more mappings":  {header, append(slices.Clone(runs), runs...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var u shrink.Usage
+			if err := errors.Join(u.Begin(header), u.Runs(runs)); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := u.Plan(40)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := plan.Rewrite(new(model))
+			err = v.Begin(c.header)
+			if err == nil {
+				err = v.Runs(c.runs)
+			}
+			if err == nil {
+				err = v.End()
+			}
+			if err != shrink.ErrChanged {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// What a kernel wrote has as many data blocks in use as an independent reader counts, and
+// shrinks to just that.
+func TestKernel(t *testing.T) {
+	for _, name := range fixtures.Names() {
+		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var u shrink.Usage
+		if err := dump.Run(t.Context(), p, dump.Options{}, &u); err != nil {
+			t.Fatal(err)
+		}
+		truth := fixtures.TruthOf(t, name)
+		plan, err := u.Plan(truth.DataBlocks)
+		if err != nil || len(plan.Moves) > 0 {
+			t.Fatalf("%s: %v, %d moves to what it has", name, err, len(plan.Moves))
+		}
+		if leaks := truth.Verify == 3; plan.Used != truth.DataUsed && !leaks && truth.HeldRoot == 0 {
+			t.Errorf("%s: %d blocks are in use, want %d", name, plan.Used, truth.DataUsed)
+		}
+		if plan.Used == 0 {
+			continue
+		}
+		least, err := u.Plan(plan.Used)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var after model
+		if err := dump.Run(t.Context(), p, dump.Options{}, least.Rewrite(&after)); err != nil {
+			t.Fatal(err)
+		}
+		there := map[metadata.DataBlock]bool{}
+		for _, m := range after.mappings {
+			there[m.data] = true
+		}
+		if uint64(len(there)) != plan.Used || slices.MaxFunc(after.mappings, func(a, b mapping) int { return int(a.data) - int(b.data) }).data != metadata.DataBlock(plan.Used-1) {
+			t.Errorf("%s: %d blocks in use, want 0 to %d", name, len(there), plan.Used-1)
+		}
+		if _, err := u.Plan(plan.Used - 1); err == nil && plan.Used > 1 {
+			t.Errorf("%s: has room in less than it uses", name)
+		}
+	}
+}
+
+func ExampleUsage_Plan() {
+	var u shrink.Usage
+	_ = u.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100})
+	_ = u.Runs([]metadata.Run{{Thin: 0, Data: 2, Len: 3}, {Thin: 3, Data: 90, Len: 4}})
+	plan, err := u.Plan(10)
+	fmt.Println(plan.Moves, err)
+	_, err = u.Plan(6)
+	fmt.Println(err)
+	// Output:
+	// [{90 0 2} {92 5 2}] <nil>
+	// Insufficient free space: 4 data blocks would have to move below 6, where 3 are free; the smallest size that works is 7
+}

@@ -1,0 +1,98 @@
+package shrink
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"thinpool/metadata"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// What metadata can hold on the largest device, whatever a description claims. It bounds
+// what a Usage allocates.
+const mostBlocks = spacemap.MaxMetadata * spacemap.PerBitmap
+
+var mostMappings = spacemap.MaxMetadata * uint64(btree.MaxEntries(metadata.MappingSize))
+
+// A Usage is a [metadata.Visitor] that notes which data blocks a pool uses. The zero Usage
+// is ready for a visit.
+type Usage struct {
+	header   metadata.Header
+	mapped   blocks // by devices
+	taken    blocks // those, and others that must not be overwritten
+	mappings uint64
+}
+
+// Begin implements [metadata.Visitor].
+func (u *Usage) Begin(h metadata.Header) error {
+	if err := metadata.CheckDataBlockSize(uint64(h.DataBlockSize)); err != nil {
+		return err
+	}
+	if h.NrDataBlocks == 0 {
+		return errNotWhole
+	}
+	u.header = h
+	return checkBlocks(h.NrDataBlocks, h.DataBlockSize)
+}
+
+var errNotWhole = errors.New("nr_data_blocks is 0, as in a dump of a metadata snapshot, which does not know all blocks in use: take one of the whole pool")
+
+// checkBlocks says whether a pool can have n data blocks of so many sectors.
+func checkBlocks(n uint64, sectors uint32) error {
+	if most := min(mostBlocks, math.MaxInt64/blockBytes(sectors)); n > most {
+		return fmt.Errorf("%d data blocks of %d sectors are more than a pool can have: at most %d", n, sectors, most)
+	}
+	return nil
+}
+
+func blockBytes(sectors uint32) uint64 {
+	const sector = 512
+	return uint64(sectors) * sector
+}
+
+// BeginDef implements [metadata.Visitor].
+func (u *Usage) BeginDef(string) error { return nil }
+
+// EndDef implements [metadata.Visitor].
+func (u *Usage) EndDef() error { return nil }
+
+// BeginDevice implements [metadata.Visitor].
+func (u *Usage) BeginDevice(metadata.DevID, metadata.Details) error { return nil }
+
+// EndDevice implements [metadata.Visitor].
+func (u *Usage) EndDevice() error { return nil }
+
+// Ref implements [metadata.Visitor]: what it stands for has been noted.
+func (u *Usage) Ref(string) error { return nil }
+
+// End implements [metadata.Visitor].
+func (u *Usage) End() error { return nil }
+
+// Runs implements [metadata.Visitor].
+func (u *Usage) Runs(runs []metadata.Run) error {
+	limit := u.header.NrDataBlocks
+	for _, r := range runs {
+		switch data := uint64(r.Data); {
+		case data >= limit || r.Len > limit-data:
+			return fmt.Errorf("data block %d is beyond the data device", data+r.Len-1)
+		case r.Len > mostMappings-u.mappings:
+			return fmt.Errorf("more than %d mappings: no metadata can hold that", mostMappings)
+		}
+		u.mappings += r.Len
+		u.mapped.add(uint64(r.Data), r.Len)
+		u.taken.add(uint64(r.Data), r.Len)
+	}
+	return nil
+}
+
+// Keep notes that the blocks from begin up to but not including end must not be overwritten,
+// though perhaps no mapping leads there: reference counts say that they are in use.
+func (u *Usage) Keep(begin, end metadata.DataBlock) error {
+	if begin > end || end > mostBlocks {
+		return fmt.Errorf("data blocks %d to %d are no range of a pool", begin, end)
+	}
+	u.taken.add(uint64(begin), uint64(end-begin))
+	return nil
+}
