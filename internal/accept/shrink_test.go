@@ -13,8 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var runInVM = filepath.Join(shared, "kernel", "run-in-vm")
-
 // shrunkSize is a size that an image can shrink to, with some of what it uses to be moved:
 // a tenth more than that.
 func shrunkSize(t *testing.T, path string) string {
