@@ -1,0 +1,64 @@
+package block
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Figures for [Disk.Time].
+const (
+	// A spinning disk: half a turn at 7200/min and a move of the arm, 150 MB/s.
+	spinSeek, spinRequest = 12 * time.Millisecond, 100 * time.Microsecond
+	spinBandwidth         = 150e6
+	// reach is how far ahead a disk reads, and so what is no seek.
+	reach = 1 << 20
+)
+
+// A Disk is a device that counts, for tests, what reading it would ask of a spinning
+// disk: requests, seeks and bytes.
+type Disk struct {
+	Device
+	mu   sync.Mutex
+	next int64 // where the last request ended
+	load Load
+}
+
+// A Load is what was asked of a [Disk].
+type Load struct {
+	Requests, Seeks uint64
+	Bytes           uint64
+}
+
+// NewDisk returns a Disk that holds what dev does.
+func NewDisk(dev Device) *Disk { return &Disk{Device: dev, next: -2 * reach} }
+
+// ReadAt implements [Device].
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
+	d.mu.Lock()
+	d.load.Requests++
+	d.load.Bytes += uint64(len(p))
+	if off < d.next-reach || off > d.next+reach {
+		d.load.Seeks++
+	}
+	d.next = off + int64(len(p))
+	d.mu.Unlock()
+	return d.Device.ReadAt(p, off)
+}
+
+// Load is what was asked so far.
+func (d *Disk) Load() Load {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.load
+}
+
+// Time is how long a spinning disk takes for it, one request after the other.
+func (l Load) Time() time.Duration {
+	return time.Duration(l.Seeks)*spinSeek + time.Duration(l.Requests)*spinRequest +
+		time.Duration(float64(l.Bytes)/spinBandwidth*float64(time.Second))
+}
+
+func (l Load) String() string {
+	return fmt.Sprintf("%d requests, %d seeks, %d KiB: %v", l.Requests, l.Seeks, l.Bytes>>10, l.Time().Round(time.Millisecond))
+}
