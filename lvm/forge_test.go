@@ -176,8 +176,8 @@ func lvStatus(name, status string, segments ...any) string {
 	return b.String() + "}\n"
 }
 
-// linear and stripes are the keys of such segments; the arguments are names and extents.
-func linear(name string, first int) string {
+// linear are the keys of a segment that begins at an extent of a volume.
+func linear(name string, first int64) string {
 	return fmt.Sprintf("type = \"striped\"\nstripe_count = 1\nstripes = [\"%s\", %d]", name, first)
 }
 
