@@ -243,3 +243,28 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// FuzzQcow2 overwrites an image, its header first of all.
+func FuzzQcow2(f *testing.F) {
+	good := qcow2(text16(8 * cluster))
+	f.Add(uint16(0), good[:120], uint16(2*cluster), good[2*cluster:][:64])
+	f.Add(uint16(8), []byte("\x00\x00\x00\x00\x00\x00\x00\x70\x00\x00\x00\x05"), uint16(112), []byte("image"))
+	path := filepath.Join(f.TempDir(), "image")
+	f.Fuzz(func(t *testing.T, at uint16, a []byte, then uint16, b []byte) {
+		img := bytes.Clone(good)
+		copy(img[min(int(at), len(img)):], a)
+		copy(img[min(int(then), len(img)):], b)
+		if err := os.WriteFile(path, img, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		opened, err := lvm.OpenImage(path, lvm.ImageOptions{})
+		if err != nil {
+			return
+		}
+		defer opened.Close()
+		p := make([]byte, 3*cluster)
+		for _, off := range []int64{0, 5*cluster - 100, opened.Size() - 100} {
+			_, _ = opened.ReadAt(p, off)
+		}
+	})
+}
