@@ -90,9 +90,9 @@ func (img *Image) decode(path string, write bool) error {
 		return err
 	}
 	if err := img.close(); err != nil {
-		return errors.Join(err, q.close())
+		return errors.Join(err, q.Close())
 	}
-	img.Format, img.r, img.size, img.close = format, q, q.size, q.close
+	img.Format, img.r, img.size, img.close = format, q, q.size, q.Close
 	return nil
 }
 

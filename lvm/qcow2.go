@@ -10,9 +10,9 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
-	qcow2reader "github.com/lima-vm/go-qcow2reader"
 	qcow2image "github.com/lima-vm/go-qcow2reader/image"
 	"github.com/lima-vm/go-qcow2reader/image/qcow2"
+	"github.com/lima-vm/go-qcow2reader/image/raw"
 	qcow2log "github.com/lima-vm/go-qcow2reader/log"
 )
 
@@ -53,7 +53,7 @@ var prepareQcow2 = sync.OnceFunc(func() {
 
 // A qcow2Reader reads the content of a qcow2 image and of those below it.
 type qcow2Reader struct {
-	img  qcow2image.Image
+	qcow2image.Image
 	size int64
 }
 
@@ -68,15 +68,38 @@ func openQcow2(path string) (*qcow2Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := qcow2reader.OpenWithType(f, qcow2.Type)
-	if err == nil {
-		err = img.Readable()
-	}
+	img, err := openLayer(f, qcow2.Type)
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("qcow2: %w", err)
+		return nil, errors.Join(fmt.Errorf("qcow2: %w", err), img.Close())
 	}
-	return &qcow2Reader{img, img.Size()}, nil
+	return img.(*qcow2Reader), nil
+}
+
+// openLayer opens an image, or one below it, by the format that the one above says it has. Even
+// with an error there is an image, which can be closed: the decoder relies on it.
+func openLayer(f io.ReaderAt, format qcow2image.Type) (qcow2image.Image, error) {
+	layer, err := raw.Open(f)
+	if err != nil {
+		return layer, err
+	}
+	if format == "" {
+		is, err := sniff(f)
+		if err != nil {
+			return layer, err
+		}
+		format = qcow2image.Type(is)
+	}
+	switch format {
+	case raw.Type:
+		return layer, nil
+	case qcow2.Type:
+		img, err := qcow2.Open(f, openLayer)
+		if err != nil {
+			return layer, err
+		}
+		return &qcow2Reader{img, img.Size()}, img.Readable()
+	}
+	return layer, fmt.Errorf("an image in %s format lies below", format)
 }
 
 // checkQcow2Chain goes down from an image to the one that has no other below it.
@@ -166,7 +189,8 @@ func checkQcow2Header(h []byte, path string, f io.ReaderAt, size int64) (below s
 }
 
 // ReadAt implements [io.ReaderAt]. The decoder may stop within compressed clusters, with or
-// without an error; only where it does not go on at all is there one.
+// without an error, and takes that for the end of an image that lies below: so all images of a
+// chain are read through here. Only where it does not go on at all is there an error.
 func (q *qcow2Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= q.size {
 		return 0, io.EOF
@@ -176,7 +200,7 @@ func (q *qcow2Reader) ReadAt(p []byte, off int64) (int, error) {
 		p, end = p[:q.size-off], io.EOF
 	}
 	for done := 0; done < len(p); {
-		n, err := q.img.ReadAt(p[done:], off+int64(done))
+		n, err := q.Image.ReadAt(p[done:], off+int64(done))
 		if done += n; n > 0 {
 			continue
 		}
@@ -187,5 +211,3 @@ func (q *qcow2Reader) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return len(p), end
 }
-
-func (q *qcow2Reader) close() error { return q.img.Close() }

@@ -157,7 +157,7 @@ func (b *builder) state(v *Volume, s *Segment, depth int) (*state, error) {
 		}
 	}
 	switch {
-	case fresh == nil && errors.Join(unread...) != nil:
+	case fresh == nil && !slices.Contains(unread, nil):
 		st.doubt = errNoState
 		return st, nil
 	case fresh == nil:

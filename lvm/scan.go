@@ -45,10 +45,6 @@ func (g *Group) problem(format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
 }
 
-func (g *Group) note(format string, args ...any) {
-	g.Problems = append(g.Problems, Problem{Note: true, Text: fmt.Sprintf(format, args...)})
-}
-
 // A Set is all that images hold.
 type Set struct {
 	Disks    []*Disk  // in the order of the images

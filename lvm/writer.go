@@ -55,7 +55,7 @@ func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
 func (g *Group) user(name string) string {
 	for _, v := range g.LVs {
 		for i := range v.Segments {
-			if s := &v.Segments[i]; s.ThinPool == nil && s.uses(name) {
+			if s := &v.Segments[i]; v.Name != name && s.ThinPool == nil && s.uses(name) {
 				return v.Name
 			}
 		}
@@ -70,6 +70,9 @@ func (s *Segment) uses(name string) bool {
 		return s.Thin.ExternalOrigin == name // origin and merge are about devices of the pool
 	}
 	for _, e := range s.Section.Entries {
+		if e.Key == "type" {
+			continue
+		}
 		for _, item := range e.Value.Items {
 			if item.Str == name {
 				return true

@@ -324,3 +324,58 @@ func peekHistory(t *testing.T, python string, paths []string) {
 		t.Errorf("%d old texts (-theirs +ours):\n%s", len(ours), diff)
 	}
 }
+
+// checkWritten is run in the virtual machine: it prints the sums of volumes, and how many
+// sectors differ between the copies of RAID sets.
+const checkWritten = `modprobe -a dm-raid dm-mirror raid0 raid1 raid10
+vgchange -q -ay kv >/dev/null 2>&1
+for l in $VOLUMES; do echo "$(sha256sum </dev/kv/$l | cut -d' ' -f1) $l"; done >/out/sums
+for l in r1 r10; do
+  lvchange --syncaction check kv/$l
+  while [ "$(lvs --noheadings -o raid_sync_action kv/$l | tr -d ' ')" != idle ]; do sleep 1; done
+  echo "$(lvs --noheadings -o raid_mismatch_count kv/$l | tr -d ' ') $l"
+done >/out/mismatches
+vgchange -q -an kv
+`
+
+// What we write to volumes is what a kernel reads from them, and all copies are the same.
+func TestLVMKernelReadsWritten(t *testing.T) {
+	needKernel(t, runInVM)
+	paths, _ := layoutDisks(t)
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte(checkWritten), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var imgs []*lvm.Image
+	volumes := []string{"lin", "str", "str6", "mir", "mird", "r1", "r0", "r0m", "r10"}
+	args := []string{"--get", filepath.Join(dir, "out"), "--env", "VOLUMES=" + strings.Join(volumes, " ")}
+	for _, path := range paths {
+		made := copyOf(t, path)
+		img := must(lvm.OpenImage(made, lvm.ImageOptions{Write: true}))
+		defer img.Close()
+		imgs, args = append(imgs, img), append(args, "--disk", made)
+	}
+	g := must(lvm.Scan(t.Context(), lvm.Options{}, imgs...)).Groups[0]
+	var want strings.Builder
+	for _, name := range volumes {
+		w := must(g.OpenWritable(g.Volume(name)))
+		p := bytes.Repeat([]byte(name+" was written by us\n"), int(w.Size())/10)[:w.Size()]
+		for off := 0; off < len(p); off += 100001 {
+			must(w.WriteAt(p[off:min(off+100001, len(p))], int64(off)))
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&want, "%x %s\n", sha256.Sum256(p), name)
+	}
+	if r := run(t, runInVM, append(args, script)...); r.code != 0 {
+		t.Fatalf("exit code %d\n%s%s", r.code, r.out, r.stderr)
+	}
+	if diff := cmp.Diff(want.String(), string(must(os.ReadFile(filepath.Join(dir, "out", "sums"))))); diff != "" {
+		t.Errorf("(-written +read by the kernel):\n%s", diff)
+	}
+	if got := string(must(os.ReadFile(filepath.Join(dir, "out", "mismatches")))); got != "0 r1\n0 r10\n" {
+		t.Errorf("mismatches: %q", got)
+	}
+}
