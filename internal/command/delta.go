@@ -125,7 +125,11 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 	if d.Size != nil {
 		opt.Blocks = w.limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
 	}
-	if err := w.begin(pool.Superblock.Header(), left, right); err != nil {
+	header := pool.Superblock.Header()
+	if d.Format == "json" { // a metadata snapshot itself says 0
+		header.NrDataBlocks = pool.Live.DataSpaceMap.NrBlocks
+	}
+	if err := w.begin(header, left, right); err != nil {
 		return err
 	}
 	if err := delta.Run(env, pool, left, right, opt, w.ranges); err != nil {

@@ -32,7 +32,7 @@ func (o overrides) metadata() metadata.Overrides {
 type Dump struct {
 	cli.Common
 	Format       string       `help:"xml, human_readable or json." short:"f" default:"xml" placeholder:"TYPE"`
-	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9"`
+	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9" env:"THIN_DUMP_STYLE"`
 	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
@@ -48,7 +48,8 @@ type Dump struct {
 // Details implements cli.Detailer.
 func (d *Dump) Details() string {
 	return `The output of style 1 names shared mappings once (def) and refers to them (ref); a single
-device is always written flat. json is one object a line: superblock, def, range, device,
+device is always written flat. THIN_DUMP_STYLE in the environment stands for --style, for
+programs that want 0.9 and cannot be told to ask for it. json is one object a line: superblock, def, range, device,
 ref, end.`
 }
 
@@ -75,7 +76,7 @@ func (d *Dump) Run(env *cli.Env) error {
 	defer dev.Close()
 	opt := dump.Options{
 		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
-		Flat: d.Format == "xml" && d.Style == "0.9",
+		Flat: d.Format == "xml" && d.Style == "0.9", LiveSize: d.Format == "json",
 	}
 	for _, id := range d.DevID {
 		opt.Devices = append(opt.Devices, metadata.DevID(id))
