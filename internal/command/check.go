@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -88,18 +89,24 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.mends() {
 		return c.mend(env, dev, opt, &out)
 	}
+	if c.MetadataSnap {
+		out.reserve = cli.SnapshotAdvice(c.Input)
+	}
 	sum, err := check.Run(env, dev, opt, out.fault)
 	if err != nil {
 		return err
 	}
 	out.summary(sum)
+	if out.live != nil && c.MetadataSnap {
+		env.Log.Info("metadata snapshot", "block", uint64(out.live.HeldRoot))
+	}
 	return c.verdict(sum)
 }
 
 // open opens the input. What cannot be mended, a pack, is refused before it is checked.
 func (c *Check) open(env *cli.Env) (block.Device, error) {
 	if c.mends() {
-		return cli.OpenMetadata(c.Input, c.MetadataSnap)
+		return cli.OpenInactive(c.Input)
 	}
 	return openMetadata(env, c.Input, c.MetadataSnap)
 }
@@ -117,6 +124,7 @@ type faultPrinter struct {
 	out, err    io.Writer
 	json, quiet bool
 	mends       bool     // a repair follows
+	reserve     string   // how to make a metadata snapshot, if that is wanted and known
 	advice      []string // said at the end, each once
 	live        *metadata.Superblock
 	mended      uint64 // faults
@@ -141,7 +149,11 @@ func (p *faultPrinter) fault(f check.Fault) {
 			f.Err = cli.Hint(f.Err)
 		}
 		fmt.Fprintln(p.err, f.String())
-		if !p.mends || !f.Mendable() {
+		switch {
+		case p.mends && f.Mendable():
+		case errors.Is(f.Err, metadata.ErrNoSnapshot) && p.reserve != "":
+			p.advise(p.reserve)
+		default:
 			p.advise(f.Advice())
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"thinpool/internal/cli"
@@ -48,17 +47,14 @@ type Dump struct {
 // Details implements cli.Detailer.
 func (d *Dump) Details() string {
 	return `The output of style 1 names shared mappings once (def) and refers to them (ref); a single
-device is always written flat. THIN_DUMP_STYLE in the environment stands for --style, for
-programs that want 0.9 and cannot be told to ask for it. json is one object a line: superblock, def, range, device,
-ref, end.`
+device is always written flat. json is one object a line: superblock, def, range, device,
+ref, end. THIN_DUMP_STYLE in the environment stands for --style, for programs that parse
+style 0.9 and cannot be told to ask for it.`
 }
 
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) error {
-	snapshot, err := blockOf(d.MetadataSnap)
 	switch {
-	case err != nil:
-		return err
 	case d.Output != "" && cli.SameFile(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
@@ -69,7 +65,13 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	dev, err := openMetadata(env, d.Input, d.MetadataSnap.Set)
+	open := openInactive // there is no repairing a metadata snapshot
+	if !d.Repair {
+		open = func(env *cli.Env, path string) (block.Device, error) {
+			return openMetadata(env, path, d.MetadataSnap.Set)
+		}
+	}
+	dev, err := open(env, d.Input)
 	if err != nil {
 		return err
 	}
@@ -91,9 +93,9 @@ func (d *Dump) Run(env *cli.Env) error {
 		source, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
 		opt.Overrides = metadata.Overrides{} // the repair has made use of them
 	}
-	pool, err := metadata.Open(source, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
+	pool, err := poolIn(env, source, d.Input, d.MetadataSnap)
 	if err != nil {
-		return damaged(cli.Hint(err))
+		return err
 	}
 	if err := d.dump(env, pool, opt); err != nil {
 		if errors.Is(err, block.ErrCorrupt) && !d.MetadataSnap.Set {
@@ -169,24 +171,4 @@ func (d *Dump) visitor(w io.Writer) (interface {
 		return nil, cli.Usagef("format %q: shared libraries are not loaded; want xml, human_readable or json", d.Format)
 	}
 	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json", d.Format)
-}
-
-// blockOf returns the block that -m names; 0 if it names none.
-func blockOf(o cli.Optional) (block.Nr, error) {
-	if o.Value == "" {
-		return 0, nil
-	}
-	nr, err := strconv.ParseUint(o.Value, 10, 64)
-	if err != nil {
-		return 0, cli.Usagef("metadata snapshot %q: want a block number", o.Value)
-	}
-	return block.Nr(nr), nil
-}
-
-// damaged adds to an error about the metadata what to do next.
-func damaged(err error) error {
-	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
-	}
-	return err
 }

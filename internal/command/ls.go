@@ -95,19 +95,11 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := blockOf(l.MetadataSnap)
-	if err != nil {
-		return err
-	}
-	dev, err := openMetadata(env, l.Input, l.MetadataSnap.Set)
+	pool, dev, err := openPool(env, l.Input, l.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: l.MetadataSnap.Set, SnapshotBlock: snapshot})
-	if err != nil {
-		return damaged(cli.Hint(err))
-	}
 	opt := ls.Options{Progress: env.Progress}
 	for _, f := range columns {
 		opt.Sharing = opt.Sharing || f.sharing

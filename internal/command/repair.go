@@ -81,7 +81,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
-	dev, err := openMetadata(env, r.Input, false)
+	dev, err := openInactive(env, r.Input)
 	if err != nil {
 		return err
 	}
