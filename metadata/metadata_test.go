@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -158,6 +159,68 @@ func TestSnapshot(t *testing.T) {
 	if liveDevices != 3 || devices != 2 || mappings == 0 || mappings >= liveMappings {
 		t.Errorf("live: %d devices, %d mappings; snapshot: %d, %d", liveDevices, liveMappings, devices, mappings)
 	}
+}
+
+// All that Blocks leaves out may be lost, and the devices still have the same mappings; nothing that
+// it names may be.
+func TestBlocks(t *testing.T) {
+	for _, opt := range []metadata.Options{{}, {Snapshot: true}} {
+		dev := fixtures.Mem(t, "metadata-snap")
+		p, err := metadata.Open(dev, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks, err := p.Blocks(t.Context())
+		if err != nil || !slices.IsSorted(blocks) || blocks[0] != 0 || !slices.Contains(blocks, p.Superblock.Block) {
+			t.Fatalf("%v, %v", blocks, err)
+		}
+		want := mappings(t, p)
+		alone := block.NewMem(dev.Size())
+		var b block.Data
+		for _, nr := range blocks {
+			if err := errors.Join(block.Read(dev, nr, &b), block.Write(alone, nr, &b)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p, err = metadata.Open(alone, opt); err != nil {
+			t.Fatal(err)
+		}
+		if got := mappings(t, p); got != want || want == 0 {
+			t.Errorf("%d mappings are left, want %d", got, want)
+		}
+		for _, nr := range blocks {
+			was := b
+			if err := block.Read(alone, nr, &was); err != nil {
+				t.Fatal(err)
+			}
+			if err := block.Write(alone, nr, new(block.Data)); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := metadata.Open(alone, opt); err == nil && nr != p.Superblock.Block && mappings(t, p) == want {
+				t.Errorf("block %d is not needed", nr)
+			}
+			if err := block.Write(alone, nr, &was); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// mappings counts the mappings that can be read.
+func mappings(t *testing.T, p *metadata.Pool) (n uint64) {
+	t.Helper()
+	for d, err := range p.Devices(t.Context()) {
+		if err != nil {
+			return 0
+		}
+		for r, err := range p.Runs(t.Context(), d) {
+			if err != nil {
+				return 0
+			}
+			n += r.Len
+		}
+	}
+	return n
 }
 
 // A snapshot that is released while it is read is noticed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
@@ -124,6 +125,41 @@ func (p *Pool) StillHeld() error {
 		return ErrReleased
 	}
 	return nil
+}
+
+// Blocks returns the metadata blocks that p's devices are made of, ascending: block 0, the
+// superblock that p shows, and all nodes of their trees, but not the space maps. What a metadata
+// snapshot is made of does not change while it is held.
+func (p *Pool) Blocks(ctx context.Context) ([]block.Nr, error) {
+	all := []block.Nr{SuperblockLocation, p.Superblock.Block}
+	add := func(valueSize int, roots ...block.Nr) error {
+		f, err := btree.Load(ctx, p.r, p.limit, valueSize, roots...)
+		all = append(all, roots...)
+		for _, n := range f.Inner() {
+			all = append(all, n.Children...)
+		}
+		return err
+	}
+	var roots []block.Nr
+	for d, err := range p.Devices(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, d.Root)
+	}
+	if err := add(RootSize, p.Superblock.MappingRoot); err != nil {
+		return nil, err
+	}
+	if err := add(DetailsSize, p.Superblock.DetailsRoot); err != nil {
+		return nil, err
+	}
+	if err := add(MappingSize, roots...); err != nil {
+		return nil, err
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	beyond, _ := slices.BinarySearch(all, p.limit) // where only damage leads
+	return all[:beyond], nil
 }
 
 // Reader returns what the pool's blocks are read by.

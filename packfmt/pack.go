@@ -32,7 +32,10 @@ type Summary struct {
 type Options struct {
 	// All packs blocks that are valid as no kind as well: the evidence in damaged
 	// metadata. Other implementations do not unpack them.
-	All      bool
+	All bool
+	// Only, if not nil, says which blocks to pack; the others count for nothing. It is called
+	// from several goroutines.
+	Only     func(block.Nr) bool
 	Progress func(phase string, done, total uint64) // nil: nobody wants to know
 }
 
@@ -109,7 +112,7 @@ func packFrames(ctx context.Context, dev block.Device, w io.Writer, opt Options,
 		return nil
 	})
 	for range workers {
-		g.Go(func() error { return packJobs(dev, jobs, opt.All) })
+		g.Go(func() error { return packJobs(dev, jobs, opt) })
 	}
 	g.Go(func() error {
 		for j := range order {
@@ -137,8 +140,8 @@ func (s *Summary) add(t Summary) {
 	s.Invalid += t.Invalid
 }
 
-func packJobs(dev block.Device, jobs <-chan job, all bool) error {
-	p, err := newPacker(all)
+func packJobs(dev block.Device, jobs <-chan job, opt Options) error {
+	p, err := newPacker(opt)
 	if err != nil {
 		return err
 	}
@@ -156,15 +159,15 @@ func packJobs(dev block.Device, jobs <-chan job, all bool) error {
 // A packer makes frames.
 type packer struct {
 	encoder
-	all   bool // also of invalid blocks
+	opt   Options
 	out   bytes.Buffer
 	z     *zlib.Writer
 	buf   []byte // of a record
 	other []byte // records of invalid blocks
 }
 
-func newPacker(all bool) (*packer, error) {
-	p := &packer{all: all}
+func newPacker(opt Options) (*packer, error) {
+	p := &packer{opt: opt}
 	z, err := zlib.NewWriterLevel(&p.out, level)
 	p.z = z
 	return p, err
@@ -202,7 +205,11 @@ func (p *packer) pack(dev block.Device, j job, buf []block.Data) (packed, error)
 			return done, err
 		}
 		for i := range part {
-			if err := p.add(first+block.Nr(i), &part[i], &done.sum); err != nil {
+			nr := first + block.Nr(i)
+			if p.opt.Only != nil && !p.opt.Only(nr) {
+				continue
+			}
+			if err := p.add(nr, &part[i], &done.sum); err != nil {
 				return done, err
 			}
 		}
@@ -241,7 +248,7 @@ func (p *packer) add(nr block.Nr, b *block.Data, sum *Summary) error {
 		p.buf = p.record(p.buf[:0], nr, b, salt == nodeSalt)
 		_, err := p.z.Write(p.buf)
 		return err
-	case p.all:
+	case p.opt.All:
 		sum.Packed++
 		p.other = p.record(p.other, nr, b, false)
 	}

@@ -114,6 +114,23 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// Blocks that are not wanted are neither packed nor counted.
+func TestOnly(t *testing.T) {
+	content, err := fixtures.Image("layers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(content[5*block.Size : 6*block.Size])
+	content[5*block.Size] = 1 // invalid
+	p, sum := packOf(t, content, Options{Only: func(nr block.Nr) bool { return nr < 5 || nr == 7 }})
+	want := make([]byte, len(content))
+	copy(want, content[:5*block.Size])
+	copy(want[7*block.Size:], content[7*block.Size:8*block.Size])
+	if got, err := unpacked(p); err != nil || !bytes.Equal(got, want) || sum.Invalid != 0 || sum.Packed > 6 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
 // drawBlock draws a block: a node with all kinds of headers and words, or anything.
 func drawBlock(t *rapid.T, nr block.Nr) (b block.Data) {
 	words := rapid.SliceOfN(rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 300), rapid.Just(uint64(1)<<24)), 0, 60).Draw(t, "words")

@@ -15,4 +15,5 @@ complete -c thin_metadata_size -l divergence -r -d 'Rule tree: percentage of its
 complete -c thin_metadata_size -l extent-size -r -d 'Rule lvm: extent size of the volume group.'
 complete -c thin_metadata_size -l explain -d 'Print what every rule says, and why.'
 complete -c thin_metadata_size -l from -r -d 'Metadata, or a dump: print exactly what restoring it takes.'
+complete -c thin_metadata_size -l metadata-snap -d 'With --from: read the metadata snapshot; the pool may be in use.'
 complete -c thin_metadata_size -l format -x -a 'text json' -d 'text or json.'

@@ -3,241 +3,282 @@ package accept
 import (
 	"encoding/xml"
 	"fmt"
+	"io"
+	"maps"
+	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
 )
 
-// stretch is what a client takes from a line of thin_delta.
+// Programs that call the tools and parse what they print have a test TestClient_NAME each,
+// in client_NAME_test.go: their command lines to the letter, and parsers as narrow as theirs,
+// as far as both are known. What they find is compared with what the library reads.
+
+// asked runs a tool as a client does: it must succeed, and say nothing on standard error.
+func asked(t *testing.T, tool string, args ...string) string {
+	t.Helper()
+	return silent(t, run(t, filepath.Join(tools, tool), args...))
+}
+
+func silent(t *testing.T, r result) string {
+	t.Helper()
+	if r.code != 0 || r.stderr != "" {
+		t.Fatalf("exit code %d\n%s", r.code, r.stderr)
+	}
+	return r.out
+}
+
+// fails runs a tool that must fail and print nothing but a message.
+func fails(t *testing.T, tool string, args ...string) {
+	t.Helper()
+	if r := run(t, filepath.Join(tools, tool), args...); r.code == 0 || r.out != "" || r.stderr == "" {
+		t.Errorf("%s %q: exit code %d, stdout %.100q, stderr %q", tool, args, r.code, r.out, r.stderr)
+	}
+}
+
+// fixture writes an image that a kernel made to a file.
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name+"_tmeta")
+	fixtures.Write(t, name, path)
+	return path
+}
+
+// heldPool writes the metadata of a pool with a metadata snapshot, of two devices that share a
+// leaf and have more than a hundred ranges of every kind of difference.
+func heldPool(t *testing.T) string {
+	t.Helper()
+	const ranges, leaf = 600, 60 // all, and in a leaf
+	f := fixtures.NewForge(t, 200, 100000)
+	f.Held = true
+	shared := f.Leaf(metadata.Run{Thin: 0, Data: 50000, Len: 100}, metadata.Run{Thin: 200, Data: 60000, Len: 1})
+	left, right := []block.Nr{shared}, []block.Nr{shared}
+	for i := range ranges / leaf {
+		var a, b []metadata.Run
+		for j := range leaf {
+			at := i*leaf + j
+			r := metadata.Run{Thin: metadata.ThinBlock(1000 + at*7), Data: metadata.DataBlock(at * 40), Len: uint64(1 + at%6/2)}
+			other := r
+			other.Data += 20
+			switch at % 4 { // kinds touch where ranges are long
+			case 0:
+				a, b = append(a, r), append(b, r)
+			case 1:
+				a, b = append(a, r), append(b, other)
+			case 2:
+				a = append(a, r)
+			default:
+				b = append(b, other)
+			}
+		}
+		left, right = append(left, f.Leaf(a...)), append(right, f.Leaf(b...))
+	}
+	f.Device(1, f.Inner(left...))
+	f.Device(2, f.Inner(right...))
+	path := filepath.Join(t.TempDir(), "vg-pool_tmeta")
+	if err := os.WriteFile(path, f.Finish().Contents(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// links are all tools as links to the one binary, as they are installed, and the older name
+// of that.
+func links(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	names := []string{"pdata_tools"}
+	for _, e := range must(os.ReadDir(tools)) {
+		names = append(names, e.Name())
+	}
+	for _, name := range names {
+		if err := os.Symlink(filepath.Join(tools, "thin_tools"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// content is what the library reads of a pool: the truth that clients should find.
+type content struct {
+	superblock metadata.Superblock
+	details    map[metadata.DevID]metadata.Details
+	mappings   map[metadata.DevID]blocks
+}
+
+// blocks are the data blocks that thin blocks are mapped to.
+type blocks map[uint64]uint64
+
+func read(t *testing.T, path string, snapshot bool) content {
+	t.Helper()
+	dev := must(block.Open(path, block.Options{}))
+	defer dev.Close()
+	pool := must(metadata.Open(dev, metadata.Options{Snapshot: snapshot}))
+	c := content{pool.Superblock, map[metadata.DevID]metadata.Details{}, map[metadata.DevID]blocks{}}
+	for d, err := range pool.Devices(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.details[d.ID], c.mappings[d.ID] = d.Details, blocks{}
+		for r, err := range pool.Runs(t.Context(), d) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.mappings[d.ID].add(uint64(r.Thin), uint64(r.Data), r.Len)
+		}
+	}
+	if len(c.mappings) == 0 {
+		t.Fatal("no device to compare with")
+	}
+	return c
+}
+
+// add maps length blocks; false if one of them is mapped already.
+func (b blocks) add(thin, data, length uint64) bool {
+	for i := range length {
+		if _, twice := b[thin+i]; twice {
+			return false
+		}
+		b[thin+i] = data + i
+	}
+	return true
+}
+
+// stretch is a range of thin blocks of one kind, as thin_delta has it.
 type stretch struct {
 	tag           string
 	begin, length uint64
 }
 
-// A client is a program that parses what thin_delta prints, as far as we know how. The
-// parsers here are as narrow as theirs.
-type client struct {
-	args  []string // before the device
-	parse func(out string) (blockSize uint64, found []stretch, err error)
-	takes []string // the tags that it makes use of
-}
-
-var clients = map[string]client{
-	"thin-send-recv": {[]string{"-m", "--snap1", "1", "--snap2", "2"}, scanTokens, []string{"same", "different", "left_only", "right_only"}},
-	"wyng":           {[]string{"--metadata-snap", "--thin1=1", "--thin2=2"}, withoutSame, []string{"different", "left_only", "right_only"}},
-	"OpenNebula":     {[]string{"--metadata-snap", "--thin1", "1", "--thin2", "2"}, byPath, []string{"different", "right_only"}},
-	"borg":           {[]string{"-m", "--snap1", "1", "--snap2", "2"}, streamed, []string{"same", "different", "left_only", "right_only"}},
-	"awk":            {[]string{"-m", "--snap1", "1", "--snap2", "2"}, byLine, []string{"different", "left_only", "right_only"}},
-}
-
-// Programs that are known to parse our output find in it what is there.
-func TestDeltaClients(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "meta")
-	fixtures.Write(t, "metadata-snap", path)
-	var all []stretch
-	for line := range strings.Lines(ours(t, "thin_delta", "-m", "--thin1", "1", "--thin2", "2", "-f", "csv", path)) {
-		if fields := strings.Split(strings.TrimSpace(line), ","); fields[0] != "type" {
-			all = append(all, stretch{fields[0], must(strconv.ParseUint(fields[1], 10, 64)), must(strconv.ParseUint(fields[2], 10, 64))})
-		}
-	}
-	if len(all) < 1000 {
-		t.Fatalf("only %d ranges to compare with", len(all))
-	}
-	for name, c := range clients {
-		t.Run(name, func(t *testing.T) {
-			r := run(t, filepath.Join(tools, "thin_delta"), append(c.args, path)...)
-			blockSize, found, err := c.parse(r.out + r.stderr) // some read both at once
-			if err != nil || r.code != 0 || blockSize != 128 {
-				t.Fatalf("exit code %d, data blocks of %d sectors, %v", r.code, blockSize, err)
-			}
-			want := slices.DeleteFunc(slices.Clone(all), func(s stretch) bool { return !slices.Contains(c.takes, s.tag) })
-			slices.SortFunc(found, func(a, b stretch) int { return int(int64(a.begin) - int64(b.begin)) })
-			if !slices.Equal(found, want) {
-				t.Errorf("%d ranges are found, want %d", len(found), len(want))
-			}
-		})
-	}
-	// wyng compares five characters as text.
-	if v := ours(t, "thin_delta", "-V"); v[:5] < "0.7.4" {
-		t.Errorf("version %q", v)
-	}
-}
-
-// scanTokens has the grammar of a generated scanner: tokens in one order, and values of at
-// most 20 characters. What follows the last token must be white space.
-func scanTokens(out string) (blockSize uint64, found []stretch, err error) {
-	token := regexp.MustCompile(`^[ \t\r\n]*(</?[a-z_]+|/?>|[a-z_]+=|"[^"]{0,20}")`)
-	next := func() string {
-		m := token.FindStringSubmatchIndex(out)
-		if m == nil {
-			return ""
-		}
-		t := out[m[2]:m[3]]
-		out = out[m[1]:]
-		return t
-	}
-	expect := func(want ...string) []string {
-		var values []string
-		for _, w := range want {
-			got := next()
-			if strings.HasPrefix(got, `"`) && w == "" {
-				values = append(values, got[1:len(got)-1])
-			} else if got != w && err == nil {
-				err = fmt.Errorf("%q where %q should be", got, w)
-			}
-		}
-		return append(values, "", "", "", "")[:4]
-	}
-	number := func(s string) uint64 {
-		n, e := strconv.ParseUint(s, 10, 64)
-		if err == nil {
-			err = e
-		}
-		return n
-	}
-	head := expect("<superblock", "uuid=", "", "time=", "", "transaction=", "", "data_block_size=", "", "nr_data_blocks=", "", ">")
-	expect("<diff", "left=", "", "right=", "", ">")
-	blockSize = number(head[3])
-	for err == nil {
-		tag := next()
-		if tag == "</diff" {
-			expect(">", "</superblock", ">")
-			break
-		}
-		if !slices.Contains([]string{"<same", "<different", "<left_only", "<right_only"}, tag) {
-			return 0, nil, fmt.Errorf("token %q", tag)
-		}
-		values := expect("begin=", "", "length=", "", "/>")
-		found = append(found, stretch{tag[1:], number(values[0]), number(values[1])})
-	}
-	if strings.TrimSpace(out) != "" && err == nil {
-		err = fmt.Errorf("%.20q after the end", out)
-	}
-	return blockSize, found, err
-}
-
-// withoutSame drops lines that consist of one element same and parses the rest.
-func withoutSame(out string) (uint64, []stretch, error) {
-	same := regexp.MustCompile(`^\s*<same .*/>$`)
-	var kept []string
-	for line := range strings.SplitSeq(out, "\n") {
-		if !same.MatchString(line) {
-			kept = append(kept, line)
-		}
-	}
-	size, found, err := streamed(strings.Join(kept, "\n"))
-	if slices.ContainsFunc(found, func(s stretch) bool { return s.tag == "same" }) {
-		err = fmt.Errorf("an element same shares its line")
-	}
-	return size, found, err
-}
-
-// byPath looks up paths in a document.
-func byPath(out string) (uint64, []stretch, error) {
-	type at struct {
-		Begin  uint64 `xml:"begin,attr"`
-		Length uint64 `xml:"length,attr"`
-	}
-	var doc struct {
-		XMLName   xml.Name `xml:"superblock"`
-		BlockSize uint64   `xml:"data_block_size,attr"`
-		Diff      struct {
-			Different []at `xml:"different"`
-			RightOnly []at `xml:"right_only"`
-		} `xml:"diff"`
-	}
-	err := xml.Unmarshal([]byte(out), &doc)
+// delta is what is different between two devices, found block by block.
+func (c content) delta(left, right metadata.DevID) []stretch {
+	a, b := c.mappings[left], c.mappings[right]
+	all := maps.Clone(a)
+	maps.Copy(all, b)
 	var found []stretch
-	for _, a := range doc.Diff.Different {
-		found = append(found, stretch{"different", a.Begin, a.Length})
+	for _, thin := range slices.Sorted(maps.Keys(all)) {
+		x, inA := a[thin]
+		y, inB := b[thin]
+		tag := "different"
+		switch {
+		case !inB:
+			tag = "left_only"
+		case !inA:
+			tag = "right_only"
+		case x == y:
+			tag = "same"
+		}
+		if last := len(found) - 1; last >= 0 && found[last].tag == tag && found[last].begin+found[last].length == thin {
+			found[last].length++
+		} else {
+			found = append(found, stretch{tag, thin, 1})
+		}
 	}
-	for _, a := range doc.Diff.RightOnly {
-		found = append(found, stretch{"right_only", a.Begin, a.Length})
-	}
-	return doc.BlockSize, found, err
+	return found
 }
 
-// streamed goes through the elements; those in diff must be of four names, in order, and must
-// not overlap.
-func streamed(out string) (blockSize uint64, found []stretch, err error) {
-	attr := func(e xml.StartElement, name string) uint64 {
-		for _, a := range e.Attr {
-			if a.Name.Local == name {
-				n, e := strconv.ParseUint(a.Value, 10, 64)
-				if err == nil {
-					err = e
-				}
-				return n
-			}
-		}
-		err = fmt.Errorf("%s has no %s", e.Name.Local, name)
-		return 0
+// onlyTags leaves what has one of the tags.
+func onlyTags(found []stretch, tags ...string) []stretch {
+	return slices.DeleteFunc(slices.Clone(found), func(s stretch) bool { return !slices.Contains(tags, s.tag) })
+}
+
+// sameStretches compares what a client found in a difference with what is there.
+func sameStretches(t *testing.T, got, want []stretch) {
+	t.Helper()
+	if !slices.Equal(got, want) || len(want) < 100 {
+		t.Errorf("%d ranges are found, want %d", len(got), len(want))
 	}
-	d := xml.NewDecoder(strings.NewReader(out))
-	end := uint64(0)
-	for {
-		token, _ := d.Token()
-		if token == nil || err != nil {
-			return blockSize, found, err
+}
+
+// sameBlocks compares what a client found of a device with what is there.
+func sameBlocks(t *testing.T, got, want blocks) {
+	t.Helper()
+	if !maps.Equal(got, want) || len(want) == 0 {
+		t.Errorf("%d blocks are found, want %d, or they are mapped elsewhere", len(got), len(want))
+	}
+}
+
+// tree is an element as libraries for XML show it.
+type tree struct {
+	tag      string
+	attr     map[string]string
+	children []*tree
+}
+
+func parseTree(text string) (*tree, error) {
+	decoder := xml.NewDecoder(strings.NewReader(text))
+	top := new(tree)
+	for path := []*tree{top}; ; {
+		token, err := decoder.Token()
+		if err == io.EOF && len(top.children) == 1 {
+			return top.children[0], nil
 		}
-		e, ok := token.(xml.StartElement)
-		if !ok {
-			continue
+		if err != nil {
+			return nil, err
 		}
-		switch tag := e.Name.Local; tag {
-		case "superblock":
-			blockSize = attr(e, "data_block_size")
-		case "diff":
-		case "same", "different", "left_only", "right_only":
-			s := stretch{tag, attr(e, "begin"), attr(e, "length")}
-			if s.begin < end || s.length == 0 {
-				return 0, nil, fmt.Errorf("%v overlaps what is before it", s)
+		switch token := token.(type) {
+		case xml.StartElement:
+			e := &tree{token.Name.Local, map[string]string{}, nil}
+			for _, a := range token.Attr {
+				e.attr[a.Name.Local] = a.Value
 			}
-			end = s.begin + s.length
-			found = append(found, s)
+			parent := path[len(path)-1]
+			parent.children = append(parent.children, e)
+			path = append(path, e)
+		case xml.EndElement:
+			path = path[:len(path)-1]
+		}
+	}
+}
+
+// number is an attribute that must be a number.
+func (e *tree) number(t *testing.T, name string) uint64 {
+	t.Helper()
+	var n uint64
+	if _, err := fmt.Sscanf(e.attr[name], "%d", &n); err != nil || fmt.Sprint(n) != e.attr[name] {
+		t.Fatalf("%s of %s is %q", name, e.tag, e.attr[name])
+	}
+	return n
+}
+
+// stretch is a range in a difference.
+func (e *tree) stretch(t *testing.T) stretch {
+	t.Helper()
+	return stretch{e.tag, e.number(t, "begin"), e.number(t, "length")}
+}
+
+// child is the first child with a tag.
+func (e *tree) child(t *testing.T, tag string) *tree {
+	t.Helper()
+	i := slices.IndexFunc(e.children, func(c *tree) bool { return c.tag == tag })
+	if i < 0 {
+		t.Fatalf("%s has no %s", e.tag, tag)
+	}
+	return e.children[i]
+}
+
+// mapped are the blocks of mappings below an element; other children are refused.
+func (e *tree) mapped(t *testing.T) blocks {
+	t.Helper()
+	found := blocks{}
+	for _, m := range e.children {
+		begin, data, length := "origin_block", "data_block", uint64(1)
+		switch m.tag {
+		case "range_mapping":
+			begin, data, length = "origin_begin", "data_begin", m.number(t, "length")
+		case "single_mapping":
 		default:
-			return 0, nil, fmt.Errorf("element %s", tag)
+			t.Fatalf("%s in %s", m.tag, e.tag)
+		}
+		if !found.add(m.number(t, begin), m.number(t, data), length) {
+			t.Fatalf("block %s is mapped twice", m.attr[begin])
 		}
 	}
-}
-
-// byLine looks for words in lines, the size before the ranges.
-func byLine(out string) (blockSize uint64, found []stretch, err error) {
-	size := regexp.MustCompile(`data_block_size="(\d+)"`)
-	begin, length := regexp.MustCompile(`begin="(\d+)"`), regexp.MustCompile(`length="(\d+)"`)
-	for line := range strings.Lines(out) {
-		if m := size.FindStringSubmatch(line); m != nil {
-			blockSize = must(strconv.ParseUint(m[1], 10, 64))
-		}
-		for _, tag := range []string{"different", "right_only", "left_only"} {
-			if !strings.Contains(line, "<"+tag+" ") {
-				continue
-			}
-			b, n := begin.FindStringSubmatch(line), length.FindStringSubmatch(line)
-			if b == nil || n == nil || blockSize == 0 {
-				return 0, nil, fmt.Errorf("line %q", line)
-			}
-			found = append(found, stretch{tag, must(strconv.ParseUint(b[1], 10, 64)), must(strconv.ParseUint(n[1], 10, 64))})
-		}
-	}
-	return blockSize, found, nil
-}
-
-// What lies beyond the end of the device is left out on request, as borg demands and wyng does itself.
-func TestDeltaClip(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "meta")
-	fixtures.Write(t, "metadata-snap", path)
-	const blocks, sectors = 70001, 128
-	_, found, err := streamed(ours(t, "thin_delta", "--size", fmt.Sprint(blocks*sectors*512), "--thin1", "1", "--thin2", "2", path))
-	if err != nil || len(found) == 0 {
-		t.Fatal(err)
-	}
-	if last := found[len(found)-1]; last.begin+last.length > blocks {
-		t.Errorf("%v lies beyond the end", last)
-	}
+	return found
 }

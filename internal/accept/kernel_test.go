@@ -86,7 +86,7 @@ func TestKernelRepaired(t *testing.T) {
 // damage wipes the top level and some leaves.
 func damage(t *testing.T, path string) {
 	t.Helper()
-	dev := must(block.Open(path, block.Options{Write: true}))
+	dev := must(block.Open(path, block.Options{}))
 	defer dev.Close()
 	p := must(metadata.Open(dev, metadata.Options{}))
 	var devices []metadata.Device
@@ -103,6 +103,14 @@ func damage(t *testing.T, path string) {
 			wiped = append(wiped, leaf.Block)
 		}
 	}
+	zeroBlocks(t, path, wiped...)
+}
+
+// zeroBlocks makes blocks all zero.
+func zeroBlocks(t *testing.T, path string, wiped ...block.Nr) {
+	t.Helper()
+	dev := must(block.Open(path, block.Options{Write: true}))
+	defer dev.Close()
 	for _, nr := range wiped {
 		if err := block.Write(dev, nr, new(block.Data)); err != nil {
 			t.Fatal(err)

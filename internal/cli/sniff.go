@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -155,9 +153,20 @@ func has(p []byte, at int, magic string) bool {
 var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?")
 
 // OpenMetadata opens a metadata device or file for reading. What is something
-// else is named in the error. shared leaves out the exclusive open.
-func OpenMetadata(path string, shared bool) (block.Device, error) {
-	dev, err := openDevice(path, block.Options{Shared: shared})
+// else is named in the error. If a device is in use the error tells how to read a
+// metadata snapshot of it: snapshot says that this is what is wanted, and leaves out
+// the exclusive open.
+func OpenMetadata(path string, snapshot bool) (block.Device, error) {
+	return openKnown(path, block.Options{Shared: snapshot}, sys.busyReading)
+}
+
+// OpenInactive is OpenMetadata for what cannot be done to a pool in use.
+func OpenInactive(path string) (block.Device, error) {
+	return openKnown(path, block.Options{}, sys.busyOtherwise)
+}
+
+func openKnown(path string, opt block.Options, busy func(string, error) error) (block.Device, error) {
+	dev, err := openDevice(path, opt, busy)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +177,11 @@ func OpenMetadata(path string, shared bool) (block.Device, error) {
 	return dev, nil
 }
 
-// OpenDamaged opens a metadata device or file for reading, even if it cannot be told
-// from something else, or if its start cannot be read: doubt is what speaks against it.
-func OpenDamaged(path string) (dev block.Device, doubt, err error) {
-	if dev, err = openDevice(path, block.Options{}); err != nil {
+// OpenDamaged opens a metadata device or file for reading, as OpenMetadata does, even
+// if it cannot be told from something else, or if its start cannot be read: doubt is
+// what speaks against it.
+func OpenDamaged(path string, snapshot bool) (dev block.Device, doubt, err error) {
+	if dev, err = openDevice(path, block.Options{Shared: snapshot}, sys.busyReading); err != nil {
 		return nil, nil, err
 	}
 	doubt = recognise(dev)
@@ -186,7 +196,7 @@ func OpenDamaged(path string) (dev block.Device, doubt, err error) {
 // packed metadata, or the image of a disk, is refused: it is wanted for what it has. What
 // volumes held before they were given to a pool says nothing.
 func OpenOutput(path string) (block.Device, error) {
-	dev, err := openDevice(path, block.Options{Write: true})
+	dev, err := openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
 	if err != nil {
 		return nil, err
 	}
@@ -205,16 +215,17 @@ func OpenOutput(path string) (block.Device, error) {
 
 // OpenData opens a data device or an image of it for reading and writing. It must exist.
 func OpenData(path string) (block.Device, error) {
-	return openDevice(path, block.Options{Write: true})
+	return openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
 }
 
 // OpenAgain opens for writing what the caller has open from [OpenMetadata], and
 // keeps open: that claims a block device for both.
 func OpenAgain(path string) (block.Device, error) {
-	return openDevice(path, block.Options{Write: true, Shared: true})
+	return openDevice(path, block.Options{Write: true, Shared: true}, sys.busyOtherwise)
 }
 
-func openDevice(path string, opt block.Options) (block.Device, error) {
+// openDevice opens a device; busy makes the error of one that is in use.
+func openDevice(path string, opt block.Options, busy func(path string, err error) error) (block.Device, error) {
 	dev, err := block.Open(path, opt)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -222,24 +233,10 @@ func openDevice(path string, opt block.Options) (block.Device, error) {
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
 		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
-	case errors.Is(err, block.ErrBusy) && opt.Write:
-		return nil, fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first", err)
 	case errors.Is(err, block.ErrBusy):
-		return nil, busyError(path, err)
+		return nil, busy(path, err)
 	}
 	return dev, err
-}
-
-// busyError tells how to read the metadata of a pool that is in use.
-func busyError(path string, err error) error {
-	pool := "POOL"
-	if base := filepath.Base(path); strings.HasSuffix(base, "_tmeta") {
-		pool = strings.TrimSuffix(base, "_tmeta") + "-tpool"
-	}
-	return fmt.Errorf(`%w: a pool may be using it. Deactivate it, or read a metadata snapshot of it:
-  dmsetup message %[2]s 0 reserve_metadata_snap
-  (this command again, with -m)
-  dmsetup message %[2]s 0 release_metadata_snap`, err, pool)
 }
 
 // IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.

@@ -107,20 +107,6 @@ func TestOpenMetadataTakes(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
-	err := busyError("/dev/mapper/vg-pool_tmeta", block.ErrBusy)
-	if !errors.Is(err, block.ErrBusy) {
-		t.Errorf("%v is not ErrBusy", err)
-	}
-	for _, want := range []string{
-		"dmsetup message vg-pool-tpool 0 reserve_metadata_snap\n", "with -m", "dmsetup message vg-pool-tpool 0 release_metadata_snap",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("no %q in %v", want, err)
-		}
-	}
-}
-
 func TestHint(t *testing.T) {
 	var b block.Data
 	b[100] = 1

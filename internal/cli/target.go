@@ -26,7 +26,7 @@ func (e *Env) CreateTarget(path string, size int64) (*Target, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
-		dev, err := openDevice(path, block.Options{Write: true})
+		dev, err := openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
 		if err != nil {
 			return nil, err
 		}

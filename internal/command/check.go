@@ -90,12 +90,18 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.mends() {
 		return c.mend(env, dev, opt, &out)
 	}
+	if c.MetadataSnap {
+		out.reserve = cli.SnapshotAdvice(c.Input)
+	}
 	sum, err := check.Run(env, dev, opt, out.fault)
 	if err != nil {
 		return err
 	}
 	differ := out.compareWithLVM(env, dev)
 	out.summary(sum)
+	if out.live != nil && c.MetadataSnap {
+		env.Log.Info("metadata snapshot", "block", uint64(out.live.HeldRoot))
+	}
 	return errors.Join(c.verdict(sum), differ)
 }
 
@@ -104,7 +110,7 @@ func (c *Check) source(env *cli.Env) (*source, error) {
 	if !c.mends() {
 		return c.open(env, c.Input, c.MetadataSnap)
 	}
-	dev, err := cli.OpenMetadata(c.Input, c.MetadataSnap)
+	dev, err := cli.OpenInactive(c.Input)
 	return &source{Device: dev}, err
 }
 
@@ -121,6 +127,7 @@ type faultPrinter struct {
 	out, err    io.Writer
 	json, quiet bool
 	mends       bool     // a repair follows
+	reserve     string   // how to make a metadata snapshot, if that is wanted and known
 	advice      []string // said at the end, each once
 	live        *metadata.Superblock
 	mended      uint64 // faults
@@ -145,7 +152,11 @@ func (p *faultPrinter) fault(f check.Fault) {
 			f.Err = cli.Hint(f.Err)
 		}
 		fmt.Fprintln(p.err, f.String())
-		if !p.mends || !f.Mendable() {
+		switch {
+		case p.mends && f.Mendable():
+		case errors.Is(f.Err, metadata.ErrNoSnapshot) && p.reserve != "":
+			p.advise(p.reserve)
+		default:
 			p.advise(f.Advice())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/fixtures"
 	"thinpool/internal/cli"
 )
 
@@ -99,6 +100,46 @@ func TestCommonCases(t *testing.T) {
 	}
 	if content, err := os.ReadFile(out); err != nil || !bytes.Equal(content, make([]byte, 1<<20)) {
 		t.Errorf("the output changed (%v)", err)
+	}
+}
+
+// Every tool that reads metadata reads a metadata snapshot, and says so where there is none. What
+// needs the whole pool does not.
+func TestMetadataSnap(t *testing.T) {
+	dir := t.TempDir()
+	held, plain, out := filepath.Join(dir, "held"), filepath.Join(dir, "plain"), filepath.Join(dir, "out")
+	fixtures.Write(t, "metadata-snap", held)
+	fixtures.Write(t, "layers", plain)
+	before, err := os.ReadFile(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wholePool := []string{"thin_repair", "thin_shrink", "thin_trim"}
+	for _, tool := range Tools() {
+		if metadataArgs("", "")[tool.Name] == nil || slices.Contains(wholePool, tool.Name) {
+			continue
+		}
+		option := []string{"--metadata-snap"}
+		if tool.Name == "thin_stat" { // counts are the pool's
+			option = append(option, "--op=devices")
+		}
+		if code, _, stderr := runTool(t, tool, append(option, metadataArgs(held, out)[tool.Name]...)...); code != 0 || stderr != "" {
+			t.Errorf("%s: exit code %d, stderr %q", tool.Name, code, stderr)
+		}
+		code, _, stderr := runTool(t, tool, append(option, metadataArgs(plain, out)[tool.Name]...)...)
+		if code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot") {
+			t.Errorf("%s, without a snapshot: exit code %d, stderr %q", tool.Name, code, stderr)
+		}
+		if tool.Name == "thin_check" {
+			continue // takes no block
+		}
+		option[0] += "=999"
+		if code, _, stderr := runTool(t, tool, append(option, metadataArgs(held, out)[tool.Name]...)...); code != 1 || !strings.Contains(stderr, "the metadata snapshot is in block 143, not 999") {
+			t.Errorf("%s, another block: exit code %d, stderr %q", tool.Name, code, stderr)
+		}
+	}
+	if after, err := os.ReadFile(held); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the image has changed (%v)", err)
 	}
 }
 

@@ -2,8 +2,6 @@ package command
 
 import (
 	"encoding"
-	"errors"
-	"fmt"
 	"strconv"
 
 	"thinpool/internal/cli"
@@ -61,19 +59,14 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 
 // Run implements cli.Command.
 func (d *Delta) Run(env *cli.Env) error {
-	snapshot, err := d.check()
-	if err != nil {
+	if err := d.check(); err != nil {
 		return err
 	}
-	dev, err := d.open(env, d.Input, d.MetadataSnap.Set)
+	pool, dev, err := d.openPool(env, d.Input, d.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
-	if err != nil {
-		return corrupt(cli.Hint(err))
-	}
 	left, err := tree(pool, d.Thin1, d.Root1)
 	if err != nil {
 		return err
@@ -85,24 +78,24 @@ func (d *Delta) Run(env *cli.Env) error {
 	return d.compare(env, pool, left, right)
 }
 
-// check makes sure that the options say what to compare. It returns the block of -m.
-func (d *Delta) check() (block.Nr, error) {
+// check makes sure that the options say what to compare.
+func (d *Delta) check() error {
 	for i, side := range [][2]*uint64{{d.Thin1, d.Root1}, {d.Thin2, d.Root2}} {
 		thin, root := side[0], side[1]
 		switch {
 		case thin == nil && root == nil:
-			return 0, cli.Usagef("--thin%d or --root%d is not given", i+1, i+1)
+			return cli.Usagef("--thin%d or --root%d is not given", i+1, i+1)
 		case thin != nil && root != nil:
-			return 0, cli.Usagef("--thin%d and --root%d cannot go together", i+1, i+1)
+			return cli.Usagef("--thin%d and --root%d cannot go together", i+1, i+1)
 		}
 	}
 	switch {
 	case d.Size != nil && *d.Size == 0:
-		return 0, cli.Usagef("--size: nothing lies within 0 bytes")
+		return cli.Usagef("--size: nothing lies within 0 bytes")
 	case d.Output != "" && cli.SameFile(d.Input, d.Output):
-		return 0, cli.Usagef("input and output are the same file: %s", d.Output)
+		return cli.Usagef("input and output are the same file: %s", d.Output)
 	}
-	return blockOf(d.MetadataSnap)
+	return nil
 }
 
 // tree finds one of the two trees.
@@ -111,7 +104,7 @@ func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 		return pool.TreeAt(block.Nr(*root))
 	}
 	t, err := pool.Tree(metadata.DevID(*thin))
-	return t, corrupt(err)
+	return t, damaged(err)
 }
 
 // compare writes the difference.
@@ -126,12 +119,16 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 	if d.Size != nil {
 		opt.Blocks = w.limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
 	}
-	if err := w.begin(pool.Superblock.Header(), left, right); err != nil {
+	header := pool.Superblock.Header()
+	if d.Format == "json" { // a metadata snapshot itself says 0
+		header.NrDataBlocks = pool.Live.DataSpaceMap.NrBlocks
+	}
+	if err := w.begin(header, left, right); err != nil {
 		return err
 	}
 	if err := delta.Run(env, pool, left, right, opt, w.ranges); err != nil {
 		w.flush() // what came before the damage
-		return corrupt(err)
+		return damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err
@@ -140,12 +137,4 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 		return err
 	}
 	return out.Commit()
-}
-
-// corrupt adds to an error about the metadata what to do next.
-func corrupt(err error) error {
-	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
-	}
-	return err
 }

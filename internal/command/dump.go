@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"thinpool/internal/cli"
@@ -32,7 +31,7 @@ func (o overrides) metadata() metadata.Overrides {
 type Dump struct {
 	cli.Common
 	Format       string       `help:"xml, human_readable or json." short:"f" default:"xml" placeholder:"TYPE"`
-	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9"`
+	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9" env:"THIN_DUMP_STYLE"`
 	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
@@ -50,15 +49,13 @@ type Dump struct {
 func (d *Dump) Details() string {
 	return `The output of style 1 names shared mappings once (def) and refers to them (ref); a single
 device is always written flat. json is one object a line: superblock, def, range, device,
-ref, end.`
+ref, end. THIN_DUMP_STYLE in the environment stands for --style, for programs that parse
+style 0.9 and cannot be told to ask for it.`
 }
 
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) error {
-	snapshot, err := blockOf(d.MetadataSnap)
 	switch {
-	case err != nil:
-		return err
 	case d.Output != "" && cli.SameFile(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
@@ -69,14 +66,18 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	dev, err := d.open(env, d.Input, d.MetadataSnap.Set)
+	open := d.openInactive // there is no repairing a metadata snapshot
+	if !d.Repair {
+		open = func(env *cli.Env, path string) (*source, error) { return d.open(env, path, d.MetadataSnap.Set) }
+	}
+	dev, err := open(env, d.Input)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	opt := dump.Options{
 		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
-		Flat: d.Format == "xml" && d.Style == "0.9",
+		Flat: d.Format == "xml" && d.Style == "0.9", LiveSize: d.Format == "json",
 	}
 	for _, id := range d.DevID {
 		opt.Devices = append(opt.Devices, metadata.DevID(id))
@@ -91,9 +92,9 @@ func (d *Dump) Run(env *cli.Env) error {
 		from, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
 		opt.Overrides = metadata.Overrides{} // the repair has made use of them
 	}
-	pool, err := metadata.Open(from, metadata.Options{Snapshot: d.MetadataSnap.Set, SnapshotBlock: snapshot})
+	pool, err := poolIn(env, from, d.Input, d.MetadataSnap)
 	if err != nil {
-		return damaged(cli.Hint(err))
+		return err
 	}
 	if err := d.dump(env, pool, opt); err != nil {
 		if errors.Is(err, block.ErrCorrupt) && !d.MetadataSnap.Set {
@@ -169,24 +170,4 @@ func (d *Dump) visitor(w io.Writer) (interface {
 		return nil, cli.Usagef("format %q: shared libraries are not loaded; want xml, human_readable or json", d.Format)
 	}
 	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json", d.Format)
-}
-
-// blockOf returns the block that -m names; 0 if it names none.
-func blockOf(o cli.Optional) (block.Nr, error) {
-	if o.Value == "" {
-		return 0, nil
-	}
-	nr, err := strconv.ParseUint(o.Value, 10, 64)
-	if err != nil {
-		return 0, cli.Usagef("metadata snapshot %q: want a block number", o.Value)
-	}
-	return block.Nr(nr), nil
-}
-
-// damaged adds to an error about the metadata what to do next.
-func damaged(err error) error {
-	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
-	}
-	return err
 }

@@ -52,8 +52,17 @@ const packMemory = 1 << 30
 
 // openMetadata is [cli.OpenMetadata] for tools that only read: they take packed
 // metadata as well.
-func openMetadata(env *cli.Env, path string, shared bool) (block.Device, error) {
-	dev, err := cli.OpenMetadata(path, shared)
+func openMetadata(env *cli.Env, path string, snapshot bool) (block.Device, error) {
+	dev, err := cli.OpenMetadata(path, snapshot)
+	if errors.Is(err, cli.ErrPacked) {
+		return loadPack(env, path)
+	}
+	return dev, err
+}
+
+// openInactive is [cli.OpenInactive], and takes packed metadata as well.
+func openInactive(env *cli.Env, path string) (block.Device, error) {
+	dev, err := cli.OpenInactive(path)
 	if errors.Is(err, cli.ErrPacked) {
 		return loadPack(env, path)
 	}
@@ -61,8 +70,8 @@ func openMetadata(env *cli.Env, path string, shared bool) (block.Device, error) 
 }
 
 // openDamaged is [cli.OpenDamaged], and takes packed metadata as well.
-func openDamaged(env *cli.Env, path string) (block.Device, error, error) {
-	dev, doubt, err := cli.OpenDamaged(path)
+func openDamaged(env *cli.Env, path string, snapshot bool) (dev block.Device, doubt, err error) {
+	dev, doubt, err = cli.OpenDamaged(path, snapshot)
 	if errors.Is(err, cli.ErrPacked) {
 		dev, err = loadPack(env, path)
 	}

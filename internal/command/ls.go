@@ -107,19 +107,11 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := blockOf(l.MetadataSnap)
-	if err != nil {
-		return err
-	}
-	dev, err := l.open(env, l.Input, l.MetadataSnap.Set)
+	pool, dev, err := l.openPool(env, l.Input, l.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: l.MetadataSnap.Set, SnapshotBlock: snapshot})
-	if err != nil {
-		return damaged(cli.Hint(err))
-	}
 	names := dev.place.deviceNames()
 	if names != nil && l.Fields == "" {
 		columns = append(columns, nameField)

@@ -31,6 +31,7 @@ type MetadataSize struct {
 	ExtentSize  cli.Size     `help:"Rule lvm: extent size of the volume group." default:"4m" placeholder:"SIZE"`
 	Explain     bool         `help:"Print what every rule says, and why."`
 	From        string       `help:"Metadata, or a dump: print exactly what restoring it takes." placeholder:"FILE"`
+	Snapshot    cli.Optional `help:"With --from: read the metadata snapshot; the pool may be in use." name:"metadata-snap" placeholder:"BLOCK" number:""`
 	Format      string       `help:"text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 }
 
@@ -52,8 +53,11 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
-	if m.From != "" {
+	switch {
+	case m.From != "":
 		return m.from(env, unit)
+	case m.Snapshot.Set:
+		return cli.Usagef("--metadata-snap goes with --from")
 	}
 	pool, err := m.pool()
 	if err != nil {
@@ -193,17 +197,22 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
 	if isMetadata(m.From) {
-		dev, err := openMetadata(env, m.From, false)
+		pool, dev, err := openPool(env, m.From, m.Snapshot)
 		if err != nil {
 			return nil, err
 		}
 		defer dev.Close()
-		pool, err := metadata.Open(dev, metadata.Options{})
-		if err != nil {
-			return nil, damaged(cli.Hint(err))
+		if err := dump.Run(env, pool, dump.Options{LiveSize: true, Progress: env.Progress}, v); err != nil {
+			return nil, damaged(err)
+		}
+		if m.Snapshot.Set {
+			return nil, pool.StillHeld() // what is used now is not the snapshot's alone
 		}
 		sm := pool.Live.MetadataSpaceMap
-		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
+		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil
+	}
+	if m.Snapshot.Set {
+		return nil, cli.Usagef("--metadata-snap: %s is no metadata", m.From)
 	}
 	in, err := env.OpenText(m.From)
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"thinpool/internal/cli"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
 )
@@ -18,6 +20,8 @@ type Pack struct {
 	Output string `help:"File to write; it appears only if all went well. - is standard output." short:"o" required:"" placeholder:"FILE"`
 	Force  bool   `help:"Do not ask before metadata in the output is overwritten." short:"f"`
 	All    bool   `help:"Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack."`
+
+	MetadataSnap cli.Optional `help:"Pack what the metadata snapshot is made of, and no other block; the pool may be in use. Read such a pack with -m, too." short:"m" placeholder:"BLOCK" number:""`
 }
 
 // Details implements cli.Detailer.
@@ -32,22 +36,50 @@ func (p *Pack) Run(env *cli.Env) error {
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(p.Input, false)
+	dev, err := cli.OpenMetadata(p.Input, p.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
+	if !p.MetadataSnap.Set {
+		return p.pack(env, dev, nil)
+	}
+	pool, err := poolIn(env, dev, p.Input, p.MetadataSnap)
+	if err != nil {
+		return err
+	}
+	return p.pack(env, dev, pool)
+}
+
+// pack packs dev; only what snapshot is made of, unless that is nil.
+func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) error {
+	opt := packfmt.Options{All: p.All, Progress: env.Progress}
+	if snapshot != nil {
+		blocks, err := snapshot.Blocks(env)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Input, damaged(err))
+		}
+		opt.Only = func(nr block.Nr) bool {
+			_, found := slices.BinarySearch(blocks, nr)
+			return found
+		}
+	}
 	out, err := env.CreateOutput(p.Output, "none")
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	sum, err := packfmt.Pack(env, dev, out, packfmt.Options{All: p.All, Progress: env.Progress})
+	sum, err := packfmt.Pack(env, dev, out, opt)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
 	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
 		return cli.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+	}
+	if snapshot != nil {
+		if err := snapshot.StillHeld(); err != nil {
+			return err
+		}
 	}
 	if err := out.Commit(); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
-	dev, err := r.open(env, r.Input, false)
+	dev, err := r.openInactive(env, r.Input)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
 	"thinpool/tool/rmap"
 )
 
@@ -87,19 +86,11 @@ func (r region) blocks(blockSize uint32) rmap.Region {
 
 // Run implements cli.Command.
 func (r *Rmap) Run(env *cli.Env) error {
-	snapshot, err := blockOf(r.MetadataSnap)
-	if err != nil {
-		return err
-	}
-	dev, err := r.open(env, r.Input, r.MetadataSnap.Set)
+	pool, dev, err := r.openPool(env, r.Input, r.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: r.MetadataSnap.Set, SnapshotBlock: snapshot})
-	if err != nil {
-		return damagedMetadata(cli.Hint(err))
-	}
 	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
 		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
 	}
@@ -119,7 +110,7 @@ func (r *Rmap) Run(env *cli.Env) error {
 	case out.err != nil:
 		return out.err
 	case err != nil:
-		return damagedMetadata(err)
+		return damaged(err)
 	}
 	return pool.StillHeld()
 }
@@ -214,12 +205,4 @@ func rmapObject(dst []byte, r rmap.Row) []byte {
 	field(`,"thin_begin":`, uint64(r.Thin))
 	field(`,"thin_end":`, uint64(r.Thin)+r.Len)
 	return append(dst, "}\n"...)
-}
-
-// damagedMetadata adds to an error about the metadata where to read more about it.
-func damagedMetadata(err error) error {
-	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
-	}
-	return err
 }

@@ -18,12 +18,13 @@ import (
 // Scan is thin_scan.
 type Scan struct {
 	cli.Common
-	Begin             uint64  `help:"Begin at this block." placeholder:"BLOCK"`
-	End               *uint64 `help:"End before this block." placeholder:"BLOCK"`
-	ExamineCorruption bool    `help:"Only list blocks that are damaged, misplaced or wrongly counted." name:"examine-corruption"`
-	Format            string  `help:"A table (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
-	Output            string  `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
-	Input             string  `arg:"" help:"Metadata device or file."`
+	Begin             uint64       `help:"Begin at this block." placeholder:"BLOCK"`
+	End               *uint64      `help:"End before this block." placeholder:"BLOCK"`
+	MetadataSnap      cli.Optional `help:"Only list what the metadata snapshot is made of; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	ExamineCorruption bool         `help:"Only list blocks that are damaged, misplaced or wrongly counted." name:"examine-corruption"`
+	Format            string       `help:"A table (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	Output            string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
+	Input             string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
 
@@ -44,12 +45,20 @@ func (s *Scan) Run(env *cli.Env) error {
 	case s.Output != "" && cli.SameFile(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
-	dev, doubt, err := s.openDamaged(env, s.Input)
+	dev, doubt, err := s.openDamaged(env, s.Input, s.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	opt := scan.Options{Begin: block.Nr(s.Begin), FaultsOnly: s.ExamineCorruption, Progress: env.Progress}
+	stillHeld := func() error { return nil }
+	if s.MetadataSnap.Set {
+		pool, err := poolIn(env, dev, s.Input, s.MetadataSnap)
+		if err != nil {
+			return err
+		}
+		stillHeld = pool.StillHeld
+	}
+	opt := scan.Options{Begin: block.Nr(s.Begin), FaultsOnly: s.ExamineCorruption, Snapshot: s.MetadataSnap.Set, Progress: env.Progress}
 	if opt.Begin >= block.Blocks(dev) {
 		return cli.Usagef("--begin %d: the device has only %d blocks", s.Begin, block.Blocks(dev))
 	}
@@ -63,6 +72,9 @@ func (s *Scan) Run(env *cli.Env) error {
 	defer file.Discard()
 	sum, err := s.scan(env, dev, opt, file)
 	if err != nil {
+		return err
+	}
+	if err := stillHeld(); err != nil {
 		return err
 	}
 	if err := file.Commit(); err != nil {

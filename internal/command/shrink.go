@@ -3,7 +3,6 @@ package command
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -75,11 +74,8 @@ func (s *Shrink) Run(env *cli.Env) error {
 
 // metadata makes metadata of metadata.
 func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
-	dev, err := cli.OpenMetadata(s.Input, false)
-	switch {
-	case errors.Is(err, block.ErrBusy):
-		return fmt.Errorf("%s: %w: a pool may be using it. Deactivate that first: a pool in use cannot shrink", s.Input, block.ErrBusy)
-	case err != nil:
+	dev, err := cli.OpenInactive(s.Input)
+	if err != nil {
 		return err
 	}
 	defer dev.Close()
@@ -95,10 +91,10 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damagedMetadata(err)
+		return damaged(err)
 	}
 	visit := func(v metadata.Visitor) error {
-		return damagedMetadata(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
+		return damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
 	}
 	var used shrink.Usage
 	if err := visit(&used); err != nil {
@@ -146,7 +142,7 @@ func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b 
 func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shrink.Usage) error {
 	free, err := trim.Free(env, dev, trim.Options{Progress: env.Progress})
 	if err != nil {
-		return damagedMetadata(err)
+		return damaged(err)
 	}
 	next := metadata.DataBlock(0)
 	for _, r := range free {

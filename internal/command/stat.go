@@ -38,22 +38,14 @@ var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogra
 
 // Run implements cli.Command.
 func (s *Stat) Run(env *cli.Env) error {
-	snapshot, err := blockOf(s.MetadataSnap)
-	switch {
-	case err != nil:
-		return err
-	case s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks"):
+	if s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks") {
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
-	dev, err := s.open(env, s.Input, s.MetadataSnap.Set)
+	pool, dev, err := s.openPool(env, s.Input, s.MetadataSnap)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	pool, err := metadata.Open(dev, metadata.Options{Snapshot: s.MetadataSnap.Set, SnapshotBlock: snapshot})
-	if err != nil {
-		return damaged(cli.Hint(err))
-	}
 	out := bufio.NewWriter(env.Stdout)
 	env.Progress("measuring "+s.Op, 0, 0)
 	if s.Op == "devices" {

@@ -41,12 +41,9 @@ func (t *Trim) Run(env *cli.Env) error {
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
 	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
-	dev, err := cli.OpenMetadata(t.MetadataDev, false)
-	switch {
-	case errors.Is(err, block.ErrBusy):
-		return inUse(fmt.Errorf("%s: %w", t.MetadataDev, block.ErrBusy))
-	case err != nil:
-		return err
+	dev, err := cli.OpenInactive(t.MetadataDev)
+	if err != nil {
+		return inUse(err)
 	}
 	defer dev.Close()
 	data, err := t.openData()
@@ -61,7 +58,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damagedMetadata(err)
+		return damaged(err)
 	}
 	sb := pool.Live
 	// The check has found the block size to be valid.
@@ -71,7 +68,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	opt := trim.Options{Progress: env.Progress}
 	free, err := trim.Free(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, damagedMetadata(err))
+		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, damaged(err))
 	}
 	if t.DryRun {
 		return t.list(env, free, blockBytes(sb))
@@ -91,15 +88,18 @@ func (t *Trim) openData() (trim.Data, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: no such file or device", t.DataDev)
 	case errors.Is(err, block.ErrBusy):
-		return nil, inUse(err)
+		return nil, inUse(cli.Busy(t.DataDev, err))
 	}
 	return data, err
 }
 
-// inUse says what to do with a device that is busy. Of a pool in use nothing can be trimmed, not
-// even with a metadata snapshot.
+// inUse adds to an error about a device that is busy what discards in a pool in use: it cannot be
+// trimmed from here, not even with a metadata snapshot.
 func inUse(err error) error {
-	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first; in a pool in use fstrim and the pool discard themselves", err)
+	if errors.Is(err, block.ErrBusy) {
+		return fmt.Errorf("%w; in a pool in use fstrim and the pool discard themselves", err)
+	}
+	return err
 }
 
 // list prints the free ranges.

@@ -64,14 +64,24 @@ func (p *place) Close() error {
 }
 
 // open opens metadata for reading: on a device, in a file, packed, or inside of a disk
-// or an image of one. shared leaves out the exclusive open.
-func (v *volumes) open(env *cli.Env, path string, shared bool) (*source, error) {
+// or an image of one. snapshot says that only a metadata snapshot will be read.
+func (v *volumes) open(env *cli.Env, path string, snapshot bool) (*source, error) {
+	return v.openWith(env, path, snapshot, func() (block.Device, error) { return openMetadata(env, path, snapshot) })
+}
+
+// openInactive is open for what cannot be done to a pool in use.
+func (v *volumes) openInactive(env *cli.Env, path string) (*source, error) {
+	return v.openWith(env, path, false, func() (block.Device, error) { return openInactive(env, path) })
+}
+
+// openWith opens what open does, or says that it is a disk; then the metadata inside.
+func (v *volumes) openWith(env *cli.Env, path string, snapshot bool, open func() (block.Device, error)) (*source, error) {
 	if v.given() {
-		return v.inside(env, path, shared)
+		return v.inside(env, path, snapshot)
 	}
-	dev, err := openMetadata(env, path, shared)
+	dev, err := open()
 	if errors.Is(err, cli.ErrDisk) {
-		return v.inside(env, path, shared)
+		return v.inside(env, path, snapshot)
 	}
 	if err != nil {
 		return nil, err
@@ -79,23 +89,37 @@ func (v *volumes) open(env *cli.Env, path string, shared bool) (*source, error) 
 	return &source{Device: dev}, nil
 }
 
+// openPool opens the pool: the live one, or with -m its metadata snapshot. The source
+// has to be closed.
+func (v *volumes) openPool(env *cli.Env, path string, snap cli.Optional) (*metadata.Pool, *source, error) {
+	s, err := v.open(env, path, snap.Set)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := poolIn(env, s, path, snap)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return pool, s, nil
+}
+
 // openDamaged is open for what may look like something else: doubt is what speaks
 // against it.
-func (v *volumes) openDamaged(env *cli.Env, path string) (s *source, doubt, err error) {
+func (v *volumes) openDamaged(env *cli.Env, path string, snapshot bool) (s *source, doubt, err error) {
 	if v.given() {
-		s, err = v.inside(env, path, false)
+		s, err = v.inside(env, path, snapshot)
 		return s, nil, err
 	}
-	dev, doubt, err := openDamaged(env, path)
+	dev, doubt, err := openDamaged(env, path, snapshot)
 	if err != nil {
 		return nil, nil, err
 	}
 	if errors.Is(doubt, cli.ErrDisk) {
 		dev.Close()
-		if s, err := v.inside(env, path, false); !errors.Is(err, errNoVolumes) {
+		if s, err := v.inside(env, path, snapshot); !errors.Is(err, errNoVolumes) {
 			return s, nil, err
 		}
-		if dev, doubt, err = openDamaged(env, path); err != nil {
+		if dev, doubt, err = openDamaged(env, path, snapshot); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -426,6 +426,22 @@ func TestRepairMoreBitmaps(t *testing.T) {
 	}
 }
 
+// Fields of the superblock that a repair has nothing to do with stay as they are: the uuid, say, and
+// what is not used today.
+func TestRepairKeepsSuperblock(t *testing.T) {
+	for _, opt := range []check.Options{{}, {FlagAlone: true}, {SuperblockOnly: true}} {
+		dev := mendable["flag, leaks, snapshot"](t)
+		const uuid, flagsOfFeatures, unused = 16, 352, 4000
+		fixtures.Edit(t, dev, 0, func(b *block.Data) { b[uuid], b[uuid+15], b[flagsOfFeatures], b[unused] = 1, 2, 3, 4 })
+		before := dev.Contents()
+		r, _ := prepared(t, dev, opt)
+		if err := r.Write(t.Context(), dev); err != nil || !r.Needed() {
+			t.Fatalf("%v; something to mend: %v", err, r.Needed())
+		}
+		kept(t, before, dev.Contents(), r)
+	}
+}
+
 // The smaller checks clear the flag and mend nothing else.
 func TestRepairFlagOnly(t *testing.T) {
 	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}} {

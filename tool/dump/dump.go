@@ -17,8 +17,11 @@ type Options struct {
 	Devices      []metadata.DevID // only these; nil: all
 	SkipMappings bool             // devices without their content
 	Flat         bool             // no defs: shared mappings are repeated
-	Overrides    metadata.Overrides
-	Progress     func(phase string, done, total uint64)
+	// LiveSize says of a metadata snapshot how many data blocks the pool has now; the
+	// superblock of the snapshot has 0.
+	LiveSize  bool
+	Overrides metadata.Overrides
+	Progress  func(phase string, done, total uint64)
 }
 
 // Run dumps p to v. It reads no more than the chosen devices need. An error that
@@ -30,6 +33,9 @@ func Run(ctx context.Context, p *metadata.Pool, opt Options, v metadata.Visitor)
 		return err
 	}
 	header := p.Superblock.Header()
+	if opt.LiveSize {
+		header.NrDataBlocks = p.Live.DataSpaceMap.NrBlocks
+	}
 	if err := opt.Overrides.Apply(&header); err != nil {
 		return err
 	}

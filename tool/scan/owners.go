@@ -79,8 +79,10 @@ func fits(tree Tree, sort survey.Sort) bool {
 func (s *scanner) trees() {
 	s.roles[metadata.SuperblockLocation][live] |= 1 << Superblock
 	s.refs.Add(uint64(metadata.SuperblockLocation), 1)
-	mapping := []pointer{s.root(s.sb.MappingRoot)}
-	details := []pointer{s.root(s.sb.DetailsRoot)}
+	var mapping, details []pointer
+	if !s.opt.Snapshot {
+		mapping, details = []pointer{s.root(s.sb.MappingRoot)}, []pointer{s.root(s.sb.DetailsRoot)}
+	}
 	if s.sb.HeldRoot != 0 && s.point(SnapshotSuperblock, s.root(s.sb.HeldRoot)) {
 		var b block.Data
 		err := s.r.Read(s.sb.HeldRoot, &b)
@@ -99,6 +101,9 @@ func (s *scanner) trees() {
 	top := s.walk(TopLevel, mapping)
 	s.walk(Details, details)
 	s.walk(Mappings, s.deviceRoots(top))
+	if s.opt.Snapshot {
+		return
+	}
 	for _, leaf := range s.walk(DataIndex, []pointer{s.root(s.sb.DataSpaceMap.BitmapRoot)}) {
 		s.dataBitmaps(leaf)
 	}

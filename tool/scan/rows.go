@@ -125,7 +125,7 @@ type stretch struct {
 
 // continues reports whether next, the block after t, belongs to the same row.
 func (t *stretch) continues(next *stretch) bool {
-	return t.n > 0 && t.facts == next.facts && !t.single && !next.single && t.hasKeys == next.hasKeys &&
+	return t.n > 0 && t.first+block.Nr(t.n) == next.first && t.facts == next.facts && !t.single && !next.single && t.hasKeys == next.hasKeys &&
 		(!t.hasKeys || t.keys.End != 0 && t.keys.End == next.keys.Begin)
 }
 
@@ -144,6 +144,9 @@ func (s *scanner) report(report func(Row) error) error {
 		return report(row)
 	}
 	for nr := s.opt.Begin; nr < s.opt.End; nr++ {
+		if s.opt.Snapshot && s.sbErr == nil && s.roles[nr] == [sides]uint16{} {
+			continue // it may be changing
+		}
 		next := s.describe(nr)
 		if now.continues(&next) {
 			now.n++
@@ -210,7 +213,9 @@ func (s *scanner) owners(nr block.Nr, t *stretch) {
 			t.devices[side] = all[nr]
 		}
 	}
-	t.counted = count{true, s.refs.Get(uint64(nr))}
+	if !s.opt.Snapshot {
+		t.counted = count{true, s.refs.Get(uint64(nr))}
+	}
 	if s.stored != nil && uint64(nr) < s.sb.MetadataSpaceMap.NrBlocks {
 		hidden := s.stored.Hidden(uint64(nr))
 		t.hidden = hidden != nil && hidden.Kind == spacemap.NoOverflow

@@ -23,8 +23,11 @@ import (
 type Options struct {
 	Begin, End block.Nr // blocks from Begin up to but not including End; 0: to the end
 	FaultsOnly bool     // rows with faults only
-	Parallel   int      // reads in flight; 0: one a processor
-	Progress   func(phase string, done, total uint64)
+	// Snapshot reports what the metadata snapshot is made of, and block 0, and follows nothing
+	// else: the pool may be in use. Counts are then not known. Who asks makes sure that there is one.
+	Snapshot bool
+	Parallel int // reads in flight; 0: one a processor
+	Progress func(phase string, done, total uint64)
 }
 
 // A Summary is about the whole device, whatever part of it was reported.
@@ -232,7 +235,7 @@ func (s *scanner) follow() error {
 	s.roles, s.seen = make([][sides]uint16, s.blocks), make([]uint8, s.blocks)
 	s.refs = spacemap.NewCounter(uint64(s.blocks))
 	s.trees()
-	if !counted {
+	if !counted || s.opt.Snapshot {
 		return nil
 	}
 	m, err := spacemap.LoadMetadata(s.ctx, s.r, s.limit, s.sb.MetadataSpaceMap)

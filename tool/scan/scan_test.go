@@ -174,6 +174,39 @@ func oneByOne(t *testing.T, dev block.Device, snapshot bool) map[block.Nr][]meta
 	return reach
 }
 
+// Of a metadata snapshot exactly the blocks are listed that it is made of, and no other matters.
+func TestSnapshot(t *testing.T) {
+	dev := fixtures.Mem(t, "metadata-snap")
+	pool, err := metadata.Open(dev, metadata.Options{Snapshot: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := pool.Blocks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for nr := range block.Blocks(dev) { // what the live pool is at
+		if _, found := slices.BinarySearch(want, nr); !found {
+			if err := block.Write(dev, nr, &block.Data{1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var got []block.Nr
+	_, err = scan.Run(t.Context(), dev, scan.Options{Snapshot: true}, func(r scan.Row) error {
+		if r.Use != scan.InUse || r.Stored != nil || r.Counted != nil || len(r.Faults) > 0 {
+			t.Errorf("%+v", r)
+		}
+		for i := range r.N {
+			got = append(got, r.First+block.Nr(i))
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("blocks %v, want %v (%v)", got, want, err)
+	}
+}
+
 // A part of the device has the rows of the whole, cut.
 func TestRange(t *testing.T) {
 	dev := fixtures.Mem(t, "empty")

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package cli
+
+// deviceNumber knows block devices on Linux only.
+func deviceNumber(string) (string, bool) { return "", false }

@@ -1,0 +1,67 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// blockOf returns the block that -m names; 0 if it names none.
+func blockOf(o cli.Optional) (block.Nr, error) {
+	if o.Value == "" {
+		return 0, nil
+	}
+	nr, err := strconv.ParseUint(o.Value, 10, 64)
+	if err != nil {
+		return 0, cli.Usagef("metadata snapshot %q: want a block number", o.Value)
+	}
+	return block.Nr(nr), nil
+}
+
+// openPool opens the metadata, or packed metadata, at path: the live pool, or with -m its
+// metadata snapshot. The device has to be closed.
+func openPool(env *cli.Env, path string, snap cli.Optional) (*metadata.Pool, block.Device, error) {
+	dev, err := openMetadata(env, path, snap.Set)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := poolIn(env, dev, path, snap)
+	if err != nil {
+		dev.Close()
+		return nil, nil, err
+	}
+	return pool, dev, nil
+}
+
+// poolIn opens the metadata in dev, which was opened from path.
+func poolIn(env *cli.Env, dev block.Device, path string, snap cli.Optional) (*metadata.Pool, error) {
+	nr, err := blockOf(snap)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := metadata.Open(dev, metadata.Options{Snapshot: snap.Set, SnapshotBlock: nr})
+	if errors.Is(err, metadata.ErrNoSnapshot) {
+		if advice := cli.SnapshotAdvice(path); advice != "" {
+			return nil, fmt.Errorf("%s: %w; %s", path, err, advice)
+		}
+	}
+	if err != nil {
+		return nil, damaged(cli.Hint(err))
+	}
+	if snap.Set {
+		env.Log.Info("metadata snapshot", "block", uint64(pool.Superblock.Block))
+	}
+	return pool, nil
+}
+
+// damaged adds to an error about the metadata where to read more about it.
+func damaged(err error) error {
+	if errors.Is(err, block.ErrCorrupt) {
+		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
+	}
+	return err
+}
