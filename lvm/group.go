@@ -177,7 +177,7 @@ func makeGroup(p []byte, root *text.Section, problems []text.Problem, err error)
 	}
 	for _, p := range problems {
 		g.problem("%v", p)
-		g.doubt = fmt.Errorf("%v", p)
+		g.distrust("%v", p)
 	}
 	return g, g.decode()
 }

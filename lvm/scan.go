@@ -3,7 +3,6 @@ package lvm
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,6 +42,13 @@ func (p Problem) String() string { return p.Text }
 
 func (g *Group) problem(format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
+}
+
+// distrust says why the group must not be written to; the first reason is kept.
+func (g *Group) distrust(format string, args ...any) {
+	if g.doubt == nil {
+		g.doubt = fmt.Errorf(format, args...)
+	}
 }
 
 // A Set is all that images hold.
@@ -221,7 +227,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 		s.best[g.ID] = g
 	case g.Seqno == best.Seqno && g.crc != best.crc:
 		best.problem("%v: the text with sequence number %d differs from that on other physical volumes", d, g.Seqno)
-		best.doubt = errors.New("there are different texts with one sequence number")
+		best.distrust("there are different texts with one sequence number")
 	}
 	return nil
 }
@@ -247,7 +253,7 @@ func (s *scanner) attach(g *Group) {
 		switch {
 		case s.named[pv.ID] != nil:
 			pv.Disk = s.named[pv.ID]
-			g.doubt = fmt.Errorf("nothing on %s confirms the backup", pv.Name)
+			g.distrust("nothing on %s confirms the backup", pv.Name)
 		case len(found) > 1:
 			pv.Twice = found
 			g.problem("%s (%s) is there %d times, as %v: leave all but one out", pv.Name, pv.ID, len(found), joined(found))
@@ -275,14 +281,14 @@ func (g *Group) take(pv *PhysicalVolume, d *Disk) {
 	case d.GroupID == "" || d.Seqno == g.Seqno:
 	case d.Seqno < g.Seqno:
 		g.problem("%v: its text is older (sequence number %d) than that of the group (%d): it was away, and its data may be stale", d, d.Seqno, g.Seqno)
-		g.doubt = fmt.Errorf("%s has an older text", pv.Name)
+		g.distrust("%s has an older text", pv.Name)
 	default: // the group is from a backup
 		g.problem("%v: its text is newer (sequence number %d) than the backup (%d)", d, d.Seqno, g.Seqno)
-		g.doubt = fmt.Errorf("%s has a newer text", pv.Name)
+		g.distrust("%s has a newer text", pv.Name)
 	}
 	for _, m := range d.Metadata {
 		if m.Err != nil { // and may be newer
-			g.doubt = fmt.Errorf("%s has a text that cannot be read", pv.Name)
+			g.distrust("%s has a text that cannot be read", pv.Name)
 		}
 	}
 	if pv.Missing() {
