@@ -97,6 +97,27 @@ func (g *Group) Volume(name string) *Volume { return g.lvs[name] }
 // PV returns the physical volume of a name such as pv0, nil if there is none.
 func (g *Group) PV(name string) *PhysicalVolume { return g.pvs[name] }
 
+// Lacks returns the physical volumes that v needs, itself or through volumes that it lies on, and
+// that were not found, in the order of the text. With copies or parity it may be readable all
+// the same.
+func (g *Group) Lacks(v *Volume) []*PhysicalVolume {
+	seen, needed := map[*Volume]bool{v: true}, map[*PhysicalVolume]bool{}
+	for todo := []*Volume{v}; len(todo) > 0; {
+		v, todo = todo[len(todo)-1], todo[:len(todo)-1]
+		for i := range v.Segments {
+			for _, name := range v.Segments[i].below() {
+				if pv := g.PV(name); pv != nil {
+					needed[pv] = true
+				} else if lv := g.Volume(name); lv != nil && !seen[lv] {
+					seen[lv] = true
+					todo = append(todo, lv)
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(g.PVs), func(pv *PhysicalVolume) bool { return !needed[pv] || pv.Disk != nil })
+}
+
 // extentBytes is the size of an extent in bytes.
 func (g *Group) extentBytes() int64 { return int64(g.ExtentSize) * sector }
 
@@ -156,7 +177,7 @@ func makeGroup(p []byte, root *text.Section, problems []text.Problem, err error)
 	}
 	for _, p := range problems {
 		g.problem("%v", p)
-		g.doubt = fmt.Errorf("%v", p)
+		g.distrust("%v", p)
 	}
 	return g, g.decode()
 }

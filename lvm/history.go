@@ -82,6 +82,9 @@ func (h *history) all(ctx context.Context) iter.Seq2[Old, error] {
 					continue
 				}
 				size, g, err := h.candidate(offset)
+				if err == nil {
+					err = ctx.Err()
+				}
 				if err != nil {
 					yield(Old{}, err)
 					return
@@ -95,6 +98,9 @@ func (h *history) all(ctx context.Context) iter.Seq2[Old, error] {
 					return
 				}
 			}
+		}
+		if end < h.m.Size {
+			yield(Old{}, fmt.Errorf("only its first %d bytes are searched", end))
 		}
 	}
 }

@@ -122,7 +122,8 @@ func newBuilder(g *Group, opt ReadOptions) *builder {
 }
 
 func (b *builder) note(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(b.notes, text) {
+	const most = 100
+	if text := fmt.Sprintf(format, args...); len(b.notes) < most && !slices.Contains(b.notes, text) {
 		b.notes = append(b.notes, text)
 	}
 }

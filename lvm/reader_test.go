@@ -218,7 +218,9 @@ func TestReadRefuses(t *testing.T) {
 
 // Bytes on a disk that is missing are an error with their place; all others are read.
 func TestMissing(t *testing.T) {
-	made := disks(2, vg{lvs: lv("t1", 3, linear("pv0", 0), 2, linear("pv1", 0)) + lv("s", 2, striped(8, "pv0", 5, "pv1", 5)) + lv("e", 1, linear("pv0", 0), 1, "type = \"error\"")})
+	made := disks(2, vg{lvs: lv("t1", 3, linear("pv0", 0), 2, linear("pv1", 0)) + lv("s", 2, striped(8, "pv0", 5, "pv1", 5)) + lv("e", 1, linear("pv0", 0), 1, "type = \"error\"") +
+		lv("pool", 1, "type = \"thin-pool\"\nmetadata = \"e\"\npool = \"t1\"\ntransaction_id = 0\nchunk_size = 128") +
+		lv("thin", 1, "type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = 1\norigin = \"thin\"")})
 	g := one(t, scan(t, made[0]))
 	for name, from := range map[string]int{"t1": 3 * extent, "s": 4096} {
 		r, err := g.Open(g.Volume(name), lvm.ReadOptions{})
@@ -231,6 +233,11 @@ func TestMissing(t *testing.T) {
 		missing, ok := errors.AsType[*lvm.MissingError](err)
 		if !ok || missing.PV != g.PV("pv1") || err.Error() != want || n != from || bytes.Count(p[:n], []byte("disk 0")) != n/16 {
 			t.Errorf("%s: %d bytes, %v, want %s", name, n, err, want)
+		}
+	}
+	for name, want := range map[string]int{"t1": 1, "s": 1, "e": 0, "thin": 1} {
+		if lacks := g.Lacks(g.Volume(name)); len(lacks) != want || want > 0 && lacks[0] != g.PV("pv1") {
+			t.Errorf("%s lacks %v", name, lacks)
 		}
 	}
 	r, err := g.Open(g.Volume("e"), lvm.ReadOptions{})

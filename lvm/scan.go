@@ -3,7 +3,6 @@ package lvm
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,6 +44,13 @@ func (g *Group) problem(format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
 }
 
+// distrust says why the group must not be written to; the first reason is kept.
+func (g *Group) distrust(format string, args ...any) {
+	if g.doubt == nil {
+		g.doubt = fmt.Errorf(format, args...)
+	}
+}
+
 // A Set is all that images hold.
 type Set struct {
 	Disks    []*Disk  // in the order of the images
@@ -55,7 +61,7 @@ type Set struct {
 // Options say what [Scan] takes for granted.
 type Options struct {
 	// Backup is a group read with [ParseBackup]. It is taken instead of what the disks say
-	// about the group of this id.
+	// about the group of this id, and gets its disks and problems: it is for one Scan only.
 	Backup *Group
 	// PVs says which images hold which physical volumes of Backup, by their names in it (pv0):
 	// for those that have lost their labels. The physical volume begins at the image's offset.
@@ -63,9 +69,9 @@ type Options struct {
 }
 
 // Scan finds the physical volumes in images, and the groups that they belong to. Of the texts
-// about a group the one with the highest sequence number counts. The error says that an image
-// could not be read, or ctx ended; what is wrong with what it holds is among the problems of
-// the set and its groups.
+// about a group the one with the highest sequence number counts. What cannot be read, and what is
+// wrong with the rest, is among the problems of the set and its groups; the error says that ctx
+// ended, or that there is no such physical volume as the options name.
 func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
 	s := &scanner{set: &Set{}, best: map[string]*Group{}, disks: map[string][]*Disk{}, named: map[string]*Disk{}}
 	if err := s.given(opt); err != nil {
@@ -89,6 +95,7 @@ func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
 		s.attach(g)
 	}
 	s.sameNames()
+	s.orphans()
 	return s.set, nil
 }
 
@@ -114,7 +121,7 @@ func (s *scanner) image(ctx context.Context, img *Image) error {
 	if img.offset == 0 {
 		table, err := partition.Read(img, img.size)
 		if err != nil {
-			return fmt.Errorf("%s: %w", img.Name, err)
+			s.problem("%s: %v", img.Name, err)
 		}
 		for _, p := range table.Problems {
 			s.note("%s: %s", img.Name, p)
@@ -220,7 +227,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 		s.best[g.ID] = g
 	case g.Seqno == best.Seqno && g.crc != best.crc:
 		best.problem("%v: the text with sequence number %d differs from that on other physical volumes", d, g.Seqno)
-		best.doubt = errors.New("there are different texts with one sequence number")
+		best.distrust("there are different texts with one sequence number")
 	}
 	return nil
 }
@@ -246,6 +253,7 @@ func (s *scanner) attach(g *Group) {
 		switch {
 		case s.named[pv.ID] != nil:
 			pv.Disk = s.named[pv.ID]
+			g.distrust("nothing on %s confirms the backup", pv.Name)
 		case len(found) > 1:
 			pv.Twice = found
 			g.problem("%s (%s) is there %d times, as %v: leave all but one out", pv.Name, pv.ID, len(found), joined(found))
@@ -273,10 +281,15 @@ func (g *Group) take(pv *PhysicalVolume, d *Disk) {
 	case d.GroupID == "" || d.Seqno == g.Seqno:
 	case d.Seqno < g.Seqno:
 		g.problem("%v: its text is older (sequence number %d) than that of the group (%d): it was away, and its data may be stale", d, d.Seqno, g.Seqno)
-		g.doubt = fmt.Errorf("%s has an older text", pv.Name)
+		g.distrust("%s has an older text", pv.Name)
 	default: // the group is from a backup
 		g.problem("%v: its text is newer (sequence number %d) than the backup (%d)", d, d.Seqno, g.Seqno)
-		g.doubt = fmt.Errorf("%s has a newer text", pv.Name)
+		g.distrust("%s has a newer text", pv.Name)
+	}
+	for _, m := range d.Metadata {
+		if m.Err != nil { // and may be newer
+			g.distrust("%s has a text that cannot be read", pv.Name)
+		}
 	}
 	if pv.Missing() {
 		g.problem("%s (%v): LVM has written it off: its data may be stale", pv.Name, d)
@@ -299,6 +312,20 @@ func (s *scanner) sameNames() {
 	for i, g := range s.set.Groups {
 		if i > 0 && s.set.Groups[i-1].Name == g.Name {
 			s.problem("two groups are called %s: %s and %s", g.Name, s.set.Groups[i-1].ID, g.ID)
+		}
+	}
+}
+
+// orphans points out physical volumes that no group has.
+func (s *scanner) orphans() {
+	for _, d := range s.set.Disks {
+		known := d.GroupID != "" || slices.ContainsFunc(s.set.Groups, func(g *Group) bool { return g.pvByID[d.ID] != nil })
+		switch {
+		case known:
+		case d.Used:
+			s.problem("%v (%s) belongs to a group about which no text was found", d, d.ID)
+		default:
+			s.note("%v (%s) is a physical volume that belongs to no group", d, d.ID)
 		}
 	}
 }

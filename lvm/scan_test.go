@@ -162,6 +162,11 @@ func TestNewest(t *testing.T) {
 	if set := make2(vg{seqno: 4}, vg{seqno: 4}); len(set.Problems)+len(one(t, set).Problems) > 0 {
 		t.Errorf("problems %v, %v", set.Problems, set.Groups[0].Problems)
 	}
+	// A disk that cannot be read is no reason not to look at the others.
+	broken := lvm.NewImage("broken", failing{}, diskSize)
+	if set, err := lvm.Scan(t.Context(), lvm.Options{}, append(images(disks(1, vg{})...), broken)...); err != nil || len(set.Groups) != 1 || !has(set.Problems, "broken: byte 0: device failed") {
+		t.Errorf("%v, problems %v", err, set.Problems)
+	}
 	// Two installations of one name are told apart by their ids.
 	set := scan(t, disks(1, vg{})[0], disks(2, vg{id: 'W'})[1])
 	_, err := set.Group("vg")
@@ -173,6 +178,10 @@ func TestNewest(t *testing.T) {
 		t.Error("there is a group that there is not")
 	}
 }
+
+type failing struct{}
+
+func (failing) ReadAt([]byte, int64) (int, error) { return 0, errors.New("device failed") }
 
 // Clones are not used, missing disks are named, disks of others are.
 func TestDisks(t *testing.T) {
@@ -200,6 +209,15 @@ func TestDisks(t *testing.T) {
 	// One whose image is cut off is pointed out.
 	if g := one(t, scan(t, made[0][:diskSize-1000], made[1])); !has(g.Problems, "1000 bytes shorter") {
 		t.Errorf("problems %v", g.Problems)
+	}
+	// So is one that nobody knows.
+	for want, v := range map[string]pv{
+		"belongs to a group about which no text was found": {id: id('y'), sector: 1},
+		"belongs to no group":                              {id: id('y'), sector: 1, noExt: true},
+	} {
+		if set := scan(t, made[0], made[1], oneDisk(v)); !has(set.Problems, "disk2 ("+dashed(id('y'))+") ") || !has(set.Problems, want) {
+			t.Errorf("problems %v, want %q", set.Problems, want)
+		}
 	}
 	// A disk with a text that does not name it.
 	stray := oneDisk(pv{id: id('z'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: plain.text()}}})
@@ -271,6 +289,9 @@ func TestBackup(t *testing.T) {
 	}
 	if got, err := read(one(t, set), "x"); err != nil || !bytes.Equal(got, want) || len(set.Groups[0].Problems) > 0 {
 		t.Errorf("%v, problems %v", err, set.Groups[0].Problems)
+	}
+	if _, err := set.Groups[0].OpenWritable(set.Groups[0].Volume("x")); err == nil || !strings.Contains(err.Error(), "nothing on pv0 confirms") {
+		t.Errorf("it can be written: %v", err)
 	}
 	if _, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*lvm.Image{"pv9": imgs[0]}}); err == nil {
 		t.Error("there is a pv9")

@@ -35,6 +35,23 @@ type Part struct {
 	First uint64
 }
 
+// below are the names of what the segment lies on.
+func (s *Segment) below() []string {
+	var names []string
+	for _, p := range s.Stripes {
+		names = append(names, p.Name)
+	}
+	switch {
+	case s.ThinPool != nil:
+		names = append(names, s.ThinPool.Metadata, s.ThinPool.Data)
+	case s.Thin != nil:
+		names = append(names, s.Thin.Pool, s.Thin.ExternalOrigin)
+	case s.Cache != nil:
+		names = append(names, s.Cache.Origin)
+	}
+	return names
+}
+
 // A ThinPool is what LVM knows about a pool. The metadata superblock has a transaction id of
 // its own.
 type ThinPool struct {

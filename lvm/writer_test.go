@@ -129,6 +129,10 @@ func TestWriteRefuses(t *testing.T) {
 	older := disks(2, vg{seqno: 2, lvs: in.lvs})
 	_, mixed := files(t, made[0], older[1])
 	refused(scanFiles(t, mixed), "r", "pv0 has an older text")
+	damaged := disks(2, in)
+	damaged[1][areaAt+600]++ // its text may be newer
+	_, imgs = files(t, damaged...)
+	refused(scanFiles(t, imgs), "r", "pv1 has a text that cannot be read")
 	for kind, want := range map[string]string{"raid5_ls": "only [", "raid1": "not all of its images are in sync"} {
 		set := raidDisks(kind, 3, 2, 2, 8, nil, "")
 		super{events: 4}.put(onDisk(set[1], 0, 1), 1, 3)
