@@ -1,7 +1,6 @@
 package size
 
 import (
-	"fmt"
 	"math"
 	"testing"
 )
@@ -96,10 +95,4 @@ func TestNumber(t *testing.T) {
 			t.Errorf("Number(%d, %d) = %s, want %s", tc.bytes, tc.unit, got, tc.want)
 		}
 	}
-}
-
-func ExamplePool_Estimate() {
-	p := Pool{BlockSize: 64 * kib, Size: tib, Thins: 1000}
-	fmt.Println(p.Estimate(Tree).Bytes, p.Estimate(Kernel).Bytes>>20)
-	// Output: 549490688 768
 }
