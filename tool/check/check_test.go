@@ -143,15 +143,3 @@ func TestCancel(t *testing.T) {
 		t.Errorf("error %v, want that of the context", err)
 	}
 }
-
-func ExampleRun() {
-	image, _ := fixtures.Image("powercut")
-	sum, err := check.Run(context.Background(), block.NewMemFrom(image), check.Options{}, func(f check.Fault) {
-		fmt.Println(f.Severity, f.Code, f.First)
-	})
-	fmt.Println(sum.Fatal, "fatal,", sum.Mappings, "mappings", err)
-	// Output:
-	// note data-block-leak 26019
-	// note data-block-leak 26035
-	// 0 fatal, 24710 mappings <nil>
-}

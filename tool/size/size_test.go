@@ -1,7 +1,6 @@
 package size
 
 import (
-	"fmt"
 	"math"
 	"testing"
 )
@@ -90,16 +89,10 @@ func TestNumber(t *testing.T) {
 		bytes, unit uint64
 		want        string
 	}{
-		{671744, 512, "1312"}, {57360384, gib, "0.05"}, {270336, gib, "2.52e-04"}, {549490688, mib, "524.04"}, {0, gib, "0"},
+		{671744, 512, "1312"}, {57360384, gib, "0.05"}, {270336, gib, "2.52e-04"}, {549490688, mib, "524.04"}, {0, gib, "0"}, {87008700, 1000000, "87.01"},
 	} {
 		if got := Number(tc.bytes, tc.unit); got != tc.want {
 			t.Errorf("Number(%d, %d) = %s, want %s", tc.bytes, tc.unit, got, tc.want)
 		}
 	}
-}
-
-func ExamplePool_Estimate() {
-	p := Pool{BlockSize: 64 * kib, Size: tib, Thins: 1000}
-	fmt.Println(p.Estimate(Tree).Bytes, p.Estimate(Kernel).Bytes>>20)
-	// Output: 549490688 768
 }

@@ -1,9 +1,7 @@
 package stat_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -122,23 +120,4 @@ func TestDamage(t *testing.T) {
 	if _, err := stat.DataCounts(t.Context(), p); err == nil {
 		t.Error("DataCounts: no error")
 	}
-}
-
-func ExampleDevices() {
-	image, err := fixtures.Image("sequential")
-	if err != nil {
-		panic(err)
-	}
-	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
-	if err != nil {
-		panic(err)
-	}
-	devices, err := stat.Devices(context.Background(), p)
-	for _, d := range devices {
-		fmt.Printf("device %d: %d mappings in %d runs, leaves %.0f %% full\n", d.ID, d.Mappings, d.Runs, 100*d.Fill())
-	}
-	fmt.Println(err)
-	// Output:
-	// device 1: 3201 mappings in 2 runs, leaves 98 % full
-	// <nil>
 }

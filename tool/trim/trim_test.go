@@ -3,7 +3,6 @@ package trim_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -217,15 +216,4 @@ func TestDiscardRefuses(t *testing.T) {
 	if err := trim.Discard(ctx, d, 128, smallFree, trim.Options{}); !errors.Is(err, context.Canceled) || len(d.areas) > 0 {
 		t.Errorf("error %v, discarded %v", err, d.areas)
 	}
-}
-
-func ExampleFree() {
-	image, err := fixtures.Image("sequential")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	free, err := trim.Free(context.Background(), block.NewMemFrom(image), trim.Options{})
-	fmt.Println(len(free), free[0], err)
-	// Output: 1 {3201 1638400} <nil>
 }
