@@ -21,7 +21,7 @@ type ImageOptions struct {
 	// the image and its partitions are searched.
 	Offset int64
 	Raw    bool // take the image as raw, whatever it begins with
-	Write  bool // open it for writing too: raw images and devices only
+	Write  bool // open it for writing too, now: raw images and devices only
 	Shared bool // open a block device that is in use
 }
 
@@ -35,6 +35,7 @@ type Image struct {
 	w      io.WriterAt  // nil if it was opened for reading only
 	sync   func() error // with w
 	close  func() error
+	path   string // empty if it is not from OpenImage
 	size   int64
 	offset int64 // given by the caller; 0 for the whole image
 }
@@ -52,16 +53,14 @@ func NewImage(name string, r io.ReaderAt, size int64) *Image {
 
 // OpenImage opens a disk image: raw or qcow2, a regular file or a block device.
 func OpenImage(path string, opt ImageOptions) (*Image, error) {
-	dev, err := block.Open(path, block.Options{Write: opt.Write, Shared: opt.Shared})
+	dev, err := block.Open(path, block.Options{Write: opt.Write, Shared: opt.Shared, Lock: opt.Write})
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{Name: path, Format: rawFormat, r: dev, size: dev.Size(), close: dev.Close, offset: opt.Offset}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		img.r = &aligned{dev: dev}
-	}
+	bytes := anyBytes(path, dev)
+	img := &Image{Name: path, Format: rawFormat, r: bytes, size: dev.Size(), close: dev.Close, path: path, offset: opt.Offset}
 	if opt.Write {
-		img.w, img.sync = img.r.(io.WriterAt), dev.Flush
+		img.w, img.sync = bytes, dev.Flush
 	}
 	if !opt.Raw {
 		if err := img.decode(path, opt.Write); err != nil {
@@ -76,6 +75,55 @@ func OpenImage(path string, opt ImageOptions) (*Image, error) {
 	return img, nil
 }
 
+// readerWriterAt is bytes that can be read and written.
+type readerWriterAt interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// anyBytes makes any bytes of a device accessible, not only blocks.
+func anyBytes(path string, dev block.Device) readerWriterAt {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return &aligned{dev: dev}
+	}
+	return dev
+}
+
+// OpenForWriting opens for writing too what is open for reading, and stays so: that claims a
+// block device for both. An image in a file is locked as virtual machines lock their disks;
+// the error is [block.ErrBusy] if one has. What is open for writing already stays as it is.
+func (img *Image) OpenForWriting() error {
+	if img.w != nil {
+		return nil
+	}
+	if err := img.rawOnly(); err != nil {
+		return err
+	}
+	dev, err := block.Open(img.path, block.Options{Write: true, Shared: true, Lock: true})
+	if err != nil {
+		return err
+	}
+	reading := img.close
+	img.w, img.sync = anyBytes(img.path, dev), dev.Flush
+	img.close = func() error { return errors.Join(dev.Close(), reading()) }
+	return nil
+}
+
+// rawOnly refuses an image that OpenForWriting could never open.
+func (img *Image) rawOnly() error {
+	switch {
+	case img.Format != rawFormat:
+		return fmt.Errorf("%s: %w", img.Name, readOnlyFormat(img.Format))
+	case img.path == "" && img.w == nil:
+		return fmt.Errorf("%s: %w", img.Name, block.ErrReadOnly)
+	}
+	return nil
+}
+
+func readOnlyFormat(format string) error {
+	return fmt.Errorf("an image in %s format can only be read: to write, %s", format, convert)
+}
+
 // decode puts a decoder before an image that is not raw.
 func (img *Image) decode(path string, write bool) error {
 	format, err := sniff(img.r)
@@ -83,7 +131,7 @@ func (img *Image) decode(path string, write bool) error {
 		return err
 	}
 	if write {
-		return fmt.Errorf("an image in %s format can only be read: to write, %s", format, convert)
+		return readOnlyFormat(format)
 	}
 	q, err := openQcow2(path)
 	if err != nil {

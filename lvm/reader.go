@@ -19,6 +19,9 @@ type ReadOptions struct {
 	// StaleOrigin reads the origin of a cache in writeback mode, of a writecache and of an
 	// integrity volume, although newer data may be elsewhere.
 	StaleOrigin bool
+	// Same reads all copies of mirrors, raid1 and raid10 sets: [ErrDiffer] where they do not
+	// hold the same.
+	Same bool
 }
 
 // A Reader reads the content of a logical volume. It may be used concurrently.
@@ -26,6 +29,7 @@ type Reader struct {
 	g    *Group
 	v    *Volume
 	root source
+	same bool // see ReadOptions
 	imgs []*Image
 	// Notes say what a user should know about the content.
 	Notes []string
@@ -39,7 +43,14 @@ func (g *Group) Open(v *Volume, opt ReadOptions) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s/%w", g.Name, err)
 	}
-	return &Reader{g, v, root, b.imgs, b.notes}, nil
+	return &Reader{g, v, root, opt.Same, b.imgs, b.notes}, nil
+}
+
+func (r *Reader) readAt(p []byte, off int64) error {
+	if r.same {
+		return readSame(r.root, p, off)
+	}
+	return r.root.readAt(p, off)
 }
 
 // Size is the size of the volume in bytes.
@@ -55,7 +66,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if int64(len(p)) > r.v.Size-off {
 		p, end = p[:r.v.Size-off], io.EOF
 	}
-	if err := r.root.readAt(p, off); err != nil {
+	if err := r.readAt(p, off); err != nil {
 		n, err := r.prefix(p, off)
 		return n, err
 	}
@@ -67,7 +78,7 @@ func (r *Reader) prefix(p []byte, off int64) (int, error) {
 	for done := 0; done < len(p); {
 		at := off + int64(done)
 		n := min(len(p)-done, int(sector-at%sector))
-		if err := r.root.readAt(p[done:done+n], at); err != nil {
+		if err := r.readAt(p[done:done+n], at); err != nil {
 			return done, r.g.explain(r.v, at, err)
 		}
 		done += n

@@ -1,6 +1,7 @@
 package lvm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -211,4 +212,44 @@ func (s *paritySet) rebuild(p []byte, place raid.Place) error {
 	row := place.Offset / s.layout.Chunk
 	others := func(dev int, p []byte) error { return s.devs[dev].readAt(p, place.Offset) }
 	return s.layout.Rebuild(row, place.Device, p, others)
+}
+
+// ErrDiffer says that copies of the same bytes are not the same.
+var ErrDiffer = errors.New("its copies differ")
+
+// readSame reads all copies that s has: they must be the same.
+func readSame(s source, p []byte, off int64) error {
+	switch s := s.(type) {
+	case shifted:
+		return readSame(s.source, p, s.base+off)
+	case *joint:
+		return s.each(len(p), off, func(s source, from, to int, off int64) error { return readSame(s, p[from:to], off) })
+	case mirror:
+		return compare(len(s.legs), p, func(i int, p []byte) error { return readSame(s.legs[i], p, off) })
+	case *set:
+		return chunks(s.layout, p, off, func(p []byte, off int64) error {
+			return compare(s.layout.Copies, p, func(i int, p []byte) error {
+				place, _ := s.layout.Locate(off, i)
+				return readSame(s.devs[place.Device], p, place.Offset)
+			})
+		})
+	}
+	return s.readAt(p, off)
+}
+
+// compare fills p with the first of n copies, and compares the others with it.
+func compare(n int, p []byte, read func(i int, p []byte) error) error {
+	if err := read(0, p); err != nil || n == 1 {
+		return err
+	}
+	other := make([]byte, len(p))
+	for i := 1; i < n; i++ {
+		if err := read(i, other); err != nil {
+			return err
+		}
+		if !bytes.Equal(p, other) {
+			return ErrDiffer
+		}
+	}
+	return nil
 }

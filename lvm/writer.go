@@ -18,11 +18,20 @@ type Writer struct{ *Reader }
 
 var _ block.Device = (*Writer)(nil)
 
-// OpenWritable makes a Writer of a volume of g. All it lies on must be there, in sync, and in
-// images opened for writing; no other volume may depend on it but a thin pool; and there must be
-// no doubt about what the text says. The error names what is not so.
-func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
-	refuse := func(format string, args ...any) (*Writer, error) {
+// Writable returns the images that a volume of g lies on, which have to be opened for writing
+// before [Group.OpenWritable] makes a Writer of it. All it lies on must be there and in sync, in
+// raw images; no other volume may depend on it but a thin pool; and there must be no doubt about
+// what the text says. The error names what is not so.
+func (g *Group) Writable(v *Volume) ([]*Image, error) {
+	r, err := g.writable(v)
+	if err != nil {
+		return nil, err
+	}
+	return r.imgs, nil
+}
+
+func (g *Group) writable(v *Volume) (*Reader, error) {
+	refuse := func(format string, args ...any) (*Reader, error) {
 		return nil, fmt.Errorf("%s/%s cannot be written: %w", g.Name, v.Name, fmt.Errorf(format, args...))
 	}
 	switch user := g.user(v.Name); {
@@ -43,11 +52,26 @@ func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
 		return refuse("%w", b.missing)
 	}
 	for _, img := range b.imgs {
-		if img.w == nil {
-			return refuse("%s: %w", img.Name, block.ErrReadOnly)
+		if err := img.rawOnly(); err != nil {
+			return refuse("%w", err)
 		}
 	}
-	return &Writer{&Reader{g, v, root, b.imgs, b.notes}}, nil
+	return &Reader{g: g, v: v, root: root, imgs: b.imgs, Notes: b.notes}, nil
+}
+
+// OpenWritable makes a Writer of a volume of g that is [Group.Writable], and whose images are
+// open for writing.
+func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
+	r, err := g.writable(v)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range r.imgs {
+		if img.w == nil {
+			return nil, fmt.Errorf("%s/%s cannot be written: %s: %w", g.Name, v.Name, img.Name, block.ErrReadOnly)
+		}
+	}
+	return &Writer{r}, nil
 }
 
 // user returns a volume, other than a thin pool, that lies on the named one or needs it as it

@@ -50,7 +50,7 @@ func printHelp(w io.Writer, t Tool, model *kong.Application) {
 	helpGroup(&s, model, "common")
 	var images strings.Builder
 	if helpGroup(&images, model, "images"); images.Len() > 0 {
-		s.WriteString("\nIf the input is a disk, or an image of one, with LVM on it:\n" + images.String())
+		s.WriteString("\nFor a disk, or an image of one, that has LVM on it:\n" + images.String())
 	}
 	if d, ok := t.New().(Detailer); ok {
 		fmt.Fprintf(&s, "\n%s\n", strings.TrimSpace(d.Details()))

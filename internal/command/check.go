@@ -23,12 +23,12 @@ type Check struct {
 	Strict              bool    `help:"Fail if even a note is found."`
 	AutoRepair          bool    `help:"Mend leaks, counts that are too high and counters, and clear the flag needs_check, unless there are fatal faults."`
 	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults; mend what --auto-repair mends where the whole metadata is checked."`
-	Undo                string  `help:"Before anything is mended, keep in this new file what it takes to undo it." placeholder:"FILE"`
 	ApplyUndo           string  `help:"Undo the repair that made this file, and check nothing." placeholder:"FILE"`
 	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
 	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
 	Format              string  `help:"How faults are printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input               string  `arg:"" help:"Metadata device or file."`
+	inPlace
 	volumes
 }
 
@@ -40,7 +40,7 @@ every fault is one line on standard output, and a last line sums up.
 
 Nothing is written without --auto-repair, --clear-needs-check-flag or --apply-undo. A
 repair writes into free blocks, then the superblock: whatever interrupts it leaves the old
-metadata or the new.`
+metadata or the new. Into disks and raw images nothing is written without --in-place.`
 }
 
 // mends reports whether the command line asks for a repair.
@@ -59,9 +59,20 @@ func (c *Check) validate() error {
 		return cli.Usagef("--apply-undo checks nothing and goes with no other option")
 	case c.Undo != "" && !c.mends():
 		return cli.Usagef("--undo goes with --auto-repair or --clear-needs-check-flag")
+	case c.InPlace && !c.writes():
+		return cli.Usagef("--in-place goes with --auto-repair, --clear-needs-check-flag or --apply-undo")
+	case c.InPlace && c.Leg != 0:
+		return cli.Usagef("--leg reads one copy, and what is mended is mended in all: thin_repair --in-place --leg makes all of them anew")
+	case c.ApplyUndo != "":
+		return c.onlyInPlace(c.InPlace)
+	case c.mends():
+		return errors.Join(c.inPlace.validate(), c.onlyInPlace(c.InPlace))
 	}
 	return nil
 }
+
+// writes reports whether the command line asks for something to be written.
+func (c *Check) writes() bool { return c.mends() || c.ApplyUndo != "" }
 
 // Run implements cli.Command.
 func (c *Check) Run(env *cli.Env) error {
@@ -107,11 +118,14 @@ func (c *Check) Run(env *cli.Env) error {
 
 // source opens the input. What cannot be mended is refused before it is checked.
 func (c *Check) source(env *cli.Env) (*source, error) {
-	if !c.mends() {
+	switch {
+	case !c.mends():
 		return c.open(env, c.Input, c.MetadataSnap)
+	case c.InPlace:
+		return c.mustBeMetadata(env, c.Input)
 	}
 	dev, err := cli.OpenInactive(c.Input)
-	return &source{Device: dev}, err
+	return &source{Device: dev}, diskHint(err, bothOptions)
 }
 
 // verdict is the error for what was found, or was left.

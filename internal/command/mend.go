@@ -2,26 +2,18 @@ package command
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
 
 	"thinpool/internal/cli"
-	"thinpool/metadata/block"
 	"thinpool/tool/check"
 	"thinpool/tool/undo"
 )
 
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev block.Device, opt check.Options, out *faultPrinter) error {
-	if c.Undo != "" { // rather say so before the check than after it
-		if _, err := os.Lstat(c.Undo); err == nil {
-			return fmt.Errorf("%s: %w", c.Undo, undo.ErrExists)
-		}
-	}
+func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPrinter) error {
 	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
 	if err != nil {
-		return err
+		return differHint(err)
 	}
 	if repair == nil {
 		out.summary(sum)
@@ -52,8 +44,8 @@ func (c *Check) mend(env *cli.Env, dev block.Device, opt check.Options, out *fau
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev block.Device, repair *check.Repair) error {
-	to, err := cli.OpenAgain(c.Input)
+func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
+	to, err := dev.writable(c.Input)
 	if err != nil {
 		return err
 	}
@@ -62,7 +54,7 @@ func (c *Check) write(env *cli.Env, dev block.Device, repair *check.Repair) erro
 		env.Progress("writing "+c.Undo, 0, 0)
 		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
 		if err := undo.Create(env, c.Undo, dev, change); err != nil {
-			return fmt.Errorf("undo file: %w; nothing was mended", err)
+			return fmt.Errorf("undo file: %w; nothing was mended", differHint(err))
 		}
 	}
 	env.Progress("mending", 0, 0)
@@ -75,31 +67,35 @@ func (c *Check) write(env *cli.Env, dev block.Device, repair *check.Repair) erro
 
 // applyUndo undoes a repair.
 func (c *Check) applyUndo(env *cli.Env) error {
-	in, err := os.Open(c.ApplyUndo)
+	file, in, err := openUndo(env, c.ApplyUndo)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeType != 0 {
-		return fmt.Errorf("%s: no regular file", c.ApplyUndo)
-	}
-	file, err := undo.Open(env, in, info.Size())
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.ApplyUndo, err)
-	}
-	dev, err := cli.OpenOutput(c.Input)
+	dev, err := c.openUndone(env)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	if err := file.Apply(env, dev); err != nil {
+	to, err := dev.writable(c.Input)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	if err := file.Apply(env, to); err != nil {
 		return fmt.Errorf("%s: %w", c.Input, err)
 	}
 	return nil
+}
+
+// openUndone opens what a repair is to be undone on, which may be half metadata.
+func (c *Check) openUndone(env *cli.Env) (*source, error) {
+	if c.InPlace {
+		dev, _, err := c.openInPlace(env, c.Input)
+		return dev, err
+	}
+	dev, err := cli.OpenOutput(c.Input)
+	return &source{Device: dev}, diskHint(err, "--in-place")
 }
 
 // say prints a sentence that is no fault.

@@ -17,8 +17,9 @@ import (
 // Repair is thin_repair.
 type Repair struct {
 	cli.Common
-	Input  string `help:"Damaged metadata device or file; it is only read." short:"i" required:"" placeholder:"FILE"`
+	Input  string `help:"Damaged metadata device or file; it is only read, but with --in-place alone." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" placeholder:"FILE"`
+	inPlace
 	overrides
 	salvage
 	DryRun     bool   `help:"Report what would be saved and lost; write nothing."`
@@ -66,23 +67,23 @@ func (r *Repair) Details() string {
 order in which thin_restore does. The report says for each device how many mappings were
 expected, found and lost, and which thin blocks those are. The exit code is 0 only if
 nothing is lost, or with --accept-loss; the output is written all the same. Keep the
-damaged metadata until all data has been checked.`
+damaged metadata until all data has been checked.
+
+With --in-place and --undo what is found takes the place of the damaged metadata, or with
+-o that of the metadata in the disk or image given there. If something is lost that is
+only done with --accept-loss.`
 }
 
 // Run implements cli.Command.
 func (r *Repair) Run(env *cli.Env) error {
 	opt, err := r.salvage.options(r.overrides.metadata())
-	switch {
-	case err != nil:
-		return err
-	case r.Output == "" && !r.DryRun && !r.ListRoots:
-		return cli.Usagef("--output is missing; --dry-run and --list-roots need none")
-	case r.Output != "" && cli.SameFile(r.Input, r.Output):
-		return cli.Usagef("input and output are the same file: %s", r.Output)
-	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
-		return cli.Usagef("the report would replace metadata: %s", r.Report)
+	if err == nil {
+		err = r.validate()
 	}
-	dev, err := r.openInactive(env, r.Input)
+	if err != nil {
+		return err
+	}
+	dev, err := r.openInput(env)
 	if err != nil {
 		return err
 	}
@@ -91,16 +92,16 @@ func (r *Repair) Run(env *cli.Env) error {
 	if r.ListRoots {
 		return r.listRoots(env, dev, opt)
 	}
-	var out block.Device
-	if !r.DryRun {
-		if out, err = openOutput(r.Output); err != nil {
+	out := &output{dev, r.Input, r.Undo}
+	if r.Output != "" && !r.DryRun {
+		if out, err = r.openOutput(env, &r.volumes, r.Output); err != nil {
 			return err
 		}
 		defer out.Close()
 	}
 	found, err := repair.Find(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Input, hopeless(err))
+		return fmt.Errorf("%s: %w", r.Input, differHint(hopeless(err)))
 	}
 	if err := r.report(env, dev.place, &found.Report); err != nil {
 		return err
@@ -108,15 +109,49 @@ func (r *Repair) Run(env *cli.Env) error {
 	if found.Report.Empty() {
 		return fmt.Errorf("%s: %w", r.Input, errEmpty)
 	}
-	if out != nil {
+	lost := !found.Report.Lossless() && !r.AcceptLoss
+	switch {
+	case r.DryRun:
+	case lost && r.InPlace:
+		fmt.Fprintln(env.Stderr, "nothing was written, as something is lost: with --accept-loss it is written, and the undo file keeps the damaged metadata, which is the only evidence")
+	default:
 		if err := r.write(env, found, out); err != nil {
 			return err
 		}
 	}
-	if !found.Report.Lossless() && !r.AcceptLoss {
+	if lost {
 		return cli.ErrReported
 	}
 	return nil
+}
+
+// validate refuses what does not go together.
+func (r *Repair) validate() error {
+	switch {
+	case r.Output == "" && !r.DryRun && !r.ListRoots && !r.InPlace:
+		return cli.Usagef("--output is missing; --dry-run, --list-roots and --in-place need none")
+	case r.Output != "" && cli.SameFile(r.Input, r.Output):
+		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
+	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
+		return cli.Usagef("the report would replace metadata: %s", r.Report)
+	}
+	return r.inPlace.validate()
+}
+
+// openInput opens the damaged metadata. The options that say where on a disk metadata is
+// are about the output if that is a disk.
+func (r *Repair) openInput(env *cli.Env) (*source, error) {
+	switch {
+	case !r.InPlace:
+		return r.openInactive(env, r.Input)
+	case r.Output == "":
+		return r.mustBeMetadata(env, r.Input)
+	}
+	dev, err := openInactive(env, r.Input)
+	if errors.Is(err, cli.ErrDisk) {
+		err = fmt.Errorf("%w; --in-place with -o looks for metadata on the output only: repair into a file first, or without -o", err)
+	}
+	return &source{Device: dev}, err
 }
 
 // hopeless adds to the error that there is nothing to be found what else the input
@@ -157,16 +192,14 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 	return file.Commit()
 }
 
-// write writes what was found as new metadata.
-func (r *Repair) write(env *cli.Env, found *repair.Result, out block.Device) error {
+// write writes what was found as new metadata. Once the builder has it all nothing of
+// the damaged metadata is read any more: that may be what is written over.
+func (r *Repair) write(env *cli.Env, found *repair.Result, out *output) error {
 	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := hand(env, found, dump.Options{Progress: env.Progress}, b); err != nil {
 		return err
 	}
-	if err := b.Write(env, out); err != nil {
-		return fmt.Errorf("%s: %w", r.Output, err)
-	}
-	return nil
+	return out.write(env, b)
 }
 
 // hand hands what a repair found to a visitor.

@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,14 +20,19 @@ type Restore struct {
 	cli.Common
 	Input  string `help:"XML or JSON from thin_dump, also compressed with gzip or zstd; - is standard input." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" required:"" placeholder:"FILE"`
+	inPlace
 	overrides
+	volumes
 }
 
 // Details implements cli.Detailer.
 func (r *Restore) Details() string {
 	return `The whole input is read, and the space it needs compared, before the first block is
 written. Until the last write the output has no valid superblock, so that nothing takes
-half of it for metadata. What the output held before is lost.`
+half of it for metadata. What the output held before is lost, unless --undo keeps it.
+
+With --in-place and --undo the output may be a disk with LVM on it, or a raw image of one:
+the metadata volume of its pool is written.`
 }
 
 // leastOutput is how many blocks the smallest output has.
@@ -37,32 +43,42 @@ func (r *Restore) Run(env *cli.Env) error {
 	if cli.SameFile(r.Input, r.Output) {
 		return cli.Usagef("input and output are the same file: %s", r.Output)
 	}
-	dev, err := openOutput(r.Output)
+	if err := errors.Join(r.inPlace.validate(), r.onlyInPlace(r.InPlace)); err != nil {
+		return err
+	}
+	out, err := r.openOutput(env, &r.volumes, r.Output)
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer out.Close()
 	note := func(text string) { env.Log.Info(text) }
 	b := build.New(build.Options{Note: note, Progress: env.Progress})
 	if err := r.read(env, b, note); err != nil {
 		return err
 	}
-	have := block.Blocks(dev)
+	have := block.Blocks(out)
 	env.Log.Info("planned", "needed", b.Needed(have), "available", have)
-	if err := b.Write(env, dev); err != nil {
-		return fmt.Errorf("%s: %w", r.Output, err)
-	}
-	return nil
+	return out.write(env, b)
 }
 
 // openOutput opens the device that new metadata is to be written to.
 func openOutput(path string) (block.Device, error) {
 	dev, err := cli.OpenOutput(path)
-	if err == nil && block.Blocks(dev) < leastOutput {
-		err = fmt.Errorf("%s: Output file too small. It has %d bytes; metadata needs %d blocks of %d at least", path, dev.Size(), leastOutput, block.Size)
-		dev.Close()
+	if err != nil {
+		return nil, err
 	}
-	return dev, err
+	if err := largeEnough(dev, path); err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return dev, nil
+}
+
+func largeEnough(dev block.Device, path string) error {
+	if block.Blocks(dev) < leastOutput {
+		return fmt.Errorf("%s: Output file too small. It has %d bytes; metadata needs %d blocks of %d at least", path, dev.Size(), leastOutput, block.Size)
+	}
+	return nil
 }
 
 // read reads the description into v.

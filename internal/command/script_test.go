@@ -2,10 +2,14 @@ package command_test
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"odd":     odd,
 			"flip":    flip,
 			"copy":    copyBlock,
+			"take":    take,
+			"flag":    flag,
 			"write":   write,
 			"at":      at,
 			"first":   first,
@@ -58,6 +64,13 @@ func TestScripts(t *testing.T) {
 					ts.Check(os.Rename(path, ts.MkAbs(filepath.Base(path))))
 				}
 			},
+			// layout DISK LAYOUT FILE writes what LVM knows of a disk, with another layout.
+			"layout": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(fixtures.Layout(t, ts.MkAbs(args[0]), args[1])), 0o644))
+			},
+			"within": within,
+			"locked": locked,
+			"qcow2":  qcow2,
 		},
 	})
 }
@@ -100,6 +113,22 @@ func copyBlock(ts *testscript.TestScript, _ bool, args []string) {
 	var from block.Data
 	edit(ts, args[:2], func(b *block.Data) { from = *b })
 	edit(ts, []string{args[0], args[2]}, func(b *block.Data) { *b = from })
+}
+
+// take FILE BLOCK FROM copies a block from another file, where it has the same number.
+func take(ts *testscript.TestScript, _ bool, args []string) {
+	var from block.Data
+	edit(ts, []string{args[2], args[1]}, func(b *block.Data) { from = *b })
+	edit(ts, args[:2], func(b *block.Data) { *b = from })
+}
+
+// flag FILE BLOCK sets the flag needs_check of a superblock.
+func flag(ts *testscript.TestScript, _ bool, args []string) {
+	const flags = 4
+	edit(ts, args, func(b *block.Data) {
+		b[flags] |= metadata.NeedsCheck
+		block.Reseal(b, block.Superblock)
+	})
 }
 
 // write FILE OFFSET TEXT overwrites bytes of a file.
@@ -175,6 +204,65 @@ func first(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("stderr: %s", stderr.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("first"), []byte(line), 0o644))
+}
+
+// within A B RANGE... demands that two files of one size differ within each of the ranges of
+// blocks, FIRST..END, and nowhere else.
+func within(ts *testscript.TestScript, _ bool, args []string) {
+	a, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	b, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if len(a) != len(b) {
+		ts.Fatalf("%d and %d bytes", len(a), len(b))
+	}
+	for _, arg := range args[2:] {
+		var first, end int
+		_, err := fmt.Sscanf(arg, "%d..%d", &first, &end)
+		ts.Check(err)
+		from, to := first*block.Size, end*block.Size
+		if bytes.Equal(a[from:to], b[from:to]) {
+			ts.Fatalf("nothing differs in %s", arg)
+		}
+		copy(a[from:to], b[from:to])
+	}
+	if !bytes.Equal(a, b) {
+		ts.Fatalf("something differs elsewhere")
+	}
+}
+
+// locked FILE COMMAND... runs a tool, which must fail, while somebody has the file locked.
+func locked(ts *testscript.TestScript, _ bool, args []string) {
+	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true, Lock: true})
+	ts.Check(err)
+	defer dev.Close()
+	exitcode(ts, false, append([]string{"1"}, args[1:]...))
+}
+
+// qcow2 RAW FILE writes a disk of at most 512 MiB as a qcow2 image, without reference counts.
+func qcow2(ts *testscript.TestScript, _ bool, args []string) {
+	const cluster, l1, l2, data = 1 << 16, 1, 2, 3 // bytes; where things are, in clusters
+	const copied = 1 << 63
+	raw, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	be := binary.BigEndian
+	out := make([]byte, data*cluster)
+	copy(out, "QFI\xfb")
+	be.PutUint32(out[4:], 2) // version
+	be.PutUint32(out[20:], 16)
+	be.PutUint64(out[24:], uint64(len(raw)))
+	be.PutUint32(out[36:], 1) // entries of the first table
+	be.PutUint64(out[40:], l1*cluster)
+	be.PutUint64(out[l1*cluster:], copied|l2*cluster)
+	nr := 0
+	for piece := range slices.Chunk(raw, cluster) {
+		if bytes.ContainsFunc(piece, func(r rune) bool { return r != 0 }) {
+			be.PutUint64(out[l2*cluster+8*nr:], copied|uint64(len(out)))
+			out = append(out, piece...)
+		}
+		nr++
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out, 0o644))
 }
 
 // full FILE writes metadata with needs_check, a leaked data block, and no block free.

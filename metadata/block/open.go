@@ -14,9 +14,13 @@ type Options struct {
 	// Shared leaves out the exclusive open of block devices: needed to read the
 	// metadata snapshot of a pool that is in use. Regular files know no such thing.
 	Shared bool
+	// Lock locks a regular file, as virtual machines do with their disks: [ErrBusy] if
+	// somebody else has. Systems and file systems that know no such locks give none.
+	Lock bool
 }
 
-// ErrBusy says that a block device is in use, by a pool or a mounted file system.
+// ErrBusy says that a block device is in use, by a pool or a mounted file system, or that
+// somebody has locked a file.
 var ErrBusy = errors.New("device is in use")
 
 // ErrNotBlocks says that a path names neither a block device nor a regular file.
@@ -37,6 +41,12 @@ func Open(path string, opt Options) (Device, error) {
 	f, err := openFile(path, opt, isDevice)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Lock && !isDevice {
+		if err := lock(f); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	// Seeking to the end gives the size of block devices too, where stat has 0.
 	size, err := f.Seek(0, io.SeekEnd)

@@ -34,3 +34,13 @@ func busy(path string, err error) error {
 	}
 	return err
 }
+
+// lock locks all of a file for writing: ErrBusy if somebody else has locked a part of it. The
+// lock is that of the open file, and ends with it.
+func lock(f *os.File) error {
+	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return ErrBusy
+	}
+	return nil // not every file system has locks
+}

@@ -190,3 +190,54 @@ func TestPowerCutOverKernelMetadata(t *testing.T) {
 		}
 	}
 }
+
+// Block 0 is known before anything is written, whatever the device holds.
+func TestBlock0(t *testing.T) {
+	b := built(t, sample())
+	for name, old := range oldDevices(t) {
+		dev := block.NewMemFrom(bytes.Clone(old))
+		want, err := b.Block0(t.Context(), block.Blocks(dev))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Write(t.Context(), dev); err != nil {
+			t.Fatal(err)
+		}
+		if got := dev.Contents()[:block.Size]; !bytes.Equal(got, want[:]) {
+			t.Errorf("%s: block 0 is another", name)
+		}
+	}
+	if _, err := b.Block0(t.Context(), b.Least()-1); err == nil {
+		t.Error("block 0 of a device that is too small")
+	} else if _, ok := errors.AsType[*build.SpaceError](err); !ok {
+		t.Errorf("error %v, want a SpaceError", err)
+	}
+}
+
+// A builder has read all by End, so that metadata can be written over what it was made of.
+func TestWriteOverSource(t *testing.T) {
+	source := block.NewMem(64 * block.Size)
+	if err := built(t, sample()).Write(t.Context(), source); err != nil {
+		t.Fatal(err)
+	}
+	p, err := metadata.Open(source, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := build.New(build.Options{})
+	if err := dump.Run(t.Context(), p, dump.Options{}, b); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := block.NewMemFrom(source.Contents())
+	for nr := range block.Blocks(source) { // nothing of it can be read any more, not even block 0
+		source.FailReads(nr)
+	}
+	for _, dev := range []*block.Mem{source, elsewhere} {
+		if err := b.Write(t.Context(), dev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(source.Contents(), elsewhere.Contents()) {
+		t.Error("what was written over its source is something else")
+	}
+}

@@ -70,6 +70,37 @@ func invalidate(dev block.Device) error {
 	return dev.Flush()
 }
 
+// Block0 is what block 0 holds after [Builder.Write] to a device of so many blocks. It leads
+// to all the rest, so all of that is made for it, which takes as long as Write without a
+// device. Metadata that does not fit is a [SpaceError].
+func (b *Builder) Block0(ctx context.Context, blocks block.Nr) (*block.Data, error) {
+	quiet := *b
+	quiet.opt.Progress = nil
+	dev := &nowhere{blocks: blocks}
+	if err := quiet.Write(ctx, dev); err != nil {
+		return nil, err
+	}
+	return &dev.block0, nil
+}
+
+// nowhere is a device that keeps block 0 alone.
+type nowhere struct {
+	blocks block.Nr
+	block0 block.Data
+}
+
+func (d *nowhere) WriteAt(p []byte, off int64) (int, error) {
+	if off == 0 {
+		copy(d.block0[:], p)
+	}
+	return len(p), nil
+}
+
+func (d *nowhere) ReadAt(p []byte, off int64) (int, error) { return copy(p, d.block0[off:]), nil }
+func (d *nowhere) Size() int64                             { return int64(d.blocks) * block.Size }
+func (d *nowhere) Flush() error                            { return nil }
+func (d *nowhere) Close() error                            { return nil }
+
 // A writer writes blocks and counts the references between them.
 type writer struct {
 	b      *Builder

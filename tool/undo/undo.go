@@ -1,22 +1,30 @@
 // Package undo keeps in a file what a repair is about to change, and puts it back.
 //
-// An undo file consists of 4096-byte blocks; integers are little-endian:
+// A repair either mends, which writes into free blocks and then the superblock, or makes
+// all metadata anew, which overwrites blocks that both the old and the new metadata use.
+// The undo file, of 4096-byte blocks, knows which; integers are little-endian:
 //
 //	header    0  8  "thinundo"
-//	          8  4  version, 1
+//	          8  4  version: 1 mended, 2 made anew
 //	         12  4  zero
 //	         16  8  size of the metadata device in bytes
 //	         24  8  number of blocks, n
 //	         32  8  position of block 0 among them
 //	block 0 as the repair writes it
-//	numbers of the blocks, 8 bytes each, filled up with zeroes to whole blocks
+//	in version 1: numbers of the blocks, 8 bytes each, filled up with zeroes to whole blocks
 //	the n blocks as they were
 //	32 bytes: SHA-256 of all before
 //
-// The blocks come in the order in which they are put back, with a flush before
-// block 0 and one after it. First those that the repair released: the metadata that
-// it wrote does not use them. After block 0 those that it wrote: the old metadata
+// Of what was mended, the blocks come in the order in which they are put back, with a
+// flush before block 0 and one after it. First those that the repair released: the metadata
+// that it wrote does not use them. After block 0 those that it wrote: the old metadata
 // does not use those. So at any moment the device holds the one or the other.
+//
+// Where all was made anew, the file has every block that metadata can be in, 0 to n-1, so
+// that nothing a pool has done since is left either. They are put back as they were
+// overwritten: block 0 is made invalid first, the others follow, and block 0 is last, with a
+// flush after each of the three. So at any moment the device holds the new metadata, the old,
+// or a block 0 that the kernel refuses.
 package undo
 
 import (
@@ -37,13 +45,16 @@ import (
 
 const (
 	magic     = "thinundo"
-	version   = 1
+	mended    = 1 // versions
+	remade    = 2
 	offMagic  = 0
 	offVer    = 8
 	offSize   = 16
 	offBlocks = 24
 	offFirst  = 32
 	perTable  = block.Size / 8 // numbers in a block
+	atOnce    = 256            // blocks, that are copied in one piece
+	sector    = 512            // what a disk writes in one piece
 )
 
 var le = binary.LittleEndian
@@ -53,9 +64,12 @@ var ErrExists = errors.New("the undo file must not exist")
 
 // A Change is what a repair will do, as far as an undo file has to know.
 type Change struct {
-	Released []block.Nr  // used by the old metadata only
-	Written  []block.Nr  // used by the new metadata only
-	Block0   *block.Data // after the repair
+	Released []block.Nr // used by the old metadata only
+	Written  []block.Nr // used by the new metadata only
+	// All, if not 0, says that all metadata is made anew, and that it can be in so many
+	// blocks. Released and Written do not count then.
+	All    block.Nr
+	Block0 *block.Data // after the repair
 }
 
 // Create writes the undo file for a change of dev. When it returns the file, and
@@ -74,7 +88,11 @@ func Create(ctx context.Context, path string, dev block.Device, c Change) (err e
 			os.Remove(path)
 		}
 	}()
-	if err := Write(ctx, f, dev, c); err != nil {
+	out := &sparse{f: f}
+	if err := Write(ctx, out, dev, c); err != nil {
+		return err
+	}
+	if err := out.end(); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -92,18 +110,65 @@ func syncFolder(path string) error {
 	return dir.Sync()
 }
 
+// A sparse writer leaves holes in a file for what is all zero: most of a metadata device is
+// free, as a rule.
+type sparse struct {
+	f    *os.File
+	size int64
+}
+
+func (s *sparse) Write(p []byte) (int, error) {
+	for at := 0; at < len(p); at += block.Size {
+		piece := p[at:min(at+block.Size, len(p))]
+		if !allZero(piece) {
+			if _, err := s.f.WriteAt(piece, s.size); err != nil {
+				return at, err
+			}
+		}
+		s.size += int64(len(piece))
+	}
+	return len(p), nil
+}
+
+// end gives the file its size, should it end with a hole.
+func (s *sparse) end() error { return s.f.Truncate(s.size) }
+
+var zeroes block.Data
+
+func allZero(p []byte) bool { return bytes.Equal(p, zeroes[:len(p)]) }
+
 // Write writes the content of an undo file for a change of dev.
 func Write(ctx context.Context, out io.Writer, dev block.Device, c Change) error {
-	nrs := slices.Concat(c.Released, []block.Nr{0}, c.Written)
 	sum := sha256.New()
 	w := io.MultiWriter(out, sum)
+	var err error
+	if c.All > 0 {
+		err = writeAll(ctx, w, dev, c)
+	} else {
+		err = writeSome(ctx, w, dev, c)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(sum.Sum(nil))
+	return err
+}
+
+// header makes the header for n blocks, among which block 0 is at some position.
+func header(version uint32, dev block.Device, n, position int) (b block.Data) {
+	copy(b[offMagic:], magic)
+	le.PutUint32(b[offVer:], version)
+	le.PutUint64(b[offSize:], uint64(dev.Size()))
+	le.PutUint64(b[offBlocks:], uint64(n))
+	le.PutUint64(b[offFirst:], uint64(position))
+	return b
+}
+
+// writeSome writes the blocks that mending changes.
+func writeSome(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
+	nrs := slices.Concat(c.Released, []block.Nr{0}, c.Written)
 	head := make([]block.Data, 2+tables(len(nrs)))
-	copy(head[0][offMagic:], magic)
-	le.PutUint32(head[0][offVer:], version)
-	le.PutUint64(head[0][offSize:], uint64(dev.Size()))
-	le.PutUint64(head[0][offBlocks:], uint64(len(nrs)))
-	le.PutUint64(head[0][offFirst:], uint64(len(c.Released)))
-	head[1] = *c.Block0
+	head[0], head[1] = header(mended, dev, len(nrs), len(c.Released)), *c.Block0
 	for i, nr := range nrs {
 		le.PutUint64(head[2+i/perTable][i%perTable*8:], uint64(nr))
 	}
@@ -122,8 +187,40 @@ func Write(ctx context.Context, out io.Writer, dev block.Device, c Change) error
 			return err
 		}
 	}
-	_, err := out.Write(sum.Sum(nil))
-	return err
+	return nil
+}
+
+// writeAll writes all blocks that metadata can be in.
+func writeAll(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
+	head := [2]block.Data{header(remade, dev, int(c.All), 0), *c.Block0}
+	if _, err := w.Write(block.Bytes(head[:])); err != nil {
+		return err
+	}
+	return pieces(ctx, 0, c.All, func(from block.Nr, buf []block.Data) error {
+		if n, err := dev.ReadAt(block.Bytes(buf), int64(from)*block.Size); n < len(buf)*block.Size {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
+		}
+		_, err := w.Write(block.Bytes(buf))
+		return err
+	})
+}
+
+// pieces calls fn for blocks from up to but not including end, as many at once as fit a
+// buffer.
+func pieces(ctx context.Context, from, end block.Nr, fn func(from block.Nr, buf []block.Data) error) error {
+	buf := block.Buffer(atOnce)
+	for ; from < end; from += atOnce {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(from, buf[:min(atOnce, end-from)]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tables is the number of blocks that n numbers take.
@@ -132,9 +229,11 @@ func tables(n int) int { return (n + perTable - 1) / perTable }
 // A File is an undo file that was verified.
 type File struct {
 	in     io.ReaderAt
-	size   uint64 // of the device
-	nrs    []block.Nr
-	first  int // position of block 0 in nrs
+	size   uint64     // of the device
+	n      int        // blocks saved
+	nrs    []block.Nr // which; nil: all from 0 on
+	first  int        // position of block 0 among them
+	data   int64      // offset of the blocks in the file
 	block0 block.Data
 }
 
@@ -142,31 +241,49 @@ type File struct {
 func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	var head [2]block.Data
 	if _, err := in.ReadAt(block.Bytes(head[:]), 0); err != nil || string(head[0][:len(magic)]) != magic {
-		return nil, errors.New("this is no undo file of thin_check")
+		return nil, errors.New("this is no undo file")
 	}
-	if v := le.Uint32(head[0][offVer:]); v != version {
-		return nil, fmt.Errorf("undo file of version %d, want %d", v, version)
+	version, n, first := le.Uint32(head[0][offVer:]), le.Uint64(head[0][offBlocks:]), le.Uint64(head[0][offFirst:])
+	if version != mended && version != remade {
+		return nil, fmt.Errorf("undo file of version %d, want %d or %d", version, mended, remade)
 	}
-	n, first := le.Uint64(head[0][offBlocks:]), le.Uint64(head[0][offFirst:])
+	f := &File{in: in, size: le.Uint64(head[0][offSize:]), block0: head[1]}
 	most := uint64(size) / block.Size
-	if n == 0 || n > most || first >= n || size != int64(2+tables(int(n))+int(n))*block.Size+sha256.Size {
+	if n > 0 && n <= most && first < n {
+		f.n, f.first, f.data = int(n), int(first), 2*block.Size
+		if version == mended {
+			f.data += int64(tables(f.n)) * block.Size
+		}
+	}
+	if f.n == 0 || size != f.data+int64(f.n)*block.Size+sha256.Size {
 		return nil, fmt.Errorf("the undo file is damaged: it has %d bytes, which do not fit %d blocks", size, n)
 	}
 	if err := verify(ctx, in, size); err != nil {
 		return nil, err
 	}
-	f := &File{in: in, size: le.Uint64(head[0][offSize:]), first: int(first), block0: head[1], nrs: make([]block.Nr, n)}
-	numbers := make([]byte, 8*n)
-	if _, err := in.ReadAt(numbers, 2*block.Size); err != nil {
-		return nil, err
+	if version == remade {
+		if f.first != 0 || n > f.size/block.Size {
+			return nil, fmt.Errorf("the undo file is damaged: %d blocks, block 0 at position %d, of a device of %d bytes", n, first, f.size)
+		}
+		return f, nil
 	}
+	return f, f.readNumbers()
+}
+
+// readNumbers reads the numbers of the blocks.
+func (f *File) readNumbers() error {
+	numbers := make([]byte, 8*f.n)
+	if _, err := f.in.ReadAt(numbers, 2*block.Size); err != nil {
+		return err
+	}
+	f.nrs = make([]block.Nr, f.n)
 	for i := range f.nrs {
 		f.nrs[i] = block.Nr(le.Uint64(numbers[8*i:]))
 		if (f.nrs[i] == 0) != (i == f.first) || uint64(f.nrs[i]) >= f.size/block.Size {
-			return nil, fmt.Errorf("the undo file is damaged: block %d does not belong at position %d", f.nrs[i], i)
+			return fmt.Errorf("the undo file is damaged: block %d does not belong at position %d", f.nrs[i], i)
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // verify compares the checksum at the end with the rest.
@@ -193,17 +310,16 @@ func verify(ctx context.Context, in io.ReaderAt, size int64) error {
 	return nil
 }
 
-// old reads old block i of the file.
-func (f *File) old(i int, b *block.Data) error {
-	_, err := f.in.ReadAt(b[:], int64(2+tables(len(f.nrs))+i)*block.Size)
-	if err != nil {
+// old reads old blocks of the file, from position i on.
+func (f *File) old(i int, buf []block.Data) error {
+	if _, err := f.in.ReadAt(block.Bytes(buf), f.data+int64(i)*block.Size); err != nil {
 		return fmt.Errorf("reading the undo file: %w", err)
 	}
 	return nil
 }
 
 // Apply makes dev what it was before the repair. It refuses a device that is not in
-// the state the repair left, and takes up one where an Apply was interrupted.
+// the state the repair left, and takes up one where the repair or an Apply was interrupted.
 func (f *File) Apply(ctx context.Context, dev block.Device) error {
 	if uint64(dev.Size()) != f.size {
 		return fmt.Errorf("the undo file is for a device of %d bytes, but this has %d", f.size, dev.Size())
@@ -212,41 +328,104 @@ func (f *File) Apply(ctx context.Context, dev block.Device) error {
 	if err := block.Read(dev, 0, &buf[0]); err != nil {
 		return fmt.Errorf("reading block 0: %w", err)
 	}
-	if err := f.old(f.first, &old[0]); err != nil {
+	if err := f.old(f.first, old); err != nil {
 		return err
 	}
-	from := 0
+	if f.nrs == nil {
+		return f.applyAll(ctx, dev, &buf[0], &old[0])
+	}
 	switch buf[0] {
 	case f.block0:
+		return f.applySome(ctx, dev, 0)
 	case old[0]:
 		// The repair or an Apply was interrupted. What the old metadata uses is there.
-		from = f.first
-	default:
-		return errors.New("the superblock is not the one that the repair wrote: the pool was used since, or this is another pool's metadata")
+		return f.applySome(ctx, dev, f.first)
 	}
-	for i := from; i < len(f.nrs); i++ {
+	return errUsed
+}
+
+var errUsed = errors.New("the superblock is not the one that the repair wrote: the pool was used since, or this is another pool's metadata")
+
+// applySome puts back what mending changed, from a position on.
+func (f *File) applySome(ctx context.Context, dev block.Device, from int) error {
+	old := block.Buffer(1)
+	for i := from; i < f.n; i++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.old(i, &old[0]); err != nil {
+		if err := f.old(i, old); err != nil {
 			return err
 		}
 		if i == f.first {
-			if err := dev.Flush(); err != nil {
-				return fmt.Errorf("flushing: %w", err)
+			if err := flush(dev, "flushing"); err != nil {
+				return err
 			}
 		}
 		if err := block.Write(dev, f.nrs[i], &old[0]); err != nil {
 			return fmt.Errorf("writing block %d: %w", f.nrs[i], err)
 		}
 		if i == f.first {
-			if err := dev.Flush(); err != nil {
-				return fmt.Errorf("flushing the superblock: %w", err)
+			if err := flush(dev, "flushing the superblock"); err != nil {
+				return err
 			}
 		}
 	}
+	return flush(dev, "flushing")
+}
+
+// applyAll puts everything back. block0 is what the device has, old what it had.
+func (f *File) applyAll(ctx context.Context, dev block.Device, block0, old *block.Data) error {
+	invalid := block.Buffer(1)
+	invalid[0] = *old
+	block.Spoil(&invalid[0]) // as who makes metadata anew does
+	if !mixed(block0, old, &invalid[0], &f.block0) {
+		return errUsed
+	}
+	if err := writeBlock0(dev, &invalid[0]); err != nil {
+		return fmt.Errorf("invalidating block 0: %w", err)
+	}
+	err := pieces(ctx, 1, block.Nr(f.n), func(from block.Nr, buf []block.Data) error {
+		if err := f.old(int(from), buf); err != nil {
+			return err
+		}
+		if _, err := dev.WriteAt(block.Bytes(buf), int64(from)*block.Size); err != nil {
+			return fmt.Errorf("writing blocks %d to %d: %w", from, from+block.Nr(len(buf))-1, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := flush(dev, "flushing"); err != nil {
+		return err
+	}
+	if err := writeBlock0(dev, old); err != nil {
+		return fmt.Errorf("writing the superblock: %w", err)
+	}
+	return nil
+}
+
+// mixed reports whether each sector of b is that of one of the others: a power cut may
+// have torn the write of one over another.
+func mixed(b *block.Data, of ...*block.Data) bool {
+	for at := 0; at < block.Size; at += sector {
+		if !slices.ContainsFunc(of, func(o *block.Data) bool { return bytes.Equal(b[at:at+sector], o[at:at+sector]) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func writeBlock0(dev block.Device, b *block.Data) error {
+	if err := block.Write(dev, 0, b); err != nil {
+		return err
+	}
+	return dev.Flush()
+}
+
+func flush(dev block.Device, deed string) error {
 	if err := dev.Flush(); err != nil {
-		return fmt.Errorf("flushing: %w", err)
+		return fmt.Errorf("%s: %w", deed, err)
 	}
 	return nil
 }

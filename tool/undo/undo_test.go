@@ -10,8 +10,12 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/build"
 	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	mend "thinpool/tool/repair"
 	"thinpool/tool/undo"
 )
 
@@ -107,6 +111,102 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// remake is new metadata of what an image holds, and the undo file for writing it over that.
+func remake(t testing.TB, image []byte) (*build.Builder, []byte) {
+	t.Helper()
+	dev := block.NewMemFrom(slices.Clone(image))
+	found, err := mend.Find(t.Context(), dev, mend.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := metadata.Open(found.Device, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := build.New(build.Options{Parallel: 1})
+	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
+		t.Fatal(err)
+	}
+	block0, err := b.Block0(t.Context(), block.Blocks(dev))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := undo.Write(t.Context(), &file, dev, undo.Change{All: block.Blocks(dev), Block0: block0}); err != nil {
+		t.Fatal(err)
+	}
+	return b, file.Bytes()
+}
+
+// remakeable are images whose metadata is made anew: whole, damaged, and with a superblock that
+// is damaged itself.
+func remakeable(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := images(t)
+	all["lost root"] = fixtures.Mem(t, "needs-check").Contents()
+	sb, err := metadata.DecodeSuperblock(0, (*block.Data)(all["lost root"][:block.Size]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(all["lost root"][sb.MappingRoot*block.Size:][:block.Size])
+	all["flipped bit"] = fixtures.Leaky(t).Contents()
+	all["flipped bit"][100] ^= 1
+	return all
+}
+
+// The same for metadata that is made anew: wherever writing it, or undoing that, is interrupted,
+// the device holds the new metadata, the old, or a block 0 that nobody takes for valid; and
+// applying the file gives the original back.
+func TestApplyAll(t *testing.T) {
+	for name, image := range remakeable(t) {
+		t.Run(name, func(t *testing.T) {
+			b, file := remake(t, image)
+			dev := block.NewMemFrom(slices.Clone(image))
+			if err := b.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			remade, ops := dev.Contents(), dev.Ops()
+			if bytes.Equal(remade, image) {
+				t.Fatal("nothing was written")
+			}
+			between := func(cut *block.Mem) {
+				t.Helper()
+				now := cut.Contents()
+				whole := bytes.Equal(now, image) || bytes.Equal(now, remade)
+				if block.Verify(0, (*block.Data)(now[:block.Size]), block.Superblock) == nil && !whole {
+					t.Error("a valid superblock over what is half one, half the other")
+				}
+				restored(t, file, cut, image)
+			}
+			for n := range ops {
+				dev := block.NewMemFrom(slices.Clone(image))
+				dev.FailWritesAfter(n)
+				if b.Write(t.Context(), dev) == nil {
+					t.Fatal("no write failed")
+				}
+				for seed := range 3 {
+					between(dev.Crash(seed))
+				}
+			}
+			interrupted := 0
+			for n := 0; ; n++ {
+				dev := block.NewMemFrom(slices.Clone(remade))
+				dev.FailWritesAfter(n)
+				if apply(t, file, dev) == nil {
+					break
+				}
+				interrupted++
+				for seed := range 3 {
+					between(dev.Crash(seed))
+				}
+			}
+			if interrupted < 6 { // two writes of block 0, others, three flushes
+				t.Errorf("applying takes only %d steps", interrupted)
+			}
+		})
+	}
+}
+
 func restored(t testing.TB, file []byte, dev *block.Mem, want []byte) {
 	t.Helper()
 	for range 2 { // the second time changes nothing
@@ -139,16 +239,51 @@ func TestReleasedOverwritten(t *testing.T) {
 	restored(t, file, dev, image)
 }
 
+// Whatever the pool wrote since metadata was made anew, and did not commit, goes as well.
+func TestAllOverwritten(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	b, file := remake(t, image)
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := b.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	for nr := b.Needed(block.Blocks(dev)); nr < block.Blocks(dev); nr++ {
+		if err := block.Write(dev, nr, &block.Data{1, 2, 3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored(t, file, dev, image)
+}
+
 // What is not the device that the file is for, or not a whole file, is refused, and
 // nothing is written.
 func TestRefused(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
-	file, dev := saved(t, image, r), block.NewMemFrom(slices.Clone(image))
+	dev := block.NewMemFrom(slices.Clone(image))
 	if err := r.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
-	repaired := dev.Contents()
+	refusals(t, image, saved(t, image, r), dev.Contents())
+}
+
+func TestRefusedAll(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	b, file := remake(t, image)
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := b.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	refusals(t, image, file, dev.Contents())
+	// Of a superblock torn at the end of a sector both parts must be known.
+	torn := dev.Contents()
+	copy(torn[:512], image[:512])
+	torn[700]++
+	refused(t, "torn and changed", file, torn)
+}
+
+func refusals(t *testing.T, image, file, repaired []byte) {
+	t.Helper()
 	used := slices.Clone(repaired)
 	used[48]++ // its transaction id
 	for name, tc := range map[string]struct{ file, dev []byte }{
@@ -180,24 +315,55 @@ func refused(t testing.TB, name string, file, image []byte) {
 // A failed Create leaves no file, and one that is there stays.
 func TestCreate(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
-	r, path := repair(t, image), filepath.Join(t.TempDir(), "undo")
-	dev := block.NewMemFrom(slices.Clone(image))
-	dev.FailReads(r.Blocks()[0])
-	if err := undo.Create(t.Context(), path, dev, change(r)); !errors.Is(err, block.ErrFailed) {
-		t.Errorf("error %v, want that of the device", err)
+	r := repair(t, image)
+	_, remade := remake(t, image)
+	all := undo.Change{All: block.Nr(len(image) / block.Size), Block0: (*block.Data)(remade[block.Size:])}
+	for name, tc := range map[string]struct {
+		change undo.Change
+		want   []byte
+		bad    block.Nr
+	}{
+		"some": {change(r), saved(t, image, r), r.Blocks()[0]},
+		"all":  {all, remade, all.All - 1},
+	} {
+		path := filepath.Join(t.TempDir(), "undo")
+		dev := block.NewMemFrom(slices.Clone(image))
+		dev.FailReads(tc.bad)
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, block.ErrFailed) {
+			t.Errorf("%s: error %v, want that of the device", name, err)
+		}
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s: an unfinished file was left", name)
+		}
+		dev = block.NewMemFrom(slices.Clone(image))
+		if err := undo.Create(t.Context(), path, dev, tc.change); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, tc.want) {
+			t.Errorf("%s: the file differs: %v", name, err)
+		}
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, undo.ErrExists) {
+			t.Errorf("%s: error %v, want %v", name, err, undo.ErrExists)
+		}
 	}
-	if _, err := os.Lstat(path); err == nil {
-		t.Error("an unfinished file was left")
-	}
-	dev = block.NewMemFrom(image)
-	if err := undo.Create(t.Context(), path, dev, change(r)); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, saved(t, image, r)) {
-		t.Errorf("the file differs: %v", err)
-	}
-	if err := undo.Create(t.Context(), path, dev, change(r)); !errors.Is(err, undo.ErrExists) {
-		t.Errorf("error %v, want %v", err, undo.ErrExists)
+}
+
+// A device that is not a whole number of blocks, and more blocks than go into one piece.
+func TestAllSizes(t *testing.T) {
+	for _, blocks := range []int{255, 256, 257, 700} {
+		image := make([]byte, blocks*block.Size+512)
+		for i := range image {
+			image[i] = byte(i / 512)
+		}
+		var file bytes.Buffer
+		change := undo.Change{All: block.Nr(blocks), Block0: new(block.Data)}
+		if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change); err != nil {
+			t.Fatal(err)
+		}
+		want, got := slices.Clone(image), slices.Clone(image)
+		clear(got[:blocks*block.Size])
+		dev := block.NewMemFrom(got)
+		restored(t, file.Bytes(), dev, want)
 	}
 }
 
@@ -205,6 +371,8 @@ func TestCreate(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	image := fixtures.Leaky(f).Contents()
 	f.Add(saved(f, image, repair(f, image)))
+	_, all := remake(f, image)
+	f.Add(all)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		_ = apply(t, p, block.NewMemFrom(slices.Clone(image)))
 	})
