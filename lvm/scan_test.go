@@ -480,7 +480,8 @@ func FuzzScan(f *testing.F) {
 			le.PutUint32(b[16:], crc(b[20:]))
 		}
 		h := disk[areaAt:][:512]
-		if at, n := le.Uint64(h[40:]), le.Uint64(h[48:]); at < uint64(len(disk)) && n < uint64(len(disk))-areaAt-at {
+		const room = 64<<10 - areaAt
+		if at, n := le.Uint64(h[40:]), le.Uint64(h[48:]); at < room && n <= room-at {
 			le.PutUint32(h[56:], crc(disk[areaAt+at:][:n]))
 		}
 		le.PutUint32(h, crc(h[4:]))
