@@ -532,16 +532,3 @@ func TestKernel(t *testing.T) {
 		}
 	}
 }
-
-func ExampleUsage_Plan() {
-	var u shrink.Usage
-	_ = u.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100})
-	_ = u.Runs([]metadata.Run{{Thin: 0, Data: 2, Len: 3}, {Thin: 3, Data: 90, Len: 4}})
-	plan, err := u.Plan(10)
-	fmt.Println(plan.Moves, err)
-	_, err = u.Plan(6)
-	fmt.Println(err)
-	// Output:
-	// [{90 0 2} {92 5 2}] <nil>
-	// Insufficient free space: 4 data blocks would have to move below 6, where 3 are free; the smallest size that works is 7
-}
