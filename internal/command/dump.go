@@ -109,18 +109,18 @@ func (d *Dump) Run(env *cli.Env) error {
 }
 
 // repair finds what can be saved, and says on standard error what is lost.
-func (d *Dump) repair(env *cli.Env, dev block.Device) (*repair.Result, error) {
+func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
 	opt, err := d.salvage.options(d.overrides.metadata())
 	if err != nil {
 		return nil, err
 	}
 	opt.Progress = env.Progress
-	found, err := repair.Find(env, dev, opt)
+	found, err := repair.Find(env, from, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report); err != nil {
+		if err := textReport(env.Stderr, &found.Report, from.place.deviceNames()); err != nil {
 			return nil, err
 		}
 	}

@@ -171,7 +171,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 		if r.Format == "json" {
 			return jsonReport(w, found)
 		}
-		return textReport(from.named(w), found)
+		return textReport(from.named(w), found, from.deviceNames())
 	}
 	if !r.Quiet {
 		if err := show(env.Stdout); err != nil {

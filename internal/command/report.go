@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"bufio"
 	"encoding/json"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	"thinpool/tool/repair"
 )
 
-// textReport prints what a repair found for people.
-func textReport(w io.Writer, r *repair.Report) error {
+// textReport prints what a repair found for people, with the names of volumes if there are any.
+func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) error {
 	out := bufio.NewWriter(w)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
@@ -27,7 +28,11 @@ func textReport(w io.Writer, r *repair.Report) error {
 	}
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "device\texpected\tfound\tlost\tproved\tguessed\t")
+	header := "device\texpected\tfound\tlost\tproved\tguessed\t"
+	if names != nil {
+		header += "volume\t"
+	}
+	fmt.Fprintln(table, header)
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		expected, lost := "?", "?"
@@ -37,6 +42,9 @@ func textReport(w io.Writer, r *repair.Report) error {
 			lost = "0"
 		}
 		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%d\t%d\t", d.ID, expected, d.Found, lost, d.Recovered, d.Old)
+		if names != nil {
+			fmt.Fprintf(table, "%s\t", cmp.Or(names[d.ID], "-"))
+		}
 		fmt.Fprintln(table)
 	}
 	table.Flush()
