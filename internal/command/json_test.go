@@ -101,11 +101,16 @@ func TestJSONDocumented(t *testing.T) {
 	sections := map[string][][]string{
 		"thin_dump": {{"-f", "json", im.held}, {"-m", "-f", "json", im.held}},
 		"thin_check": {
-			{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.mendable}, {"--format", "json", "--auto-repair", im.full},
-			{"--format", "json", "--auto-repair", im.mendable}, {"--format", "json", im.noSuperblock},
+			{"--format", "json", im.held},
+			{"--format", "json", im.damaged},
+			{"--format", "json", im.mendable},
+			{"--format", "json", "--auto-repair", im.full},
+			{"--format", "json", "--auto-repair", im.mendable},
+			{"--format", "json", im.noSuperblock},
 		},
 		"thin_delta": {
-			{"-f", "json", "--thin1", "1", "--thin2", "2", im.held}, {"-f", "json", "--verbose", "--unit", "byte", "--thin1", "1", "--thin2", "3", im.held},
+			{"-f", "json", "--thin1", "1", "--thin2", "2", im.held},
+			{"-f", "json", "--verbose", "--unit", "byte", "--thin1", "1", "--thin2", "3", im.held},
 			{"-f", "json", "--unit", "sector", "--root1", "120", "--root2", "120", im.held},
 		},
 		"thin_repair":        {{"--format", "json", "--dry-run", "-i", im.damaged}, {"--format", "json", "--list-roots", "-i", im.held}, {"--format", "json", "--dry-run", "--drop-device", "1", "-i", im.damaged}},
