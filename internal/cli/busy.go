@@ -33,8 +33,11 @@ func (s sysfs) node(path string) string {
 }
 
 // related are the folders of the devices that use the one at dir ("holders"), or that it
-// uses ("slaves").
+// uses ("slaves"); none if dir is "".
 func related(dir, how string) []string {
+	if dir == "" {
+		return nil
+	}
 	entries, err := os.ReadDir(filepath.Join(dir, how))
 	if err != nil {
 		return nil
@@ -50,6 +53,9 @@ func related(dir, how string) []string {
 func dmName(dir string) string { return attribute(dir, "dm/name") }
 
 func attribute(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return ""

@@ -1,0 +1,164 @@
+package command
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// emitted are the keys of objects, and the words that are values.
+type emitted struct{ keys, values map[string]bool }
+
+func (e emitted) add(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			e.keys[key] = true
+			e.add(value)
+		}
+	case []any:
+		for _, value := range v {
+			e.add(value)
+		}
+	case string:
+		e.values[v] = true
+	}
+}
+
+// jsonImages are files with something of everything.
+type jsonImages struct{ held, damaged, mendable, full, noSuperblock string }
+
+func makeJSONImages(t *testing.T) jsonImages {
+	t.Helper()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("full"), path("lost")}
+	save := func(to string, content []byte) {
+		if err := os.WriteFile(to, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fixtures.Write(t, "metadata-snap", im.held)
+	fixtures.Write(t, "powercut", im.mendable)
+	damaged := fixtures.Mem(t, "metadata-snap")
+	var a, b block.Data
+	for _, change := range []func() error{
+		func() error { return block.Read(damaged, 205, &a) },
+		func() error { a[100] ^= 1; return block.Write(damaged, 205, &a) }, // a flipped bit
+		func() error { return block.Read(damaged, 120, &b) },
+		func() error { return block.Write(damaged, 300, &b) }, // misplaced
+		func() error { return block.Write(damaged, 209, new(block.Data)) },
+		func() error { return block.Write(damaged, 233, new(block.Data)) }, // leads to leaves
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(im.damaged, damaged.Contents())
+	f := fixtures.NewForge(t, 10, 1000)
+	f.Superblock.Flags = metadata.NeedsCheck
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	f.LeakData(500)
+	save(im.full, f.Finish().Contents())
+	lost := fixtures.Mem(t, "layers")
+	if err := block.Write(lost, 0, &block.Data{1}); err != nil {
+		t.Fatal(err)
+	}
+	save(im.noSuperblock, lost.Contents())
+	return im
+}
+
+// run runs a tool, whose exit code does not matter, and collects what it prints.
+func (e emitted) run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	i := slices.IndexFunc(Tools(), func(tool cli.Tool) bool { return tool.Name == name })
+	_, stdout, stderr := runTool(t, Tools()[i], args...)
+	if stdout == "" {
+		t.Fatalf("%s %q prints nothing: %s", name, args, stderr)
+	}
+	for line := range strings.Lines(stdout) {
+		var v any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%s %q: %q: %v", name, args, line, err)
+		}
+		e.add(v)
+	}
+}
+
+// docs/json.md names every field that is printed, section by section, and no word that is neither a field nor a
+// value.
+func TestJSONDocumented(t *testing.T) {
+	im := makeJSONImages(t)
+	sections := map[string][][]string{
+		"thin_dump": {{"-f", "json", im.held}, {"-m", "-f", "json", im.held}},
+		"thin_check": {
+			{"--format", "json", im.held},
+			{"--format", "json", im.damaged},
+			{"--format", "json", im.mendable},
+			{"--format", "json", "--auto-repair", im.full},
+			{"--format", "json", "--auto-repair", im.mendable},
+			{"--format", "json", im.noSuperblock},
+		},
+		"thin_delta": {
+			{"-f", "json", "--thin1", "1", "--thin2", "2", im.held},
+			{"-f", "json", "--verbose", "--unit", "byte", "--thin1", "1", "--thin2", "3", im.held},
+			{"-f", "json", "--unit", "sector", "--root1", "120", "--root2", "120", im.held},
+		},
+		"thin_repair":        {{"--format", "json", "--dry-run", "-i", im.damaged}, {"--format", "json", "--list-roots", "-i", im.held}, {"--format", "json", "--dry-run", "--drop-device", "1", "-i", im.damaged}},
+		"thin_ls":            {{"-o", "json", im.held}},
+		"thin_stat":          {{"--format", "json", im.held}, {"--format", "json", "--op", "devices", im.held}},
+		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},
+		"thin_rmap":          {{"--format", "json", "--region", "0..-1", im.held}},
+		"thin_scan":          {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.noSuperblock}},
+		"thin_trim":          {{"--format", "json", "--dry-run", "--metadata-dev", im.full}},
+	}
+	text, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted, word := regexp.MustCompile("`([^`]*)`"), regexp.MustCompile(`^[a-z_ ]+$`)
+	for _, section := range strings.Split(string(text), "\n## ")[1:] {
+		name := strings.Fields(section)[0]
+		runs := sections[name]
+		delete(sections, name)
+		t.Run(name, func(t *testing.T) {
+			e := emitted{map[string]bool{}, map[string]bool{}}
+			for _, args := range runs {
+				e.run(t, name, args...)
+			}
+			documented := map[string]bool{}
+			for _, m := range quoted.FindAllStringSubmatch(section, -1) {
+				if word.MatchString(m[1]) {
+					documented[m[1]] = true
+				}
+			}
+			for key := range e.keys {
+				if !documented[key] && key != "type" {
+					t.Errorf("field %s is not documented", key)
+				}
+			}
+			for w := range documented {
+				if !e.keys[w] && !e.values[w] && !slices.Contains(unseen[name], w) {
+					t.Errorf("%s is documented, and nothing is called so", w)
+				}
+			}
+		})
+	}
+	for name := range sections {
+		t.Errorf("docs/json.md says nothing of %s", name)
+	}
+}
+
+// unseen are documented words that none of the runs above prints.
+var unseen = map[string][]string{
+	"thin_scan": {"unreadable", "beyond the end"},
+}
