@@ -62,6 +62,10 @@ var (
 		Name: "thin_trim", Summary: "Discard the free blocks of the data device of an inactive pool.",
 		New: func() cli.Command { return new(Trim) },
 	}
+	VolumesTool = cli.Tool{
+		Name: "thin_volumes", Summary: "List what LVM has on disks or images of them, and how full its thin pools are.",
+		New: func() cli.Command { return new(ThinVolumes) },
+	}
 )
 
 // Tools are all tools.
@@ -81,5 +85,6 @@ func Tools() []cli.Tool {
 		ScanTool,
 		StatTool,
 		TrimTool,
+		VolumesTool,
 	}
 }
