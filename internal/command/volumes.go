@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -185,7 +186,7 @@ func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptio
 		}
 		opt := opt
 		image, opt.Offset = splitOffset(image)
-		img, err := lvm.OpenImage(image, opt)
+		img, err := openImage(image, opt)
 		if err != nil {
 			return err
 		}
@@ -197,6 +198,19 @@ func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptio
 	var err error
 	p.set, err = lvm.Scan(env, so, p.images...)
 	return err
+}
+
+// openImage is [lvm.OpenImage], in the words of all tools.
+func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
+	img, err := lvm.OpenImage(path, opt)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: no such file or device", path)
+	case errors.Is(err, block.ErrNotBlocks):
+		//lint:ignore ST1005 scripts know these words
+		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	}
+	return img, err
 }
 
 // maxBackup is more than any file of vgcfgbackup has.
