@@ -1,8 +1,12 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"thinpool/fixtures"
+	"thinpool/internal/cli"
 )
 
 // jsonLines decodes lines of JSON, by their types.
@@ -231,6 +236,81 @@ func TestVolumesOtherKeys(t *testing.T) {
 			t.Errorf("there is no %s in\n%s", want, out)
 		}
 	}
+}
+
+// What is on disks in use is listed, but not what the metadata of their pools says.
+func TestVolumesInUse(t *testing.T) {
+	paths, _ := fixtures.Disks(t, "one-pv")
+	var out bytes.Buffer
+	env := &cli.Env{Context: t.Context(), Stdout: &out, Stderr: io.Discard, Log: slog.New(slog.DiscardHandler)}
+	tool := &ThinVolumes{Input: paths}
+	p, busy, err := tool.look(env)
+	if err != nil || busy {
+		t.Fatalf("busy %v, err %v", busy, err)
+	}
+	defer p.Close()
+	if err := tool.list(env, p, true); err != nil {
+		t.Fatal(err)
+	}
+	if s := out.String(); !strings.Contains(s, "metadata cannot be read: the disk is in use") || !strings.Contains(s, "trimmed") || strings.Contains(s, "45.31") {
+		t.Error(s)
+	}
+}
+
+// Whatever a text says, it is listed or refused, and the same is done for people and programs.
+func TestVolumesAnyText(t *testing.T) {
+	paths, _ := fixtures.Disks(t, "one-pv")
+	_, sound, _ := runTool(t, VolumesTool, "--text", paths[0])
+	path := filepath.Join(t.TempDir(), "text")
+	r := rand.New(rand.NewPCG(1, 2))
+	listed := 0
+	const rounds = 300
+	for range rounds {
+		text := []byte(sound)
+		for range 1 + r.IntN(3) {
+			text = garble(r, text)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var codes []int
+		for _, format := range []string{"text", "json"} {
+			code, out, stderr := runTool(t, VolumesTool, "-v", "--segments", "--exclusive", "--format", format, "--lvm-metadata", path, paths[0])
+			unprintable := func(r rune) bool { return r < ' ' && r != '\n' }
+			if code > 1 || code == 1 && !strings.Contains(stderr, "thin_volumes: ") || strings.ContainsFunc(out, unprintable) {
+				t.Errorf("%s: exit code %d, stderr %q, stdout %q, of\n%s", format, code, stderr, out, text)
+			}
+			codes = append(codes, code)
+		}
+		if codes[0] != codes[1] {
+			t.Errorf("exit codes %d", codes)
+		}
+		if codes[0] == 0 {
+			listed++
+		}
+	}
+	if listed < rounds/4 || listed == rounds {
+		t.Errorf("%d of %d texts are listed", listed, rounds)
+	}
+}
+
+// garble changes a byte, a digit, the length of a number, or copies a piece to another place.
+func garble(r *rand.Rand, text []byte) []byte {
+	i := r.IntN(len(text) - 40)
+	switch r.IntN(4) {
+	case 0:
+		text[i] = byte(r.IntN(256))
+	case 1:
+		text[i] = '0' + byte(r.IntN(10))
+	case 2:
+		from := r.IntN(len(text) - 40)
+		copy(text[i:], text[from:from+r.IntN(40)])
+	default:
+		if n := bytes.IndexAny(text[i:], "0123456789"); n >= 0 {
+			return slices.Insert(text, i+n, []byte("99999999")[:r.IntN(8)]...)
+		}
+	}
+	return text
 }
 
 func TestPlainSize(t *testing.T) {
