@@ -33,7 +33,10 @@ func printHelp(w io.Writer, t Tool, model *kong.Application) {
 		}
 		shown = append(shown, p)
 		format := " %s"
-		if !p.Required {
+		switch {
+		case p.IsCumulative():
+			format = " %s..."
+		case !p.Required:
 			format = " [%s]"
 		}
 		fmt.Fprintf(&s, format, strings.ToUpper(p.Name))

@@ -35,13 +35,14 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, mendable, full, noSuperblock string }
+type jsonImages struct{ held, damaged, mendable, full, noSuperblock, disk, backup string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("full"), path("lost")}
+	disk, _ := fixtures.Disks(t, "one-pv")
+	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("full"), path("lost"), disk[0], path("backup")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -69,6 +70,7 @@ func makeJSONImages(t *testing.T) jsonImages {
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
 	f.LeakData(500)
 	save(im.full, f.Finish().Contents())
+	save(im.backup, []byte(strings.ReplaceAll(fixtures.Layout(t, im.disk, "linear"), "transaction_id = 4", "transaction_id = 9")))
 	lost := fixtures.Mem(t, "layers")
 	if err := block.Write(lost, 0, &block.Data{1}); err != nil {
 		t.Fatal(err)
@@ -107,6 +109,7 @@ func TestJSONDocumented(t *testing.T) {
 			{"--format", "json", "--auto-repair", im.full},
 			{"--format", "json", "--auto-repair", im.mendable},
 			{"--format", "json", im.noSuperblock},
+			{"--format", "json", "--lvm-metadata", im.backup, im.disk},
 		},
 		"thin_delta": {
 			{"-f", "json", "--thin1", "1", "--thin2", "2", im.held},
@@ -119,7 +122,9 @@ func TestJSONDocumented(t *testing.T) {
 		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},
 		"thin_rmap":          {{"--format", "json", "--region", "0..-1", im.held}},
 		"thin_scan":          {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.noSuperblock}},
+		"thin_shrink":        {{"--format", "json", "--dry-run", "--nr-blocks", "205", "-i", im.full}},
 		"thin_trim":          {{"--format", "json", "--dry-run", "--metadata-dev", im.full}},
+		"thin_volumes":       {{"--format", "json", "--exclusive", "--lvm-metadata", im.backup, im.disk}, {"--format", "json", "--history", im.disk}},
 	}
 	text, err := os.ReadFile("../../docs/json.md")
 	if err != nil {
@@ -161,4 +166,9 @@ func TestJSONDocumented(t *testing.T) {
 // unseen are documented words that none of the runs above prints.
 var unseen = map[string][]string{
 	"thin_scan": {"unreadable", "beyond the end"},
+	// What this group has not: other keys of LVM, raid, external origins, messages that wait.
+	"thin_volumes": {
+		"variant", "stripe_size", "partition", "system_id", "external_origin", "merge", "lock_type", "delete", "create",
+		"other", "error", "allocation_policy", "profile", "problem", "note",
+	},
 }

@@ -66,6 +66,10 @@ var (
 		Name: "thin_trim", Summary: "Discard the free blocks of the data device of an inactive pool.",
 		New: func() cli.Command { return new(Trim) },
 	}
+	VolumesTool = cli.Tool{
+		Name: "thin_volumes", Summary: "List what LVM has on disks or images of them, and how full its thin pools are.",
+		New: func() cli.Command { return new(ThinVolumes) },
+	}
 )
 
 // Tools are all tools.
@@ -86,5 +90,6 @@ func Tools() []cli.Tool {
 		ShrinkTool,
 		StatTool,
 		TrimTool,
+		VolumesTool,
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"thinpool/internal/cli"
 	"thinpool/lvm"
@@ -20,7 +22,12 @@ import (
 // volumes says where on disks or in images of them the metadata is. Tools that read
 // embed it.
 type volumes struct {
-	LV          string   `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	LV string `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	images
+}
+
+// images says where volume groups are, and how they are read.
+type images struct {
 	PV          []string `group:"images" help:"Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata." name:"pv" placeholder:"IMAGE" sep:"none"`
 	Leg         int      `group:"images" help:"Read this leg of mirrors, counted from 1." placeholder:"N"`
 	LVMMetadata string   `group:"images" help:"Take what LVM knows from a file of vgcfgbackup." name:"lvm-metadata" placeholder:"FILE"`
@@ -148,7 +155,7 @@ var errNoVolumes = errors.New("no LVM volume group was found")
 // find finds the metadata in the image at path and those of --pv.
 func (v *volumes) find(env *cli.Env, path string, opt lvm.ImageOptions) (*place, error) {
 	p := &place{}
-	err := v.scan(env, p, path, opt)
+	err := v.scan(env, p, []string{path}, opt)
 	if err == nil {
 		err = p.choose(path, v.LV)
 	}
@@ -156,21 +163,35 @@ func (v *volumes) find(env *cli.Env, path string, opt lvm.ImageOptions) (*place,
 		return nil, errors.Join(err, p.Close())
 	}
 	env.Stderr = p.named(env.Stderr)
-	for _, problem := range slices.Concat(p.set.Problems, p.group.Problems) {
-		if problem.Note {
-			env.Log.Info(problem.Text)
-		} else {
-			fmt.Fprintf(env.Stderr, "note: %s\n", problem.Text)
-		}
-	}
+	sayProblems(env, slices.Concat(p.set.Problems, p.group.Problems))
 	if slices.ContainsFunc(p.group.PVs, func(pv *lvm.PhysicalVolume) bool { return pv.Disk == nil }) {
 		fmt.Fprintln(env.Stderr, "note: --pv IMAGE adds the image of a physical volume that is missing")
 	}
 	return p, nil
 }
 
+// sayProblems says what users should know; what is only unusual is logged.
+func sayProblems(env *cli.Env, problems []lvm.Problem) {
+	for _, problem := range problems {
+		if problem.Note {
+			env.Log.Info(problem.Text)
+		} else {
+			fmt.Fprintf(env.Stderr, "note: %s\n", printable(problem.Text))
+		}
+	}
+}
+
+// printable is text that may hold anything, as a terminal can bear it.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
+}
+
 // scan opens the images and reads what LVM says about them.
-func (v *volumes) scan(env *cli.Env, p *place, path string, opt lvm.ImageOptions) error {
+func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptions) error {
 	var so lvm.Options
 	if v.LVMMetadata != "" {
 		text, err := readLimited(v.LVMMetadata)
@@ -182,14 +203,14 @@ func (v *volumes) scan(env *cli.Env, p *place, path string, opt lvm.ImageOptions
 		}
 		so.PVs = map[string]*lvm.Image{}
 	}
-	for _, arg := range append([]string{path}, v.PV...) {
+	for _, arg := range slices.Concat(paths, v.PV) {
 		name, image := "", arg
 		if n, rest, ok := strings.Cut(arg, "="); ok && so.Backup != nil && so.Backup.PV(n) != nil {
 			name, image = n, rest
 		}
 		opt := opt
 		image, opt.Offset = splitOffset(image)
-		img, err := lvm.OpenImage(image, opt)
+		img, err := openImage(image, opt)
 		if err != nil {
 			return err
 		}
@@ -201,6 +222,19 @@ func (v *volumes) scan(env *cli.Env, p *place, path string, opt lvm.ImageOptions
 	var err error
 	p.set, err = lvm.Scan(env, so, p.images...)
 	return err
+}
+
+// openImage is [lvm.OpenImage], in the words of all tools.
+func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
+	img, err := lvm.OpenImage(path, opt)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: no such file or device", path)
+	case errors.Is(err, block.ErrNotBlocks):
+		//lint:ignore ST1005 scripts know these words
+		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	}
+	return img, err
 }
 
 // maxBackup is more than any file of vgcfgbackup has.
@@ -238,11 +272,7 @@ func splitOffset(image string) (string, int64) {
 func (p *place) choose(path, lv string) error {
 	switch {
 	case len(p.set.Groups) == 0:
-		why := []error{fmt.Errorf("%s: %w", path, errNoVolumes)}
-		for _, problem := range p.set.Problems {
-			why = append(why, errors.New(problem.Text))
-		}
-		return errors.Join(why...)
+		return because(fmt.Errorf("%s: %w", path, errNoVolumes), p.set.Problems)
 	case lv == "":
 		return p.onlyPool()
 	}
@@ -251,6 +281,15 @@ func (p *place) choose(path, lv string) error {
 		return err
 	}
 	return p.metadataOf(v)
+}
+
+// because is an error with the problems that explain it.
+func because(err error, problems []lvm.Problem) error {
+	why := []error{err}
+	for _, problem := range problems {
+		why = append(why, errors.New(printable(problem.Text)))
+	}
+	return errors.Join(why...)
 }
 
 // onlyPool chooses the only pool that there is.

@@ -1,0 +1,16 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_volumes -l verbose -s v -d 'Log what is done, with times; twice: in detail.'
+complete -c thin_volumes -l quiet -s q -d 'Print no messages, only set the exit code.'
+complete -c thin_volumes -l help -s h -d 'Print this help.'
+complete -c thin_volumes -l version -s V -d 'Print the version.'
+complete -c thin_volumes -l vg -r -d 'Only this volume group: a name or an id.'
+complete -c thin_volumes -l segments -d 'List the segments of all volumes, too, and what they lie on.'
+complete -c thin_volumes -l exclusive -d 'Say how much of each thin volume is its own: reads all mappings.'
+complete -c thin_volumes -l text -d 'Print the text of the group as LVM has it now.'
+complete -c thin_volumes -l history -d 'List the texts, old ones too, that are still on the disks.'
+complete -c thin_volumes -l seqno -r -d 'With --history: print this text, for vgcfgrestore. N.K if there are several of one number.'
+complete -c thin_volumes -l format -x -a 'text json' -d 'text or json (an object a line).'
+complete -c thin_volumes -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_volumes -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_volumes -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'
