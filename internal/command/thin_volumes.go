@@ -97,7 +97,7 @@ func (t *ThinVolumes) look(env *cli.Env) (p *place, busy bool, err error) {
 	if err != nil {
 		return nil, busy, errors.Join(err, p.Close())
 	}
-	if len(p.set.Groups) == 0 && len(p.set.Disks) == 0 {
+	if !slices.ContainsFunc(inventory.PVs(p.set), func(pv inventory.PV) bool { return pv.Disk != nil }) {
 		err := because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.set.Problems)
 		return nil, busy, errors.Join(err, p.Close())
 	}
