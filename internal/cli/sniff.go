@@ -208,8 +208,10 @@ func openDevice(path string, opt block.Options) (block.Device, error) {
 // busyError tells how to read the metadata of a pool that is in use.
 func busyError(path string, err error) error {
 	pool := "POOL"
-	if base := filepath.Base(path); strings.HasSuffix(base, "_tmeta") {
-		pool = strings.TrimSuffix(base, "_tmeta") + "-tpool"
+	for _, suffix := range []string{"_tmeta", "_tdata"} {
+		if base, ok := strings.CutSuffix(filepath.Base(path), suffix); ok {
+			pool = base + "-tpool"
+		}
 	}
 	return fmt.Errorf(`%w: a pool may be using it. Deactivate it, or read a metadata snapshot of it:
   dmsetup message %[2]s 0 reserve_metadata_snap

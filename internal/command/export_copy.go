@@ -1,0 +1,242 @@
+package command
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata/block"
+	"thinpool/metadata/volume"
+	"thinpool/tool/export"
+)
+
+// export plans, lists and copies.
+func (x *Export) export(env *cli.Env, v *exportVolume) error {
+	job, err := x.job(v)
+	if err != nil {
+		return err
+	}
+	plan, err := x.list(env, v, job)
+	if err != nil || x.Output == "" {
+		return errors.Join(err, v.pool.StillHeld())
+	}
+	to, done, err := x.target(env, v.Size(), job)
+	if err != nil {
+		return err
+	}
+	defer done()
+	opt := export.Options{From: job.Position, Phase: "exporting MiB", Total: plan.bytes, Progress: env.Progress}
+	if x.Repair {
+		opt.Unreadable = func(e volume.Extent) {
+			v.lossy = true
+			job.Lost += e.Len
+			sayLost(env, e)
+		}
+	}
+	if job.path != "" {
+		if err := job.Save(job.path); err != nil {
+			return err
+		}
+		opt.Checkpoint = func(position int64) error {
+			job.Position = position
+			return job.Save(job.path)
+		}
+	}
+	if err := export.Run(env, v, v.extents(env), to, opt); err != nil {
+		return x.unfinished(env, job, fmt.Errorf("%s: %w", x.Output, err))
+	}
+	v.lossy = v.lossy || job.Lost > 0
+	if x.Verify {
+		if err := x.verify(env, v, to, plan.bytes); err != nil {
+			return fmt.Errorf("%s: verify: %w", x.Output, err)
+		}
+	}
+	if err := v.pool.StillHeld(); err != nil {
+		return err
+	}
+	if job.path != "" {
+		return os.Remove(job.path)
+	}
+	return nil
+}
+
+// unfinished says how to go on after an error.
+func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
+	if job.path != "" {
+		fmt.Fprintf(env.Stderr, "%s is not complete: bytes 0..%d of %d are done; the same command with --resume goes on\n", x.Output, job.Position, job.Size)
+	}
+	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair {
+		return fmt.Errorf("%w; --repair leaves a hole of %d bytes at most there", err, wrong.Extent.Len)
+	}
+	return err
+}
+
+// An exportJob is what is exported and how far that got.
+type exportJob struct {
+	export.Journal
+	path    string // "": nothing is noted
+	resumed bool
+}
+
+func (x *Export) journalPath() string {
+	switch info, err := os.Stat(x.Output); {
+	case x.Journal != "":
+		return x.Journal
+	case x.Output == "" || x.Output == "-" || err == nil && !info.Mode().IsRegular():
+		return ""
+	}
+	return x.Output + ".resume"
+}
+
+// job describes the export, and finds how far it got before.
+func (x *Export) job(v *exportVolume) (*exportJob, error) {
+	job := &exportJob{path: x.journalPath()}
+	job.Size = v.Size()
+	sb := &v.pool.Superblock
+	fact := func(name string, value any) { job.Of = append(job.Of, export.Fact{Name: name, Value: fmt.Sprint(value)}) }
+	fact("pool uuid", hex.EncodeToString(sb.UUID[:]))
+	fact("transaction", sb.TransactionID)
+	fact("time", sb.Time)
+	fact("data block size", sb.DataBlockSize)
+	fact("device", orNone(x.DevID))
+	fact("mapping tree in block", v.tree.Root)
+	fact("data offset", uint64(x.DataOffset))
+	fact("data size", v.src.DataSize)
+	fact("origin size", v.src.OriginSize)
+	fact("changed since", orNone(x.ChangedSince))
+	if v.older != nil {
+		fact("older mapping tree in block", v.older.Root)
+	}
+	switch old, err := x.before(job.path); {
+	case err != nil:
+		return nil, err
+	case old != nil:
+		if err := old.Same(&job.Journal); err != nil {
+			return nil, fmt.Errorf("%s: cannot go on: %w; --force begins anew", job.path, err)
+		}
+		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
+	}
+	return job, nil
+}
+
+func orNone(n *uint64) string {
+	if n == nil {
+		return "none"
+	}
+	return strconv.FormatUint(*n, 10)
+}
+
+// before loads the journal of an export that is to go on; nil if there is none.
+func (x *Export) before(path string) (*export.Journal, error) {
+	if path == "" {
+		if x.Resume {
+			return nil, cli.Usagef("--resume: nothing notes how far an export to %s got, but for --journal", x.Output)
+		}
+		return nil, nil
+	}
+	if !x.Resume {
+		if _, err := os.Lstat(path); err == nil && !x.Force {
+			return nil, fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force begins anew", path)
+		}
+		return nil, nil
+	}
+	old, err := export.LoadJournal(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return old, err
+	}
+	if info, err := os.Stat(x.Output); err == nil && info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is there, but no %s: it is complete, or not the output of thin_export; --force replaces it", x.Output, path)
+	}
+	return nil, nil // nothing was done yet
+}
+
+// list makes the plan, and prints what is asked for.
+func (x *Export) list(env *cli.Env, v *exportVolume, job *exportJob) (plan exportPlan, err error) {
+	if x.Map != "" {
+		table := x.newTablePrinter(env.Stdout)
+		if plan, err = x.plan(env, v, 0, table.add); err == nil {
+			err = table.w.Flush()
+		}
+		return plan, err
+	}
+	if x.Format == "" && x.Ranges == "" {
+		return x.plan(env, v, job.Position, func(volume.Extent) error { return nil })
+	}
+	out, err := env.CreateOutput(x.Ranges, "")
+	if err != nil {
+		return plan, err
+	}
+	defer out.Discard()
+	ranges := newRangeLister(out)
+	if plan, err = x.plan(env, v, job.Position, ranges.add); err != nil {
+		return plan, err
+	}
+	return plan, errors.Join(ranges.close(), out.Commit())
+}
+
+// target opens the output. done closes it, whatever came of it.
+func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Target, done func(), err error) {
+	if x.Output == "-" {
+		return export.NewStream(env.Stdout), func() {}, x.noVerify()
+	}
+	info, err := os.Stat(x.Output)
+	switch {
+	case err == nil && info.Mode().Type() == os.ModeDevice:
+		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
+		if errors.Is(err, block.ErrBusy) {
+			err = fmt.Errorf("%w: a file system or another device may be using it", err)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return disk, func() { disk.Close() }, nil
+	case x.AssumeZeroed:
+		return nil, nil, cli.Usagef("--assume-zeroed: %s is no block device", x.Output)
+	case err == nil && !info.Mode().IsRegular():
+		f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		return export.NewStream(f), func() { f.Close() }, x.noVerify()
+	}
+	file, err := x.file(size, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, func() { file.Close() }, nil
+}
+
+func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
+	if job.resumed {
+		return export.ReopenFile(x.Output, size)
+	}
+	file, err := export.CreateFile(x.Output, size, x.Force)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%s is there already; --force replaces it", x.Output)
+	}
+	return file, err
+}
+
+func (x *Export) noVerify() error {
+	if x.Verify {
+		return cli.Usagef("--verify: %s cannot be read back", x.Output)
+	}
+	return nil
+}
+
+// verify reads everything back.
+func (x *Export) verify(env *cli.Env, v *exportVolume, to export.Target, total int64) error {
+	if f, ok := to.(interface{ Forget() }); ok {
+		f.Forget()
+	}
+	opt := export.Options{Phase: "verifying MiB", Total: total, Progress: env.Progress}
+	if x.Repair {
+		opt.Unreadable = func(volume.Extent) {} // was reported
+	}
+	return export.Verify(env, v, v.extents(env), to.(io.ReaderAt), opt)
+}
