@@ -41,6 +41,7 @@ type Options struct {
 	// Checkpoint, if not nil, is called now and then, and before Run returns an error: all
 	// before position is on stable storage.
 	Checkpoint func(position int64) error
+	Every      int64                                  // bytes between checkpoints; 0: 1 GiB
 	Progress   func(phase string, done, total uint64) // in MiB
 	Phase      string
 	Total      int64 // bytes that are no zeros
@@ -67,6 +68,9 @@ type request struct {
 // Run copies extents, which ascend, to a target. The error is ctx's, or says what could
 // not be read or written.
 func Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], to Target, opt Options) error {
+	if opt.Every == 0 {
+		opt.Every = checkpointBytes
+	}
 	w := &writer{to: to, opt: opt, at: opt.From}
 	err := pipeline(ctx, r, extents, opt, w.write)
 	if err == nil {
@@ -271,7 +275,7 @@ func (w *writer) write(q *request) error {
 	if w.opt.Progress != nil {
 		w.opt.Progress(w.opt.Phase, uint64(w.written)>>20, uint64(w.opt.Total)>>20)
 	}
-	if w.opt.Checkpoint == nil || w.since < checkpointBytes {
+	if w.opt.Checkpoint == nil || w.since < w.opt.Every {
 		return nil
 	}
 	w.since = 0

@@ -46,7 +46,7 @@ func LoadJournal(path string) (*Journal, error) {
 	if err := json.Unmarshal(text, j); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoJournal, err)
 	}
-	if j.Size < 0 || j.Position < 0 || j.Position > j.Size || j.Lost < 0 || j.Lost > j.Position {
+	if j.Size < 0 || j.Position < 0 || j.Position > j.Size || j.Lost < 0 {
 		return nil, fmt.Errorf("%s: %w: byte %d of %d, %d of them lost", path, ErrNoJournal, j.Position, j.Size, j.Lost)
 	}
 	return j, nil

@@ -158,4 +158,3 @@ func (t *Disk) Forget() { forget(t.f) }
 
 // Close closes the device.
 func (t *Disk) Close() error { return t.f.Close() }
-
