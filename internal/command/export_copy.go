@@ -109,9 +109,11 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	fact("data size", v.src.DataSize)
 	fact("origin size", v.src.OriginSize)
 	fact("changed since", orNone(x.ChangedSince))
+	older := block.Nr(0)
 	if v.older != nil {
-		fact("older mapping tree in block", v.older.Root)
+		older = v.older.Root
 	}
+	fact("older mapping tree in block", older)
 	switch old, err := x.before(job.path); {
 	case err != nil:
 		return nil, err
