@@ -31,6 +31,9 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	defer done()
 	opt := export.Options{From: job.Position, Phase: "exporting MiB", Total: plan.bytes, Progress: env.Progress}
+	if _, sparse := to.(*export.File); !sparse {
+		opt.Zeros, opt.Total = true, plan.bytes+plan.zeros
+	}
 	if x.Repair {
 		opt.Unreadable = func(e volume.Extent) {
 			v.lossy = true
@@ -52,7 +55,7 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	v.lossy = v.lossy || job.Lost > 0
 	if x.Verify {
-		if err := x.verify(env, v, to, plan.bytes); err != nil {
+		if err := x.verify(env, v, to, opt); err != nil {
 			return fmt.Errorf("%s: verify: %w", x.Output, err)
 		}
 	}
@@ -98,7 +101,9 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	job := &exportJob{path: x.journalPath()}
 	job.Size = v.Size()
 	sb := &v.pool.Superblock
-	fact := func(name string, value any) { job.Of = append(job.Of, export.Fact{Name: name, Value: fmt.Sprint(value)}) }
+	fact := func(name string, value any) {
+		job.Of = append(job.Of, export.Fact{Name: name, Value: fmt.Sprint(value)})
+	}
 	fact("pool uuid", hex.EncodeToString(sb.UUID[:]))
 	fact("transaction", sb.TransactionID)
 	fact("time", sb.Time)
@@ -232,11 +237,11 @@ func (x *Export) noVerify() error {
 }
 
 // verify reads everything back.
-func (x *Export) verify(env *cli.Env, v *exportVolume, to export.Target, total int64) error {
+func (x *Export) verify(env *cli.Env, v *exportVolume, to export.Target, opt export.Options) error {
 	if f, ok := to.(interface{ Forget() }); ok {
 		f.Forget()
 	}
-	opt := export.Options{Phase: "verifying MiB", Total: total, Progress: env.Progress}
+	opt.Phase = "verifying MiB"
 	if x.Repair {
 		opt.Unreadable = func(volume.Extent) {} // was reported
 	}

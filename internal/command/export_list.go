@@ -14,6 +14,7 @@ import (
 // An exportPlan is what an export comes to.
 type exportPlan struct {
 	bytes int64 // to be copied
+	zeros int64 // to be left out, or made
 	lost  int64
 	parts int // ranges that are lost
 	cut   bool
@@ -31,12 +32,14 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64, list func(volum
 		if err := list(e); err != nil {
 			return p, err
 		}
+		left := max(e.End()-max(e.Begin, from), 0)
 		switch e.Kind {
 		case volume.Mapped, volume.Origin:
-			if e.End() > from {
-				p.bytes += e.From(max(e.Begin, from)).Len
-			}
+			p.bytes += left
+		case volume.Hole:
+			p.zeros += left
 		case volume.Lost:
+			p.zeros += left
 			_, cut := errors.AsType[*volume.BeyondError](e.Err)
 			p.lost, p.parts, p.cut = p.lost+e.Len, p.parts+1, p.cut || cut
 			sayLost(env, e)

@@ -44,12 +44,14 @@ type Options struct {
 	Every      int64                                  // bytes between checkpoints; 0: 1 GiB
 	Progress   func(phase string, done, total uint64) // in MiB
 	Phase      string
-	Total      int64 // bytes that are no zeros
+	Total      int64 // bytes that take time
+	Zeros      bool  // zeros take time, too
 }
 
 // Sizes of requests, and how many there are at a time.
 const (
 	requestBytes    = 1 << 20
+	zeroBytes       = 256 << 20 // so that an interruption need not wait long
 	requests        = 4
 	readers         = 2
 	checkpointBytes = 1 << 30
@@ -158,7 +160,7 @@ func (p *planner) extent(e volume.Extent) error {
 		}
 	}
 	if zeros {
-		return p.order(&request{begin: e.Begin, end: e.End()})
+		return p.zeros(e.Begin, e.End())
 	}
 	for {
 		if p.cur == nil {
@@ -185,6 +187,17 @@ func (p *planner) extent(e volume.Extent) error {
 		}
 		e = e.From(part.End())
 	}
+}
+
+func (p *planner) zeros(at, end int64) error {
+	for at < end {
+		next := min(at+zeroBytes, end)
+		if err := p.order(&request{begin: at, end: next}); err != nil {
+			return err
+		}
+		at = next
+	}
+	return nil
 }
 
 // send hands on the request that is complete now.
@@ -256,7 +269,7 @@ type writer struct {
 	to      Target
 	opt     Options
 	at      int64 // all before is written
-	written int64 // bytes that are no zeros
+	written int64 // bytes that took time
 	since   int64 // of these, since the last checkpoint
 }
 
@@ -268,7 +281,7 @@ func (w *writer) write(q *request) error {
 		return err
 	}
 	w.at = q.end
-	if q.parts != nil {
+	if q.parts != nil || w.opt.Zeros {
 		w.written += q.end - q.begin
 		w.since += q.end - q.begin
 	}
