@@ -100,7 +100,6 @@ func (x *Export) check() (block.Nr, error) {
 		both(x.AssumeZeroed, "--assume-zeroed", x.ChangedSince != nil, "--changed-since"),
 		both(x.Force, "--force", x.Resume, "--resume"),
 		both(x.Output == "-", "--output=-", x.Format != "", "--format"),
-		both(x.Output == "-", "--output=-", x.ChangedSince != nil, "--changed-since"),
 	)
 	writes := x.Output != ""
 	switch {
@@ -123,10 +122,24 @@ func (x *Export) check() (block.Nr, error) {
 	case x.DataOffset != 0 && x.Data == "" && x.Map == "":
 		return 0, cli.Usagef("--data-offset goes with --data")
 	}
-	if err := x.checkFiles(); err != nil {
+	if err := x.checkOutput(); err != nil {
 		return 0, err
 	}
 	return blockOf(x.MetadataSnap)
+}
+
+// checkOutput makes sure that the output can do what the options ask for.
+func (x *Export) checkOutput() error {
+	kind := x.outputKind()
+	switch {
+	case kind == toStream && (x.Verify || x.Resume || x.Journal != "" || x.ChangedSince != nil):
+		return cli.Usagef("%s takes bytes in order and gives none back: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
+	case kind == toDisk && x.Resume && x.Journal == "":
+		return cli.Usagef("--resume: how far an export to a block device got is noted only with --journal")
+	case kind != toDisk && x.AssumeZeroed:
+		return cli.Usagef("--assume-zeroed: %s is no block device", x.Output)
+	}
+	return x.checkFiles()
 }
 
 // checkFiles makes sure that nothing is written to what is read.

@@ -55,8 +55,13 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	v.lossy = v.lossy || job.Lost > 0
 	if x.Verify {
+		if opt.Checkpoint != nil {
+			if err := opt.Checkpoint(v.Size()); err != nil {
+				return err
+			}
+		}
 		if err := x.verify(env, v, to, opt); err != nil {
-			return fmt.Errorf("%s: verify: %w", x.Output, err)
+			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
 		}
 	}
 	if err := v.pool.StillHeld(); err != nil {
@@ -70,8 +75,8 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 
 // unfinished says how to go on after an error.
 func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
-	if job.path != "" {
-		fmt.Fprintf(env.Stderr, "%s is not complete: bytes 0..%d of %d are done; the same command with --resume goes on\n", x.Output, job.Position, job.Size)
+	if job.path != "" && !errors.Is(err, export.ErrDiffers) {
+		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are done; the same command with --resume goes on\n", x.Output, job.Position, job.Size)
 	}
 	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair {
 		return fmt.Errorf("%w; --repair leaves a hole of %d bytes at most there", err, wrong.Extent.Len)
@@ -86,14 +91,36 @@ type exportJob struct {
 	resumed bool
 }
 
-func (x *Export) journalPath() string {
-	switch info, err := os.Stat(x.Output); {
-	case x.Journal != "":
-		return x.Journal
-	case x.Output == "" || x.Output == "-" || err == nil && !info.Mode().IsRegular():
-		return ""
+// An outputKind is what an export writes to.
+type outputKind int
+
+const (
+	toNothing outputKind = iota
+	toFile
+	toDisk
+	toStream // standard output, a pipe
+)
+
+func (x *Export) outputKind() outputKind {
+	info, err := os.Stat(x.Output)
+	switch {
+	case x.Output == "":
+		return toNothing
+	case x.Output == "-":
+		return toStream
+	case err != nil || info.Mode().IsRegular() || info.IsDir():
+		return toFile
+	case info.Mode().Type() == os.ModeDevice:
+		return toDisk
 	}
-	return x.Output + ".resume"
+	return toStream
+}
+
+func (x *Export) journalPath() string {
+	if x.Journal == "" && x.outputKind() == toFile {
+		return x.Output + ".resume"
+	}
+	return x.Journal
 }
 
 // job describes the export, and finds how far it got before.
@@ -141,9 +168,6 @@ func orNone(n *uint64) string {
 // before loads the journal of an export that is to go on; nil if there is none.
 func (x *Export) before(path string) (*export.Journal, error) {
 	if path == "" {
-		if x.Resume {
-			return nil, cli.Usagef("--resume: nothing notes how far an export to %s got, but for --journal", x.Output)
-		}
 		return nil, nil
 	}
 	if !x.Resume {
@@ -188,34 +212,21 @@ func (x *Export) list(env *cli.Env, v *exportVolume, job *exportJob) (plan expor
 
 // target opens the output. done closes it, whatever came of it.
 func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Target, done func(), err error) {
-	if x.Output == "-" {
-		return export.NewStream(env.Stdout), func() {}, x.noVerify()
-	}
-	info, err := os.Stat(x.Output)
-	switch {
-	case err == nil && info.Mode().Type() == os.ModeDevice:
+	switch kind := x.outputKind(); {
+	case kind == toFile:
+		f, err := x.file(size, job)
+		return f, func() { f.Close() }, err
+	case kind == toDisk:
 		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
 		if errors.Is(err, block.ErrBusy) {
 			err = fmt.Errorf("%w: a file system or another device may be using it", err)
 		}
-		if err != nil {
-			return nil, nil, err
-		}
-		return disk, func() { disk.Close() }, nil
-	case x.AssumeZeroed:
-		return nil, nil, cli.Usagef("--assume-zeroed: %s is no block device", x.Output)
-	case err == nil && !info.Mode().IsRegular():
-		f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
-		if err != nil {
-			return nil, nil, err
-		}
-		return export.NewStream(f), func() { f.Close() }, x.noVerify()
+		return disk, func() { disk.Close() }, err
+	case x.Output == "-":
+		return export.NewStream(env.Stdout), func() {}, nil
 	}
-	file, err := x.file(size, job)
-	if err != nil {
-		return nil, nil, err
-	}
-	return file, func() { file.Close() }, nil
+	f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
+	return export.NewStream(f), func() { f.Close() }, err
 }
 
 func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
@@ -227,13 +238,6 @@ func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
 		return nil, fmt.Errorf("%s is there already; --force replaces it", x.Output)
 	}
 	return file, err
-}
-
-func (x *Export) noVerify() error {
-	if x.Verify {
-		return cli.Usagef("--verify: %s cannot be read back", x.Output)
-	}
-	return nil
 }
 
 // verify reads everything back.

@@ -16,8 +16,7 @@ type exportPlan struct {
 	bytes int64 // to be copied
 	zeros int64 // to be left out, or made
 	lost  int64
-	parts int // ranges that are lost
-	cut   bool
+	cut   bool // some of that lies beyond the data device
 }
 
 // plan goes through all that is to be exported, says what is lost, and hands every
@@ -41,11 +40,11 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64, list func(volum
 		case volume.Lost:
 			p.zeros += left
 			_, cut := errors.AsType[*volume.BeyondError](e.Err)
-			p.lost, p.parts, p.cut = p.lost+e.Len, p.parts+1, p.cut || cut
+			p.lost, p.cut = p.lost+e.Len, p.cut || cut
 			sayLost(env, e)
 		}
 	}
-	if p.parts == 0 {
+	if p.lost == 0 {
 		return p, nil
 	}
 	v.lossy = true
@@ -59,7 +58,7 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64, list func(volum
 	if p.cut {
 		advice += "; is this the data device, all of it, and does it begin at --data-offset?"
 	}
-	return p, fmt.Errorf("%d bytes in %d ranges are lost; nothing was written: %s", p.lost, p.parts, advice)
+	return p, fmt.Errorf("%d bytes are lost; nothing was written: %s", p.lost, advice)
 }
 
 func sayLost(env *cli.Env, e volume.Extent) {
