@@ -19,6 +19,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_check":         {path},
 		"thin_delta":         {"--thin1", "1", "--thin2", "2", path},
 		"thin_dump":          {path},
+		"thin_export":        {"--dev-id", "1", "--metadata", path, "--data", out, "-o", out + ".export"},
 		"thin_ls":            {path},
 		"thin_metadata_pack": {"-i", path, "-o", out + ".pack"},
 		"thin_metadata_size": {"--from", path},

@@ -53,8 +53,8 @@ goes on with the same command and --resume.
 What is lost is listed before anything is written, as ranges of bytes of the device;
 then the export ends, or with --repair goes on, leaves holes there, and exits with 1.
 
---format json lists {"kind":"data","offset":0,"length":65536}, in bytes; of another kind
-are zero (with --changed-since: make it zero) and lost.`
+--format json lists {"type":"data","begin":0,"length":65536}, in bytes; other types are
+zero (with --changed-since: make it zero), lost, and at the end the sums.`
 }
 
 // Run implements cli.Command.

@@ -203,7 +203,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume, job *exportJob) (plan expor
 		return plan, err
 	}
 	defer out.Discard()
-	ranges := newRangeLister(out)
+	ranges := newRangeLister(out, v.Size())
 	if plan, err = x.plan(env, v, job.Position, ranges.add); err != nil {
 		return plan, err
 	}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,37 +66,60 @@ func sayLost(env *cli.Env, e volume.Extent) {
 	fmt.Fprintf(env.Stderr, "lost: bytes %d..%d: %v\n", e.Begin, e.End()-1, e.Err)
 }
 
-// A rangeLister prints ranges as JSON, neighbours of one kind as one.
+// A rangeLister prints ranges as JSON, neighbours of one type as one.
 type rangeLister struct {
 	w    *bufio.Writer
-	kind string
-	last volume.Extent
+	last rangeRecord
+	end  endRecord
 }
 
-func newRangeLister(w io.Writer) *rangeLister { return &rangeLister{w: bufio.NewWriter(w)} }
+type rangeRecord struct {
+	Type   string `json:"type"`
+	Begin  int64  `json:"begin"`
+	Length int64  `json:"length"`
+}
 
-var rangeKinds = [...]string{volume.Hole: "zero", volume.Mapped: "data", volume.Origin: "data", volume.Lost: "lost"}
+// endRecord has the sums of the lengths.
+type endRecord struct {
+	Type string `json:"type"` // "end"
+	Size int64  `json:"size"` // of the device
+	Data int64  `json:"data"`
+	Zero int64  `json:"zero"`
+	Lost int64  `json:"lost"`
+}
+
+func newRangeLister(w io.Writer, size int64) *rangeLister {
+	return &rangeLister{w: bufio.NewWriter(w), end: endRecord{Type: "end", Size: size}}
+}
 
 func (l *rangeLister) add(e volume.Extent) error {
-	kind := rangeKinds[e.Kind]
-	if l.last.Len > 0 && kind == l.kind && e.Begin == l.last.End() {
-		l.last.Len += e.Len
+	r, sum := rangeRecord{"data", e.Begin, e.Len}, &l.end.Data
+	switch e.Kind {
+	case volume.Hole:
+		r.Type, sum = "zero", &l.end.Zero
+	case volume.Lost:
+		r.Type, sum = "lost", &l.end.Lost
+	}
+	*sum += e.Len
+	if r.Type == l.last.Type && r.Begin == l.last.Begin+l.last.Length {
+		l.last.Length += r.Length
 		return nil
 	}
-	err := l.print()
-	l.kind, l.last = kind, e
-	return err
+	last := l.last
+	l.last = r
+	return l.print(last)
 }
 
-func (l *rangeLister) print() error {
-	if l.last.Len == 0 {
+func (l *rangeLister) print(r rangeRecord) error {
+	if r.Length == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(l.w, `{"kind":"%s","offset":%d,"length":%d}`+"\n", l.kind, l.last.Begin, l.last.Len)
-	return err
+	return json.NewEncoder(l.w).Encode(r)
 }
 
-func (l *rangeLister) close() error { return errors.Join(l.print(), l.w.Flush()) }
+func (l *rangeLister) close() error {
+	return errors.Join(l.print(l.last), json.NewEncoder(l.w).Encode(l.end), l.w.Flush())
+}
 
 // A tablePrinter prints a device-mapper table.
 type tablePrinter struct {

@@ -157,10 +157,10 @@ func TestExport(t *testing.T) {
 		}
 		at := int64(0)
 		for _, r := range p.ranges(p.read(out + ".json")) {
-			if r.Offset != at {
+			if r.Begin != at {
 				t.Errorf("%s: ranges: %+v after byte %d", name, r, at)
 			}
-			if at += r.Length; r.Kind != "data" && !zero(want[r.Offset:at]) {
+			if at += r.Length; r.Type != "data" && !zero(want[r.Begin:at]) {
 				t.Errorf("%s: %+v is not zero", name, r)
 			}
 		}
@@ -188,24 +188,32 @@ func (p *exportPool) root(id metadata.DevID) block.Nr {
 	return tree.Root
 }
 
-type exportRange struct {
-	Kind           string
-	Offset, Length int64
-}
-
-func (p *exportPool) ranges(text []byte) (all []exportRange) {
+// ranges reads a list of ranges, and demands that it is complete.
+func (p *exportPool) ranges(text []byte) (all []rangeRecord) {
 	p.t.Helper()
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	for {
-		var r exportRange
-		if err := dec.Decode(&r); err == io.EOF {
-			return all
-		} else if err != nil {
+	var end endRecord
+	sums := map[string]int64{}
+	for line := range bytes.Lines(text) {
+		if end.Type != "" {
+			p.t.Fatalf("after the end: %s", line)
+		}
+		var r rangeRecord
+		if err := json.Unmarshal(line, &r); err != nil {
 			p.t.Fatal(err)
 		}
+		if r.Type == "end" {
+			if err := json.Unmarshal(line, &end); err != nil {
+				p.t.Fatal(err)
+			}
+			continue
+		}
 		all = append(all, r)
+		sums[r.Type] += r.Length
 	}
+	if end.Type != "end" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] {
+		p.t.Errorf("the end is %+v, the sums %v", end, sums)
+	}
+	return all
 }
 
 // What changed, put over the older device, is the newer one.
@@ -231,19 +239,19 @@ func TestExportChangedSince(t *testing.T) {
 				}
 				content, changes, end := p.want(older, size, origin), p.read(out), int64(0)
 				for _, r := range p.ranges([]byte(stdout)) {
-					if r.Offset < end {
+					if r.Begin < end {
 						t.Errorf("%+v begins before %d", r, end)
 					}
-					end = r.Offset + r.Length
-					switch at := content[r.Offset:end]; r.Kind {
+					end = r.Begin + r.Length
+					switch at := content[r.Begin:end]; r.Type {
 					case "data":
-						copy(at, changes[r.Offset:end])
+						copy(at, changes[r.Begin:end])
 					case "zero":
 						clear(at)
 					default:
 						t.Errorf("%+v", r)
 					}
-					clear(changes[r.Offset:end])
+					clear(changes[r.Begin:end])
 					tested++
 				}
 				if !bytes.Equal(content, p.want(newer, size, origin)) {
@@ -252,7 +260,7 @@ func TestExportChangedSince(t *testing.T) {
 				if !zero(changes) || int64(len(changes)) != size {
 					t.Errorf("from %d to %d: the file has more than what changed, or not its size", older, newer)
 				}
-				if (older == newer) != (stdout == "") {
+				if (older == newer) != (strings.Count(stdout, "\n") == 1) {
 					t.Errorf("from %d to %d: %s", older, newer, stdout)
 				}
 			}
@@ -471,8 +479,8 @@ func TestExportLost(t *testing.T) {
 		}
 		var lost [][2]int
 		for _, r := range p.ranges([]byte(stdout)) {
-			if r.Kind == "lost" {
-				lost = append(lost, [2]int{int(r.Offset), int(r.Offset + r.Length)})
+			if r.Type == "lost" {
+				lost = append(lost, [2]int{int(r.Begin), int(r.Begin + r.Length)})
 			}
 		}
 		if !slices.Equal(lost, tc.rest) {
