@@ -21,10 +21,19 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	if err != nil {
 		return err
 	}
-	plan, err := x.list(env, v, job)
-	if err != nil || x.Output == "" {
+	plan, err := x.plan(env, v, job.Position)
+	if err != nil {
+		return err
+	}
+	// Only now: who reads half a table or list might use it.
+	if err := x.list(env, v); err != nil || x.Output == "" {
 		return errors.Join(err, v.pool.StillHeld())
 	}
+	return x.copy(env, v, job, plan)
+}
+
+// copy writes the output, and reads it back if that is asked for.
+func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan exportPlan) error {
 	to, done, err := x.target(env, v.Size(), job)
 	if err != nil {
 		return err
@@ -36,18 +45,14 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	if x.Repair {
 		opt.Unreadable = func(e volume.Extent) {
-			v.lossy = true
 			job.Lost += e.Len
 			sayLost(env, e)
 		}
 	}
 	if job.path != "" {
-		if err := job.Save(job.path); err != nil {
+		opt.Checkpoint = job.reached
+		if err := job.reached(job.Position); err != nil {
 			return err
-		}
-		opt.Checkpoint = func(position int64) error {
-			job.Position = position
-			return job.Save(job.path)
 		}
 	}
 	if err := export.Run(env, v, v.extents(env), to, opt); err != nil {
@@ -55,12 +60,7 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	v.lossy = v.lossy || job.Lost > 0
 	if x.Verify {
-		if opt.Checkpoint != nil {
-			if err := opt.Checkpoint(v.Size()); err != nil {
-				return err
-			}
-		}
-		if err := x.verify(env, v, to, opt); err != nil {
+		if err := x.verify(env, v, job, to, opt); err != nil {
 			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
 		}
 	}
@@ -89,6 +89,17 @@ type exportJob struct {
 	export.Journal
 	path    string // "": nothing is noted
 	resumed bool
+}
+
+// reached notes that all before position is on stable storage.
+func (j *exportJob) reached(position int64) error {
+	next := j.Journal
+	next.Position = position
+	if err := next.Save(j.path); err != nil {
+		return err
+	}
+	j.Position = position
+	return nil
 }
 
 // An outputKind is what an export writes to.
@@ -171,10 +182,7 @@ func (x *Export) before(path string) (*export.Journal, error) {
 		return nil, nil
 	}
 	if !x.Resume {
-		if _, err := os.Lstat(path); err == nil && !x.Force {
-			return nil, fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force begins anew", path)
-		}
-		return nil, nil
+		return nil, x.free(path)
 	}
 	old, err := export.LoadJournal(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -186,28 +194,18 @@ func (x *Export) before(path string) (*export.Journal, error) {
 	return nil, nil // nothing was done yet
 }
 
-// list makes the plan, and prints what is asked for.
-func (x *Export) list(env *cli.Env, v *exportVolume, job *exportJob) (plan exportPlan, err error) {
-	if x.Map != "" {
-		table := x.newTablePrinter(env.Stdout)
-		if plan, err = x.plan(env, v, 0, table.add); err == nil {
-			err = table.w.Flush()
-		}
-		return plan, err
+// free makes sure that neither the output nor a journal is in the way.
+func (x *Export) free(journal string) error {
+	if x.Force {
+		return nil
 	}
-	if x.Format == "" && x.Ranges == "" {
-		return x.plan(env, v, job.Position, func(volume.Extent) error { return nil })
+	if _, err := os.Lstat(journal); err == nil {
+		return fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force begins anew", journal)
 	}
-	out, err := env.CreateOutput(x.Ranges, "")
-	if err != nil {
-		return plan, err
+	if _, err := os.Lstat(x.Output); err == nil && x.outputKind() == toFile {
+		return fmt.Errorf("%s is there already; --force replaces it", x.Output)
 	}
-	defer out.Discard()
-	ranges := newRangeLister(out, v.Size())
-	if plan, err = x.plan(env, v, job.Position, ranges.add); err != nil {
-		return plan, err
-	}
-	return plan, errors.Join(ranges.close(), out.Commit())
+	return nil
 }
 
 // target opens the output. done closes it, whatever came of it.
@@ -233,15 +231,16 @@ func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
 	if job.resumed {
 		return export.ReopenFile(x.Output, size)
 	}
-	file, err := export.CreateFile(x.Output, size, x.Force)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s is there already; --force replaces it", x.Output)
-	}
-	return file, err
+	return export.CreateFile(x.Output, size, x.Force)
 }
 
 // verify reads everything back.
-func (x *Export) verify(env *cli.Env, v *exportVolume, to export.Target, opt export.Options) error {
+func (x *Export) verify(env *cli.Env, v *exportVolume, job *exportJob, to export.Target, opt export.Options) error {
+	if opt.Checkpoint != nil {
+		if err := job.reached(v.Size()); err != nil {
+			return err
+		}
+	}
 	if f, ok := to.(interface{ Forget() }); ok {
 		f.Forget()
 	}

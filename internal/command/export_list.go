@@ -20,16 +20,13 @@ type exportPlan struct {
 	cut   bool // some of that lies beyond the data device
 }
 
-// plan goes through all that is to be exported, says what is lost, and hands every
-// extent to list. Without --repair it is an error if anything is lost.
-func (x *Export) plan(env *cli.Env, v *exportVolume, from int64, list func(volume.Extent) error) (exportPlan, error) {
+// plan goes through all that is to be exported from a byte on, and says what is lost.
+// Without --repair it is an error if anything is.
+func (x *Export) plan(env *cli.Env, v *exportVolume, from int64) (exportPlan, error) {
 	var p exportPlan
 	env.Progress("reading mappings", 0, 0)
 	for e, err := range v.extents(env) {
 		if err != nil {
-			return p, err
-		}
-		if err := list(e); err != nil {
 			return p, err
 		}
 		left := max(e.End()-max(e.Begin, from), 0)
@@ -64,6 +61,39 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64, list func(volum
 
 func sayLost(env *cli.Env, e volume.Extent) {
 	fmt.Fprintf(env.Stderr, "lost: bytes %d..%d: %v\n", e.Begin, e.End()-1, e.Err)
+}
+
+// list prints what is asked for.
+func (x *Export) list(env *cli.Env, v *exportVolume) error {
+	switch {
+	case x.Map != "":
+		table := x.newTablePrinter(env.Stdout)
+		return errors.Join(v.each(env, table.add), table.w.Flush())
+	case x.Format == "" && x.Ranges == "":
+		return nil
+	}
+	out, err := env.CreateOutput(x.Ranges, "")
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	ranges := newRangeLister(out, v.Size())
+	if err := v.each(env, ranges.add); err != nil {
+		return err
+	}
+	return errors.Join(ranges.close(), out.Commit())
+}
+
+func (v *exportVolume) each(env *cli.Env, fn func(volume.Extent) error) error {
+	for e, err := range v.extents(env) {
+		if err != nil {
+			return err
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A rangeLister prints ranges as JSON, neighbours of one type as one.
