@@ -12,6 +12,8 @@ type Data struct {
 	io.ReaderAt
 	io.Closer
 	Size int64 // in bytes
+	// Advise makes the system read n bytes from off on ahead; nil where it does not.
+	Advise func(off, n int64)
 }
 
 // OpenData opens a data device or file for reading, a device exclusively and past the
@@ -21,8 +23,12 @@ func OpenData(path string, shared bool) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := &Data{ReaderAt: block.Anywhere(dev), Closer: dev, Size: dev.Size()}
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-		return &Data{dev, dev, dev.Size()}, nil // knows no alignment
+		d.ReaderAt = dev // knows no alignment
+		if ahead, ok := dev.(interface{ Advise(off, n int64) }); ok {
+			d.Advise = ahead.Advise
+		}
 	}
-	return &Data{block.Anywhere(dev), dev, dev.Size()}, nil
+	return d, nil
 }

@@ -199,6 +199,9 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 			return in, fmt.Errorf("%s: --data-offset is beyond its end, at %d bytes", x.Data, data.Size)
 		}
 		in.src.Data, in.src.DataSize = data, wholeSectors(data.Size-offset)
+		if data.Advise != nil {
+			in.src.Advise = func(off, n int64) { data.Advise(off+offset, n) }
+		}
 		if offset > 0 {
 			in.src.Data = io.NewSectionReader(data, offset, in.src.DataSize)
 		}

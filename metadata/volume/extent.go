@@ -103,6 +103,8 @@ func (e *ReadError) Unwrap() error { return e.Err }
 type Source struct {
 	Data     io.ReaderAt // the pool's data device, from its first block on
 	DataSize int64       // in bytes
+	// Advise, if not nil, is told that n bytes of Data from off on will be read soon.
+	Advise func(off, n int64)
 	// Origin is the external origin, which shows where nothing is mapped; nil if there is
 	// none. Beyond its end, at OriginSize bytes, there are zeros.
 	Origin     io.ReaderAt

@@ -340,6 +340,13 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
+// Advise says that e will be read soon.
+func (v *Volume) Advise(e Extent) {
+	if e.Kind == Mapped && v.src.Advise != nil {
+		v.src.Advise(e.Data, e.Len)
+	}
+}
+
 // Read fills p with the first bytes of e, which has as many at least. The error is a
 // [*ReadError].
 func (v *Volume) Read(p []byte, e Extent) error {

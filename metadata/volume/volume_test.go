@@ -362,6 +362,35 @@ func TestStretches(t *testing.T) {
 	}
 }
 
+// Whoever can read ahead is told what comes, in bytes of the data device.
+func TestAdvise(t *testing.T) {
+	f := fixtures.NewForge(t, 64, 1000)
+	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
+	pool := open(t, f.Finish())
+	tree, err := pool.Tree(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told [][2]int64
+	src := volume.Source{Data: pattern{1, 9 * blockSize}, DataSize: 9 * blockSize, Advise: func(off, n int64) { told = append(told, [2]int64{off, n}) }}
+	for _, src := range []volume.Source{src, {}} { // one of which cannot
+		src.DataSize = 9 * blockSize
+		v, err := volume.Open(t.Context(), pool, tree, src, volume.Options{Size: 5 * blockSize})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range v.Extents(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.Advise(e)
+		}
+	}
+	if want := [][2]int64{{3 * blockSize, 2 * blockSize}}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}
+
 // A superblock with an impossible block size is refused, as is a size.
 func TestOpenRefuses(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)

@@ -21,6 +21,8 @@ import (
 type Reader interface {
 	// Read fills p with the first bytes of e. It may be called concurrently.
 	Read(p []byte, e volume.Extent) error
+	// Advise says that e will be read soon.
+	Advise(e volume.Extent)
 }
 
 // A Target takes what is exported, by ascending offsets.
@@ -95,7 +97,7 @@ func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, er
 	g.Go(func() error {
 		defer close(ordered)
 		defer close(work)
-		p := planner{ctx: ctx, free: free, ordered: ordered, work: work}
+		p := planner{ctx: ctx, r: r, free: free, ordered: ordered, work: work}
 		return p.plan(extents, opt.From)
 	})
 	for range readers {
@@ -130,6 +132,7 @@ func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, er
 // A planner cuts extents to requests.
 type planner struct {
 	ctx           context.Context
+	r             Reader
 	free          <-chan *request
 	ordered, work chan<- *request
 	cur           *request // not complete
@@ -176,6 +179,7 @@ func (p *planner) extent(e volume.Extent) error {
 		part := e
 		part.Len = min(e.Len, room)
 		p.cur.parts = append(p.cur.parts, part)
+		p.r.Advise(part)
 		p.cur.end = part.End()
 		if part.Len == room {
 			if err := p.send(); err != nil {

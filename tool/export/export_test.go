@@ -72,6 +72,8 @@ func (m *model) Read(p []byte, e volume.Extent) error {
 	return nil
 }
 
+func (m *model) Advise(volume.Extent) {}
+
 func (m *model) all() iter.Seq2[volume.Extent, error] {
 	return func(yield func(volume.Extent, error) bool) {
 		for _, e := range m.extents {
