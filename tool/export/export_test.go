@@ -123,6 +123,28 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// What no extent has is not written to.
+func TestGaps(t *testing.T) {
+	m := newModel(7)
+	want := bytes.Repeat([]byte{0xee}, size)
+	var some []volume.Extent
+	for i, e := range m.extents {
+		if i%2 == 0 && e.Kind != volume.Hole && e.Kind != volume.Lost {
+			e.Len = min(e.Len, 8192)
+			copy(want[e.Begin:e.End()], m.content[e.Begin:])
+			some = append(some, e)
+		}
+	}
+	m.extents = some
+	to := mem{block.NewMemFrom(bytes.Repeat([]byte{0xee}, size))}
+	if err := export.Run(t.Context(), m, m.all(), to, export.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(to.Contents(), want) || len(some) < 10 {
+		t.Errorf("%d extents: the copy differs", len(some))
+	}
+}
+
 // Wherever writing fails or the power does, the export goes on from the last checkpoint
 // and ends with the same bytes.
 func TestResume(t *testing.T) {
