@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"cmd/*", "internal/lab/cmd"},
 	{"internal/command", "internal/demo", "internal/completions", "internal/accept", "internal/lab"},
 	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*"},
-	{"internal/textpipe", "metadata/build", "metadata/survey", "lvm", "fixtures"},
+	{"internal/textpipe", "metadata/build", "metadata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"metadata/spacemap"},
 	{"metadata/btree", "lvm/*"},

@@ -213,11 +213,6 @@ func OpenOutput(path string) (block.Device, error) {
 	return dev, nil
 }
 
-// OpenData opens a data device or an image of it for reading and writing. It must exist.
-func OpenData(path string) (block.Device, error) {
-	return openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
-}
-
 // OpenAgain opens for writing what the caller has open from [OpenMetadata], and
 // keeps open: that claims a block device for both.
 func OpenAgain(path string) (block.Device, error) {

@@ -20,6 +20,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_check":         {path},
 		"thin_delta":         {"--thin1", "1", "--thin2", "2", path},
 		"thin_dump":          {path},
+		"thin_export":        {"--dev-id", "1", "--size", "1m", "--metadata", path, "--format", "json"},
 		"thin_ls":            {path},
 		"thin_metadata_pack": {"-i", path, "-o", out + ".pack"},
 		"thin_metadata_size": {"--from", path},
@@ -116,7 +117,7 @@ func TestMetadataSnap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wholePool := []string{"thin_repair", "thin_shrink", "thin_trim"}
+	wholePool := []string{"thin_repair", "thin_shrink", "thin_trim", "thin_volumes"}
 	for _, tool := range Tools() {
 		if metadataArgs("", "")[tool.Name] == nil || slices.Contains(wholePool, tool.Name) {
 			continue

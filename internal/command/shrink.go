@@ -61,7 +61,7 @@ func (s *Shrink) Run(env *cli.Env) error {
 	var data block.Device
 	if s.Data != "" && !s.NoCopy {
 		var err error
-		if data, err = cli.OpenData(s.Data); err != nil {
+		if data, err = cli.OpenDataForWriting(s.Data); err != nil {
 			return err
 		}
 		defer data.Close()

@@ -18,6 +18,10 @@ var (
 		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
 		New: func() cli.Command { return new(Dump) },
 	}
+	ExportTool = cli.Tool{
+		Name: "thin_export", Summary: "Copy the content of a thin device, without its pool.",
+		New: func() cli.Command { return new(Export) },
+	}
 	GenerateTool = cli.Tool{
 		Name: "thin_generate", Summary: "Make synthetic thin provisioning metadata, for tests and benchmarks.",
 		New: func() cli.Command { return new(Generate) },
@@ -78,6 +82,7 @@ func Tools() []cli.Tool {
 		CheckTool,
 		DeltaTool,
 		DumpTool,
+		ExportTool,
 		GenerateTool,
 		LsTool,
 		MetadataPackTool,

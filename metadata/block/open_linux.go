@@ -28,6 +28,11 @@ func openFile(path string, opt Options, isDevice bool) (*os.File, error) {
 	return f, busy(path, err)
 }
 
+// Advise makes the system read n bytes from off on ahead, into its cache.
+func (d *file) Advise(off, n int64) {
+	_ = unix.Fadvise(int(d.f.Fd()), off, n, unix.FADV_WILLNEED)
+}
+
 func busy(path string, err error) error {
 	if errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("%s: %w", path, ErrBusy)

@@ -93,3 +93,8 @@ func (r KeyRange) String() string {
 func (r KeyRange) Contains(first, last uint64) bool {
 	return first >= r.Begin && (r.End == 0 || last < r.End)
 }
+
+// Overlaps reports whether r and o have keys in common.
+func (r KeyRange) Overlaps(o KeyRange) bool {
+	return (o.End == 0 || r.Begin < o.End) && (r.End == 0 || o.Begin < r.End)
+}

@@ -63,7 +63,7 @@ func findRivals(holes []*hole) {
 	byBegin := slices.SortedFunc(slices.Values(holes), func(a, b *hole) int { return cmp.Compare(a.keys.Begin, b.keys.Begin) })
 	var last *hole // the one that reaches farthest so far
 	for _, h := range byBegin {
-		h.rivals = last != nil && overlap(last.keys, h.keys)
+		h.rivals = last != nil && last.keys.Overlaps(h.keys)
 		if h.rivals {
 			last.rivals = true
 		}
@@ -71,10 +71,6 @@ func findRivals(holes []*hole) {
 			last = h
 		}
 	}
-}
-
-func overlap(a, b btree.KeyRange) bool {
-	return (a.End == 0 || b.Begin < a.End) && (b.End == 0 || a.Begin < b.End)
 }
 
 // A leafIndex finds the mapping leaves of a survey by their keys.

@@ -1,0 +1,252 @@
+package command
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata/block"
+	"thinpool/metadata/volume"
+	"thinpool/tool/export"
+)
+
+// export plans, lists and copies.
+func (x *Export) export(env *cli.Env, v *exportVolume) error {
+	job, err := x.job(v)
+	if err != nil {
+		return err
+	}
+	plan, err := x.plan(env, v, job.Position)
+	if err != nil {
+		return err
+	}
+	// Only now: who reads half a table or list might use it.
+	if err := x.list(env, v); err != nil || x.Output == "" {
+		return errors.Join(err, v.pool.StillHeld())
+	}
+	return x.copy(env, v, job, plan)
+}
+
+// copy writes the output, and reads it back if that is asked for.
+func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan exportPlan) error {
+	to, done, err := x.target(env, v.Size(), job)
+	if err != nil {
+		return err
+	}
+	defer done()
+	opt := export.Options{From: job.Position, Phase: "exporting MiB", Total: plan.bytes, Progress: env.Progress}
+	if _, sparse := to.(*export.File); !sparse {
+		opt.Zeros, opt.Total = true, plan.bytes+plan.zeros
+	}
+	if x.Repair {
+		opt.Unreadable = func(e volume.Extent) {
+			job.Lost += e.Len
+			sayLost(env, e)
+		}
+	}
+	if job.path != "" {
+		opt.Checkpoint = job.reached
+		if err := job.reached(job.Position); err != nil {
+			return err
+		}
+	}
+	if err := export.Run(env, v, v.extents(env), to, opt); err != nil {
+		return x.unfinished(env, job, fmt.Errorf("%s: %w", x.Output, err))
+	}
+	v.lossy = v.lossy || job.Lost > 0
+	if x.Verify {
+		if err := x.verify(env, v, job, to, opt); err != nil {
+			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
+		}
+	}
+	if err := v.pool.StillHeld(); err != nil {
+		return err
+	}
+	if job.path != "" {
+		return os.Remove(job.path)
+	}
+	return nil
+}
+
+// unfinished says how to go on after an error.
+func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
+	if job.path != "" && !errors.Is(err, export.ErrDiffers) {
+		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are done; the same command with --resume goes on\n", x.Output, job.Position, job.Size)
+	}
+	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair {
+		return fmt.Errorf("%w; --repair leaves a hole of %d bytes at most there", err, wrong.Extent.Len)
+	}
+	return err
+}
+
+// An exportJob is what is exported and how far that got.
+type exportJob struct {
+	export.Journal
+	path    string // "": nothing is noted
+	resumed bool
+}
+
+// reached notes that all before position is on stable storage.
+func (j *exportJob) reached(position int64) error {
+	next := j.Journal
+	next.Position = position
+	if err := next.Save(j.path); err != nil {
+		return err
+	}
+	j.Position = position
+	return nil
+}
+
+// An outputKind is what an export writes to.
+type outputKind int
+
+const (
+	toNothing outputKind = iota
+	toFile
+	toDisk
+	toStream // standard output, a pipe
+)
+
+func (x *Export) outputKind() outputKind {
+	info, err := os.Stat(x.Output)
+	switch {
+	case x.Output == "":
+		return toNothing
+	case x.Output == "-":
+		return toStream
+	case err != nil || info.Mode().IsRegular() || info.IsDir():
+		return toFile
+	case info.Mode().Type() == os.ModeDevice:
+		return toDisk
+	}
+	return toStream
+}
+
+func (x *Export) journalPath() string {
+	if x.Journal == "" && x.outputKind() == toFile {
+		return x.Output + ".resume"
+	}
+	return x.Journal
+}
+
+// job describes the export, and finds how far it got before.
+func (x *Export) job(v *exportVolume) (*exportJob, error) {
+	job := &exportJob{path: x.journalPath()}
+	job.Size = v.Size()
+	sb := &v.pool.Superblock
+	fact := func(name string, value any) {
+		job.Of = append(job.Of, export.Fact{Name: name, Value: fmt.Sprint(value)})
+	}
+	fact("pool uuid", hex.EncodeToString(sb.UUID[:]))
+	fact("transaction", sb.TransactionID)
+	fact("time", sb.Time)
+	fact("data block size", sb.DataBlockSize)
+	fact("device", orNone(x.DevID))
+	fact("mapping tree in block", v.tree.Root)
+	fact("data offset", uint64(x.DataOffset))
+	fact("data size", v.src.DataSize)
+	fact("origin size", v.src.OriginSize)
+	fact("changed since", orNone(x.ChangedSince))
+	older := block.Nr(0)
+	if v.older != nil {
+		older = v.older.Root
+	}
+	fact("older mapping tree in block", older)
+	switch old, err := x.before(job.path); {
+	case err != nil:
+		return nil, err
+	case old != nil:
+		if err := old.Same(&job.Journal); err != nil {
+			return nil, fmt.Errorf("%s: cannot go on: %w; --force begins anew", job.path, err)
+		}
+		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
+	}
+	return job, nil
+}
+
+func orNone(n *uint64) string {
+	if n == nil {
+		return "none"
+	}
+	return strconv.FormatUint(*n, 10)
+}
+
+// before loads the journal of an export that is to go on; nil if there is none.
+func (x *Export) before(path string) (*export.Journal, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if !x.Resume {
+		return nil, x.free(path)
+	}
+	old, err := export.LoadJournal(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return old, err
+	}
+	if info, err := os.Stat(x.Output); err == nil && info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is there, but no %s: it is complete, or not the output of thin_export; --force replaces it", x.Output, path)
+	}
+	return nil, nil // nothing was done yet
+}
+
+// free makes sure that neither the output nor a journal is in the way.
+func (x *Export) free(journal string) error {
+	if x.Force {
+		return nil
+	}
+	if _, err := os.Lstat(journal); err == nil {
+		return fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force begins anew", journal)
+	}
+	if _, err := os.Lstat(x.Output); err == nil && x.outputKind() == toFile {
+		return fmt.Errorf("%s is there already; --force replaces it", x.Output)
+	}
+	return nil
+}
+
+// target opens the output. done closes it, whatever came of it.
+func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Target, done func(), err error) {
+	switch kind := x.outputKind(); {
+	case kind == toFile:
+		f, err := x.file(size, job)
+		return f, func() { f.Close() }, err
+	case kind == toDisk:
+		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
+		if errors.Is(err, block.ErrBusy) {
+			err = fmt.Errorf("%w: a file system or another device may be using it", err)
+		}
+		return disk, func() { disk.Close() }, err
+	case x.Output == "-":
+		return export.NewStream(env.Stdout), func() {}, nil
+	}
+	f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
+	return export.NewStream(f), func() { f.Close() }, err
+}
+
+func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
+	if job.resumed {
+		return export.ReopenFile(x.Output, size)
+	}
+	return export.CreateFile(x.Output, size, x.Force)
+}
+
+// verify reads everything back.
+func (x *Export) verify(env *cli.Env, v *exportVolume, job *exportJob, to export.Target, opt export.Options) error {
+	if opt.Checkpoint != nil {
+		if err := job.reached(v.Size()); err != nil {
+			return err
+		}
+	}
+	if f, ok := to.(interface{ Forget() }); ok {
+		f.Forget()
+	}
+	opt.Phase = "verifying MiB"
+	if x.Repair {
+		opt.Unreadable = func(volume.Extent) {} // was reported
+	}
+	return export.Verify(env, v, v.extents(env), to.(io.ReaderAt), opt)
+}

@@ -1,0 +1,509 @@
+package command
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+const exportBlock = metadata.MinDataBlockSize * cli.SectorSize
+
+// An exportPool is a pool in files: metadata, data, and an external origin.
+type exportPool struct {
+	t                          *testing.T
+	dir, meta, data, origin    string
+	dataContent, originContent []byte
+	leaves                     []block.Nr
+}
+
+// newExportPool makes a pool with three devices: 1, its snapshot 2 that has changed, and
+// the older 3 that shares some.
+func newExportPool(t *testing.T) *exportPool {
+	const blocks = 300
+	p := &exportPool{t: t, dir: t.TempDir()}
+	f := fixtures.NewForge(t, 128, blocks)
+	f.Superblock.TransactionID = 5
+	low := []block.Nr{
+		f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 30}, metadata.Run{Thin: 30, Data: 0, Len: 4}),
+		f.Leaf(metadata.Run{Thin: 50, Data: 100, Len: 5}, metadata.Run{Thin: 55, Data: 105, Len: 3, Time: 1}, metadata.Run{Thin: 60, Data: 90, Len: 2}),
+		f.Leaf(metadata.Run{Thin: 70, Data: 120, Len: 20}),
+	}
+	changed := f.Leaf(metadata.Run{Thin: 48, Data: 200, Len: 4}, metadata.Run{Thin: 52, Data: 102, Len: 2}, metadata.Run{Thin: 61, Data: 210, Len: 3})
+	f.Device(1, f.Inner(low...))
+	f.Device(2, f.Inner(low[0], changed, low[2]))
+	f.Device(3, f.Inner(low[0], low[1]))
+	p.leaves = append(low, changed)
+	p.meta = p.file("meta", f.Finish().Contents())
+	p.dataContent, p.originContent = noise(1, blocks*exportBlock), noise(2, 58*exportBlock+1024)
+	p.data, p.origin = p.file("data", p.dataContent), p.file("origin", p.originContent)
+	return p
+}
+
+func noise(seed uint64, n int) []byte {
+	rnd, p := rand.New(rand.NewPCG(seed, 9)), make([]byte, 0, n+8)
+	for len(p) < n {
+		p = binary.LittleEndian.AppendUint64(p, rnd.Uint64())
+	}
+	return p[:n]
+}
+
+func (p *exportPool) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *exportPool) file(name string, content []byte) string {
+	p.t.Helper()
+	if err := os.WriteFile(p.path(name), content, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.path(name)
+}
+
+func (p *exportPool) read(path string) []byte {
+	p.t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return content
+}
+
+// want is the content of a device, mapping by mapping.
+func (p *exportPool) want(id metadata.DevID, size int, origin bool) []byte {
+	p.t.Helper()
+	pool, err := metadata.Open(block.NewMemFrom(p.read(p.meta)), metadata.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	d, err := pool.Device(id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	content := make([]byte, size+exportBlock)
+	if origin {
+		copy(content, p.originContent)
+	}
+	for r, err := range pool.Runs(p.t.Context(), d) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for i := range int(r.Len) {
+			if at := (int(r.Thin) + i) * exportBlock; at < size {
+				copy(content[at:], p.dataContent[(int(r.Data)+i)*exportBlock:][:exportBlock])
+			}
+		}
+	}
+	return content[:size]
+}
+
+// run exports, and demands an exit code. Of some options the last counts.
+func (p *exportPool) run(code int, args ...string) (stdout, stderr string) {
+	p.t.Helper()
+	args = append([]string{"--metadata", p.meta, "--data", p.data}, args...)
+	for _, option := range []string{"--data", "--size", "--dev-id"} {
+		for i := slices.Index(args, option); i >= 0 && slices.Contains(args[i+1:], option); i = slices.Index(args, option) {
+			args = slices.Delete(args, i, i+2)
+		}
+	}
+	got, stdout, stderr := runTool(p.t, ExportTool, args...)
+	if got != code {
+		p.t.Fatalf("%q: exit code %d, want %d; stderr %s", args, got, code, stderr)
+	}
+	return stdout, stderr
+}
+
+// Every way to export gives the bytes that the mappings say.
+func TestExport(t *testing.T) {
+	p := newExportPool(t)
+	const last = 90 * exportBlock
+	image := p.file("image", slices.Concat(noise(5, 1<<20+512), p.dataContent))
+	for name, tc := range map[string]struct {
+		args   []string
+		id     metadata.DevID
+		size   int
+		origin bool
+	}{
+		"default size": {[]string{"--dev-id", "1"}, 1, last, false},
+		"larger":       {[]string{"--device", "2", "--size", "10m"}, 2, 10 << 20, false},
+		"smaller":      {[]string{"--dev-id", "1", "--size", "4096512"}, 1, 4096512, false},
+		"origin":       {[]string{"--dev-id", "2", "--size", "8m", "--origin", p.origin}, 2, 8 << 20, true},
+		"image":        {[]string{"--dev-id", "1", "--data", image, "--data-offset", "2049s"}, 1, last, false},
+		"root":         {[]string{"--root", strconv.Itoa(int(p.root(2)))}, 2, last, false},
+	} {
+		out := p.path("out " + name)
+		stdout, stderr := p.run(0, append(tc.args, "-o", out, "--verify", "--ranges", out+".json")...)
+		if stdout != "" || strings.Contains(stderr, "is taken to be") == slices.Contains(tc.args, "--size") {
+			t.Errorf("%s: stdout %q, stderr %q", name, stdout, stderr)
+		}
+		want := p.want(tc.id, tc.size, tc.origin)
+		if !bytes.Equal(p.read(out), want) {
+			t.Errorf("%s: the file is wrong", name)
+		}
+		if stdout, _ := p.run(0, append(tc.args, "-o", "-")...); stdout != string(want) {
+			t.Errorf("%s: the stream is wrong", name)
+		}
+		at := int64(0)
+		for _, r := range p.ranges(p.read(out + ".json")) {
+			if r.Begin != at {
+				t.Errorf("%s: ranges: %+v after byte %d", name, r, at)
+			}
+			if at += r.Length; r.Type != "data" && !zero(want[r.Begin:at]) {
+				t.Errorf("%s: %+v is not zero", name, r)
+			}
+		}
+		if at != int64(tc.size) {
+			t.Errorf("%s: the ranges end at %d", name, at)
+		}
+		if files, _ := filepath.Glob(out + ".resume*"); files != nil {
+			t.Errorf("%s: left over: %v", name, files)
+		}
+	}
+}
+
+func zero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
+
+func (p *exportPool) root(id metadata.DevID) block.Nr {
+	p.t.Helper()
+	pool, err := metadata.Open(block.NewMemFrom(p.read(p.meta)), metadata.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	tree, err := pool.Tree(id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return tree.Root
+}
+
+// ranges reads a list of ranges, and demands that it is complete.
+func (p *exportPool) ranges(text []byte) (all []rangeRecord) {
+	p.t.Helper()
+	var end endRecord
+	sums := map[string]int64{}
+	for line := range bytes.Lines(text) {
+		if end.Type != "" {
+			p.t.Fatalf("after the end: %s", line)
+		}
+		var r rangeRecord
+		if err := json.Unmarshal(line, &r); err != nil {
+			p.t.Fatal(err)
+		}
+		if r.Type == "end" {
+			if err := json.Unmarshal(line, &end); err != nil {
+				p.t.Fatal(err)
+			}
+			continue
+		}
+		all = append(all, r)
+		sums[r.Type] += r.Length
+	}
+	if end.Type != "end" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] {
+		p.t.Errorf("the end is %+v, the sums %v", end, sums)
+	}
+	return all
+}
+
+// What changed, put over the older device, is the newer one.
+func TestExportChangedSince(t *testing.T) {
+	p := newExportPool(t)
+	const size = 6<<20 + 512
+	tested := 0
+	for _, origin := range []bool{false, true} {
+		for older := range metadata.DevID(4) {
+			for newer := range metadata.DevID(4) {
+				if older == 0 || newer == 0 {
+					continue
+				}
+				args := []string{"--dev-id", fmt.Sprint(newer), "--changed-since", fmt.Sprint(older), "--size", fmt.Sprint(size), "--format", "json"}
+				if origin {
+					args = append(args, "--origin", p.origin)
+				}
+				out := p.path(fmt.Sprint("out", origin, older, newer))
+				stdout, stderr := p.run(0, append(args, "-o", out, "--verify")...)
+				listed, _ := p.run(0, args...)
+				if stderr != "" || listed != stdout {
+					t.Errorf("stderr %q; the list alone is %q, not %q", stderr, listed, stdout)
+				}
+				content, changes, end := p.want(older, size, origin), p.read(out), int64(0)
+				for _, r := range p.ranges([]byte(stdout)) {
+					if r.Begin < end {
+						t.Errorf("%+v begins before %d", r, end)
+					}
+					end = r.Begin + r.Length
+					switch at := content[r.Begin:end]; r.Type {
+					case "data":
+						copy(at, changes[r.Begin:end])
+					case "zero":
+						clear(at)
+					default:
+						t.Errorf("%+v", r)
+					}
+					clear(changes[r.Begin:end])
+					tested++
+				}
+				if !bytes.Equal(content, p.want(newer, size, origin)) {
+					t.Errorf("from %d to %d: the result is wrong", older, newer)
+				}
+				if !zero(changes) || int64(len(changes)) != size {
+					t.Errorf("from %d to %d: the file has more than what changed, or not its size", older, newer)
+				}
+				if (older == newer) != (strings.Count(stdout, "\n") == 1) {
+					t.Errorf("from %d to %d: %s", older, newer, stdout)
+				}
+			}
+		}
+	}
+	if tested < 20 {
+		t.Errorf("only %d ranges", tested)
+	}
+}
+
+// The table for device-mapper has the content, sector by sector.
+func TestExportMap(t *testing.T) {
+	p := newExportPool(t)
+	const size = 9<<20 + 512
+	for name, args := range map[string][]string{
+		"plain":  {},
+		"offset": {"--data-offset", "64k"},
+		"origin": {"--origin", p.origin},
+	} {
+		data := p.data
+		if name == "offset" {
+			data = p.file("image", slices.Concat(make([]byte, 64<<10), p.dataContent))
+		}
+		table, _ := p.run(0, append(args, "--dev-id", "2", "--size", fmt.Sprint(size), "--map", "dmsetup", "--data", data)...)
+		content := make([]byte, 0, size)
+		for line := range strings.Lines(table) {
+			f := strings.Fields(line)
+			start, length := number64(t, f[0])*cli.SectorSize, number64(t, f[1])*cli.SectorSize
+			if start != len(content) || length == 0 {
+				t.Fatalf("%s: %q after byte %d", name, line, len(content))
+			}
+			switch {
+			case len(f) == 3 && f[2] == "zero":
+				content = append(content, make([]byte, length)...)
+			case len(f) == 5 && f[2] == "linear":
+				content = append(content, p.read(f[3])[number64(t, f[4])*cli.SectorSize:][:length]...)
+			default:
+				t.Fatalf("%s: %q", name, line)
+			}
+		}
+		want := p.want(2, size, false)
+		if name == "origin" {
+			want = p.want(2, size, true)
+		}
+		if !bytes.Equal(content, want) {
+			t.Errorf("%s: the content is wrong:\n%s", name, table)
+		}
+	}
+	_, stdout, _ := runTool(t, ExportTool, "--metadata", p.meta, "--dev-id", "3", "--map", "dmsetup", "--size", "4m")
+	if want := "0 3840 linear DATA 1280\n3840 512 linear DATA 0\n4352 2048 zero\n6400 1024 linear DATA 12800\n7424 256 zero\n7680 256 linear DATA 11520\n7936 256 zero\n"; stdout != want {
+		t.Errorf("got\n%swant\n%s", stdout, want)
+	}
+}
+
+func number64(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Interrupted anywhere, an export goes on to the same bytes; as long as nothing differs.
+func TestExportResume(t *testing.T) {
+	p := newExportPool(t)
+	const size = 6 << 20
+	want := p.want(1, size, false)
+	out := p.path("out")
+	args := []string{"--dev-id", "1", "--size", fmt.Sprint(size), "-o", out}
+	journal := func(position int64) {
+		t.Helper()
+		x := &Export{Metadata: p.meta, Data: p.data, DevID: new(uint64), Size: new(byteSize), Output: out, Force: true}
+		*x.DevID, *x.Size = 1, size
+		env := &cli.Env{Context: t.Context(), Stderr: io.Discard}
+		in, err := x.open(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		v, err := x.volume(env, in, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := x.job(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.Position = position; job.Save(job.path) != nil {
+			t.Fatal("the journal was not saved")
+		}
+	}
+	for position := int64(0); position <= size; position += 5*exportBlock + 512 {
+		partial := slices.Concat(want[:position], make([]byte, size-position))
+		if position > exportBlock { // what is said to be done is not done again
+			partial[7] ^= 1
+		}
+		p.file("out", partial)
+		journal(position)
+		if _, stderr := p.run(1, args...); !strings.Contains(stderr, "an export was interrupted. --resume goes on with it, --force begins anew") {
+			t.Errorf("without --resume: %s", stderr)
+		}
+		if got := p.read(out); !bytes.Equal(got, partial) {
+			t.Error("a refusal changed the output")
+		}
+		p.run(0, append(args, "--resume")...)
+		got := p.read(out)
+		if position > exportBlock {
+			got[7] ^= 1
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("resumed at byte %d: the file is wrong", position)
+		}
+		if _, err := os.Stat(out + ".resume"); err == nil {
+			t.Error("the journal is still there")
+		}
+	}
+	if _, stderr := p.run(1, append(args, "--resume")...); !strings.Contains(stderr, "out is there, but no "+out+".resume: it is complete") {
+		t.Errorf("complete: %s", stderr)
+	}
+	journal(exportBlock)
+	for want, other := range map[string][]string{
+		`device "1", this one has device "2"`:            {"--dev-id", "2"},
+		"had 6291456 bytes, this one has 6291968":        {"--size", "6291968"},
+		`origin size "0", this one has origin size "38`:  {"--origin", p.origin},
+		`changed since "none", this one has changed`:     {"--changed-since", "2"},
+		`data offset "0", this one has data offset "512`: {"--data-offset", "1s"},
+		"not the journal of an export":                   {"--journal", p.file("junk", []byte("junk"))},
+	} {
+		if _, stderr := p.run(1, slices.Concat(args, []string{"--resume"}, other)...); !strings.Contains(stderr, want) {
+			t.Errorf("%q: %s", other, stderr)
+		}
+	}
+	if err := os.Truncate(out, size-1); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := p.run(1, append(args, "--resume")...); !strings.Contains(stderr, "not the file that the interrupted export wrote") {
+		t.Errorf("another file: %s", stderr)
+	}
+	p.run(0, append(args, "--force")...)
+	if !bytes.Equal(p.read(out), want) {
+		t.Error("begun anew: the file is wrong")
+	}
+}
+
+// What is lost is told to the byte, before anything is written; with --repair the rest
+// is there.
+func TestExportLost(t *testing.T) {
+	p := newExportPool(t)
+	const size = 6 << 20
+	whole := p.want(1, size, false)
+	healthy := p.read(p.meta)
+	damagedLeaf := bytes.Clone(healthy)
+	clear(damagedLeaf[int(p.leaves[1])*block.Size:][:block.Size])
+	short := p.file("short", p.dataContent[:103*exportBlock+512])
+	for name, tc := range map[string]struct {
+		meta []byte
+		data string
+		lost [][2]int
+		rest [][2]int // that is lost with --repair, too
+	}{
+		// Two mappings are found again: an old leaf has them, and the counts prove it right.
+		"leaf": {
+			damagedLeaf, p.data,
+			[][2]int{{50 * exportBlock, 70 * exportBlock}},
+			[][2]int{{50 * exportBlock, 52 * exportBlock}, {54 * exportBlock, 70 * exportBlock}},
+		},
+		"short data": {
+			healthy, short,
+			[][2]int{{53*exportBlock + 512, 58 * exportBlock}, {70 * exportBlock, 90 * exportBlock}},
+			[][2]int{{53*exportBlock + 512, 58 * exportBlock}, {70 * exportBlock, 90 * exportBlock}},
+		},
+	} {
+		p.file("meta", tc.meta)
+		out := p.path("out " + name)
+		args := []string{"--dev-id", "1", "--size", fmt.Sprint(size), "--data", tc.data}
+		check := func(stderr string, lost [][2]int) {
+			t.Helper()
+			var got []string
+			for line := range strings.Lines(stderr) {
+				if strings.HasPrefix(line, "lost: bytes") {
+					got = append(got, line)
+				}
+			}
+			if len(got) != len(lost) {
+				t.Fatalf("%s: %d ranges are lost, want %d:\n%s", name, len(got), len(lost), stderr)
+			}
+			for i, l := range lost {
+				if !strings.HasPrefix(got[i], fmt.Sprintf("lost: bytes %d..%d: ", l[0], l[1]-1)) {
+					t.Errorf("%s: %s, want bytes %v", name, got[i], l)
+				}
+			}
+		}
+		total := 0
+		for _, l := range tc.lost {
+			total += l[1] - l[0]
+		}
+		want := bytes.Clone(whole)
+		for _, l := range tc.rest {
+			clear(want[l[0]:l[1]])
+		}
+		for _, extra := range [][]string{{"-o", out}, {"--map", "dmsetup"}, {"--format", "json"}, {"--ranges", out + ".json"}} {
+			stdout, stderr := p.run(1, append(args, extra...)...)
+			check(stderr, tc.lost)
+			if stdout != "" || !strings.Contains(stderr, fmt.Sprintf("thin_export: %d bytes are lost; nothing was written", total)) {
+				t.Errorf("%s: stdout %q, stderr %q", name, stdout, stderr)
+			}
+		}
+		if files, _ := filepath.Glob(out + "*"); files != nil {
+			t.Errorf("%s: there is %v", name, files)
+		}
+		stdout, stderr := p.run(1, append(args, "-o", out, "--repair", "--verify", "--format", "json")...)
+		check(stderr, tc.rest)
+		if !bytes.Equal(p.read(out), want) {
+			t.Errorf("%s: what is left is wrong", name)
+		}
+		var lost [][2]int
+		for _, r := range p.ranges([]byte(stdout)) {
+			if r.Type == "lost" {
+				lost = append(lost, [2]int{int(r.Begin), int(r.Begin + r.Length)})
+			}
+		}
+		if !slices.Equal(lost, tc.rest) {
+			t.Errorf("%s: lost as JSON: %v, want %v", name, lost, tc.rest)
+		}
+		p.run(0, append(args, "-o", out, "--repair", "--accept-loss", "--force")...)
+		table, _ := p.run(1, append(args, "--map", "dmsetup", "--repair")...)
+		if n := strings.Count(table, " error\n"); n != len(tc.rest) {
+			t.Errorf("%s: the table has %d errors:\n%s", name, n, table)
+		}
+		p.run(0, "--dev-id", "2", "-o", p.path("other "+name), "--repair", "--size", "2m") // which has lost nothing there
+	}
+	p.file("meta", damagedLeaf)
+	p.run(1, "--root", strconv.Itoa(int(p.root(1))), "-o", p.path("root"), "--repair", "--size", fmt.Sprint(size))
+	want := bytes.Clone(whole)
+	clear(want[50*exportBlock : 70*exportBlock])
+	if !bytes.Equal(p.read(p.path("root")), want) {
+		t.Error("of a root: what is left is wrong")
+	}
+	if _, stderr := p.run(1, "--dev-id", "1", "--changed-since", "2", "--size", "6m", "-o", p.path("changed")); !strings.Contains(stderr, "metadata contains errors") {
+		t.Errorf("changes of a damaged device: %s", stderr)
+	}
+	if _, err := os.Stat(p.path("changed")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("changes of a damaged device were written (%v)", err)
+	}
+}

@@ -1,0 +1,51 @@
+package block
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+)
+
+// demanding is a device that refuses what direct I/O would.
+type demanding struct{ *Mem }
+
+func (d demanding) ReadAt(p []byte, off int64) (int, error) {
+	if off%Size != 0 || len(p)%Size != 0 || uintptr(unsafe.Pointer(&p[0]))%Size != 0 {
+		return 0, errors.New("not aligned")
+	}
+	return d.Mem.ReadAt(p, off)
+}
+
+// Any stretch can be read, up to an end that is no whole block.
+func TestAnywhere(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	want := make([]byte, 300*Size+512)
+	for i := range want {
+		want[i] = byte(rnd.Uint32())
+	}
+	dev := demanding{NewMemFrom(bytes.Clone(want))}
+	r := Anywhere(dev)
+	for i := range 1000 {
+		off := rnd.IntN(len(want) + 10)
+		p := make([]byte, rnd.IntN(200*Size)>>rnd.IntN(16)+1)
+		if i%10 == 0 {
+			off, p = off/Size*Size, Bytes(Buffer(1+len(p)/Size))
+		}
+		n, err := r.ReadAt(p, int64(off))
+		rest := want[min(off, len(want)):]
+		rest = rest[:min(len(rest), len(p))]
+		if n != len(rest) || (err == io.EOF) != (n < len(p)) || err != nil && err != io.EOF || !bytes.Equal(p[:n], rest) {
+			t.Fatalf("%d bytes at %d: %d, %v", len(p), off, n, err)
+		}
+	}
+	dev.FailReads(3)
+	if _, err := r.ReadAt(make([]byte, 100), 3*Size+5); !errors.Is(err, ErrFailed) {
+		t.Errorf("a read that fails: %v", err)
+	}
+	if n, err := r.ReadAt(nil, 5); n != 0 || err != nil {
+		t.Errorf("nothing: %d, %v", n, err)
+	}
+}

@@ -1,0 +1,128 @@
+package btree
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"thinpool/metadata/block"
+)
+
+// A LeafPart is a leaf of a tree, or a piece that is lost.
+type LeafPart struct {
+	Part      // its Leaf is not set
+	Node Node // if Err is nil; valid until the next part
+}
+
+// Leaves yields the leaves of the tree at root that may hold keys among want, and the
+// lost pieces there, in the order of their keys. Keys that no part has are not in the
+// tree. Unlike a [Forest] it keeps only the children of one node a level in memory, at
+// most a MiB each; these are read in block order, at once. The error is ctx's; it comes
+// last, once.
+func Leaves(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, root block.Nr, want KeyRange) iter.Seq2[LeafPart, error] {
+	return func(yield func(LeafPart, error) bool) {
+		w := &leafWalk{ctx: ctx, r: r, limit: min(limit, r.Blocks()), valueSize: valueSize, want: want, yield: yield}
+		w.descend([]Part{{Keys: AllKeys, Block: root}}, 0, 0, 0)
+	}
+}
+
+type leafWalk struct {
+	ctx       context.Context
+	r         *block.Reader
+	limit     block.Nr
+	valueSize int
+	want      KeyRange
+	yield     func(LeafPart, error) bool
+	levels    [][]block.Data // the nodes that were read, from the root down
+}
+
+// descend goes down from siblings, the children of parent from entry on. It reports
+// whether to go on.
+func (w *leafWalk) descend(siblings []Part, parent block.Nr, entry, depth int) bool {
+	nodes, err := w.read(siblings, depth)
+	if err != nil {
+		w.yield(LeafPart{}, err)
+		return false
+	}
+	for i, p := range siblings {
+		var n Node
+		switch {
+		case p.Block == 0 || p.Block >= w.limit:
+			p.Err = &PointerError{parent, entry + i, uint64(p.Block), w.limit}
+		case depth > MaxDepth:
+			p.Err = &LoopError{p.Block}
+		default:
+			n, p.Err = nodes(p.Block)
+		}
+		if p.Err == nil && n.Leaf() && n.Len() > 0 && !p.Keys.Contains(n.Key(0), n.Key(n.Len()-1)) {
+			p.Err = &BoundsError{p.Block, parent, n.Key(0), n.Key(n.Len() - 1), p.Keys}
+		}
+		if p.Err != nil || n.Leaf() {
+			if !w.yield(LeafPart{p, n}, nil) {
+				return false
+			}
+			continue
+		}
+		children, first := w.children(n, p.Keys)
+		if len(children) > 0 && !w.descend(children, p.Block, first, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// children returns the children of n that may hold keys of interest; first is the index
+// of the first of them. A child to which the parents leave no keys cannot be reached.
+func (w *leafWalk) children(n Node, keys KeyRange) (parts []Part, first int) {
+	for i := max(n.Search(w.want.Begin), 0); i < n.Len(); i++ {
+		r := KeyRange{max(n.Key(i), keys.Begin), keys.End}
+		if i+1 < n.Len() && (r.End == 0 || n.Key(i+1) < r.End) {
+			r.End = n.Key(i + 1)
+		}
+		switch {
+		case r.End != 0 && r.Begin >= r.End, !r.Overlaps(w.want):
+			if len(parts) > 0 {
+				return parts, first
+			}
+		default:
+			if len(parts) == 0 {
+				first = i
+			}
+			parts = append(parts, Part{Keys: r, Block: block.Nr(n.Uint64(i))})
+		}
+	}
+	return parts, first
+}
+
+// read reads the nodes at siblings, each once. The function it returns gives them.
+func (w *leafWalk) read(siblings []Part, depth int) (func(block.Nr) (Node, error), error) {
+	nrs := make([]block.Nr, 0, len(siblings))
+	for _, p := range siblings {
+		if p.Block > 0 && p.Block < w.limit {
+			nrs = append(nrs, p.Block)
+		}
+	}
+	slices.Sort(nrs)
+	nrs = slices.Compact(nrs)
+	if depth == len(w.levels) {
+		w.levels = append(w.levels, nil)
+	}
+	if len(w.levels[depth]) < len(nrs) {
+		w.levels[depth] = make([]block.Data, len(nrs))
+	}
+	room, errs := w.levels[depth], make([]error, len(nrs))
+	err := w.r.Each(w.ctx, slices.Values(nrs), func(_ int, nr block.Nr, b *block.Data, err error) error {
+		i, _ := slices.BinarySearch(nrs, nr)
+		if errs[i] = err; err == nil {
+			room[i] = *b
+		}
+		return nil
+	})
+	return func(nr block.Nr) (Node, error) {
+		i, _ := slices.BinarySearch(nrs, nr)
+		if errs[i] != nil {
+			return Node{}, errs[i]
+		}
+		return Decode(nr, &room[i], w.valueSize)
+	}, err
+}

@@ -1,0 +1,358 @@
+// Package volume shows the content of thin devices: what the kernel would read from
+// them, without it.
+//
+// A thin device has a size, which only its user knows, and a mapping tree. Thin block N
+// is the bytes from N times the data block size on. A mapped block is on the data
+// device; any other shows the external origin, or zeros. Mappings beyond the size may
+// exist, after the device was made smaller, and the last block may be cut.
+package volume
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+const sectorSize = 512
+
+// A Volume is the content of a thin device, for reading. It is safe for concurrent use.
+type Volume struct {
+	ctx       context.Context
+	pool      *metadata.Pool
+	tree      metadata.Tree
+	src       Source
+	opt       Options
+	blockSize int64
+
+	mu     sync.Mutex
+	recent []piece // the pieces that ReadAt used last, the newest first
+}
+
+// Options say what is known of a volume besides its mappings.
+type Options struct {
+	Size int64 // in bytes
+	// Gaps are thin blocks of which mappings are missing, ascending: a repair knows
+	// them, the mended metadata does not. What is not mapped there is lost.
+	Gaps []Gap
+}
+
+// A Gap is thin blocks of which it is not known whether they are mapped.
+type Gap struct {
+	Keys btree.KeyRange
+	Err  error // why
+}
+
+// Open returns the content of the device whose mappings are tree. All reading ends
+// with ctx.
+func Open(ctx context.Context, pool *metadata.Pool, tree metadata.Tree, src Source, opt Options) (*Volume, error) {
+	size, err := BlockSize(pool)
+	switch {
+	case err != nil:
+		return nil, err
+	case opt.Size < 0:
+		return nil, fmt.Errorf("a volume of %d bytes", opt.Size)
+	}
+	return &Volume{ctx: ctx, pool: pool, tree: tree, src: src, opt: opt, blockSize: size}, nil
+}
+
+// BlockSize is the size of the data blocks of a pool in bytes. The error wraps
+// [thinpool/metadata/block.ErrCorrupt] if the superblock has an impossible one.
+func BlockSize(pool *metadata.Pool) (int64, error) {
+	sectors := pool.Superblock.DataBlockSize
+	if err := metadata.CheckDataBlockSize(uint64(sectors)); err != nil {
+		return 0, fmt.Errorf("superblock: %w: %w", err, block.ErrCorrupt)
+	}
+	return int64(sectors) * sectorSize, nil
+}
+
+// MappedSize is the size in bytes that a device has at least: the end of its last
+// mapped block; 0 if nothing is mapped.
+func MappedSize(pool *metadata.Pool, tree metadata.Tree) (int64, error) {
+	size, err := BlockSize(pool)
+	if err != nil {
+		return 0, err
+	}
+	last, ok, err := pool.Highest(metadata.Device{ID: tree.ID, Root: tree.Root})
+	switch {
+	case err != nil || !ok:
+		return 0, err
+	case uint64(last) >= uint64(math.MaxInt64/size):
+		return 0, fmt.Errorf("thin block %d is mapped, beyond all that can be addressed: %w", last, block.ErrCorrupt)
+	}
+	return (int64(last) + 1) * size, nil
+}
+
+// Size is the size of the volume in bytes.
+func (v *Volume) Size() int64 { return v.opt.Size }
+
+// Extents yields what the volume consists of, in order and without a gap, up to its
+// size. Neighbours that continue each other are one. What of the metadata cannot be
+// read is Lost; the error is only ctx's and comes last, once.
+func (v *Volume) Extents(ctx context.Context) iter.Seq2[Extent, error] {
+	return func(yield func(Extent, error) bool) {
+		var pending Extent
+		l := v.layout(0, v.opt.Size, func(e Extent) bool {
+			if pending.Len > 0 && e.continues(pending) {
+				pending.Len += e.Len
+				return true
+			}
+			ready := pending
+			pending = e
+			return ready.Len == 0 || yield(ready, nil)
+		})
+		for part, err := range v.leaves(ctx, btree.KeyRange{End: v.blocks()}) {
+			if err != nil {
+				yield(Extent{}, err)
+				return
+			}
+			if l.part(part); l.stopped {
+				return
+			}
+		}
+		if l.finish(); !l.stopped && pending.Len > 0 {
+			yield(pending, nil)
+		}
+	}
+}
+
+// Mapped returns what the blocks of r consist of if they are mapped so.
+func (v *Volume) Mapped(r metadata.Run) []Extent {
+	return v.stretch(r.Thin, r.Len, func(l *layout) { l.run(r) })
+}
+
+// Unmapped returns what n blocks from begin on consist of if they are not mapped: what
+// reads where a mapping went away.
+func (v *Volume) Unmapped(begin metadata.ThinBlock, n uint64) []Extent {
+	return v.stretch(begin, n, (*layout).finish)
+}
+
+func (v *Volume) stretch(begin metadata.ThinBlock, n uint64, cover func(*layout)) []Extent {
+	var all []Extent
+	l := v.layout(0, v.opt.Size, func(e Extent) bool {
+		all = append(all, e)
+		return true
+	})
+	l.at, l.end = l.offset(uint64(begin)), l.offset(uint64(begin)+n)
+	cover(l)
+	return all
+}
+
+// blocks is the number of blocks, the last of which may be cut.
+func (v *Volume) blocks() uint64 {
+	return uint64(v.opt.Size/v.blockSize) + min(uint64(v.opt.Size%v.blockSize), 1)
+}
+
+// leaves yields the leaves with mappings among want; a want without an end has nothing.
+func (v *Volume) leaves(ctx context.Context, want btree.KeyRange) iter.Seq2[btree.LeafPart, error] {
+	if want.End == 0 {
+		return func(func(btree.LeafPart, error) bool) {}
+	}
+	return btree.Leaves(ctx, v.pool.Reader(), v.pool.Limit(), metadata.MappingSize, v.tree.Root, want)
+}
+
+// A layout makes extents of a stretch of the volume, in order.
+type layout struct {
+	v       *Volume
+	at, end int64 // what is left to be covered
+	gaps    []Gap // that are not behind at
+	runs    []metadata.Run
+	emit    func(Extent) bool
+	stopped bool // emit wants no more
+}
+
+func (v *Volume) layout(begin, end int64, emit func(Extent) bool) *layout {
+	return &layout{v: v, at: begin, end: end, gaps: v.opt.Gaps, emit: emit}
+}
+
+// part covers what a leaf maps, or a lost piece; parts come by ascending keys.
+func (l *layout) part(p btree.LeafPart) {
+	if p.Err != nil {
+		l.skipTo(l.offset(p.Keys.Begin))
+		end := l.end
+		if p.Keys.End != 0 {
+			end = l.offset(p.Keys.End)
+		}
+		l.add(Extent{Kind: Lost, Begin: l.at, Len: end - l.at, Err: p.Err})
+		return
+	}
+	l.runs = metadata.AppendRuns(l.runs[:0], p.Node)
+	for _, r := range l.runs {
+		l.run(r)
+	}
+}
+
+// run covers the blocks of r, and what is not mapped before.
+func (l *layout) run(r metadata.Run) {
+	begin, end := l.offset(uint64(r.Thin)), l.offset(uint64(r.Thin)+r.Len)
+	l.skipTo(begin)
+	size := l.v.src.DataSize
+	if uint64(r.Data) < uint64(size/l.v.blockSize)+1 { // so the product is in range, too
+		data := int64(r.Data) * l.v.blockSize
+		l.add(Extent{Kind: Mapped, Begin: l.at, Len: min(end-l.at, size-data), Data: data})
+	}
+	if l.at < end {
+		at := r.Data + metadata.DataBlock((l.at-begin)/l.v.blockSize)
+		l.add(Extent{Kind: Lost, Begin: l.at, Len: end - l.at, Err: &BeyondError{uint64(at), size}})
+	}
+}
+
+// finish covers all that is left.
+func (l *layout) finish() { l.skipTo(l.end) }
+
+// offset is the byte where a block begins, at most the end.
+func (l *layout) offset(thin uint64) int64 {
+	if thin > uint64(l.end/l.v.blockSize) {
+		return l.end
+	}
+	return min(int64(thin)*l.v.blockSize, l.end)
+}
+
+// skipTo covers what is not mapped.
+func (l *layout) skipTo(end int64) {
+	for l.at < end && !l.stopped {
+		e := Extent{Kind: Hole, Begin: l.at, Len: end - l.at}
+		if l.v.src.Origin != nil && l.at < l.v.src.OriginSize {
+			e.Kind, e.Len = Origin, min(end, l.v.src.OriginSize)-l.at
+		}
+		for len(l.gaps) > 0 && l.gaps[0].Keys.End != 0 && l.offset(l.gaps[0].Keys.End) <= l.at {
+			l.gaps = l.gaps[1:]
+		}
+		if len(l.gaps) > 0 {
+			gap := l.gaps[0]
+			if begin := l.offset(gap.Keys.Begin); begin > l.at {
+				e.Len = min(e.Len, begin-l.at)
+			} else {
+				e.Kind, e.Len, e.Err = Lost, end-l.at, gap.Err
+				if gap.Keys.End != 0 {
+					e.Len = min(e.Len, l.offset(gap.Keys.End)-l.at)
+				}
+			}
+		}
+		l.add(e)
+	}
+}
+
+func (l *layout) add(e Extent) {
+	if e.Len <= 0 || l.stopped {
+		return
+	}
+	l.at = e.End()
+	l.stopped = !l.emit(e)
+}
+
+// A piece is a stretch of blocks that one leaf knows all of.
+type piece struct {
+	begin, end int64 // in bytes
+	extents    []Extent
+}
+
+// pieces is how many pieces ReadAt remembers: some 16 KiB each.
+const pieces = 64
+
+// at returns the extent that byte off is in, as far as one leaf knows.
+func (v *Volume) at(off int64) (Extent, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	i := slices.IndexFunc(v.recent, func(p piece) bool { return p.begin <= off && off < p.end })
+	var found piece
+	if i < 0 {
+		var err error
+		if found, err = v.find(off); err != nil {
+			return Extent{}, err
+		}
+		v.recent = v.recent[:min(len(v.recent), pieces-1)]
+	} else {
+		found = v.recent[i]
+		v.recent = slices.Delete(v.recent, i, i+1)
+	}
+	v.recent = slices.Insert(v.recent, 0, found)
+	n, exact := slices.BinarySearchFunc(found.extents, off, func(e Extent, off int64) int { return cmp.Compare(e.Begin, off) })
+	if !exact {
+		n--
+	}
+	return found.extents[n].From(off), nil
+}
+
+// find looks up the piece that byte off is in.
+func (v *Volume) find(off int64) (piece, error) {
+	thin := uint64(off / v.blockSize)
+	keys := btree.KeyRange{Begin: thin, End: thin + 1}
+	var p piece
+	cover := func(part *btree.LeafPart) {
+		p.begin = int64(keys.Begin) * v.blockSize
+		p.end = v.opt.Size
+		if keys.End != 0 && keys.End < v.blocks() {
+			p.end = int64(keys.End) * v.blockSize
+		}
+		l := v.layout(p.begin, p.end, func(e Extent) bool {
+			p.extents = append(p.extents, e)
+			return true
+		})
+		if part != nil {
+			l.part(*part)
+		}
+		l.finish()
+	}
+	for part, err := range v.leaves(v.ctx, keys) {
+		if err != nil {
+			return p, err
+		}
+		keys = part.Keys
+		cover(&part)
+		return p, nil
+	}
+	cover(nil) // below the first key
+	return p, nil
+}
+
+// ReadAt implements [io.ReaderAt]. The error is a [*ReadError] where something cannot
+// be read; what comes before that is good.
+func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("read at a negative offset")
+	}
+	done := 0
+	for done < len(p) && off+int64(done) < v.opt.Size {
+		e, err := v.at(off + int64(done))
+		if err != nil {
+			return done, err
+		}
+		n := int(min(int64(len(p)-done), e.Len))
+		e.Len = int64(n)
+		if err := v.Read(p[done:done+n], e); err != nil {
+			return done, err
+		}
+		done += n
+	}
+	if done < len(p) {
+		return done, io.EOF
+	}
+	return done, nil
+}
+
+// Advise says that e will be read soon.
+func (v *Volume) Advise(e Extent) {
+	if e.Kind == Mapped && v.src.Advise != nil {
+		v.src.Advise(e.Data, e.Len)
+	}
+}
+
+// Read fills p with the first bytes of e, which has as many at least. The error is a
+// [*ReadError].
+func (v *Volume) Read(p []byte, e Extent) error {
+	if err := v.src.read(p, e); err != nil {
+		e.Len = int64(len(p))
+		return &ReadError{e, v.blockSize, err}
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+// Package export copies the content of thin devices to where it can be read without a
+// pool: a file with holes, a stream, a block device.
+//
+// What is copied is a stream of [volume.Extent], in order: a whole volume, or what
+// changed. Several buffers are filled ahead of the one that is being written, so memory
+// is a few MiB whatever the size.
+package export
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"golang.org/x/sync/errgroup"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/volume"
+)
+
+// A Reader gives bytes of extents; a [volume.Volume] is one.
+type Reader interface {
+	// Read fills p with the first bytes of e. It may be called concurrently.
+	Read(p []byte, e volume.Extent) error
+	// Advise says that e will be read soon.
+	Advise(e volume.Extent)
+}
+
+// A Target takes what is exported, by ascending offsets.
+type Target interface {
+	WriteAt(p []byte, off int64) (int, error)
+	// Zero makes n bytes from off on read as zeros.
+	Zero(off, n int64) error
+	// Sync returns when all that was written is on stable storage.
+	Sync() error
+}
+
+// Options of [Run].
+type Options struct {
+	From int64 // what lies before is there already
+	// Unreadable is called, from one goroutine, for what cannot be read; it becomes zeros.
+	// If it is nil, the export ends there.
+	Unreadable func(volume.Extent)
+	// Checkpoint, if not nil, is called now and then, and before Run returns an error: all
+	// before position is on stable storage.
+	Checkpoint func(position int64) error
+	Every      int64                                  // bytes between checkpoints; 0: 1 GiB
+	Progress   func(phase string, done, total uint64) // in MiB
+	Phase      string
+	Total      int64 // bytes that take time
+	Zeros      bool  // zeros take time, too
+}
+
+// Sizes of requests, and how many there are at a time.
+const (
+	requestBytes    = 1 << 20
+	zeroBytes       = 256 << 20 // so that an interruption need not wait long
+	requests        = 4
+	readers         = 2
+	checkpointBytes = 1 << 30
+)
+
+// A request is a stretch that is read and written at once.
+type request struct {
+	begin, end int64
+	parts      []volume.Extent // what it consists of; nil: zeros
+	buf        []byte
+	bad        []volume.Extent // that could not be read
+	err        error           // of the first of them
+	read       chan struct{}   // closed once buf is filled
+}
+
+// Run copies extents, which ascend, to a target. The error is ctx's, or says what could
+// not be read or written.
+func Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], to Target, opt Options) error {
+	if opt.Every == 0 {
+		opt.Every = checkpointBytes
+	}
+	w := &writer{to: to, opt: opt, at: opt.From}
+	err := pipeline(ctx, r, extents, opt, w.write)
+	if err == nil {
+		return to.Sync()
+	}
+	// What was done is kept, if that is still possible.
+	if opt.Checkpoint != nil && to.Sync() == nil {
+		_ = opt.Checkpoint(w.at)
+	}
+	return err
+}
+
+// pipeline reads extents ahead and hands them to write in order.
+func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], opt Options, write func(*request) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	free, ordered, work := make(chan *request, requests), make(chan *request, requests), make(chan *request, requests)
+	for range requests {
+		free <- &request{buf: block.Bytes(block.Buffer(requestBytes / block.Size))}
+	}
+	g.Go(func() error {
+		defer close(ordered)
+		defer close(work)
+		p := planner{ctx: ctx, r: r, free: free, ordered: ordered, work: work}
+		return p.plan(extents, opt.From)
+	})
+	for range readers {
+		g.Go(func() error {
+			for q := range work {
+				q.fill(r, opt.Unreadable != nil)
+				close(q.read)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		for q := range ordered {
+			if q.parts != nil {
+				<-q.read
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := write(q); err != nil {
+				return err
+			}
+			if q.parts != nil {
+				free <- q
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// A planner cuts extents to requests.
+type planner struct {
+	ctx           context.Context
+	r             Reader
+	free          <-chan *request
+	ordered, work chan<- *request
+	cur           *request // not complete
+}
+
+func (p *planner) plan(extents iter.Seq2[volume.Extent, error], from int64) error {
+	for e, err := range extents {
+		switch {
+		case err != nil:
+			return err
+		case e.End() <= from:
+			continue
+		case e.Begin < from:
+			e = e.From(from)
+		}
+		if err := p.extent(e); err != nil {
+			return err
+		}
+	}
+	return p.send()
+}
+
+func (p *planner) extent(e volume.Extent) error {
+	zeros := e.Kind == volume.Hole || e.Kind == volume.Lost
+	if p.cur != nil && (zeros || p.cur.end != e.Begin) {
+		if err := p.send(); err != nil {
+			return err
+		}
+	}
+	if zeros {
+		return p.zeros(e.Begin, e.End())
+	}
+	for {
+		if p.cur == nil {
+			select {
+			case p.cur = <-p.free:
+				*p.cur = request{begin: e.Begin, end: e.Begin, parts: p.cur.parts[:0], buf: p.cur.buf, read: make(chan struct{})}
+			case <-p.ctx.Done():
+				return p.ctx.Err()
+			}
+		}
+		// Requests end at multiples of their size.
+		room := (p.cur.begin/requestBytes+1)*requestBytes - p.cur.end
+		part := e
+		part.Len = min(e.Len, room)
+		p.cur.parts = append(p.cur.parts, part)
+		p.r.Advise(part)
+		p.cur.end = part.End()
+		if part.Len == room {
+			if err := p.send(); err != nil {
+				return err
+			}
+		}
+		if part.Len == e.Len {
+			return nil
+		}
+		e = e.From(part.End())
+	}
+}
+
+func (p *planner) zeros(at, end int64) error {
+	for at < end {
+		next := min(at+zeroBytes, end)
+		if err := p.order(&request{begin: at, end: next}); err != nil {
+			return err
+		}
+		at = next
+	}
+	return nil
+}
+
+// send hands on the request that is complete now.
+func (p *planner) send() error {
+	q := p.cur
+	if q == nil {
+		return nil
+	}
+	p.cur = nil
+	select {
+	case p.work <- q:
+		return p.order(q)
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+}
+
+func (p *planner) order(q *request) error {
+	select {
+	case p.ordered <- q:
+		return nil
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+}
+
+// fill reads what a request consists of. After an error it goes on only to salvage.
+func (q *request) fill(r Reader, salvage bool) {
+	for _, e := range q.parts {
+		p := q.buf[e.Begin-q.begin:][:e.Len]
+		err := r.Read(p, e)
+		if err == nil {
+			continue
+		}
+		if q.err == nil {
+			q.err = err
+		}
+		if !salvage {
+			return
+		}
+		q.salvage(r, e)
+	}
+}
+
+// salvage reads an extent piece by piece, as one bad sector is no reason to lose it all.
+func (q *request) salvage(r Reader, e volume.Extent) {
+	for e.Len > 0 {
+		piece := e
+		piece.Len = min(e.Len, block.Size)
+		if err := r.Read(q.buf[piece.Begin-q.begin:][:piece.Len], piece); err != nil {
+			q.lose(piece, err)
+		}
+		if e = e.From(piece.End()); e.Len == 0 {
+			return
+		}
+	}
+}
+
+func (q *request) lose(e volume.Extent, err error) {
+	if n := len(q.bad); n > 0 && q.bad[n-1].End() == e.Begin {
+		q.bad[n-1].Len += e.Len
+		return
+	}
+	q.bad = append(q.bad, volume.Extent{Kind: volume.Lost, Begin: e.Begin, Len: e.Len, Err: err})
+}
+
+// A writer writes requests in order.
+type writer struct {
+	to      Target
+	opt     Options
+	at      int64 // all before is written
+	written int64 // bytes that took time
+	since   int64 // of these, since the last checkpoint
+}
+
+func (w *writer) write(q *request) error {
+	if q.err != nil && w.opt.Unreadable == nil {
+		return q.err
+	}
+	if err := w.put(q); err != nil {
+		return err
+	}
+	w.at = q.end
+	if q.parts != nil || w.opt.Zeros {
+		w.written += q.end - q.begin
+		w.since += q.end - q.begin
+	}
+	if w.opt.Progress != nil {
+		w.opt.Progress(w.opt.Phase, uint64(w.written)>>20, uint64(w.opt.Total)>>20)
+	}
+	if w.opt.Checkpoint == nil || w.since < w.opt.Every {
+		return nil
+	}
+	w.since = 0
+	if err := w.to.Sync(); err != nil {
+		return err
+	}
+	return w.opt.Checkpoint(w.at)
+}
+
+// put writes one request, but zeros where it could not be read.
+func (w *writer) put(q *request) error {
+	at := q.begin
+	data := func(end int64) error {
+		if at == end {
+			return nil
+		}
+		_, err := w.to.WriteAt(q.buf[at-q.begin:end-q.begin], at)
+		return wrap(at, end, err)
+	}
+	zero := func(begin, end int64) error { return wrap(begin, end, w.to.Zero(begin, end-begin)) }
+	if q.parts == nil {
+		return zero(q.begin, q.end)
+	}
+	for _, e := range q.bad {
+		w.opt.Unreadable(e)
+		if err := data(e.Begin); err != nil {
+			return err
+		}
+		if err := zero(e.Begin, e.End()); err != nil {
+			return err
+		}
+		at = e.End()
+	}
+	return data(q.end)
+}
+
+// wrap says which bytes an error is about.
+func wrap(begin, end int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("bytes %d..%d: %w", begin, end-1, err)
+}

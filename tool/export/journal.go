@@ -1,0 +1,104 @@
+package export
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// A Journal says how far an export got, so that it can go on. It lies in a file while
+// the export is not complete.
+type Journal struct {
+	Of       []Fact `json:"of"`
+	Size     int64  `json:"size"`     // of the volume, in bytes
+	Position int64  `json:"position"` // all before this byte is on stable storage
+	Lost     int64  `json:"lost"`     // bytes before Position that could not be read
+}
+
+// A Fact is something that must not have changed when an export goes on: what is
+// exported, from where, by which options.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// mostJournal is far more than a journal has.
+const mostJournal = 1 << 16
+
+// ErrNoJournal says that a file is no journal.
+var ErrNoJournal = errors.New("not the journal of an export")
+
+// LoadJournal reads a journal. The error is [os.ErrNotExist] if there is none.
+func LoadJournal(path string) (*Journal, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, mostJournal))
+	if err != nil {
+		return nil, err
+	}
+	j := new(Journal)
+	if err := json.Unmarshal(text, j); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoJournal, err)
+	}
+	if j.Size < 0 || j.Position < 0 || j.Position > j.Size || j.Lost < 0 {
+		return nil, fmt.Errorf("%s: %w: byte %d of %d, %d of them lost", path, ErrNoJournal, j.Position, j.Size, j.Lost)
+	}
+	return j, nil
+}
+
+// Same returns an error that says what differs between the export that left j and the
+// one that is to go on.
+func (j *Journal) Same(now *Journal) error {
+	if len(j.Of) != len(now.Of) {
+		return fmt.Errorf("the journal is of another version: %d facts, not %d", len(j.Of), len(now.Of))
+	}
+	for i, was := range j.Of {
+		if is := now.Of[i]; was != is {
+			return fmt.Errorf("the interrupted export had %s %q, this one has %s %q", was.Name, was.Value, is.Name, is.Value)
+		}
+	}
+	if j.Size != now.Size {
+		return fmt.Errorf("the interrupted export had %d bytes, this one has %d", j.Size, now.Size)
+	}
+	return nil
+}
+
+// Save puts j in the place of what is at path, on stable storage. Whatever interrupts
+// that leaves the one or the other.
+func (j *Journal) Save(path string) error {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path + ".tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes names in a directory durable. Not all systems can.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_ = d.Sync()
+	return nil
+}

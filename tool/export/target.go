@@ -1,0 +1,160 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// A File is a file with holes where the volume has zeros.
+type File struct{ f *os.File }
+
+// CreateFile creates a file of size bytes, all of it a hole. A file that is there is
+// replaced with force, else the error is [os.ErrExist].
+func CreateFile(path string, size int64, force bool) (*File, error) {
+	flags := os.O_RDWR | os.O_CREATE | os.O_EXCL
+	if force {
+		flags = os.O_RDWR | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(path, flags, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &File{f}, nil
+}
+
+// ErrNotOurs says that a file is not what an export has left.
+var ErrNotOurs = errors.New("not the file that the interrupted export wrote")
+
+// ReopenFile opens what an interrupted export of a volume of size bytes has left.
+func ReopenFile(path string, size int64) (*File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != size) {
+		err = fmt.Errorf("%s: %w: it has %d bytes instead of %d", path, ErrNotOurs, info.Size(), size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &File{f}, nil
+}
+
+// ReadAt reads back what was written.
+func (t *File) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
+
+// WriteAt implements [Target].
+func (t *File) WriteAt(p []byte, off int64) (int, error) { return t.f.WriteAt(p, off) }
+
+// Zero implements [Target]: there is nothing to be done, as nothing else writes there.
+func (t *File) Zero(int64, int64) error { return nil }
+
+// Sync implements [Target].
+func (t *File) Sync() error { return t.f.Sync() }
+
+// Forget makes the next read come from the disk, where the system can do that.
+func (t *File) Forget() { forget(t.f) }
+
+// NextData is the first byte from off on that may be something other than a hole.
+func (t *File) NextData(off int64) int64 { return nextData(t.f, off) }
+
+// Close closes the file.
+func (t *File) Close() error { return t.f.Close() }
+
+// A Stream is a pipe or the like: it takes every byte in order.
+type Stream struct {
+	w  io.Writer
+	at int64
+}
+
+// NewStream returns a target that writes to w, beginning with byte 0 of the volume.
+func NewStream(w io.Writer) *Stream { return &Stream{w: w} }
+
+// WriteAt implements [Target]; off must be where the last write ended.
+func (t *Stream) WriteAt(p []byte, off int64) (int, error) {
+	if off != t.at {
+		return 0, fmt.Errorf("byte %d cannot follow byte %d in a stream", off, t.at-1)
+	}
+	n, err := t.w.Write(p)
+	t.at += int64(n)
+	return n, err
+}
+
+// Zero implements [Target].
+func (t *Stream) Zero(off, n int64) error { return writeZeros(t, off, n) }
+
+// Sync implements [Target]; a stream cannot.
+func (t *Stream) Sync() error { return nil }
+
+func writeZeros(to io.WriterAt, off, n int64) error {
+	for end := off + n; off < end; {
+		n, err := to.WriteAt(zeros[:min(end-off, requestBytes)], off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// A Disk is a block device.
+type Disk struct {
+	f           *os.File
+	size        int64
+	assumeZeros bool
+}
+
+// ErrTooSmall says that a block device is smaller than what is to be written to it.
+var ErrTooSmall = errors.New("the device is too small")
+
+// OpenDisk opens a block device of at least size bytes, exclusively. With assumeZeros
+// it is taken to be all zero.
+func OpenDisk(path string, size int64, assumeZeros bool) (*Disk, error) {
+	f, err := openExclusively(path)
+	if err != nil {
+		return nil, err
+	}
+	has, err := f.Seek(0, io.SeekEnd)
+	if err == nil && has < size {
+		err = fmt.Errorf("%s: %w: it has %d bytes, the volume %d", path, ErrTooSmall, has, size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Disk{f, has, assumeZeros}, nil
+}
+
+// ReadAt reads back what was written.
+func (t *Disk) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
+
+// WriteAt implements [Target].
+func (t *Disk) WriteAt(p []byte, off int64) (int, error) { return t.f.WriteAt(p, off) }
+
+// Zero implements [Target].
+func (t *Disk) Zero(off, n int64) error {
+	if t.assumeZeros {
+		return nil
+	}
+	if zeroOut(t.f, off, n) {
+		return nil
+	}
+	return writeZeros(t.f, off, n)
+}
+
+// Sync implements [Target].
+func (t *Disk) Sync() error { return t.f.Sync() }
+
+// Forget makes the next read come from the disk, where the system can do that.
+func (t *Disk) Forget() { forget(t.f) }
+
+// Close closes the device.
+func (t *Disk) Close() error { return t.f.Close() }
