@@ -226,11 +226,11 @@ func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptio
 
 // openImage is [lvm.OpenImage], in the words of all tools.
 func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
-	img, err := lvm.OpenImage(path, opt)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
 		return nil, fmt.Errorf("%s: no such file or device", path)
-	case errors.Is(err, block.ErrNotBlocks):
+	}
+	img, err := lvm.OpenImage(path, opt)
+	if errors.Is(err, block.ErrNotBlocks) {
 		//lint:ignore ST1005 scripts know these words
 		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
 	}
