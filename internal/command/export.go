@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // Export is thin_export.
 type Export struct {
 	cli.Common
-	Metadata      string       `help:"Metadata device or file." aliases:"metadata-dev" required:"" placeholder:"FILE"`
+	Metadata      string       `help:"Metadata device or file; of an image that of LVM, if it is not given." aliases:"metadata-dev" placeholder:"FILE"`
 	Data          string       `help:"Data device, or an image of it in a file." aliases:"data-dev" placeholder:"FILE"`
 	DataOffset    byteSize     `help:"Where the data device begins in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
 	Origin        string       `help:"The external origin of the device, or an image of it: shows where nothing is mapped." placeholder:"FILE"`
@@ -42,6 +43,8 @@ type Export struct {
 	Repair        bool         `help:"Export what can be saved: of damaged metadata, as thin_repair finds it, and of data that cannot be read in part." short:"r"`
 	DataBlockSize *uint64      `help:"Use this data block size, with --repair." placeholder:"SECTORS"`
 	AcceptLoss    bool         `help:"Succeed with --repair although something is lost."`
+	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or an image of one, with LVM on it: --lv says which thin volume."`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -102,14 +105,21 @@ func (x *Export) check() (block.Nr, error) {
 		both(x.Output == "-", "--output=-", x.Format != "", "--format"),
 	)
 	writes := x.Output != ""
+	inside := x.Input != ""
 	switch {
 	case err != nil:
 		return 0, &cli.UsageError{Err: err}
-	case x.DevID == nil && x.Root == nil:
+	case !inside && x.Metadata == "":
+		return 0, cli.Usagef("--metadata is missing, or the image of a disk")
+	case !inside && x.given():
+		return 0, cli.Usagef("--lv, --pv, --leg and --lvm-metadata go with the image of a disk")
+	case inside && (x.Data != "" && x.Map == "" || x.DataOffset != 0 || x.Origin != ""):
+		return 0, cli.Usagef("--data, --data-offset and --origin do not go with the image of a disk, where LVM knows them")
+	case !inside && x.DevID == nil && x.Root == nil:
 		return 0, cli.Usagef("--dev-id is missing: which device?")
 	case !writes && !lists && x.Map == "":
 		return 0, cli.Usagef("--output is missing; - is standard output")
-	case writes && x.Data == "":
+	case writes && !inside && x.Data == "":
 		return 0, cli.Usagef("--data is missing; only --map and --format need none")
 	case !writes && (x.Force || x.Resume || x.Journal != "" || x.Verify || x.AssumeZeroed):
 		return 0, cli.Usagef("--force, --resume, --journal, --verify and --assume-zeroed go with --output")
@@ -147,7 +157,11 @@ func (x *Export) checkFiles() error {
 	if x.Data != "" && cli.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
-	for _, in := range []string{x.Metadata, x.Data, x.Origin} {
+	images := append([]string{x.Input, x.LVMMetadata}, x.PV...)
+	for i, image := range images {
+		images[i], _ = splitOffset(image)
+	}
+	for _, in := range append(images, x.Metadata, x.Data, x.Origin) {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
 			if in != "" && out != "" && cli.SameFile(in, out) {
 				return cli.Usagef("%s is read, and cannot be the output", out)
@@ -166,6 +180,8 @@ func (x *Export) checkFiles() error {
 type exportInputs struct {
 	metadata block.Device
 	src      volume.Source
+	size     int64  // of the device, as LVM knows it; 0: nobody does
+	place    *place // nil: not inside of an image
 	close    []io.Closer
 }
 
@@ -184,10 +200,15 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 			in.Close()
 		}
 	}()
-	if in.metadata, err = openMetadata(env, x.Metadata, x.MetadataSnap.Set); err != nil {
-		return in, err
+	if x.Metadata != "" {
+		if in.metadata, err = openMetadata(env, x.Metadata, x.MetadataSnap.Set); err != nil {
+			return in, err
+		}
+		in.close = append(in.close, in.metadata)
 	}
-	in.close = append(in.close, in.metadata)
+	if x.Input != "" {
+		return in, x.openImages(env, in)
+	}
 	if x.Data != "" {
 		data, err := cli.OpenData(x.Data, x.MetadataSnap.Set)
 		if err != nil {
@@ -240,7 +261,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	source, gaps := in.metadata, []volume.Gap(nil)
 	if x.Repair && x.Root == nil {
 		var err error
-		if source, gaps, v.lossy, err = x.mend(env, in.metadata); err != nil {
+		if source, gaps, v.lossy, err = x.mend(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
@@ -259,7 +280,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		}
 		v.older = &older
 	}
-	size, err := x.size(env, v)
+	size, err := x.size(env, v, in.size)
 	if err != nil {
 		return nil, err
 	}
@@ -276,16 +297,16 @@ func numbered(nr *uint64) block.Nr {
 
 // mend finds what can be saved of the metadata. lossy says that the device is not
 // complete; where, if that is known, the gaps say.
-func (x *Export) mend(env *cli.Env, dev block.Device) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
-	found, err := repair.Find(env, dev, repair.Options{
+func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
+	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress,
 	})
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("%s: %w", x.Metadata, hopeless(err))
+		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, nil); err != nil {
+		if err := textReport(env.Stderr, &found.Report, in.place.deviceNames()); err != nil {
 			return nil, nil, false, err
 		}
 	}
@@ -303,10 +324,13 @@ func (x *Export) mend(env *cli.Env, dev block.Device) (mended block.Device, gaps
 	return found.Device, gaps, lossy, nil
 }
 
-// size is that of the device in bytes.
-func (x *Export) size(env *cli.Env, v *exportVolume) (int64, error) {
-	if x.Size != nil {
+// size is that of the device in bytes; known is what LVM says.
+func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error) {
+	switch {
+	case x.Size != nil:
 		return int64(*x.Size), nil
+	case known != 0:
+		return known, nil
 	}
 	size, err := volume.MappedSize(v.pool, v.tree)
 	if err != nil {

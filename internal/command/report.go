@@ -1,8 +1,8 @@
 package command
 
 import (
-	"cmp"
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"

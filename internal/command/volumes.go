@@ -49,6 +49,7 @@ type place struct {
 	set    *lvm.Set
 	group  *lvm.Group
 	pool   *lvm.Volume // nil: LVM does not know that this is metadata
+	thin   *lvm.Volume // in the pool, that was asked for; nil: none
 	volume *lvm.Volume // that has the metadata
 }
 
@@ -368,7 +369,8 @@ func names(g *lvm.Group) []string {
 // volume has, of which LVM may know whose metadata it is.
 func (p *place) metadataOf(v *lvm.Volume) error {
 	if t := thinOf(v); t != nil {
-		if v = p.group.Volume(t.Pool); v == nil {
+		p.thin = v
+		if v = p.group.Volume(t.Pool); v == nil || poolOf(v) == nil {
 			return fmt.Errorf("%s: the pool %s is not there", p.group.Name, t.Pool)
 		}
 	}
