@@ -25,7 +25,7 @@ func TestColdStorage(t *testing.T) {
 	}
 	load, used := cold(t, mem)
 	t.Log(load)
-	if most := used/60; load.Requests > most {
+	if most := used / 60; load.Requests > most {
 		t.Errorf("%d requests for %d blocks, want at most %d", load.Requests, used, most)
 	}
 	if most := uint64(12); load.Seeks > most {
