@@ -101,6 +101,10 @@ type operation struct {
 // part of a shifted run, where only words are.
 func (d *decoder) fill(out []byte, within bool) error {
 	for len(out) > 0 {
+		if n := d.words(out); n > 0 {
+			out = out[n:]
+			continue
+		}
 		op, err := d.next()
 		if err != nil {
 			return err
@@ -131,6 +135,42 @@ func (d *decoder) fill(out []byte, within bool) error {
 		out = out[n:]
 	}
 	return nil
+}
+
+// masks are what of eight bytes an operand has, by its width; 0: no operand is so wide.
+var masks = [16]uint64{1: 1<<8 - 1, 2: 1<<16 - 1, 4: 1<<32 - 1, 8: 1<<64 - 1}
+
+// words does the instructions that make one word each, which most are, as long as they come
+// and the window has all of them. It returns how many bytes of out it has made.
+func (d *decoder) words(out []byte) int {
+	in, base, made := d.in.buf[d.in.at:d.in.end], d.base, 0
+	for made+wordSize <= len(out) && len(in) > wordSize && d.steps > 0 {
+		t, n := tag(in[0]>>4), in[0]&15
+		used, operand := 1, uint64(n)
+		if t == set || t == posWide || t == negWide {
+			if masks[n] == 0 {
+				break
+			}
+			used, operand = 1+int(n), le.Uint64(in[1:])&masks[n]
+		}
+		switch t {
+		case set:
+			base = operand
+		case pos, posWide:
+			base += operand
+		case neg, negWide:
+			base -= operand
+		default:
+			used = 0
+		}
+		if used == 0 {
+			break
+		}
+		le.PutUint64(out[made:], base)
+		in, made, d.steps = in[used:], made+wordSize, d.steps-1
+	}
+	d.in.at, d.base = d.in.end-len(in), base
+	return made
 }
 
 // emit does an operation that emits words.
