@@ -55,7 +55,17 @@ type Pool struct {
 
 // Compare returns the differences, those that concern the whole pool first.
 func (p Pool) Compare() []Difference {
-	c := comparison{Pool: p, pool: p.Volume.Segments[0].ThinPool, volumes: map[uint64][]*lvm.Volume{}}
+	c := comparison{
+		Pool: p, pool: p.Volume.Segments[0].ThinPool, volumes: map[uint64][]*lvm.Volume{},
+		creates: map[string]bool{}, deletes: map[uint64]bool{},
+	}
+	for _, m := range c.pool.Messages {
+		if m.Create != "" {
+			c.creates[m.Create] = true
+		} else {
+			c.deletes[m.Delete] = true
+		}
+	}
 	for _, v := range p.Group.LVs {
 		if t := thin(v); t != nil && t.Pool == p.Volume.Name {
 			c.volumes[t.DeviceID] = append(c.volumes[t.DeviceID], v)
@@ -85,6 +95,8 @@ type comparison struct {
 	Pool
 	pool    *lvm.ThinPool
 	volumes map[uint64][]*lvm.Volume // by device id
+	creates map[string]bool          // volumes that LVM is about to make
+	deletes map[uint64]bool          // devices that it is about to delete
 	missing []string                 // volumes without a device
 	unknown []string                 // devices without a volume
 	found   []Difference
@@ -96,13 +108,6 @@ func (c *comparison) add(code Code, refused bool, mend []string, format string, 
 
 // name is VG/LV.
 func (c *comparison) name(lv string) string { return c.Group.Name + "/" + lv }
-
-// pending reports whether LVM is about to create a volume, or to delete a device.
-func (c *comparison) pending(volume string, id uint64) bool {
-	return slices.ContainsFunc(c.pool.Messages, func(m lvm.Message) bool {
-		return volume != "" && m.Create == volume || volume == "" && m.Create == "" && m.Delete == id
-	})
-}
 
 // devices compares the devices with the thin volumes.
 func (c *comparison) devices() {
@@ -116,7 +121,7 @@ func (c *comparison) devices() {
 		}
 		i, ok := slices.BinarySearchFunc(c.Devices, t.DeviceID, func(d metadata.Device, id uint64) int { return cmp.Compare(uint64(d.ID), id) })
 		switch {
-		case !ok && c.pending(v.Name, 0):
+		case !ok && c.creates[v.Name]:
 			// LVM makes it when the pool is activated.
 		case !ok:
 			c.missing = append(c.missing, v.Name)
@@ -127,7 +132,7 @@ func (c *comparison) devices() {
 		}
 	}
 	for _, d := range c.Devices {
-		if len(c.volumes[uint64(d.ID)]) > 0 || c.pending("", uint64(d.ID)) {
+		if len(c.volumes[uint64(d.ID)]) > 0 || c.deletes[uint64(d.ID)] {
 			continue
 		}
 		c.unknown = append(c.unknown, fmt.Sprint(d.ID))
