@@ -23,11 +23,11 @@ func Example() {
 		panic(err)
 	}
 	for _, v := range g.LVs {
-		if thin := v.Segments[0].Thin; thin != nil {
+		if thin := v.Thin(); thin != nil {
 			fmt.Printf("%s is device %d of %s, %d bytes\n", v.Name, thin.DeviceID, thin.Pool, v.Size)
 		}
 	}
-	meta := g.Volume("pool").Segments[0].ThinPool.Metadata
+	meta := g.Volume("pool").ThinPool().Metadata
 	r, err := g.Open(g.Volume(meta), lvm.ReadOptions{})
 	if err != nil {
 		panic(err)

@@ -91,6 +91,22 @@ func (v *Volume) Type() string {
 	return v.Segments[0].Type
 }
 
+// Thin is what makes v a thin volume; nil if it is none.
+func (v *Volume) Thin() *Thin {
+	if len(v.Segments) == 0 {
+		return nil
+	}
+	return v.Segments[0].Thin
+}
+
+// ThinPool is what makes v a thin pool; nil if it is none.
+func (v *Volume) ThinPool() *ThinPool {
+	if len(v.Segments) == 0 {
+		return nil
+	}
+	return v.Segments[0].ThinPool
+}
+
 // Volume returns the logical volume of a name, nil if there is none.
 func (g *Group) Volume(name string) *Volume { return g.lvs[name] }
 

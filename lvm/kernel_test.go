@@ -60,7 +60,7 @@ func TestKernelDisks(t *testing.T) {
 			}
 			if v.Type() == "thin" {
 				thin++
-				if s := v.Segments[0].Thin; s.Pool != "pool" || s.DeviceID != uint64(thin) || s.TransactionID != uint64(thin-1) {
+				if s := v.Thin(); s.Pool != "pool" || s.DeviceID != uint64(thin) || s.TransactionID != uint64(thin-1) {
 					t.Errorf("%s: %+v", v.Name, s)
 				}
 				continue

@@ -385,7 +385,7 @@ func TestThin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, v := g.Volume("p").Segments[0].ThinPool, g.Volume("t").Segments[0].Thin
+	p, v := g.Volume("p").ThinPool(), g.Volume("t").Thin()
 	if p.Metadata != "m" || p.Data != "d" || p.TransactionID != 5000000000 || p.ChunkSize != 128 || p.Discards != "passdown" || !p.ZeroNewBlocks || !p.CropMetadata ||
 		fmt.Sprint(p.Messages) != "[create t2 delete 9]" {
 		t.Errorf("%+v", p)

@@ -26,7 +26,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	case x.DevID != nil: // which may be another one
 		p.thin = p.thinVolume(*x.DevID)
 	case p.thin != nil && x.Root == nil:
-		x.DevID = &thinOf(p.thin).DeviceID
+		x.DevID = &p.thin.Thin().DeviceID
 	case x.Root == nil:
 		return cli.Usagef("which volume? --lv takes one of %s, --dev-id any device", list(p.thinVolumes()))
 	}
@@ -48,7 +48,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 func (p *place) thinVolumes() []string {
 	var all []string
 	for _, v := range p.group.LVs {
-		if t := thinOf(v); t != nil && t.Pool == p.pool.Name {
+		if t := v.Thin(); t != nil && t.Pool == p.pool.Name {
 			all = append(all, p.group.Name+"/"+v.Name)
 		}
 	}
@@ -58,7 +58,7 @@ func (p *place) thinVolumes() []string {
 // thinVolume is the volume in the pool that has a device id; nil if LVM knows of none.
 func (p *place) thinVolume(id uint64) *lvm.Volume {
 	for _, v := range p.group.LVs {
-		if t := thinOf(v); t != nil && t.Pool == p.pool.Name && t.DeviceID == id {
+		if t := v.Thin(); t != nil && t.Pool == p.pool.Name && t.DeviceID == id {
 			return v
 		}
 	}
@@ -84,21 +84,21 @@ const mostOrigins = 16
 // the pool.
 func (p *place) source(env *cli.Env, pool, v *lvm.Volume, leg, depth int) (volume.Source, error) {
 	var src volume.Source
-	data := p.group.Volume(poolOf(pool).Data)
+	data := p.group.Volume(pool.ThinPool().Data)
 	if data == nil {
-		return src, fmt.Errorf("%s/%s: its data volume %s is not there", p.group.Name, pool.Name, poolOf(pool).Data)
+		return src, fmt.Errorf("%s/%s: its data volume %s is not there", p.group.Name, pool.Name, pool.ThinPool().Data)
 	}
 	r, err := p.open(env, data, leg)
 	if err != nil {
 		return src, err
 	}
 	src.Data, src.DataSize = r, r.Size()
-	if v == nil || thinOf(v).ExternalOrigin == "" {
+	if v == nil || v.Thin().ExternalOrigin == "" {
 		return src, nil
 	}
-	origin := p.group.Volume(thinOf(v).ExternalOrigin)
+	origin := p.group.Volume(v.Thin().ExternalOrigin)
 	if origin == nil {
-		return src, fmt.Errorf("%s/%s: its external origin %s is not there", p.group.Name, v.Name, thinOf(v).ExternalOrigin)
+		return src, fmt.Errorf("%s/%s: its external origin %s is not there", p.group.Name, v.Name, v.Thin().ExternalOrigin)
 	}
 	src.OriginSize = origin.Size
 	src.Origin, err = p.content(env, origin, leg, depth+1)
@@ -107,7 +107,7 @@ func (p *place) source(env *cli.Env, pool, v *lvm.Volume, leg, depth int) (volum
 
 // content is what a volume of any sort holds; a thin one may have external origins in turn.
 func (p *place) content(env *cli.Env, v *lvm.Volume, leg, depth int) (io.ReaderAt, error) {
-	t := thinOf(v)
+	t := v.Thin()
 	if t == nil {
 		return p.open(env, v, leg)
 	}

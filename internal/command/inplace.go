@@ -92,7 +92,7 @@ func (v *volumes) openInPlace(env *cli.Env, path string) (s *source, doubt, err 
 
 func (p *place) openInPlace(env *cli.Env, leg int) (*source, error) {
 	for _, pool := range p.group.LVs {
-		if t := poolOf(pool); t != nil && t.Data == p.volume.Name {
+		if t := pool.ThinPool(); t != nil && t.Data == p.volume.Name {
 			return nil, fmt.Errorf("%s/%s holds the data of %s, no metadata: nothing is written there", p.group.Name, p.volume.Name, pool.Name)
 		}
 	}

@@ -160,7 +160,7 @@ type poolState struct {
 // waiting reports whether the messages in the text are still to be sent: LVM raises its
 // transaction id first, and the pool's when they are done.
 func (p *poolState) waiting() bool {
-	return p.superblock == nil || p.superblock.TransactionID != poolOf(p.volume).TransactionID
+	return p.superblock == nil || p.superblock.TransactionID != p.volume.ThinPool().TransactionID
 }
 
 // An account is all that there is to list.
@@ -208,7 +208,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
 func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bool) error {
 	states := map[string]*poolState{}
 	for _, v := range g.LVs {
-		if poolOf(v) == nil {
+		if v.ThinPool() == nil {
 			continue
 		}
 		state := &poolState{volume: v}
@@ -227,7 +227,7 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bo
 	known := map[*ls.Row]bool{}
 	for _, v := range sorted {
 		row := volumeRow{group: g, volume: v, partial: partial[v], pool: states[v.Name]}
-		if thin := thinOf(v); thin != nil {
+		if thin := v.Thin(); thin != nil {
 			row.pool = states[thin.Pool]
 			row.device = row.pool.find(thin.DeviceID)
 			known[row.device] = true
@@ -263,7 +263,7 @@ func (p *poolState) find(id uint64) *ls.Row {
 
 // readPool reads what the metadata of a pool says, as far as that is possible.
 func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
-	name := poolOf(p.volume).Metadata
+	name := p.volume.ThinPool().Metadata
 	on := g.Volume(name)
 	if on == nil {
 		return fmt.Errorf("its metadata %s is not there", name)

@@ -316,10 +316,10 @@ func (r *volumeRow) record() any {
 	for i := range v.Segments {
 		rec.Segments = append(rec.Segments, segmentRecordOf(g, &v.Segments[i]))
 	}
-	if p := poolOf(v); p != nil {
+	if p := v.ThinPool(); p != nil {
 		rec.ThinPool = r.poolRecord(p)
 	}
-	if t := thinOf(v); t != nil {
+	if t := v.Thin(); t != nil {
 		rec.Thin = &thinRecord{
 			Pool: t.Pool, DeviceID: t.DeviceID, TransactionID: t.TransactionID,
 			Origin: t.Origin, ExternalOrigin: t.ExternalOrigin, Merge: t.Merge, Device: r.mappedRecord(),

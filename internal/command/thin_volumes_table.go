@@ -259,7 +259,7 @@ func (a *account) lvGrid() *grid {
 			if !v.Visible() {
 				name = "[" + v.Name + "]"
 			}
-			if thin := thinOf(v); thin != nil {
+			if thin := v.Thin(); thin != nil {
 				pool, origin, device, made = thin.Pool, thin.Origin, decimal(thin.DeviceID), decimal(thin.TransactionID)
 			} else if c := cacheOf(v); c != "" {
 				origin = c
@@ -317,7 +317,7 @@ func cacheOf(v *lvm.Volume) string {
 func (r *volumeRow) notes() string {
 	v := r.volume
 	if v == nil {
-		if r.pool.waiting() && slices.Contains(poolOf(r.pool.volume).Messages, lvm.Message{Delete: uint64(r.device.ID)}) {
+		if r.pool.waiting() && slices.Contains(r.pool.volume.ThinPool().Messages, lvm.Message{Delete: uint64(r.device.ID)}) {
 			return "to be deleted"
 		}
 		return "LVM does not know it"
@@ -337,10 +337,10 @@ func (r *volumeRow) notes() string {
 	for _, w := range v.Flags {
 		add(w != "WRITE_LOCKED", "%s", w)
 	}
-	if thin := thinOf(v); thin != nil {
+	if thin := v.Thin(); thin != nil {
 		add(r.pool == nil, "the pool is not there")
 		if r.pool != nil && r.device == nil && r.pool.err == nil {
-			made := !r.pool.waiting() || !slices.Contains(poolOf(r.pool.volume).Messages, lvm.Message{Create: v.Name})
+			made := !r.pool.waiting() || !slices.Contains(r.pool.volume.ThinPool().Messages, lvm.Message{Create: v.Name})
 			add(made, "the pool does not have it")
 			add(!made, "to be made")
 		}
@@ -357,7 +357,7 @@ func (a *account) poolGrid() *grid {
 		left:    []string{"POOL", "VG", "DISCARDS", "ZERO", "NOTES"},
 	}
 	for _, r := range a.pools() {
-		p := poolOf(r.volume)
+		p := r.volume.ThinPool()
 		zero := "no"
 		if p.ZeroNewBlocks {
 			zero = "yes"

@@ -299,7 +299,7 @@ func (p *place) onlyPool() error {
 	for _, g := range p.set.Groups {
 		for _, v := range g.LVs {
 			switch {
-			case poolOf(v) != nil:
+			case v.ThinPool() != nil:
 				pools = append(pools, g.Name+"/"+v.Name)
 				p.group, p.pool = g, v
 			case v.Visible():
@@ -368,13 +368,13 @@ func names(g *lvm.Group) []string {
 // metadataOf chooses the metadata of a pool, of the pool of a thin volume, or what a
 // volume has, of which LVM may know whose metadata it is.
 func (p *place) metadataOf(v *lvm.Volume) error {
-	if t := thinOf(v); t != nil {
+	if t := v.Thin(); t != nil {
 		p.thin = v
-		if v = p.group.Volume(t.Pool); v == nil || poolOf(v) == nil {
+		if v = p.group.Volume(t.Pool); v == nil || v.ThinPool() == nil {
 			return fmt.Errorf("%s: the pool %s is not there", p.group.Name, t.Pool)
 		}
 	}
-	if t := poolOf(v); t != nil {
+	if t := v.ThinPool(); t != nil {
 		p.pool, p.volume = v, p.group.Volume(t.Metadata)
 		if p.volume == nil {
 			return fmt.Errorf("%s/%s: its metadata %s is not there", p.group.Name, v.Name, t.Metadata)
@@ -383,27 +383,11 @@ func (p *place) metadataOf(v *lvm.Volume) error {
 	}
 	p.volume = v
 	for _, pool := range p.group.LVs {
-		if t := poolOf(pool); t != nil && t.Metadata == v.Name {
+		if t := pool.ThinPool(); t != nil && t.Metadata == v.Name {
 			p.pool = pool
 		}
 	}
 	return nil
-}
-
-// poolOf is what LVM knows of v if that is a thin pool.
-func poolOf(v *lvm.Volume) *lvm.ThinPool {
-	if len(v.Segments) == 0 {
-		return nil
-	}
-	return v.Segments[0].ThinPool
-}
-
-// thinOf is what LVM knows of v if that is a thin volume.
-func thinOf(v *lvm.Volume) *lvm.Thin {
-	if len(v.Segments) == 0 {
-		return nil
-	}
-	return v.Segments[0].Thin
 }
 
 // deviceNames are the volumes of the pool by their device ids.
@@ -413,7 +397,7 @@ func (p *place) deviceNames() map[metadata.DevID]string {
 	}
 	all := map[metadata.DevID]string{}
 	for _, v := range p.group.LVs {
-		if t := thinOf(v); t != nil && t.Pool == p.pool.Name && t.DeviceID <= metadata.MaxDevID {
+		if t := v.Thin(); t != nil && t.Pool == p.pool.Name && t.DeviceID <= metadata.MaxDevID {
 			all[metadata.DevID(t.DeviceID)] = p.group.Name + "/" + v.Name
 		}
 	}

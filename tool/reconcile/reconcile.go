@@ -56,7 +56,7 @@ type Pool struct {
 // Compare returns the differences, those that concern the whole pool first.
 func (p Pool) Compare() []Difference {
 	c := comparison{
-		Pool: p, pool: p.Volume.Segments[0].ThinPool, volumes: map[uint64][]*lvm.Volume{},
+		Pool: p, pool: p.Volume.ThinPool(), volumes: map[uint64][]*lvm.Volume{},
 		creates: map[string]bool{}, deletes: map[uint64]bool{},
 	}
 	for _, m := range c.pool.Messages {
@@ -67,7 +67,7 @@ func (p Pool) Compare() []Difference {
 		}
 	}
 	for _, v := range p.Group.LVs {
-		if t := thin(v); t != nil && t.Pool == p.Volume.Name {
+		if t := v.Thin(); t != nil && t.Pool == p.Volume.Name {
 			c.volumes[t.DeviceID] = append(c.volumes[t.DeviceID], v)
 		}
 	}
@@ -80,14 +80,6 @@ func (p Pool) Compare() []Difference {
 
 func rank(c Code) int {
 	return slices.Index([]Code{TransactionID, ChunkSize, DataSize, DeviceTwice, MissingDevice, VolumeTransactionID, UnknownDevice}, c)
-}
-
-// thin is what LVM knows of v if that is a thin volume.
-func thin(v *lvm.Volume) *lvm.Thin {
-	if len(v.Segments) == 0 {
-		return nil
-	}
-	return v.Segments[0].Thin
 }
 
 // A comparison collects differences.
@@ -112,7 +104,7 @@ func (c *comparison) name(lv string) string { return c.Group.Name + "/" + lv }
 // devices compares the devices with the thin volumes.
 func (c *comparison) devices() {
 	for _, v := range c.Group.LVs { // in the order of the text
-		t := thin(v)
+		t := v.Thin()
 		if t == nil || t.Pool != c.Volume.Name {
 			continue
 		}
