@@ -171,7 +171,7 @@ func onImages(tool string, disks []string, args ...string) []string {
 // Metadata is damaged inside of disk images and repaired there; then LVM and the kernel
 // activate the pools, and what is in the volumes is what was in them. Undoing the repair gives
 // back the damaged disks, byte for byte, although the pool was active meanwhile.
-func TestInPlace(t *testing.T) {
+func TestKernelInPlace(t *testing.T) {
 	needKernel(t, runInVM)
 	for _, tc := range []struct {
 		name, disks string
@@ -216,7 +216,7 @@ func TestInPlace(t *testing.T) {
 
 // The same for metadata on raid1: both images are written, and the kernel finds no difference
 // between them.
-func TestInPlaceRAID1(t *testing.T) {
+func TestKernelInPlaceRAID1(t *testing.T) {
 	needKernel(t, runInVM)
 	kept, sums := layoutDisks(t)
 	var disks []string
