@@ -2,12 +2,10 @@ package command
 
 import (
 	"fmt"
-	"io"
 
 	"thinpool/internal/cli"
 	"thinpool/lvm"
-	"thinpool/metadata"
-	"thinpool/metadata/volume"
+	"thinpool/tool/content"
 )
 
 // openImages opens all inputs that are inside of a volume group, and finds out what LVM
@@ -33,14 +31,13 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	if p.thin != nil {
 		in.size = p.thin.Size
 	}
+	opt := content.Options{Leg: x.Leg, Note: func(text string) { env.Log.Info(text) }}
 	if x.Metadata == "" {
-		r, err := p.open(env, p.volume, x.Leg)
-		if err != nil {
+		if in.metadata, err = content.Metadata(p.group, p.pool, opt); err != nil {
 			return err
 		}
-		in.metadata = r.Device()
 	}
-	in.src, err = p.source(env, p.pool, p.thin, x.Leg, 0)
+	in.src, err = content.Source(env, p.group, p.pool, p.thin, opt)
 	return err
 }
 
@@ -63,81 +60,4 @@ func (p *place) thinVolume(id uint64) *lvm.Volume {
 		}
 	}
 	return nil
-}
-
-// open opens a volume for reading.
-func (p *place) open(env *cli.Env, v *lvm.Volume, leg int) (*lvm.Reader, error) {
-	r, err := p.group.Open(v, lvm.ReadOptions{Leg: leg})
-	if err != nil {
-		return nil, err
-	}
-	for _, note := range r.Notes {
-		env.Log.Info(note)
-	}
-	return r, nil
-}
-
-// mostOrigins bounds how many external origins follow one another.
-const mostOrigins = 16
-
-// source is where the bytes of v, a thin volume, come from, or with nil those of any device of
-// the pool.
-func (p *place) source(env *cli.Env, pool, v *lvm.Volume, leg, depth int) (volume.Source, error) {
-	var src volume.Source
-	data := p.group.Volume(pool.ThinPool().Data)
-	if data == nil {
-		return src, fmt.Errorf("%s/%s: its data volume %s is not there", p.group.Name, pool.Name, pool.ThinPool().Data)
-	}
-	r, err := p.open(env, data, leg)
-	if err != nil {
-		return src, err
-	}
-	src.Data, src.DataSize = r, r.Size()
-	if v == nil || v.Thin().ExternalOrigin == "" {
-		return src, nil
-	}
-	origin := p.group.Volume(v.Thin().ExternalOrigin)
-	if origin == nil {
-		return src, fmt.Errorf("%s/%s: its external origin %s is not there", p.group.Name, v.Name, v.Thin().ExternalOrigin)
-	}
-	src.OriginSize = origin.Size
-	src.Origin, err = p.content(env, origin, leg, depth+1)
-	return src, err
-}
-
-// content is what a volume of any sort holds; a thin one may have external origins in turn.
-func (p *place) content(env *cli.Env, v *lvm.Volume, leg, depth int) (io.ReaderAt, error) {
-	t := v.Thin()
-	if t == nil {
-		return p.open(env, v, leg)
-	}
-	fail := func(err error) (io.ReaderAt, error) { return nil, fmt.Errorf("%s/%s: %w", p.group.Name, v.Name, err) }
-	if depth > mostOrigins {
-		return fail(fmt.Errorf("more than %d external origins follow one another", mostOrigins))
-	}
-	in := &place{images: p.images, set: p.set, group: p.group}
-	if err := in.metadataOf(v); err != nil {
-		return nil, err
-	}
-	r, err := p.open(env, in.volume, leg)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := metadata.Open(r.Device(), metadata.Options{})
-	if err != nil {
-		return fail(damaged(err))
-	}
-	tree, err := pool.Tree(metadata.DevID(t.DeviceID))
-	if err != nil {
-		return fail(err)
-	}
-	src, err := p.source(env, in.pool, v, leg, depth)
-	if err != nil {
-		return nil, err
-	}
-	content, err := volume.Open(env, pool, tree, src, volume.Options{Size: v.Size})
-	if err != nil {
-		return fail(damaged(err))
-	}
-	return content, nil
 }

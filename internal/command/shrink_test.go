@@ -39,8 +39,8 @@ func sparsePool(tb testing.TB) (meta *block.Mem, data []byte) {
 	return f.Finish(), data
 }
 
-// content is what all thin blocks read as, by device; nil if the metadata is not sound.
-func content(t *testing.T, meta block.Device, data []byte) map[string]byte {
+// contentOf is what all thin blocks read as, by device; nil if the metadata is not sound.
+func contentOf(t *testing.T, meta block.Device, data []byte) map[string]byte {
 	t.Helper()
 	sum, err := check.Run(t.Context(), meta, check.Options{}, func(check.Fault) {})
 	if err != nil || sum.Fatal > 0 {
@@ -75,7 +75,7 @@ func content(t *testing.T, meta block.Device, data []byte) map[string]byte {
 // does the new if the kernel would take it.
 func TestShrinkFailures(t *testing.T) {
 	oldMeta, oldData := sparsePool(t)
-	want := content(t, oldMeta, oldData)
+	want := contentOf(t, oldMeta, oldData)
 	if len(want) != 40 {
 		t.Fatalf("%d thin blocks", len(want))
 	}
@@ -116,10 +116,10 @@ func TestShrinkFailures(t *testing.T) {
 		}
 		for seed := range 20 {
 			dataNow, outNow := data.Crash(seed).Contents(), out.Crash(seed)
-			if got := content(t, oldMeta, dataNow); !maps.Equal(got, want) {
+			if got := contentOf(t, oldMeta, dataNow); !maps.Equal(got, want) {
 				t.Fatalf("op %d, seed %d: the old metadata leads to other data", op, seed)
 			}
-			got := content(t, outNow, dataNow)
+			got := contentOf(t, outNow, dataNow)
 			if got == nil && err == nil || got != nil && !maps.Equal(got, want) {
 				t.Fatalf("op %d, seed %d: the new metadata leads to other data: %v", op, seed, got)
 			}
@@ -165,7 +165,7 @@ func TestShrinkForms(t *testing.T) {
 		}
 	}
 	write("meta", meta.Contents())
-	want := content(t, meta, data)
+	want := contentOf(t, meta, data)
 	shrunk := map[string]string{}
 	for _, form := range []string{"bin", "xml", "json", "xml.gz", "json.zst"} {
 		in, out := path("meta"), path("new."+form)
@@ -194,7 +194,7 @@ func TestShrinkForms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := content(t, dev, now[:25*shrinkBlock]); !maps.Equal(got, want) {
+		if got := contentOf(t, dev, now[:25*shrinkBlock]); !maps.Equal(got, want) {
 			t.Errorf("%s: the new metadata leads to other data", form)
 		}
 		dev.Close()
