@@ -353,7 +353,6 @@ func TestLVMKernelReadsWritten(t *testing.T) {
 	for _, path := range paths {
 		made := copyOf(t, path)
 		img := must(lvm.OpenImage(made, lvm.ImageOptions{Write: true}))
-		defer img.Close()
 		imgs, args = append(imgs, img), append(args, "--disk", made)
 	}
 	g := must(lvm.Scan(t.Context(), lvm.Options{}, imgs...)).Groups[0]
@@ -368,6 +367,11 @@ func TestLVMKernelReadsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&want, "%x %s\n", sha256.Sum256(p), name)
+	}
+	for _, img := range imgs { // which are claimed as long as they are open
+		if err := img.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if r := run(t, runInVM, append(args, script)...); r.code != 0 {
 		t.Fatalf("exit code %d\n%s%s", r.code, r.out, r.stderr)

@@ -34,7 +34,7 @@ const (
 	adviseUnpack  = "decompress it first"
 	advisePack    = "thin_metadata_unpack makes metadata of it"
 	adviseLVM     = "activate the pool's metadata volume and give that: lvchange -ay VG/POOL_tmeta"
-	adviseQcow2   = "convert it with qemu-img convert -O raw"
+	adviseImage   = "convert it with qemu-img convert -O raw"
 	adviseCache   = "use cache_check and its family"
 	adviseEra     = "use era_check and its family"
 	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
@@ -78,7 +78,11 @@ var signatures = []signature{
 	{3, "NTFS    ", "an NTFS file system", adviseTmeta, nil},
 	{0x52, "FAT32   ", "a FAT file system", adviseTmeta, nil},
 	{0x36, "FAT1", "a FAT file system", adviseTmeta, nil},
-	{0, "QFI\xfb", "a qcow2 image", adviseQcow2, nil},
+	{0, "QFI\xfb", "a qcow2 image", adviseImage, nil},
+	{0, "KDMV", "a VMDK image", adviseImage, nil},
+	{0x40, "\x7f\x10\xda\xbe", "a VDI image", adviseImage, nil},
+	{0, "vhdxfile", "a VHDX image", adviseImage, nil},
+	{0, "conectix", "a VHD image", adviseImage, nil},
 	{0, "\x7fELF", "a program", adviseTmeta, nil},
 	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
 	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
@@ -134,7 +138,7 @@ func foreign(start []byte) error {
 		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
 		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
 			err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
-			if s.advice == adviseLVM || s.advice == adviseQcow2 {
+			if s.advice == adviseLVM || s.advice == adviseImage {
 				return diskError{err}
 			}
 			return err

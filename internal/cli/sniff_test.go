@@ -51,6 +51,10 @@ func TestOpenMetadataNamesForeign(t *testing.T) {
 		"metadata of dm-cache":      image(map[int]string{32: "\x03\xc4\x18\x00\x00\x00\x00\x00"}), // as cache_restore writes it
 		"metadata of dm-era":        image(map[int]string{32: "\x7b\x07\xc1\x7e\x00\x00\x00\x00"}), // as era_restore writes it
 		"an LVM physical volume":    image(map[int]string{512: "LABELONE"}),
+		"a VMDK image":              image(map[int]string{0: "KDMV"}),
+		"a VDI image":               image(map[int]string{0x40: "\x7f\x10\xda\xbe"}),
+		"a VHDX image":              image(map[int]string{0: "vhdxfile"}),
+		"a VHD image":               image(map[int]string{0: "conectix"}),
 		"an encrypted volume":       image(map[int]string{0: "LUKS\xba\xbe"}),
 		"part of a RAID array":      image(map[int]string{4096: "\xfc\x4e\x2b\xa9\x01\x00\x00\x00"}),
 		"an ext2, ext3 or ext4":     image(map[int]string{1024 + 24: "\x02", 1024 + 56: "\x53\xef\x01"}),

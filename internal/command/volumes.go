@@ -89,7 +89,11 @@ func (v *volumes) openWith(env *cli.Env, path string, snapshot bool, open func()
 	}
 	dev, err := open()
 	if errors.Is(err, cli.ErrDisk) {
-		return v.inside(env, path, snapshot)
+		s, inside := v.inside(env, path, snapshot)
+		if errors.Is(inside, block.ErrBusy) {
+			return nil, fmt.Errorf("%w; or deactivate what is on the disk, which is in use, to read it past the kernel", err)
+		}
+		return s, inside
 	}
 	if err != nil {
 		return nil, err
