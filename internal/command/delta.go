@@ -92,7 +92,7 @@ func (d *Delta) check() error {
 	switch {
 	case d.Size != nil && *d.Size == 0:
 		return cli.Usagef("--size: nothing lies within 0 bytes")
-	case d.Output != "" && cli.SameFile(d.Input, d.Output):
+	case d.reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	}
 	return nil

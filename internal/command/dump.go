@@ -56,7 +56,7 @@ style 0.9 and cannot be told to ask for it.`
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) error {
 	switch {
-	case d.Output != "" && cli.SameFile(d.Input, d.Output):
+	case d.reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
 		return cli.Usagef("--repair and --metadata-snap cannot go together")

@@ -157,11 +157,7 @@ func (x *Export) checkFiles() error {
 	if x.Data != "" && cli.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
-	images := append([]string{x.Input, x.LVMMetadata}, x.PV...)
-	for i, image := range images {
-		images[i], _ = splitOffset(image)
-	}
-	for _, in := range append(images, x.Metadata, x.Data, x.Origin) {
+	for _, in := range append(x.files(x.Input), x.Metadata, x.Data, x.Origin) {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
 			if in != "" && out != "" && cli.SameFile(in, out) {
 				return cli.Usagef("%s is read, and cannot be the output", out)

@@ -237,6 +237,24 @@ func readLimited(path string) ([]byte, error) {
 	return text, err
 }
 
+// reads reports whether path is the input, or anything else that is read along with it.
+func (v *images) reads(input, path string) bool {
+	return path != "" && slices.ContainsFunc(v.files(input), func(file string) bool { return cli.SameFile(file, path) })
+}
+
+// files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.
+func (v *images) files(input string) []string {
+	files := []string{v.LVMMetadata}
+	for _, image := range append([]string{input}, v.PV...) {
+		_, second, _ := strings.Cut(image, "=")
+		for _, file := range []string{image, second} {
+			file, _ = splitOffset(file)
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
 // splitOffset cuts what follows the last @ from the name of an image, if it is a number
 // and no part of a name that exists.
 func splitOffset(image string) (string, int64) {

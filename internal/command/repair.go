@@ -132,7 +132,7 @@ func (r *Repair) validate() error {
 		return cli.Usagef("--output is missing; --dry-run, --list-roots and --in-place need none")
 	case r.Output != "" && cli.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
-	case r.Report != "" && (cli.SameFile(r.Input, r.Report) || cli.SameFile(r.Output, r.Report)):
+	case r.reads(r.Input, r.Report) || cli.SameFile(r.Output, r.Report):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
 	return r.inPlace.validate()

@@ -42,7 +42,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	switch {
 	case s.End != nil && *s.End <= s.Begin:
 		return cli.Usagef("--end %d is not above --begin %d", *s.End, s.Begin)
-	case s.Output != "" && cli.SameFile(s.Input, s.Output):
+	case s.reads(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
 	dev, doubt, err := s.openDamaged(env, s.Input, s.MetadataSnap.Set)
