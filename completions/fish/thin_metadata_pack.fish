@@ -9,3 +9,7 @@ complete -c thin_metadata_pack -l output -s o -r -d 'File to write; it appears o
 complete -c thin_metadata_pack -l force -s f -d 'Do not ask before metadata in the output is overwritten.'
 complete -c thin_metadata_pack -l all -d 'Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack.'
 complete -c thin_metadata_pack -l metadata-snap -s m -d 'Pack what the metadata snapshot is made of, and no other block; the pool may be in use. Read such a pack with -m, too.'
+complete -c thin_metadata_pack -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_metadata_pack -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_metadata_pack -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_metadata_pack -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

@@ -17,3 +17,7 @@ complete -c thin_metadata_size -l explain -d 'Print what every rule says, and wh
 complete -c thin_metadata_size -l from -r -d 'Metadata, or a dump: print exactly what restoring it takes.'
 complete -c thin_metadata_size -l metadata-snap -d 'With --from: read the metadata snapshot; the pool may be in use.'
 complete -c thin_metadata_size -l format -x -a 'text json' -d 'text or json.'
+complete -c thin_metadata_size -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_metadata_size -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
+complete -c thin_metadata_size -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_metadata_size -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

@@ -238,6 +238,16 @@ func openDevice(path string, opt block.Options, busy func(path string, err error
 	return dev, err
 }
 
+// IsDisk reports whether what is at path is a disk, or an image of one.
+func IsDisk(path string) bool {
+	dev, err := block.Open(path, block.Options{Shared: true})
+	if err != nil {
+		return false
+	}
+	defer dev.Close()
+	return errors.Is(recognise(dev), ErrDisk)
+}
+
 // IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
 // What cannot be read is none.
 func IsDump(path string) bool {

@@ -33,6 +33,7 @@ type MetadataSize struct {
 	From        string       `help:"Metadata, or a dump: print exactly what restoring it takes." placeholder:"FILE"`
 	Snapshot    cli.Optional `help:"With --from: read the metadata snapshot; the pool may be in use." name:"metadata-snap" placeholder:"BLOCK" number:""`
 	Format      string       `help:"text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -56,8 +57,8 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	switch {
 	case m.From != "":
 		return m.from(env, unit)
-	case m.Snapshot.Set:
-		return cli.Usagef("--metadata-snap goes with --from")
+	case m.Snapshot.Set || m.given():
+		return cli.Usagef("--metadata-snap goes with --from, and so do --lv, --pv, --leg and --lvm-metadata")
 	}
 	pool, err := m.pool()
 	if err != nil {
@@ -196,8 +197,8 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if isMetadata(m.From) {
-		pool, dev, err := openPool(env, m.From, m.Snapshot)
+	if m.given() || isMetadata(m.From) || cli.IsDisk(m.From) {
+		pool, dev, err := m.openPool(env, m.From, m.Snapshot)
 		if err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ type Pack struct {
 	All    bool   `help:"Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack."`
 
 	MetadataSnap cli.Optional `help:"Pack what the metadata snapshot is made of, and no other block; the pool may be in use. Read such a pack with -m, too." short:"m" placeholder:"BLOCK" number:""`
+	volumes
 }
 
 // Details implements cli.Detailer.
@@ -33,10 +34,14 @@ tools that only read metadata read packs as well: thin_check FILE.`
 
 // Run implements cli.Command.
 func (p *Pack) Run(env *cli.Env) error {
+	if p.reads(p.Input, p.Output) {
+		return cli.Usagef("%s is read, and cannot be the output", p.Output)
+	}
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
 	}
-	dev, err := cli.OpenMetadata(p.Input, p.MetadataSnap.Set)
+	// A pack is not packed once more.
+	dev, err := p.openWith(env, p.Input, p.MetadataSnap.Set, func() (block.Device, error) { return cli.OpenMetadata(p.Input, p.MetadataSnap.Set) })
 	if err != nil {
 		return err
 	}

@@ -22,21 +22,6 @@ func blockOf(o cli.Optional) (block.Nr, error) {
 	return block.Nr(nr), nil
 }
 
-// openPool opens the metadata, or packed metadata, at path: the live pool, or with -m its
-// metadata snapshot. The device has to be closed.
-func openPool(env *cli.Env, path string, snap cli.Optional) (*metadata.Pool, block.Device, error) {
-	dev, err := openMetadata(env, path, snap.Set)
-	if err != nil {
-		return nil, nil, err
-	}
-	pool, err := poolIn(env, dev, path, snap)
-	if err != nil {
-		dev.Close()
-		return nil, nil, err
-	}
-	return pool, dev, nil
-}
-
 // poolIn opens the metadata in dev, which was opened from path.
 func poolIn(env *cli.Env, dev block.Device, path string, snap cli.Optional) (*metadata.Pool, error) {
 	nr, err := blockOf(snap)
