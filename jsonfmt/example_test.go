@@ -13,7 +13,6 @@ import (
 
 func ExampleWriter() {
 	w := jsonfmt.NewWriter(os.Stdout)
-	defer w.Close()
 	_ = w.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1000})
 	_ = w.BeginDevice(1, metadata.Details{MappedBlocks: 10})
 	_ = w.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 4}, {Thin: 4, Data: 504, Len: 6}})
@@ -33,7 +32,6 @@ func ExampleRead() {
 {"type":"range", "time":0, "length":2, "data":99, "origin":5}
 `
 	w := jsonfmt.NewWriter(io.Discard)
-	defer w.Close()
 	fmt.Println(jsonfmt.Read(context.Background(), strings.NewReader(dump), w, jsonfmt.Options{}))
 	// Output:
 	// line 3: device 3: thin block 6: data block 100 is beyond the data device, which has 100

@@ -38,7 +38,6 @@ const golden = `{"type":"superblock","format":1,"uuid":"010200000000000000000000
 func TestWrite(t *testing.T) {
 	var got bytes.Buffer
 	w := NewWriter(&got)
-	defer w.Close()
 	if err := describe(w); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +125,6 @@ func TestWriteRead(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var text bytes.Buffer
 		w := NewWriter(&text)
-		defer w.Close()
 		var want fixtures.Recorder
 		runs := rapid.IntRange(0, 50).Draw(rt, "runs")
 		for _, v := range []metadata.Visitor{w, &want} {

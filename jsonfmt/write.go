@@ -21,25 +21,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 
-	"thinpool/internal/textpipe"
+	"thinpool/internal/decimal"
+	"thinpool/internal/runtext"
 	"thinpool/metadata"
 )
 
 const formatNumber = 1
 
-// A Writer writes a dump. It is a metadata.Visitor.
+// A Writer writes a dump. It is a metadata.Formatter.
 type Writer struct {
-	out               *textpipe.Writer
+	out               *runtext.Writer
 	devices, mappings uint64
 }
 
-// NewWriter returns a Writer to w. It must be closed, also after an error.
-func NewWriter(w io.Writer) *Writer { return &Writer{out: textpipe.New(w, appendRun)} }
-
-// Close frees what the Writer holds. Only End makes the dump complete.
-func (w *Writer) Close() { w.out.Close() }
+// NewWriter returns a Writer to w. Only End makes the dump complete.
+func NewWriter(w io.Writer) *Writer { return &Writer{out: runtext.New(w, appendRuns)} }
 
 func (w *Writer) printf(format string, args ...any) error {
 	return w.out.Text(fmt.Appendf(nil, format, args...))
@@ -90,6 +87,15 @@ func (w *Writer) Runs(runs []metadata.Run) error {
 	return w.out.Runs(runs)
 }
 
+// Format implements metadata.Formatter.
+func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
+
+// Lines implements metadata.Formatter.
+func (w *Writer) Lines(l *metadata.Lines) error {
+	w.mappings += l.Mapped
+	return w.out.Lines(l)
+}
+
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.out.Text(nil) }
 
@@ -109,14 +115,21 @@ const (
 	range5 = "}\n"
 )
 
+func appendRuns(dst []byte, runs []metadata.Run) []byte {
+	for _, r := range runs {
+		dst = appendRun(dst, r)
+	}
+	return dst
+}
+
 func appendRun(dst []byte, r metadata.Run) []byte {
 	dst = append(dst, range1...)
-	dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+	dst = decimal.Append(dst, uint64(r.Thin))
 	dst = append(dst, range2...)
-	dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+	dst = decimal.Append(dst, uint64(r.Data))
 	dst = append(dst, range3...)
-	dst = strconv.AppendUint(dst, r.Len, 10)
+	dst = decimal.Append(dst, r.Len)
 	dst = append(dst, range4...)
-	dst = strconv.AppendUint(dst, uint64(r.Time), 10)
+	dst = decimal.Append(dst, uint64(r.Time))
 	return append(dst, range5...)
 }

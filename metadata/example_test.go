@@ -75,7 +75,6 @@ func ExampleOpen_snapshot() {
 func ExampleVisitor() {
 	var text bytesWriter
 	w := xmlfmt.NewWriter(&text, xmlfmt.Style1)
-	defer w.Close()
 	err := dump.Run(context.Background(), examplePool(), dump.Options{}, w)
 	fmt.Print(text, err)
 	// Output:

@@ -39,7 +39,7 @@ func (p *Pair) Len() int { return p.parts.Len() }
 // by their first keys, and are read as [Mappings.Stream] reads them, which
 // the errors are those of, too. The runs are fn's to change, until it returns.
 func (p *Pair) Each(ctx context.Context, fn func(*Step, []Run) error) error {
-	return p.each(ctx, p.steps(), fn)
+	return each(ctx, &p.stream, p.steps(), keepRuns, fn)
 }
 
 func (p *Pair) steps() iter.Seq[Step] {

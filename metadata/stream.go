@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -59,14 +60,14 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 // of keys into an order of blocks that suits a disk, but in proportion, as their
 // runs take memory.
 func (m *stream) windowLeaves() int {
-	const share, least, most = 64, 64, 512
+	const share, least, most = 64, 64, 256
 	return min(max(m.leaves/share, least), most)
 }
 
-// A window is a stretch of steps and what was read for them.
-type window struct {
+// A window is a stretch of steps and what was made of the leaves they read.
+type window[T any] struct {
 	steps []Step
-	runs  [][]Run // for the step of the same index
+	made  []T // for the step of the same index
 	errs  []error
 }
 
@@ -75,19 +76,52 @@ type window struct {
 // returns; those that go on in the next leaf are not joined. A leaf that is lost
 // ends the stream with an error that wraps [block.ErrCorrupt].
 func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]Run) error) error {
-	return m.each(ctx, steps, func(_ *Step, runs []Run) error { return fn(runs) })
+	return each(ctx, &m.stream, steps, keepRuns, func(_ *Step, runs []Run) error { return fn(runs) })
 }
 
-// each is Stream for a function that wants to know whose runs they are, and may
-// change them.
-func (m *stream) each(ctx context.Context, steps iter.Seq[Step], fn func(*Step, []Run) error) error {
+func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
+
+// Lines are the mappings of a leaf as text, but for the first and the last run, which may
+// go on in others.
+type Lines struct {
+	First, Last Run // one and the same if Runs is 1
+	Between     []byte
+	Runs        int    // 0: the leaf is empty
+	Mapped      uint64 // blocks
+}
+
+// Lines is Stream for those who want text: it is made by format where leaves are read, on all
+// processors. The lines are valid until fn returns.
+func (m *Mappings) Lines(ctx context.Context, steps iter.Seq[Step], format func(dst []byte, runs []Run) []byte, fn func(*Lines) error) error {
+	keep := func(dst Lines, runs []Run) Lines {
+		dst = Lines{Between: dst.Between[:0], Runs: len(runs)}
+		if len(runs) == 0 {
+			return dst
+		}
+		last := len(runs) - 1
+		dst.First, dst.Last = runs[0], runs[last]
+		if last > 1 {
+			dst.Between = format(dst.Between, runs[1:last])
+		}
+		for _, r := range runs {
+			dst.Mapped += r.Len
+		}
+		return dst
+	}
+	return each(ctx, &m.stream, steps, keep, func(_ *Step, lines Lines) error { return fn(&lines) })
+}
+
+// each goes through the steps in their order. For each leaf it calls keep, where the leaf is
+// read, then in turn fn with what keep returned: it makes that of runs which it may not hold on
+// to, in dst, which it returned before for another leaf.
+func each[T any](ctx context.Context, m *stream, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	full, empty := make(chan *window, 1), make(chan *window, 2)
-	empty <- new(window)
-	empty <- new(window)
+	full, empty := make(chan *window[T], 1), make(chan *window[T], 2)
+	empty <- new(window[T])
+	empty <- new(window[T])
 	g.Go(func() error {
 		defer close(full)
-		return m.fill(ctx, steps, full, empty)
+		return fill(ctx, m, steps, keep, full, empty)
 	})
 	g.Go(func() error {
 		for w := range full {
@@ -102,11 +136,11 @@ func (m *stream) each(ctx context.Context, steps iter.Seq[Step], fn func(*Step, 
 }
 
 // fill reads window after window.
-func (m *stream) fill(ctx context.Context, steps iter.Seq[Step], full, empty chan *window) error {
-	var w *window
+func fill[T any](ctx context.Context, m *stream, steps iter.Seq[Step], keep func(T, []Run) T, full, empty chan *window[T]) error {
+	var w *window[T]
 	most := m.windowLeaves()
 	send := func() error {
-		if err := m.read(ctx, w); err != nil {
+		if err := w.read(ctx, m.pool.r, keep); err != nil {
 			return err
 		}
 		select {
@@ -140,10 +174,10 @@ func (m *stream) fill(ctx context.Context, steps iter.Seq[Step], full, empty cha
 }
 
 // read reads the leaves of a window in block order.
-func (m *stream) read(ctx context.Context, w *window) error {
+func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Run) T) error {
 	n := len(w.steps)
-	for len(w.runs) < n {
-		w.runs, w.errs = append(w.runs, nil), append(w.errs, nil)
+	if n > len(w.made) {
+		w.made, w.errs = slices.Grow(w.made, n)[:n], slices.Grow(w.errs, n)[:n]
 	}
 	type leaf struct {
 		nr   block.Nr
@@ -151,12 +185,12 @@ func (m *stream) read(ctx context.Context, w *window) error {
 	}
 	var leaves []leaf
 	for i, s := range w.steps {
-		w.runs[i], w.errs[i] = w.runs[i][:0], s.Leaf.Err
+		w.errs[i] = s.Leaf.Err
 		if s.Do == nil && s.Leaf.Err == nil {
 			leaves = append(leaves, leaf{s.Leaf.Block, i})
 		}
 	}
-	slices.SortFunc(leaves, func(a, b leaf) int { return int(int64(a.nr) - int64(b.nr)) })
+	slices.SortFunc(leaves, func(a, b leaf) int { return cmp.Compare(a.nr, b.nr) })
 	byBlock := func(yield func(block.Nr) bool) {
 		for i, l := range leaves {
 			if (i == 0 || l.nr != leaves[i-1].nr) && !yield(l.nr) {
@@ -164,19 +198,18 @@ func (m *stream) read(ctx context.Context, w *window) error {
 			}
 		}
 	}
-	// Runs are decoded into room for the longest leaf and kept in what they need.
-	scratch := make([][]Run, m.pool.r.Workers())
-	return m.pool.r.Each(ctx, byBlock, func(worker int, nr block.Nr, b *block.Data, err error) error {
+	runs := make([][]Run, r.Workers()) // of the leaf at hand
+	return r.Each(ctx, byBlock, func(worker int, nr block.Nr, b *block.Data, err error) error {
 		var n btree.Node
 		if err == nil {
 			n, err = btree.Decode(nr, b, MappingSize)
 		}
-		i, _ := slices.BinarySearchFunc(leaves, nr, func(l leaf, nr block.Nr) int { return int(int64(l.nr) - int64(nr)) })
+		i, _ := slices.BinarySearchFunc(leaves, nr, func(l leaf, nr block.Nr) int { return cmp.Compare(l.nr, nr) })
 		for ; i < len(leaves) && leaves[i].nr == nr; i++ {
 			step := leaves[i].step
 			if w.errs[step] = err; err == nil {
-				scratch[worker], w.errs[step] = leafRuns(scratch[worker][:0], n, w.steps[step].Leaf)
-				w.runs[step] = append(w.runs[step], scratch[worker]...)
+				runs[worker], w.errs[step] = leafRuns(runs[worker][:0], n, w.steps[step].Leaf)
+				w.made[step] = keep(w.made[step], runs[worker])
 			}
 		}
 		return nil
@@ -225,7 +258,7 @@ func makeRun(key, value, length uint64) Run {
 }
 
 // deliver hands over a window in order.
-func (w *window) deliver(fn func(*Step, []Run) error) error {
+func (w *window[T]) deliver(fn func(*Step, T) error) error {
 	for i := range w.steps {
 		s := &w.steps[i]
 		var err error
@@ -235,7 +268,7 @@ func (w *window) deliver(fn func(*Step, []Run) error) error {
 		case w.errs[i] != nil:
 			err = &LostError{s.ID, s.Root, s.Leaf.Keys, w.errs[i]}
 		default:
-			err = fn(s, w.runs[i])
+			err = fn(s, w.made[i])
 		}
 		if err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 
 func ExampleWriter() {
 	w := textfmt.NewWriter(os.Stdout)
-	defer w.Close()
 	_ = w.Begin(metadata.Header{Time: 1, TransactionID: 2, Version: 2, DataBlockSize: 128, NrDataBlocks: 1000})
 	_ = w.BeginDevice(1, metadata.Details{MappedBlocks: 11, SnapshottedTime: 1})
 	_ = w.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 10}, {Thin: 20, Data: 7, Len: 1, Time: 1}})

@@ -5,20 +5,17 @@ package textfmt
 import (
 	"fmt"
 	"io"
-	"strconv"
 
-	"thinpool/internal/textpipe"
+	"thinpool/internal/decimal"
+	"thinpool/internal/runtext"
 	"thinpool/metadata"
 )
 
-// A Writer writes a dump. It is a metadata.Visitor.
-type Writer struct{ out *textpipe.Writer }
+// A Writer writes a dump. It is a metadata.Formatter.
+type Writer struct{ out *runtext.Writer }
 
-// NewWriter returns a Writer to w. It must be closed, also after an error.
-func NewWriter(w io.Writer) *Writer { return &Writer{textpipe.New(w, appendRun)} }
-
-// Close frees what the Writer holds. Only End makes the dump complete.
-func (w *Writer) Close() { w.out.Close() }
+// NewWriter returns a Writer to w. Only End makes the dump complete.
+func NewWriter(w io.Writer) *Writer { return &Writer{runtext.New(w, appendRuns)} }
 
 func (w *Writer) printf(format string, args ...any) error {
 	return w.out.Text(fmt.Appendf(nil, format, args...))
@@ -51,6 +48,12 @@ func (w *Writer) Ref(name string) error { return w.printf("    ref: %s\n", name)
 // Runs implements metadata.Visitor. Runs that continue each other become one.
 func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 
+// Format implements metadata.Formatter.
+func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
+
+// Lines implements metadata.Formatter.
+func (w *Writer) Lines(l *metadata.Lines) error { return w.out.Lines(l) }
+
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.printf("\n") }
 
@@ -62,16 +65,23 @@ func (w *Writer) End() error {
 	return w.out.Flush()
 }
 
+func appendRuns(dst []byte, runs []metadata.Run) []byte {
+	for _, r := range runs {
+		dst = appendRun(dst, r)
+	}
+	return dst
+}
+
 func appendRun(dst []byte, r metadata.Run) []byte {
 	dst = append(dst, "    ("...)
-	dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+	dst = decimal.Append(dst, uint64(r.Thin))
 	dst = append(dst, ".."...)
-	dst = strconv.AppendUint(dst, uint64(r.Thin)+r.Len-1, 10)
+	dst = decimal.Append(dst, uint64(r.Thin)+r.Len-1)
 	dst = append(dst, ") -> ("...)
-	dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+	dst = decimal.Append(dst, uint64(r.Data))
 	dst = append(dst, ".."...)
-	dst = strconv.AppendUint(dst, uint64(r.Data)+r.Len-1, 10)
+	dst = decimal.Append(dst, uint64(r.Data)+r.Len-1)
 	dst = append(dst, "), "...)
-	dst = strconv.AppendUint(dst, uint64(r.Time), 10)
+	dst = decimal.Append(dst, uint64(r.Time))
 	return append(dst, '\n')
 }

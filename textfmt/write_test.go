@@ -45,7 +45,6 @@ end superblock
 func TestWrite(t *testing.T) {
 	var got bytes.Buffer
 	w := NewWriter(&got)
-	defer w.Close()
 	first := w.Begin(metadata.Header{UUID: [16]byte{'x'}, Time: 1, TransactionID: 2, Flags: 1, Version: 2, DataBlockSize: 128, NrDataBlocks: 16384})
 	if want := "begin superblock: \"\", 1, 2, 1, 2, 128, 16384\n"; got.String() != want {
 		t.Errorf("after Begin: %q, want %q", got.String(), want)
@@ -73,7 +72,6 @@ func TestJoins(t *testing.T) {
 		var want strings.Builder
 		var got bytes.Buffer
 		w := NewWriter(&got)
-		defer w.Close()
 		at := uint64(0)
 		for range rapid.IntRange(0, 3000).Draw(rt, "runs") {
 			at += rapid.Uint64Range(1, 100).Draw(rt, "gap")
@@ -108,7 +106,6 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 func TestWriteFails(t *testing.T) {
 	w := NewWriter(brokenWriter{})
-	defer w.Close()
 	if err := w.Begin(metadata.Header{}); err != errBroken {
 		t.Errorf("Begin: %v, want %v", err, errBroken)
 	}
@@ -126,7 +123,6 @@ func BenchmarkWrite(b *testing.B) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	w := NewWriter(io.Discard)
-	defer w.Close()
 	for b.Loop() {
 		if err := w.Runs(runs); err != nil {
 			b.Fatal(err)

@@ -18,7 +18,6 @@ func Example() {
 </device>
 </superblock>`
 	w := xmlfmt.NewWriter(os.Stdout, xmlfmt.Style1)
-	defer w.Close()
 	if err := xmlfmt.Read(context.Background(), strings.NewReader(dump), w, xmlfmt.Options{}); err != nil {
 		fmt.Println(err)
 	}

@@ -54,7 +54,6 @@ func TestWriteRead(t *testing.T) {
 		var want fixtures.Recorder
 		var text bytes.Buffer
 		w := NewWriter(&text, Style1)
-		defer w.Close()
 		drawn(rt, both{&want, w})
 		got, err := readBoth(t, text.Bytes(), Options{})
 		if err != nil {

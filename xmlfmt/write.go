@@ -22,9 +22,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
-	"thinpool/internal/textpipe"
+	"thinpool/internal/decimal"
+	"thinpool/internal/runtext"
 	"thinpool/metadata"
 )
 
@@ -38,23 +38,20 @@ const (
 	Style09                  // of 0.9: the flags always, shared mappings repeated
 )
 
-// A Writer writes a dump as XML. It is a metadata.Visitor. The first line is
+// A Writer writes a dump as XML. It is a metadata.Formatter. The first line is
 // written at once, as some programs read no other.
 type Writer struct {
 	style Style
-	out   *textpipe.Writer
+	out   *runtext.Writer
 }
 
 // errNoDefs says that a def was handed to a writer of [Style09].
 var errNoDefs = errors.New("style 0.9 knows neither def nor ref")
 
-// NewWriter returns a Writer to w. It must be closed, also after an error.
+// NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer, style Style) *Writer {
-	return &Writer{style, textpipe.New(w, appendRun)}
+	return &Writer{style, runtext.New(w, appendRuns)}
 }
-
-// Close frees what the Writer holds. Only End makes the dump complete.
-func (w *Writer) Close() { w.out.Close() }
 
 // Begin implements metadata.Visitor.
 func (w *Writer) Begin(h metadata.Header) error {
@@ -98,6 +95,12 @@ func (w *Writer) Ref(name string) error {
 // Runs implements metadata.Visitor. Runs that continue each other become one.
 func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 
+// Format implements metadata.Formatter.
+func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
+
+// Lines implements metadata.Formatter.
+func (w *Writer) Lines(l *metadata.Lines) error { return w.out.Lines(l) }
+
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.out.Text([]byte("  </device>\n")) }
 
@@ -111,22 +114,29 @@ func (w *Writer) End() error {
 	return w.out.Flush()
 }
 
+func appendRuns(dst []byte, runs []metadata.Run) []byte {
+	for _, r := range runs {
+		dst = appendRun(dst, r)
+	}
+	return dst
+}
+
 func appendRun(dst []byte, r metadata.Run) []byte {
 	if r.Len == 1 {
 		dst = append(dst, `    <single_mapping origin_block="`...)
-		dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+		dst = decimal.Append(dst, uint64(r.Thin))
 		dst = append(dst, `" data_block="`...)
-		dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+		dst = decimal.Append(dst, uint64(r.Data))
 	} else {
 		dst = append(dst, `    <range_mapping origin_begin="`...)
-		dst = strconv.AppendUint(dst, uint64(r.Thin), 10)
+		dst = decimal.Append(dst, uint64(r.Thin))
 		dst = append(dst, `" data_begin="`...)
-		dst = strconv.AppendUint(dst, uint64(r.Data), 10)
+		dst = decimal.Append(dst, uint64(r.Data))
 		dst = append(dst, `" length="`...)
-		dst = strconv.AppendUint(dst, r.Len, 10)
+		dst = decimal.Append(dst, r.Len)
 	}
 	dst = append(dst, `" time="`...)
-	dst = strconv.AppendUint(dst, uint64(r.Time), 10)
+	dst = decimal.Append(dst, uint64(r.Time))
 	return append(dst, "\"/>\n"...)
 }
 

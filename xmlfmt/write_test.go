@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -59,7 +58,6 @@ func TestWriteStyles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
 			w := NewWriter(&got, tc.style)
-			defer w.Close()
 			if err := describe(w, tc.style != Style09); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +89,6 @@ func TestWriteFlags(t *testing.T) {
 
 func TestWriteRefusesDefs(t *testing.T) {
 	w := NewWriter(io.Discard, Style09)
-	defer w.Close()
 	if w.BeginDef("x") == nil || w.Ref("x") == nil {
 		t.Error("style 0.9 takes defs")
 	}
@@ -101,7 +98,6 @@ func TestWriteRefusesDefs(t *testing.T) {
 func TestWriteFirstLine(t *testing.T) {
 	var got bytes.Buffer
 	w := NewWriter(&got, Style1)
-	defer w.Close()
 	if err := w.Begin(metadata.Header{}); err != nil || !strings.HasSuffix(got.String(), ">\n") {
 		t.Errorf("after Begin: %q, %v", got.String(), err)
 	}
@@ -125,19 +121,17 @@ func TestWriteFails(t *testing.T) {
 	for _, left := range []int{0, 500, 1 << 20} {
 		w := NewWriter(&failing{left}, Style1)
 		err := errors.Join(w.Begin(metadata.Header{}), w.BeginDevice(1, metadata.Details{}), w.Runs(runs), w.EndDevice(), w.End())
-		w.Close()
 		if !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("after %d bytes: err %v", left, err)
 		}
 	}
 }
 
-// Much text, made by many goroutines, comes out in order.
+// Much text comes out in order.
 func TestWriteMuch(t *testing.T) {
 	const n = 50000
 	var got bytes.Buffer
 	w := NewWriter(&got, Style1)
-	defer w.Close()
 	runs := make([]metadata.Run, 0, 1000)
 	errs := []error{w.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: n}), w.BeginDevice(1, metadata.Details{MappedBlocks: n})}
 	for i := 0; i < n; i += len(runs) {
@@ -190,33 +184,12 @@ func TestWriteJoins(t *testing.T) {
 	}
 }
 
-// Neither End nor Close leaves a goroutine behind; synctest would say so.
-func TestWriteStops(t *testing.T) {
-	runs := make([]metadata.Run, 1<<16)
-	for i := range runs {
-		runs[i] = metadata.Run{Thin: metadata.ThinBlock(2 * i), Len: 1}
-	}
-	for name, stop := range map[string]func(*Writer) error{
-		"End":           (*Writer).End,
-		"Close":         func(w *Writer) error { w.Close(); return nil },
-		"End and Close": func(w *Writer) error { defer w.Close(); return w.End() },
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			w := NewWriter(io.Discard, Style1)
-			if err := errors.Join(w.Begin(metadata.Header{}), w.Runs(runs), stop(w)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-	}
-}
-
 func BenchmarkWrite(b *testing.B) {
 	runs := make([]metadata.Run, 1<<16)
 	for i := range runs {
 		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1000000 + 2*i), Data: metadata.DataBlock(30000000 + i*7919%50000000), Len: 1, Time: 1}
 	}
 	w := NewWriter(io.Discard, Style1)
-	defer w.Close()
 	b.SetBytes(int64(len(runs) * len(`    <single_mapping origin_block="1000000" data_block="30000000" time="1"/>`+"\n")))
 	b.ReportAllocs()
 	for b.Loop() {

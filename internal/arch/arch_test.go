@@ -19,11 +19,11 @@ var layers = [][]string{
 	{"cmd/*", "internal/lab/cmd"},
 	{"internal/command", "internal/demo", "internal/completions", "internal/accept", "internal/lab"},
 	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*"},
-	{"internal/textpipe", "metadata/build", "metadata/survey", "metadata/volume", "lvm", "fixtures"},
+	{"internal/runtext", "metadata/build", "metadata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"metadata/spacemap"},
 	{"metadata/btree", "lvm/*"},
-	{"metadata/block"},
+	{"metadata/block", "internal/decimal"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.

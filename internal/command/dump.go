@@ -141,7 +141,6 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 	if err != nil {
 		return err
 	}
-	defer visitor.Close()
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
 		return damaged(err)
 	}
@@ -152,11 +151,7 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 }
 
 // visitor returns the writer of the chosen format.
-func (d *Dump) visitor(w io.Writer) (interface {
-	metadata.Visitor
-	Close()
-}, error,
-) {
+func (d *Dump) visitor(w io.Writer) (metadata.Visitor, error) {
 	switch d.Format {
 	case "xml":
 		style := map[string]xmlfmt.Style{"1": xmlfmt.Style1, "1.x": xmlfmt.Style1Exact, "0.9": xmlfmt.Style09}[d.Style]

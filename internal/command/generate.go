@@ -98,16 +98,12 @@ func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
 		return err
 	}
 	defer out.Discard()
-	var v interface {
-		metadata.Visitor
-		Close()
-	}
+	var v metadata.Visitor
 	if g.Format == "xml" {
 		v = xmlfmt.NewWriter(out, xmlfmt.Style1)
 	} else {
 		v = jsonfmt.NewWriter(out)
 	}
-	defer v.Close()
 	if err := generate.Run(env, shape, v); err != nil {
 		return err
 	}

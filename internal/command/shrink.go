@@ -201,14 +201,11 @@ func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) e
 
 // rewrite writes the dump anew, in its own format.
 func (s *Shrink) rewrite(env *cli.Env, plan *shrink.Plan, out io.Writer) error {
-	xml, lines := xmlfmt.NewWriter(out, xmlfmt.Style1), jsonfmt.NewWriter(out)
-	defer xml.Close()
-	defer lines.Close()
 	return s.visit(env, func(json bool) metadata.Visitor {
 		if json {
-			return plan.Rewrite(lines)
+			return plan.Rewrite(jsonfmt.NewWriter(out))
 		}
-		return plan.Rewrite(xml)
+		return plan.Rewrite(xmlfmt.NewWriter(out, xmlfmt.Style1))
 	})
 }
 

@@ -107,7 +107,6 @@ func dumped(t testing.TB, dev block.Device) string {
 	pool.Superblock.Flags = 0
 	var out bytes.Buffer
 	w := xmlfmt.NewWriter(&out, xmlfmt.Style1)
-	defer w.Close()
 	if err := dump.Run(context.Background(), pool, dump.Options{}, w); err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,11 @@ func (d *dumper) content(ctx context.Context) error {
 			sharing.add(dev)
 		}
 	}
-	return d.mappings.Stream(ctx, d.steps(sharing), d.v.Runs)
+	steps := d.steps(sharing)
+	if v, ok := d.v.(metadata.Formatter); ok {
+		return d.mappings.Lines(ctx, steps, v.Format, v.Lines)
+	}
+	return d.mappings.Stream(ctx, steps, d.v.Runs)
 }
 
 // steps yields what to do, in order. Defs come first, by the block of their

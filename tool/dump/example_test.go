@@ -25,7 +25,6 @@ func ExampleRun() {
 		return
 	}
 	w := xmlfmt.NewWriter(os.Stdout, xmlfmt.Style1)
-	defer w.Close()
 	if err := dump.Run(context.Background(), pool, dump.Options{}, w); err != nil {
 		fmt.Println(err)
 	}
