@@ -96,70 +96,122 @@ func (t *stretch) end() {
 	t.closeLeaf()
 }
 
-// A field is one of the four numbers of a run. All runs of a leaf have as many bits
-// for it as the largest needs, above the least.
-type field struct {
-	least, most uint64
+// Runs are packed by their fields: the thin blocks since the end of the run before, and
+// the other three. All runs of a leaf have as many bits for a field as the largest needs,
+// above the least.
+type fields struct{ gap, data, length, time uint64 }
+
+// fieldsOf takes r apart. The run before it ends at next.
+func fieldsOf(r *metadata.Run, next metadata.ThinBlock) fields {
+	return fields{uint64(r.Thin - next), uint64(r.Data), r.Len, uint64(r.Time)}
 }
 
-func (f *field) add(v uint64) {
-	f.least, f.most = min(f.least, v), max(f.most, v)
+// A form says how the runs of a leaf are packed.
+type form struct {
+	least                   fields
+	gap, data, length, time uint // bits
 }
 
-func (f field) width() uint { return uint(bits.Len64(f.most - f.least)) }
+// formFor returns the form for the runs of a leaf that begins at first.
+func formFor(runs []metadata.Run, first metadata.ThinBlock) form {
+	if len(runs) == 0 {
+		return form{}
+	}
+	least, most := fieldsOf(&runs[0], first), fields{}
+	next := first
+	for i := range runs {
+		v := fieldsOf(&runs[i], next)
+		next = runs[i].Thin + metadata.ThinBlock(runs[i].Len)
+		least = fields{min(least.gap, v.gap), min(least.data, v.data), min(least.length, v.length), min(least.time, v.time)}
+		most = fields{max(most.gap, v.gap), max(most.data, v.data), max(most.length, v.length), max(most.time, v.time)}
+	}
+	width := func(least, most uint64) uint { return uint(bits.Len64(most - least)) }
+	return form{
+		least, width(least.gap, most.gap), width(least.data, most.data), width(least.length, most.length), width(least.time, most.time),
+	}
+}
 
-const (
-	fieldGap = iota // thin blocks since the end of the run before
-	fieldData
-	fieldLen
-	fieldTime
-	nrFields
-)
+// total is the bits of a run.
+func (f *form) total() uint { return f.gap + f.data + f.length + f.time }
 
-// put appends a leaf: for each field the least and the width, then the number of
-// runs, then the runs.
+// put appends a run: in one piece if it fits, as nearly all do.
+func (f *form) put(w *bitWriter, v fields) {
+	v.gap -= f.least.gap
+	v.data -= f.least.data
+	v.length -= f.least.length
+	v.time -= f.least.time
+	if total := f.total(); total <= mostBits {
+		all := v.time
+		all = all<<(f.length%64) | v.length
+		all = all<<(f.data%64) | v.data
+		all = all<<(f.gap%64) | v.gap
+		w.put(all, total)
+		return
+	}
+	w.put(v.gap, f.gap)
+	w.put(v.data, f.data)
+	w.put(v.length, f.length)
+	w.put(v.time, f.time)
+}
+
+// get reads a run.
+func (f *form) get(r *bitReader) (v fields) {
+	if total := f.total(); total <= mostBits {
+		all := r.get(total)
+		v.gap, all = all&(1<<(f.gap%64)-1), all>>(f.gap%64)
+		v.data, all = all&(1<<(f.data%64)-1), all>>(f.data%64)
+		v.length, v.time = all&(1<<(f.length%64)-1), all>>(f.length%64)
+	} else {
+		v = fields{r.get(f.gap), r.get(f.data), r.get(f.length), r.get(f.time)}
+	}
+	v.gap += f.least.gap
+	v.data += f.least.data
+	v.length += f.least.length
+	v.time += f.least.time
+	return v
+}
+
+// append appends the form itself: for each field the least and the bits.
+func (f *form) append(dst []byte) []byte {
+	dst = append(binary.AppendUvarint(dst, f.least.gap), byte(f.gap))
+	dst = append(binary.AppendUvarint(dst, f.least.data), byte(f.data))
+	dst = append(binary.AppendUvarint(dst, f.least.length), byte(f.length))
+	return append(binary.AppendUvarint(dst, f.least.time), byte(f.time))
+}
+
+// readForm takes what append appended off p.
+func readForm(p []byte) (f form, rest []byte) {
+	for _, field := range []struct {
+		least *uint64
+		width *uint
+	}{{&f.least.gap, &f.gap}, {&f.least.data, &f.data}, {&f.least.length, &f.length}, {&f.least.time, &f.time}} {
+		v, n := binary.Uvarint(p)
+		*field.least, *field.width = v, uint(p[n])
+		p = p[n+1:]
+	}
+	return f, p
+}
+
+// put appends a leaf: the form, then the number of runs, then the runs.
 func (s *store) put(runs []metadata.Run) {
-	const mostHeader = nrFields*(binary.MaxVarintLen64+1) + binary.MaxVarintLen64
+	const mostHeader = 4*(binary.MaxVarintLen64+1) + binary.MaxVarintLen64
 	var l leaf
 	if len(runs) > 0 {
 		l.first = runs[0].Thin
 	}
-	fields := [nrFields]field{{least: 1<<64 - 1}, {least: 1<<64 - 1}, {least: 1<<64 - 1}, {least: 1<<64 - 1}}
-	next := l.first
-	for _, r := range runs {
-		fields[fieldGap].add(uint64(r.Thin - next))
-		fields[fieldData].add(uint64(r.Data))
-		fields[fieldLen].add(r.Len)
-		fields[fieldTime].add(uint64(r.Time))
-		next = r.Thin + metadata.ThinBlock(r.Len)
-		l.n += uint16(r.Len)
-	}
-	width := uint(0)
-	for i := range fields {
-		if len(runs) == 0 {
-			fields[i] = field{}
-		}
-		width += fields[i].width()
-	}
-	need := mostHeader + (int(width)*len(runs)+7)/8 + bitsSlack
+	f := formFor(runs, l.first)
+	need := mostHeader + (int(f.total())*len(runs)+7)/8 + bitsSlack
 	if n := len(s.chunks); n == 0 || len(s.chunks[n-1])+need > chunkSize {
 		s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
 	}
 	chunk := &s.chunks[len(s.chunks)-1]
 	l.chunk, l.off = uint32(len(s.chunks)-1), uint32(len(*chunk))
-	p := *chunk
-	for _, f := range fields {
-		p = append(binary.AppendUvarint(p, f.least), byte(f.width()))
-	}
-	p = binary.AppendUvarint(p, uint64(len(runs)))
-	w := bitWriter{p: p}
-	next = l.first
-	for _, r := range runs {
-		w.put(uint64(r.Thin-next)-fields[fieldGap].least, fields[fieldGap].width())
-		w.put(uint64(r.Data)-fields[fieldData].least, fields[fieldData].width())
-		w.put(r.Len-fields[fieldLen].least, fields[fieldLen].width())
-		w.put(uint64(r.Time)-fields[fieldTime].least, fields[fieldTime].width())
-		next = r.Thin + metadata.ThinBlock(r.Len)
+	w := bitWriter{p: binary.AppendUvarint(f.append(*chunk), uint64(len(runs)))}
+	next := l.first
+	for i := range runs {
+		f.put(&w, fieldsOf(&runs[i], next))
+		next = runs[i].Thin + metadata.ThinBlock(runs[i].Len)
+		l.n += uint16(runs[i].Len)
 	}
 	*chunk = w.end()
 	s.leaves = append(s.leaves, l)
@@ -178,23 +230,13 @@ func (s *store) runs(i int) func(yield func(metadata.Run) bool) {
 		l := s.leaves[i]
 		c := s.chunks[l.chunk]
 		p := c[l.off:cap(c)] // the slack may lie beyond what is in use
-		var least [nrFields]uint64
-		var width [nrFields]uint
-		for i := range nrFields {
-			v, n := binary.Uvarint(p)
-			least[i], width[i] = v, uint(p[n])
-			p = p[n+1:]
-		}
+		f, p := readForm(p)
 		count, n := binary.Uvarint(p)
 		r := bitReader{p: p[n:]}
 		next := l.first
 		for range count {
-			run := metadata.Run{
-				Thin: next + metadata.ThinBlock(least[fieldGap]+r.get(width[fieldGap])),
-				Data: metadata.DataBlock(least[fieldData] + r.get(width[fieldData])),
-				Len:  least[fieldLen] + r.get(width[fieldLen]),
-				Time: uint32(least[fieldTime] + r.get(width[fieldTime])),
-			}
+			v := f.get(&r)
+			run := metadata.Run{Thin: next + metadata.ThinBlock(v.gap), Data: metadata.DataBlock(v.data), Len: v.length, Time: uint32(v.time)}
 			if !yield(run) {
 				return
 			}
@@ -229,11 +271,11 @@ func (w *bitWriter) put(v uint64, width uint) {
 	}
 	w.held |= v << w.n
 	w.n += width
-	for w.n >= 8 {
-		w.p = append(w.p, byte(w.held))
-		w.held >>= 8
-		w.n -= 8
-	}
+	bytes := w.n / 8
+	w.p = le.AppendUint64(w.p, w.held)
+	w.p = w.p[:len(w.p)-8+int(bytes)]
+	w.held >>= 8 * bytes
+	w.n %= 8
 }
 
 // end returns all that was appended.
