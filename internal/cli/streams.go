@@ -97,6 +97,9 @@ type Output struct {
 	path     string    // where file goes in the end; "": it is there
 }
 
+// zstdWindow is how far back dumps are compressed against what came before, in bytes.
+const zstdWindow = 64 << 10
+
 // CreateOutput creates the output at path, "" or "-" being standard output. It is
 // compressed with how, "gzip" or "zstd", or as the name of the file says.
 func (e *Env) CreateOutput(path, how string) (*Output, error) {
@@ -118,7 +121,10 @@ func (e *Env) CreateOutput(path, how string) (*Output, error) {
 		z := gzip.NewWriter(o.Writer)
 		o.Writer, o.compress = z, z
 	case "zstd":
-		z, err := zstd.NewWriter(o.Writer, zstd.WithConcurrentBlocks(true)) // on all processors
+		// On all processors. Lines repeat what is near: looking farther back takes longer,
+		// and longer distances take more room.
+		z, err := zstd.NewWriter(o.Writer, zstd.WithConcurrentBlocks(true),
+			zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow))
 		if err != nil {
 			o.Discard()
 			return nil, err
