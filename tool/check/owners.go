@@ -23,8 +23,10 @@ func (c *checker) devicesOf(devices []metadata.Device, blocks map[block.Nr]bool)
 		for len(todo) > 0 {
 			nr := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
-			if ids := reach[nr]; blocks[nr] && (len(ids) == 0 || ids[len(ids)-1] != d.ID) {
-				reach[nr] = append(ids, d.ID)
+			if blocks[nr] {
+				if ids := reach[nr]; len(ids) == 0 || ids[len(ids)-1] != d.ID {
+					reach[nr] = append(ids, d.ID)
+				}
 			}
 			if kind, i := c.maps.Kind(nr); kind == btree.InnerNode && seen[i] != n+1 {
 				seen[i] = n + 1
