@@ -60,7 +60,7 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 // of keys into an order of blocks that suits a disk, but in proportion, as their
 // runs take memory.
 func (m *stream) windowLeaves() int {
-	const share, least, most = 64, 64, 256
+	const share, least, most = 64, 16, 256
 	return min(max(m.leaves/share, least), most)
 }
 

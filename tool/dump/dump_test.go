@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -206,5 +207,30 @@ func TestDamage(t *testing.T) {
 	lost, ok := errors.AsType[*metadata.LostError](err)
 	if !ok || lost.Keys.Begin > 100 {
 		t.Errorf("err %v", err)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	const mappings = 252 * 1000
+	builder := build.New(build.Options{})
+	runs := make([]metadata.Run, mappings)
+	for i := range runs {
+		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1_000_000 + 2*i), Data: metadata.DataBlock(10_000_000 + i*7919%mappings), Len: 1, Time: 1}
+	}
+	dev := block.NewMem(8 << 20)
+	err := errors.Join(builder.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 20_000_000}),
+		builder.BeginDevice(1, metadata.Details{}), builder.Runs(runs), builder.EndDevice(), builder.End(), builder.Write(b.Context(), dev))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(mappings * int64(len(`    <single_mapping origin_block="1000000" data_block="10000000" time="1"/>`+"\n")))
+	for b.Loop() {
+		if err := dump.Run(b.Context(), p, dump.Options{}, xmlfmt.NewWriter(io.Discard, xmlfmt.Style1)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
