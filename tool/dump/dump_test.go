@@ -217,7 +217,7 @@ func BenchmarkRun(b *testing.B) {
 	for i := range runs {
 		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1_000_000 + 2*i), Data: metadata.DataBlock(10_000_000 + i*7919%mappings), Len: 1, Time: 1}
 	}
-	dev := block.NewMem(8 << 20)
+	dev := block.NewMem(16 << 20)
 	err := errors.Join(builder.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 20_000_000}),
 		builder.BeginDevice(1, metadata.Details{}), builder.Runs(runs), builder.EndDevice(), builder.End(), builder.Write(b.Context(), dev))
 	if err != nil {
