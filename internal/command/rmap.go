@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -99,49 +98,14 @@ func (r *Rmap) Run(env *cli.Env) error {
 	for _, region := range r.Regions {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
-	out := rowPrinter{w: env.Stdout, line: rmapLine}
+	line := rmapLine
 	if r.Format == "json" {
-		out.line = rmapObject
+		line = rmapObject
 	}
-	err = rmap.Run(env, pool, opt, out.rows)
-	if out.err == nil { // what was found counts even where something is lost
-		out.flush()
-	}
-	switch {
-	case out.err != nil:
-		return out.err
-	case err != nil:
+	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return damaged(err)
 	}
 	return pool.StillHeld()
-}
-
-// rowPrinter writes rows as lines, many at a time.
-type rowPrinter struct {
-	w    io.Writer
-	line func(dst []byte, r rmap.Row) []byte
-	text []byte
-	err  error // of w
-}
-
-const rowText = 1 << 16 // is written at a time
-
-func (p *rowPrinter) rows(rows []rmap.Row) error {
-	for _, r := range rows {
-		if p.text = p.line(p.text, r); len(p.text) >= rowText {
-			if p.flush(); p.err != nil {
-				return p.err
-			}
-		}
-	}
-	return nil
-}
-
-func (p *rowPrinter) flush() {
-	if len(p.text) > 0 {
-		_, p.err = p.w.Write(p.text)
-		p.text = p.text[:0]
-	}
 }
 
 // rmapLine is the line that programs expect: five words, both ranges without their ends.

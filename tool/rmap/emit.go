@@ -12,148 +12,245 @@ import (
 	"thinpool/metadata/btree"
 )
 
-// batchRows is how many rows are handed over at a time.
-const batchRows = 4096
+const (
+	batchRows = 1024 // are handed over at a time: less than 100 KiB of text
+	ahead     = 16   // batches of a bucket that may wait until it is its turn
+)
 
-// emit turns the buckets of found from the given one on into rows. One goroutine makes them,
-// another hands them over.
-func (s *search) emit(ctx context.Context, found *store, bucket int, fn func([]Row) error) error {
+// A batch is rows, and the text of them if that is wanted.
+type batch struct {
+	rows []Row
+	text []byte
+}
+
+// A job is a bucket to be made rows of.
+type job struct {
+	bucket  int
+	batches chan *batch // in order; closed when there are no more, or something failed
+}
+
+// emit turns the buckets of found from the given one on into rows, and hands these over. Every worker
+// has a bucket of its own, as none depends on another.
+func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g, ctx := errgroup.WithContext(ctx)
-	full, empty := make(chan []Row, 1), make(chan []Row, 2)
-	empty <- make([]Row, 0, batchRows)
-	empty <- make([]Row, 0, batchRows)
+	workers := len(found.workers)
+	order, work := make(chan job, workers), make(chan job, workers)
+	free := make(chan *batch, workers*ahead)
 	g.Go(func() error {
-		defer close(full)
-		e := emitter{search: s, ctx: ctx, full: full, empty: empty, rows: <-empty}
-		return e.run(found, bucket)
-	})
-	g.Go(func() error {
-		for rows := range full {
-			if err := fn(rows); err != nil {
-				return err
+		defer close(order)
+		defer close(work)
+		for end := found.limit(); bucket < end; bucket++ {
+			if found.empty(bucket) {
+				continue
 			}
-			empty <- rows[:0]
+			j := job{bucket, make(chan *batch, ahead)}
+			select {
+			case order <- j:
+				work <- j // never waits for long: there is an end to every bucket, and to all once ctx is done
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range workers {
+		g.Go(func() error {
+			e := newEmitter(ctx, s, found, free)
+			var err error
+			for j := range work {
+				if err == nil {
+					err = e.emit(j)
+				}
+				close(j.batches)
+			}
+			return err
+		})
+	}
+	g.Go(func() error {
+		for j := range order {
+			s.progress("sorting", uint64(j.bucket), uint64(found.buckets))
+			for b := range j.batches {
+				if err := s.out(b); err != nil {
+					return err
+				}
+				b.rows, b.text = b.rows[:0], b.text[:0]
+				select {
+				case free <- b:
+				default:
+				}
+			}
 		}
 		return nil
 	})
 	return g.Wait()
 }
 
-// An emitter makes rows of pieces.
+// An emitter makes rows of one bucket after the other.
 type emitter struct {
 	*search
-	ctx         context.Context
-	full, empty chan []Row
-	rows        []Row
-	group       int // index of the first row that has the data block of the last
+	ctx    context.Context
+	found  *store
+	free   chan *batch // to be used again
+	climb  *climber
+	pieces []piece
+	// Slots lead to the pieces of a bucket in the order of data blocks: slot i to one that begins at one
+	// of the data blocks i<<shift to (i+1)<<shift-1 of the bucket, by its index + 1, and that to the next.
+	slots []int32
+	shift int
+
+	job   job
+	batch *batch
 }
 
-func (e *emitter) run(found *store, bucket int) error {
-	var pieces, room []piece
-	for end := found.limit(); bucket < end; bucket++ {
-		e.progress("sorting", uint64(bucket), uint64(found.buckets))
-		pieces = e.pieces(pieces[:0], found, bucket)
-		pieces, room = found.sorted(pieces, room)
-		for i := range pieces {
-			e.piece(&pieces[i])
-			if len(e.rows) < batchRows || i+1 < len(pieces) && pieces[i+1].data == pieces[i].data {
-				continue
-			}
+// A piece is a stretch of mappings of one leaf in one region, ready to be made rows of. It says what
+// most rows need, so that the leaf is not looked up again in the order of data blocks,
+// where every look would wait for memory.
+type piece struct {
+	thin   uint64
+	at     uint32 // data block in the bucket
+	next   int32  // piece in the same slot, by its index + 1; 0: none
+	ref    int32  // if it is a row as it is: its device, else its leaf; by index
+	length uint16
+	isRow  bool
+}
+
+func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) *emitter {
+	bits := min(found.shift, maxShift)
+	return &emitter{
+		search: s, ctx: ctx, found: found, free: free, climb: s.owners.climber(),
+		slots: make([]int32, 1<<bits), shift: found.shift - bits,
+	}
+}
+
+// emit makes rows of a bucket. What lies in one slot has to be sorted; as a rule there is but one piece.
+func (e *emitter) emit(j job) error {
+	e.job, e.batch = j, e.emptyBatch()
+	e.load()
+	base := e.found.first(j.bucket)
+	for slot, i := range e.slots {
+		if i == 0 {
+			continue
+		}
+		e.slots[slot] = 0
+		first := len(e.batch.rows)
+		for i != 0 {
+			p := &e.pieces[i-1]
+			e.addRows(p, base+metadata.DataBlock(p.at))
+			i = p.next
+		}
+		sortRows(e.batch.rows[first:])
+		if len(e.batch.rows) >= batchRows {
 			if err := e.send(); err != nil {
 				return err
 			}
+			e.batch = e.emptyBatch()
 		}
-		e.endGroup()
 	}
 	return e.send()
 }
 
+func (e *emitter) emptyBatch() *batch {
+	select {
+	case b := <-e.free:
+		return b
+	default:
+		return &batch{rows: make([]Row, 0, batchRows+batchRows/8)}
+	}
+}
+
 func (e *emitter) send() error {
-	e.endGroup()
+	b := e.batch
+	if e.format != nil {
+		for _, r := range b.rows {
+			b.text = e.format(b.text, r)
+		}
+	}
 	select {
-	case e.full <- e.rows:
+	case e.job.batches <- b:
+		return nil
 	case <-e.ctx.Done():
 		return e.ctx.Err()
 	}
-	select {
-	case e.rows = <-e.empty:
-	case <-e.ctx.Done():
-		return e.ctx.Err()
-	}
-	e.group = 0
-	return nil
 }
 
-// pieces appends the pieces of a bucket to dst.
-func (e *emitter) pieces(dst []piece, found *store, bucket int) []piece {
-	var nr block.Nr
-	var leaf int
-	var l btree.Leaf
-	found.each(bucket, func(data metadata.DataBlock, in block.Nr, fromLeaf, length uint64) {
-		if in != nr {
-			var kind btree.Kind
-			if kind, leaf = e.f.Kind(in); kind != btree.LeafNode {
-				return // it changed between two readings
+// load puts the pieces of the bucket into slots.
+func (e *emitter) load() {
+	e.pieces = e.pieces[:0]
+	e.found.each(e.job.bucket, func(batch []kept) {
+		var nr block.Nr // none: that is the superblock
+		var leaf int
+		var l btree.Leaf
+		var sole int32
+		for i := range batch {
+			k := &batch[i]
+			if k.leaf != nr {
+				var kind btree.Kind
+				if kind, leaf = e.f.Kind(k.leaf); kind != btree.LeafNode {
+					continue // it changed between two readings
+				}
+				nr, l, sole = k.leaf, e.f.Leaves()[leaf], e.owners.sole[leaf]
 			}
-			nr, l = in, e.f.Leaves()[leaf]
+			slot := k.at >> e.shift
+			p := piece{thin: l.First + k.fromLeaf, at: uint32(k.at), next: e.slots[slot], ref: int32(leaf), length: uint16(k.length)}
+			if sole != shared && k.fromLeaf > 0 && p.thin+k.length-1 != l.Last {
+				p.ref, p.isRow = sole, true
+			}
+			e.pieces = append(e.pieces, p)
+			e.slots[slot] = int32(len(e.pieces))
 		}
-		p := piece{data: data, thin: l.First + fromLeaf, ref: int32(leaf), length: uint16(length)}
-		if sole := e.owners.sole[leaf]; sole != shared && fromLeaf > 0 && p.thin+length-1 != l.Last {
-			p.ref, p.isRow = sole, true
-		}
-		dst = append(dst, p)
 	})
-	return dst
 }
 
-// piece makes a row of a piece for every device that has it, unless it goes on from
+// addRows makes a row of a piece for every device that has it, unless it goes on from
 // another, whose row then covers it.
-func (e *emitter) piece(p *piece) {
-	row := Row{Data: p.data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
+func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
+	row := Row{Data: data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
 	if p.isRow {
 		row.ID = e.devices[p.ref].ID
-		e.add(row)
+		e.batch.rows = append(e.batch.rows, row)
 		return
 	}
 	l := &e.f.Leaves()[p.ref]
 	atStart, atEnd := p.thin == l.First, p.thin+row.Len-1 == l.Last
-	for _, i := range e.owners.of(int(p.ref)) {
-		e.edgePiece(row, &e.devices[i], atStart, atEnd)
+	for _, i := range e.climb.of(int(p.ref)) {
+		e.addEdge(row, &e.devices[i], atStart, atEnd)
 	}
 }
 
-// edgePiece makes a row of a piece that may go on in another leaf of d.
-func (e *emitter) edgePiece(row Row, d *metadata.Device, atStart, atEnd bool) {
-	region := e.regions[e.regionAfter(row.Data)]
-	if atStart && row.Data > region.Begin && e.goesOn(d, row) {
-		return
-	}
-	if atEnd {
-		row.Len += e.follow(d, uint64(row.Thin)+row.Len, row.Data+metadata.DataBlock(row.Len), region.End)
+// addEdge makes a row of a piece that may go on in another leaf of d.
+func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
+	if atStart || atEnd {
+		region := e.regions[e.regionAfter(row.Data)]
+		if atStart && row.Data > region.Begin && e.goesOn(d, row) {
+			return
+		}
+		if atEnd {
+			row.Len += e.follow(d, uint64(row.Thin)+row.Len, row.Data+metadata.DataBlock(row.Len), region.End)
+		}
 	}
 	row.ID = d.ID
-	e.add(row)
+	e.batch.rows = append(e.batch.rows, row)
 }
 
 // goesOn reports whether d maps the thin block before row to the data block before it.
-func (e *emitter) goesOn(d *metadata.Device, row Row) bool {
+func (s *search) goesOn(d *metadata.Device, row Row) bool {
 	if row.Thin == 0 {
 		return false
 	}
-	leaf, ok := e.find(d, uint64(row.Thin)-1)
-	return ok && e.f.Leaves()[leaf].Last == uint64(row.Thin)-1 && e.edges[leaf].last+1 == row.Data
+	leaf, ok := s.find(d, uint64(row.Thin)-1)
+	return ok && s.f.Leaves()[leaf].Last == uint64(row.Thin)-1 && s.edges[leaf].last+1 == row.Data
 }
 
 // follow returns how many adjacent thin blocks of d from thin on lie on adjacent data blocks
 // from data on, up to end. It starts where a leaf ends.
-func (e *emitter) follow(d *metadata.Device, thin uint64, data, end metadata.DataBlock) uint64 {
+func (s *search) follow(d *metadata.Device, thin uint64, data, end metadata.DataBlock) uint64 {
 	begin := data
 	for data < end && thin > 0 { // 0: beyond the last that there can be
-		leaf, ok := e.find(d, thin)
+		leaf, ok := s.find(d, thin)
 		if !ok {
 			break
 		}
-		l, edge := &e.f.Leaves()[leaf], e.edges[leaf]
+		l, edge := &s.f.Leaves()[leaf], s.edges[leaf]
 		if l.First != thin || edge.first != data {
 			break
 		}
@@ -166,15 +263,15 @@ func (e *emitter) follow(d *metadata.Device, thin uint64, data, end metadata.Dat
 }
 
 // find returns the leaf of d that has thin block key, if any has; false if it is empty or lost.
-func (e *emitter) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
+func (s *search) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	nr := d.Root
 	for range btree.MaxDepth {
-		kind, i := e.f.Kind(nr)
+		kind, i := s.f.Kind(nr)
 		switch kind {
 		case btree.LeafNode:
-			return i, e.f.Leaves()[i].N > 0
+			return i, s.f.Leaves()[i].N > 0
 		case btree.InnerNode:
-			in := &e.f.Inner()[i]
+			in := &s.f.Inner()[i]
 			at, exact := slices.BinarySearch(in.Keys, key)
 			if !exact {
 				at--
@@ -190,19 +287,12 @@ func (e *emitter) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	return 0, false
 }
 
-func (e *emitter) add(row Row) {
-	if e.group < len(e.rows) && e.rows[e.group].Data != row.Data {
-		e.endGroup()
+// sortRows puts rows in the order that [Run] promises.
+func sortRows(rows []Row) {
+	if len(rows) < 2 {
+		return
 	}
-	e.rows = append(e.rows, row)
-}
-
-// endGroup sorts the rows that begin at one data block.
-func (e *emitter) endGroup() {
-	if group := e.rows[e.group:]; len(group) > 1 {
-		slices.SortFunc(group, func(a, b Row) int {
-			return cmp.Or(cmp.Compare(a.Len, b.Len), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
-		})
-	}
-	e.group = len(e.rows)
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
+	})
 }

@@ -18,22 +18,13 @@ type owners struct {
 	start   []uint32
 	parents []int32
 	sole    []int32 // by leaf: the one device that reaches it, or shared
-
-	met   []uint64 // by inner node: the walk that met it last, against loops and repetitions
-	walk  uint64
-	path  []int32
-	found []int32
-	last  int // leaf that found is for
 }
 
 const shared = -1
 
 func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 	inner, leaves := len(f.Inner()), len(f.Leaves())
-	o := &owners{
-		inner: inner, start: make([]uint32, inner+leaves+1), sole: make([]int32, leaves),
-		met: make([]uint64, inner), last: -1,
-	}
+	o := &owners{inner: inner, start: make([]uint32, inner+leaves+1), sole: make([]int32, leaves)}
 	node := func(nr block.Nr) int {
 		switch kind, i := f.Kind(nr); kind {
 		case btree.InnerNode:
@@ -70,41 +61,56 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 		o.start[node]--
 		o.parents[o.start[node]] = parent
 	})
+	c := o.climber()
 	for leaf := range o.sole {
 		o.sole[leaf] = shared
-		if found := o.up(leaf, 2); len(found) == 1 {
+		if found := c.up(leaf, 2); len(found) == 1 {
 			o.sole[leaf] = found[0]
 		}
 	}
 	return o
 }
 
+// A climber goes up from leaves. Each goroutine needs its own.
+type climber struct {
+	*owners
+	met   []uint64 // by inner node: the walk that met it last, against loops and repetitions
+	walk  uint64
+	path  []int32
+	found []int32
+	last  int // leaf that found is for
+}
+
+func (o *owners) climber() *climber {
+	return &climber{owners: o, met: make([]uint64, o.inner), last: -1}
+}
+
 // of returns the devices that reach a leaf, by ascending index. It is valid until the
 // next call.
-func (o *owners) of(leaf int) []int32 {
-	if leaf != o.last {
-		slices.Sort(o.up(leaf, len(o.parents)))
-		o.last = leaf
+func (c *climber) of(leaf int) []int32 {
+	if leaf != c.last {
+		slices.Sort(c.up(leaf, len(c.parents)))
+		c.last = leaf
 	}
-	return o.found
+	return c.found
 }
 
 // up goes up from a leaf until it has found most devices, or all.
-func (o *owners) up(leaf, most int) []int32 {
-	o.walk++
-	o.found, o.path = o.found[:0], append(o.path[:0], int32(o.inner+leaf))
-	for len(o.path) > 0 && len(o.found) < most {
-		node := o.path[len(o.path)-1]
-		o.path = o.path[:len(o.path)-1]
-		for _, p := range o.parents[o.start[node]:o.start[node+1]] {
+func (c *climber) up(leaf, most int) []int32 {
+	c.walk++
+	c.found, c.path = c.found[:0], append(c.path[:0], int32(c.inner+leaf))
+	for len(c.path) > 0 && len(c.found) < most {
+		node := c.path[len(c.path)-1]
+		c.path = c.path[:len(c.path)-1]
+		for _, p := range c.parents[c.start[node]:c.start[node+1]] {
 			switch {
 			case p < 0:
-				o.found = append(o.found, -p-1)
-			case o.met[p] != o.walk:
-				o.met[p] = o.walk
-				o.path = append(o.path, p)
+				c.found = append(c.found, -p-1)
+			case c.met[p] != c.walk:
+				c.met[p] = c.walk
+				c.path = append(c.path, p)
 			}
 		}
 	}
-	return o.found
+	return c.found
 }
