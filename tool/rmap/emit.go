@@ -17,7 +17,7 @@ const (
 	ahead     = 16   // batches of a bucket that may wait until it is its turn
 )
 
-// A batch is rows, and the text of them if that is wanted.
+// A batch is rows, or the text of them.
 type batch struct {
 	rows []Row
 	text []byte
@@ -35,7 +35,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	workers := len(found.workers)
 	order, work := make(chan job, workers), make(chan job, workers)
-	free := make(chan *batch, workers*ahead)
+	free := make(chan *batch, (2*workers+2)*ahead)
 	g.Go(func() error {
 		defer close(order)
 		defer close(work)
@@ -98,8 +98,7 @@ type emitter struct {
 	slots []int32
 	shift int
 
-	job   job
-	batch *batch
+	rows []Row // that were not sent yet
 }
 
 // A piece is a stretch of mappings of one leaf in one region, ready to be made rows of. It says what
@@ -124,29 +123,45 @@ func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) 
 
 // emit makes rows of a bucket. What lies in one slot has to be sorted; as a rule there is but one piece.
 func (e *emitter) emit(j job) error {
-	e.job, e.batch = j, e.emptyBatch()
-	e.load()
+	e.load(j.bucket)
 	base := e.found.first(j.bucket)
 	for slot, i := range e.slots {
 		if i == 0 {
 			continue
 		}
 		e.slots[slot] = 0
-		first := len(e.batch.rows)
+		first := len(e.rows)
 		for i != 0 {
 			p := &e.pieces[i-1]
 			e.addRows(p, base+metadata.DataBlock(p.at))
 			i = p.next
 		}
-		sortRows(e.batch.rows[first:])
-		if len(e.batch.rows) >= batchRows {
-			if err := e.send(); err != nil {
+		sortRows(e.rows[first:])
+		if len(e.rows) >= batchRows {
+			if err := e.send(j); err != nil {
 				return err
 			}
-			e.batch = e.emptyBatch()
 		}
 	}
-	return e.send()
+	return e.send(j)
+}
+
+// send hands the rows over.
+func (e *emitter) send(j job) error {
+	b := e.emptyBatch()
+	if e.format == nil {
+		b.rows, e.rows = e.rows, b.rows
+	}
+	for _, r := range e.rows {
+		b.text = e.format(b.text, r)
+	}
+	e.rows = e.rows[:0]
+	select {
+	case j.batches <- b:
+		return nil
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	}
 }
 
 func (e *emitter) emptyBatch() *batch {
@@ -154,29 +169,14 @@ func (e *emitter) emptyBatch() *batch {
 	case b := <-e.free:
 		return b
 	default:
-		return &batch{rows: make([]Row, 0, batchRows+batchRows/8)}
-	}
-}
-
-func (e *emitter) send() error {
-	b := e.batch
-	if e.format != nil {
-		for _, r := range b.rows {
-			b.text = e.format(b.text, r)
-		}
-	}
-	select {
-	case e.job.batches <- b:
-		return nil
-	case <-e.ctx.Done():
-		return e.ctx.Err()
+		return new(batch)
 	}
 }
 
 // load puts the pieces of the bucket into slots.
-func (e *emitter) load() {
+func (e *emitter) load(bucket int) {
 	e.pieces = e.pieces[:0]
-	e.found.each(e.job.bucket, func(batch []kept) {
+	e.found.each(bucket, func(batch []kept) {
 		var nr block.Nr // none: that is the superblock
 		var leaf int
 		var l btree.Leaf
@@ -207,7 +207,7 @@ func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
 	row := Row{Data: data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
 	if p.isRow {
 		row.ID = e.devices[p.ref].ID
-		e.batch.rows = append(e.batch.rows, row)
+		e.rows = append(e.rows, row)
 		return
 	}
 	l := &e.f.Leaves()[p.ref]
@@ -229,7 +229,7 @@ func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
 		}
 	}
 	row.ID = d.ID
-	e.batch.rows = append(e.batch.rows, row)
+	e.rows = append(e.rows, row)
 }
 
 // goesOn reports whether d maps the thin block before row to the data block before it.
@@ -293,6 +293,9 @@ func sortRows(rows []Row) {
 		return
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
+		if a.Data == b.Data && a.Len == b.Len { // as a rule
+			return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
+		}
+		return cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len))
 	})
 }

@@ -64,7 +64,10 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 	c := o.climber()
 	for leaf := range o.sole {
 		o.sole[leaf] = shared
-		if found := c.up(leaf, 2); len(found) == 1 {
+		if len(o.parentsOf(inner+leaf)) > 1 {
+			continue // of devices as well, if nothing is damaged
+		}
+		if found := c.of(leaf); len(found) == 1 {
 			o.sole[leaf] = found[0]
 		}
 	}
@@ -74,43 +77,61 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 // A climber goes up from leaves. Each goroutine needs its own.
 type climber struct {
 	*owners
-	met   []uint64 // by inner node: the walk that met it last, against loops and repetitions
-	walk  uint64
-	path  []int32
-	found []int32
-	last  int // leaf that found is for
+	met    []uint64 // by inner node: the walk that met it last, against loops and repetitions
+	walk   uint64
+	path   []int32
+	known  map[int][]int32 // by node: the devices that reach it
+	memory int             // how many devices are in known
 }
+
+// mostKnown is how many devices a climber remembers before it begins anew.
+const mostKnown = 1 << 18
 
 func (o *owners) climber() *climber {
-	return &climber{owners: o, met: make([]uint64, o.inner), last: -1}
+	return &climber{owners: o, met: make([]uint64, o.inner), known: map[int][]int32{}}
 }
 
-// of returns the devices that reach a leaf, by ascending index. It is valid until the
-// next call.
+// of returns the devices that reach a leaf, by ascending index. They are those of its parent, as a rule.
 func (c *climber) of(leaf int) []int32 {
-	if leaf != c.last {
-		slices.Sort(c.up(leaf, len(c.parents)))
-		c.last = leaf
+	node := c.inner + leaf
+	if up := c.parentsOf(node); len(up) == 1 && up[0] >= 0 {
+		node = int(up[0])
 	}
-	return c.found
+	found, ok := c.known[node]
+	if !ok {
+		if c.memory > mostKnown {
+			clear(c.known)
+			c.memory = 0
+		}
+		found = c.up(node)
+		slices.Sort(found)
+		c.known[node] = found
+		c.memory += len(found) + 1
+	}
+	return found
 }
 
-// up goes up from a leaf until it has found most devices, or all.
-func (c *climber) up(leaf, most int) []int32 {
+func (o *owners) parentsOf(node int) []int32 { return o.parents[o.start[node]:o.start[node+1]] }
+
+// up goes up from a node to all devices that reach it.
+func (c *climber) up(node int) []int32 {
+	var found []int32
 	c.walk++
-	c.found, c.path = c.found[:0], append(c.path[:0], int32(c.inner+leaf))
-	for len(c.path) > 0 && len(c.found) < most {
-		node := c.path[len(c.path)-1]
+	if node < c.inner {
+		c.met[node] = c.walk
+	}
+	for c.path = append(c.path[:0], int32(node)); len(c.path) > 0; {
+		node = int(c.path[len(c.path)-1])
 		c.path = c.path[:len(c.path)-1]
-		for _, p := range c.parents[c.start[node]:c.start[node+1]] {
+		for _, p := range c.parentsOf(node) {
 			switch {
 			case p < 0:
-				c.found = append(c.found, -p-1)
+				found = append(found, -p-1)
 			case c.met[p] != c.walk:
 				c.met[p] = c.walk
 				c.path = append(c.path, p)
 			}
 		}
 	}
-	return c.found
+	return found
 }
