@@ -89,7 +89,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 type emitter struct {
 	*search
 	ctx    context.Context
-	found  *store
+	found  reader
 	free   chan *batch // to be used again
 	climb  *climber
 	pieces []piece
@@ -116,7 +116,7 @@ type piece struct {
 func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) *emitter {
 	bits := min(found.shift, maxShift)
 	return &emitter{
-		search: s, ctx: ctx, found: found, free: free, climb: s.owners.climber(),
+		search: s, ctx: ctx, found: reader{store: found}, free: free, climb: s.owners.climber(),
 		slots: make([]int32, 1<<bits), shift: found.shift - bits,
 	}
 }

@@ -42,9 +42,9 @@ const (
 	maxShift    = 16      // larger buckets have larger pieces
 	maxBuckets  = 1 << 13 // more are slow to write to
 
-	chunkSize   = 256
+	chunkSize   = 512
 	chunkHeader = 6 // the chunk that follows, 4 bytes; how many are in use
-	slabChunks  = 1024
+	slabChunks  = 512
 	none        = -1
 )
 
@@ -256,12 +256,17 @@ type kept struct {
 	length   uint64
 }
 
-// each calls fn with the pieces of a bucket, some at a time. Pieces of a leaf follow each other, as
-// a rule.
-func (s *store) each(bucket int, fn func([]kept)) {
-	var pieces [chunkSize / pieceSize]kept
-	for i := range s.workers {
-		w := &s.workers[i]
+// A reader gets pieces back from a store. Each goroutine needs its own.
+type reader struct {
+	*store
+	pieces [chunkSize / pieceSize]kept
+}
+
+// each calls fn with the pieces of a bucket, those of a chunk at a time. Pieces of a leaf follow
+// each other.
+func (r *reader) each(bucket int, fn func([]kept)) {
+	for i := range r.workers {
+		w := &r.workers[i]
 		st := &w.streams[bucket]
 		leaf := block.Nr(0)
 		for c := st.head; c != none; {
@@ -288,9 +293,9 @@ func (s *store) each(bucket int, fn func([]kept)) {
 				}
 				leaf += block.Nr(step)
 				k.leaf = leaf
-				pieces[n] = k
+				r.pieces[n] = k
 			}
-			fn(pieces[:n])
+			fn(r.pieces[:n])
 			c = nextChunk(chunk)
 		}
 	}

@@ -46,7 +46,8 @@ func TestStore(t *testing.T) {
 				w.add(k.Data, k.Thin+k.FromLeaf, k.Len)
 			}
 			for b := bucket; b < s.limit(); b++ {
-				s.each(b, func(pieces []kept) {
+				r := reader{store: s}
+				r.each(b, func(pieces []kept) {
 					for _, k := range pieces {
 						got = append(got, added{s.first(b) + metadata.DataBlock(k.at), k.leaf, 7, k.fromLeaf, k.length})
 					}
