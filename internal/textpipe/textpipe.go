@@ -1,5 +1,6 @@
 // Package textpipe turns runs into text on all processors. The formats that
 // dumps are written in share it: each says how a run looks, in one function.
+// Numbers have one of their own, AppendUint.
 package textpipe
 
 import (

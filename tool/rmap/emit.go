@@ -29,13 +29,13 @@ type job struct {
 	batches chan *batch // in order; closed when there are no more, or something failed
 }
 
-// emit turns the buckets of found from the given one on into rows, and hands these over. Every worker
-// has a bucket of its own, as none depends on another.
+// emit turns the buckets of found from the given one on into rows, and hands these over. No bucket
+// depends on another, so every worker has one of its own.
 func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	workers := len(found.workers)
 	order, work := make(chan job, workers), make(chan job, workers)
-	free := make(chan *batch, (2*workers+2)*ahead)
+	free := make(chan *batch, (workers+2)*(ahead+1)) // as many as there can be
 	g.Go(func() error {
 		defer close(order)
 		defer close(work)
@@ -46,7 +46,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 			j := job{bucket, make(chan *batch, ahead)}
 			select {
 			case order <- j:
-				work <- j // never waits for long: there is an end to every bucket, and to all once ctx is done
+				work <- j // waits for workers only, who in the end have nobody to wait for
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -69,20 +69,28 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g.Go(func() error {
 		for j := range order {
 			s.progress("sorting", uint64(j.bucket), uint64(found.buckets))
-			for b := range j.batches {
-				if err := s.out(b); err != nil {
-					return err
-				}
-				b.rows, b.text = b.rows[:0], b.text[:0]
-				select {
-				case free <- b:
-				default:
-				}
+			if err := s.handOver(j, free); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// handOver hands the rows of a bucket over as they come.
+func (s *search) handOver(j job, free chan *batch) error {
+	for b := range j.batches {
+		if err := s.out(b); err != nil {
+			return err
+		}
+		b.rows, b.text = b.rows[:0], b.text[:0]
+		select {
+		case free <- b:
+		default:
+		}
+	}
+	return nil
 }
 
 // An emitter makes rows of one bucket after the other.
@@ -92,13 +100,12 @@ type emitter struct {
 	found  reader
 	free   chan *batch // to be used again
 	climb  *climber
-	pieces []piece
-	// Slots lead to the pieces of a bucket in the order of data blocks: slot i to one that begins at one
-	// of the data blocks i<<shift to (i+1)<<shift-1 of the bucket, by its index + 1, and that to the next.
+	pieces []piece // of the bucket
+	// A slot is a list of the pieces that begin at one data block, or in vast pools at one of
+	// 1<<shift: the index + 1 of the first; 0: none. Slots are in the order of data blocks.
 	slots []int32
 	shift int
-
-	rows []Row // that were not sent yet
+	rows  []Row // that were not sent yet
 }
 
 // A piece is a stretch of mappings of one leaf in one region, ready to be made rows of. It says what
@@ -107,7 +114,7 @@ type emitter struct {
 type piece struct {
 	thin   uint64
 	at     uint32 // data block in the bucket
-	next   int32  // piece in the same slot, by its index + 1; 0: none
+	next   int32  // of the slot, in the same way
 	ref    int32  // if it is a row as it is: its device, else its leaf; by index
 	length uint16
 	isRow  bool
@@ -121,7 +128,7 @@ func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) 
 	}
 }
 
-// emit makes rows of a bucket. What lies in one slot has to be sorted; as a rule there is but one piece.
+// emit makes rows of a bucket. As a rule a slot has but one piece; more have to be sorted.
 func (e *emitter) emit(j job) error {
 	e.load(j.bucket)
 	base := e.found.first(j.bucket)
@@ -143,10 +150,13 @@ func (e *emitter) emit(j job) error {
 			}
 		}
 	}
+	if len(e.rows) == 0 {
+		return nil
+	}
 	return e.send(j)
 }
 
-// send hands the rows over.
+// send has the rows handed over.
 func (e *emitter) send(j job) error {
 	b := e.emptyBatch()
 	if e.format == nil {
@@ -293,9 +303,9 @@ func sortRows(rows []Row) {
 		return
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
-		if a.Data == b.Data && a.Len == b.Len { // as a rule
-			return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
+		if c := cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len)); c != 0 {
+			return c
 		}
-		return cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len))
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
 	})
 }

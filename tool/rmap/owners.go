@@ -17,6 +17,7 @@ type owners struct {
 	// device -p-1 whose root it is.
 	start   []uint32
 	parents []int32
+	like    []int32 // by leaf: the first leaf that has the same parents, so the same devices
 	sole    []int32 // by leaf: the one device that reaches it, or shared
 }
 
@@ -24,7 +25,9 @@ const shared = -1
 
 func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 	inner, leaves := len(f.Inner()), len(f.Leaves())
-	o := &owners{inner: inner, start: make([]uint32, inner+leaves+1), sole: make([]int32, leaves)}
+	o := &owners{
+		inner: inner, start: make([]uint32, inner+leaves+1), like: make([]int32, leaves), sole: make([]int32, leaves),
+	}
 	node := func(nr block.Nr) int {
 		switch kind, i := f.Kind(nr); kind {
 		case btree.InnerNode:
@@ -61,18 +64,37 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 		o.start[node]--
 		o.parents[o.start[node]] = parent
 	})
-	c := o.climber()
-	for leaf := range o.sole {
-		o.sole[leaf] = shared
-		if len(o.parentsOf(inner+leaf)) > 1 {
-			continue // of devices as well, if nothing is damaged
-		}
-		if found := c.of(leaf); len(found) == 1 {
-			o.sole[leaf] = found[0]
-		}
-	}
+	o.compare()
 	return o
 }
+
+// compare finds the leaves that have the same parents, and those of one device.
+func (o *owners) compare() {
+	first := map[string]int32{}
+	var key []byte
+	c := o.climber()
+	for leaf := range o.like {
+		parents := o.parentsOf(o.inner + leaf)
+		key = key[:0]
+		for _, p := range parents {
+			key = le.AppendUint32(key, uint32(p))
+		}
+		like, ok := first[string(key)]
+		if !ok {
+			like = int32(leaf)
+			first[string(key)] = like
+			o.sole[leaf] = shared
+			if len(parents) == 1 { // else of several devices, if nothing is damaged
+				if found := c.up(leaf); len(found) == 1 {
+					o.sole[leaf] = found[0]
+				}
+			}
+		}
+		o.like[leaf], o.sole[leaf] = like, o.sole[like]
+	}
+}
+
+func (o *owners) parentsOf(node int) []int32 { return o.parents[o.start[node]:o.start[node+1]] }
 
 // A climber goes up from leaves. Each goroutine needs its own.
 type climber struct {
@@ -80,50 +102,45 @@ type climber struct {
 	met    []uint64 // by inner node: the walk that met it last, against loops and repetitions
 	walk   uint64
 	path   []int32
-	known  map[int][]int32 // by node: the devices that reach it
-	memory int             // how many devices are in known
+	known  map[int32][]int32 // by leaf: the devices that reach it, and all leaves like it
+	weight int               // of known, in devices
 }
 
-// mostKnown is how many devices a climber remembers before it begins anew.
-const mostKnown = 1 << 18
+// A climber remembers so many devices before it begins anew. A leaf weighs more than its devices.
+const (
+	mostKnown  = 1 << 18
+	leafWeight = 16
+)
 
 func (o *owners) climber() *climber {
-	return &climber{owners: o, met: make([]uint64, o.inner), known: map[int][]int32{}}
+	return &climber{owners: o, met: make([]uint64, o.inner), known: map[int32][]int32{}}
 }
 
-// of returns the devices that reach a leaf, by ascending index. They are those of its parent, as a rule.
+// of returns the devices that reach a leaf, by ascending index.
 func (c *climber) of(leaf int) []int32 {
-	node := c.inner + leaf
-	if up := c.parentsOf(node); len(up) == 1 && up[0] >= 0 {
-		node = int(up[0])
-	}
-	found, ok := c.known[node]
+	like := c.like[leaf]
+	found, ok := c.known[like]
 	if !ok {
-		if c.memory > mostKnown {
+		if c.weight > mostKnown {
 			clear(c.known)
-			c.memory = 0
+			c.weight = 0
 		}
-		found = c.up(node)
+		found = c.up(leaf)
 		slices.Sort(found)
-		c.known[node] = found
-		c.memory += len(found) + 1
+		c.known[like] = found
+		c.weight += len(found) + leafWeight
 	}
 	return found
 }
 
-func (o *owners) parentsOf(node int) []int32 { return o.parents[o.start[node]:o.start[node+1]] }
-
-// up goes up from a node to all devices that reach it.
-func (c *climber) up(node int) []int32 {
+// up goes up from a leaf to all devices that reach it.
+func (c *climber) up(leaf int) []int32 {
 	var found []int32
 	c.walk++
-	if node < c.inner {
-		c.met[node] = c.walk
-	}
-	for c.path = append(c.path[:0], int32(node)); len(c.path) > 0; {
-		node = int(c.path[len(c.path)-1])
+	for c.path = append(c.path[:0], int32(c.inner+leaf)); len(c.path) > 0; {
+		node := c.path[len(c.path)-1]
 		c.path = c.path[:len(c.path)-1]
-		for _, p := range c.parentsOf(node) {
+		for _, p := range c.parentsOf(int(node)) {
 			switch {
 			case p < 0:
 				found = append(found, -p-1)

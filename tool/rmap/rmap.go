@@ -3,10 +3,10 @@
 //
 // Mappings are read leaf by leaf in the order they lie on the disk, each leaf once
 // however many devices share it. Of each only what hits the regions is kept, in a
-// few bytes (see store.go), by buckets of adjacent data blocks. A bucket at a time
-// is then sorted and turned into rows: the devices of a leaf are found by going
-// up from it (owners.go), and a stretch that reaches the end of its leaf is
-// followed into the next leaf of each of them.
+// few bytes (see store.go), by buckets of adjacent data blocks. Each bucket is then
+// put in order and turned into rows, several at a time (emit.go): the devices of a
+// leaf are found by going up from it (owners.go), and a stretch that reaches the end
+// of its leaf is followed into the next leaf of each of them.
 package rmap
 
 import (
@@ -59,8 +59,9 @@ func Run(ctx context.Context, p *metadata.Pool, opt Options, fn func([]Row) erro
 	return s.run(ctx, p, opt)
 }
 
-// Text writes the rows to w: of each, in the order of [Run], what format appends to dst. It is called
-// from several goroutines at once. Errors are those of Run and of w.
+// Text writes the rows to w in the order of [Run], each as format appends it to dst, many at a time.
+// Several goroutines call format at once, so that text is made on all processors. Errors are
+// those of Run and of w.
 func Text(ctx context.Context, p *metadata.Pool, opt Options, w io.Writer, format func(dst []byte, r Row) []byte) error {
 	s := &search{format: format}
 	s.out = func(b *batch) error {

@@ -131,7 +131,7 @@ func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *block.Mem {
 // Whatever is shared and however little memory there is: the rows are those of the definition.
 func TestRun(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dataBlocks := rapid.SampledFrom([]uint64{50, 300, 70_000, 1_000_000, 1 << 32}).Draw(rt, "data blocks")
+		dataBlocks := rapid.SampledFrom([]uint64{50, 300, 70_000, 1_000_000, 1 << 40}).Draw(rt, "data blocks")
 		p := open(t, forge(rt, t, dataBlocks))
 		p.Live.DataSpaceMap.NrBlocks = dataBlocks
 		var regions []rmap.Region
