@@ -3,13 +3,13 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/decimal"
 	"thinpool/metadata"
 	"thinpool/tool/rmap"
 )
@@ -98,107 +98,32 @@ func (r *Rmap) Run(env *cli.Env) error {
 	for _, region := range r.Regions {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
-	out := rowPrinter{w: env.Stdout, line: rmapLine}
+	line := rmapLine
 	if r.Format == "json" {
-		out.line = rmapObject
+		line = rmapObject
 	}
-	err = rmap.Run(env, pool, opt, out.rows)
-	if out.err == nil { // what was found counts even where something is lost
-		out.flush()
-	}
-	switch {
-	case out.err != nil:
-		return out.err
-	case err != nil:
+	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return damaged(err)
 	}
 	return pool.StillHeld()
 }
 
-// rowPrinter writes rows as lines, many at a time.
-type rowPrinter struct {
-	w    io.Writer
-	line func(dst []byte, r rmap.Row) []byte
-	text []byte
-	err  error // of w
-}
-
-const rowText = 1 << 16 // is written at a time
-
-func (p *rowPrinter) rows(rows []rmap.Row) error {
-	for _, r := range rows {
-		if p.text = p.line(p.text, r); len(p.text) >= rowText {
-			if p.flush(); p.err != nil {
-				return p.err
-			}
-		}
-	}
-	return nil
-}
-
-func (p *rowPrinter) flush() {
-	if len(p.text) > 0 {
-		_, p.err = p.w.Write(p.text)
-		p.text = p.text[:0]
-	}
-}
-
-// rmapLine is the line that programs expect: five words, both ranges without their ends. It
-// is written from its end, as digits come, and copied once.
+// rmapLine is the line that programs expect: five words, both ranges without their ends.
 func rmapLine(dst []byte, r rmap.Row) []byte {
-	var line [lineRoom]byte
-	at := len(line) - 1
-	line[at] = '\n'
-	at = rangeBefore(&line, at, uint64(r.Thin), r.Len)
-	at = textBefore(&line, at, ") ")
-	at = numberBefore(&line, at, uint64(r.ID))
-	at = textBefore(&line, at, " -> thin(")
-	at = rangeBefore(&line, at, uint64(r.Data), r.Len)
-	at = textBefore(&line, at, "data ")
-	return append(dst, line[at:]...)
+	dst = appendRange(append(dst, "data "...), uint64(r.Data), r.Len)
+	dst = decimal.Append(append(dst, " -> thin("...), uint64(r.ID))
+	dst = appendRange(append(dst, ") "...), uint64(r.Thin), r.Len)
+	return append(dst, '\n')
 }
 
-const lineRoom = 128 // five numbers of 20 digits, and 20 other bytes
-
-// rangeBefore writes begin..end before line[at:] and returns where it begins.
-func rangeBefore(line *[lineRoom]byte, at int, begin, length uint64) int {
-	at = numberBefore(line, at, begin+length)
-	at--
-	line[at] = '.'
-	at--
-	line[at] = '.'
-	return numberBefore(line, at, begin)
-}
-
-func textBefore(line *[lineRoom]byte, at int, text string) int {
-	at -= len(text)
-	copy(line[at:], text)
-	return at
-}
-
-func numberBefore(line *[lineRoom]byte, at int, n uint64) int {
-	const pairs = "00010203040506070809" + "10111213141516171819" + "20212223242526272829" + "30313233343536373839" +
-		"40414243444546474849" + "50515253545556575859" + "60616263646566676869" + "70717273747576777879" +
-		"80818283848586878889" + "90919293949596979899"
-	for n >= 100 {
-		pair := n % 100 * 2
-		n /= 100
-		at -= 2
-		line[at], line[at+1] = pairs[pair], pairs[pair+1]
-	}
-	if n >= 10 {
-		at--
-		line[at] = byte('0' + n%10)
-		n /= 10
-	}
-	at--
-	line[at] = byte('0' + n)
-	return at
+func appendRange(dst []byte, begin, length uint64) []byte {
+	dst = append(decimal.Append(dst, begin), ".."...)
+	return decimal.Append(dst, begin+length)
 }
 
 // rmapObject is a row in JSON.
 func rmapObject(dst []byte, r rmap.Row) []byte {
-	field := func(name string, n uint64) { dst = strconv.AppendUint(append(dst, name...), n, 10) }
+	field := func(name string, n uint64) { dst = decimal.Append(append(dst, name...), n) }
 	field(`{"data_begin":`, uint64(r.Data))
 	field(`,"data_end":`, uint64(r.Data)+r.Len)
 	field(`,"dev_id":`, uint64(r.ID))

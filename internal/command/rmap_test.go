@@ -31,6 +31,15 @@ func TestRmapLine(t *testing.T) {
 	})
 }
 
+func BenchmarkRmapLine(b *testing.B) {
+	text := rmapLine(nil, rmap.Row{Data: 47_100_000, Len: 1, ID: 19, Thin: 1_234_567})
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for data := metadata.DataBlock(1); b.Loop(); data = data * 7 % 47_999_999 {
+		text = rmapLine(text[:0], rmap.Row{Data: data, Len: 1, ID: 19, Thin: metadata.ThinBlock(data) / 8})
+	}
+}
+
 func TestRegion(t *testing.T) {
 	for in, want := range map[string]rmap.Region{
 		"5..45":            {Begin: 5, End: 45},

@@ -12,148 +12,255 @@ import (
 	"thinpool/metadata/btree"
 )
 
-// batchRows is how many rows are handed over at a time.
-const batchRows = 4096
+const (
+	batchRows = 1024 // are handed over at a time: less than 100 KiB of text
+	ahead     = 16   // batches of a bucket that may wait until it is its turn
+)
 
-// emit turns the buckets of found from the given one on into rows. One goroutine makes them,
-// another hands them over.
-func (s *search) emit(ctx context.Context, found *store, bucket int, fn func([]Row) error) error {
+// A batch is rows, or the text of them.
+type batch struct {
+	rows []Row
+	text []byte
+}
+
+// A job is a bucket to be made rows of.
+type job struct {
+	bucket  int
+	batches chan *batch // in order; closed when there are no more, or something failed
+}
+
+// emit turns the buckets of found from the given one on into rows, and hands these over. No bucket
+// depends on another, so every worker has one of its own.
+func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g, ctx := errgroup.WithContext(ctx)
-	full, empty := make(chan []Row, 1), make(chan []Row, 2)
-	empty <- make([]Row, 0, batchRows)
-	empty <- make([]Row, 0, batchRows)
+	workers := len(found.workers)
+	order, work := make(chan job, workers), make(chan job, workers)
+	free := make(chan *batch, (workers+2)*(ahead+1)) // as many as there can be
 	g.Go(func() error {
-		defer close(full)
-		e := emitter{search: s, ctx: ctx, full: full, empty: empty, rows: <-empty}
-		return e.run(found, bucket)
+		defer close(order)
+		defer close(work)
+		for end := found.limit(); bucket < end; bucket++ {
+			if found.empty(bucket) {
+				continue
+			}
+			j := job{bucket, make(chan *batch, ahead)}
+			select {
+			case order <- j:
+				work <- j // waits for workers only, who in the end have nobody to wait for
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
 	})
+	for range workers {
+		g.Go(func() error {
+			e := newEmitter(ctx, s, found, free)
+			var err error
+			for j := range work {
+				if err == nil {
+					err = e.emit(j)
+				}
+				close(j.batches)
+			}
+			return err
+		})
+	}
 	g.Go(func() error {
-		for rows := range full {
-			if err := fn(rows); err != nil {
+		for j := range order {
+			s.progress("sorting", uint64(j.bucket), uint64(found.buckets))
+			if err := s.handOver(j, free); err != nil {
 				return err
 			}
-			empty <- rows[:0]
 		}
 		return nil
 	})
 	return g.Wait()
 }
 
-// An emitter makes rows of pieces.
-type emitter struct {
-	*search
-	ctx         context.Context
-	full, empty chan []Row
-	rows        []Row
-	group       int // index of the first row that has the data block of the last
-}
-
-func (e *emitter) run(found *store, bucket int) error {
-	var pieces, room []piece
-	for end := found.limit(); bucket < end; bucket++ {
-		e.progress("sorting", uint64(bucket), uint64(found.buckets))
-		pieces = e.pieces(pieces[:0], found, bucket)
-		pieces, room = found.sorted(pieces, room)
-		for i := range pieces {
-			e.piece(&pieces[i])
-			if len(e.rows) < batchRows || i+1 < len(pieces) && pieces[i+1].data == pieces[i].data {
-				continue
-			}
-			if err := e.send(); err != nil {
-				return err
-			}
+// handOver hands the rows of a bucket over as they come.
+func (s *search) handOver(j job, free chan *batch) error {
+	for b := range j.batches {
+		if err := s.out(b); err != nil {
+			return err
 		}
-		e.endGroup()
+		b.rows, b.text = b.rows[:0], b.text[:0]
+		select {
+		case free <- b:
+		default:
+		}
 	}
-	return e.send()
-}
-
-func (e *emitter) send() error {
-	e.endGroup()
-	select {
-	case e.full <- e.rows:
-	case <-e.ctx.Done():
-		return e.ctx.Err()
-	}
-	select {
-	case e.rows = <-e.empty:
-	case <-e.ctx.Done():
-		return e.ctx.Err()
-	}
-	e.group = 0
 	return nil
 }
 
-// pieces appends the pieces of a bucket to dst.
-func (e *emitter) pieces(dst []piece, found *store, bucket int) []piece {
-	var nr block.Nr
-	var leaf int
-	var l btree.Leaf
-	found.each(bucket, func(data metadata.DataBlock, in block.Nr, fromLeaf, length uint64) {
-		if in != nr {
-			var kind btree.Kind
-			if kind, leaf = e.f.Kind(in); kind != btree.LeafNode {
-				return // it changed between two readings
-			}
-			nr, l = in, e.f.Leaves()[leaf]
-		}
-		p := piece{data: data, thin: l.First + fromLeaf, ref: int32(leaf), length: uint16(length)}
-		if sole := e.owners.sole[leaf]; sole != shared && fromLeaf > 0 && p.thin+length-1 != l.Last {
-			p.ref, p.isRow = sole, true
-		}
-		dst = append(dst, p)
-	})
-	return dst
+// An emitter makes rows of one bucket after the other.
+type emitter struct {
+	*search
+	ctx    context.Context
+	found  reader
+	free   chan *batch // to be used again
+	climb  *climber
+	pieces []piece // of the bucket
+	// A slot is a list of the pieces that begin at one data block, or in vast pools at one of
+	// 1<<shift: the index + 1 of the first; 0: none. Slots are in the order of data blocks.
+	slots []int32
+	shift int
+	rows  []Row // that were not sent yet
 }
 
-// piece makes a row of a piece for every device that has it, unless it goes on from
+// A piece is a stretch of mappings of one leaf in one region, ready to be made rows of. It says what
+// most rows need, so that the leaf is not looked up again in the order of data blocks,
+// where every look would wait for memory.
+type piece struct {
+	thin   uint64
+	at     uint32 // data block in the bucket
+	next   int32  // of the slot, in the same way
+	ref    int32  // if it is a row as it is: its device, else its leaf; by index
+	length uint16
+	isRow  bool
+}
+
+func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) *emitter {
+	bits := min(found.shift, maxShift)
+	return &emitter{
+		search: s, ctx: ctx, found: reader{store: found}, free: free, climb: s.owners.climber(),
+		slots: make([]int32, 1<<bits), shift: found.shift - bits,
+	}
+}
+
+// emit makes rows of a bucket. As a rule a slot has but one piece; more have to be sorted.
+func (e *emitter) emit(j job) error {
+	e.load(j.bucket)
+	base := e.found.first(j.bucket)
+	for slot, i := range e.slots {
+		if i == 0 {
+			continue
+		}
+		e.slots[slot] = 0
+		first := len(e.rows)
+		for i != 0 {
+			p := &e.pieces[i-1]
+			e.addRows(p, base+metadata.DataBlock(p.at))
+			i = p.next
+		}
+		sortRows(e.rows[first:])
+		if len(e.rows) >= batchRows {
+			if err := e.send(j); err != nil {
+				return err
+			}
+		}
+	}
+	if len(e.rows) == 0 {
+		return nil
+	}
+	return e.send(j)
+}
+
+// send has the rows handed over.
+func (e *emitter) send(j job) error {
+	b := e.emptyBatch()
+	if e.format == nil {
+		b.rows, e.rows = e.rows, b.rows
+	}
+	for _, r := range e.rows {
+		b.text = e.format(b.text, r)
+	}
+	e.rows = e.rows[:0]
+	select {
+	case j.batches <- b:
+		return nil
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	}
+}
+
+func (e *emitter) emptyBatch() *batch {
+	select {
+	case b := <-e.free:
+		return b
+	default:
+		return new(batch)
+	}
+}
+
+// load puts the pieces of the bucket into slots.
+func (e *emitter) load(bucket int) {
+	e.pieces = e.pieces[:0]
+	e.found.each(bucket, func(batch []kept) {
+		var nr block.Nr // none: that is the superblock
+		var leaf int
+		var l btree.Leaf
+		var sole int32
+		for i := range batch {
+			k := &batch[i]
+			if k.leaf != nr {
+				var kind btree.Kind
+				if kind, leaf = e.f.Kind(k.leaf); kind != btree.LeafNode {
+					continue // it changed between two readings
+				}
+				nr, l, sole = k.leaf, e.f.Leaves()[leaf], e.owners.sole[leaf]
+			}
+			slot := k.at >> e.shift
+			p := piece{thin: l.First + k.fromLeaf, at: uint32(k.at), next: e.slots[slot], ref: int32(leaf), length: uint16(k.length)}
+			if sole != shared && k.fromLeaf > 0 && p.thin+k.length-1 != l.Last {
+				p.ref, p.isRow = sole, true
+			}
+			e.pieces = append(e.pieces, p)
+			e.slots[slot] = int32(len(e.pieces))
+		}
+	})
+}
+
+// addRows makes a row of a piece for every device that has it, unless it goes on from
 // another, whose row then covers it.
-func (e *emitter) piece(p *piece) {
-	row := Row{Data: p.data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
+func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
+	row := Row{Data: data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
 	if p.isRow {
 		row.ID = e.devices[p.ref].ID
-		e.add(row)
+		e.rows = append(e.rows, row)
 		return
 	}
 	l := &e.f.Leaves()[p.ref]
 	atStart, atEnd := p.thin == l.First, p.thin+row.Len-1 == l.Last
-	for _, i := range e.owners.of(int(p.ref)) {
-		e.edgePiece(row, &e.devices[i], atStart, atEnd)
+	for _, i := range e.climb.of(int(p.ref)) {
+		e.addEdge(row, &e.devices[i], atStart, atEnd)
 	}
 }
 
-// edgePiece makes a row of a piece that may go on in another leaf of d.
-func (e *emitter) edgePiece(row Row, d *metadata.Device, atStart, atEnd bool) {
-	region := e.regions[e.regionAfter(row.Data)]
-	if atStart && row.Data > region.Begin && e.goesOn(d, row) {
-		return
-	}
-	if atEnd {
-		row.Len += e.follow(d, uint64(row.Thin)+row.Len, row.Data+metadata.DataBlock(row.Len), region.End)
+// addEdge makes a row of a piece that may go on in another leaf of d.
+func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
+	if atStart || atEnd {
+		region := e.regions[e.regionAfter(row.Data)]
+		if atStart && row.Data > region.Begin && e.goesOn(d, row) {
+			return
+		}
+		if atEnd {
+			row.Len += e.follow(d, uint64(row.Thin)+row.Len, row.Data+metadata.DataBlock(row.Len), region.End)
+		}
 	}
 	row.ID = d.ID
-	e.add(row)
+	e.rows = append(e.rows, row)
 }
 
 // goesOn reports whether d maps the thin block before row to the data block before it.
-func (e *emitter) goesOn(d *metadata.Device, row Row) bool {
+func (s *search) goesOn(d *metadata.Device, row Row) bool {
 	if row.Thin == 0 {
 		return false
 	}
-	leaf, ok := e.find(d, uint64(row.Thin)-1)
-	return ok && e.f.Leaves()[leaf].Last == uint64(row.Thin)-1 && e.edges[leaf].last+1 == row.Data
+	leaf, ok := s.find(d, uint64(row.Thin)-1)
+	return ok && s.f.Leaves()[leaf].Last == uint64(row.Thin)-1 && s.edges[leaf].last+1 == row.Data
 }
 
 // follow returns how many adjacent thin blocks of d from thin on lie on adjacent data blocks
 // from data on, up to end. It starts where a leaf ends.
-func (e *emitter) follow(d *metadata.Device, thin uint64, data, end metadata.DataBlock) uint64 {
+func (s *search) follow(d *metadata.Device, thin uint64, data, end metadata.DataBlock) uint64 {
 	begin := data
 	for data < end && thin > 0 { // 0: beyond the last that there can be
-		leaf, ok := e.find(d, thin)
+		leaf, ok := s.find(d, thin)
 		if !ok {
 			break
 		}
-		l, edge := &e.f.Leaves()[leaf], e.edges[leaf]
+		l, edge := &s.f.Leaves()[leaf], s.edges[leaf]
 		if l.First != thin || edge.first != data {
 			break
 		}
@@ -166,15 +273,15 @@ func (e *emitter) follow(d *metadata.Device, thin uint64, data, end metadata.Dat
 }
 
 // find returns the leaf of d that has thin block key, if any has; false if it is empty or lost.
-func (e *emitter) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
+func (s *search) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	nr := d.Root
 	for range btree.MaxDepth {
-		kind, i := e.f.Kind(nr)
+		kind, i := s.f.Kind(nr)
 		switch kind {
 		case btree.LeafNode:
-			return i, e.f.Leaves()[i].N > 0
+			return i, s.f.Leaves()[i].N > 0
 		case btree.InnerNode:
-			in := &e.f.Inner()[i]
+			in := &s.f.Inner()[i]
 			at, exact := slices.BinarySearch(in.Keys, key)
 			if !exact {
 				at--
@@ -190,19 +297,15 @@ func (e *emitter) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	return 0, false
 }
 
-func (e *emitter) add(row Row) {
-	if e.group < len(e.rows) && e.rows[e.group].Data != row.Data {
-		e.endGroup()
+// sortRows puts rows in the order that [Run] promises.
+func sortRows(rows []Row) {
+	if len(rows) < 2 {
+		return
 	}
-	e.rows = append(e.rows, row)
-}
-
-// endGroup sorts the rows that begin at one data block.
-func (e *emitter) endGroup() {
-	if group := e.rows[e.group:]; len(group) > 1 {
-		slices.SortFunc(group, func(a, b Row) int {
-			return cmp.Or(cmp.Compare(a.Len, b.Len), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
-		})
-	}
-	e.group = len(e.rows)
+	slices.SortFunc(rows, func(a, b Row) int {
+		if c := cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Len, b.Len)); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Thin, b.Thin))
+	})
 }

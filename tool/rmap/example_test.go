@@ -3,6 +3,7 @@ package rmap_test
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
@@ -27,6 +28,28 @@ func ExampleRun() {
 			fmt.Printf("device %d, thin block %d\n", r.ID, r.Thin)
 		}
 		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// device 1, thin block 97237
+	// device 2, thin block 97237
+	// <nil>
+}
+
+func ExampleText() {
+	image, err := fixtures.Image("metadata-snap")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	badBlock := rmap.Options{Regions: []rmap.Region{{Begin: 7, End: 8}}}
+	err = rmap.Text(context.Background(), p, badBlock, os.Stdout, func(dst []byte, r rmap.Row) []byte {
+		return fmt.Appendf(dst, "device %d, thin block %d\n", r.ID, r.Thin)
 	})
 	fmt.Println(err)
 	// Output:

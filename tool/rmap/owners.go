@@ -17,13 +17,8 @@ type owners struct {
 	// device -p-1 whose root it is.
 	start   []uint32
 	parents []int32
+	like    []int32 // by leaf: the first leaf that has the same parents, so the same devices
 	sole    []int32 // by leaf: the one device that reaches it, or shared
-
-	met   []uint64 // by inner node: the walk that met it last, against loops and repetitions
-	walk  uint64
-	path  []int32
-	found []int32
-	last  int // leaf that found is for
 }
 
 const shared = -1
@@ -31,8 +26,7 @@ const shared = -1
 func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 	inner, leaves := len(f.Inner()), len(f.Leaves())
 	o := &owners{
-		inner: inner, start: make([]uint32, inner+leaves+1), sole: make([]int32, leaves),
-		met: make([]uint64, inner), last: -1,
+		inner: inner, start: make([]uint32, inner+leaves+1), like: make([]int32, leaves), sole: make([]int32, leaves),
 	}
 	node := func(nr block.Nr) int {
 		switch kind, i := f.Kind(nr); kind {
@@ -70,41 +64,91 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 		o.start[node]--
 		o.parents[o.start[node]] = parent
 	})
-	for leaf := range o.sole {
-		o.sole[leaf] = shared
-		if found := o.up(leaf, 2); len(found) == 1 {
-			o.sole[leaf] = found[0]
-		}
-	}
+	o.compare()
 	return o
 }
 
-// of returns the devices that reach a leaf, by ascending index. It is valid until the
-// next call.
-func (o *owners) of(leaf int) []int32 {
-	if leaf != o.last {
-		slices.Sort(o.up(leaf, len(o.parents)))
-		o.last = leaf
+// compare finds the leaves that have the same parents, and those of one device.
+func (o *owners) compare() {
+	first := map[string]int32{}
+	var key []byte
+	c := o.climber()
+	for leaf := range o.like {
+		parents := o.parentsOf(o.inner + leaf)
+		key = key[:0]
+		for _, p := range parents {
+			key = le.AppendUint32(key, uint32(p))
+		}
+		like, ok := first[string(key)]
+		if !ok {
+			like = int32(leaf)
+			first[string(key)] = like
+			o.sole[leaf] = shared
+			if len(parents) == 1 { // else of several devices, if nothing is damaged
+				if found := c.up(leaf); len(found) == 1 {
+					o.sole[leaf] = found[0]
+				}
+			}
+		}
+		o.like[leaf], o.sole[leaf] = like, o.sole[like]
 	}
-	return o.found
 }
 
-// up goes up from a leaf until it has found most devices, or all.
-func (o *owners) up(leaf, most int) []int32 {
-	o.walk++
-	o.found, o.path = o.found[:0], append(o.path[:0], int32(o.inner+leaf))
-	for len(o.path) > 0 && len(o.found) < most {
-		node := o.path[len(o.path)-1]
-		o.path = o.path[:len(o.path)-1]
-		for _, p := range o.parents[o.start[node]:o.start[node+1]] {
+func (o *owners) parentsOf(node int) []int32 { return o.parents[o.start[node]:o.start[node+1]] }
+
+// A climber goes up from leaves. Each goroutine needs its own.
+type climber struct {
+	*owners
+	met    []uint64 // by inner node: the walk that met it last, against loops and repetitions
+	walk   uint64
+	path   []int32
+	known  map[int32][]int32 // by leaf: the devices that reach it, and all leaves like it
+	weight int               // of known, in devices
+}
+
+// A climber remembers so many devices before it begins anew. A leaf weighs more than its devices.
+const (
+	mostKnown  = 1 << 18
+	leafWeight = 16
+)
+
+func (o *owners) climber() *climber {
+	return &climber{owners: o, met: make([]uint64, o.inner), known: map[int32][]int32{}}
+}
+
+// of returns the devices that reach a leaf, by ascending index.
+func (c *climber) of(leaf int) []int32 {
+	like := c.like[leaf]
+	found, ok := c.known[like]
+	if !ok {
+		if c.weight > mostKnown {
+			clear(c.known)
+			c.weight = 0
+		}
+		found = c.up(leaf)
+		slices.Sort(found)
+		c.known[like] = found
+		c.weight += len(found) + leafWeight
+	}
+	return found
+}
+
+// up goes up from a leaf to all devices that reach it.
+func (c *climber) up(leaf int) []int32 {
+	var found []int32
+	c.walk++
+	for c.path = append(c.path[:0], int32(c.inner+leaf)); len(c.path) > 0; {
+		node := c.path[len(c.path)-1]
+		c.path = c.path[:len(c.path)-1]
+		for _, p := range c.parentsOf(int(node)) {
 			switch {
 			case p < 0:
-				o.found = append(o.found, -p-1)
-			case o.met[p] != o.walk:
-				o.met[p] = o.walk
-				o.path = append(o.path, p)
+				found = append(found, -p-1)
+			case c.met[p] != c.walk:
+				c.met[p] = c.walk
+				c.path = append(c.path, p)
 			}
 		}
 	}
-	return o.found
+	return found
 }

@@ -3,16 +3,17 @@
 //
 // Mappings are read leaf by leaf in the order they lie on the disk, each leaf once
 // however many devices share it. Of each only what hits the regions is kept, in a
-// few bytes (see store.go), by buckets of adjacent data blocks. A bucket at a time
-// is then sorted and turned into rows: the devices of a leaf are found by going
-// up from it (owners.go), and a stretch that reaches the end of its leaf is
-// followed into the next leaf of each of them.
+// few bytes (see store.go), by buckets of adjacent data blocks. Each bucket is then
+// put in order and turned into rows, several at a time (emit.go): the devices of a
+// leaf are found by going up from it (owners.go), and a stretch that reaches the end
+// of its leaf is followed into the next leaf of each of them.
 package rmap
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -54,26 +55,20 @@ const DefaultMemory = 256 << 20
 // rows of all others come first, then an error that wraps [block.ErrCorrupt] or that
 // of the device and names the device and the thin blocks; usually a [*metadata.LostError].
 func Run(ctx context.Context, p *metadata.Pool, opt Options, fn func([]Row) error) error {
-	var devices []metadata.Device
-	for d, err := range p.Devices(ctx) {
-		if err != nil {
-			return err
-		}
-		devices = append(devices, d)
-	}
-	m, err := p.Mappings(ctx, devices...)
-	if err != nil {
+	s := &search{out: func(b *batch) error { return fn(b.rows) }}
+	return s.run(ctx, p, opt)
+}
+
+// Text writes the rows to w in the order of [Run], each as format appends it to dst, many at a time.
+// Several goroutines call format at once, so that text is made on all processors. Errors are
+// those of Run and of w.
+func Text(ctx context.Context, p *metadata.Pool, opt Options, w io.Writer, format func(dst []byte, r Row) []byte) error {
+	s := &search{format: format}
+	s.out = func(b *batch) error {
+		_, err := w.Write(b.text)
 		return err
 	}
-	s := &search{p: p, f: m.Forest, devices: devices, progress: opt.Progress, memory: opt.Memory}
-	s.regions = normalize(opt.Regions, p.Live.DataSpaceMap.NrBlocks)
-	if s.memory == 0 {
-		s.memory = DefaultMemory
-	}
-	if s.progress == nil {
-		s.progress = func(string, uint64, uint64) {}
-	}
-	return s.run(ctx, fn)
+	return s.run(ctx, p, opt)
 }
 
 // normalize sorts regions, joins those that touch, and cuts them to the data device.
@@ -98,11 +93,13 @@ func normalize(regions []Region, nr uint64) []Region {
 
 // search is the state of a Run.
 type search struct {
+	format func(dst []byte, r Row) []byte // makes the text of a batch; nil: it needs none
+	out    func(*batch) error
+
 	p        *metadata.Pool
 	f        *btree.Forest
 	devices  []metadata.Device
 	regions  []Region // disjoint, ascending
-	memory   int
 	progress func(string, uint64, uint64)
 
 	edges  []edge // of the leaves, by index
@@ -118,8 +115,31 @@ type edge struct {
 	firstLen    uint64             // of the stretch that the leaf begins with
 }
 
-func (s *search) run(ctx context.Context, fn func([]Row) error) error {
-	found := newStore(s.regions, s.memory, s.p.Reader().Workers())
+func (s *search) run(ctx context.Context, p *metadata.Pool, opt Options) error {
+	for d, err := range p.Devices(ctx) {
+		if err != nil {
+			return err
+		}
+		s.devices = append(s.devices, d)
+	}
+	m, err := p.Mappings(ctx, s.devices...)
+	if err != nil {
+		return err
+	}
+	s.p, s.f = p, m.Forest
+	s.regions = normalize(opt.Regions, p.Live.DataSpaceMap.NrBlocks)
+	s.progress = opt.Progress
+	if s.progress == nil {
+		s.progress = func(string, uint64, uint64) {}
+	}
+	if err := s.rows(ctx, newStore(s.regions, cmp.Or(opt.Memory, DefaultMemory), p.Reader().Workers())); err != nil {
+		return err
+	}
+	return s.damage()
+}
+
+// rows reads the mappings, as often as it takes to find all rows in what found can keep at a time.
+func (s *search) rows(ctx context.Context, found *store) error {
 	s.edges = make([]edge, len(s.f.Leaves()))
 	if err := s.f.EachLeaf(ctx, s.collector(found)); err != nil {
 		return err
@@ -136,12 +156,12 @@ func (s *search) run(ctx context.Context, fn func([]Row) error) error {
 				return err
 			}
 		}
-		if err := s.emit(ctx, found, bucket, fn); err != nil {
+		if err := s.emit(ctx, found, bucket); err != nil {
 			return err
 		}
 		again = true
 	}
-	return s.damage()
+	return nil
 }
 
 // collector returns what is done with each leaf.
@@ -256,7 +276,7 @@ func (s *search) damage() error {
 	}
 	if b := s.beyond; b != nil {
 		_, leaf := s.f.Kind(b.nr)
-		ids := s.owners.of(leaf)
+		ids := s.owners.climber().of(leaf)
 		if len(ids) == 0 {
 			return nil
 		}

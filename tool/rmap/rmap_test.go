@@ -1,9 +1,13 @@
 package rmap_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -78,7 +82,7 @@ func naive(tb testing.TB, p *metadata.Pool, regions []rmap.Region) []rmap.Row {
 // forge makes a pool of devices that share leaves and inner nodes, whose runs go on from leaf
 // to leaf, and that may map a data block more than once.
 func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *block.Mem {
-	f := fixtures.NewForge(tb, 400, dataBlocks)
+	f := fixtures.NewForge(tb, 400, min(dataBlocks, 1_000_000)) // the space map need not know all
 	slots := rapid.IntRange(1, 5).Draw(t, "slots")
 	const keysPerSlot = 40
 	leaves := make([][]block.Nr, slots)
@@ -127,8 +131,9 @@ func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *block.Mem {
 // Whatever is shared and however little memory there is: the rows are those of the definition.
 func TestRun(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dataBlocks := rapid.SampledFrom([]uint64{50, 300, 70_000, 1_000_000}).Draw(rt, "data blocks")
+		dataBlocks := rapid.SampledFrom([]uint64{50, 300, 70_000, 1_000_000, 1 << 40}).Draw(rt, "data blocks")
 		p := open(t, forge(rt, t, dataBlocks))
+		p.Live.DataSpaceMap.NrBlocks = dataBlocks
 		var regions []rmap.Region
 		for range rapid.IntRange(1, 4).Draw(rt, "regions") {
 			begin := rapid.Uint64Range(0, dataBlocks).Draw(rt, "begin")
@@ -224,12 +229,94 @@ func TestHostile(t *testing.T) {
 	})
 }
 
+// crowd makes a pool of 300 devices that have every mapping in common, in two places of the data
+// device: each has more rows than are kept until it is their turn.
+func crowd(tb testing.TB) *metadata.Pool {
+	f := fixtures.NewForge(tb, 400, 1_000_000)
+	var children []block.Nr
+	for part := range 4 {
+		var runs []metadata.Run
+		for i := range 100 {
+			at := part*100 + i
+			place := at * 7919 % 400 // all over
+			runs = append(runs, metadata.Run{Thin: metadata.ThinBlock(2 * at), Data: metadata.DataBlock(place%2*500_000 + place), Len: 1})
+		}
+		children = append(children, f.Leaf(runs...))
+	}
+	root := f.Inner(children...)
+	for id := range 300 {
+		f.Device(metadata.DevID(id), root)
+	}
+	return open(tb, f.Finish())
+}
+
+// Rows of several buckets are made at once, some of them long before their turn. They come in order
+// all the same, one call after the other, and so does the text made of them.
+func TestOrder(t *testing.T) {
+	p := crowd(t)
+	opt := rmap.Options{Regions: []rmap.Region{{0, 100}, {100, 1_000_000}}}
+	rows, err := collect(t.Context(), p, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := naive(t, p, opt.Regions); !slices.Equal(rows, want) {
+		t.Errorf("%d rows are not the %d of the definition", len(rows), len(want))
+	}
+	line := func(dst []byte, r rmap.Row) []byte { return fmt.Appendf(dst, "%+v\n", r) }
+	var want []byte
+	for _, r := range rows {
+		want = line(want, r)
+	}
+	for _, memory := range []int{0, 1} {
+		var got bytes.Buffer
+		opt.Memory = memory
+		if err := rmap.Text(t.Context(), p, opt, &got, line); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("memory %d: %d bytes of text are not what the rows make, %d bytes", memory, got.Len(), len(want))
+		}
+	}
+}
+
+// What the caller does not want any more ends, whatever is under way.
+func TestStopsAmidst(t *testing.T) {
+	p := crowd(t)
+	opt := rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}
+	for name, stop := range map[string]func(cancel func()) error{
+		"an error":  func(func()) error { return errEnough },
+		"cancelled": func(cancel func()) error { cancel(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			calls := 0
+			err := rmap.Run(ctx, p, opt, func([]rmap.Row) error {
+				if calls++; calls == 5 {
+					return stop(cancel)
+				}
+				return nil
+			})
+			if !errors.Is(err, errEnough) && !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v after %d calls", err, calls)
+			}
+		})
+	}
+	r, w := io.Pipe()
+	r.Close()
+	err := rmap.Text(t.Context(), p, opt, w, func(dst []byte, _ rmap.Row) []byte { return append(dst, '\n') })
+	if !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error %v", err)
+	}
+}
+
+var errEnough = errors.New("enough")
+
 // What the caller does not want any more ends.
 func TestStops(t *testing.T) {
 	p := open(t, fixtures.Mem(t, "transactions"))
-	enough := errors.New("enough")
-	err := rmap.Run(t.Context(), p, rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}, func([]rmap.Row) error { return enough })
-	if err != enough {
+	err := rmap.Run(t.Context(), p, rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}, func([]rmap.Row) error { return errEnough })
+	if err != errEnough {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -237,4 +324,37 @@ func TestStops(t *testing.T) {
 	if _, err := collect(ctx, p, rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// A leaf's mappings lie all over the data device, as in an old pool.
+func BenchmarkRun(b *testing.B) {
+	const leaves, perLeaf = 2000, 250
+	f := fixtures.NewForge(b, leaves+200, leaves*perLeaf)
+	data := rand.New(rand.NewPCG(1, 2)).Perm(leaves * perLeaf)
+	var roots, children []block.Nr
+	for leaf := range leaves {
+		var runs []metadata.Run
+		for i := range perLeaf {
+			at := leaf*perLeaf + i
+			runs = append(runs, metadata.Run{Thin: metadata.ThinBlock(at), Data: metadata.DataBlock(data[at]), Len: 1})
+		}
+		if children = append(children, f.Leaf(runs...)); len(children) == 100 {
+			roots, children = append(roots, f.Inner(children...)), nil
+		}
+	}
+	f.Device(1, f.Inner(roots...))
+	p := open(b, f.Finish())
+	all := rmap.Options{Regions: []rmap.Region{{0, leaves * perLeaf}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := 0
+		err := rmap.Run(b.Context(), p, all, func(r []rmap.Row) error {
+			rows += len(r)
+			return nil
+		})
+		if err != nil || rows == 0 {
+			b.Fatalf("%d rows, error %v", rows, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(leaves*perLeaf), "ns/mapping")
 }

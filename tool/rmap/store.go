@@ -13,23 +13,22 @@ import (
 var le = binary.LittleEndian
 
 // A store keeps pieces: stretches of mappings of one leaf that lie in one region.
-// It sorts them into buckets by their first data block. A piece is
+// It sorts them into buckets by their first data block. A piece is five bytes, a
+// little-endian number of these bits, from the lowest:
 //
-//	bytes   its first data block, in its bucket: as few as the size of a bucket needs
-//	varint  2 * the block of its leaf, less that of the piece before it,
-//	        + 1 if it is longer than one mapping
-//	varint  its first thin block, less the first of its leaf
-//	varint  if it is longer than one mapping: its length
+//	16  its first data block, in its bucket
+//	14  its first thin block, less the first of its leaf
+//	 8  the block of its leaf, less that of the piece before it
+//	 1  wide: what of these three does not fit follows, as three varints
+//	 1  long: its length follows, as a varint; else it is 1
 //
-// which is five bytes for a lone mapping, as a rule. Each worker has streams of
-// its own, in chunks of memory linked to lists.
+// Each worker has streams of its own, in chunks of memory linked to lists.
 //
 // If the memory does not suffice the highest buckets are given up: they are for
 // another time.
 type store struct {
 	base    metadata.DataBlock // first of bucket 0
 	shift   int                // log2 of the data blocks in a bucket
-	width   int                // bytes of a data block within a bucket
 	buckets int
 	least   int          // bucket to begin with, which is kept whatever it takes
 	end     atomic.Int64 // first bucket that was given up
@@ -38,22 +37,40 @@ type store struct {
 }
 
 const (
-	minShift   = 16      // smaller buckets have no smaller pieces
-	maxBuckets = 1 << 13 // more are slow to write to
-	chunkSize  = 256
-	slabChunks = 1024
-	none       = -1
+	minShift    = 10      // smaller buckets are not worth handing over
+	wantBuckets = 1 << 11 // where buckets are neither small nor large
+	maxShift    = 16      // larger buckets have larger pieces
+	maxBuckets  = 1 << 13 // more are slow to write to
+
+	chunkSize   = 512
+	chunkHeader = 6 // the chunk that follows, 4 bytes; how many are in use
+	slabChunks  = 512
+	none        = -1
+)
+
+// The bits of a piece.
+const (
+	pieceSize = 5
+	dataBits  = 16
+	thinBits  = 14
+	leafBits  = 8
+
+	thinShift = dataBits
+	leafShift = thinShift + thinBits
+	wide      = 1 << (leafShift + leafBits)
+	long      = wide << 1
+
+	maxPiece = pieceSize + 4*binary.MaxVarintLen64
 )
 
 func newStore(regions []Region, memory, workers int) *store {
 	s := &store{workers: make([]writer, workers), shift: minShift}
 	if len(regions) > 0 {
 		s.base = regions[0].Begin
-		n := uint64(regions[len(regions)-1].End - s.base)
-		s.shift = max(minShift, bits.Len64((n-1)/maxBuckets))
-		s.buckets = int((n-1)>>s.shift) + 1
+		last := uint64(regions[len(regions)-1].End - s.base - 1)
+		s.shift = max(minShift, min(maxShift, bits.Len64(last/wantBuckets)), bits.Len64(last/maxBuckets))
+		s.buckets = int(last>>s.shift) + 1
 	}
-	s.width = (s.shift + 7) / 8
 	s.most = max(1, memory/chunkSize/workers)
 	for i := range s.workers {
 		s.workers[i] = writer{store: s, streams: make([]stream, s.buckets)}
@@ -68,10 +85,7 @@ func (s *store) reset(least int) {
 	s.end.Store(int64(s.buckets))
 	for i := range s.workers {
 		w := &s.workers[i]
-		w.free, w.used = w.free[:0], 0
-		for c := range w.next {
-			w.free = append(w.free, int32(c))
-		}
+		w.free, w.fresh, w.used = none, 0, 0
 		for b := range w.streams {
 			w.streams[b] = stream{head: none, tail: none}
 		}
@@ -89,18 +103,18 @@ type writer struct {
 	store   *store
 	streams []stream // by bucket
 	slabs   [][]byte
-	next    []int32 // by chunk: the one after it
-	length  []int32 // by chunk: bytes in use
-	free    []int32 // chunks
-	used    int     // chunks that are not free
-	end     int     // bucket from which on streams are given up
+	free    int32 // chunks that were given up, as a list
+	fresh   int32 // chunks from this one on were never used
+	used    int   // chunks in streams
+	end     int   // bucket from which on streams are given up
 	nr      block.Nr
 	first   uint64 // thin block of the leaf nr
 }
 
 // A stream is the pieces of one bucket.
 type stream struct {
-	head, tail int32
+	head, tail int32    // chunks
+	used       int32    // bytes of the tail
 	last       block.Nr // leaf of the last piece
 }
 
@@ -115,28 +129,47 @@ func (w *writer) add(data metadata.DataBlock, thin, length uint64) {
 		return
 	}
 	st := &w.streams[bucket]
-	var piece [8 + 3*binary.MaxVarintLen64]byte
-	le.PutUint64(piece[:], at&(1<<w.store.shift-1))
-	n := w.store.width
-	leaf := uint64(w.nr-st.last) << 1
-	if length > 1 {
-		leaf |= 1
-	}
-	n += binary.PutUvarint(piece[n:], leaf)
-	n += binary.PutUvarint(piece[n:], thin-w.first)
-	if length > 1 {
-		n += binary.PutUvarint(piece[n:], length)
-	}
-	c := st.tail
-	if c == none || int(w.length[c])+n > chunkSize {
-		if w.makeRoom(); bucket >= w.end { // it was itself given up
-			return
+	at, thin = at&(1<<w.store.shift-1), thin-w.first
+	leaf := uint64(w.nr - st.last)
+	p := at&(1<<dataBits-1) | thin&(1<<thinBits-1)<<thinShift | leaf&(1<<leafBits-1)<<leafShift
+	over := at>>dataBits | thin>>thinBits | leaf>>leafBits
+	if over == 0 && length == 1 {
+		if room := w.room(bucket, pieceSize); room != nil {
+			le.PutUint32(room, uint32(p))
+			room[4] = byte(p >> 32)
 		}
-		c = w.grow(st)
+		return
 	}
-	copy(w.chunk(c)[w.length[c]:], piece[:n])
-	w.length[c] += int32(n)
+	var more [maxPiece]byte
+	n := pieceSize
+	if over != 0 {
+		p |= wide
+		n += binary.PutUvarint(more[n:], at>>dataBits)
+		n += binary.PutUvarint(more[n:], thin>>thinBits)
+		n += binary.PutUvarint(more[n:], leaf>>leafBits)
+	}
+	if length > 1 {
+		p |= long
+		n += binary.PutUvarint(more[n:], length)
+	}
+	le.PutUint32(more[:], uint32(p))
+	more[4] = byte(p >> 32)
+	copy(w.room(bucket, n), more[:])
+}
+
+// room returns n bytes at the end of a stream for a piece of w.nr, or nil if the bucket is given up.
+func (w *writer) room(bucket, n int) []byte {
+	st := &w.streams[bucket]
+	if st.tail == none || int(st.used)+n > chunkSize {
+		if w.makeRoom(); bucket >= w.end {
+			return nil
+		}
+		w.grow(st)
+	}
+	at := int(st.used)
+	st.used += int32(n)
 	st.last = w.nr
+	return w.chunk(st.tail)[at : at+n]
 }
 
 // limit gives up what others had to give up, and returns the first bucket that is.
@@ -150,9 +183,13 @@ func (w *writer) limit() int {
 // giveUp frees the streams from bucket end on.
 func (w *writer) giveUp(end int) {
 	for b := end; b < w.end; b++ {
-		for c := w.streams[b].head; c != none; c = w.next[c] {
-			w.free = append(w.free, c)
+		for c := w.streams[b].head; c != none; {
+			chunk := w.chunk(c)
+			next := nextChunk(chunk)
+			setHeader(chunk, w.free, 0)
+			w.free = c
 			w.used--
+			c = next
 		}
 		w.streams[b] = stream{head: none, tail: none}
 	}
@@ -178,26 +215,25 @@ func (w *writer) makeRoom() {
 }
 
 // grow gives a stream one more chunk.
-func (w *writer) grow(st *stream) int32 {
-	if len(w.free) == 0 {
-		w.slabs = append(w.slabs, make([]byte, slabChunks*chunkSize))
-		n := len(w.next)
-		w.next, w.length = slices.Grow(w.next, slabChunks)[:n+slabChunks], slices.Grow(w.length, slabChunks)[:n+slabChunks]
-		for c := n + slabChunks; c > n; c-- {
-			w.free = append(w.free, int32(c-1))
+func (w *writer) grow(st *stream) {
+	c := w.free
+	if c != none {
+		w.free = nextChunk(w.chunk(c))
+	} else {
+		c = w.fresh
+		w.fresh++
+		if int(c) == len(w.slabs)*slabChunks {
+			w.slabs = append(w.slabs, make([]byte, slabChunks*chunkSize))
 		}
 	}
-	c := w.free[len(w.free)-1]
-	w.free = w.free[:len(w.free)-1]
 	w.used++
-	w.next[c], w.length[c] = none, 0
+	setHeader(w.chunk(c), none, 0)
 	if st.tail == none {
 		st.head = c
 	} else {
-		w.next[st.tail] = c
+		setHeader(w.chunk(st.tail), c, st.used)
 	}
-	st.tail = c
-	return c
+	st.tail, st.used = c, chunkHeader
 }
 
 func (w *writer) chunk(c int32) []byte {
@@ -205,76 +241,79 @@ func (w *writer) chunk(c int32) []byte {
 	return w.slabs[c/slabChunks][at : at+chunkSize]
 }
 
-// each calls fn with the pieces of a bucket: first data block, leaf, thin blocks between the
-// first of the leaf and the first of the piece, and length. Pieces of a leaf follow each other.
-func (s *store) each(bucket int, fn func(data metadata.DataBlock, leaf block.Nr, fromLeaf, length uint64)) {
-	base := s.base + metadata.DataBlock(bucket)<<s.shift
-	for i := range s.workers {
-		w := &s.workers[i]
-		var leaf block.Nr
-		for c := w.streams[bucket].head; c != none; c = w.next[c] {
-			for p := w.chunk(c)[:w.length[c]]; len(p) > 0; {
-				var at, step, thin uint64
-				if s.width == minShift/8 { // as in all but vast pools
-					at = uint64(le.Uint16(p))
-				} else {
-					for i := s.width - 1; i >= 0; i-- {
-						at = at<<8 | uint64(p[i])
+func setHeader(chunk []byte, next, used int32) {
+	le.PutUint32(chunk, uint32(next))
+	le.PutUint16(chunk[4:], uint16(used))
+}
+
+func nextChunk(chunk []byte) int32 { return int32(le.Uint32(chunk)) }
+
+// A kept is a piece as the store has it.
+type kept struct {
+	at       uint64 // its first data block, in its bucket
+	leaf     block.Nr
+	fromLeaf uint64 // its first thin block, less the first of its leaf
+	length   uint64
+}
+
+// A reader gets pieces back from a store. Each goroutine needs its own.
+type reader struct {
+	*store
+	pieces [chunkSize / pieceSize]kept
+}
+
+// each calls fn with the pieces of a bucket, those of a chunk at a time. Pieces of a leaf follow
+// each other.
+func (r *reader) each(bucket int, fn func([]kept)) {
+	for i := range r.workers {
+		w := &r.workers[i]
+		st := &w.streams[bucket]
+		leaf := block.Nr(0)
+		for c := st.head; c != none; {
+			chunk := w.chunk(c)
+			used := int(le.Uint16(chunk[4:]))
+			if c == st.tail {
+				used = int(st.used)
+			}
+			n := 0
+			for p := chunk[chunkHeader:used]; len(p) >= pieceSize; n++ {
+				bits := uint64(le.Uint32(p)) | uint64(p[4])<<32
+				p = p[pieceSize:]
+				k := kept{at: bits & (1<<dataBits - 1), fromLeaf: bits >> thinShift & (1<<thinBits - 1), length: 1}
+				step := bits >> leafShift & (1<<leafBits - 1)
+				if bits&(wide|long) != 0 {
+					if bits&wide != 0 {
+						k.at |= uvarint(&p) << dataBits
+						k.fromLeaf |= uvarint(&p) << thinBits
+						step |= uvarint(&p) << leafBits
+					}
+					if bits&long != 0 {
+						k.length = uvarint(&p)
 					}
 				}
-				step, p = uvarint(p[s.width:])
-				thin, p = uvarint(p)
-				length := uint64(1)
-				if step&1 != 0 {
-					length, p = uvarint(p)
-				}
-				leaf += block.Nr(step >> 1)
-				fn(base+metadata.DataBlock(at), leaf, thin, length)
+				leaf += block.Nr(step)
+				k.leaf = leaf
+				r.pieces[n] = k
 			}
+			fn(r.pieces[:n])
+			c = nextChunk(chunk)
 		}
 	}
 }
 
-// uvarint takes a number off p. Most have one byte or two.
-func uvarint(p []byte) (uint64, []byte) {
-	if p[0] < 0x80 {
-		return uint64(p[0]), p[1:]
-	}
-	n, k := binary.Uvarint(p)
-	return n, p[k:]
+// uvarint takes a number off p.
+func uvarint(p *[]byte) uint64 {
+	n, k := binary.Uvarint(*p)
+	*p = (*p)[k:]
+	return n
 }
 
-// A piece is a stretch of mappings of one leaf in one region, ready to be sorted. It says what
-// most rows need, so that the leaf is not looked up again in the order of data blocks,
-// where every look would wait for memory.
-type piece struct {
-	data   metadata.DataBlock
-	thin   uint64
-	ref    int32 // if it is a row as it is: its device, else its leaf; by index
-	length uint16
-	isRow  bool
+// first is the first data block of a bucket.
+func (s *store) first(bucket int) metadata.DataBlock {
+	return s.base + metadata.DataBlock(bucket)<<s.shift
 }
 
-// sorted sorts pieces by their first data blocks within the bucket, a byte at a time.
-// It uses room, and returns both slices in the roles they then have.
-func (s *store) sorted(pieces, room []piece) (byData, free []piece) {
-	room = slices.Grow(room[:0], len(pieces))[:len(pieces)]
-	for b := range s.width {
-		var ends [256]int
-		for i := range pieces {
-			ends[uint64(pieces[i].data-s.base)>>(8*b)&0xff]++
-		}
-		at := 0
-		for i, n := range ends {
-			ends[i] = at
-			at += n
-		}
-		for i := range pieces {
-			digit := uint64(pieces[i].data-s.base) >> (8 * b) & 0xff
-			room[ends[digit]] = pieces[i]
-			ends[digit]++
-		}
-		pieces, room = room, pieces
-	}
-	return pieces, room
+// empty reports whether a bucket has no pieces.
+func (s *store) empty(bucket int) bool {
+	return !slices.ContainsFunc(s.workers, func(w writer) bool { return w.streams[bucket].head != none })
 }

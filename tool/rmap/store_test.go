@@ -16,7 +16,7 @@ import (
 // What is kept comes back, whatever the size of the device and wherever memory ends: what a
 // pass has to give up comes with a later one.
 func TestStore(t *testing.T) {
-	type kept struct {
+	type added struct {
 		Data           metadata.DataBlock
 		Leaf           block.Nr
 		Thin, FromLeaf uint64
@@ -27,17 +27,17 @@ func TestStore(t *testing.T) {
 		size := rapid.SampledFrom([]uint64{1, 1000, 1 << 17, 1 << 30, 1 << 40}).Draw(t, "size")
 		workers := rapid.IntRange(1, 3).Draw(t, "workers")
 		memory := rapid.SampledFrom([]int{1, 2000, 1 << 20}).Draw(t, "memory")
-		var want []kept
+		var want []added
 		leaf := block.Nr(0)
 		for range rapid.IntRange(0, 300).Draw(t, "pieces") {
 			leaf += block.Nr(rapid.SampledFrom([]uint64{0, 1, 200, 1 << 30}).Draw(t, "step"))
-			want = append(want, kept{
+			want = append(want, added{
 				metadata.DataBlock(begin + rapid.Uint64Range(0, size-1).Draw(t, "data")), leaf, 7,
 				rapid.SampledFrom([]uint64{0, 5, 1 << 20, math.MaxUint64 - 7}).Draw(t, "thin"), rapid.Uint64Range(1, 254).Draw(t, "length"),
 			})
 		}
 		s := newStore([]Region{{metadata.DataBlock(begin), metadata.DataBlock(begin + size)}}, memory, workers)
-		var got []kept
+		var got []added
 		for bucket := 0; bucket < s.buckets; bucket = s.limit() {
 			s.reset(bucket)
 			for i, k := range want {
@@ -46,25 +46,18 @@ func TestStore(t *testing.T) {
 				w.add(k.Data, k.Thin+k.FromLeaf, k.Len)
 			}
 			for b := bucket; b < s.limit(); b++ {
-				from := len(got)
-				var pieces []piece
-				s.each(b, func(data metadata.DataBlock, leaf block.Nr, fromLeaf, length uint64) {
-					got = append(got, kept{data, leaf, 7, fromLeaf, length})
-					pieces = append(pieces, piece{data: data})
-				})
-				pieces, _ = s.sorted(pieces, nil)
-				slices.SortStableFunc(got[from:], func(a, b kept) int { return cmp.Compare(a.Data, b.Data) })
-				for i, p := range pieces {
-					if p.data != got[from+i].Data {
-						t.Fatalf("bucket %d: %d sorted to place %d, want %d", b, p.data, i, got[from+i].Data)
+				r := reader{store: s}
+				r.each(b, func(pieces []kept) {
+					for _, k := range pieces {
+						got = append(got, added{s.first(b) + metadata.DataBlock(k.at), k.leaf, 7, k.fromLeaf, k.length})
 					}
-				}
+				})
 			}
 			if s.limit() <= bucket {
 				t.Fatalf("no progress beyond bucket %d", bucket)
 			}
 		}
-		order := func(a, b kept) int {
+		order := func(a, b added) int {
 			return cmp.Or(cmp.Compare(a.Data, b.Data), cmp.Compare(a.Leaf, b.Leaf), cmp.Compare(a.FromLeaf, b.FromLeaf), cmp.Compare(a.Len, b.Len))
 		}
 		slices.SortFunc(want, order)
