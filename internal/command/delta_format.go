@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/decimal"
 	"thinpool/metadata"
 	"thinpool/tool/delta"
 )
@@ -165,7 +166,7 @@ func (d *deltaWriter) flush() error {
 
 // number appends text and a number after it.
 func number(dst []byte, text string, n uint64) []byte {
-	return strconv.AppendUint(append(dst, text...), n, 10)
+	return decimal.Append(append(dst, text...), n)
 }
 
 // xmlBegins are the starts of elements, by kind.

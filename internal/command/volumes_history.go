@@ -56,7 +56,7 @@ func numberOf(x *inventory.Text) string {
 	if x.Variant > 0 {
 		return fmt.Sprintf("%d.%d", x.Seqno, x.Variant)
 	}
-	return number(x.Seqno)
+	return digits(x.Seqno)
 }
 
 // where names the disks with a text: the first, and how many more.

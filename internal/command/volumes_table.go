@@ -86,7 +86,7 @@ func plainSize(bytes uint64) string {
 	return cli.HumanSize(bytes)
 }
 
-func number(n uint64) string { return strconv.FormatUint(n, 10) }
+func digits(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func fraction(u inventory.Usage) string { return fmt.Sprintf("%d/%d", u.Used, u.Total) }
 
@@ -153,14 +153,14 @@ func (a *account) pvGrid() *grid {
 		if d := pv.Disk; d != nil {
 			image, size, id = d.String(), plainSize(d.DeviceSize), d.ID
 			if d.Seqno > 0 {
-				seqno = number(d.Seqno)
+				seqno = digits(d.Seqno)
 			}
 		}
 		if vg := pv.Group; vg != nil {
 			k, extent := pv.Known, vg.ExtentSize*cli.SectorSize
 			name, group, id, size = k.Name, vg.Name, k.ID, plainSize(k.Extents*extent)
-			used, free = number(pv.Used), number(k.Extents-pv.Used)
-			extents, start = number(k.Extents), plainSize(k.Start*cli.SectorSize)
+			used, free = digits(pv.Used), digits(k.Extents-pv.Used)
+			extents, start = digits(k.Extents), plainSize(k.Start*cli.SectorSize)
 		}
 		g.add(name, group, image, size, used, free, extents, start, seqno, id, words(problems...))
 	}
@@ -207,8 +207,8 @@ func (a *account) vgGrid() *grid {
 				notes = append(notes, n.name+" "+n.value)
 			}
 		}
-		grid.add(g.Name, number(g.Seqno), strconv.Itoa(len(g.PVs)), strconv.Itoa(len(g.LVs)), plainSize(s.extents*extent), plainSize(s.free*extent),
-			plainSize(extent), number(s.extents), strings.Join(g.Status, ","), g.ID, words(append(notes, tags(g.Tags))...))
+		grid.add(g.Name, digits(g.Seqno), strconv.Itoa(len(g.PVs)), strconv.Itoa(len(g.LVs)), plainSize(s.extents*extent), plainSize(s.free*extent),
+			plainSize(extent), digits(s.extents), strings.Join(g.Status, ","), g.ID, words(append(notes, tags(g.Tags))...))
 	}
 	return grid
 }
@@ -252,7 +252,7 @@ func (a *account) lvGrid() *grid {
 		r := &a.rows[i]
 		name, kind, size, pool, origin, device, made := "(no volume)", "thin", "", "", "", "", ""
 		if r.device != nil {
-			pool, device, made = r.pool.volume.Name, number(uint64(r.device.ID)), number(r.device.TransactionID)
+			pool, device, made = r.pool.volume.Name, digits(uint64(r.device.ID)), digits(r.device.TransactionID)
 		}
 		if v := r.volume; v != nil {
 			name, kind, size = v.Name, kindOfVolume(v), plainSize(uint64(v.Size))
@@ -260,7 +260,7 @@ func (a *account) lvGrid() *grid {
 				name = "[" + v.Name + "]"
 			}
 			if thin := v.Thin(); thin != nil {
-				pool, origin, device, made = thin.Pool, thin.Origin, number(thin.DeviceID), number(thin.TransactionID)
+				pool, origin, device, made = thin.Pool, thin.Origin, digits(thin.DeviceID), digits(thin.TransactionID)
 			} else if c := cacheOf(v); c != "" {
 				origin = c
 			}
@@ -365,7 +365,7 @@ func (a *account) poolGrid() *grid {
 		transaction, data, meta := "", "", ""
 		var notes []string
 		if sb := r.pool.superblock; sb != nil {
-			transaction, data, meta = number(sb.TransactionID), fraction(inventory.DataUsage(sb)), fraction(inventory.MetadataUsage(sb))
+			transaction, data, meta = digits(sb.TransactionID), fraction(inventory.DataUsage(sb)), fraction(inventory.MetadataUsage(sb))
 			if sb.Flags&metadata.NeedsCheck != 0 {
 				notes = append(notes, "needs_check")
 			}
@@ -383,7 +383,7 @@ func (a *account) poolGrid() *grid {
 		if r.pool.err != nil {
 			notes = append(notes, "metadata cannot be read: "+r.pool.err.Error())
 		}
-		g.add(r.volume.Name, r.group.Name, plainSize(p.ChunkSize*cli.SectorSize), number(p.TransactionID), transaction, data, meta, discards(p), zero, words(notes...))
+		g.add(r.volume.Name, r.group.Name, plainSize(p.ChunkSize*cli.SectorSize), digits(p.TransactionID), transaction, data, meta, discards(p), zero, words(notes...))
 	}
 	return g
 }
@@ -412,7 +412,7 @@ func (a *account) segmentGrid() *grid {
 			if s.StripeSize > 0 {
 				stripe = plainSize(s.StripeSize * cli.SectorSize)
 			}
-			g.add(r.volume.Name, r.group.Name, number(s.Start), number(s.Extents), plainSize(s.Extents*r.group.ExtentSize*cli.SectorSize),
+			g.add(r.volume.Name, r.group.Name, digits(s.Start), digits(s.Extents), plainSize(s.Extents*r.group.ExtentSize*cli.SectorSize),
 				strings.Join(append([]string{kindOfSegment(s)}, s.Flags...), "+"), stripe, devices(r.group, s))
 		}
 	}
