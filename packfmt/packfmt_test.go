@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/klauspost/compress/zlib"
 	"pgregory.net/rapid"
@@ -470,14 +471,129 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// Whatever the instructions: no panic, and never beyond the block.
+// A plain is a decoder without any haste.
+type plain struct {
+	code []byte
+	base uint64
+}
+
+// take takes a number of n bytes.
+func (p *plain) take(n int) (v uint64, ok bool) {
+	if n > len(p.code) {
+		return 0, false
+	}
+	for i, b := range p.code[:n] {
+		v |= uint64(b) << (8 * i)
+	}
+	p.code = p.code[n:]
+	return v, true
+}
+
+// make does instructions until they have made size bytes.
+func (p *plain) make(size int, within bool) (out []byte, ok bool) {
+	emit := func(times int) {
+		for range min(times, size/wordSize+1) {
+			out = le.AppendUint64(out, p.base)
+		}
+	}
+	for len(out) < size {
+		op, ok := p.take(1)
+		n, more := int(op&15), uint64(0)
+		if t := tag(op >> 4); ok && (t == constWide || t == countWide || t == shiftedRun) {
+			more, ok = p.take(1)
+			n = n<<8 | int(more)
+		}
+		times := 1
+		if t := tag(op >> 4); ok && (t == count || t == countWide) {
+			times = n
+			op, ok = p.take(1)
+			n = int(op & 15)
+			if tag(op>>4) > negWide {
+				return nil, false
+			}
+		}
+		operand := uint64(n)
+		if t := tag(op >> 4); ok && (t == set || t == posWide || t == negWide || t == literalWide) {
+			if n != 1 && n != 2 && n != 4 && n != 8 {
+				return nil, false
+			}
+			operand, ok = p.take(n)
+		}
+		if !ok {
+			return nil, false
+		}
+		switch t := tag(op >> 4); {
+		case t <= negWide:
+			for range times {
+				switch t {
+				case set:
+					p.base = operand
+				case pos, posWide:
+					p.base += operand
+				case neg, negWide:
+					p.base -= operand
+				}
+				emit(1)
+			}
+		case t == constant, t == constWide:
+			emit(n)
+		case within || t > shiftedRun:
+			return nil, false
+		case t == shiftedRun:
+			high, ok := p.make(n*wordSize, true)
+			if !ok {
+				return nil, false
+			}
+			low, ok := p.make(n*wordSize, true)
+			if !ok {
+				return nil, false
+			}
+			for i := 0; i < len(low); i += wordSize {
+				out = le.AppendUint64(out, le.Uint64(high[i:])<<shift|le.Uint64(low[i:])&lowMask)
+			}
+		default:
+			if operand > uint64(min(size, len(p.code))) {
+				return nil, false
+			}
+			out = append(out, p.code[:operand]...)
+			p.code = p.code[operand:]
+		}
+	}
+	return out, len(out) == size
+}
+
+// Whatever the instructions: no panic, never beyond the block, and what a decoder without any haste
+// makes of them, wherever the windows end.
 func FuzzInstructions(f *testing.F) {
 	f.Add([]byte{0x15, 0x21, 200, 0x10, 0x81, 0xff, 0x11})
 	f.Add([]byte{0xb1, 0xff, 0x01, 1, 0x81, 0xfe, 0x11, 0x01, 0, 0x61, 0xfe, 0x9f})
+	f.Add([]byte{0x04, 1, 2, 3, 4, 0x41, 9, 0x22, 1, 1, 0x73, 0x41, 5, 0x53, 0x72, 0x04, 9, 8, 7, 6, 0x70, 0x01, 3, 0x81, 0xf0, 0x44, 1, 1, 1, 1, 0x3f, 0x61, 0})
+	content, err := fixtures.Image("layers")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var e encoder
+	for i := range 20 {
+		b := (*block.Data)(content[i*block.Size:])
+		f.Add(e.record(nil, block.Nr(i), b, block.KindOf(b) == block.Node)[nrSize:])
+	}
 	f.Fuzz(func(t *testing.T, code []byte) {
-		var b block.Data
-		d := decoder{in: source{buf: code, end: len(code)}}
-		_ = d.block(&b)
+		p := plain{code: code}
+		want, ok := p.make(block.Size, false)
+		for _, in := range []source{
+			{buf: code, end: len(code)},
+			{buf: make([]byte, 24), r: iotest.OneByteReader(bytes.NewReader(code))},
+		} {
+			var got block.Data
+			d := decoder{in: in}
+			err := d.block(&got)
+			if err == errIdle {
+				continue
+			}
+			if ok != (err == nil) || ok && !bytes.Equal(got[:], want) {
+				t.Fatalf("error %v, or other bytes; plainly: %v", err, ok)
+			}
+		}
 	})
 }
 
