@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -489,13 +490,9 @@ func (p *plain) take(n int) (v uint64, ok bool) {
 	return v, true
 }
 
-// make does instructions until they have made size bytes.
+// make does instructions until they have made size bytes. If one is wrong, ok is false, and out is
+// what those before it made.
 func (p *plain) make(size int, within bool) (out []byte, ok bool) {
-	emit := func(times int) {
-		for range min(times, size/wordSize+1) {
-			out = le.AppendUint64(out, p.base)
-		}
-	}
 	for len(out) < size {
 		op, ok := p.take(1)
 		n, more := int(op&15), uint64(0)
@@ -509,21 +506,28 @@ func (p *plain) make(size int, within bool) (out []byte, ok bool) {
 			op, ok = p.take(1)
 			n = int(op & 15)
 			if tag(op>>4) > negWide {
-				return nil, false
+				return out, false
 			}
 		}
 		operand := uint64(n)
 		if t := tag(op >> 4); ok && (t == set || t == posWide || t == negWide || t == literalWide) {
 			if n != 1 && n != 2 && n != 4 && n != 8 {
-				return nil, false
+				return out, false
 			}
 			operand, ok = p.take(n)
 		}
 		if !ok {
-			return nil, false
+			return out, false
 		}
+		room := size - len(out)
 		switch t := tag(op >> 4); {
-		case t <= negWide:
+		case t < literal:
+			if t == constant || t == constWide {
+				times = n
+			}
+			if times*wordSize > room {
+				return out, false
+			}
 			for range times {
 				switch t {
 				case set:
@@ -533,33 +537,31 @@ func (p *plain) make(size int, within bool) (out []byte, ok bool) {
 				case neg, negWide:
 					p.base -= operand
 				}
-				emit(1)
+				out = le.AppendUint64(out, p.base)
 			}
-		case t == constant, t == constWide:
-			emit(n)
-		case within || t > shiftedRun:
-			return nil, false
+		case within || t > shiftedRun || t == shiftedRun && n*wordSize > room:
+			return out, false
 		case t == shiftedRun:
 			high, ok := p.make(n*wordSize, true)
 			if !ok {
-				return nil, false
+				return out, false
 			}
 			low, ok := p.make(n*wordSize, true)
 			if !ok {
-				return nil, false
+				return out, false
 			}
 			for i := 0; i < len(low); i += wordSize {
 				out = le.AppendUint64(out, le.Uint64(high[i:])<<shift|le.Uint64(low[i:])&lowMask)
 			}
 		default:
-			if operand > uint64(min(size, len(p.code))) {
-				return nil, false
+			if operand > uint64(min(room, len(p.code))) {
+				return out, false
 			}
 			out = append(out, p.code[:operand]...)
 			p.code = p.code[operand:]
 		}
 	}
-	return out, len(out) == size
+	return out, true
 }
 
 // Whatever the instructions: no panic, never beyond the block, and what a decoder without any haste
@@ -573,9 +575,9 @@ func FuzzInstructions(f *testing.F) {
 		f.Fatal(err)
 	}
 	var e encoder
-	for i := range 20 {
-		b := (*block.Data)(content[i*block.Size:])
-		f.Add(e.record(nil, block.Nr(i), b, block.KindOf(b) == block.Node)[nrSize:])
+	for b := range slices.Chunk(content, 8*block.Size) {
+		b := (*block.Data)(b)
+		f.Add(e.record(nil, 0, b, block.KindOf(b) == block.Node)[nrSize:])
 	}
 	f.Fuzz(func(t *testing.T, code []byte) {
 		p := plain{code: code}
@@ -590,7 +592,7 @@ func FuzzInstructions(f *testing.F) {
 			if err == errIdle {
 				continue
 			}
-			if ok != (err == nil) || ok && !bytes.Equal(got[:], want) {
+			if ok != (err == nil) || !bytes.Equal(got[:len(want)], want) {
 				t.Fatalf("error %v, or other bytes; plainly: %v", err, ok)
 			}
 		}
