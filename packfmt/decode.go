@@ -193,7 +193,7 @@ func repeated(w uint64) (times int, change uint64, used int) {
 		return times, 0, used
 	case count, countWide:
 		w >>= 8 * used
-		if s := &steps[byte(w)]; s.keep != 0 {
+		if s := &steps[byte(w)]; s.keep != 0 && tag(w>>4&15) <= negWide {
 			return times, s.change(w), used + s.used
 		}
 	}
