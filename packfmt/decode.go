@@ -115,7 +115,10 @@ func (d *decoder) fill(out []byte, within bool) error {
 			if n = op.times * wordSize; n > len(out) {
 				return errOver
 			}
-			d.emit(out[:n], op)
+			if op.tag == set && op.times > 0 {
+				d.base, op.operand = op.operand, 0
+			}
+			d.base = emit(out, op.times, d.base, op.operand)
 		case within:
 			return fmt.Errorf("tag %d in a shifted run", op.tag)
 		case op.tag == shiftedRun:
@@ -137,56 +140,121 @@ func (d *decoder) fill(out []byte, within bool) error {
 	return nil
 }
 
-// masks are what of eight bytes an operand has, by its width; 0: no operand is so wide.
-var masks = [16]uint64{1: 1<<8 - 1, 2: 1<<16 - 1, 4: 1<<32 - 1, 8: 1<<64 - 1}
+// A step is an instruction that moves base and emits it, taken apart so that which of them it is
+// needs no branch.
+type step struct {
+	used int    // bytes that it has; 0: it is none of them, or has an operand of 8 bytes
+	keep uint64 // all ones; 0 to set base
+	add  uint64 // to base, if there is no operand
+	mask uint64 // of the operand
+	neg  uint64 // all ones to subtract the operand
+}
 
-// words does the instructions that make one word each, which most are, as long as they come
-// and the window has all of them. It returns how many bytes of out it has made.
-func (d *decoder) words(out []byte) int {
-	in, base, made := d.in.buf[d.in.at:d.in.end], d.base, 0
-	for made+wordSize <= len(out) && len(in) > wordSize && d.steps > 0 {
-		t, n := tag(in[0]>>4), in[0]&15
-		used, operand := 1, uint64(n)
-		if t == set || t == posWide || t == negWide {
-			if masks[n] == 0 {
-				break
+// steps are the instructions by their first byte.
+var steps = func() (all [256]step) {
+	for i := range all {
+		s := step{used: 1, keep: ^uint64(0)}
+		switch t, n := tag(i>>4), i&15; {
+		case t == pos:
+			s.add = uint64(n)
+		case t == neg:
+			s.add = -uint64(n)
+		case t == constant && n == 1:
+		case (t == set || t == posWide || t == negWide) && (n == 1 || n == 2 || n == 4):
+			s.used, s.mask = 1+n, 1<<(8*n)-1
+			if t == set {
+				s.keep = 0
 			}
-			used, operand = 1+int(n), le.Uint64(in[1:])&masks[n]
-		}
-		switch t {
-		case set:
-			base = operand
-		case pos, posWide:
-			base += operand
-		case neg, negWide:
-			base -= operand
+			if t == negWide {
+				s.neg = ^uint64(0)
+			}
 		default:
-			used = 0
+			continue
 		}
-		if used == 0 {
-			break
+		all[i] = s
+	}
+	return all
+}()
+
+// change is what base changes by, once what is not kept is gone. w begins with the instruction.
+func (s *step) change(w uint64) uint64 { return s.add + (w>>8&s.mask ^ s.neg) - s.neg }
+
+// repeated takes the instructions apart that do what another does, several times: by how much base
+// changes, how often, and how many bytes they have. times is 0 if w begins with none of them, or
+// has not all of it.
+func repeated(w uint64) (times int, change uint64, used int) {
+	t := tag(w >> 4 & 15)
+	times, used = int(w&15), 1
+	if t == constWide || t == countWide {
+		times, used = times<<8|int(w>>8&255), 2
+	}
+	switch t {
+	case constant, constWide:
+		return times, 0, used
+	case count, countWide:
+		w >>= 8 * used
+		if s := &steps[byte(w)]; s.keep != 0 && tag(w>>4&15) <= negWide {
+			return times, s.change(w), used + s.used
+		}
+	}
+	return 0, 0, 0
+}
+
+// words does the instructions that emit words, which most are, as long as they come and the window
+// has all of them. It returns how many bytes of out it has made.
+func (d *decoder) words(out []byte) int {
+	in, at, base, made := d.in.buf[:d.in.end], d.in.at, d.base, 0
+loop:
+	for made+wordSize <= len(out) && at+wordSize <= len(in) {
+		w := le.Uint64(in[at:])
+		s := &steps[byte(w)]
+		// Numbers instead of s.used where it matters: the processor expects a case, and goes on with the
+		// next w before it has the table's answer.
+		switch s.used {
+		case 1:
+			base += s.add
+			at++
+		case 5:
+			base = base&s.keep + s.change(w)
+			at += 5
+		case 2, 3:
+			base = base&s.keep + s.change(w)
+			at += s.used
+		default:
+			times, change, used := repeated(w)
+			if times == 0 || made+times*wordSize > len(out) {
+				break loop
+			}
+			base = emit(out[made:], times, base, change)
+			made += times * wordSize
+			at += used
+			continue
 		}
 		le.PutUint64(out[made:], base)
-		in, made, d.steps = in[used:], made+wordSize, d.steps-1
+		made += wordSize
 	}
-	d.in.at, d.base = d.in.end-len(in), base
+	d.in.at, d.base = at, base
 	return made
 }
 
-// emit does an operation that emits words.
-func (d *decoder) emit(out []byte, op operation) {
-	base, change := d.base, op.operand
-	if op.tag == set {
-		base, change = op.operand, 0
+// emit changes base and writes it, so many times, and returns it. Most runs are short, and how short
+// is hard to foretell; so it writes eight words where fewer would do and out has room. What comes
+// after them is not made yet.
+func emit(out []byte, times int, base, change uint64) uint64 {
+	last := base + uint64(times)*change
+	for ; times > 0 && len(out) >= 8*wordSize; times -= 8 {
+		for i := range 8 {
+			base += change
+			le.PutUint64(out[i*wordSize:], base)
+		}
+		out = out[8*wordSize:]
 	}
-	for len(out) >= wordSize {
+	for ; times > 0; times-- {
 		base += change
 		le.PutUint64(out, base)
 		out = out[wordSize:]
 	}
-	if op.times > 0 {
-		d.base = base
-	}
+	return last
 }
 
 // shifted makes a shifted run.
