@@ -140,10 +140,10 @@ func (d *decoder) fill(out []byte, within bool) error {
 	return nil
 }
 
-// A step is an instruction that moves base and emits it, taken apart so that which of them it is
-// needs no branch.
+// A step is an instruction that changes base and emits it, taken apart so that doing it needs no
+// branch.
 type step struct {
-	used int    // bytes that it has; 0: it is none of them, or has an operand of 8 bytes
+	used int    // how many bytes it has; 0: it is another one, or has an operand of 8 bytes
 	keep uint64 // all ones; 0 to set base
 	add  uint64 // to base, if there is no operand
 	mask uint64 // of the operand
@@ -176,13 +176,15 @@ var steps = func() (all [256]step) {
 	return all
 }()
 
-// change is what base changes by, once what is not kept is gone. w begins with the instruction.
-func (s *step) change(w uint64) uint64 { return s.add + (w>>8&s.mask ^ s.neg) - s.neg }
+// change is what the instruction that w begins with adds to base, or to what it keeps of it.
+func change(w uint64) uint64 {
+	op := byte(w)
+	return steps[op].add + (w>>8&steps[op].mask ^ steps[op].neg) - steps[op].neg
+}
 
-// repeated takes the instructions apart that do what another does, several times: by how much base
-// changes, how often, and how many bytes they have. times is 0 if w begins with none of them, or
-// has not all of it.
-func repeated(w uint64) (times int, change uint64, used int) {
+// repeated takes apart what emits several words that rise or fall by the same: an instruction or two
+// that w begins with, of so many bytes. times is 0 if these are others, or make nothing.
+func repeated(w uint64) (times int, by uint64, used int) {
 	t := tag(w >> 4 & 15)
 	times, used = int(w&15), 1
 	if t == constWide || t == countWide {
@@ -193,8 +195,8 @@ func repeated(w uint64) (times int, change uint64, used int) {
 		return times, 0, used
 	case count, countWide:
 		w >>= 8 * used
-		if s := &steps[byte(w)]; s.keep != 0 && tag(w>>4&15) <= negWide {
-			return times, s.change(w), used + s.used
+		if op := byte(w); steps[op].keep != 0 && tag(op>>4) <= negWide {
+			return times, change(w), used + steps[op].used
 		}
 	}
 	return 0, 0, 0
@@ -207,25 +209,25 @@ func (d *decoder) words(out []byte) int {
 loop:
 	for made+wordSize <= len(out) && at+wordSize <= len(in) {
 		w := le.Uint64(in[at:])
-		s := &steps[byte(w)]
-		// Numbers instead of s.used where it matters: the processor expects a case, and goes on with the
-		// next w before it has the table's answer.
-		switch s.used {
+		op := byte(w)
+		// Numbers instead of n where it matters: the processor expects a case, and goes on with the next
+		// w before it has the table's answer.
+		switch n := steps[op].used; n {
 		case 1:
-			base += s.add
+			base += steps[op].add
 			at++
 		case 5:
-			base = base&s.keep + s.change(w)
+			base = base&steps[op].keep + change(w)
 			at += 5
 		case 2, 3:
-			base = base&s.keep + s.change(w)
-			at += s.used
+			base = base&steps[op].keep + change(w)
+			at += n
 		default:
-			times, change, used := repeated(w)
+			times, by, used := repeated(w)
 			if times == 0 || made+times*wordSize > len(out) {
 				break loop
 			}
-			base = emit(out[made:], times, base, change)
+			base = emit(out[made:], times, base, by)
 			made += times * wordSize
 			at += used
 			continue

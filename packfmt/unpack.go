@@ -8,6 +8,10 @@ import (
 	"thinpool/metadata/block"
 )
 
+// writeBlocks is how many blocks are written at once: many for a device, and few enough to stay in the
+// processor's cache with all else that unpacking needs.
+const writeBlocks = 64
+
 // Unpack writes the packed device to dev, which must be as large at least; what it
 // has beyond that stays. zero says that all of dev is zero already, so that blocks
 // which the pack does not have need not be written.
@@ -24,7 +28,7 @@ func (r *Reader) Unpack(ctx context.Context, dev block.Device, zero bool, opt Op
 		}
 	}
 	found, err := r.each(ctx, "unpacking", opt, func() sink {
-		return &writer{dev: dev, first: first, buf: block.Buffer(readBlocks)}
+		return &writer{dev: dev, first: first, buf: block.Buffer(writeBlocks)}
 	})
 	if err != nil {
 		return err
