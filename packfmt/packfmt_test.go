@@ -409,6 +409,37 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// brokenFrom cannot be read from there on.
+type brokenFrom struct {
+	file []byte
+	at   int64
+}
+
+func (b brokenFrom) ReadAt(p []byte, off int64) (int, error) {
+	n, err := bytes.NewReader(b.file).ReadAt(p, off)
+	if off+int64(n) > b.at {
+		return max(0, int(b.at-off)), block.ErrFailed
+	}
+	return n, err
+}
+
+// Wherever a pack cannot be read, also where a frame may end, that is said.
+func TestUnreadablePack(t *testing.T) {
+	content := make([]byte, 5*block.Size)
+	block.Seal(0, (*block.Data)(content), block.Superblock)
+	copy(content[3*block.Size:], "no valid block, so it is in a stream of its own")
+	p := roundTrip(t, content, Options{All: true})
+	for at := range p {
+		r, err := NewReader(brokenFrom{p, int64(at)}, int64(len(p)))
+		if err == nil {
+			_, err = r.Load(t.Context(), 1<<30, Options{})
+		}
+		if !errors.Is(err, block.ErrFailed) {
+			t.Errorf("unreadable from byte %d of %d on: error %v", at, len(p), err)
+		}
+	}
+}
+
 func TestReadAtPieces(t *testing.T) {
 	content, err := fixtures.Image("empty")
 	if err != nil {

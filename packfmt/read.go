@@ -94,7 +94,7 @@ func (f *frames) next() (frame, error) {
 	var start [len(mark)]byte
 	n, err := f.in.ReadAt(start[:min(left, int64(len(start)))], fr.at)
 	switch {
-	case n < lengthSize && err != nil && err != io.EOF:
+	case err != nil && err != io.EOF:
 		return fr, err
 	case n < lengthSize:
 		return fr, fr.error(-1, fmt.Errorf("the file is cut short: %d bytes left", left))
@@ -178,14 +178,15 @@ func (u *unpacker) frame(ctx context.Context, file io.ReaderAt, f frame) error {
 		if err := u.records(ctx, f, valid); err != nil {
 			return err
 		}
-		if _, err := in.Peek(1); err != nil || !valid {
-			break
+		switch _, err := in.Peek(1); {
+		case err == io.EOF:
+			return u.to.endFrame()
+		case err != nil:
+			return f.error(-1, err)
+		case !valid:
+			return f.error(-1, errors.New("the frame goes on after its streams"))
 		}
 	}
-	if in.Buffered() > 0 {
-		return f.error(-1, errors.New("the frame goes on after its streams"))
-	}
-	return u.to.endFrame()
 }
 
 // open begins a zlib stream.
