@@ -77,7 +77,7 @@ func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error
 	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
 		return err
 	}
-	dev := block.NewMem(int64(max(b.Needed(c.Image.blocks()), c.Image.blocks())) * block.Size)
+	dev := block.NewMem(int64(max(b.Least(), c.Image.blocks())) * block.Size)
 	if err := b.Write(ctx, dev); err != nil {
 		return err
 	}
