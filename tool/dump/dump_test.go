@@ -211,13 +211,13 @@ func TestDamage(t *testing.T) {
 }
 
 func BenchmarkRun(b *testing.B) {
-	const mappings = 252 * 1000
+	const mappings = 252 * 10_000
 	builder := build.New(build.Options{})
 	runs := make([]metadata.Run, mappings)
 	for i := range runs {
 		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1_000_000 + 2*i), Data: metadata.DataBlock(10_000_000 + i*7919%mappings), Len: 1, Time: 1}
 	}
-	dev := block.NewMem(16 << 20)
+	dev := block.NewMem(64 << 20)
 	err := errors.Join(builder.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 20_000_000}),
 		builder.BeginDevice(1, metadata.Details{}), builder.Runs(runs), builder.EndDevice(), builder.End(), builder.Write(b.Context(), dev))
 	if err != nil {
