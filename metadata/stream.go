@@ -57,8 +57,8 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 }
 
 // windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
-// of keys into an order of blocks that suits a disk, but in proportion, as their
-// runs take memory.
+// of keys into an order of blocks that suits a disk, but in proportion, as what is
+// made of them takes memory.
 func (m *stream) windowLeaves() int {
 	const share, least, most = 64, 16, 256
 	return min(max(m.leaves/share, least), most)

@@ -33,6 +33,9 @@ func TestJoin(t *testing.T) {
 		}
 		fmt.Fprintf(&want, "%d+3\n", 10*i)
 	}
+	if held := want.Len() - got.Len(); held > 2*textLimit {
+		t.Errorf("%d bytes of %d are held back", held, want.Len())
+	}
 	next := metadata.Run{Thin: 10*(n-1) + 3, Data: 3, Len: 1}
 	if err := errors.Join(w.Text([]byte("--\n")), w.Runs([]metadata.Run{next}), w.Flush()); err != nil {
 		t.Fatal(err)

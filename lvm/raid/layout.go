@@ -160,7 +160,8 @@ func (l Layout) modulo(row int64) int {
 	return int(row % int64(n))
 }
 
-// DataDevice returns the device of the i-th chunk of data in a row, of a layout with parity.
+// DataDevice returns the device of the i-th chunk of data in a row, of a layout with parity. It panics
+// if a row has no such chunk.
 func (l Layout) DataDevice(row int64, i int) int {
 	p, q := l.ParityDevices(row)
 	if l.rule.symmetric {
