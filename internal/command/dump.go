@@ -114,7 +114,7 @@ func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt.Progress = env.Progress
+	opt.Progress, opt.LVM = env.Progress, from.place.lvmFacts()
 	found, err := repair.Find(env, from, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))

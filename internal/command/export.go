@@ -296,7 +296,7 @@ func numbered(nr *uint64) block.Nr {
 func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
-		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress,
+		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.lvmFacts(),
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
@@ -306,14 +306,14 @@ func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps
 			return nil, nil, false, err
 		}
 	}
-	lossy = found.Report.Guessed
+	lossy = found.Report.Chosen || len(found.Report.Doubts) > 0
 	for i := range found.Report.Devices {
 		d := &found.Report.Devices[i]
 		if d.ID != metadata.DevID(*x.DevID) {
 			continue
 		}
 		lossy = lossy || !d.Complete()
-		for _, l := range d.Lost {
+		for _, l := range d.Holes {
 			gaps = append(gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"thinpool/lvm"
+	"thinpool/metadata"
+	"thinpool/tool/repair"
 )
 
 // A place is where in a volume group metadata is.
@@ -73,6 +75,33 @@ func (p *place) onlyPool() error {
 		return fmt.Errorf("LVM has no thin pool here; --lv VG/LV reads metadata from any volume: %s", list(others))
 	}
 	return fmt.Errorf("which pool? --lv VG/POOL takes one of %s", list(pools))
+}
+
+// lvmFacts is what LVM knows of the pool that p is the metadata of; nil if it knows
+// nothing of it.
+func (p *place) lvmFacts() *repair.LVM {
+	if p == nil || p.pool == nil {
+		return nil
+	}
+	pool := p.pool.ThinPool()
+	facts := &repair.LVM{ChunkSize: pool.ChunkSize, TransactionID: pool.TransactionID, Volumes: map[metadata.DevID]repair.LVMThin{}}
+	creates := map[string]bool{}
+	for _, m := range pool.Messages {
+		creates[m.Create] = true
+	}
+	if len(pool.Messages) > 0 { // LVM sends them when it activates the pool, then counts on
+		facts.TransactionID--
+	}
+	const sector = 512
+	if data := p.group.Volume(pool.Data); data != nil && pool.ChunkSize > 0 {
+		facts.DataBlocks = uint64(data.Size) / sector / pool.ChunkSize
+	}
+	for _, v := range p.group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.pool.Name && t.DeviceID <= metadata.MaxDevID && !creates[v.Name] {
+			facts.Volumes[metadata.DevID(t.DeviceID)] = repair.LVMThin{Name: p.group.Name + "/" + v.Name, TransactionID: t.TransactionID}
+		}
+	}
+	return facts
 }
 
 // list lists names, as far as they fit a message.

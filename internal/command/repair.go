@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
@@ -23,7 +25,7 @@ type Repair struct {
 	overrides
 	salvage
 	DryRun     bool   `help:"Report what would be saved and lost; write nothing."`
-	ListRoots  bool   `help:"List all roots that are left on the device, also of earlier transactions; write nothing."`
+	ListStates bool   `help:"List the states of the pool that are left on the device, also those of earlier transactions; write nothing." aliases:"list-roots"`
 	AcceptLoss bool   `help:"Succeed although something is lost."`
 	Report     string `help:"Write the report to a file as well." placeholder:"FILE"`
 	Format     string `help:"How the report is printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
@@ -33,21 +35,41 @@ type Repair struct {
 
 // salvage says what a repair takes and leaves.
 type salvage struct {
+	State       *int     `help:"Take this state of the pool, by its number in --list-states." placeholder:"N"`
 	MappingRoot *uint64  `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
 	DetailsRoot *uint64  `help:"Begin at this root of the device details." placeholder:"BLOCK"`
 	DropDevice  []uint64 `help:"Leave this device out; may be repeated." placeholder:"ID" sep:"none"`
 	KeepPartial bool     `help:"Keep devices that have lost something (default)."`
 	DropPartial bool     `help:"Leave out devices that have lost something."`
+	Adopt       []string `help:"Give the tree at ROOT, whose device is not known, this device id; may be repeated." placeholder:"ROOT=ID" sep:"none"`
+	KeepOrphans bool     `help:"Give trees whose device is not known new device ids."`
 }
 
 func (s *salvage) given() bool {
-	return s.MappingRoot != nil || s.DetailsRoot != nil || s.DropDevice != nil || s.KeepPartial || s.DropPartial
+	return s.State != nil || s.Adopt != nil || s.KeepOrphans || s.MappingRoot != nil || s.DetailsRoot != nil || s.DropDevice != nil || s.KeepPartial || s.DropPartial
 }
 
 func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
-	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial}
-	if s.KeepPartial && s.DropPartial {
+	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial, KeepOrphans: s.KeepOrphans}
+	switch {
+	case s.KeepPartial && s.DropPartial:
 		return opt, cli.Usagef("--keep-partial and --drop-partial cannot go together")
+	case s.State != nil && (s.MappingRoot != nil || s.DetailsRoot != nil):
+		return opt, cli.Usagef("--state cannot go with --mapping-root or --details-root")
+	case s.State != nil && *s.State < 1:
+		return opt, cli.Usagef("--state %d: the states that --list-states lists are numbered from 1", *s.State)
+	case s.State != nil:
+		opt.State = *s.State
+	}
+	for _, text := range s.Adopt {
+		root, id, err := parseAdopt(text)
+		if err != nil {
+			return opt, err
+		}
+		if opt.Adopt == nil {
+			opt.Adopt = map[block.Nr]metadata.DevID{}
+		}
+		opt.Adopt[root] = id
 	}
 	if s.MappingRoot != nil {
 		opt.MappingRoot = block.Nr(*s.MappingRoot)
@@ -61,12 +83,24 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	return opt, nil
 }
 
+// parseAdopt reads ROOT=ID.
+func parseAdopt(text string) (block.Nr, metadata.DevID, error) {
+	left, right, _ := strings.Cut(text, "=")
+	root, err := strconv.ParseUint(left, 10, 63)
+	id, err2 := strconv.ParseUint(right, 10, 64)
+	if err != nil || err2 != nil || id > metadata.MaxDevID {
+		return 0, 0, cli.Usagef("--adopt %s: want ROOT=ID, a block number and a device id of at most %d", text, metadata.MaxDevID)
+	}
+	return block.Nr(root), metadata.DevID(id), nil
+}
+
 // Details implements cli.Detailer.
 func (r *Repair) Details() string {
 	return `Finds all that can still be read, and writes it to the output as new metadata, in the
 order in which thin_restore does. The report says for each device how many mappings were
-expected, found and lost, and which thin blocks those are. The exit code is 0 only if
-nothing is lost, or with --accept-loss; the output is written all the same. Keep the
+expected, read, confirmed by the reference counts, guessed and lost, and which thin blocks
+those are. The exit code is 0 only if all mappings were read or confirmed and the state of
+the pool is certain, or with --accept-loss; the output is written all the same. Keep the
 damaged metadata until all data has been checked.
 
 With --in-place and --undo what is found takes the place of the damaged metadata, or with
@@ -88,9 +122,9 @@ func (r *Repair) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
-	opt.Progress = env.Progress
-	if r.ListRoots {
-		return r.listRoots(env, dev, opt)
+	opt.Progress, opt.LVM = env.Progress, dev.place.lvmFacts()
+	if r.ListStates {
+		return r.listStates(env, dev, opt)
 	}
 	out := &output{dev, r.Input, r.Undo}
 	if r.Output != "" && !r.DryRun {
@@ -113,7 +147,7 @@ func (r *Repair) Run(env *cli.Env) error {
 	switch {
 	case r.DryRun:
 	case lost && r.InPlace:
-		fmt.Fprintln(env.Stderr, "nothing was written, as something is lost: with --accept-loss it is written, and the undo file keeps the damaged metadata, which is the only evidence")
+		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or not certain. With --accept-loss it is written, and the undo file keeps the damaged metadata, which is the only evidence")
 	default:
 		if err := r.write(env, found, out); err != nil {
 			return err
@@ -128,8 +162,8 @@ func (r *Repair) Run(env *cli.Env) error {
 // validate refuses what does not go together.
 func (r *Repair) validate() error {
 	switch {
-	case r.Output == "" && !r.DryRun && !r.ListRoots && !r.InPlace:
-		return cli.Usagef("--output is missing; --dry-run, --list-roots and --in-place need none")
+	case r.Output == "" && !r.DryRun && !r.ListStates && !r.InPlace:
+		return cli.Usagef("--output is missing; --dry-run, --list-states and --in-place need none")
 	case r.Output != "" && cli.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
 	case r.reads(r.Input, r.Report) || cli.SameFile(r.Output, r.Report):
@@ -163,7 +197,7 @@ func hopeless(err error) error {
 	return err
 }
 
-var errEmpty = errors.New("nothing was found of what the pool had; an empty pool is no repair, so nothing was written. thin_repair --list-roots shows what is left of earlier transactions")
+var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. thin_repair --list-states shows what is left of earlier transactions")
 
 // report prints the report, and writes it to a file if asked.
 func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
@@ -209,18 +243,18 @@ func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadat
 		err = dump.Run(ctx, pool, opt, v)
 	}
 	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("internal error: what was mended is still damaged: %w", err)
+		return fmt.Errorf("internal error: the repaired metadata is still damaged: %w", err)
 	}
 	return err
 }
 
-func (r *Repair) listRoots(env *cli.Env, dev block.Device, opt repair.Options) error {
-	all, err := repair.Generations(env, dev, opt)
+func (r *Repair) listStates(env *cli.Env, dev *source, opt repair.Options) error {
+	all, rivals, err := repair.States(env, dev, opt)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Input, err)
 	}
 	if r.Format == "json" {
-		return jsonRoots(env.Stdout, all)
+		return jsonStates(env.Stdout, all, rivals)
 	}
-	return textRoots(env.Stdout, all)
+	return textStates(env.Stdout, all, rivals)
 }

@@ -28,7 +28,7 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 	}
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	header := "device\texpected\tfound\tlost\tproved\tguessed\t"
+	header := "device\texpected\tread\tconfirmed\tguessed\tlost\t"
 	if names != nil {
 		header += "volume\t"
 	}
@@ -37,11 +37,11 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 		d := &r.Devices[i]
 		expected, lost := "?", "?"
 		if d.Known {
-			expected, lost = fmt.Sprint(d.Expected), fmt.Sprint(d.Missing())
+			expected, lost = fmt.Sprint(d.Expected), fmt.Sprint(d.Lost)
 		} else if d.Complete() {
 			lost = "0"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%d\t%d\t", d.ID, expected, d.Found, lost, d.Recovered, d.Old)
+		fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%s\t", d.ID, expected, d.Read, d.Confirmed, d.Guessed, lost)
 		if names != nil {
 			fmt.Fprintf(table, "%s\t", cmp.Or(names[d.ID], "-"))
 		}
@@ -51,103 +51,188 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 	for i := range r.Devices {
 		lostText(out, &r.Devices[i], h)
 	}
+	for _, id := range r.Missing {
+		fmt.Fprintf(out, "device %d: LVM has a volume for it, and the repaired metadata has no such device\n", id)
+	}
+	for i := range r.Orphans {
+		fmt.Fprintln(out, orphanText(&r.Orphans[i]))
+	}
+	for i, s := range r.Alternatives {
+		alternativeText(out, i+2, s, r)
+	}
 	fmt.Fprintf(out, "\n%s\n", verdict(r))
 	return out.Flush()
 }
 
-// lostText prints which thin blocks a device has lost.
+// lostText prints where mappings of a device are missing or guessed.
 func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 	if d.Dropped {
 		fmt.Fprintf(w, "device %d: left out\n", d.ID)
 	}
+	what := "missing"
+	if d.Lost == 0 && d.Guessed > 0 {
+		what = "guessed"
+	}
 	size := uint64(h.DataBlockSize) * cli.SectorSize
-	for _, l := range d.Lost {
+	for _, l := range d.Holes {
 		end := "on"
 		bytes := fmt.Sprintf("from byte %d", l.Keys.Begin*size)
 		if l.Keys.End != 0 {
 			end = fmt.Sprintf("to %d", l.Keys.End-1)
 			bytes = fmt.Sprintf("bytes %d to %d", l.Keys.Begin*size, l.Keys.End*size-1)
 		}
-		fmt.Fprintf(w, "device %d: mappings are missing among thin blocks %d %s (%s): %v\n", d.ID, l.Keys.Begin, end, bytes, l.Err)
+		fmt.Fprintf(w, "device %d: mappings are %s among thin blocks %d %s (%s): %v\n", d.ID, what, l.Keys.Begin, end, bytes, l.Err)
 	}
-	if d.Known && d.Missing() > 0 && len(d.Lost) == 0 {
-		fmt.Fprintf(w, "device %d: mappings are missing, nobody knows where: a node of its tree may be of another transaction\n", d.ID)
+	if d.Known && d.Lost > 0 && len(d.Holes) == 0 {
+		fmt.Fprintf(w, "device %d: mappings are missing at unknown positions: a node of its tree may be of another transaction\n", d.ID)
 	}
 	if d.Reused > 0 {
-		fmt.Fprintf(w, "device %d: %d of its mappings lead to data blocks that others use now; what was in them is gone\n", d.ID, d.Reused)
-	}
-	if d.Known && d.Found > d.Expected {
-		fmt.Fprintf(w, "device %d: has %d mappings more than its details count\n", d.ID, d.Found-d.Expected)
+		fmt.Fprintf(w, "device %d: %d of its mappings lead to data blocks that others use now; their old content is gone\n", d.ID, d.Reused)
 	}
 }
 
-// verdict is the last line of a report: what it means, and what to do.
+// orphanText describes a tree whose device is not known.
+func orphanText(o *repair.Orphan) string {
+	text := fmt.Sprintf("block %d: a whole mapping tree of %d mappings is in use, and its device is not known", o.Root, o.Mappings)
+	if len(o.Devices) > 0 {
+		text += ": it may be that of " + idList(o.Devices, "device ", "one of devices ")
+	}
+	if o.Kept {
+		return fmt.Sprintf("%s. It is kept as device %d", text, o.Adopted)
+	}
+	return fmt.Sprintf("%s. --adopt %d=ID keeps it as device ID, --keep-orphans under a new id", text, o.Root)
+}
+
+// idList lists device ids, as far as they fit a line.
+func idList(ids []metadata.DevID, one, many string) string {
+	const most = 8
+	text := many
+	if len(ids) == 1 {
+		text = one
+	}
+	for i, id := range ids {
+		switch {
+		case i == most:
+			return fmt.Sprintf("%s and %d more", text, len(ids)-most)
+		case i > 0:
+			text += ", "
+		}
+		text += fmt.Sprint(id)
+	}
+	return text
+}
+
+// alternativeText says how another state that may be right differs from the one taken.
+func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report) {
+	fmt.Fprintf(w, "another state may be the right one (--state %d): mappings from block %d, device details from block %d, time %d, highest transaction of a device %d\n",
+		number, s.Mapping, s.Details, s.Time, s.TransactionID)
+	there := map[metadata.DevID]uint64{}
+	var more, fewer, differ []metadata.DevID
+	for i := range s.Devices {
+		there[s.Devices[i].ID] = s.Devices[i].Mappings
+	}
+	for i := range r.Devices {
+		d := &r.Devices[i]
+		n, ok := there[d.ID]
+		delete(there, d.ID)
+		switch {
+		case !ok:
+			fewer = append(fewer, d.ID)
+		case n != d.Found():
+			differ = append(differ, d.ID)
+		}
+	}
+	for i := range s.Devices {
+		if _, ok := there[s.Devices[i].ID]; ok {
+			more = append(more, s.Devices[i].ID)
+		}
+	}
+	if len(more) > 0 {
+		fmt.Fprintf(w, "  it also has %s\n", idList(more, "device ", "devices "))
+	}
+	if len(fewer) > 0 {
+		fmt.Fprintf(w, "  it lacks %s\n", idList(fewer, "device ", "devices "))
+	}
+	if len(differ) > 0 {
+		fmt.Fprintf(w, "  it has other numbers of mappings for %s\n", idList(differ, "device ", "devices "))
+	}
+	if len(more)+len(fewer)+len(differ) == 0 {
+		fmt.Fprintln(w, "  it has the same devices with as many mappings")
+	}
+}
+
+// verdict is the end of a report: what it means, and what to do.
 func verdict(r *repair.Report) string {
 	if r.Lossless() {
 		return "nothing is lost"
 	}
 	var parts []string
-	var missing, guessed, reused, surplus uint64
+	var lost, guessed, reused uint64
 	incomplete := 0
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		if !d.Complete() && !d.Named {
 			incomplete++
-			missing, guessed, reused = missing+d.Missing(), guessed+d.Old, reused+d.Reused
-			if d.Known && d.Found > d.Expected {
-				surplus += d.Found - d.Expected
-			}
+			lost, guessed, reused = lost+d.Lost, guessed+d.Guessed, reused+d.Reused
 		}
 	}
 	if incomplete > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete", incomplete, len(r.Devices)))
 	}
-	if missing+guessed > 0 {
-		parts = append(parts, fmt.Sprintf("%d mappings are lost, %d are from older transactions and may be out of date", missing, guessed))
+	if lost+guessed > 0 {
+		parts = append(parts, fmt.Sprintf("%d mappings are lost, %d are guessed and may be wrong", lost, guessed))
 	}
 	if reused > 0 {
 		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
 	}
-	if surplus > 0 {
-		parts = append(parts, fmt.Sprintf("%d mappings more were found than the device details count, so some are not right", surplus))
+	if len(r.Missing) > 0 {
+		parts = append(parts, fmt.Sprintf("%d volumes of LVM have no device", len(r.Missing)))
 	}
-	if r.Guessed {
-		parts = append(parts, "the superblock led nowhere: this is the newest state that was found, and newer ones may be lost")
+	parts = append(parts, r.Doubts...)
+	switch {
+	case !r.Chosen:
+	case len(r.Alternatives) > 0:
+		parts = append(parts, "the state of the pool is a choice: "+r.Reason)
+	default:
+		parts = append(parts, "the superblock does not name this state of the pool, so a newer one may be lost")
 	}
 	return strings.Join(parts, "; ") + "\nkeep the damaged metadata until all data has been checked: it is the only evidence (LVM keeps it as POOL_metaN)"
 }
 
 // reportRecord is the first line of a report in JSON.
 type reportRecord struct {
-	Type          string   `json:"type"` // "repair"
-	Lossless      bool     `json:"lossless"`
-	Damaged       bool     `json:"damaged"`
-	Guessed       bool     `json:"guessed"`
-	MappingRoot   block.Nr `json:"mapping_root"`
-	DetailsRoot   block.Nr `json:"details_root"`
-	TransactionID uint64   `json:"transaction"`
-	Time          uint32   `json:"time"`
-	DataBlockSize uint32   `json:"data_block_size"`
-	NrDataBlocks  uint64   `json:"nr_data_blocks"`
-	FlippedBits   int      `json:"flipped_bits"`
-	Notes         []string `json:"notes"`
+	Type          string           `json:"type"` // "repair"
+	Lossless      bool             `json:"lossless"`
+	Damaged       bool             `json:"damaged"`
+	Chosen        bool             `json:"chosen"`
+	Reason        string           `json:"reason"`
+	MappingRoot   block.Nr         `json:"mapping_root"`
+	DetailsRoot   block.Nr         `json:"details_root"`
+	TransactionID uint64           `json:"transaction"`
+	Time          uint32           `json:"time"`
+	DataBlockSize uint32           `json:"data_block_size"`
+	NrDataBlocks  uint64           `json:"nr_data_blocks"`
+	Corrections   int              `json:"corrections"`
+	Missing       []metadata.DevID `json:"missing_volumes"`
+	Doubts        []string         `json:"doubts"`
+	Notes         []string         `json:"notes"`
 }
 
-// deviceRecord is a device in a report. Expected and Missing are not there if it is
-// not known how many mappings it had.
+// deviceRecord is a device in a report. Expected and Lost are not there if it is not
+// known how many mappings it had.
 type deviceRecord struct {
 	Type      string           `json:"type"` // "device"
 	DevID     metadata.DevID   `json:"dev_id"`
 	Expected  *uint64          `json:"expected,omitempty"`
-	Found     uint64           `json:"found"`
-	Missing   *uint64          `json:"missing,omitempty"`
-	Recovered uint64           `json:"recovered"`
+	Read      uint64           `json:"read"`
+	Confirmed uint64           `json:"confirmed"`
 	Guessed   uint64           `json:"guessed"`
+	Lost      *uint64          `json:"lost,omitempty"`
 	Reused    uint64           `json:"reused"`
 	Complete  bool             `json:"complete"`
 	MadeUp    bool             `json:"details_made_up"`
 	Dropped   bool             `json:"dropped"`
-	Lost      []lostPartRecord `json:"lost"`
+	Holes     []lostPartRecord `json:"holes"`
 }
 
 type lostPartRecord struct {
@@ -156,98 +241,140 @@ type lostPartRecord struct {
 	Message string   `json:"message"`
 }
 
-// jsonReport prints what a repair found for programs: one line for the whole, then
-// one a device.
-func jsonReport(w io.Writer, r *repair.Report) error {
-	out := json.NewEncoder(w)
-	h := &r.Header
-	notes := r.Notes
-	if notes == nil {
-		notes = []string{}
-	}
-	err := out.Encode(reportRecord{
-		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Guessed: r.Guessed, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
-		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
-		FlippedBits: len(r.Flips), Notes: notes,
-	})
-	for i := range r.Devices {
-		if err != nil {
-			return err
-		}
-		d := &r.Devices[i]
-		rec := deviceRecord{
-			Type: "device", DevID: d.ID, Found: d.Found, Recovered: d.Recovered, Guessed: d.Old, Reused: d.Reused, Complete: d.Complete(),
-			MadeUp: d.MadeUp, Dropped: d.Dropped, Lost: []lostPartRecord{},
-		}
-		if d.Known {
-			missing := d.Missing()
-			rec.Expected, rec.Missing = &d.Expected, &missing
-		}
-		for _, l := range d.Lost {
-			part := lostPartRecord{lostRecord{Begin: l.Keys.Begin}, l.Block, l.Err.Error()}
-			if l.Keys.End != 0 {
-				part.End = &l.Keys.End
-			}
-			rec.Lost = append(rec.Lost, part)
-		}
-		err = out.Encode(rec)
-	}
-	return err
+// orphanRecord is a tree whose device is not known.
+type orphanRecord struct {
+	Type     string           `json:"type"` // "orphan"
+	Root     block.Nr         `json:"root"`
+	Mappings uint64           `json:"mappings"`
+	Devices  []metadata.DevID `json:"may_be"`
+	Adopted  *metadata.DevID  `json:"kept_as,omitempty"`
 }
 
-// textRoots prints the roots that are left on a device.
-func textRoots(w io.Writer, all []*repair.Generation) error {
+// jsonReport prints what a repair found for programs: one line for the whole, then
+// one a device, an orphan and another state that may be right.
+func jsonReport(w io.Writer, r *repair.Report) error {
+	h := &r.Header
+	lines := []any{reportRecord{
+		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Chosen: r.Chosen, Reason: r.Reason, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
+		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
+		Corrections: len(r.Corrections), Missing: orEmpty(r.Missing), Doubts: orEmpty(r.Doubts), Notes: orEmpty(r.Notes),
+	}}
+	for i := range r.Devices {
+		lines = append(lines, deviceRecordOf(&r.Devices[i]))
+	}
+	for i := range r.Orphans {
+		o := &r.Orphans[i]
+		rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: orEmpty(o.Devices)}
+		if o.Kept {
+			rec.Adopted = &o.Adopted
+		}
+		lines = append(lines, rec)
+	}
+	for i, s := range r.Alternatives {
+		lines = append(lines, stateRecordOf(i+2, s, true))
+	}
+	return encodeLines(w, lines)
+}
+
+// orEmpty makes an empty list of none, as JSON has no nil lists.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func encodeLines(w io.Writer, lines []any) error {
+	out := json.NewEncoder(w)
+	for _, line := range lines {
+		if err := out.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deviceRecordOf(d *repair.DeviceReport) deviceRecord {
+	rec := deviceRecord{
+		Type: "device", DevID: d.ID, Read: d.Read, Confirmed: d.Confirmed, Guessed: d.Guessed, Reused: d.Reused, Complete: d.Complete(),
+		MadeUp: d.MadeUp, Dropped: d.Dropped, Holes: []lostPartRecord{},
+	}
+	if d.Known {
+		rec.Expected, rec.Lost = &d.Expected, &d.Lost
+	}
+	for _, l := range d.Holes {
+		part := lostPartRecord{lostRecord{Begin: l.Keys.Begin}, l.Block, l.Err.Error()}
+		if l.Keys.End != 0 {
+			part.End = &l.Keys.End
+		}
+		rec.Holes = append(rec.Holes, part)
+	}
+	return rec
+}
+
+// textStates prints the states that are left on a device; rivals of them may be right as
+// well as the first.
+func textStates(w io.Writer, all []*repair.State, rivals int) error {
 	out := bufio.NewWriter(w)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "mapping root\tdetails root\ttime\ttransaction\tdevices\tmappings\tin use by others\twhole\tdevice ids\t")
-	for _, g := range all {
+	fmt.Fprintln(table, "state\tmapping root\tdetails root\ttime\ttransaction\tdevices\tmappings\tin use by others\twhole\tdevice ids\t")
+	for i, s := range all {
 		details, transaction, whole := "-", "-", "no"
-		if g.Details != 0 {
-			details, transaction = fmt.Sprint(g.Details), fmt.Sprint(g.TransactionID)
+		if s.Details != 0 {
+			details, transaction = fmt.Sprint(s.Details), fmt.Sprint(s.TransactionID)
 		}
-		if g.Whole {
+		if s.Whole {
 			whole = "yes"
 		}
-		if g.Current {
+		if s.Current {
 			whole += ", current"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t", g.Mapping, details, g.Time, transaction, len(g.Devices), g.Mappings, g.Reused, whole, someIDs(g))
+		switch {
+		case i == 0:
+			whole += ", taken"
+		case i <= rivals:
+			whole += ", may be right"
+		}
+		fmt.Fprintf(table, "%d\t%d\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t", i+1, s.Mapping, details, s.Time, transaction, len(s.Devices), s.Mappings, s.Reused, whole, stateIDs(s))
 		fmt.Fprintln(table)
 	}
 	table.Flush()
-	fmt.Fprintln(out, "\nthin_repair --mapping-root BLOCK --details-root BLOCK takes a pair of them. What is in use by others has been overwritten since.")
+	fmt.Fprintln(out, "\nthin_repair --state N takes one of them. Data blocks in use by others have been overwritten since.")
 	return out.Flush()
 }
 
-// someIDs lists the device ids of g, as far as they fit a line.
-func someIDs(g *repair.Generation) string {
+// stateIDs lists the device ids of s, as far as they fit a line.
+func stateIDs(s *repair.State) string {
 	const most = 8
 	var ids []string
-	for i, d := range g.Devices {
+	for i := range s.Devices {
 		if i == most {
 			ids = append(ids, "...")
 			break
 		}
-		ids = append(ids, fmt.Sprint(d.ID))
+		ids = append(ids, fmt.Sprint(s.Devices[i].ID))
 	}
 	return strings.Join(ids, " ")
 }
 
-// rootRecord is a pair of roots in JSON.
-type rootRecord struct {
-	Type          string             `json:"type"` // "root"
-	MappingRoot   block.Nr           `json:"mapping_root"`
-	DetailsRoot   block.Nr           `json:"details_root,omitempty"`
-	Current       bool               `json:"current"`
-	Whole         bool               `json:"whole"`
-	Time          uint32             `json:"time"`
-	TransactionID uint64             `json:"transaction"`
-	Mappings      uint64             `json:"mappings"`
-	Reused        uint64             `json:"reused"`
-	Devices       []deviceRootRecord `json:"devices"`
+// stateRecord is a state of the pool in JSON.
+type stateRecord struct {
+	Type          string              `json:"type"` // "state"
+	Number        int                 `json:"state"`
+	MappingRoot   block.Nr            `json:"mapping_root"`
+	DetailsRoot   block.Nr            `json:"details_root,omitempty"`
+	Current       bool                `json:"current"`
+	Whole         bool                `json:"whole"`
+	Closed        bool                `json:"closed"`
+	MayBeRight    bool                `json:"may_be_right"`
+	Time          uint32              `json:"time"`
+	TransactionID uint64              `json:"transaction"`
+	Mappings      uint64              `json:"mappings"`
+	Reused        uint64              `json:"reused"`
+	Devices       []stateDeviceRecord `json:"devices"`
 }
 
-type deviceRootRecord struct {
+type stateDeviceRecord struct {
 	DevID    metadata.DevID `json:"dev_id"`
 	Root     block.Nr       `json:"root"`
 	Mappings uint64         `json:"mappings"`
@@ -255,19 +382,22 @@ type deviceRootRecord struct {
 	Reused   uint64         `json:"reused"`
 }
 
-func jsonRoots(w io.Writer, all []*repair.Generation) error {
-	out := json.NewEncoder(w)
-	for _, g := range all {
-		rec := rootRecord{
-			Type: "root", MappingRoot: g.Mapping, DetailsRoot: g.Details, Current: g.Current, Whole: g.Whole,
-			Time: g.Time, TransactionID: g.TransactionID, Mappings: g.Mappings, Reused: g.Reused, Devices: []deviceRootRecord{},
-		}
-		for _, d := range g.Devices {
-			rec.Devices = append(rec.Devices, deviceRootRecord{d.ID, d.Root, d.Mappings, d.Expected, d.Reused})
-		}
-		if err := out.Encode(rec); err != nil {
-			return err
-		}
+func stateRecordOf(number int, s *repair.State, mayBeRight bool) stateRecord {
+	rec := stateRecord{
+		Type: "state", Number: number, MappingRoot: s.Mapping, DetailsRoot: s.Details, Current: s.Current, Whole: s.Whole, Closed: s.Closed, MayBeRight: mayBeRight,
+		Time: s.Time, TransactionID: s.TransactionID, Mappings: s.Mappings, Reused: s.Reused, Devices: []stateDeviceRecord{},
 	}
-	return nil
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		rec.Devices = append(rec.Devices, stateDeviceRecord{d.ID, d.Root, d.Mappings, d.Expected, d.Reused})
+	}
+	return rec
+}
+
+func jsonStates(w io.Writer, all []*repair.State, rivals int) error {
+	var lines []any
+	for i, s := range all {
+		lines = append(lines, stateRecordOf(i+1, s, i <= rivals))
+	}
+	return encodeLines(w, lines)
 }

@@ -242,24 +242,25 @@ func keysOf(r *scan.Row) string {
 
 // scanRecord is a row in JSON. Fields that do not apply, or are not known, are left out.
 type scanRecord struct {
-	Type     string        `json:"type"` // "blocks"
-	Begin    block.Nr      `json:"begin"`
-	End      block.Nr      `json:"end"`
-	Kind     string        `json:"kind"`
-	Checksum string        `json:"checksum,omitempty"`
-	Flip     *flipRecord   `json:"flip,omitempty"`
-	Self     *block.Nr     `json:"self,omitempty"`
-	Use      string        `json:"use"`
-	Owners   []ownerRecord `json:"owners"`
-	Keys     *lostRecord   `json:"keys,omitempty"`
-	Stored   *uint32       `json:"stored,omitempty"`
-	Counted  *uint32       `json:"counted,omitempty"`
-	Faults   []string      `json:"faults"`
+	Type       string            `json:"type"` // "blocks"
+	Begin      block.Nr          `json:"begin"`
+	End        block.Nr          `json:"end"`
+	Kind       string            `json:"kind"`
+	Checksum   string            `json:"checksum,omitempty"`
+	Correction *correctionRecord `json:"correction,omitempty"`
+	Self       *block.Nr         `json:"self,omitempty"`
+	Use        string            `json:"use"`
+	Owners     []ownerRecord     `json:"owners"`
+	Keys       *lostRecord       `json:"keys,omitempty"`
+	Stored     *uint32           `json:"stored,omitempty"`
+	Counted    *uint32           `json:"counted,omitempty"`
+	Faults     []string          `json:"faults"`
 }
 
-type flipRecord struct {
-	Byte int  `json:"byte"`
-	Bit  uint `json:"bit"`
+// correctionRecord is the change of one byte that makes a block valid.
+type correctionRecord struct {
+	Byte int   `json:"byte"` // offset in the block
+	Mask uint8 `json:"mask"` // bits that are wrong
 }
 
 type ownerRecord struct {
@@ -275,8 +276,8 @@ func scanRecordOf(r scan.Row) scanRecord {
 		Checksum: [...]string{scan.NoChecksum: "", scan.RightChecksum: "right", scan.WrongChecksum: "wrong"}[r.Checksum],
 		Self:     r.Self, Use: r.Use.String(), Owners: []ownerRecord{}, Stored: r.Stored, Counted: r.Counted, Faults: []string{},
 	}
-	if r.Flip != nil {
-		rec.Flip = &flipRecord{r.Flip.Byte, r.Flip.Bit}
+	if c := r.Correction; c != nil {
+		rec.Correction = &correctionRecord{c.Byte, c.Mask}
 	}
 	for _, o := range r.Owners {
 		owner := ownerRecord{Tree: o.Tree.String(), Snapshot: o.Snapshot, FirstIDs: o.FirstIDs}

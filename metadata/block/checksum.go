@@ -43,6 +43,9 @@ func KindOf(b *Data) Kind {
 	return UnknownKind
 }
 
+// Number is the block number that b says it has.
+func Number(b *Data) Nr { return Nr(le.Uint64(b[offBlocknr:])) }
+
 // Salt is the salt that the checksum of b was made with, if b is a valid block of
 // any kind: also one of dm-cache or dm-era, which use the same blocks.
 func Salt(b *Data) uint32 { return register(b) ^ le.Uint32(b[offChecksum:]) }
@@ -53,8 +56,9 @@ type ChecksumError struct {
 	Got, Want uint32
 	Is, Kind  Kind // the kind its checksum fits, if any; the kind it should be
 	Zero      bool // all 4096 bytes are zero
-	Flip      Flip // the single bit that explains it, if OneBit
-	OneBit    bool
+	// Correction is the change that makes the block valid, if Correctable.
+	Correction  Correction
+	Correctable bool
 }
 
 func (e *ChecksumError) Error() string {
@@ -63,8 +67,8 @@ func (e *ChecksumError) Error() string {
 		return fmt.Sprintf("block %d: all zero, want a %v", e.Block, e.Kind)
 	case e.Is != UnknownKind:
 		return fmt.Sprintf("block %d: holds a %v, want a %v", e.Block, e.Is, e.Kind)
-	case e.OneBit:
-		return fmt.Sprintf("block %d: bad checksum in %v: bit %d of byte %#x is flipped, nothing else; thin_repair puts that right", e.Block, e.Kind, e.Flip.Bit, e.Flip.Byte)
+	case e.Correctable:
+		return fmt.Sprintf("block %d: bad checksum in %v: %v, nothing else; thin_repair puts that right", e.Block, e.Kind, e.Correction)
 	}
 	return fmt.Sprintf("block %d: bad checksum in %v: stored %#08x, computed %#08x", e.Block, e.Kind, e.Got, e.Want)
 }
@@ -80,9 +84,9 @@ func Verify(loc Nr, b *Data, kind Kind) error {
 	if got := le.Uint32(b[offChecksum:]); got != want {
 		err := &ChecksumError{Block: loc, Got: got, Want: want, Is: KindOf(b), Kind: kind, Zero: *b == Data{}}
 		if err.Is == UnknownKind && !err.Zero {
-			mended := *b
-			err.Flip, err.OneBit = Correct(loc, &mended)
-			err.OneBit = err.OneBit && err.Flip.Kind == kind
+			corrected := *b
+			err.Correction, err.Correctable = Correct(loc, &corrected)
+			err.Correctable = err.Correctable && err.Correction.Kind == kind
 		}
 		return err
 	}

@@ -1,58 +1,74 @@
 package block
 
 import (
+	"fmt"
 	"math/bits"
 	"sync"
 )
 
-// A Flip is a bit of a block that is the wrong way round.
-type Flip struct {
+// A Correction is the change of one byte that makes a damaged block valid.
+type Correction struct {
 	Block Nr
-	Kind  Kind // of the block once it is put right
+	Kind  Kind // of the corrected block
 	Byte  int  // offset in the block
-	Bit   uint // 0..7
+	Mask  byte // the bits of the byte that are wrong: one, or several in the checksum field
 }
 
-// Correct looks for a single bit whose change makes b a valid block at loc, and
-// changes it. A block that is valid already is left alone, and so is one in which
-// more is wrong.
+// Bit returns the number of the flipped bit, 0..7; false if more than one bit is wrong.
+func (c Correction) Bit() (uint, bool) {
+	return uint(bits.TrailingZeros8(c.Mask)), bits.OnesCount8(c.Mask) == 1
+}
+
+func (c Correction) String() string {
+	if bit, ok := c.Bit(); ok {
+		return fmt.Sprintf("bit %d of byte %#x is flipped", bit, c.Byte)
+	}
+	return fmt.Sprintf("byte %#x, part of the checksum, is wrong", c.Byte)
+}
+
+// Correct looks for a change that makes b a valid block at loc, and applies it: a
+// single bit anywhere, or a single byte of the checksum field. A block that is valid
+// already is left alone, and so is one in which more is wrong.
 //
-// A checksum of 32 bits tells all 32768 single flips of a block apart. That one of
-// them fits by chance, and the self reference with it, is out of the question. A few
-// flips make a block of one kind what another flip makes one of another kind; then
-// it is not known which, and nothing is changed.
-func Correct(loc Nr, b *Data) (Flip, bool) {
+// A checksum of 32 bits tells all 32768 single flips of a block apart, and damage in
+// one byte of the checksum leaves 24 bits that must agree. The self reference must fit
+// as well, so a chance match is out of the question. A few flips make a block of one
+// kind what another flip makes one of another kind; then it is not known which, and
+// nothing is changed.
+func Correct(loc Nr, b *Data) (Correction, bool) {
 	reg, stored := register(b), le.Uint32(b[offChecksum:])
-	var found Flip
+	var found Correction
 	fits := 0
 	for kind := Superblock; kind <= Index; kind++ {
-		at, bit, ok := flipped(reg ^ salts[kind] ^ stored)
+		at, mask, ok := wrongByte(reg ^ salts[kind] ^ stored)
 		if !ok {
 			continue
 		}
-		b[at] ^= 1 << bit
+		b[at] ^= mask
 		if Verify(loc, b, kind) == nil {
-			found = Flip{loc, kind, at, bit}
+			found = Correction{loc, kind, at, mask}
 			fits++
 		}
-		b[at] ^= 1 << bit
+		b[at] ^= mask
 	}
 	if fits != 1 {
-		return Flip{}, false
+		return Correction{}, false
 	}
-	b[found.Byte] ^= 1 << found.Bit
+	b[found.Byte] ^= found.Mask
 	return found, true
 }
 
-// flipped returns the place of the single bit that makes a checksum wrong by the
+// wrongByte returns the byte, and the bits in it, that make a checksum wrong by the
 // given difference.
-func flipped(wrong uint32) (at int, bit uint, ok bool) {
-	if bits.OnesCount32(wrong) == 1 { // in the checksum itself
-		i := uint(bits.TrailingZeros32(wrong))
-		return offChecksum + int(i/8), i % 8, true
+func wrongByte(wrong uint32) (at int, mask byte, ok bool) {
+	if wrong == 0 {
+		return 0, 0, false
+	}
+	if low := bits.TrailingZeros32(wrong) / 8 * 8; wrong>>low < 1<<8 { // in the checksum itself
+		return offChecksum + low/8, byte(wrong >> low), true
 	}
 	i, ok := syndromes()[wrong]
-	return int(i / 8), uint(i % 8), ok
+	return int(i / 8), 1 << (i % 8), ok
 }
 
 // syndromes says for each bit what its flip adds to the register: the checksum is

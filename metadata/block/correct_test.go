@@ -34,13 +34,32 @@ func TestCorrect(t *testing.T) {
 				unsure++
 				continue
 			}
-			if b != want || flip != (block.Flip{Block: nr, Kind: kind, Byte: bit / 8, Bit: uint(bit % 8)}) {
+			if b != want || flip != (block.Correction{Block: nr, Kind: kind, Byte: bit / 8, Mask: 1 << (bit % 8)}) {
 				t.Fatalf("%v, bit %d: %+v", kind, bit, flip)
 			}
 		}
 	}
 	if unsure*1000 > tried {
 		t.Errorf("%d of %d flips were not found", unsure, tried)
+	}
+}
+
+// Damage to one byte of the checksum field is corrected.
+func TestCorrectChecksum(t *testing.T) {
+	for kind := block.Superblock; kind <= block.Index; kind++ {
+		want := sealed(5, kind, uint64(kind))
+		for at := range 4 {
+			for _, value := range []byte{0, 0xff, 0x5a} {
+				b := want
+				if b[at] = value; b == want {
+					continue
+				}
+				correction, ok := block.Correct(5, &b)
+				if !ok || b != want || correction != (block.Correction{Block: 5, Kind: kind, Byte: at, Mask: want[at] ^ value}) {
+					t.Errorf("%v, byte %d set to %#x: %+v, %v", kind, at, value, correction, ok)
+				}
+			}
+		}
 	}
 }
 
@@ -53,6 +72,7 @@ func TestCorrectLeavesAlone(t *testing.T) {
 	two[2000] ^= 8
 	noise := sealed(9, block.Node, 2)
 	noise[0] ^= 0xff
+	noise[1] ^= 0x10
 	for name, was := range map[string]block.Data{"sound": sound, "elsewhere": elsewhere, "zero": zero, "two bits": two, "noise": noise} {
 		b := was
 		if flip, ok := block.Correct(9, &b); ok || b != was {

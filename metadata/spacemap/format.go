@@ -120,6 +120,30 @@ func (m Bitmap) word(w int) uint64 {
 	return swapPairs(le.Uint64(m.b[offBitmap+bytesPerWord*w:]))
 }
 
+// A UsedSet has a bit for each count of a bitmap, set where the count is not 0.
+type UsedSet [PerBitmap / 64]uint64
+
+// Used returns which counts of m are not 0.
+func (m Bitmap) Used() *UsedSet {
+	var set UsedSet
+	for w := range wordsPerBitmap {
+		word := m.word(w)
+		half := uint64(evenBits(word | word>>1))
+		set[w/2] |= half << (countsPerWord * (w % 2))
+	}
+	return &set
+}
+
+// evenBits returns the bits 0, 2, 4 ... of w, packed.
+func evenBits(w uint64) uint32 {
+	w &= lowBits
+	w = (w | w>>1) & 0x3333333333333333
+	w = (w | w>>2) & 0x0f0f0f0f0f0f0f0f
+	w = (w | w>>4) & 0x00ff00ff00ff00ff
+	w = (w | w>>8) & 0x0000ffff0000ffff
+	return uint32(w | w>>16)
+}
+
 func (m Bitmap) setWord(w int, counts uint64) {
 	le.PutUint64(m.b[offBitmap+bytesPerWord*w:], swapPairs(counts))
 }

@@ -56,9 +56,10 @@ var le = binary.LittleEndian
 
 // A Survey is what is on a device.
 type Survey struct {
-	Sorts  []Sort   // by block
-	Nodes  []Node   // valid nodes of trees, by ascending block
-	Mended []Mended // blocks that were taken as they should be, ascending
+	Sorts     []Sort      // by block
+	Nodes     []Node      // valid nodes of trees, by ascending block
+	Corrected []Corrected // damaged blocks that were corrected, by ascending block
+	Misplaced []Misplaced // blocks found in the place of others, by ascending Block
 
 	limit    block.Nr
 	at       []int32         // by block: index in Nodes, or -1
@@ -69,10 +70,17 @@ type Survey struct {
 	pointers sync.Once       // of pointed
 }
 
-// A Mended block is valid but for one flipped bit.
-type Mended struct {
-	block.Flip
+// A Corrected block is valid but for the damage that its checksum corrects.
+type Corrected struct {
+	block.Correction
 	Content *block.Data // as it should be
+}
+
+// A Misplaced block has a valid checksum, but its self reference is that of another
+// block, in whose place nothing is valid.
+type Misplaced struct {
+	Block block.Nr // that it says it is
+	At    block.Nr // where it lies
 }
 
 // A Node is a valid node of a tree.
@@ -86,8 +94,8 @@ type Node struct {
 	entries int32 // index in Survey.entries, or -1
 }
 
-// Read surveys the device of r. Blocks that are one flipped bit away from being
-// valid are taken as they should be. The error is ctx's.
+// Read surveys the device of r. Blocks whose damage the checksum corrects are taken as
+// they should be. The error is ctx's.
 func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	s := &Survey{Sorts: make([]Sort, r.Blocks()), limit: r.Blocks()}
 	finds := make([]find, r.Workers())
@@ -104,10 +112,12 @@ func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 		if s.Sorts[nr] = f.examine(nr, b, s.limit); s.Sorts[nr] != Unknown {
 			return nil
 		}
-		if flip, ok := block.Correct(nr, b); ok {
+		if correction, ok := block.Correct(nr, b); ok {
 			s.Sorts[nr] = f.examine(nr, b, s.limit)
 			content := *b
-			f.mended = append(f.mended, Mended{flip, &content})
+			f.corrected = append(f.corrected, Corrected{correction, &content})
+		} else if own, ok := misplaced(nr, b, s.limit); ok {
+			f.misplaced = append(f.misplaced, Misplaced{own, nr})
 		}
 		return nil
 	})
@@ -124,9 +134,19 @@ func Examine(nr block.Nr, b *block.Data, limit block.Nr) Sort { return new(find)
 
 // A find is what one goroutine has found.
 type find struct {
-	nodes   []Node
-	entries [][]btree.Child
-	mended  []Mended
+	nodes     []Node
+	entries   [][]btree.Child
+	corrected []Corrected
+	misplaced []Misplaced
+}
+
+// misplaced returns the number that a valid block at nr says it has, if that is
+// another one.
+func misplaced(nr block.Nr, b *block.Data, limit block.Nr) (block.Nr, bool) {
+	kind := block.KindOf(b)
+	own := block.Number(b)
+	// Only a superblock can be block 0.
+	return own, kind != block.UnknownKind && own != nr && own < limit && (own > 0 || kind == block.Superblock)
 }
 
 // examine says what a block is and keeps the nodes of trees.
@@ -161,7 +181,7 @@ func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
 		node.Sort = Inner
 	case !known:
 		return Unknown
-	case sort == MappingLeaf && maybeTop(n, limit):
+	case sort == MappingLeaf && IsTopLeaf(n, limit):
 		node.Sort = TopLeaf // or a mapping leaf, see settle
 	default:
 		node.Sort = sort
@@ -181,16 +201,17 @@ func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
 	return node.Sort
 }
 
-// maybeTop reports whether a leaf can be one of the top level of the mapping tree:
-// device ids, and blocks of the metadata device. As a mapping leaf it would map
-// data block 0 with each of its entries.
-func maybeTop(n btree.Node, limit block.Nr) bool {
+// IsTopLeaf reports whether a leaf can be one of the top level of the mapping tree:
+// most of its entries are device ids, and blocks of the metadata device. As a mapping
+// leaf it would map data block 0 with each of these.
+func IsTopLeaf(n btree.Node, limit block.Nr) bool {
+	fit := 0
 	for i := range n.Len() {
-		if v := n.Uint64(i); v == 0 || v >= uint64(limit) || n.Key(i) > metadata.MaxDevID {
-			return false
+		if v := n.Uint64(i); v > 0 && v < uint64(limit) && n.Key(i) <= metadata.MaxDevID {
+			fit++
 		}
 	}
-	return n.Len() > 0
+	return fit > n.Len()/2
 }
 
 func newest(n btree.Node) uint32 {
@@ -214,10 +235,17 @@ func (s *Survey) gather(finds []find) {
 			s.Nodes = append(s.Nodes, n)
 		}
 		s.entries = append(s.entries, f.entries...)
-		s.Mended = append(s.Mended, f.mended...)
+		s.Corrected = append(s.Corrected, f.corrected...)
+		for _, m := range f.misplaced {
+			switch s.Sorts[m.Block] {
+			case Unreadable, Empty, Unknown:
+				s.Misplaced = append(s.Misplaced, m)
+			}
+		}
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Block, b.Block) })
-	slices.SortFunc(s.Mended, func(a, b Mended) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(s.Corrected, func(a, b Corrected) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(s.Misplaced, func(a, b Misplaced) int { return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.At, b.At)) })
 	s.at = make([]int32, s.limit)
 	for i := range s.at {
 		s.at[i] = -1

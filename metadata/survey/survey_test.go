@@ -56,8 +56,8 @@ func TestKernelImages(t *testing.T) {
 				t.Errorf("%s: block %d: %+v, a root: %v; want %v of %d devices", name, root, tree, isRoot, sort, devices)
 			}
 		}
-		if s.Sorts[0] != survey.Superblock || len(s.Mended) > 0 {
-			t.Errorf("%s: block 0 is %v; %d flips", name, s.Sorts[0], len(s.Mended))
+		if s.Sorts[0] != survey.Superblock || len(s.Corrected) > 0 {
+			t.Errorf("%s: block 0 is %v; %d flips", name, s.Sorts[0], len(s.Corrected))
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A flipped bit is put right, and said.
+// A flipped bit is corrected and reported.
 func TestFlip(t *testing.T) {
 	dev := fixtures.Mem(t, "odd-blocks")
 	var b block.Data
@@ -117,9 +117,9 @@ func TestFlip(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := read(t, dev)
-	if len(s.Mended) != 1 || s.Mended[0].Flip != (block.Flip{Block: 81, Kind: block.Node, Byte: 1000, Bit: 2}) ||
-		*s.Mended[0].Content != want || s.Sorts[81] != survey.MappingLeaf {
-		t.Errorf("%d mended, block is %v", len(s.Mended), s.Sorts[81])
+	if len(s.Corrected) != 1 || s.Corrected[0].Correction != (block.Correction{Block: 81, Kind: block.Node, Byte: 1000, Mask: 1 << 2}) ||
+		*s.Corrected[0].Content != want || s.Sorts[81] != survey.MappingLeaf {
+		t.Errorf("%d corrected, block is %v", len(s.Corrected), s.Sorts[81])
 	}
 }
 

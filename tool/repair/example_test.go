@@ -27,8 +27,8 @@ func ExampleFind() {
 		panic(err)
 	}
 	for _, d := range found.Report.Devices {
-		fmt.Printf("device %d: %d of %d mappings\n", d.ID, d.Found, d.Expected)
-		for _, lost := range d.Lost {
+		fmt.Printf("device %d: %d of %d mappings\n", d.ID, d.Found(), d.Expected)
+		for _, lost := range d.Holes {
 			fmt.Printf("  lost: %v\n", lost.Keys)
 		}
 	}

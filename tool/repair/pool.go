@@ -2,7 +2,7 @@ package repair
 
 import (
 	"cmp"
-	"encoding/binary"
+	"context"
 	"slices"
 	"sync"
 
@@ -10,114 +10,76 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
 	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
 )
 
-var le = binary.LittleEndian
-
-// A pool is what two roots lead to, as far as it can be read.
+// A pool is the devices of a state with their mapping trees, as far as they can be read.
 type pool struct {
-	mappingRoot, detailsRoot block.Nr
-	devices                  []device // of both trees, by ascending id
-	lostRoots, lostDetails   []btree.Part
-	forest                   *btree.Forest // mappings of the devices
-	trees                    map[block.Nr]btree.Tree
-	broken                   bool     // the forest is not whole
-	highest                  uint64   // data block in use, plus 1
-	newest                   uint32   // time of a mapping
-	beyond                   []outlaw // leaves that map what is beyond the data device
-	lost                     map[metadata.DevID][]*hole
+	*medium
+	limit   block.Nr // of block numbers in metadata
+	nrData  uint64   // data blocks, as far as that is known
+	devices []device // by ascending id
+	forest  *btree.Forest
+	trees   map[block.Nr]btree.Tree
+	broken  bool     // the forest is not whole
+	highest uint64   // data block in use, plus 1
+	newest  uint32   // time of a mapping
+	beyond  []excess // leaves that map what is beyond the data device
 }
 
 // A device is what is known of a thin device.
 type device struct {
 	metadata.Device
 	hasRoot, hasDetails bool
-	madeUp              bool   // the details
-	outdated            bool   // the mappings are those of an earlier transaction
-	expected            uint64 // mappings, as the details said
+	madeUp              bool    // the times in the details
+	rootFound           bool    // its root was found by the space map
+	outdated            bool    // the tree may be that of another device or of an earlier commit
+	adopted             bool    // the tree is an orphan
+	expected            uint64  // mappings, as the details said
+	holes               []*hole // by ascending keys
 }
 
-// An outlaw is a leaf with mappings that cannot be right.
-type outlaw struct {
+// An excess is a leaf with mappings beyond the end of the data device.
+type excess struct {
 	block block.Nr
 	n     int // such mappings
 }
 
-// readPool reads what the two roots lead to.
-func (f *finder) readPool(mappingRoot, detailsRoot block.Nr) (*pool, error) {
-	p := &pool{mappingRoot: mappingRoot, detailsRoot: detailsRoot, lost: map[metadata.DevID][]*hole{}}
-	roots, lost, err := f.readTree(mappingRoot, metadata.RootSize)
-	if err != nil {
-		return nil, err
+// nrDataBlocks is how many data blocks there are, as far as that is known.
+func nrDataBlocks(sb *metadata.Superblock, limit block.Nr, opt *Options) uint64 {
+	countable := uint64(limit) * spacemap.PerBitmap // there is no room for more bitmaps
+	switch {
+	case opt.Overrides.NrDataBlocks != nil:
+		return min(*opt.Overrides.NrDataBlocks, countable)
+	case sb.DataSpaceMap.NrBlocks > 0:
+		return min(sb.DataSpaceMap.NrBlocks, countable)
 	}
-	p.lostRoots = lost
-	details, lost, err := f.readTree(detailsRoot, metadata.DetailsSize)
-	if err != nil {
-		return nil, err
-	}
-	p.lostDetails = lost
-	for _, e := range roots {
-		d := p.device(metadata.DevID(e.Key))
-		d.Root, d.hasRoot = block.Nr(le.Uint64(e.Value)), true
-	}
-	for _, e := range details {
-		d := p.device(metadata.DevID(e.Key))
-		d.Details, d.hasDetails = metadata.DecodeDetails(e.Value), true
-		d.expected = d.MappedBlocks
-	}
-	return p, f.readMappings(p)
+	return countable
 }
 
-// device returns the device of that id, a new one if need be.
-func (p *pool) device(id metadata.DevID) *device {
-	i, ok := slices.BinarySearchFunc(p.devices, id, func(d device, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
-	if !ok {
-		p.devices = slices.Insert(p.devices, i, device{Device: metadata.Device{ID: id}})
+// readPool reads what the tables of a state lead to.
+func readPool(ctx context.Context, m *medium, limit block.Nr, nrData uint64, top, details *table) (*pool, error) {
+	p := &pool{medium: m, limit: limit, nrData: nrData}
+	for _, d := range mergeTables(top, details) {
+		p.devices = append(p.devices, device{
+			Device:  metadata.Device{ID: d.ID, Root: d.Root, Details: d.Details},
+			hasRoot: d.Root != 0, hasDetails: d.Known, expected: d.Expected, rootFound: top.recovered[uint64(d.ID)],
+		})
 	}
-	return &p.devices[i]
+	return p, p.readMappings(ctx)
 }
 
-// readTree reads the entries of a small tree, and what it has lost.
-func (f *finder) readTree(root block.Nr, valueSize int) (entries []btree.Entry, lost []btree.Part, err error) {
-	forest, err := btree.Load(f.ctx, f.r, f.limit, valueSize, root)
-	if err != nil {
-		return nil, nil, err
+// bound is the limit of block numbers in mapping trees: rebuilt nodes lie beyond the
+// end of the damaged device.
+func (p *pool) bound() block.Nr {
+	if p.end() > p.blocks {
+		return p.end()
 	}
-	values := map[block.Nr][]btree.Entry{}
-	var mu sync.Mutex
-	err = forest.EachLeaf(f.ctx, func(_, leaf int, n btree.Node, err error) error {
-		if err != nil {
-			return nil // Parts has it
-		}
-		var own []btree.Entry
-		for key, value := range n.All() {
-			own = append(own, btree.Entry{Key: key, Value: slices.Clone(value)})
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		values[forest.Leaves()[leaf].Block] = own
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	for part := range forest.Parts(root) {
-		own := values[part.Block]
-		if part.Err == nil && len(own) > 0 && !part.Keys.Contains(own[0].Key, own[len(own)-1].Key) {
-			part.Err = &btree.BoundsError{Block: part.Block, First: own[0].Key, Last: own[len(own)-1].Key, Want: part.Keys}
-		}
-		switch {
-		case part.Err != nil:
-			lost = append(lost, part)
-		case len(own) > 0 && own[len(own)-1].Key <= metadata.MaxDevID:
-			entries = append(entries, own...)
-		}
-	}
-	return entries, lost, nil
+	return p.limit
 }
 
 // readMappings reads the mapping trees of the devices.
-func (f *finder) readMappings(p *pool) error {
+func (p *pool) readMappings(ctx context.Context) error {
 	var roots []block.Nr
 	for _, d := range p.devices {
 		if d.hasRoot {
@@ -125,10 +87,10 @@ func (f *finder) readMappings(p *pool) error {
 		}
 	}
 	var err error
-	if p.forest, err = btree.Load(f.ctx, f.r, f.bound(), metadata.MappingSize, roots...); err != nil {
+	if p.forest, err = btree.Load(ctx, p.r, p.bound(), metadata.MappingSize, roots...); err != nil {
 		return err
 	}
-	if err := f.readLeaves(p); err != nil {
+	if err := p.readLeaves(ctx); err != nil {
 		return err
 	}
 	p.broken = false
@@ -148,12 +110,11 @@ func (f *finder) readMappings(p *pool) error {
 }
 
 // readLeaves reads all leaves, and finds the mappings that cannot be right.
-func (f *finder) readLeaves(p *pool) error {
-	nrData := f.nrDataBlocks()
-	tops, times := make([]uint64, f.r.Workers()), make([]uint32, f.r.Workers())
+func (p *pool) readLeaves(ctx context.Context) error {
+	tops, times := make([]uint64, p.r.Workers()), make([]uint32, p.r.Workers())
 	var mu sync.Mutex
 	p.beyond = nil
-	err := p.forest.EachLeaf(f.ctx, func(worker, leaf int, n btree.Node, err error) error {
+	err := p.forest.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil
 		}
@@ -162,7 +123,7 @@ func (f *finder) readLeaves(p *pool) error {
 		for ; len(values) >= 8; values = values[8:] {
 			data, time := metadata.UnpackMapping(le.Uint64(values))
 			times[worker] = max(times[worker], time)
-			if uint64(data) >= nrData {
+			if uint64(data) >= p.nrData {
 				outside++
 				continue
 			}
@@ -171,30 +132,18 @@ func (f *finder) readLeaves(p *pool) error {
 		if outside > 0 {
 			mu.Lock()
 			defer mu.Unlock()
-			p.beyond = append(p.beyond, outlaw{p.forest.Leaves()[leaf].Block, outside})
+			p.beyond = append(p.beyond, excess{p.forest.Leaves()[leaf].Block, outside})
 		}
 		return nil
 	})
 	p.highest, p.newest = slices.Max(tops), slices.Max(times)
-	slices.SortFunc(p.beyond, func(a, b outlaw) int { return cmp.Compare(a.block, b.block) })
+	slices.SortFunc(p.beyond, func(a, b excess) int { return cmp.Compare(a.block, b.block) })
 	return err
 }
 
-// nrDataBlocks is how many data blocks there are, as far as that is known.
-func (f *finder) nrDataBlocks() uint64 {
-	countable := uint64(f.limit) * spacemap.PerBitmap // this device has no room for more bitmaps
-	switch {
-	case f.opt.Overrides.NrDataBlocks != nil:
-		return min(*f.opt.Overrides.NrDataBlocks, countable)
-	case f.sbErr == nil && f.sb.DataSpaceMap.NrBlocks > 0:
-		return min(f.sb.DataSpaceMap.NrBlocks, countable)
-	}
-	return countable
-}
-
-// sound reports whether nothing has to be mended.
+// sound reports whether nothing has to be repaired.
 func (p *pool) sound() bool {
-	if p.broken || len(p.lostRoots)+len(p.lostDetails)+len(p.beyond) > 0 {
+	if p.broken || len(p.beyond) > 0 {
 		return false
 	}
 	for i := range p.devices {
@@ -208,3 +157,82 @@ func (p *pool) sound() bool {
 
 // mapped is how many mappings of d can be read.
 func (p *pool) mapped(d *device) uint64 { return p.trees[d.Root].N }
+
+// device returns the device of that id, a new one if need be.
+func (p *pool) device(id metadata.DevID) *device {
+	i, ok := slices.BinarySearchFunc(p.devices, id, func(d device, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
+	if !ok {
+		p.devices = slices.Insert(p.devices, i, device{Device: metadata.Device{ID: id}})
+	}
+	return &p.devices[i]
+}
+
+// dropMappingsBeyondEnd takes mappings beyond the data device out of their leaves.
+func (p *pool) dropMappingsBeyondEnd(ctx context.Context, note func(string, ...any)) error {
+	if len(p.beyond) == 0 {
+		return nil
+	}
+	for _, x := range p.beyond {
+		var b, kept block.Data
+		if err := p.r.Read(x.block, &b); err != nil {
+			return err
+		}
+		n, err := btree.Decode(x.block, &b, metadata.MappingSize)
+		if err != nil {
+			return err
+		}
+		d := btree.NewDraft(&kept, true, metadata.MappingSize)
+		for i := range min(n.Len(), btree.MaxEntries(metadata.MappingSize)) {
+			if data, _ := metadata.UnpackMapping(n.Uint64(i)); uint64(data) < p.nrData {
+				d.AddUint64(n.Key(i), n.Uint64(i))
+			}
+		}
+		d.Seal(x.block)
+		p.overlay.Put(x.block, &kept)
+		note("block %d: left out %d mappings to data blocks beyond the end of the data device", x.block, x.n)
+	}
+	p.reopen()
+	return p.readMappings(ctx)
+}
+
+// newerAtCursor reports whether a commit may have followed the one that the superblock
+// names: the first blocks that its space map offers, from the index block on and from
+// the beginning, are where that commit has written.
+func newerAtCursor(m *medium, sb *super, limit block.Nr) bool {
+	const tries = 64
+	var b block.Data
+	index := sb.MetadataSpaceMap.BitmapRoot
+	if index == 0 || index >= limit || m.r.Read(index, &b) != nil || block.Verify(index, &b, block.Index) != nil {
+		return true
+	}
+	var bitmaps []block.Nr
+	entries := spacemap.IndexEntries(&b)
+	for i := range spacemap.Bitmaps(uint64(limit)) {
+		bitmaps = append(bitmaps, spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block)
+	}
+	for _, begin := range [...]block.Nr{0, index + 1} {
+		tried := 0
+		var bitmap spacemap.Bitmap
+		var content block.Data
+		for nr := begin; nr < limit && tried < tries; nr++ {
+			if nr == begin || nr%spacemap.PerBitmap == 0 {
+				at := bitmaps[nr/spacemap.PerBitmap]
+				if at == 0 || at >= limit || m.r.Read(at, &content) != nil {
+					return true
+				}
+				var err error
+				if bitmap, err = spacemap.DecodeBitmap(at, &content); err != nil {
+					return true
+				}
+			}
+			if bitmap.Count(int(nr%spacemap.PerBitmap)) != 0 {
+				continue
+			}
+			tried++
+			if m.r.Read(nr, &b) == nil && survey.Examine(nr, &b, limit) > survey.Unknown {
+				return true
+			}
+		}
+	}
+	return false
+}

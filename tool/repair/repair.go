@@ -4,15 +4,25 @@
 // [Find] never writes. Its result is a view of the device on which blocks are
 // replaced in memory: damaged nodes by what is left of them, lost roots by those
 // that were found. Whatever reads metadata can read that view; tool/dump hands it
-// to metadata/build, which makes new metadata of it.
+// to metadata/build, which writes new metadata.
 //
-// What the superblock leads to counts most: a block that is damaged costs its own
-// keys and nothing else. For the holes that remain the whole device is surveyed.
-// Blocks that the space maps count as used, though nothing leads to them any more,
-// are what the holes have lost.
+// A repair is a line of phases, each of which hands facts to the next:
+//
+//	evidence     what the device shows: its nodes, its space maps, block 0
+//	states       what commits of the pool are left, and how whole each is
+//	choice       which of them is the right one
+//	salvage      holes in its trees, and candidates for what they have lost
+//	decision     which candidates are taken, and which are confirmed
+//	view, report
+//
+// Choice and decision are functions of facts alone. In the report a mapping is *read* if
+// the chosen state leads to it, *confirmed* if it was found elsewhere and all reference
+// counts balance with it, *guessed* if it was found elsewhere without that, and *lost* if
+// the device details count it and it was not found.
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,22 +30,24 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // Options for [Find].
 type Options struct {
-	MappingRoot, DetailsRoot block.Nr // instead of those the superblock names, if not 0
+	State                    int      // take this one of the states that [States] lists, from 1; 0: choose
+	MappingRoot, DetailsRoot block.Nr // instead of those of the state, if not 0
 	// Overrides replace what the superblock says, and stand in for it where it is lost.
 	Overrides   metadata.Overrides
-	DropDevices []metadata.DevID // leave these out
-	DropPartial bool             // leave out devices that are not complete
-	Parallel    int              // reads in flight; 0: one a processor
+	LVM         *LVM                        // what LVM knows of the pool; nil: nothing
+	DropDevices []metadata.DevID            // leave these out
+	DropPartial bool                        // leave out devices that are not complete
+	Adopt       map[block.Nr]metadata.DevID // give orphan trees these ids
+	KeepOrphans bool                        // give all other orphan trees new ids
+	Parallel    int                         // reads in flight; 0: one a processor
 	Progress    func(phase string, done, total uint64)
 }
 
-// A Result is mended metadata.
+// A Result is repaired metadata.
 type Result struct {
 	Device block.Device // a view; valid as long as the damaged device is open
 	Report Report
@@ -47,162 +59,155 @@ var (
 	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size; give it with --data-block-size (LVM: lvs -o chunk_size --units s)")
 )
 
-// Find mends the metadata on dev. An error that wraps [block.ErrCorrupt] says that
-// there is nothing left to be mended, or that more must be known for it.
+func (o *Options) progress(phase string) {
+	if o.Progress != nil {
+		o.Progress(phase, 0, 0)
+	}
+}
+
+// asks reports whether a certain state is asked for.
+func (o *Options) asks() bool { return o.State != 0 || o.MappingRoot != 0 || o.DetailsRoot != 0 }
+
+// Find repairs the metadata on dev. An error that wraps [block.ErrCorrupt] says that
+// nothing is left to repair, or that more must be known for it.
 func Find(ctx context.Context, dev block.Device, opt Options) (*Result, error) {
-	f := newFinder(ctx, dev, opt)
-	if err := f.find(); err != nil {
+	m := newMedium(dev, opt.Parallel)
+	p, sb, err := readSound(ctx, m, &opt)
+	if err != nil {
 		return nil, err
 	}
-	return &Result{f.view, f.report}, nil
-}
-
-type finder struct {
-	ctx    context.Context
-	opt    Options
-	view   *block.Patched
-	r      *block.Reader // of view, as it was when it was opened
-	blocks block.Nr      // on the damaged device, as far as metadata can reach
-	limit  block.Nr      // of block numbers in its metadata
-	sb     metadata.Superblock
-	sbErr  error                               // why sb cannot be used
-	survey *survey.Survey                      // nil if it was not needed
-	past   []*Generation                       // see generations
-	older  map[metadata.DevID]map[block.Nr]int // see olderNodes
-	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
-	aged   bool                                // the device details are of an earlier transaction
-	remade map[block.Nr]*hole                  // nodes put together anew: some of their children may be missing
-	report Report
-}
-
-func newFinder(ctx context.Context, dev block.Device, opt Options) *finder {
-	blocks := min(block.Blocks(dev), spacemap.MaxMetadata)
-	f := &finder{
-		ctx: ctx, opt: opt, view: block.NewPatched(dev, blocks), blocks: blocks, limit: blocks,
-		older: map[metadata.DevID]map[block.Nr]int{}, now: map[metadata.DevID]metadata.Details{}, remade: map[block.Nr]*hole{},
-	}
-	f.reopen()
-	return f
-}
-
-// reopen makes new patches readable.
-func (f *finder) reopen() { f.r = block.NewReader(f.view, f.opt.Parallel) }
-
-// bound is the limit of block numbers in mapping trees: new nodes lie beyond the end
-// of the device.
-func (f *finder) bound() block.Nr {
-	if grown := block.Blocks(f.view); grown > f.blocks {
-		return grown
-	}
-	return f.limit
-}
-
-func (f *finder) note(format string, args ...any) {
-	f.report.Notes = append(f.report.Notes, fmt.Sprintf(format, args...))
-}
-
-func (f *finder) progress(phase string) {
-	if f.opt.Progress != nil {
-		f.opt.Progress(phase, 0, 0)
-	}
-}
-
-func (f *finder) find() error {
-	f.readSuperblock()
-	if f.sbErr == nil {
-		f.progress("reading what the superblock leads to")
-		p, err := f.readPool(f.roots())
-		if err != nil {
-			return err
+	if p != nil {
+		r := Report{MappingRoot: sb.MappingRoot, DetailsRoot: sb.DetailsRoot}
+		for i := range p.devices {
+			d := &p.devices[i]
+			r.Devices = append(r.Devices, DeviceReport{ID: d.ID, Expected: d.expected, Known: true, Read: p.mapped(d)})
 		}
-		if p.sound() {
-			return f.finish(p)
+		return finish(p, sb.Superblock, true, &opt, r)
+	}
+	opt.progress("surveying the device")
+	e, err := gather(ctx, m, &opt.Overrides)
+	if err != nil {
+		return nil, err
+	}
+	state, err := e.chooseState(ctx, &opt)
+	if err != nil {
+		return nil, err
+	}
+	completed, sizeKnown, err := completeSuper(e, state, &opt)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSalvage(ctx, e, &opt, state, completed)
+	if err != nil {
+		return nil, err
+	}
+	damaged := !s.pool.sound() || len(state.top.lost)+len(state.details.lost) > 0 || len(opt.Adopt) > 0 || opt.KeepOrphans
+	if damaged {
+		opt.progress("looking for what is lost")
+		if err := s.run(ctx); err != nil {
+			return nil, err
 		}
 	}
-	f.report.Damaged = true
-	if err := f.lookAround(); err != nil {
-		return err
+	r := s.newReport(damaged)
+	if err := s.countReused(ctx, &r); err != nil {
+		return nil, err
 	}
-	f.readSuperblock() // a flipped bit may have been all that was wrong
-	if err := f.replaceSuperblock(); err != nil {
-		return err
+	return finish(s.pool, s.sb, sizeKnown, &opt, r)
+}
+
+// readSound reads what the superblock leads to. It returns nil if that is not sound, if
+// something else is asked for, or if a newer commit may be on the device.
+func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, error) {
+	sb := readSuper(m, &opt.Overrides)
+	if sb.err != nil || opt.asks() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
+		return nil, nil, nil
 	}
-	mapping, details, err := f.chooseRoots()
+	opt.progress("reading what the superblock leads to")
+	limit := sb.limit(m.blocks)
+	top, err := readTable(ctx, m, limit, sb.MappingRoot, topSort)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	p, err := f.readPool(mapping, details)
+	details, err := readTable(ctx, m, limit, sb.DetailsRoot, detailsSort)
+	if err != nil || len(top.lost)+len(details.lost) > 0 || newerAtCursor(m, &sb, limit) {
+		return nil, nil, err
+	}
+	p, err := readPool(ctx, m, limit, nrDataBlocks(&sb.Superblock, limit, opt), top, details)
+	if err != nil || !p.sound() {
+		return nil, nil, err
+	}
+	return p, &sb, nil
+}
+
+// chooseState chooses the state that is asked for, or the likeliest one.
+func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, error) {
+	if err := e.checkUsable(); err != nil {
+		return nil, err
+	}
+	all, err := findStates(ctx, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !p.sound() {
-		if err := f.mend(p); err != nil {
-			return err
+	state, ok := chooseState(e, all, opt.LVM)
+	switch {
+	case opt.MappingRoot != 0 || opt.DetailsRoot != 0:
+		return e.askedFor(ctx, state, opt)
+	case !ok:
+		return nil, ErrNoRoots
+	case opt.State == 0:
+		return state, nil
+	case opt.State < 0 || opt.State > len(state.states):
+		return nil, fmt.Errorf("there is no state %d: there are 1 to %d", opt.State, len(state.states))
+	}
+	asked := state.states[opt.State-1]
+	rest := slices.DeleteFunc(slices.Clone(state.states), func(s *State) bool { return s == asked })
+	return &chosen{State: asked, sure: asked.Current, why: "it was asked for", states: append([]*State{asked}, rest...), reference: state.State}, nil
+}
+
+// askedFor returns the state of roots that were given. Where only one is, the other is
+// that of the state which would be chosen.
+func (e *evidence) askedFor(ctx context.Context, state *chosen, opt *Options) (*chosen, error) {
+	s := &State{From: FromRequest, Mapping: opt.MappingRoot, Details: opt.DetailsRoot}
+	var states []*State
+	var reference *State
+	if state != nil {
+		states, reference = state.states, state.State
+		s.Mapping, s.Details = cmp.Or(s.Mapping, state.Mapping), cmp.Or(s.Details, state.Details)
+		s.super, s.generation = state.super, state.generation
+	}
+	for _, known := range states {
+		if known.Mapping == s.Mapping && known.Details == s.Details {
+			s.super, s.generation, s.Current = known.super, known.generation, known.Current
+			if known == reference {
+				reference = nil
+			}
 		}
 	}
-	return f.finish(p)
+	if err := e.complete(ctx, s); err != nil {
+		return nil, err
+	}
+	return &chosen{State: s, sure: s.Current, why: "its roots were given", states: append([]*State{s}, states...), reference: reference}, nil
 }
 
-// lookAround surveys the whole device.
-func (f *finder) lookAround() error {
-	f.progress("surveying the device")
-	var err error
-	f.survey, err = survey.Read(f.ctx, f.r)
+// States lists the states that are left on dev: first the one that [Find] takes, then
+// those that may be right as well, then the others, the newest first. Devices that were
+// deleted are still in older ones; Reused says how many of their data blocks others have
+// taken since. The first rivals of them, after the first, are as likely.
+func States(ctx context.Context, dev block.Device, opt Options) (all []*State, rivals int, err error) {
+	e, err := gather(ctx, newMedium(dev, opt.Parallel), &opt.Overrides)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	f.report.leaves = slices.ContainsFunc(f.survey.Nodes, func(n survey.Node) bool { return n.Sort == survey.MappingLeaf && n.N > 0 })
-	for _, m := range f.survey.Mended {
-		f.view.Put(m.Block, m.Content)
-		f.report.Flips = append(f.report.Flips, m.Flip)
-		f.note("block %d: bit %d of byte %#x was flipped; put right, it is a valid %v", m.Block, m.Bit, m.Byte, m.Kind)
+	if err := e.checkUsable(); err != nil {
+		return nil, 0, err
 	}
-	f.reopen()
-	return nil
-}
-
-// roots returns where to begin.
-func (f *finder) roots() (mapping, details block.Nr) {
-	mapping, details = f.sb.MappingRoot, f.sb.DetailsRoot
-	if f.opt.MappingRoot != 0 {
-		mapping = f.opt.MappingRoot
+	found, err := findStates(ctx, e)
+	if err != nil {
+		return nil, 0, err
 	}
-	if f.opt.DetailsRoot != 0 {
-		details = f.opt.DetailsRoot
+	state, ok := chooseState(e, found, opt.LVM)
+	if !ok {
+		return nil, 0, ErrNoRoots
 	}
-	return mapping, details
-}
-
-// finish drops what is to be dropped, and gives the view a superblock and trees of
-// devices that lead to the rest.
-func (f *finder) finish(p *pool) error {
-	f.describe(p)
-	if err := f.describeReused(p); err != nil {
-		return err
-	}
-	devices := slices.DeleteFunc(slices.Clone(p.devices), func(d device) bool { return f.dropped(d.ID) })
-	f.limitTimes(p, devices)
-	header := &f.report.Header
-	*header = f.sb.Header()
-	header.Flags, header.UUID = 0, [16]byte{}
-	header.Version = metadata.Version
-	if err := f.opt.Overrides.Apply(header); err != nil {
-		return err
-	}
-	if p.highest > header.NrDataBlocks {
-		return fmt.Errorf("a data device of %d blocks is too small: data block %d is in use", header.NrDataBlocks, p.highest-1)
-	}
-	for _, d := range devices {
-		header.Time = max(header.Time, d.CreationTime, d.SnapshottedTime)
-	}
-	return f.writeTop(devices)
-}
-
-// dropped marks in the report whether a device is to be left out.
-func (f *finder) dropped(id metadata.DevID) bool {
-	i, _ := slices.BinarySearchFunc(f.report.Devices, id, func(d DeviceReport, id metadata.DevID) int { return int(d.ID) - int(id) })
-	d := &f.report.Devices[i]
-	d.Named = slices.Contains(f.opt.DropDevices, id)
-	d.Dropped = d.Named || f.opt.DropPartial && !d.Complete()
-	return d.Dropped
+	return state.states, state.rivals, e.countReusedIn(ctx, state, &opt)
 }

@@ -134,13 +134,16 @@ func TestUnreadableBlocks(t *testing.T) {
 				right, wrong := truth.compare(got)
 				old := 0
 				for _, d := range found.Report.Devices {
-					if int(d.Found) != got.of(d.ID) || d.Known && int(d.Expected) != truth.of(d.ID) {
-						t.Errorf("block %d, device %d: said to have %d of %d mappings, has %d of %d", used[i], d.ID, d.Found, d.Expected, got.of(d.ID), truth.of(d.ID))
+					if int(d.Found()) != got.of(d.ID) || d.Known && int(d.Expected) != truth.of(d.ID) {
+						t.Errorf("block %d, device %d: said to have %d of %d mappings, has %d of %d", used[i], d.ID, d.Found(), d.Expected, got.of(d.ID), truth.of(d.ID))
 					}
-					old += int(d.Old)
+					if d.Known && d.Read+d.Confirmed+d.Guessed+d.Lost != d.Expected {
+						t.Errorf("block %d: the columns do not add up: %+v", used[i], d)
+					}
+					old += int(d.Guessed)
 				}
 				if wrong > old || right < truth.len() && found.Report.Lossless() {
-					t.Errorf("block %d: %d of %d mappings, %d wrong, %d said to be old; %+v", used[i], right, truth.len(), wrong, old, found.Report)
+					t.Errorf("block %d: %d of %d mappings, %d wrong, %d guessed; %+v", used[i], right, truth.len(), wrong, old, found.Report)
 				}
 			}
 		})
@@ -170,8 +173,8 @@ func TestFlippedBits(t *testing.T) {
 	if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" || !found.Report.Lossless() {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(found.Report.Flips) != flips {
-		t.Errorf("%d bits put right, want %d", len(found.Report.Flips), flips)
+	if len(found.Report.Corrections) != flips {
+		t.Errorf("%d bits put right, want %d", len(found.Report.Corrections), flips)
 	}
 }
 
@@ -189,7 +192,7 @@ func TestBothRootsLost(t *testing.T) {
 		if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" {
 			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
 		}
-		if found.Report.Lossless() || !found.Report.Guessed {
+		if found.Report.Lossless() || !found.Report.Chosen && len(found.Report.Doubts) == 0 {
 			t.Errorf("%s: nobody can be sure of that", name)
 		}
 	}
@@ -236,18 +239,18 @@ func TestDrop(t *testing.T) {
 }
 
 // What earlier transactions left can be listed and taken.
-func TestGenerations(t *testing.T) {
+func TestStates(t *testing.T) {
 	image, _ := open(t, "deleted-discarded")
 	dev := block.NewMemFrom(image)
-	all, err := repair.Generations(t.Context(), dev, repair.Options{})
+	all, _, err := repair.States(t.Context(), dev, repair.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(all) < 2 || !all[0].Current || all[1].Current {
-		t.Fatalf("%d generations; the first must be the current one", len(all))
+		t.Fatalf("%d states; the first must be the current one", len(all))
 	}
 	for _, g := range all {
-		if !g.Whole {
+		if !g.Whole || g.Mapping == 0 || g.Details == 0 {
 			continue
 		}
 		found := find(t, dev, repair.Options{MappingRoot: g.Mapping, DetailsRoot: g.Details})

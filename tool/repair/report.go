@@ -6,76 +6,82 @@ import (
 	"thinpool/metadata/btree"
 )
 
-// A Report says what a repair found, chose, lost and guessed.
+// A Report says what a repair found, chose, recovered and lost.
 type Report struct {
-	Header      metadata.Header // of the mended metadata
-	MappingRoot block.Nr        // the top level that was followed; 0: put together anew
-	DetailsRoot block.Nr        // the device details that were followed; 0: put together anew
-	Damaged     bool            // something had to be mended
-	// Guessed says that the superblock named no usable roots, so that newer ones may
-	// have been lost without a trace.
-	Guessed bool
-	Devices []DeviceReport // by ascending id
-	Flips   []block.Flip   // single bits that were put right
-	Notes   []string       // what was decided and why, in order
+	Header      metadata.Header // of the repaired metadata
+	MappingRoot block.Nr        // root of the top level that was followed; 0: it was lost
+	DetailsRoot block.Nr        // root of the device details that were followed; 0: they were lost
+	Damaged     bool            // something had to be repaired
+	// Chosen says that the state is a choice: the superblock does not name it, or
+	// cannot be used. Reason says why it was taken.
+	Chosen bool
+	Reason string
+	// Alternatives are the states that may be the right one as well, the likeliest
+	// first.
+	Alternatives []*State
+	Devices      []DeviceReport // by ascending id
+	Orphans      []Orphan       // trees that are in use, and whose device is not known
+	// Missing are the volumes that LVM has and the result has not, by ascending id.
+	Missing []metadata.DevID
+	Doubts       []string       // what may be missing and cannot be counted
+	Corrections  []block.Correction
+	Notes        []string // what was found and decided, in order
 
 	leaves bool // there are mappings on the device, whoever had them
 }
 
-// A DeviceReport says what is left of a device.
+// A DeviceReport says what is left of a device. Where Known, Expected is the sum of Read,
+// Confirmed, Guessed and Lost.
 type DeviceReport struct {
-	ID       metadata.DevID
-	Expected uint64 // mappings that the device details count
-	Known    bool   // there are such details
-	Found    uint64 // mappings in the result
-	// Recovered is how many of Found no tree led to any more; that they belong here
-	// follows from the reference counts. Old is how many were taken from an older
-	// transaction without such a proof.
-	Recovered, Old uint64
-	// Reused is how many of Found, in a state of the pool that was asked for, have data
-	// blocks that others use today: what was in them is gone.
-	Reused  uint64
-	Lost    []LostRange // by ascending keys
-	MadeUp  bool        // the device details are not those of the kernel
-	Dropped bool        // left out of the result
-	Named   bool        // its id was given as one to be left out
+	ID        metadata.DevID
+	Expected  uint64      // mappings that the device details count
+	Known     bool        // there are such details, and they do not count too few
+	Read      uint64      // mappings that the chosen state leads to
+	Confirmed uint64      // mappings found elsewhere, with which all reference counts balance
+	Guessed   uint64      // mappings found elsewhere, without that
+	Lost      uint64      // mappings that were not found
+	Reused    uint64      // mappings whose data blocks belong to others in the state of the superblock
+	Holes     []LostRange // where mappings may be missing, by ascending keys
+	MadeUp    bool        // the times in the device details are made up
+	Dropped   bool        // left out of the result
+	Named     bool        // its id was given as one to be left out
+	Adopted   bool        // its tree is an orphan that was given this id
 }
 
-// A LostRange is thin blocks of which it is not known where they lie.
+// Found is how many mappings the device has in the result.
+func (d *DeviceReport) Found() uint64 { return d.Read + d.Confirmed + d.Guessed }
+
+// Complete reports whether the device has all its mappings and their data, and no
+// guessed ones.
+func (d *DeviceReport) Complete() bool {
+	return d.Guessed == 0 && d.Lost == 0 && d.Reused == 0 && (d.Known || len(d.Holes) == 0)
+}
+
+// A LostRange is thin blocks among which mappings are missing or guessed.
 type LostRange struct {
 	Keys  btree.KeyRange
 	Block block.Nr // that should have led to them
 	Err   error    // what is wrong with it
 }
 
-// Missing is how many mappings the device has lost at least.
-func (d *DeviceReport) Missing() uint64 {
-	if d.Found-d.Old >= d.Expected {
-		return 0
-	}
-	return d.Expected - (d.Found - d.Old)
+// An Orphan is a whole mapping tree that the metadata space map counts as used, though
+// no device is known to have it.
+type Orphan struct {
+	Root     block.Nr
+	Mappings uint64
+	Devices  []metadata.DevID // that have lost their root and may have had it
+	Adopted  metadata.DevID   // the device that it was given to, if Kept
+	Kept     bool
 }
 
-// Complete reports whether the device has all its mappings and their data, and no guessed ones. One
-// that has more than it should has some that are not its own, and may lack others.
-func (d *DeviceReport) Complete() bool {
-	switch {
-	case d.Old > 0 || d.Reused > 0:
-		return false
-	case d.Known:
-		return d.Found == d.Expected
-	}
-	return len(d.Lost) == 0
-}
-
-// Lossless reports whether nothing was lost, for certain.
+// Lossless reports whether every mapping was read or confirmed and nothing can be lost.
 func (r *Report) Lossless() bool {
 	for i := range r.Devices {
 		if d := &r.Devices[i]; !d.Complete() && !d.Named {
 			return false
 		}
 	}
-	return !r.Guessed
+	return !r.Chosen && len(r.Doubts)+len(r.Missing) == 0
 }
 
 // Empty reports whether there is nothing in the result of a pool that had something.
@@ -83,8 +89,8 @@ func (r *Report) Empty() bool {
 	expected, found := uint64(0), uint64(0)
 	for i := range r.Devices {
 		if d := &r.Devices[i]; !d.Dropped {
-			expected, found = expected+d.Expected, found+d.Found
+			expected, found = expected+d.Expected, found+d.Found()
 		}
 	}
-	return found == 0 && (expected > 0 || r.Guessed && r.leaves)
+	return found == 0 && (expected > 0 || r.Damaged && r.leaves)
 }

@@ -60,10 +60,10 @@ func TestDamage(t *testing.T) {
 		"flipped bit in an internal node": {
 			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.first, func(b *block.Data) { b[33] ^= 4 }) },
 			want: func(p tree) map[block.Nr]string {
-				return map[block.Nr]string{p.first: "bit 2 of byte 0x21 is flipped; put right, it is a valid btree node"}
+				return map[block.Nr]string{p.first: "bit 2 of byte 0x21 is flipped; corrected, it is a valid btree node"}
 			},
 			more: func(t *testing.T, p tree, rows []scan.Row) {
-				if r := at(t, rows, p.first); r.Kind != survey.Inner || r.Checksum != scan.WrongChecksum || r.Flip == nil || r.Flip.Bit != 2 {
+				if r := at(t, rows, p.first); r.Kind != survey.Inner || r.Checksum != scan.WrongChecksum || r.Correction == nil || r.Correction.Mask != 1<<2 {
 					t.Errorf("%+v", r)
 				}
 			},

@@ -168,17 +168,17 @@ func (s *scanner) report(report func(Row) error) error {
 func (s *scanner) describe(nr block.Nr) stretch {
 	t := stretch{first: nr, n: 1, facts: facts{kind: s.survey.Sorts[nr], checksum: RightChecksum}}
 	o, odd := s.odd[nr]
-	_, flipped := s.flips[nr]
+	_, corrected := s.corrections[nr]
 	switch {
 	case t.kind == survey.Empty || t.kind == survey.Unreadable:
 		t.checksum = NoChecksum
-	case flipped, t.kind == survey.Unknown && !o.right:
+	case corrected, t.kind == survey.Unknown && !o.right:
 		t.checksum = WrongChecksum
 	}
 	if odd {
 		t.kind = o.sort
 	}
-	t.single = odd || flipped || len(s.faults[nr]) > 0 || nr == 0 && s.sbErr != nil
+	t.single = odd || corrected || len(s.faults[nr]) > 0 || nr == 0 && s.sbErr != nil
 	if t.keys, t.hasKeys = s.keys[nr]; !t.hasKeys {
 		t.keys, t.hasKeys = s.nodeKeys(nr)
 	}
@@ -250,8 +250,8 @@ func (s *scanner) row(t *stretch) Row {
 		First: t.first, N: t.n, Kind: t.kind, Checksum: t.checksum, Use: t.use,
 		Stored: t.stored.pointer(), Counted: t.counted.pointer(), Owners: s.ownersOf(t),
 	}
-	if flip, ok := s.flips[t.first]; ok {
-		r.Flip = &flip
+	if correction, ok := s.corrections[t.first]; ok {
+		r.Correction = &correction
 	}
 	if t.hasKeys {
 		keys := t.keys
@@ -262,7 +262,7 @@ func (s *scanner) row(t *stretch) Row {
 	if misplaced {
 		r.Self = &o.self
 	}
-	r.Faults = s.rowFaults(t, r.Flip, o, misplaced)
+	r.Faults = s.rowFaults(t, r.Correction, o, misplaced)
 	return r
 }
 
@@ -292,15 +292,15 @@ func (s *scanner) ownersOf(t *stretch) []Owner {
 }
 
 // rowFaults says in words what is wrong with the blocks of t.
-func (s *scanner) rowFaults(t *stretch, flip *block.Flip, o oddity, misplaced bool) []string {
+func (s *scanner) rowFaults(t *stretch, correction *block.Correction, o oddity, misplaced bool) []string {
 	var faults []string
 	add := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	wrong := s.wrongFor(t)
 	switch {
 	case t.kind == survey.Unreadable:
 		add("cannot be read")
-	case flip != nil:
-		add("bit %d of byte %#x is flipped; put right, it is a valid %v", flip.Bit, flip.Byte, flip.Kind)
+	case correction != nil:
+		add("%v; corrected, it is a valid %v", correction, correction.Kind)
 	case misplaced:
 		add("misplaced: it says to be block %d", o.self)
 	case t.first == 0 && s.sbErr != nil:
@@ -311,7 +311,7 @@ func (s *scanner) rowFaults(t *stretch, flip *block.Flip, o oddity, misplaced bo
 		add("no valid block of any kind")
 	}
 	switch {
-	case wrong == "" || len(faults) > 0 && flip == nil:
+	case wrong == "" || len(faults) > 0 && correction == nil:
 	case t.kind == survey.Empty:
 		add("all zero, but used for %s", wrong)
 	default:

@@ -40,14 +40,14 @@ type Summary struct {
 
 // A Row is adjacent blocks that are alike in every respect.
 type Row struct {
-	First    block.Nr
-	N        uint64
-	Kind     survey.Sort // by content; of a damaged block, what it is once put right
-	Checksum Checksum
-	Flip     *block.Flip // the bit that explains a wrong checksum, if one does
-	Self     *block.Nr   // which block the content says to be, if that is another
-	Use      Use
-	Owners   []Owner
+	First      block.Nr
+	N          uint64
+	Kind       survey.Sort // by content; of a damaged block, what it is once put right
+	Checksum   Checksum
+	Correction *block.Correction // the change that makes the block valid, if there is one
+	Self       *block.Nr         // which block the content says to be, if that is another
+	Use        Use
+	Owners     []Owner
 	// Keys are those of a node's entries, of all adjacent nodes together, or those
 	// that are lost with it; the blocks that a bitmap counts; nil if there are none.
 	Keys    *btree.KeyRange
@@ -132,14 +132,14 @@ const (
 
 // scanner is the state that the passes share.
 type scanner struct {
-	ctx    context.Context
-	opt    Options
-	blocks block.Nr
-	limit  block.Nr      // of pointers
-	r      *block.Reader // of the device, with flipped bits put right
-	raw    *block.Reader // of the device
-	survey *survey.Survey
-	flips  map[block.Nr]block.Flip
+	ctx         context.Context
+	opt         Options
+	blocks      block.Nr
+	limit       block.Nr      // of pointers
+	r           *block.Reader // of the device, with flipped bits put right
+	raw         *block.Reader // of the device
+	survey      *survey.Survey
+	corrections map[block.Nr]block.Correction
 
 	sb      metadata.Superblock
 	sbErr   error
@@ -208,10 +208,10 @@ func (s *scanner) readAll(dev block.Device) error {
 		return errors.Join(errNothing, s.raw.Read(0, &b))
 	}
 	view := block.NewPatched(dev, s.raw.Blocks())
-	s.flips = map[block.Nr]block.Flip{}
-	for _, m := range s.survey.Mended {
+	s.corrections = map[block.Nr]block.Correction{}
+	for _, m := range s.survey.Corrected {
 		view.Put(m.Block, m.Content)
-		s.flips[m.Block] = m.Flip
+		s.corrections[m.Block] = m.Correction
 	}
 	s.r = block.NewReader(view, s.opt.Parallel)
 	return nil

@@ -12,17 +12,17 @@ import (
 
 // A hole is a subtree of the mapping trees that is lost.
 type hole struct {
-	block  block.Nr // that should be its root
-	keys   btree.KeyRange
-	level  int // above the leaves; -1: not known
-	err    error
-	gap    bool             // maybe nothing is lost: it is between children of a node that was put together anew
-	owners []metadata.DevID // devices that lead to it
-	rivals bool             // other holes could have lost the same keys
-	filled bool
-	fill   subtree // what was found for it
-	got    uint64  // mappings that were proved to belong there
-	old    uint64  // mappings that were not
+	block     block.Nr // that should be its root
+	keys      btree.KeyRange
+	level     int // above the leaves; -1: not known
+	err       error
+	gap       bool             // maybe nothing is lost: it is between children of a node that was rebuilt
+	owners    []metadata.DevID // devices that lead to it
+	filled    bool
+	fill      subtree // what was found for it
+	confirmed uint64  // mappings of fill
+	guessed   uint64  // mappings of fill
+	recovered uint64  // mappings below the children from which the node was rebuilt
 }
 
 // A subtree is what is left of one.
@@ -55,13 +55,15 @@ const (
 	visited
 )
 
-// A mender finds the holes of mapping trees, and closes them.
-type mender struct {
-	f       *finder
+// A grove is the mapping trees of a pool with their holes.
+type grove struct {
+	*medium
 	forest  *btree.Forest
-	patches []patch // by index of internal node
+	rebuilt map[block.Nr]*hole // nodes that were put together from children
+	patches []patch            // by index of internal node
 	holes   []*hole
 	byPlace map[place]*hole
+	roots   []entry // by device
 }
 
 type place struct {
@@ -69,71 +71,103 @@ type place struct {
 	begin uint64
 }
 
-func newMender(f *finder, forest *btree.Forest) *mender {
-	return &mender{f: f, forest: forest, patches: make([]patch, len(forest.Inner())), byPlace: map[place]*hole{}}
+// findHoles follows the trees of all devices of a pool.
+func findHoles(p *pool, rebuilt map[block.Nr]*hole) *grove {
+	g := &grove{
+		medium: p.medium, forest: p.forest, rebuilt: rebuilt, roots: make([]entry, len(p.devices)),
+		patches: make([]patch, len(p.forest.Inner())), byPlace: map[place]*hole{},
+	}
+	for i, d := range p.devices {
+		if d.hasRoot {
+			g.roots[i] = g.visit(d.Root, 0, 0, btree.AllKeys, 0)
+			continue
+		}
+		h := &hole{level: -1, err: errNoRoot}
+		g.holes = append(g.holes, h)
+		g.roots[i] = entry{hole: h}
+	}
+	for i, e := range g.roots {
+		for _, h := range g.below(e) {
+			h.owners = append(h.owners, p.devices[i].ID)
+		}
+	}
+	return g
 }
 
+// mapped is how many mappings can be read below an entry.
+func (g *grove) mapped(e entry) uint64 {
+	switch {
+	case e.hole != nil:
+		return 0
+	case e.inner >= 0:
+		return g.patches[e.inner].tree.n
+	}
+	return e.n
+}
+
+var errNoRoot = fmt.Errorf("no root of its mappings is known: %w", block.ErrCorrupt)
+
 // visit looks at the subtree at nr, entry e of parent.
-func (m *mender) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {
-	switch kind, i := m.forest.Kind(nr); kind {
+func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {
+	switch kind, i := g.forest.Kind(nr); kind {
 	case btree.LeafNode:
-		l := &m.forest.Leaves()[i]
+		l := &g.forest.Leaves()[i]
 		return entry{subtree: subtree{nr, l.First, l.Last, uint64(l.N), 0}, inner: -1}
 	case btree.InnerNode:
-		p := &m.patches[i]
+		p := &g.patches[i]
 		if p.state == underway || depth == btree.MaxDepth {
-			return entry{hole: m.hole(nr, keys, &btree.LoopError{Block: nr})}
+			return entry{hole: g.hole(nr, keys, &btree.LoopError{Block: nr})}
 		}
 		if p.state == unseen {
-			m.inner(i, keys, depth)
+			g.inner(i, keys, depth)
 		}
 		return entry{subtree: p.tree, inner: i}
 	}
-	return entry{hole: m.hole(nr, keys, m.forest.Err(nr, parent, e))}
+	return entry{hole: g.hole(nr, keys, g.forest.Err(nr, parent, e))}
 }
 
 // hole returns the hole at block nr; several nodes may share it.
-func (m *mender) hole(nr block.Nr, keys btree.KeyRange, err error) *hole {
+func (g *grove) hole(nr block.Nr, keys btree.KeyRange, err error) *hole {
 	at := place{nr, keys.Begin}
-	h := m.byPlace[at]
+	h := g.byPlace[at]
 	if h == nil {
 		h = &hole{block: nr, keys: keys, level: -1, err: err}
-		m.byPlace[at] = h
-		m.holes = append(m.holes, h)
+		g.byPlace[at] = h
+		g.holes = append(g.holes, h)
 	}
 	return h
 }
 
 // inner looks at internal node i and at all below it.
-func (m *mender) inner(i int, keys btree.KeyRange, depth int) {
-	p, in := &m.patches[i], &m.forest.Inner()[i]
+func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
+	p, in := &g.patches[i], &g.forest.Inner()[i]
 	p.state = underway
 	p.entries = make([]entry, len(in.Children))
 	for e, child := range in.Children {
-		p.entries[e] = m.visit(child, in.Block, e, in.Range(e, keys), depth+1)
+		p.entries[e] = g.visit(child, in.Block, e, in.Range(e, keys), depth+1)
 	}
-	m.place(in, p, keys)
+	g.place(in, p, keys)
 	p.sum(in.Block)
 	for _, e := range p.entries {
 		if e.hole != nil && p.tree.depth > 0 {
 			e.hole.level = p.tree.depth - 1
 		}
 	}
-	if h := m.f.remade[in.Block]; h != nil {
-		m.addGaps(p, h)
+	if h := g.rebuilt[in.Block]; h != nil {
+		g.addGaps(p, h)
 	}
 	p.state = visited
 }
 
-// addGaps puts holes between the children of a node that was put together anew, as
+// addGaps puts holes between the children of a rebuilt node, as
 // some of its children may not have been found.
-func (m *mender) addGaps(p *patch, h *hole) {
+func (g *grove) addGaps(p *patch, h *hole) {
 	var all []entry
 	gap := func(keys btree.KeyRange) {
 		if keys.End == 0 || keys.Begin < keys.End {
-			g := m.hole(h.block, keys, h.err)
-			g.gap = true
-			all = append(all, entry{hole: g})
+			between := g.hole(h.block, keys, h.err)
+			between.gap = true
+			all = append(all, entry{hole: between})
 		}
 	}
 	begin := h.keys.Begin
@@ -155,7 +189,7 @@ func (m *mender) addGaps(p *patch, h *hole) {
 // place turns entries whose keys are not where they should be into holes. Keys
 // outside the bounds do no harm if they lie between those of the neighbours: then
 // it is the bounds that are wrong.
-func (m *mender) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
+func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
 		t := &p.entries[e]
 		return t.hole == nil && t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
@@ -181,11 +215,11 @@ func (m *mender) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 			if any && t.first <= last || bounds[e] && t.last >= next[e] {
 				want := in.Range(e, keys)
 				err := &btree.BoundsError{Block: t.block, Parent: in.Block, First: t.first, Last: t.last, Want: want}
-				*t = entry{hole: m.hole(t.block, want, err)}
+				*t = entry{hole: g.hole(t.block, want, err)}
 				continue
 			}
 		}
-		p.changed = p.changed || t.inner >= 0 && m.patches[t.inner].changed
+		p.changed = p.changed || t.inner >= 0 && g.patches[t.inner].changed
 		last, any = t.last, true
 	}
 }
@@ -212,21 +246,21 @@ func (p *patch) sum(nr block.Nr) {
 
 // rebuild writes what has changed below an entry, with the holes filled, and
 // returns what is there now; false if it is nothing.
-func (m *mender) rebuild(e entry) (subtree, bool, error) {
+func (g *grove) rebuild(e entry) (subtree, bool, error) {
 	switch {
 	case e.hole != nil:
 		return e.hole.fill, e.hole.filled, nil
 	case e.inner < 0:
 		return e.subtree, e.n > 0, nil
 	}
-	p := &m.patches[e.inner]
+	p := &g.patches[e.inner]
 	if !p.changed || p.built {
 		return p.tree, p.tree.n > 0, nil
 	}
 	p.built = true
 	var left []subtree
 	for _, e := range p.entries {
-		t, ok, err := m.rebuild(e)
+		t, ok, err := g.rebuild(e)
 		if err != nil {
 			return subtree{}, false, err
 		}
@@ -236,38 +270,15 @@ func (m *mender) rebuild(e entry) (subtree, bool, error) {
 	}
 	var err error
 	if len(left) > btree.MaxEntries(btree.PointerSize) { // a few more fit than the kernel makes use of
-		p.tree, err = m.f.assemble(left)
+		p.tree, err = g.assemble(left)
 	} else {
-		p.tree, err = m.f.join(m.forest.Inner()[e.inner].Block, left)
+		p.tree, err = g.join(g.forest.Inner()[e.inner].Block, left)
 	}
 	return p.tree, p.tree.n > 0, err
 }
 
-// roots returns where the trees of the devices of p begin; a hole for a device
-// whose root is not known.
-func (m *mender) roots(p *pool) []entry {
-	roots := make([]entry, len(p.devices))
-	for i, d := range p.devices {
-		if d.hasRoot {
-			roots[i] = m.visit(d.Root, 0, 0, btree.AllKeys, 0)
-			continue
-		}
-		h := &hole{level: -1, err: errNoRoot}
-		m.holes = append(m.holes, h)
-		roots[i] = entry{hole: h}
-	}
-	for i, e := range roots {
-		for _, h := range m.below(e) {
-			h.owners = append(h.owners, p.devices[i].ID)
-		}
-	}
-	return roots
-}
-
-var errNoRoot = fmt.Errorf("no root of its mappings is known: %w", block.ErrCorrupt)
-
 // below returns the holes below an entry, by ascending keys.
-func (m *mender) below(e entry) []*hole {
+func (g *grove) below(e entry) []*hole {
 	found := map[*hole]bool{}
 	done := map[int]bool{}
 	var walk func(e entry)
@@ -276,11 +287,11 @@ func (m *mender) below(e entry) []*hole {
 			found[e.hole] = true
 			return
 		}
-		if e.inner < 0 || !m.patches[e.inner].changed || done[e.inner] {
+		if e.inner < 0 || !g.patches[e.inner].changed || done[e.inner] {
 			return
 		}
 		done[e.inner] = true
-		for _, e := range m.patches[e.inner].entries {
+		for _, e := range g.patches[e.inner].entries {
 			walk(e)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // join writes at nr an internal node over subtrees, which ascend. Those that are
-// less deep than others are put on stilts.
-func (f *finder) join(nr block.Nr, children []subtree) (subtree, error) {
+// less deep than others get internal nodes with a single child.
+func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
 	if len(children) == 0 {
 		return subtree{block: nr}, nil
 	}
@@ -19,7 +19,7 @@ func (f *finder) join(nr block.Nr, children []subtree) (subtree, error) {
 	d := btree.NewDraft(&b, false, btree.PointerSize)
 	sum := subtree{block: nr, first: children[0].first, depth: depth + 1}
 	for _, c := range children {
-		c, err := f.raise(c, depth)
+		c, err := m.raise(c, depth)
 		if err != nil {
 			return c, err
 		}
@@ -27,18 +27,18 @@ func (f *finder) join(nr block.Nr, children []subtree) (subtree, error) {
 		sum.n, sum.last = sum.n+c.n, c.last
 	}
 	d.Seal(nr)
-	f.view.Put(nr, &b)
+	m.overlay.Put(nr, &b)
 	return sum, nil
 }
 
 // raise puts internal nodes with a single child above t until it is that deep.
-func (f *finder) raise(t subtree, depth int) (subtree, error) {
+func (m *medium) raise(t subtree, depth int) (subtree, error) {
 	for t.depth < depth {
-		nr, err := f.view.Alloc()
+		nr, err := m.overlay.Alloc()
 		if err != nil {
 			return t, err
 		}
-		above, err := f.join(nr, []subtree{t})
+		above, err := m.join(nr, []subtree{t})
 		if err != nil {
 			return t, err
 		}
@@ -48,15 +48,15 @@ func (f *finder) raise(t subtree, depth int) (subtree, error) {
 }
 
 // assemble makes one subtree of several, which ascend.
-func (f *finder) assemble(parts []subtree) (subtree, error) {
+func (m *medium) assemble(parts []subtree) (subtree, error) {
 	for len(parts) > 1 {
 		var above []subtree
 		for size := range btree.Sizes(len(parts), btree.MaxEntries(btree.PointerSize)) {
-			nr, err := f.view.Alloc()
+			nr, err := m.overlay.Alloc()
 			if err != nil {
 				return subtree{}, err
 			}
-			t, err := f.join(nr, parts[:size])
+			t, err := m.join(nr, parts[:size])
 			if err != nil {
 				return subtree{}, err
 			}

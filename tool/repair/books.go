@@ -1,0 +1,177 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sort"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// countData counts the references to data blocks of all leaves that are kept, those of
+// the metadata snapshot included. known is false if some of them cannot be read.
+func (s *salvage) countData(ctx context.Context, g *grove) (refs *spacemap.Counter, known bool, err error) {
+	p := s.pool
+	refs = spacemap.NewCounter(p.nrData)
+	out := map[block.Nr]bool{} // leaves that are where they should not be
+	for _, h := range g.holes {
+		out[h.block] = true
+	}
+	batches := make([]*spacemap.Batch, s.r.Workers())
+	for i := range batches {
+		batches[i] = refs.NewBatch()
+	}
+	err = p.forest.AgainEachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
+		if err != nil || out[p.forest.Leaves()[leaf].Block] {
+			return nil
+		}
+		_, values := n.Uint64s()
+		for ; len(values) >= 8; values = values[8:] {
+			if data, _ := metadata.UnpackMapping(le.Uint64(values)); uint64(data) < refs.Len() {
+				batches[worker].Add(uint64(data), false)
+			}
+		}
+		return nil
+	})
+	for _, b := range batches {
+		b.Flush()
+	}
+	return refs, s.countSnapshot(refs), err
+}
+
+// countSnapshot counts what only the metadata snapshot still refers to; false if it
+// cannot be read.
+func (s *salvage) countSnapshot(refs *spacemap.Counter) bool {
+	held := s.sb.HeldRoot
+	if held == 0 {
+		return true
+	}
+	i := slices.IndexFunc(s.copies, func(c metadata.Superblock) bool { return c.Block == held })
+	if i < 0 {
+		return false
+	}
+	nodes := map[block.Nr]int{}
+	for top := range s.survey.Leaves(s.copies[i].MappingRoot) {
+		for _, c := range s.survey.Entries(top) {
+			s.collect(c.Block, 0, 0, nodes)
+		}
+	}
+	for nr := range nodes {
+		n, _ := s.survey.Node(nr)
+		if kind, _ := s.pool.forest.Kind(nr); n.Sort == survey.MappingLeaf && kind != btree.LeafNode {
+			s.countLeaf(nr, refs)
+		}
+	}
+	return true
+}
+
+func (s *salvage) countLeaf(nr block.Nr, refs *spacemap.Counter) {
+	n, ok := s.mappingLeaf(nr)
+	if !ok {
+		return
+	}
+	for i := range n.Len() {
+		if data, _ := metadata.UnpackMapping(n.Uint64(i)); uint64(data) < refs.Len() {
+			refs.Add(uint64(data), 1)
+		}
+	}
+}
+
+// metadataBalanced reports whether the pointers that were read and recovered are those
+// that the metadata space map counts, for every block. A lost leaf is still pointed to;
+// a lost root to which the pointer is lost as well is a block that cannot be read, one
+// for each device whose root is not known.
+func (s *salvage) metadataBalanced() bool {
+	if s.counts == nil || s.state.generation == nil {
+		return false
+	}
+	c := s.countBlocks(s.state.State)
+	for _, nr := range s.state.top.found {
+		c.tree(nr, topSort, btree.AllKeys, 0)
+	}
+	for _, nr := range s.state.details.found {
+		c.tree(nr, detailsSort, btree.AllKeys, 0)
+	}
+	for _, nr := range s.adopted[len(s.state.top.found)+len(s.state.details.found):] {
+		c.tree(nr, survey.MappingLeaf, btree.AllKeys, 0)
+	}
+	rootless := 0
+	for _, d := range s.pool.devices {
+		rootless += b2i(!d.hasRoot)
+	}
+	lost, ok := c.matches(s.countsOf(s.state.generation))
+	return ok && lost == rootless && len(c.foreign) == 0
+}
+
+// A surplus is the difference between the data space map and the references that can be
+// read.
+type surplus struct {
+	over     []spacemap.Finding // counted more often than referred to; by ascending blocks
+	unknown  []spacemap.Finding // counts that cannot be read
+	none     bool               // no counts can be read at all
+	balanced bool               // all else adds up: no count is too low or cannot be read
+}
+
+// dataSurplus compares the data space map with the references.
+func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*surplus, error) {
+	root := s.sb.DataSpaceMap
+	sp := &surplus{none: root.BitmapRoot == 0 || refs.Len() < min(root.NrBlocks, uint64(s.limit)*spacemap.PerBitmap)}
+	if sp.none {
+		return sp, nil
+	}
+	m, err := spacemap.LoadData(ctx, s.r, s.limit, root)
+	if err != nil {
+		return nil, err
+	}
+	sp.balanced = true
+	err = m.Compare(ctx, refs, true, func(found spacemap.Finding) {
+		switch found.Kind {
+		case spacemap.TooHigh:
+			sp.over = append(sp.over, found)
+		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow:
+			sp.unknown = append(sp.unknown, found)
+			sp.balanced = false
+		case spacemap.TooLow:
+			sp.balanced = false
+		case spacemap.InTree:
+			// Which counts the index tree has lost comes as missing entries; the overflow
+			// tree only has those from 3 up.
+			sp.balanced = sp.balanced && found.Tree.Kind != btree.Lost
+		}
+	})
+	slices.SortFunc(sp.unknown, func(a, b spacemap.Finding) int { return cmp.Compare(a.First, b.First) })
+	return sp, err
+}
+
+// at returns how many references to a data block are missing; false if that cannot be
+// known.
+func (s *surplus) at(b uint64) (uint32, bool) {
+	if found, ok := within(s.over, b); ok {
+		return found.Stored - found.Counted, true
+	}
+	if _, ok := within(s.unknown, b); ok || s.none {
+		return 0, false
+	}
+	return 0, true
+}
+
+// total is how many references are missing.
+func (s *surplus) total() (n uint64) {
+	for _, f := range s.over {
+		n += f.N * uint64(f.Stored-f.Counted)
+	}
+	return n
+}
+
+func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
+	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].First > b }) - 1
+	if i < 0 || b-ranges[i].First >= ranges[i].N {
+		return nil, false
+	}
+	return &ranges[i], true
+}

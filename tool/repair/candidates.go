@@ -1,0 +1,202 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sort"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A candidate is a mapping that some leaf has for a thin block in a hole.
+type candidate struct {
+	thin    uint64
+	value   uint64 // as in the leaf: data block and time
+	counted bool   // its data block is counted, but nothing leads to it
+	age     int    // of the leaf, in states; 0: the newest
+}
+
+// data is the data block of a candidate.
+func (c candidate) data() uint64 {
+	data, _ := metadata.UnpackMapping(c.value)
+	return uint64(data)
+}
+
+// recoverMappings fills holes with mappings of leaves that nothing leads to any more:
+// those that earlier commits left, and the damaged leaf itself as far as it makes sense.
+func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
+	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners) == 0 })
+	if len(holes) == 0 {
+		return nil
+	}
+	refs, known, err := s.countData(ctx, g)
+	if err != nil {
+		return err
+	}
+	surplus, err := s.dataSurplus(ctx, refs)
+	if err != nil {
+		return err
+	}
+	surplus.balanced = surplus.balanced && known && s.balanced
+	l := ledger{surplus: surplus, lacking: map[metadata.DevID]uint64{}}
+	for i := range s.pool.devices {
+		if d := &s.pool.devices[i]; d.hasDetails && !s.aged {
+			l.lacking[d.ID] = d.expected - min(d.expected, g.mapped(g.roots[i]))
+		}
+	}
+	leaves := newLeafIndex(s.survey)
+	for _, h := range holes {
+		l.holes = append(l.holes, ledgerHole{keys: h.keys, owners: h.owners, leaf: h.level == 0})
+	}
+	l.findRivals()
+	for i, h := range holes {
+		if l.holes[i].candidates, err = s.candidates(ctx, h, l.holes[i].rivals, leaves, refs, surplus); err != nil {
+			return err
+		}
+	}
+	for i, taken := range l.decide() {
+		if err := s.fill(holes[i], taken); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates returns what leaves say of the keys in a hole, as far as it can be right,
+// by ascending thin block. Where the hole has rivals only those of earlier trees of the
+// same devices count.
+func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *leafIndex, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
+	var found []candidate
+	add := func(n btree.Node, age int, had, shared bool) {
+		for i := range n.Len() {
+			data, time := metadata.UnpackMapping(n.Uint64(i))
+			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
+				continue
+			}
+			missing, sure := sp.at(uint64(data))
+			// Without the space map a mapping is possible if its data block is not in use, or
+			// shared with those who have the leaf.
+			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
+			if missing > 0 || !sure && possible {
+				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age})
+			}
+		}
+	}
+	if n, ok := s.damagedLeaf(h); ok {
+		add(n, 0, true, false)
+	}
+	for leaf := range leaves.in(h.keys) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		age, had := s.lineage.age(leaf.Block, h.owners)
+		if rivals && !had {
+			continue
+		}
+		if n, ok := s.mappingLeaf(leaf.Block); ok {
+			kind, _ := s.pool.forest.Kind(leaf.Block)
+			add(n, age+1, had, kind == btree.LeafNode)
+		}
+	}
+	slices.SortFunc(found, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
+	})
+	return found, nil
+}
+
+// damagedLeaf returns the leaf that a hole has lost as if its checksum were right, if
+// all else about it is. What it says is no more than a candidate.
+func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
+	b := new(block.Data)
+	if h.block == 0 || h.block >= s.limit || h.gap || s.survey.Sorts[h.block] != survey.Unknown || s.r.Read(h.block, b) != nil {
+		return btree.Node{}, false
+	}
+	block.Reseal(b, block.Node)
+	n, err := btree.Decode(h.block, b, metadata.MappingSize)
+	return n, err == nil && n.Leaf()
+}
+
+// shares reports whether the devices of a hole take mappings of that time for shared.
+func (s *salvage) shares(h *hole, time uint32) bool {
+	for _, id := range h.owners {
+		if time >= s.pool.device(id).SnapshottedTime {
+			return false
+		}
+	}
+	return true
+}
+
+// fill writes leaves with the mappings that were decided on for a hole.
+func (s *salvage) fill(h *hole, taken []decision) error {
+	if len(taken) == 0 {
+		return nil
+	}
+	var parts []subtree
+	var b block.Data
+	rest := taken
+	for size := range btree.Sizes(len(taken), btree.MaxEntries(metadata.MappingSize)) {
+		nr, err := s.overlay.Alloc()
+		if err != nil {
+			return err
+		}
+		d := btree.NewDraft(&b, true, metadata.MappingSize)
+		for _, t := range rest[:size] {
+			d.AddUint64(t.thin, t.value)
+			if t.confirmed {
+				h.confirmed++
+			} else {
+				h.guessed++
+			}
+		}
+		d.Seal(nr)
+		s.overlay.Put(nr, &b)
+		parts = append(parts, subtree{nr, rest[0].thin, rest[size-1].thin, uint64(size), 0})
+		rest = rest[size:]
+	}
+	var err error
+	h.fill, err = s.assemble(parts)
+	h.filled = err == nil
+	return err
+}
+
+// A leafIndex finds the mapping leaves of a survey by their keys.
+type leafIndex struct {
+	leaves []*survey.Node // by ascending first key
+	reach  []uint64       // highest key of those up to and including this one
+}
+
+func newLeafIndex(s *survey.Survey) *leafIndex {
+	var x leafIndex
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
+			x.leaves = append(x.leaves, n)
+		}
+	}
+	slices.SortStableFunc(x.leaves, func(a, b *survey.Node) int { return cmp.Compare(a.First, b.First) })
+	highest := uint64(0)
+	for _, n := range x.leaves {
+		highest = max(highest, n.Last)
+		x.reach = append(x.reach, highest)
+	}
+	return &x
+}
+
+// in yields the leaves that have keys in a range.
+func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
+	return func(yield func(*survey.Node) bool) {
+		end := len(x.leaves)
+		if keys.End != 0 {
+			end = sort.Search(end, func(i int) bool { return x.leaves[i].First >= keys.End })
+		}
+		for i := end - 1; i >= 0 && x.reach[i] >= keys.Begin; i-- {
+			if x.leaves[i].Last >= keys.Begin && !yield(x.leaves[i]) {
+				return
+			}
+		}
+	}
+}

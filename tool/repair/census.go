@@ -1,0 +1,158 @@
+package repair
+
+import (
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A census is which blocks a state consists of.
+type census struct {
+	e       *evidence
+	refs    *spacemap.Counter
+	seen    []uint64   // a bit a block
+	foreign []block.Nr // valid blocks that are not what the state has there: overwritten
+	damaged int        // blocks that cannot be read
+	closed  bool       // refs are the counts of the metadata space map
+}
+
+// has reports whether a block belongs to the state.
+func (c *census) has(nr block.Nr) bool {
+	return nr < block.Nr(len(c.seen)*64) && c.seen[nr/64]>>(nr%64)&1 != 0
+}
+
+// countBlocks follows all pointers of a state.
+func (e *evidence) countBlocks(s *State) *census {
+	c := &census{e: e, refs: spacemap.NewCounter(uint64(e.blocks)), seen: make([]uint64, e.blocks/64+1)}
+	c.tree(s.Mapping, topSort, btree.AllKeys, 0)
+	c.tree(s.Details, detailsSort, btree.AllKeys, 0)
+	if s.generation == nil {
+		return c
+	}
+	c.refer(metadata.SuperblockLocation)
+	c.refer(s.generation.index)
+	for _, nr := range s.generation.bitmaps[:min(len(s.generation.bitmaps), int(spacemap.Bitmaps(s.super.MetadataSpaceMap.NrBlocks)))] {
+		c.refer(nr)
+	}
+	c.tree(s.super.MetadataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
+	c.tree(s.super.DataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
+	c.tree(s.super.DataSpaceMap.BitmapRoot, survey.IndexLeaf, btree.AllKeys, 0)
+	if held := s.super.HeldRoot; held != 0 {
+		c.refer(held)
+		for i := range e.copies {
+			if e.copies[i].Block == held {
+				c.tree(e.copies[i].MappingRoot, topSort, btree.AllKeys, 0)
+				c.tree(e.copies[i].DetailsRoot, detailsSort, btree.AllKeys, 0)
+			}
+		}
+	}
+	lost, ok := c.matches(e.countsOf(s.generation))
+	c.closed = ok && lost+c.damaged+len(c.foreign) == 0
+	return c
+}
+
+// matches reports whether the references are those that a space map counts. lost is how
+// many pointers to blocks that cannot be read are missing; such blocks may be lost roots.
+func (c *census) matches(counts []uint8) (lost int, ok bool) {
+	for nr := range c.e.blocks {
+		stored := uint8(0)
+		if nr < block.Nr(len(counts)) {
+			stored = counts[nr]
+		}
+		refs := uint8(min(c.refs.Get(uint64(nr)), 3))
+		switch {
+		case refs == stored:
+		case refs < stored && !c.e.valid(nr):
+			lost += int(stored - refs)
+		default:
+			return 0, false
+		}
+	}
+	return lost, true
+}
+
+// refer counts a pointer to a block, and reports whether it is the first.
+func (c *census) refer(nr block.Nr) bool {
+	if nr >= c.e.blocks {
+		c.damaged++
+		return false
+	}
+	c.refs.Add(uint64(nr), 1)
+	first := !c.has(nr)
+	c.seen[nr/64] |= 1 << (nr % 64)
+	return first
+}
+
+// tree follows a pointer to a node of a tree with such leaves.
+func (c *census) tree(nr block.Nr, want survey.Sort, keys btree.KeyRange, depth int) {
+	if nr == 0 {
+		c.damaged++
+		return
+	}
+	if !c.refer(nr) || depth > btree.MaxDepth {
+		return
+	}
+	switch c.e.survey.Sorts[nr] {
+	case survey.Unreadable, survey.Empty, survey.Unknown:
+		c.damaged++
+		return
+	}
+	n, ok := c.e.survey.Node(nr)
+	t := c.e.survey.Tree(nr)
+	switch {
+	case !ok,
+		t.Sort != survey.Unknown && !sameSort(t.Sort, want, t.N),
+		t.N > 0 && !keys.Contains(t.First, t.Last):
+		c.foreign = append(c.foreign, nr)
+		return
+	}
+	entries := c.e.survey.Entries(n)
+	switch {
+	case n.Sort == survey.Inner:
+		for i, e := range entries {
+			c.tree(e.Block, want, childKeys(entries, i, keys), depth+1)
+		}
+	case want == topSort && n.N > 0:
+		if entries == nil {
+			c.foreign = append(c.foreign, nr) // a mapping leaf with a single mapping
+		}
+		for _, e := range entries {
+			c.tree(e.Block, survey.MappingLeaf, btree.AllKeys, depth+1)
+		}
+	case want == survey.IndexLeaf:
+		c.bitmaps(nr)
+	}
+}
+
+// childKeys returns the keys that child i can have.
+func childKeys(entries []btree.Child, i int, keys btree.KeyRange) btree.KeyRange {
+	r := btree.KeyRange{Begin: max(entries[i].Key, keys.Begin), End: keys.End}
+	if i+1 < len(entries) && (r.End == 0 || entries[i+1].Key < r.End) {
+		r.End = entries[i+1].Key
+	}
+	return r
+}
+
+// bitmaps counts the pointers in a leaf of the data index tree.
+func (c *census) bitmaps(leaf block.Nr) {
+	var b block.Data
+	if c.e.r.Read(leaf, &b) != nil {
+		c.damaged++
+		return
+	}
+	n, err := btree.Decode(leaf, &b, spacemap.EntrySize)
+	if err != nil {
+		c.damaged++
+		return
+	}
+	for _, value := range n.All() {
+		switch nr := spacemap.DecodeEntry(value).Block; {
+		case nr == 0 || nr >= c.e.blocks:
+			c.damaged++
+		case c.refer(nr) && c.e.survey.Sorts[nr] != survey.Bitmap:
+			c.foreign = append(c.foreign, nr)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package repair
+
+import (
+	"cmp"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/btree"
+)
+
+// A ledger is all that is needed to decide which candidates become mappings, and which
+// of these are confirmed.
+type ledger struct {
+	holes   []ledgerHole
+	surplus *surplus
+	lacking map[metadata.DevID]uint64 // mappings that devices lack, of those where that is known
+}
+
+// A ledgerHole is a hole and the candidates for it.
+type ledgerHole struct {
+	keys       btree.KeyRange
+	owners     []metadata.DevID
+	leaf       bool        // it was one leaf
+	rivals     bool        // other holes could have lost the same keys
+	candidates []candidate // by ascending thin block, then value, then age
+}
+
+// A decision is a mapping that fills a hole.
+type decision struct {
+	candidate
+	contested bool // another candidate was as likely
+	confirmed bool // the books are closed with it
+}
+
+// findRivals marks the holes that could have lost the same keys.
+func (l *ledger) findRivals() {
+	byBegin := make([]*ledgerHole, len(l.holes))
+	for i := range l.holes {
+		byBegin[i] = &l.holes[i]
+	}
+	slices.SortStableFunc(byBegin, func(a, b *ledgerHole) int { return cmp.Compare(a.keys.Begin, b.keys.Begin) })
+	var last *ledgerHole // the one that reaches farthest so far
+	for _, h := range byBegin {
+		if last != nil && last.keys.Overlaps(h.keys) {
+			h.rivals, last.rivals = true, true
+		}
+		if last == nil || last.keys.End != 0 && (h.keys.End == 0 || h.keys.End > last.keys.End) {
+			last = h
+		}
+	}
+}
+
+// decide returns the mappings for each hole, by ascending thin block.
+//
+// A surplus is evidence for somebody's lost mapping, not for this one. So candidates are
+// confirmed only all together: if with them every data block has the references that are
+// counted, every device the mappings that its details count, everything that was needed
+// to know that could be read, and no other candidate or hole could have taken the place
+// of one. Else they are guesses.
+func (l *ledger) decide() [][]decision {
+	taken := make([][]decision, len(l.holes))
+	for i := range l.holes {
+		taken[i] = l.holes[i].best()
+	}
+	l.dropContradictions(taken)
+	l.limit(taken)
+	if !l.closed(taken) {
+		return taken
+	}
+	for i := range taken {
+		for k := range taken[i] {
+			d := &taken[i][k]
+			d.confirmed = !d.contested && !l.holes[i].rivals
+		}
+	}
+	return taken
+}
+
+// best returns one candidate for each thin block: a counted one of the newest state.
+func (h *ledgerHole) best() []decision {
+	var left []decision
+	all := h.candidates
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].thin == all[0].thin {
+			n++
+		}
+		top, contested := all[0], false
+		for _, c := range all[1:n] {
+			contested = contested || c.data() != top.data() && c.counted == top.counted
+			if better(c, top) > 0 {
+				top = c
+			}
+		}
+		tied := slices.ContainsFunc(all[:n], func(c candidate) bool { return c.data() != top.data() && better(c, top) == 0 })
+		if !tied {
+			left = append(left, decision{candidate: top, contested: contested})
+		}
+		all = all[n:]
+	}
+	return left
+}
+
+// better compares two candidates of which one can be right.
+func better(a, b candidate) int {
+	return cmp.Or(cmp.Compare(b2i(a.counted), b2i(b.counted)), cmp.Compare(b.age, a.age))
+}
+
+// dropContradictions decides between candidates for one data block. For several thin
+// blocks at most one can be right: that of the newest state. For the same thin block of
+// several devices all can be right, as snapshots share, but not more of them than
+// references are missing.
+func (l *ledger) dropContradictions(taken [][]decision) {
+	best := map[uint64]candidate{} // by data block
+	tied, contested := map[uint64]bool{}, map[uint64]bool{}
+	users := map[uint64]uint32{}
+	for _, ds := range taken {
+		for _, d := range ds {
+			data := d.data()
+			b, ok := best[data]
+			if ok && d.thin != b.thin {
+				contested[data] = true
+			}
+			switch {
+			case !ok || d.thin != b.thin && better(d.candidate, b) > 0:
+				best[data], users[data], tied[data] = d.candidate, 1, false
+			case d.thin == b.thin:
+				users[data]++
+			case better(d.candidate, b) == 0:
+				tied[data] = true
+			}
+		}
+	}
+	for i := range taken {
+		taken[i] = slices.DeleteFunc(taken[i], func(d decision) bool {
+			data := d.data()
+			return tied[data] || best[data].thin != d.thin
+		})
+		for k := range taken[i] {
+			d := &taken[i][k]
+			missing, sure := l.surplus.at(d.data())
+			d.contested = d.contested || contested[d.data()] || !sure || users[d.data()] > missing
+		}
+	}
+}
+
+// limit drops what would give a device more mappings than it lacks, or a leaf more than
+// it has room for, the least likely first.
+func (l *ledger) limit(taken [][]decision) {
+	most := btree.MaxEntries(metadata.MappingSize)
+	lacking := map[metadata.DevID]uint64{}
+	for id, n := range l.lacking {
+		lacking[id] = n
+	}
+	for i := range taken {
+		h := &l.holes[i]
+		room := uint64(len(taken[i]))
+		if h.leaf {
+			room = min(room, uint64(most))
+		}
+		for _, id := range h.owners {
+			if n, ok := lacking[id]; ok {
+				room = min(room, n)
+			}
+		}
+		if room < uint64(len(taken[i])) {
+			slices.SortStableFunc(taken[i], func(a, b decision) int {
+				return cmp.Or(better(b.candidate, a.candidate), cmp.Compare(b2i(a.contested), b2i(b.contested)))
+			})
+			taken[i] = taken[i][:room]
+			for k := range taken[i] {
+				taken[i][k].contested = true // others were as good
+			}
+			slices.SortFunc(taken[i], func(a, b decision) int { return cmp.Compare(a.thin, b.thin) })
+		}
+		for _, id := range h.owners {
+			if _, ok := lacking[id]; ok {
+				lacking[id] -= uint64(len(taken[i]))
+			}
+		}
+	}
+}
+
+// closed reports whether the books balance with what was taken.
+func (l *ledger) closed(taken [][]decision) bool {
+	if !l.surplus.balanced {
+		return false
+	}
+	got := map[metadata.DevID]uint64{}
+	references := map[uint64]uint32{}
+	total := uint64(0)
+	for i, ds := range taken {
+		for _, id := range l.holes[i].owners {
+			got[id] += uint64(len(ds))
+		}
+		for _, d := range ds {
+			references[d.data()]++
+			total++
+		}
+	}
+	if total != l.surplus.total() {
+		return false
+	}
+	for data, n := range references {
+		if missing, sure := l.surplus.at(data); !sure || n != missing {
+			return false
+		}
+	}
+	for id := range got {
+		if _, ok := l.lacking[id]; !ok {
+			return false
+		}
+	}
+	for id, lacking := range l.lacking {
+		if got[id] != lacking {
+			return false
+		}
+	}
+	return true
+}

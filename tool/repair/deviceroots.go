@@ -1,0 +1,286 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/survey"
+)
+
+// A rootSearch gives devices whose root is not known one of the trees that nothing
+// leads to.
+type rootSearch struct {
+	*salvage
+	lost []*device                   // without a root
+	free []orphan                    // trees to choose from
+	was  map[metadata.DevID]block.Nr // where the devices' roots were in the newest commit that is left
+}
+
+// recoverRoots finds the mapping trees of devices whose root is not known.
+func (s *salvage) recoverRoots(ctx context.Context) error {
+	if err := s.adoptAsked(); err != nil {
+		return err
+	}
+	r := &rootSearch{salvage: s}
+	for i := range s.pool.devices {
+		if d := &s.pool.devices[i]; !d.hasRoot {
+			r.lost = append(r.lost, d)
+		}
+	}
+	if len(r.lost) == 0 {
+		return nil
+	}
+	r.free = s.strayTrees()
+	r.was = s.lineage.roots()
+	r.matchUnchanged()
+	r.matchBy(ctx, s.commonLeaves)
+	r.matchBy(ctx, s.commonMappings)
+	r.matchByCount()
+	if s.counts == nil {
+		r.takeOutdated()
+	}
+	return ctx.Err()
+}
+
+// adoptAsked gives orphans the ids that were asked for.
+func (s *salvage) adoptAsked() error {
+	if len(s.opt.Adopt) == 0 {
+		return nil
+	}
+	free := s.strayTrees()
+	for _, root := range slices.Sorted(maps.Keys(s.opt.Adopt)) {
+		id := s.opt.Adopt[root]
+		if !slices.ContainsFunc(free, func(o orphan) bool { return o.block == root }) {
+			return fmt.Errorf("block %d is not an orphan: it is not the root of a mapping tree, or something leads to it", root)
+		}
+		d := s.pool.device(id)
+		if d.hasRoot {
+			return fmt.Errorf("block %d cannot become device %d, which has its mappings in block %d", root, id, d.Root)
+		}
+		d.Root, d.hasRoot, d.adopted = root, true, true
+		s.adopted = append(s.adopted, root)
+		s.note("device %d: its mappings are those of the orphan in block %d, as asked for", id, root)
+	}
+	return nil
+}
+
+// keepOrphans lists the orphans that are left, and gives them new ids if that is asked
+// for.
+func (s *salvage) keepOrphans(ctx context.Context) error {
+	if s.counts == nil {
+		return nil
+	}
+	next := metadata.DevID(0)
+	for _, d := range s.pool.devices {
+		next = max(next, d.ID+1)
+	}
+	kept := false
+	for _, o := range s.orphans() {
+		if !s.survey.Tree(o.block).Whole {
+			continue
+		}
+		found := Orphan{Root: o.block, Mappings: o.n}
+		for _, d := range s.pool.devices {
+			if !d.hasRoot && (!d.hasDetails || s.aged || d.expected == o.n) {
+				found.Devices = append(found.Devices, d.ID)
+			}
+		}
+		if s.opt.KeepOrphans && next <= metadata.MaxDevID {
+			d := s.pool.device(next)
+			d.Root, d.hasRoot, d.adopted = o.block, true, true
+			s.adopted = append(s.adopted, o.block)
+			found.Adopted, found.Kept = next, true
+			next++
+			kept = true
+		}
+		s.found = append(s.found, found)
+	}
+	if !kept {
+		return nil
+	}
+	return s.pool.readMappings(ctx)
+}
+
+// strayTrees returns the trees that can be those of devices.
+func (s *salvage) strayTrees() []orphan {
+	if s.counts != nil {
+		return s.orphans()
+	}
+	var found []orphan
+	for _, root := range s.survey.Roots(survey.MappingLeaf) {
+		t := s.survey.Tree(root)
+		found = append(found, orphan{subtree{root, t.First, t.Last, t.N, t.Depth}, 1, t.Whole})
+	}
+	return found
+}
+
+// take gives d the tree o. guess says that another one is possible.
+func (r *rootSearch) take(d *device, o *orphan, guess bool, how string) {
+	d.Root, d.hasRoot = o.block, true
+	d.rootFound, d.outdated = true, guess
+	o.pointers--
+	r.adopted = append(r.adopted, o.block)
+	r.note("device %d: the root of its mappings is lost; block %d is %s", d.ID, d.Root, how)
+}
+
+// fits reports whether o can be the tree of d.
+func (r *rootSearch) fits(d *device, o *orphan) bool {
+	possible := o.n == d.MappedBlocks || !o.whole && o.n < d.MappedBlocks
+	return !d.hasRoot && o.pointers > 0 && (!d.hasDetails || r.aged || possible)
+}
+
+// matchUnchanged finds trees that have not changed since an earlier commit.
+func (r *rootSearch) matchUnchanged() {
+	for _, d := range r.lost {
+		for i := range r.free {
+			if o := &r.free[i]; o.block == r.was[d.ID] && r.fits(d, o) {
+				r.take(d, o, false, "what an earlier commit named, and still in use")
+			}
+		}
+	}
+}
+
+// matchBy finds trees that have something in common with what the device had earlier,
+// those that have most first. Of several devices that had the same, the one with the
+// highest id is the most likely not to have been deleted since. If two devices could be
+// exchanged, both are guesses.
+func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Context, was block.Nr) func(now block.Nr) int) {
+	type match struct {
+		d      *device
+		o      *orphan
+		common int
+	}
+	const most = 10000 // comparisons of trees; with more it would take hours
+	if len(r.lost)*len(r.free) > most {
+		r.note("too many devices have lost their roots to compare all trees")
+		return
+	}
+	var all []match
+	for _, d := range r.lost {
+		if d.hasRoot || r.was[d.ID] == 0 {
+			continue
+		}
+		count := common(ctx, r.was[d.ID])
+		for i := range r.free {
+			if o := &r.free[i]; r.fits(d, o) {
+				if n := count(o.block); n > 0 {
+					all = append(all, match{d, o, n})
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b match) int {
+		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(b.d.ID, a.d.ID))
+	})
+	for i, m := range all {
+		if !r.fits(m.d, m.o) {
+			continue
+		}
+		contested := false
+		for k, other := range all {
+			contested = contested || k != i && (other.d == m.d) != (other.o == m.o) && r.fits(other.d, other.o)
+		}
+		r.take(m.d, m.o, contested, "the tree in use that has most in common with what it was in an earlier commit")
+	}
+}
+
+// matchByCount finds trees that only one device can have, by the number of mappings. A
+// tree that is not whole can be that of any device with more mappings.
+func (r *rootSearch) matchByCount() {
+	for _, d := range r.lost {
+		if d.hasRoot || !d.hasDetails || r.aged {
+			continue
+		}
+		var only *orphan
+		trees, rivals := 0, 0
+		for i := range r.free {
+			if o := &r.free[i]; r.fits(d, o) {
+				only = o
+				trees++
+			}
+		}
+		for _, other := range r.lost {
+			if trees == 1 && r.fits(other, only) {
+				rivals++
+			}
+		}
+		if trees == 1 && rivals <= int(only.pointers) {
+			r.take(d, only, false, "the only tree in use with as many mappings")
+		}
+	}
+}
+
+// takeOutdated takes the trees of earlier commits where it cannot be known which are in
+// use.
+func (r *rootSearch) takeOutdated() {
+	for _, d := range r.lost {
+		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Tree(was).Sort == survey.MappingLeaf {
+			d.Root, d.hasRoot, d.outdated = was, true, true
+			r.note("device %d: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier commit named",
+				d.ID, d.Root)
+		}
+	}
+}
+
+// commonLeaves returns a function that counts the leaves that a tree shares with the
+// one at was.
+func (s *salvage) commonLeaves(_ context.Context, was block.Nr) func(block.Nr) int {
+	before := map[block.Nr]int{}
+	s.collect(was, 0, 0, before)
+	return func(now block.Nr) (n int) {
+		for leaf := range s.survey.Leaves(now) {
+			if _, ok := before[leaf.Block]; ok {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+// commonMappings returns a function that counts the mappings that a tree shares with
+// the one at was.
+func (s *salvage) commonMappings(ctx context.Context, was block.Nr) func(block.Nr) int {
+	before := map[uint64]uint64{}
+	s.eachMapping(ctx, was, func(thin, data uint64) { before[thin] = data })
+	return func(now block.Nr) (n int) {
+		s.eachMapping(ctx, now, func(thin, data uint64) {
+			if d, ok := before[thin]; ok && d == data {
+				n++
+			}
+		})
+		return n
+	}
+}
+
+// eachMapping calls fn for the mappings below root that can be read.
+func (s *salvage) eachMapping(ctx context.Context, root block.Nr, fn func(thin, data uint64)) {
+	for leaf := range s.survey.Leaves(root) {
+		if ctx.Err() != nil {
+			return // recoverRoots returns it
+		}
+		n, ok := s.mappingLeaf(leaf.Block)
+		if !ok {
+			continue
+		}
+		for i := range n.Len() {
+			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			fn(n.Key(i), uint64(data))
+		}
+	}
+}
+
+// mappingLeaf reads a mapping leaf; false if it is not one.
+func (m *medium) mappingLeaf(nr block.Nr) (btree.Node, bool) {
+	b := new(block.Data)
+	if m.r.Read(nr, b) != nil {
+		return btree.Node{}, false
+	}
+	n, err := btree.Decode(nr, b, metadata.MappingSize)
+	return n, err == nil && n.Leaf()
+}

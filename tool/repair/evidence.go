@@ -1,0 +1,215 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A super is what block 0 says.
+type super struct {
+	metadata.Superblock
+	err error // why it cannot be used; fields of a damaged one are still there
+}
+
+// readSuper reads block 0.
+func readSuper(m *medium, o *metadata.Overrides) super {
+	var b block.Data
+	if err := m.r.Read(metadata.SuperblockLocation, &b); err != nil {
+		return super{err: err}
+	}
+	var s super
+	s.Superblock, s.err = metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
+	switch {
+	case b == (block.Data{}):
+		s.err = metadata.ErrUnformatted
+	case s.err != nil:
+	case s.IncompatFlags != 0:
+		s.err = fmt.Errorf("unknown incompatible features %#x: %w", s.IncompatFlags, block.ErrCorrupt)
+	case metadata.CheckDataBlockSize(uint64(s.DataBlockSize)) != nil && o.DataBlockSize == nil:
+		s.err = fmt.Errorf("data_block_size is %d sectors: %w", s.DataBlockSize, block.ErrCorrupt)
+	}
+	return s
+}
+
+// limit is the limit of block numbers in metadata that s leads to.
+func (s *super) limit(blocks block.Nr) block.Nr {
+	if nr := s.MetadataSpaceMap.NrBlocks; s.err == nil && nr > 0 && nr <= spacemap.MaxMetadata {
+		return min(blocks, block.Nr(nr))
+	}
+	return blocks
+}
+
+// Evidence is what a damaged device shows, before anything is chosen. All of it is
+// facts that are read; only what the checksums themselves correct is laid over the
+// medium.
+type evidence struct {
+	*medium
+	super       super
+	limit       block.Nr // of block numbers in metadata
+	survey      *survey.Survey
+	copies      []metadata.Superblock // valid ones of metadata snapshots, also of past ones
+	generations []*generation
+	bySort      map[survey.Sort][]*survey.Node // nodes by the leaves below them
+	corrections []block.Correction
+	notes       []string
+}
+
+func (e *evidence) note(format string, args ...any) {
+	e.notes = append(e.notes, fmt.Sprintf(format, args...))
+}
+
+// gather surveys the whole device.
+func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, error) {
+	e := &evidence{medium: m}
+	var err error
+	if e.survey, err = survey.Read(ctx, m.r); err != nil {
+		return nil, err
+	}
+	for _, c := range e.survey.Corrected {
+		m.overlay.Put(c.Block, c.Content)
+		e.corrections = append(e.corrections, c.Correction)
+		e.note("block %d: %v; corrected, it is a valid %v", c.Block, c.Correction, c.Kind)
+	}
+	moved := e.replaceMisplaced()
+	m.reopen()
+	if moved {
+		// What they lead to may be misread without them.
+		if e.survey, err = survey.Read(ctx, m.r); err != nil {
+			return nil, err
+		}
+	}
+	e.super = readSuper(m, o)
+	e.limit = e.super.limit(m.blocks)
+	for nr := 1; nr < len(e.survey.Sorts); nr++ {
+		var b block.Data
+		if e.survey.Sorts[nr] != survey.Superblock || m.r.Read(block.Nr(nr), &b) != nil {
+			continue
+		}
+		if sb, err := metadata.DecodeSuperblock(block.Nr(nr), &b); err == nil {
+			e.copies = append(e.copies, sb)
+		}
+	}
+	e.sortNodes()
+	e.generations = e.findGenerations()
+	return e, ctx.Err()
+}
+
+// sortNodes lists the nodes by the sort of leaves that are below them.
+func (e *evidence) sortNodes() {
+	e.bySort = map[survey.Sort][]*survey.Node{}
+	for i := range e.survey.Nodes {
+		n := &e.survey.Nodes[i]
+		sort := e.survey.Tree(n.Block).Sort
+		e.bySort[sort] = append(e.bySort[sort], n)
+	}
+}
+
+// replaceMisplaced puts blocks that lie in the place of others where they belong, if
+// nothing valid is there. Two different ones for one place cancel each other.
+func (e *evidence) replaceMisplaced() bool {
+	const most = 4096 // with more of them the image does not begin where the device does
+	all := e.survey.Misplaced
+	if len(all) > most {
+		e.note("%d blocks lie in the place of others: does the image begin where the metadata begins?", len(all))
+		return false
+	}
+	moved := false
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].Block == all[0].Block {
+			n++
+		}
+		same := all[:n]
+		all = all[n:]
+		content, ok := e.sameContent(same)
+		if !ok {
+			continue
+		}
+		e.overlay.Put(same[0].Block, content)
+		e.note("block %d: its content was found in block %d, which says that it is block %d", same[0].Block, same[0].At, same[0].Block)
+		moved = true
+	}
+	return moved
+}
+
+// sameContent returns the content of misplaced blocks; false if they differ.
+func (e *evidence) sameContent(same []survey.Misplaced) (*block.Data, bool) {
+	var content, other block.Data
+	if e.r.Read(same[0].At, &content) != nil {
+		return nil, false
+	}
+	for _, m := range same[1:] {
+		if e.r.Read(m.At, &other) != nil || other != content {
+			return nil, false
+		}
+	}
+	return &content, true
+}
+
+// hasMappings reports whether there are mappings on the device, whoever had them.
+func (e *evidence) hasMappings() bool {
+	for i := range e.survey.Nodes {
+		if n := &e.survey.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// generation returns the one with that index block; nil if it is not there.
+func (e *evidence) generation(index block.Nr) *generation {
+	for _, g := range e.generations {
+		if g.index == index {
+			return g
+		}
+	}
+	return nil
+}
+
+// blockSize returns the data block size where the superblock is lost, and where it is
+// from.
+func (e *evidence) blockSize(opt *Options) (sectors uint32, from string, err error) {
+	if o := opt.Overrides.DataBlockSize; o != nil {
+		return uint32(*o), "", nil
+	}
+	if p := opt.LVM; p != nil && metadata.CheckDataBlockSize(p.ChunkSize) == nil {
+		return uint32(p.ChunkSize), "LVM's metadata", nil
+	}
+	for i := range e.copies {
+		if c := &e.copies[i]; metadata.CheckDataBlockSize(uint64(c.DataBlockSize)) == nil {
+			return c.DataBlockSize, fmt.Sprintf("the metadata snapshot in block %d", c.Block), nil
+		}
+	}
+	if s := &e.super; s.Magic == metadata.Magic && metadata.CheckDataBlockSize(uint64(s.DataBlockSize)) == nil {
+		return 0, "", fmt.Errorf("%w. The damaged superblock says %d sectors; that may be wrong (%w)", ErrNoBlockSize, s.DataBlockSize, s.err)
+	}
+	return 0, "", fmt.Errorf("%w (%w)", ErrNoBlockSize, e.super.err)
+}
+
+// checkUsable returns an error if nothing on the device can be part of a pool.
+func (e *evidence) checkUsable() error {
+	if e.super.err == nil || len(e.survey.Roots(survey.TopLeaf)) > 0 || len(e.survey.Roots(survey.MappingLeaf)) > 0 {
+		return nil
+	}
+	if errors.Is(e.super.err, metadata.ErrUnformatted) && !e.hasNodes() {
+		return e.super.err // nothing was ever here
+	}
+	return fmt.Errorf("%w: the superblock cannot be used (%w), and nothing on the device looks like a mapping tree", ErrNoRoots, e.super.err)
+}
+
+func (e *evidence) hasNodes() bool { return len(e.survey.Nodes) > 0 }
+
+// valid reports whether a block is a valid one of any kind.
+func (e *evidence) valid(nr block.Nr) bool {
+	switch e.survey.Sorts[nr] {
+	case survey.Unreadable, survey.Empty, survey.Unknown:
+		return false
+	}
+	return true
+}

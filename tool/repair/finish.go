@@ -1,0 +1,165 @@
+package repair
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+)
+
+// newReport says what was chosen and recovered.
+func (s *salvage) newReport(damaged bool) Report {
+	r := Report{
+		MappingRoot: s.state.Mapping, DetailsRoot: s.state.Details,
+		Damaged: damaged || s.super.err != nil || len(s.corrections) > 0 || !s.state.sure,
+		Chosen:  !s.state.sure, Reason: s.state.why, Alternatives: s.state.states[1 : 1+s.state.rivals],
+		Orphans: s.found, Doubts: s.doubts, Corrections: s.corrections, leaves: s.hasMappings(),
+	}
+	if s.super.err != nil {
+		s.note("the superblock cannot be used: %v", s.super.err)
+	}
+	if !s.state.sure {
+		s.note("the state taken has its mappings in block %d and its device details in block %d (time %d, highest transaction of a device %d): %s",
+			s.state.Mapping, s.state.Details, s.state.Time, s.state.TransactionID, s.state.why)
+	}
+	for i := range s.pool.devices {
+		r.Devices = append(r.Devices, s.describeDevice(&s.pool.devices[i]))
+	}
+	for _, d := range r.Devices {
+		if have := d.Found(); !d.Known && d.Expected > 0 && have > d.Expected {
+			r.Doubts = append(r.Doubts, fmt.Sprintf("device %d has %d mappings more than its details count: some are not its own", d.ID, have-d.Expected))
+		}
+	}
+	if s.opt.LVM != nil {
+		for _, id := range slices.Sorted(maps.Keys(s.opt.LVM.Volumes)) {
+			if !slices.ContainsFunc(s.pool.devices, func(d device) bool { return d.ID == id }) {
+				r.Missing = append(r.Missing, id)
+			}
+		}
+	}
+	r.Notes = s.notes
+	return r
+}
+
+// describeDevice says what is left of a device.
+func (s *salvage) describeDevice(d *device) DeviceReport {
+	r := DeviceReport{ID: d.ID, MadeUp: d.madeUp, Adopted: d.adopted}
+	found := s.pool.mapped(d)
+	for _, h := range d.holes {
+		r.Confirmed += h.confirmed
+		r.Guessed += h.guessed
+	}
+	r.Read = found - min(found, r.Confirmed+r.Guessed)
+	if d.hasDetails && !s.aged {
+		r.Expected, r.Known = d.expected, found <= d.expected
+	}
+	proof := s.balanced && r.Known && found == r.Expected && !d.outdated
+	move := func(n uint64) {
+		n = min(n, r.Read)
+		r.Read -= n
+		if proof {
+			r.Confirmed += n
+		} else {
+			r.Guessed += n
+		}
+	}
+	for _, h := range s.rebuilt {
+		if slices.Contains(h.owners, d.ID) {
+			move(h.recovered)
+		}
+	}
+	if d.rootFound || d.outdated {
+		move(r.Read)
+	}
+	if r.Known {
+		r.Lost = r.Expected - found
+	}
+	if !r.Known || r.Lost+r.Guessed > 0 {
+		r.Holes = s.holesOf(d, r.Lost > 0 || !r.Known)
+	}
+	return r
+}
+
+// holesOf returns where mappings of a device may be missing or guessed.
+func (s *salvage) holesOf(d *device, missing bool) []LostRange {
+	var lost []LostRange
+	for _, h := range d.holes {
+		// A gap is part of a rebuilt node, which is listed whole.
+		if !h.gap && (!h.filled || h.guessed > 0 || missing) {
+			lost = append(lost, LostRange{h.keys, h.block, h.err})
+		}
+	}
+	for _, h := range s.rebuilt {
+		if missing && slices.Contains(h.owners, d.ID) {
+			lost = append(lost, LostRange{h.keys, h.block, h.err})
+		}
+	}
+	slices.SortFunc(lost, func(a, b LostRange) int {
+		return cmp.Or(cmp.Compare(a.Keys.Begin, b.Keys.Begin), cmp.Compare(a.Block, b.Block))
+	})
+	return lost
+}
+
+// finish drops what is to be dropped, and gives the view a superblock and tables that
+// lead to the rest.
+func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Report) (*Result, error) {
+	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+	var devices []device
+	for i, d := range p.devices {
+		report := &r.Devices[i]
+		report.Named = slices.Contains(opt.DropDevices, d.ID)
+		report.Dropped = report.Named || opt.DropPartial && !report.Complete()
+		if d.MappedBlocks = p.mapped(&p.devices[i]); !report.Dropped {
+			devices = append(devices, d)
+		}
+	}
+	p.setTimes(&sb, devices, note)
+	if !sizeKnown && opt.Overrides.NrDataBlocks == nil {
+		sb.DataSpaceMap.NrBlocks = p.highest
+		note("the number of data blocks is not known; using what is mapped, %d. Give it with --nr-data-blocks to use the rest of the data device", p.highest)
+	}
+	r.Header = sb.Header()
+	r.Header.Flags, r.Header.UUID = 0, [16]byte{}
+	r.Header.Version = metadata.Version
+	if err := opt.Overrides.Apply(&r.Header); err != nil {
+		return nil, err
+	}
+	if p.highest > r.Header.NrDataBlocks {
+		return nil, fmt.Errorf("a data device of %d blocks is too small: data block %d is in use", r.Header.NrDataBlocks, p.highest-1)
+	}
+	if err := p.writeTop(devices, sb, &r.Header); err != nil {
+		return nil, err
+	}
+	return &Result{p.overlay, r}, nil
+}
+
+// writeTop lays a superblock, and tables of devices that lead to these, over the medium.
+func (m *medium) writeTop(devices []device, sb metadata.Superblock, h *metadata.Header) error {
+	sb.Block, sb.Flags, sb.HeldRoot = metadata.SuperblockLocation, 0, 0
+	sb.Time, sb.TransactionID, sb.Version = h.Time, h.TransactionID, h.Version
+	sb.DataBlockSize, sb.DataSpaceMap.NrBlocks = h.DataBlockSize, h.NrDataBlocks
+	var err error
+	sb.MappingRoot, err = btree.Build(m.overlay, metadata.RootSize, len(devices), func(i int, value []byte) uint64 {
+		le.PutUint64(value, uint64(devices[i].Root))
+		return uint64(devices[i].ID)
+	})
+	if err != nil {
+		return err
+	}
+	sb.DetailsRoot, err = btree.Build(m.overlay, metadata.DetailsSize, len(devices), func(i int, value []byte) uint64 {
+		devices[i].Details.Encode(value)
+		return uint64(devices[i].ID)
+	})
+	if err != nil {
+		return err
+	}
+	sb.MetadataSpaceMap.NrBlocks = uint64(m.end()) // new blocks lie beyond the end
+	var b block.Data
+	sb.Encode(&b)
+	m.overlay.Put(metadata.SuperblockLocation, &b)
+	return nil
+}

@@ -1,0 +1,233 @@
+package repair
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A generation is the metadata space map as one commit left it. Every commit writes
+// a new index block, and nearly always it is the last block that the commit allocates.
+type generation struct {
+	index   block.Nr
+	bitmaps []block.Nr
+	used    []*spacemap.UsedSet // by bitmap
+	devices int                 // in the device details that it counts; -1: not known
+	next    *generation         // the commit that came right after; nil if none is found
+	prev    *generation
+}
+
+// size is the number of blocks that g counts.
+func (g *generation) size() block.Nr { return block.Nr(len(g.used)) * spacemap.PerBitmap }
+
+// has reports whether g counts a block as used.
+func (g *generation) has(nr block.Nr) bool {
+	if g == nil || nr >= g.size() {
+		return false
+	}
+	i := nr % spacemap.PerBitmap
+	return g.used[nr/spacemap.PerBitmap][i/64]>>(i%64)&1 != 0
+}
+
+// maxGenerations bounds the work on devices with a long history. Those whose index
+// blocks come last on the device are kept.
+const maxGenerations = 1024
+
+// findGenerations finds the metadata space maps that are left on a device, by
+// ascending index block. One counts only if its bitmaps are there and count the
+// index block and themselves: those of a commit long ago are overwritten in part.
+func (e *evidence) findGenerations() []*generation {
+	m, s := e.medium, e.survey
+	bitmaps := map[block.Nr]*spacemap.UsedSet{}
+	var found []*generation
+	for nr := len(s.Sorts) - 1; nr > 0 && len(found) < maxGenerations; nr-- {
+		if s.Sorts[nr] != survey.Index {
+			continue
+		}
+		if g := readGeneration(m, s, block.Nr(nr), bitmaps); g != nil {
+			g.devices = -1
+			if roots := e.stray(g, detailsSort); len(roots) == 1 {
+				g.devices = int(s.Tree(roots[0]).N)
+			}
+			found = append(found, g)
+		}
+	}
+	slices.Reverse(found)
+	link(found, m.blocks)
+	return found
+}
+
+func readGeneration(m *medium, s *survey.Survey, index block.Nr, bitmaps map[block.Nr]*spacemap.UsedSet) *generation {
+	var b block.Data
+	if m.r.Read(index, &b) != nil {
+		return nil
+	}
+	g := &generation{index: index}
+	entries := spacemap.IndexEntries(&b)
+	for i := range spacemap.MaxBitmaps {
+		nr := spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block
+		if nr == 0 || nr >= m.blocks || s.Sorts[nr] != survey.Bitmap {
+			break // old kernels left noise in unused entries
+		}
+		used := bitmaps[nr]
+		if used == nil {
+			var b block.Data
+			if m.r.Read(nr, &b) != nil {
+				return nil
+			}
+			bitmap, err := spacemap.DecodeBitmap(nr, &b)
+			if err != nil {
+				return nil
+			}
+			used = bitmap.Used()
+			bitmaps[nr] = used
+		}
+		g.bitmaps, g.used = append(g.bitmaps, nr), append(g.used, used)
+	}
+	if !g.has(0) || !g.has(index) {
+		return nil
+	}
+	for _, nr := range g.bitmaps {
+		if !g.has(nr) {
+			return nil
+		}
+	}
+	return g
+}
+
+// link finds for each generation the one that was committed right after it, as far as
+// that can be told. all ascends by index block.
+func link(all []*generation, blocks block.Nr) {
+	const tries = 4 // index blocks that can come next, from the cursor on and from block 0 on
+	type step struct {
+		from, to *generation
+		difference
+	}
+	var steps []step
+	for i, g := range all {
+		seen := map[*generation]bool{g: true}
+		for k := range 2 * tries {
+			j := (i + 1 + k) % len(all)
+			if k >= tries {
+				j = min(k-tries, len(all)-1)
+			}
+			to := all[j]
+			if seen[to] {
+				continue
+			}
+			seen[to] = true
+			there, ok := follows(g, to, blocks)
+			if back, both := follows(to, g, blocks); !ok || both && back.skipped < there.skipped {
+				continue
+			}
+			steps = append(steps, step{g, to, there})
+		}
+	}
+	// Commit after commit hardly any block is skipped. The generations form a ring if the
+	// oldest is still there; but the oldest and the newest have least in common, so the
+	// link that closes the ring is tried last, and refused.
+	slices.SortStableFunc(steps, func(a, b step) int {
+		return cmp.Or(
+			cmp.Compare(a.skipped, b.skipped), cmp.Compare(a.added+a.freed, b.added+b.freed),
+			cmp.Compare(b2i(a.from.index > a.to.index), b2i(b.from.index > b.to.index)))
+	})
+	for _, s := range steps {
+		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
+			s.from.next, s.to.prev = s.to, s.from
+		}
+	}
+}
+
+// first returns the oldest generation of the chain that g is in.
+func (g *generation) first() *generation {
+	for g.prev != nil {
+		g = g.prev
+	}
+	return g
+}
+
+// A difference is what lies between two generations.
+type difference struct {
+	added, freed int // blocks that only the second uses, and that only the first uses
+	shared       int // blocks that both use
+	skipped      int // see follows
+	after        int // blocks that were added after the index block
+}
+
+// follows reports whether b can be the commit right after a. The kernel allocates the
+// next block that is free both in the last commit and now, from a cursor that goes on
+// through commits, wraps at the end and begins at block 0 when the pool is loaded. So
+// the blocks that only b uses are those that a offers next. skipped is how many that a
+// offers before the last of them are not used by b: few were used and freed again
+// within a transaction.
+func follows(a, b *generation, blocks block.Nr) (difference, bool) {
+	if a.has(b.index) || len(a.used) > len(b.used) {
+		return difference{}, false
+	}
+	// The pool commits after each message that adds or deletes a device.
+	if a.devices >= 0 && b.devices >= 0 && (a.devices > b.devices+1 || b.devices > a.devices+1) {
+		return difference{}, false
+	}
+	d := offered(a, b, a.index+1, blocks)
+	if zero := offered(a, b, 0, blocks); zero.skipped < d.skipped {
+		d = zero
+	}
+	const slack, least = 8, 3 // a commit leaves at least one node of each space map where it is
+	return d, d.added > 0 && d.skipped <= max(slack, d.added) && d.after <= 1 && d.shared >= least
+}
+
+// offered counts the differences of two generations if a offers its free blocks from
+// begin on.
+func offered(a, b *generation, begin, blocks block.Nr) (d difference) {
+	free, seen := 0, false
+	visit := func(first, end block.Nr) {
+		for nr := first; nr < end; {
+			w := nr / 64 * 64
+			stop := min(end, w+64)
+			// A bitmap has 255 words, so no word lies in two of them.
+			mask := ^uint64(0) << (nr - w)
+			if stop < w+64 {
+				mask &= 1<<(stop-w) - 1
+			}
+			inA, inB := a.word(w), b.word(w)
+			only := inB &^ inA & mask
+			d.freed += bits.OnesCount64(inA &^ inB & mask)
+			d.shared += bits.OnesCount64(inA & inB & mask)
+			if only != 0 {
+				high := uint(bits.Len64(only))
+				below := mask
+				if high < 64 {
+					below &= 1<<high - 1
+				}
+				d.skipped += free + bits.OnesCount64(^inA&below) - bits.OnesCount64(only)
+				free = bits.OnesCount64(^inA & mask &^ below)
+				d.added += bits.OnesCount64(only)
+				switch {
+				case nr/64 == b.index/64:
+					seen = true
+					d.after = bits.OnesCount64(only >> (b.index % 64) >> 1)
+				case seen:
+					d.after += bits.OnesCount64(only)
+				}
+			} else {
+				free += bits.OnesCount64(^inA & mask)
+			}
+			nr = stop
+		}
+	}
+	visit(begin, blocks)
+	visit(0, min(begin, blocks))
+	return d
+}
+
+// word returns the used bits of blocks nr to nr+63; nr is a multiple of 64.
+func (g *generation) word(nr block.Nr) uint64 {
+	if nr >= g.size() {
+		return 0
+	}
+	return g.used[nr/spacemap.PerBitmap][nr%spacemap.PerBitmap/64]
+}

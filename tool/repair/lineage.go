@@ -1,0 +1,98 @@
+package repair
+
+import (
+	"cmp"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/survey"
+)
+
+// A lineage tells which nodes the devices had in earlier commits.
+type lineage struct {
+	e      *evidence
+	states []*State                            // the newest first
+	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
+	nodes  map[metadata.DevID]map[block.Nr]int // see of
+}
+
+func newLineage(s *salvage) *lineage {
+	l := &lineage{
+		e: s.evidence, states: s.state.states,
+		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{},
+	}
+	for i := range s.pool.devices {
+		if d := &s.pool.devices[i]; d.hasDetails {
+			l.now[d.ID] = d.Details
+		}
+	}
+	return l
+}
+
+// replaced reports whether a device of an earlier state is not the one that has its id
+// now: ids are used again.
+func (l *lineage) replaced(d *DeviceRoot) bool {
+	now, ok := l.now[d.ID]
+	return ok && d.Known && (now.TransactionID != d.Details.TransactionID || now.CreationTime != d.Details.CreationTime)
+}
+
+// of returns the nodes of all trees of a device that are left, and how many states ago
+// each was seen last.
+func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
+	if nodes, ok := l.nodes[id]; ok {
+		return nodes
+	}
+	nodes := map[block.Nr]int{}
+	for age, state := range l.states {
+		i, ok := slices.BinarySearchFunc(state.Devices, id, func(d DeviceRoot, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
+		if ok && !l.replaced(&state.Devices[i]) {
+			l.e.collect(state.Devices[i].Root, 0, age, nodes)
+		}
+	}
+	const kept = 16 // devices
+	if len(l.nodes) == kept {
+		clear(l.nodes)
+	}
+	l.nodes[id] = nodes
+	return nodes
+}
+
+// age returns how many states ago a tree of one of the devices last had the node at nr;
+// false if none had.
+func (l *lineage) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
+	const witnesses = 8 // snapshots have had much the same; ten thousand of them tell no more
+	for _, id := range ids[:min(len(ids), witnesses)] {
+		if a, had := l.of(id)[nr]; had && (!ok || a < age) {
+			age, ok = a, true
+		}
+	}
+	return age, ok
+}
+
+// roots returns the roots of devices in the newest of the earlier states that have them.
+func (l *lineage) roots() map[metadata.DevID]block.Nr {
+	roots := map[metadata.DevID]block.Nr{}
+	for _, state := range l.states {
+		for i := range state.Devices {
+			d := &state.Devices[i]
+			if _, ok := roots[d.ID]; !ok && d.Root != 0 && !l.replaced(d) {
+				roots[d.ID] = d.Root
+			}
+		}
+	}
+	return roots
+}
+
+// collect adds the nodes below nr to nodes.
+func (e *evidence) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) {
+	n, ok := e.survey.Node(nr)
+	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
+		return
+	}
+	nodes[nr] = age
+	for _, c := range e.survey.Entries(n) {
+		e.collect(c.Block, depth+1, age, nodes)
+	}
+}

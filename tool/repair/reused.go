@@ -1,0 +1,108 @@
+package repair
+
+import (
+	"context"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A present is what a state uses today, to tell what earlier states have lost to it.
+type present struct {
+	*evidence
+	forest *btree.Forest
+	refs   *spacemap.Counter   // of data blocks
+	below  map[block.Nr]uint64 // mappings below a node whose data blocks belong to others
+}
+
+func newPresent(ctx context.Context, e *evidence, state *State, opt *Options) (*present, error) {
+	p, err := readPool(ctx, e.medium, e.limit, nrDataBlocks(&e.super.Superblock, e.limit, opt), state.top, state.details)
+	if err != nil {
+		return nil, err
+	}
+	s := &salvage{evidence: e, opt: opt, sb: state.super, pool: p}
+	refs, _, err := s.countData(ctx, findHoles(p, nil))
+	return &present{e, p.forest, refs, map[block.Nr]uint64{}}, err
+}
+
+// countReusedIn fills in how many mappings of each state have data blocks that belong to
+// others in the chosen one.
+func (e *evidence) countReusedIn(ctx context.Context, state *chosen, opt *Options) error {
+	now, err := newPresent(ctx, e, state.State, opt)
+	if err != nil {
+		return err
+	}
+	for _, s := range state.states[1:] {
+		for i := range s.Devices {
+			d := &s.Devices[i]
+			if d.Reused, err = now.reused(ctx, d.Root, 0); err != nil {
+				return err
+			}
+			s.Reused += d.Reused
+		}
+	}
+	return nil
+}
+
+// countReused fills in how many mappings of the result have data blocks that belong to
+// others in the state that would have been chosen.
+func (s *salvage) countReused(ctx context.Context, r *Report) error {
+	reference := s.state.reference
+	if reference == nil || reference == s.state.State {
+		return nil
+	}
+	now, err := newPresent(ctx, s.evidence, reference, s.opt)
+	if err != nil {
+		return err
+	}
+	for i := range s.pool.devices {
+		for part := range s.pool.forest.Parts(s.pool.devices[i].Root) {
+			if kind, _ := now.forest.Kind(part.Block); part.Err == nil && kind != btree.LeafNode {
+				r.Devices[i].Reused += now.taken(part.Block)
+			}
+		}
+	}
+	return nil
+}
+
+// reused counts the mappings below a node whose data blocks belong to others; those of
+// leaves that are still in their place do not.
+func (p *present) reused(ctx context.Context, nr block.Nr, depth int) (uint64, error) {
+	n, ok := p.survey.Node(nr)
+	if sum, known := p.below[nr]; known || !ok || depth > btree.MaxDepth {
+		return sum, ctx.Err()
+	}
+	p.below[nr] = 0 // should it lead back here
+	var sum uint64
+	switch kind, _ := p.forest.Kind(nr); {
+	case n.Sort == survey.MappingLeaf && kind != btree.LeafNode:
+		sum = p.taken(nr)
+	case n.Sort == survey.Inner:
+		for _, c := range p.survey.Entries(n) {
+			here, err := p.reused(ctx, c.Block, depth+1)
+			if err != nil {
+				return 0, err
+			}
+			sum += here
+		}
+	}
+	p.below[nr] = sum
+	return sum, nil
+}
+
+// taken counts the mappings in a leaf whose data blocks are in use.
+func (p *present) taken(nr block.Nr) (sum uint64) {
+	n, ok := p.mappingLeaf(nr)
+	if !ok {
+		return 0
+	}
+	for i := range n.Len() {
+		if data, _ := metadata.UnpackMapping(n.Uint64(i)); uint64(data) < p.refs.Len() && p.refs.Get(uint64(data)) > 0 {
+			sum++
+		}
+	}
+	return sum
+}

@@ -1,0 +1,172 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A salvage recovers what the chosen state has lost.
+type salvage struct {
+	*evidence
+	opt      *Options
+	state    *chosen
+	sb       metadata.Superblock // of the state, as far as it is known
+	pool     *pool
+	counts   *spacemap.Counts // of metadata blocks; nil if some cannot be read
+	lineage  *lineage
+	rebuilt  map[block.Nr]*hole // nodes that were put together from children: some may be missing
+	adopted  []block.Nr         // subtrees that a lost pointer led to
+	found    []Orphan           // trees that are in use, and whose device is not known
+	balanced bool               // the references to metadata blocks, recovered ones included, are those counted
+	aged     bool               // the device details are of an earlier commit
+	doubts   []string           // what may be missing and cannot be counted
+}
+
+func newSalvage(ctx context.Context, e *evidence, opt *Options, state *chosen, sb metadata.Superblock) (*salvage, error) {
+	s := &salvage{evidence: e, opt: opt, state: state, sb: sb, rebuilt: map[block.Nr]*hole{}, adopted: slices.Concat(state.top.found, state.details.found)}
+	var err error
+	if s.counts, err = countMetadata(ctx, e.medium, e.limit, &sb); err != nil {
+		return nil, err
+	}
+	s.pool, err = readPool(ctx, e.medium, e.limit, nrDataBlocks(&sb, e.limit, opt), state.top, state.details)
+	return s, err
+}
+
+// countMetadata reads the counts of metadata blocks; nil if part of them cannot be read.
+func countMetadata(ctx context.Context, m *medium, limit block.Nr, sb *metadata.Superblock) (*spacemap.Counts, error) {
+	root := sb.MetadataSpaceMap
+	if root.BitmapRoot == 0 || root.NrBlocks == 0 || root.NrBlocks > spacemap.MaxMetadata {
+		return nil, nil
+	}
+	sm, err := spacemap.LoadMetadata(ctx, m.r, limit, root)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := sm.Counts(ctx, uint64(limit))
+	if err != nil || len(counts.Unknown) > 0 {
+		return nil, err
+	}
+	return counts, nil
+}
+
+// run recovers nodes, roots, mappings and details, in this order.
+func (s *salvage) run(ctx context.Context) error {
+	p := s.pool
+	if err := p.dropMappingsBeyondEnd(ctx, s.note); err != nil {
+		return err
+	}
+	s.recoverDevices()
+	s.lineage = newLineage(s)
+	if err := s.recoverRoots(ctx); err != nil {
+		return err
+	}
+	if err := p.readMappings(ctx); err != nil {
+		return err
+	}
+	if err := s.recoverNodes(ctx); err != nil {
+		return err
+	}
+	if err := p.dropMappingsBeyondEnd(ctx, s.note); err != nil { // those of leaves that were found again
+		return err
+	}
+	if err := s.keepOrphans(ctx); err != nil {
+		return err
+	}
+	s.balanced = s.metadataBalanced()
+	g := findHoles(p, s.rebuilt)
+	if err := s.recoverMappings(ctx, g); err != nil {
+		return err
+	}
+	if err := s.rebuildTrees(ctx, g); err != nil {
+		return err
+	}
+	return s.recoverDetails(ctx)
+}
+
+// rebuildTrees writes the trees of all devices without what is lost.
+func (s *salvage) rebuildTrees(ctx context.Context, g *grove) error {
+	p := s.pool
+	for i := range p.devices {
+		d := &p.devices[i]
+		d.holes = g.below(g.roots[i])
+		t, ok, err := g.rebuild(g.roots[i])
+		if err != nil {
+			return err
+		}
+		if !ok {
+			t.block, err = btree.Build(p.overlay, metadata.MappingSize, 0, nil)
+		}
+		if err != nil {
+			return err
+		}
+		d.Root, d.hasRoot = t.block, true
+	}
+	p.reopen()
+	if err := p.readMappings(ctx); err != nil {
+		return err
+	}
+	if p.broken {
+		return errors.New("internal error: the rebuilt mapping trees are not whole")
+	}
+	return nil
+}
+
+// recoverDevices looks in earlier commits for devices where the state has lost them.
+func (s *salvage) recoverDevices() {
+	top, details := s.state.top, s.state.details
+	if len(top.entries)+len(details.entries) == 0 && len(s.state.states) > 1 && s.counts != nil {
+		// Which trees are in use the space map tells; who owned them an earlier commit does.
+		for _, older := range s.state.states[1:] {
+			if len(older.details.entries) == 0 {
+				continue
+			}
+			s.aged = true
+			s.note("the devices are those of an earlier commit: device details from block %d (time %d, highest transaction of a device %d)",
+				older.Details, older.Time, older.TransactionID)
+			for _, d := range mergeTables(&table{}, older.details) {
+				known := s.pool.device(d.ID)
+				known.Details, known.hasDetails = d.Details, true
+			}
+			break
+		}
+		s.note("neither root that the superblock names can be read: blocks %d and %d", s.state.Mapping, s.state.Details)
+		s.doubts = append(s.doubts, "both trees of devices are lost: devices of the last commits may be missing")
+		return
+	}
+	both := false
+	for i := range s.survey.Nodes {
+		n := &s.survey.Nodes[i]
+		if n.Sort != survey.TopLeaf {
+			continue
+		}
+		for _, e := range s.survey.Entries(n) {
+			_, a := top.has(e.Key)
+			_, b := details.has(e.Key)
+			if a && b && e.Key <= metadata.MaxDevID {
+				s.pool.device(metadata.DevID(e.Key))
+			}
+		}
+	}
+	for _, a := range top.lost {
+		both = both || slices.ContainsFunc(details.lost, func(b btree.Part) bool { return a.Keys.Overlaps(b.Keys) })
+	}
+	if both {
+		s.doubts = append(s.doubts, "the mapping tree and the device details have lost the same device ids: devices may be missing")
+	}
+}
+
+// isUnreadable reports whether err is about the content of a block, not about what
+// points to it.
+func isUnreadable(err error) bool {
+	_, bounds := errors.AsType[*btree.BoundsError](err)
+	_, loop := errors.AsType[*btree.LoopError](err)
+	_, wild := errors.AsType[*btree.PointerError](err)
+	return !bounds && !loop && !wild && !errors.Is(err, errNoRoot)
+}

@@ -1,0 +1,506 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// A State is what one commit of the pool left: a top level of the mapping tree, the
+// device details that go with it, and the space maps if they are found.
+type State struct {
+	Mapping       block.Nr // root of the top level; 0: it is not known
+	Details       block.Nr // root of the device details; 0: none go with it
+	SpaceMap      block.Nr // index block of the metadata space map; 0: not found
+	From          Origin
+	Time          uint32 // newest of mappings and details
+	TransactionID uint64 // highest of a device
+	Devices       []DeviceRoot
+	Mappings      uint64 // that can be read, those that devices share counted for each
+	Whole         bool   // all of it can be read, and details and mappings agree
+	Closed        bool   // the references that are counted are those of its metadata space map
+	Reused        uint64 // mappings whose data blocks belong to others in the chosen state
+	Current       bool   // the superblock names it
+
+	super        metadata.Superblock // of the commit, as far as it is known
+	top, details *table
+	generation   *generation
+	census       *census
+	ofKind       bool // the roots are of their kind, as far as they can be read
+}
+
+// A DeviceRoot is a device of a [State].
+type DeviceRoot struct {
+	ID       metadata.DevID
+	Root     block.Nr         // of its mappings; 0: not known
+	Mappings uint64           // that can be read
+	Expected uint64           // that the details count
+	Details  metadata.Details // if Known
+	Known    bool             // there are device details
+	Reused   uint64           // see [State]
+}
+
+// An Origin says what led to a [State].
+type Origin int
+
+// The origins of states.
+const (
+	FromScan       Origin = iota // roots that nothing leads to
+	FromSpaceMap                 // what a metadata space map counts
+	FromSnapshot                 // the metadata snapshot
+	FromSuperblock               // the superblock
+	FromRequest                  // roots that were asked for
+)
+
+// String returns where the state is from.
+func (o Origin) String() string {
+	return [...]string{"scan", "space map", "metadata snapshot", "superblock", "request"}[o]
+}
+
+// Bounds on the states of a device with a long history.
+const (
+	maxFromSpaceMaps = 32
+	maxFromScan      = 128
+)
+
+// findStates returns the states that are left on a device, in no order that matters.
+func findStates(ctx context.Context, e *evidence) ([]*State, error) {
+	f := stateFinder{ctx: ctx, e: e, known: map[[2]block.Nr]bool{}}
+	for _, find := range [...]func() error{f.fromSuperblock, f.fromSpaceMaps, f.fromCopies, f.fromScan} {
+		if err := find(); err != nil {
+			return nil, err
+		}
+	}
+	return f.all, ctx.Err()
+}
+
+type stateFinder struct {
+	ctx   context.Context
+	e     *evidence
+	all   []*State
+	known map[[2]block.Nr]bool // roots of all
+}
+
+// add completes a state from its roots, unless it is known already.
+func (f *stateFinder) add(s *State) error {
+	roots := [2]block.Nr{s.Mapping, s.Details}
+	if f.known[roots] {
+		return nil
+	}
+	f.known[roots] = true
+	if err := f.e.complete(f.ctx, s); err != nil {
+		return err
+	}
+	f.all = append(f.all, s)
+	return nil
+}
+
+// fromSuperblock adds the state that the superblock names. Roots that are valid blocks
+// of another kind are not taken: the superblock is old, or wrong.
+func (f *stateFinder) fromSuperblock() error {
+	sb := &f.e.super
+	if sb.err != nil {
+		return nil
+	}
+	s := &State{From: FromSuperblock, Current: true, super: sb.Superblock, generation: f.e.generation(sb.MetadataSpaceMap.BitmapRoot)}
+	s.Mapping, s.Details = sb.MappingRoot, sb.DetailsRoot
+	for _, r := range [...]struct {
+		root *block.Nr
+		sort survey.Sort
+		name string
+	}{{&s.Mapping, topSort, "mapping tree"}, {&s.Details, detailsSort, "device details"}} {
+		if f.e.isRoot(*r.root, r.sort) != wrong {
+			continue
+		}
+		f.e.note("the superblock names block %d as root of the %s, but that block is %s", *r.root, r.name, f.e.describe(*r.root))
+		*r.root = 0
+		if g := s.generation; g != nil {
+			if roots := f.e.stray(g, r.sort); len(roots) == 1 {
+				*r.root = roots[0]
+			}
+		}
+	}
+	return f.add(s)
+}
+
+// fromSpaceMaps adds the states of the newest commits whose metadata space map is left.
+func (f *stateFinder) fromSpaceMaps() error {
+	var newest []*generation // the last of each chain, then those before
+	for _, g := range f.e.generations {
+		if g.next == nil {
+			newest = append(newest, g)
+		}
+	}
+	slices.Reverse(newest)
+	newest = newest[:min(len(newest), maxFromSpaceMaps/2)]
+	for i := 0; i < len(newest) && len(newest) < maxFromSpaceMaps; i++ {
+		if g := newest[i].prev; g != nil {
+			newest = append(newest, g)
+		}
+	}
+	for _, g := range newest {
+		if err := f.fromSpaceMap(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *stateFinder) fromSpaceMap(g *generation) error {
+	tops, details := f.e.stray(g, topSort), f.e.stray(g, detailsSort)
+	if len(tops) == 0 {
+		tops = f.e.emptyRoots(g)
+	}
+	for i := range f.e.copies { // those of the metadata snapshot belong to another state
+		if c := &f.e.copies[i]; g.has(c.Block) {
+			tops, details = without(tops, c.MappingRoot), without(details, c.DetailsRoot)
+		}
+	}
+	s := &State{From: FromSpaceMap, generation: g}
+	if len(tops) == 1 {
+		s.Mapping = tops[0]
+	}
+	if len(details) == 1 {
+		s.Details = details[0]
+	}
+	if len(tops)+len(details) == 0 || len(tops) > 1 && s.Details == 0 {
+		return nil // overwritten since
+	}
+	f.e.superOf(g, &s.super)
+	return f.add(s)
+}
+
+// without returns roots without nr, unless that is all there is.
+func without(roots []block.Nr, nr block.Nr) []block.Nr {
+	if len(roots) < 2 {
+		return roots
+	}
+	return slices.DeleteFunc(roots, func(r block.Nr) bool { return r == nr })
+}
+
+// emptyRoots returns the leaves that can be the top level of a pool without devices.
+func (e *evidence) emptyRoots(g *generation) []block.Nr {
+	return slices.DeleteFunc(e.stray(g, survey.MappingLeaf), func(nr block.Nr) bool { return e.survey.Tree(nr).N > 0 })
+}
+
+// superOf fills in what the space map of a commit tells about its superblock.
+func (e *evidence) superOf(g *generation, sb *metadata.Superblock) {
+	sb.MetadataSpaceMap = spacemap.Root{NrBlocks: uint64(min(g.size(), e.blocks)), BitmapRoot: g.index}
+	if roots := e.stray(g, survey.CountLeaf); len(roots) == 2 {
+		metadata, data := roots[0], roots[1]
+		if !e.isOverflowOf(g, metadata) {
+			metadata, data = data, metadata
+		}
+		sb.MetadataSpaceMap.RefCountRoot, sb.DataSpaceMap.RefCountRoot = metadata, data
+	}
+	if roots := e.stray(g, survey.IndexLeaf); len(roots) == 1 {
+		sb.DataSpaceMap.BitmapRoot = roots[0]
+		sb.DataSpaceMap.NrBlocks = (e.survey.Tree(roots[0]).Last + 1) * spacemap.PerBitmap
+	}
+	for i := range e.copies {
+		if g.has(e.copies[i].Block) {
+			sb.HeldRoot = e.copies[i].Block
+		}
+	}
+}
+
+// isOverflowOf reports whether the tree at root can hold the counts above 2 of g: it
+// has exactly the blocks that the bitmaps say it has.
+func (e *evidence) isOverflowOf(g *generation, root block.Nr) bool {
+	counts := e.countsOf(g)
+	have := uint64(0)
+	for leaf := range e.survey.Leaves(root) {
+		var b block.Data
+		if e.r.Read(leaf.Block, &b) != nil {
+			return false
+		}
+		n, err := btree.Decode(leaf.Block, &b, spacemap.CountSize)
+		if err != nil {
+			return false
+		}
+		for i := range n.Len() {
+			if key := n.Key(i); key >= uint64(len(counts)) || counts[key] < 3 {
+				return false
+			}
+			have++
+		}
+	}
+	for _, c := range counts {
+		if c == 3 {
+			have--
+		}
+	}
+	return have == 0
+}
+
+// countsOf returns the counts of g by block, 3 for all from 3 on.
+func (e *evidence) countsOf(g *generation) []uint8 {
+	counts := make([]uint8, min(g.size(), e.blocks))
+	for i, nr := range g.bitmaps {
+		var b block.Data
+		if e.r.Read(nr, &b) != nil {
+			continue
+		}
+		bitmap, err := spacemap.DecodeBitmap(nr, &b)
+		if err != nil {
+			continue
+		}
+		for k := range counts[min(i*spacemap.PerBitmap, len(counts)):min((i+1)*spacemap.PerBitmap, len(counts))] {
+			counts[i*spacemap.PerBitmap+k] = uint8(bitmap.Count(k))
+		}
+	}
+	return counts
+}
+
+// fromCopies adds the states that superblocks of metadata snapshots name.
+func (f *stateFinder) fromCopies() error {
+	for _, c := range f.e.copies {
+		if f.e.isRoot(c.MappingRoot, topSort) == wrong || f.e.isRoot(c.DetailsRoot, detailsSort) == wrong {
+			continue
+		}
+		if err := f.add(&State{From: FromSnapshot, Mapping: c.MappingRoot, Details: c.DetailsRoot, super: c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fromScan adds pairs of roots that nothing leads to.
+func (f *stateFinder) fromScan() error {
+	byIDs := map[string][]*detailTable{}
+	for _, t := range f.e.detailTables() {
+		byIDs[t.ids()] = append(byIDs[t.ids()], t)
+	}
+	roots := f.e.survey.Roots(topSort)
+	for _, root := range roots[max(0, len(roots)-maxFromScan):] {
+		s := &State{From: FromScan, Mapping: root}
+		s.Details = f.e.pair(root, byIDs)
+		if s.Details == 0 && slices.ContainsFunc(f.all, func(o *State) bool { return o.Mapping == root }) {
+			continue
+		}
+		if err := f.add(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The three answers of isRoot.
+const (
+	right   = iota
+	unknown // it cannot be read
+	wrong   // it is something else
+)
+
+// isRoot reports whether the block at nr can be the root of a tree with such leaves.
+func (e *evidence) isRoot(nr block.Nr, sort survey.Sort) int {
+	if nr == 0 {
+		return wrong
+	}
+	if nr >= e.blocks {
+		return unknown // the device may have been cut
+	}
+	switch e.survey.Sorts[nr] {
+	case survey.Unreadable, survey.Empty, survey.Unknown:
+		return unknown
+	}
+	if _, ok := e.survey.Node(nr); !ok {
+		return wrong
+	}
+	switch t := e.survey.Tree(nr); {
+	case t.Sort == survey.Unknown:
+		return unknown
+	case sameSort(t.Sort, sort, t.N):
+		return right
+	}
+	return wrong
+}
+
+// sameSort reports whether n entries that look like one sort can be of another: an
+// empty leaf and one with a single small value do not tell what they are.
+func sameSort(is, want survey.Sort, n uint64) bool {
+	eight := func(s survey.Sort) bool { return s == survey.MappingLeaf || s == survey.TopLeaf }
+	return is == want || n <= 1 && eight(is) && eight(want)
+}
+
+// describe says what is in a block.
+func (e *evidence) describe(nr block.Nr) string {
+	if nr >= e.blocks {
+		return "beyond the end of the device"
+	}
+	if n, ok := e.survey.Node(nr); ok && n.Sort == survey.Inner {
+		return fmt.Sprintf("an internal node above %v blocks", e.survey.Tree(nr).Sort)
+	}
+	return fmt.Sprintf("of another kind: %v", e.survey.Sorts[nr])
+}
+
+// complete reads the tables of s, and fills in all that follows from them.
+func (e *evidence) complete(ctx context.Context, s *State) error {
+	var err error
+	if s.top, err = e.tableOf(ctx, s, s.Mapping, topSort); err != nil {
+		return err
+	}
+	if s.details, err = e.tableOf(ctx, s, s.Details, detailsSort); err != nil {
+		return err
+	}
+	if s.generation != nil {
+		s.SpaceMap = s.generation.index
+	}
+	roots := s.Mapping != 0 && s.Details != 0
+	s.ofKind = roots && (s.Current || len(s.top.lost)+len(s.details.lost) == 0) || !s.Current && len(s.top.entries)+len(s.details.entries) > 0
+	s.Devices = mergeTables(s.top, s.details)
+	s.Whole = s.Mapping != 0 && s.Details != 0 && s.tablesWhole()
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		t := e.survey.Tree(d.Root)
+		d.Mappings = t.N
+		s.Mappings += t.N
+		s.Time = max(s.Time, t.Time, d.Details.CreationTime, d.Details.SnapshottedTime)
+		s.TransactionID = max(s.TransactionID, d.Details.TransactionID)
+		s.Whole = s.Whole && t.Whole && d.Known && sameSort(t.Sort, survey.MappingLeaf, t.N) && t.N == d.Expected
+	}
+	s.census = e.countBlocks(s)
+	s.Closed = s.census.closed
+	return nil
+}
+
+func (e *evidence) tableOf(ctx context.Context, s *State, root block.Nr, sort survey.Sort) (*table, error) {
+	t := &table{lost: []btree.Part{{Keys: btree.AllKeys, Err: errNoRoot}}}
+	if root != 0 {
+		var err error
+		if t, err = readTable(ctx, e.medium, e.limit, root, sort); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.fill(ctx, e, s.generation, sort)
+}
+
+// tablesWhole reports whether both tables name the same devices, and whatever of them
+// was lost has been found again.
+func (s *State) tablesWhole() bool {
+	if len(s.top.entries) != len(s.details.entries) {
+		return false
+	}
+	for i := range s.top.entries {
+		if s.top.entries[i].Key != s.details.entries[i].Key {
+			return false
+		}
+	}
+	return (len(s.top.lost) == 0 || len(s.top.found) > 0) && (len(s.details.lost) == 0 || len(s.details.found) > 0) &&
+		(len(s.top.lost) == 0 || len(s.details.lost) == 0) // one vouches for the other
+}
+
+// mergeTables returns the devices of both tables, by ascending id.
+func mergeTables(top, details *table) []DeviceRoot {
+	all := make([]DeviceRoot, 0, max(len(top.entries), len(details.entries)))
+	a, b := top.entries, details.entries
+	for len(a) > 0 || len(b) > 0 {
+		var d DeviceRoot
+		if len(b) == 0 || len(a) > 0 && a[0].Key <= b[0].Key {
+			d.ID, d.Root = metadata.DevID(a[0].Key), block.Nr(le.Uint64(a[0].Value))
+		} else {
+			d.ID = metadata.DevID(b[0].Key)
+		}
+		if len(b) > 0 && b[0].Key == uint64(d.ID) {
+			d.Details, d.Known = metadata.DecodeDetails(b[0].Value), true
+			d.Expected = d.Details.MappedBlocks
+			b = b[1:]
+		}
+		if len(a) > 0 && a[0].Key == uint64(d.ID) {
+			a = a[1:]
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// A detailTable is the content of a tree of device details that nothing leads to.
+type detailTable struct {
+	root        block.Nr
+	devices     []metadata.Device
+	transaction uint64 // highest
+	time        uint32 // newest
+}
+
+func (t *detailTable) newer(than *detailTable) bool {
+	return cmp.Or(cmp.Compare(t.time, than.time), cmp.Compare(t.transaction, than.transaction)) > 0
+}
+
+func (t *detailTable) ids() string {
+	var ids []byte
+	for _, d := range t.devices {
+		ids = le.AppendUint32(ids, uint32(d.ID))
+	}
+	return string(ids)
+}
+
+// detailTables reads all trees of device details that nothing leads to.
+func (e *evidence) detailTables() []*detailTable {
+	var tables []*detailTable
+	for _, root := range e.survey.Roots(detailsSort) {
+		t := &detailTable{root: root}
+		for leaf := range e.survey.Leaves(root) {
+			for _, d := range e.detailsIn(leaf.Block) {
+				t.devices = append(t.devices, d)
+				t.transaction = max(t.transaction, d.TransactionID)
+				t.time = max(t.time, d.SnapshottedTime, d.CreationTime)
+			}
+		}
+		tables = append(tables, t)
+	}
+	return tables
+}
+
+// detailsIn returns the devices in a leaf of device details.
+func (e *evidence) detailsIn(nr block.Nr) []metadata.Device {
+	var b block.Data
+	if e.r.Read(nr, &b) != nil {
+		return nil
+	}
+	n, err := btree.Decode(nr, &b, metadata.DetailsSize)
+	if err != nil || !n.Leaf() {
+		return nil
+	}
+	var devices []metadata.Device
+	for key, value := range n.All() {
+		devices = append(devices, metadata.Device{ID: metadata.DevID(key), Details: metadata.DecodeDetails(value)})
+	}
+	return devices
+}
+
+// pair finds the details that go with a top level: those with the same counts for all
+// devices, or at least none below what can be read. It returns 0 if there are none.
+func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr {
+	var ids []byte
+	var trees []survey.Tree
+	for leaf := range e.survey.Leaves(root) {
+		for _, c := range e.survey.Entries(leaf) {
+			ids = le.AppendUint32(ids, uint32(c.Key))
+			trees = append(trees, e.survey.Tree(c.Block))
+		}
+	}
+	var best *detailTable
+	exact := false
+	for _, t := range byIDs[string(ids)] {
+		equal, possible := true, true
+		for i := range t.devices {
+			have, want := trees[i].N, t.devices[i].MappedBlocks
+			equal = equal && have == want
+			possible = possible && (have == want || have < want && !trees[i].Whole)
+		}
+		if possible && (best == nil || equal && !exact || equal == exact && t.newer(best)) {
+			best, exact = t, equal
+		}
+	}
+	if best == nil {
+		return 0
+	}
+	return best.root
+}

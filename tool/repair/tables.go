@@ -1,0 +1,161 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/survey"
+)
+
+var le = binary.LittleEndian
+
+// A table is one of the two trees of devices, as far as it can be read: the top level
+// of the mapping tree, or the device details.
+type table struct {
+	root    block.Nr      // 0: not known
+	entries []btree.Entry // by ascending key
+	lost    []btree.Part  // by ascending keys
+	// found are the roots of what the space map gave for lost parts, and recovered the
+	// keys in them.
+	found     []block.Nr
+	recovered map[uint64]bool
+}
+
+// has reports whether the table has a device, or might have had it.
+func (t *table) has(id uint64) (is, maybe bool) {
+	_, is = slices.BinarySearchFunc(t.entries, id, func(e btree.Entry, id uint64) int { return cmp.Compare(e.Key, id) })
+	return is, slices.ContainsFunc(t.lost, func(p btree.Part) bool { return p.Keys.Contains(id, id) })
+}
+
+// tableSort and tableValue are the sort of leaf and the size of values of the tables.
+const (
+	topSort     = survey.TopLeaf
+	detailsSort = survey.DetailsLeaf
+)
+
+func valueSizeOf(sort survey.Sort) int {
+	if sort == detailsSort {
+		return metadata.DetailsSize
+	}
+	return metadata.RootSize
+}
+
+// readTable reads the table at root.
+func readTable(ctx context.Context, m *medium, limit, root block.Nr, sort survey.Sort) (*table, error) {
+	t := &table{root: root}
+	forest, err := btree.Load(ctx, m.r, limit, valueSizeOf(sort), root)
+	if err != nil {
+		return nil, err
+	}
+	values := map[block.Nr][]btree.Entry{}
+	foreign := map[block.Nr]error{}
+	var mu sync.Mutex
+	err = forest.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
+		if err != nil {
+			return nil // Parts has it
+		}
+		nr := forest.Leaves()[leaf].Block
+		mu.Lock()
+		defer mu.Unlock()
+		if sort == topSort && n.Len() > 0 && !survey.IsTopLeaf(n, limit) {
+			foreign[nr] = &foreignError{nr}
+			return nil
+		}
+		var own []btree.Entry
+		for key, value := range n.All() {
+			own = append(own, btree.Entry{Key: key, Value: slices.Clone(value)})
+		}
+		values[nr] = own
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for part := range forest.Parts(root) {
+		own := values[part.Block]
+		if part.Err == nil {
+			part.Err = foreign[part.Block]
+		}
+		if part.Err == nil && len(own) > 0 && !part.Keys.Contains(own[0].Key, own[len(own)-1].Key) {
+			part.Err = &btree.BoundsError{Block: part.Block, First: own[0].Key, Last: own[len(own)-1].Key, Want: part.Keys}
+		}
+		switch {
+		case part.Err != nil:
+			t.lost = append(t.lost, part)
+		case len(own) > 0 && own[len(own)-1].Key <= metadata.MaxDevID:
+			t.entries = append(t.entries, own...)
+		}
+	}
+	return t, nil
+}
+
+// A foreignError says that a block is a node of another tree than it should be.
+type foreignError struct{ Block block.Nr }
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("block %d: not a node of the top level: its values are not blocks of the metadata", e.Block)
+}
+
+func (e *foreignError) Unwrap() error { return block.ErrCorrupt }
+
+// fill looks for the lost parts of a table among the nodes that a generation counts,
+// and to which no node that it counts leads.
+func (t *table) fill(ctx context.Context, e *evidence, g *generation, sort survey.Sort) error {
+	if g == nil || len(t.lost) == 0 {
+		return nil
+	}
+	stray := e.stray(g, sort)
+	t.recovered = map[uint64]bool{}
+	for _, part := range t.lost {
+		last, any := uint64(0), false
+		for _, root := range stray {
+			tree := e.survey.Tree(root)
+			if tree.N == 0 || !part.Keys.Contains(tree.First, tree.Last) || any && tree.First <= last {
+				continue
+			}
+			found, err := readTable(ctx, e.medium, e.limit, root, sort)
+			if err != nil {
+				return err
+			}
+			t.entries = append(t.entries, found.entries...)
+			for _, entry := range found.entries {
+				t.recovered[entry.Key] = true
+			}
+			t.found = append(t.found, root)
+			last, any = tree.Last, true
+		}
+	}
+	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
+	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
+	return nil
+}
+
+// stray returns the roots of trees of a sort that g counts though no node of such a tree
+// that it counts leads to them, by ascending keys.
+func (e *evidence) stray(g *generation, sort survey.Sort) []block.Nr {
+	pointed := map[block.Nr]bool{}
+	for _, n := range e.bySort[sort] {
+		if n.Sort == survey.Inner && g.has(n.Block) {
+			for _, c := range e.survey.Entries(n) {
+				pointed[c.Block] = true
+			}
+		}
+	}
+	var roots []block.Nr
+	for _, n := range e.bySort[sort] {
+		if g.has(n.Block) && !pointed[n.Block] {
+			roots = append(roots, n.Block)
+		}
+	}
+	slices.SortStableFunc(roots, func(a, b block.Nr) int {
+		return cmp.Compare(e.survey.Tree(a).First, e.survey.Tree(b).First)
+	})
+	return roots
+}
