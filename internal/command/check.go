@@ -21,8 +21,8 @@ type Check struct {
 	SkipMappings        bool    `help:"Do not check the mappings of the devices, nor the space maps."`
 	IgnoreNonFatal      bool    `help:"Succeed if only non-fatal faults are found." name:"ignore-non-fatal-errors"`
 	Strict              bool    `help:"Fail if even a note is found."`
-	AutoRepair          bool    `help:"Mend leaks, counts that are too high and counters, and clear the flag needs_check, unless there are fatal faults."`
-	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults; mend what --auto-repair mends where the whole metadata is checked."`
+	AutoRepair          bool    `help:"Unless there are fatal faults, fix leaks, counts that are too high, counters and devices that would write to shared blocks, and clear the flag needs_check."`
+	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults. If the whole metadata is checked, fix what --auto-repair fixes."`
 	ApplyUndo           string  `help:"Undo the repair that made this file, and check nothing." placeholder:"FILE"`
 	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
 	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`

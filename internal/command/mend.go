@@ -28,7 +28,7 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 	out.repaired(repair)
 	out.summary(sum)
 	if repair.NoRoom != nil {
-		out.say(fmt.Sprintf("leaks and counters stay as they are: %v", repair.NoRoom))
+		out.say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
 		if c.AutoRepair {
 			return cli.ErrReported
 		}
@@ -112,7 +112,9 @@ type mendedRecord struct {
 	Severity string     `json:"severity"`
 	Tree     string     `json:"tree"`
 	Faults   uint64     `json:"faults"`
-	Blocks   uint64     `json:"blocks,omitempty"` // whose counts were wrong
+	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
+	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
+	Time     uint32     `json:"time,omitempty"`    // which is this
 }
 
 // roomRecord is free metadata blocks that mending takes, and that there are.
@@ -132,7 +134,7 @@ func (p *faultPrinter) repaired(r *check.Repair) {
 		switch {
 		case p.quiet:
 		case p.json:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks})
+			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
 		default:
 			fmt.Fprintf(p.err, "mended: %v\n", m)
 		}

@@ -67,8 +67,10 @@ type checker struct {
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
 	mendable     []Mended
-	compared     bool // the space maps, with what was counted
-	damaged      bool // a tree is not whole: counts are lower bounds
+	hazard       hazard
+	late         []Fault // times above the superblock's, which a higher one may cover
+	compared     bool    // the space maps, with what was counted
+	damaged      bool    // a tree is not whole: counts are lower bounds
 }
 
 // Run checks all that dev's superblock reaches and calls report for each fault,
@@ -90,8 +92,11 @@ func newChecker(ctx context.Context, dev block.Device, opt Options, report func(
 }
 
 func (c *checker) count(f Fault) {
-	if f.Mendable() {
+	switch {
+	case f.Mendable():
 		c.noteMendable(f)
+	case f.newest > 0:
+		c.late = append(c.late, f)
 	}
 	switch f.Severity {
 	case Fatal:

@@ -188,8 +188,14 @@ func (c *checker) times(sb metadata.Superblock, devices []metadata.Device, view 
 			fault(d, DeviceIDTooHigh, NonFatal, "the kernel can reach ids up to %d only", metadata.MaxDevID)
 		}
 		if d.CreationTime > sb.Time || d.SnapshottedTime > sb.Time {
-			fault(d, TimeTooHigh, NonFatal, "creation_time %d and snapshotted_time %d, but the superblock's time is %d",
-				d.CreationTime, d.SnapshottedTime, sb.Time)
+			f := Fault{
+				Code: TimeTooHigh, Severity: NonFatal, Tree: tree, Devices: []metadata.DevID{d.ID},
+				Err: fmt.Errorf("creation_time %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
+			}
+			if view == "" {
+				f.newest = max(d.CreationTime, d.SnapshottedTime)
+			}
+			c.report(f)
 		}
 		if d.TransactionID > sb.TransactionID {
 			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock's is %d", d.TransactionID, sb.TransactionID)

@@ -196,7 +196,7 @@ var brokenDevices = []spoiled{
 	{"I27 creation", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+16, 99)) }, check.TimeTooHigh, check.NonFatal, ids(6), "creation_time 99", nil},
 	{"I27 snapshotted", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+24+20, 99)) }, check.TimeTooHigh, check.NonFatal, ids(7), "snapshotted_time 99", nil},
 	{"I27 transaction", func(l *lab) block.Nr { return scattered(l.put64(l.sb.DetailsRoot, detailsValues+8, 99)) }, check.TransactionTooHigh, check.Note, ids(6), "transaction 99", nil},
-	{"I28 writable", func(l *lab) block.Nr { l.put32(l.sb.DetailsRoot, detailsValues+20, 0); return l.leaf(0, 1) }, check.SharedWritable, check.NonFatal, ids(6), "in place", nil},
+	{"I28 writable", func(l *lab) block.Nr { l.put32(l.sb.DetailsRoot, detailsValues+20, 0); return l.leaf(0, 1) }, check.SharedWritable, check.Note, ids(6), "in place", nil},
 	{"I29 twice", func(l *lab) block.Nr { return l.repeat(l.leaf(0, 1)) }, check.MappedTwice, check.NonFatal, ids(6), "thin blocks", also(check.DataCountHigh, check.DataCountLow)},
 }
 
