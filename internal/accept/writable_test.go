@@ -87,6 +87,28 @@ func TestWritable(t *testing.T) {
 	}
 }
 
+// What thin_restore makes of such a description has no such hazard, and says what it changed.
+func TestWritableRestored(t *testing.T) {
+	for _, devices := range []int{12, 450} {
+		dir := t.TempDir()
+		xml, made := filepath.Join(dir, "xml"), filepath.Join(dir, "made")
+		if err := os.WriteFile(xml, []byte(sharedXML(devices)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		empty(t, made, 8<<20)
+		r := run(t, filepath.Join(tools, "thin_restore"), "-v", "-i", xml, "-o", made)
+		if want := fmt.Sprintf("%d devices would write to shared data blocks in place; their snapshotted_time is now 1", devices); r.code != 0 || strings.Count(r.stderr, want) != 1 {
+			t.Errorf("%d devices: exit code %d\n%s", devices, r.code, r.stderr)
+		}
+		ours(t, "thin_check", "--strict", made)
+		verify(t, made)
+		again := ours(t, "thin_dump", made)
+		if got := ours(t, "thin_dump", restore(t, again, 8<<20)); got != again {
+			t.Errorf("%d devices: restored once more it is something else", devices)
+		}
+	}
+}
+
 // withoutTimes is a dump without the times that a repair raises.
 func withoutTimes(dump string) string {
 	lines := strings.Split(dump, "\n")
