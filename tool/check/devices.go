@@ -134,6 +134,7 @@ func (c *checker) reportFinding(f btree.Finding, tree string, devices []metadata
 	case btree.Lost:
 		c.damaged = true
 		fault.Code, fault.Severity, fault.Keys, fault.Lost = NodeDamaged, Fatal, f.Keys, true
+		fault.Err = c.elsewhere(f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true
 		fault.Code, fault.Severity = KeysOutOfBounds, Fatal

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -66,6 +67,7 @@ const (
 	MetadataCountHigh  Code = "metadata-count-too-high"
 	MetadataLeak       Code = "metadata-block-leak"
 	SnapshotDamaged    Code = "metadata-snapshot-damaged"
+	SnapshotMissing    Code = "metadata-snapshot-missing"
 	SnapshotOdd        Code = "metadata-snapshot-odd"
 )
 
@@ -76,6 +78,7 @@ const (
 	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
 	adviseMend    = "perhaps you wanted to run with --auto-repair, which mends this"
 	adviseNothing = "nothing needs to be done"
+	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
 	adviseAtLimit = "a write to one of the devices changes the others, too: copy the data of all but one to new devices, then delete those"
 )
 
@@ -95,6 +98,7 @@ var advice = map[Code]string{
 	MetadataLeak:      adviseWaste,
 	DataCountHigh:     adviseWaste,
 	MetadataCountHigh: adviseWaste,
+	SnapshotMissing:   "if no pool uses this metadata, check it without -m; of a running pool, 'dmsetup message POOL 0 reserve_metadata_snap' makes a metadata snapshot",
 	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
 
@@ -125,6 +129,9 @@ func (f *Fault) Advice() string {
 	if f.atLimit {
 		return adviseAtLimit
 	}
+	if wiped, ok := errors.AsType[*WipedError](f.Err); ok {
+		return wiped.advice()
+	}
 	if a := advice[f.Code]; a != "" {
 		return a
 	}
@@ -138,6 +145,17 @@ func (f *Fault) Advice() string {
 		return adviseRebuild
 	}
 	return adviseNothing
+}
+
+// Urgency ranks advice about faults of one severity: only the highest is worth giving.
+func (f *Fault) Urgency() int {
+	switch {
+	case f.Code == DeviceTooSmall || f.Code == FeaturesUnknown: // other faults may follow from it
+		return 2
+	case f.Code == SnapshotDamaged || f.Code == SpaceMapCounters || f.Advice() == adviseNothing:
+		return 0
+	}
+	return 1
 }
 
 // Mendable reports whether a [Repair] fixes the fault: all that is not fatal in
