@@ -16,8 +16,8 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 		return differHint(err)
 	}
 	if repair == nil {
+		out.say("nothing was repaired, as there are fatal faults")
 		out.summary(sum)
-		out.say("nothing was mended, as there are fatal faults")
 		return cli.ErrReported
 	}
 	if repair.Needed() {
@@ -26,12 +26,12 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 		}
 	}
 	out.repaired(repair)
-	out.summary(sum)
 	if repair.NoRoom != nil {
 		out.say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
-		if c.AutoRepair {
-			return cli.ErrReported
-		}
+	}
+	out.summary(sum)
+	if repair.NoRoom != nil && c.AutoRepair {
+		return cli.ErrReported
 	}
 	for _, m := range repair.Mended {
 		if m.Severity == check.NonFatal {
@@ -131,6 +131,7 @@ func (p *faultPrinter) repaired(r *check.Repair) {
 	p.noRoom = r.NoRoom
 	for _, m := range r.Mended {
 		p.mended += m.Faults
+		p.settled(m)
 		switch {
 		case p.quiet:
 		case p.json:
