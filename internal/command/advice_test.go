@@ -24,8 +24,8 @@ func TestAdvice(t *testing.T) {
 	snapshot, small, late := fault(check.SnapshotDamaged, check.Fatal), fault(check.DeviceTooSmall, check.Fatal), fault(check.TimeTooHigh, check.NonFatal)
 	for name, tc := range map[string]struct {
 		faults []check.Fault
-		mends  bool
-		mended []check.Mended
+		repair bool
+		fixed  []check.Mended
 		want   []string
 	}{
 		"nothing wrong":           {nil, false, nil, nil},
@@ -43,11 +43,11 @@ func TestAdvice(t *testing.T) {
 		"settled in part":         {[]check.Fault{late, late, quiet}, true, []check.Mended{{Code: late.Code, Severity: late.Severity, Faults: 1}}, []string{of(late)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := faultPrinter{out: io.Discard, err: io.Discard, mends: tc.mends}
+			p := faultPrinter{out: io.Discard, err: io.Discard, mends: tc.repair}
 			for _, f := range tc.faults {
 				p.fault(f)
 			}
-			p.repaired(&check.Repair{Mended: tc.mended})
+			p.repaired(&check.Repair{Mended: tc.fixed})
 			if diff := cmp.Diff(tc.want, p.worst()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

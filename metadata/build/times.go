@@ -16,7 +16,7 @@ type owner struct {
 	any   bool
 }
 
-// raiseTimes sees to it that no device writes to shared data blocks in place. The kernel takes a
+// raiseTimes makes sure that no device writes to shared data blocks in place. The kernel takes a
 // mapping for shared, and copies its block before it writes to it, if snapshotted_time is later than
 // the mapping's time. Descriptions by hand, or of pools that other programs made, may say otherwise;
 // then the devices concerned get a later snapshotted_time, and the superblock's time follows.

@@ -79,7 +79,7 @@ const (
 	adviseMend    = "perhaps you wanted to run with --auto-repair, which mends this"
 	adviseNothing = "nothing needs to be done"
 	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
-	adviseAtLimit = "a write to one of the devices changes the others, too: copy the data of all but one to new devices, then delete those"
+	adviseAtLimit = "a write to one of the devices changes the others, too: copy the content of all but one to new devices, then delete the old ones"
 )
 
 var advice = map[Code]string{
@@ -98,7 +98,7 @@ var advice = map[Code]string{
 	MetadataLeak:      adviseWaste,
 	DataCountHigh:     adviseWaste,
 	MetadataCountHigh: adviseWaste,
-	SnapshotMissing:   "if no pool uses this metadata, check it without -m; of a running pool, 'dmsetup message POOL 0 reserve_metadata_snap' makes a metadata snapshot",
+	SnapshotMissing:   "if no pool uses this metadata, check it without -m; in a running pool, 'dmsetup message POOL 0 reserve_metadata_snap' makes a metadata snapshot",
 	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
 

@@ -44,7 +44,7 @@ func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view 
 			return err
 		}
 		bad = append(bad, hazards...)
-	} else { // nobody writes through a metadata snapshot
+	} else { // devices are not written to through a metadata snapshot
 		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
 	c.judge(roots, devices, view, faults, bad)

@@ -182,11 +182,11 @@ func TestRepairRaisesNothing(t *testing.T) {
 	dev := two(t, metadata.MaxTime, metadata.Run{Len: 100, Time: metadata.MaxTime})
 	r, faults := prepared(t, dev, check.Options{})
 	if len(faults) != 2 || r.Needed() || len(r.Mended) > 0 {
-		t.Errorf("faults %q; mended %v", texts(faults), r.Mended)
+		t.Errorf("faults %q; fixed %v", texts(faults), r.Mended)
 	}
 }
 
-// Nobody writes through a metadata snapshot: what it alone holds is no hazard.
+// Devices are not written to through a metadata snapshot: what it alone holds is not a hazard.
 func TestWritableInSnapshotOnly(t *testing.T) {
 	l := labOf(t, "metadata-snap")
 	held := l.held()

@@ -249,15 +249,15 @@ func testMended(t testing.TB, dev *block.Mem) {
 	if !r.Needed() && !bytes.Equal(before, dev.Contents()) {
 		t.Error("it wrote without need")
 	}
-	want := texts(unmended(faults, r))
+	want := texts(remaining(faults, r))
 	left, _ := faultsOf(t, dev, check.Options{Parallel: 2})
 	if diff := cmp.Diff(want, texts(left)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }
 
-// unmended are the faults that r leaves.
-func unmended(faults []check.Fault, r *check.Repair) []check.Fault {
+// remaining are the faults that r leaves.
+func remaining(faults []check.Fault, r *check.Repair) []check.Fault {
 	return slices.DeleteFunc(slices.Clone(faults), func(f check.Fault) bool {
 		return f.Mendable() || f.Code == check.TimeTooHigh && slices.ContainsFunc(r.Mended, func(m check.Mended) bool { return m.Code == f.Code })
 	})
