@@ -128,11 +128,13 @@ func (sb *Superblock) Encode(b *block.Data) {
 	block.Seal(sb.Block, b, block.Superblock)
 }
 
-// Amend returns the encoded superblock b with the flags and the space maps of sb,
-// and every other byte as it is. All that changes lies in the first sector, so
+// Amend returns the encoded superblock b with the flags, the time, the root of the device
+// details and the space maps of sb, and every other byte as it is. All that changes lies in the first sector, so
 // that a power cut while it is written leaves either b or the result.
 func (sb *Superblock) Amend(b block.Data) block.Data {
 	le.PutUint32(b[offFlags:], sb.Flags)
+	le.PutUint32(b[offTime:], sb.Time)
+	le.PutUint64(b[offDetailsRoot:], uint64(sb.DetailsRoot))
 	sb.DataSpaceMap.Amend(b[offDataSpaceMap:])
 	sb.MetadataSpaceMap.Amend(b[offMetadataSpaceMap:])
 	block.Reseal(&b, block.Superblock)

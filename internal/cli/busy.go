@@ -206,15 +206,18 @@ func superblockOf(path string) (*metadata.Superblock, error) {
 func Busy(path string, err error) error { return sys.busyOtherwise(path, err) }
 
 // SnapshotAdvice says how to make the pool that uses the device at path reserve a metadata
-// snapshot; "" if nothing is known of a pool.
+// snapshot, or that none is needed.
 func SnapshotAdvice(path string) string { return sys.snapshotAdvice(path) }
 
 func (s sysfs) snapshotAdvice(path string) string {
 	dir := s.node(path)
 	pool := poolOn(dir)
+	_, device := s.number(path)
 	switch {
+	case dir == "" && device:
+		return "if no pool uses it, read it without -m; if one does, reserve a snapshot, and release it later:" + message("POOL", reserve) + andAgain + message("POOL", release)
 	case dir == "":
-		return ""
+		return "this is a file, which no pool uses, so read it without -m"
 	case pool == "":
 		return "no pool uses it now, so that it can be read without -m"
 	}

@@ -133,7 +133,7 @@ func TestSnapshotAdvice(t *testing.T) {
   (this command again, with -m)
   dmsetup message pool 0 release_metadata_snap`,
 		"/dev/vdc": "no pool uses it now, so that it can be read without -m",
-		"a file":   "",
+		"a file":   "this is a file, which no pool uses, so read it without -m",
 	} {
 		if got := s.snapshotAdvice(path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)

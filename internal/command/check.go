@@ -1,10 +1,12 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
@@ -21,8 +23,8 @@ type Check struct {
 	SkipMappings        bool    `help:"Do not check the mappings of the devices, nor the space maps."`
 	IgnoreNonFatal      bool    `help:"Succeed if only non-fatal faults are found." name:"ignore-non-fatal-errors"`
 	Strict              bool    `help:"Fail if even a note is found."`
-	AutoRepair          bool    `help:"Mend leaks, counts that are too high and counters, and clear the flag needs_check, unless there are fatal faults."`
-	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults; mend what --auto-repair mends where the whole metadata is checked."`
+	AutoRepair          bool    `help:"Unless there are fatal faults, fix leaks, counts that are too high, counters and devices that would write to shared blocks, and clear the flag needs_check."`
+	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults. If the whole metadata is checked, fix what --auto-repair fixes."`
 	ApplyUndo           string  `help:"Undo the repair that made this file, and check nothing." placeholder:"FILE"`
 	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
 	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
@@ -101,7 +103,7 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.mends() {
 		return c.mend(env, dev, opt, &out)
 	}
-	if c.MetadataSnap {
+	if c.MetadataSnap && dev.place == nil {
 		out.reserve = cli.SnapshotAdvice(c.Input)
 	}
 	sum, err := check.Run(env, dev, opt, out.fault)
@@ -140,9 +142,9 @@ func (c *Check) verdict(sum check.Summary) error {
 type faultPrinter struct {
 	out, err    io.Writer
 	json, quiet bool
-	mends       bool     // a repair follows
-	reserve     string   // how to make a metadata snapshot, if that is wanted and known
-	advice      []string // said at the end, each once
+	mends       bool   // a repair follows
+	reserve     string // how to make a metadata snapshot, if that is wanted and known
+	advice      []advice
 	live        *metadata.Superblock
 	mended      uint64 // faults
 	noRoom      *spacemap.SpaceError
@@ -157,32 +159,74 @@ func (p *faultPrinter) superblock(sb metadata.Superblock) {
 }
 
 func (p *faultPrinter) fault(f check.Fault) {
+	text := f.Advice()
+	if f.Code == check.SnapshotMissing && p.reserve != "" {
+		text = p.reserve
+	}
+	if !p.mends || !f.Mendable() {
+		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})
+	}
 	switch {
 	case p.quiet:
 	case p.json:
-		p.line(jsonFault(f))
+		r := jsonFault(f)
+		r.Advice = text
+		p.line(r)
 	default:
-		if f.Code == check.SuperblockDamaged {
+		if _, wiped := errors.AsType[*check.WipedError](f.Err); f.Code == check.SuperblockDamaged && !wiped {
 			f.Err = cli.Hint(f.Err)
 		}
 		fmt.Fprintln(p.err, f.String())
-		switch {
-		case p.mends && f.Mendable():
-		case errors.Is(f.Err, metadata.ErrNoSnapshot) && p.reserve != "":
-			p.advise(p.reserve)
-		default:
-			p.advise(f.Advice())
+	}
+}
+
+// advice is what to do about the faults of one code and severity.
+type advice struct {
+	code     check.Code
+	severity check.Severity
+	urgency  int
+	text     string
+	faults   uint64
+}
+
+// advise collects advice, each once.
+func (p *faultPrinter) advise(a advice) {
+	for i, b := range p.advice {
+		if b.code == a.code && b.severity == a.severity && b.text == a.text {
+			p.advice[i].faults++
+			return
+		}
+	}
+	p.advice = append(p.advice, a)
+}
+
+// settled takes back advice about faults that a repair removed along with others.
+func (p *faultPrinter) settled(m check.Mended) {
+	for i, a := range p.advice {
+		if a.code == m.Code && a.severity == m.Severity {
+			p.advice[i].faults -= min(a.faults, m.Faults)
 		}
 	}
 }
 
-func (p *faultPrinter) advise(advice string) {
-	for _, a := range p.advice {
-		if a == advice {
-			return
+// worst is the advice to print: the most urgent about the worst faults. What helps against others
+// may be wrong while those are there.
+func (p *faultPrinter) worst() []string {
+	left := slices.DeleteFunc(slices.Clone(p.advice), func(a advice) bool { return a.faults == 0 })
+	if len(left) == 0 {
+		return nil
+	}
+	order := func(a, b advice) int {
+		return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.urgency, b.urgency))
+	}
+	worst := slices.MaxFunc(left, order)
+	var texts []string
+	for _, a := range left {
+		if order(a, worst) == 0 && !slices.Contains(texts, a.text) {
+			texts = append(texts, a.text)
 		}
 	}
-	p.advice = append(p.advice, advice)
+	return texts
 }
 
 func (p *faultPrinter) line(v any) {
@@ -203,8 +247,8 @@ func (p *faultPrinter) summary(sum check.Summary) {
 			fmt.Fprintf(p.err, "; %d of them mended", p.mended)
 		}
 		fmt.Fprintln(p.err)
-		for _, a := range p.advice {
-			fmt.Fprintf(p.err, "what to do: %s\n", a)
+		for _, text := range p.worst() {
+			fmt.Fprintf(p.err, "what to do: %s\n", text)
 		}
 	}
 }
@@ -269,6 +313,7 @@ type summaryRecord struct {
 	MetadataLeaks      uint64      `json:"metadata_leaks"`
 	Mended             *uint64     `json:"mended,omitempty"`
 	NoRoom             *roomRecord `json:"no_room,omitempty"`
+	Advice             []string    `json:"advice,omitempty"`
 	TransactionID      *uint64     `json:"transaction_id,omitempty"`
 	MetadataBlocks     *uint64     `json:"metadata_blocks,omitempty"`
 	MetadataFreeBlocks *uint64     `json:"metadata_free_blocks,omitempty"`
@@ -281,6 +326,7 @@ func (p *faultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	r := summaryRecord{
 		Type: "summary", Fatal: sum.Fatal, NonFatal: sum.NonFatal, Notes: sum.Notes,
 		Devices: sum.Devices, Mappings: sum.Mappings, DataLeaks: sum.DataLeaks, MetadataLeaks: sum.MetadataLeaks,
+		Advice: p.worst(),
 	}
 	if p.mends {
 		r.Mended = &p.mended

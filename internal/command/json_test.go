@@ -35,14 +35,14 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, mendable, full, noSuperblock, disk, backup string }
+type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, disk, backup string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	disk, _ := fixtures.Disks(t, "one-pv")
-	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("full"), path("lost"), disk[0], path("backup")}
+	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), disk[0], path("backup")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -50,6 +50,7 @@ func makeJSONImages(t *testing.T) jsonImages {
 	}
 	fixtures.Write(t, "metadata-snap", im.held)
 	fixtures.Write(t, "powercut", im.mendable)
+	save(im.writable, fixtures.Writable(t, 2, false).Contents())
 	damaged := fixtures.Mem(t, "metadata-snap")
 	var a, b block.Data
 	for _, change := range []func() error{
@@ -108,6 +109,7 @@ func TestJSONDocumented(t *testing.T) {
 			{"--format", "json", im.mendable},
 			{"--format", "json", "--auto-repair", im.full},
 			{"--format", "json", "--auto-repair", im.mendable},
+			{"--format", "json", "--auto-repair", im.writable},
 			{"--format", "json", im.noSuperblock},
 			{"--format", "json", "--lvm-metadata", im.backup, im.disk},
 		},

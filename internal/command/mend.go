@@ -16,8 +16,8 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 		return differHint(err)
 	}
 	if repair == nil {
+		out.say("nothing was repaired, as there are fatal faults")
 		out.summary(sum)
-		out.say("nothing was mended, as there are fatal faults")
 		return cli.ErrReported
 	}
 	if repair.Needed() {
@@ -26,12 +26,12 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 		}
 	}
 	out.repaired(repair)
-	out.summary(sum)
 	if repair.NoRoom != nil {
-		out.say(fmt.Sprintf("leaks and counters stay as they are: %v", repair.NoRoom))
-		if c.AutoRepair {
-			return cli.ErrReported
-		}
+		out.say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
+	}
+	out.summary(sum)
+	if repair.NoRoom != nil && c.AutoRepair {
+		return cli.ErrReported
 	}
 	for _, m := range repair.Mended {
 		if m.Severity == check.NonFatal {
@@ -112,7 +112,9 @@ type mendedRecord struct {
 	Severity string     `json:"severity"`
 	Tree     string     `json:"tree"`
 	Faults   uint64     `json:"faults"`
-	Blocks   uint64     `json:"blocks,omitempty"` // whose counts were wrong
+	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
+	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
+	Time     uint32     `json:"time,omitempty"`    // which is this
 }
 
 // roomRecord is free metadata blocks that mending takes, and that there are.
@@ -129,10 +131,11 @@ func (p *faultPrinter) repaired(r *check.Repair) {
 	p.noRoom = r.NoRoom
 	for _, m := range r.Mended {
 		p.mended += m.Faults
+		p.settled(m)
 		switch {
 		case p.quiet:
 		case p.json:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks})
+			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
 		default:
 			fmt.Fprintf(p.err, "mended: %v\n", m)
 		}

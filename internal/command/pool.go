@@ -30,9 +30,10 @@ func poolIn(env *cli.Env, dev block.Device, path string, snap cli.Optional) (*me
 	}
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: snap.Set, SnapshotBlock: nr})
 	if errors.Is(err, metadata.ErrNoSnapshot) {
-		if advice := cli.SnapshotAdvice(path); advice != "" {
-			return nil, fmt.Errorf("%s: %w; %s", path, err, advice)
-		}
+		return nil, fmt.Errorf("%s: %w; %s", path, err, cli.SnapshotAdvice(path))
+	}
+	if errors.Is(err, metadata.ErrUnformatted) {
+		return nil, fmt.Errorf("%w, or wiped (run thin_check for details)", err)
 	}
 	if err != nil {
 		return nil, damaged(cli.Hint(err))

@@ -56,6 +56,12 @@ func TestScripts(t *testing.T) {
 			"full": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
 			},
+			// writable FILE DEVICES: devices that would all write to one data block in place.
+			"writable": func(ts *testscript.TestScript, _ bool, args []string) {
+				devices, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), fixtures.Writable(t, devices, false).Contents(), 0o644))
+			},
 			"exitcode": exitcode,
 			// disks NAME writes the disks of a case, each to a file of its name.
 			"disks": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -56,7 +56,11 @@ func (e *FormatError) Error() string {
 	if e.Most {
 		most = "at most "
 	}
-	return fmt.Sprintf("block %d, byte %#x: %s is %d, want %s%d", e.Block, e.Offset, e.Field, e.Got, most, e.Want)
+	text := fmt.Sprintf("block %d, byte %#x: %s is %d, want %s%d", e.Block, e.Offset, e.Field, e.Got, most, e.Want)
+	if e.Offset == offBlocknr { // tested after the checksum only
+		text += fmt.Sprintf("; it holds block %d, with a valid checksum", e.Got)
+	}
+	return text
 }
 
 // Unwrap makes a FormatError an [ErrCorrupt].

@@ -51,7 +51,7 @@ func TestVerifyRejects(t *testing.T) {
 		kind Kind
 		want string
 	}{
-		"moved":      {moved, 6, Node, "block 6, byte 0x8: blocknr is 5, want 6"},
+		"moved":      {moved, 6, Node, "block 6, byte 0x8: blocknr is 5, want 6; it holds block 5, with a valid checksum"},
 		"other kind": {sealed(), 5, Bitmap, "block 5: holds a btree node, want a bitmap"},
 		"zero":       {new(Data), 5, Node, "block 5: all zero, want a btree node"},
 	} {

@@ -387,17 +387,12 @@ func (b *Builder) End() error {
 
 // settleHeader raises what the content demands.
 func (b *Builder) settleHeader() {
-	note := func(format string, args ...any) {
-		if b.opt.Note != nil {
-			b.opt.Note(fmt.Sprintf(format, args...))
-		}
-	}
 	if b.lastTime > b.header.Time {
-		note("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
+		b.note("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
 		b.header.Time = b.lastTime
 	}
 	if b.header.NrDataBlocks == 0 && b.highest > 0 {
-		note("nr_data_blocks is 0; using %d, up to the highest data block in use", b.highest)
+		b.note("nr_data_blocks is 0; using %d, up to the highest data block in use", b.highest)
 		b.header.NrDataBlocks = b.highest
 	}
 	b.header.Version = metadata.Version

@@ -31,6 +31,7 @@ func (b *Builder) makePlan() error {
 	}
 	b.placeLeaves()
 	b.countData()
+	b.raiseTimes()
 	b.plan.fixed = b.countBlocks()
 	if b.plan.fixed > spacemap.MaxMetadata {
 		return errTooLarge

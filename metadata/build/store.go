@@ -192,6 +192,13 @@ func readForm(p []byte) (f form, rest []byte) {
 	return f, p
 }
 
+// newest is the time of the newest mapping of leaf i, or somewhat more.
+func (s *store) newest(i int) uint64 {
+	l := s.leaves[i]
+	f, _ := readForm(s.chunks[l.chunk][l.off:])
+	return f.least.time + 1<<f.time - 1
+}
+
 // put appends a leaf: the form, then the number of runs, then the runs.
 func (s *store) put(runs []metadata.Run) {
 	const mostHeader = 4*(binary.MaxVarintLen64+1) + binary.MaxVarintLen64

@@ -77,17 +77,28 @@ type Mending struct {
 	dataCounts     *Counter
 	counts         *Counter // of metadata blocks
 	limit          block.Nr
+	change         Change
 	highData       int // entries of the new data overflow tree
 	released       map[block.Nr]bool
 	blocks         []block.Nr
 }
 
+// A Change is what the same transaction changes besides the maps: a part of the metadata
+// that is rewritten by copy on write.
+type Change struct {
+	Blocks   int                         // new ones, each with count 1
+	Write    func(btree.Allocator) error // writes them; nil if there are none
+	Released []block.Nr                  // blocks that it no longer uses
+	Counts   map[block.Nr]uint32         // new counts of other blocks in use
+}
+
 // Mend plans how to mend the maps of the data device and of the metadata, for
 // which dataCounts and refs are right; [Map.Compare] has compared both and found
-// nothing fatal. Blocks from limit on cannot be used. refs becomes what the new
-// maps say. The error is a [SpaceError].
-func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr) (*Mending, error) {
-	p := &Mending{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, released: map[block.Nr]bool{}}
+// nothing fatal. Blocks from limit on cannot be used. refs is what is right without
+// change and becomes what the new maps say. The error is a [SpaceError].
+func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change Change) (*Mending, error) {
+	p := &Mending{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, change: change, released: map[block.Nr]bool{}}
+	p.applyChange()
 	if data.stale.overflow {
 		p.highData = dataCounts.High()
 	}
@@ -122,6 +133,21 @@ func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr) (*Mend
 		refs.Set(uint64(nr), 1)
 	}
 	return p, nil
+}
+
+// applyChange takes in the counts that change for other reasons. Released blocks keep
+// theirs for now, so that nothing is written over them.
+func (p *Mending) applyChange() {
+	for _, nr := range p.change.Released {
+		p.release(nr)
+	}
+	for nr, count := range p.change.Counts {
+		p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
+		if max(count, p.counts.Get(uint64(nr))) >= overflowCount {
+			p.metadata.stale.overflow = true
+		}
+		p.counts.Set(uint64(nr), count)
+	}
 }
 
 // Blocks are those that will be written, ascending: none of them is in use.
@@ -173,7 +199,7 @@ func (p *Mending) release(nr block.Nr) {
 // needed is how many blocks Write writes.
 func (p *Mending) needed() int {
 	d, m := &p.data.stale, &p.metadata.stale
-	n := len(d.bitmaps) + len(m.bitmaps)
+	n := p.change.Blocks + len(d.bitmaps) + len(m.bitmaps)
 	if d.overflow {
 		n += btree.NodesInTree(p.highData, CountSize)
 	}
@@ -246,9 +272,15 @@ func (p *Mending) free() iter.Seq[block.Nr] {
 }
 
 // Write gives each of the new blocks to write, with its content, and returns the
-// roots of the new maps. It may be called again, and does the same again.
+// roots of the new maps. The blocks of the [Change] come first. It may be called again, and
+// does the same again.
 func (p *Mending) Write(write func(block.Nr, *block.Data) error) (data, metadata Root, err error) {
 	a := &planned{p.blocks, write}
+	if p.change.Write != nil {
+		if err := p.change.Write(a); err != nil {
+			return data, metadata, err
+		}
+	}
 	if data, err = p.data.rewrite(a, p.dataCounts); err != nil {
 		return data, metadata, err
 	}

@@ -54,6 +54,7 @@ type checker struct {
 	sum    Summary
 	r      *block.Reader
 	block0 block.Data
+	around *surroundings // nil: not looked at
 	live   metadata.Superblock
 	limit  block.Nr // of block numbers that can be used
 
@@ -67,8 +68,10 @@ type checker struct {
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
 	mendable     []Mended
-	compared     bool // the space maps, with what was counted
-	damaged      bool // a tree is not whole: counts are lower bounds
+	hazard       hazard
+	late         []Fault // times above the superblock's, which a higher one may cover
+	compared     bool    // the space maps, with what was counted
+	damaged      bool    // a tree is not whole: counts are lower bounds
 }
 
 // Run checks all that dev's superblock reaches and calls report for each fault,
@@ -90,8 +93,11 @@ func newChecker(ctx context.Context, dev block.Device, opt Options, report func(
 }
 
 func (c *checker) count(f Fault) {
-	if f.Mendable() {
+	switch {
+	case f.Mendable():
 		c.noteMendable(f)
+	case f.newest > 0:
+		c.late = append(c.late, f)
 	}
 	switch f.Severity {
 	case Fatal:
@@ -167,14 +173,12 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 		return c.live, false, fmt.Errorf("superblock: %w", err)
 	}
 	if *b == (block.Data{}) {
-		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
-		return c.live, false, nil
+		return c.live, false, c.badBlock0(nil)
 	}
 	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
 	c.live = sb
 	if err != nil {
-		c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
-		return sb, false, nil
+		return sb, false, c.badBlock0(err)
 	}
 	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
 		c.opt.Superblock(sb)
@@ -264,7 +268,7 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 	}
 	if held == 0 {
 		if c.opt.Snapshot {
-			fault(SnapshotDamaged, Fatal, metadata.ErrNoSnapshot)
+			c.report(Fault{Code: SnapshotMissing, Severity: Fatal, Err: metadata.ErrNoSnapshot})
 		}
 		return metadata.Superblock{}, false
 	}

@@ -126,7 +126,7 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	faults, _ := faultsOf(t, fixtures.Mem(t, "layers"), check.Options{Snapshot: true})
-	if len(faults) != 1 || faults[0].Code != check.SnapshotDamaged {
+	if len(faults) != 1 || faults[0].Code != check.SnapshotMissing {
 		t.Errorf("no snapshot: %v", texts(faults))
 	}
 	faults, sum := faultsOf(t, fixtures.Mem(t, "layers"), check.Options{MappingRoot: l.sb.MappingRoot + 1})

@@ -134,6 +134,7 @@ func (c *checker) reportFinding(f btree.Finding, tree string, devices []metadata
 	case btree.Lost:
 		c.damaged = true
 		fault.Code, fault.Severity, fault.Keys, fault.Lost = NodeDamaged, Fatal, f.Keys, true
+		fault.Err = c.elsewhere(f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true
 		fault.Code, fault.Severity = KeysOutOfBounds, Fatal
@@ -188,8 +189,14 @@ func (c *checker) times(sb metadata.Superblock, devices []metadata.Device, view 
 			fault(d, DeviceIDTooHigh, NonFatal, "the kernel can reach ids up to %d only", metadata.MaxDevID)
 		}
 		if d.CreationTime > sb.Time || d.SnapshottedTime > sb.Time {
-			fault(d, TimeTooHigh, NonFatal, "creation_time %d and snapshotted_time %d, but the superblock's time is %d",
-				d.CreationTime, d.SnapshottedTime, sb.Time)
+			f := Fault{
+				Code: TimeTooHigh, Severity: NonFatal, Tree: tree, Devices: []metadata.DevID{d.ID},
+				Err: fmt.Errorf("creation_time %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
+			}
+			if view == "" {
+				f.newest = max(d.CreationTime, d.SnapshottedTime)
+			}
+			c.report(f)
 		}
 		if d.TransactionID > sb.TransactionID {
 			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock's is %d", d.TransactionID, sb.TransactionID)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -66,6 +67,7 @@ const (
 	MetadataCountHigh  Code = "metadata-count-too-high"
 	MetadataLeak       Code = "metadata-block-leak"
 	SnapshotDamaged    Code = "metadata-snapshot-damaged"
+	SnapshotMissing    Code = "metadata-snapshot-missing"
 	SnapshotOdd        Code = "metadata-snapshot-odd"
 )
 
@@ -76,6 +78,8 @@ const (
 	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
 	adviseMend    = "perhaps you wanted to run with --auto-repair, which mends this"
 	adviseNothing = "nothing needs to be done"
+	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
+	adviseAtLimit = "a write to one of the devices changes the others, too: copy the content of all but one to new devices, then delete the old ones"
 )
 
 var advice = map[Code]string{
@@ -86,7 +90,7 @@ var advice = map[Code]string{
 	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
 	NeedsCheckSet:     "if nothing fatal is found, --clear-needs-check-flag clears the flag",
 	DeviceTooSmall:    "the device was cut or is not whole: get the rest of it back before anything else",
-	SharedWritable:    "writes to one of the devices show up in the other: copy the data of one of them away, then delete it",
+	SharedWritable:    "--auto-repair makes the kernel copy the shared blocks before it writes to them: it raises the snapshotted_time of the devices and the superblock's time",
 	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
 	SpaceMapCounters:  "nothing needs to be done; --auto-repair sets them right",
 	SpaceMapOdd:       adviseMend,
@@ -94,6 +98,7 @@ var advice = map[Code]string{
 	MetadataLeak:      adviseWaste,
 	DataCountHigh:     adviseWaste,
 	MetadataCountHigh: adviseWaste,
+	SnapshotMissing:   "if no pool uses this metadata, check it without -m; in a running pool, 'dmsetup message POOL 0 reserve_metadata_snap' makes a metadata snapshot",
 	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
 
@@ -114,10 +119,19 @@ type Fault struct {
 	First, Count    uint64
 	Stored, Counted uint32
 	Err             error // the cause, a sentence; wraps block.ErrCorrupt or an I/O error where there is one
+
+	atLimit bool   // SharedWritable, and no time is later than that of the mappings
+	newest  uint32 // TimeTooHigh: the superblock's time that would do; 0: none
 }
 
 // Advice says what to do next.
 func (f *Fault) Advice() string {
+	if f.atLimit {
+		return adviseAtLimit
+	}
+	if wiped, ok := errors.AsType[*WipedError](f.Err); ok {
+		return wiped.advice()
+	}
 	if a := advice[f.Code]; a != "" {
 		return a
 	}
@@ -133,11 +147,22 @@ func (f *Fault) Advice() string {
 	return adviseNothing
 }
 
-// Mendable reports whether a [Repair] mends the fault: all that is not fatal in
-// the space maps, and the flag.
+// Urgency ranks advice about faults of one severity: only the highest is worth giving.
+func (f *Fault) Urgency() int {
+	switch {
+	case f.Code == DeviceTooSmall || f.Code == FeaturesUnknown: // other faults may follow from it
+		return 2
+	case f.Code == SnapshotDamaged || f.Code == SpaceMapCounters || f.Advice() == adviseNothing:
+		return 0
+	}
+	return 1
+}
+
+// Mendable reports whether a [Repair] fixes the fault: all that is not fatal in
+// the space maps, shared blocks that would be written in place, and the flag.
 func (f *Fault) Mendable() bool {
 	inMap := f.Tree == dataCodes.tree || f.Tree == metadataCodes.tree
-	return f.Severity != Fatal && inMap || f.Code == NeedsCheckSet
+	return f.Severity != Fatal && inMap || f.Code == SharedWritable && !f.atLimit || f.Code == NeedsCheckSet
 }
 
 func (f *Fault) String() string {

@@ -117,9 +117,13 @@ var brokenBlocks = []spoiled{
 	{"I2 index tree", func(l *lab) block.Nr { return l.scratch(l.sb.DataSpaceMap.BitmapRoot) }, check.NodeDamaged, check.Fatal, nil, "index tree", also(check.SpaceMapDamaged)},
 	{"I2 other kind", func(l *lab) block.Nr { return l.copyBlock(l.bitmap(true), l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "holds a bitmap", also(check.MappedBlocksWrong)},
 	{"I2 zeroed", func(l *lab) block.Nr { return l.zero(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "all zero", also(check.MappedBlocksWrong)},
-	{"I2 superblock", func(l *lab) block.Nr { return l.scratch(0) }, check.SuperblockDamaged, check.Fatal, nil, "bad checksum", nil},
-	{"I3 leaf", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeBlocknr, 3) }, check.NodeDamaged, check.Fatal, ids(6), "blocknr is 3", also(check.MappedBlocksWrong)},
+	{"I2 superblock", func(l *lab) block.Nr { return l.scratch(0) }, check.SuperblockDamaged, check.Fatal, nil, "bad checksum in superblock: stored 0x", nil},
+	{"I2 superblock, all else valid", func(l *lab) block.Nr { return l.scratch(0) }, check.SuperblockDamaged, check.Fatal, nil, "; 252 valid metadata blocks follow", nil},
+	{"I3 leaf", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeBlocknr, 3) }, check.NodeDamaged, check.Fatal, ids(6), "blocknr is 3, want 237; it holds block 3, with a valid checksum", also(check.MappedBlocksWrong)},
 	{"I3 bitmap", func(l *lab) block.Nr { return l.put64(l.bitmap(false), nodeBlocknr, 3) }, check.SpaceMapDamaged, check.Fatal, nil, "blocknr is 3", nil},
+	{"I3 exchanged", func(l *lab) block.Nr { return l.exchange(l.leaf(0, 1), l.leaf(1, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "with a valid checksum; block 234 holds what belongs in block 237", also(check.MappedBlocksWrong)},
+	{"I3 moved", func(l *lab) block.Nr { l.copyBlock(l.leaf(0, 1), 1999); return l.zero(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "all zero, want a btree node; block 1999 holds what belongs in block 237", also(check.MappedBlocksWrong)},
+	{"I3 bitmap moved", func(l *lab) block.Nr { l.copyBlock(l.bitmap(true), 1999); return l.scratch(l.bitmap(true)) }, check.SpaceMapDamaged, check.Fatal, nil, "block 1999 holds what belongs in block", nil},
 	{"I3 superblock", func(l *lab) block.Nr { return l.put64(0, nodeBlocknr, 3) }, check.SuperblockDamaged, check.Fatal, nil, "blocknr is 3", nil},
 	{"I4 magic", func(l *lab) block.Nr { return l.put64(0, magic, 1) }, check.SuperblockDamaged, check.Fatal, nil, "magic is 1", nil},
 	{"I5 version", func(l *lab) block.Nr { return l.put32(0, version, 3) }, check.VersionUnknown, check.NonFatal, nil, "version is 3", nil},
@@ -132,7 +136,8 @@ var brokenBlocks = []spoiled{
 	{"I9 unknown flag", func(l *lab) block.Nr { return l.put32(0, flags, 4) }, check.FlagsUnknown, check.Note, nil, "0x4", nil},
 	{"I10 size", func(l *lab) block.Nr { return l.put64(0, nrBlocks, 9999) }, check.SizeOdd, check.Note, nil, "9999", nil},
 	{"I10 tail", func(l *lab) block.Nr { return l.put64(0, 400, 1) }, check.TailNotZero, check.Note, nil, "0x190", nil},
-	{"I44 never formatted", func(l *lab) block.Nr { l.zero(0); return nowhere }, check.Unformatted, check.Fatal, nil, "never formatted", nil},
+	{"I44 never formatted", func(l *lab) block.Nr { l.Mem = block.NewMem(1 << 20); return nowhere }, check.Unformatted, check.Fatal, nil, "never formatted", nil},
+	{"I44 wiped", func(l *lab) block.Nr { return l.zero(0) }, check.SuperblockDamaged, check.Fatal, nil, "block 0 was wiped; 252 valid metadata blocks follow in the first 64 MiB", nil},
 }
 
 var brokenTrees = []spoiled{
@@ -196,7 +201,7 @@ var brokenDevices = []spoiled{
 	{"I27 creation", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+16, 99)) }, check.TimeTooHigh, check.NonFatal, ids(6), "creation_time 99", nil},
 	{"I27 snapshotted", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+24+20, 99)) }, check.TimeTooHigh, check.NonFatal, ids(7), "snapshotted_time 99", nil},
 	{"I27 transaction", func(l *lab) block.Nr { return scattered(l.put64(l.sb.DetailsRoot, detailsValues+8, 99)) }, check.TransactionTooHigh, check.Note, ids(6), "transaction 99", nil},
-	{"I28 writable", func(l *lab) block.Nr { l.put32(l.sb.DetailsRoot, detailsValues+20, 0); return l.leaf(0, 1) }, check.SharedWritable, check.NonFatal, ids(6), "in place", nil},
+	{"I28 writable", func(l *lab) block.Nr { l.put32(l.sb.DetailsRoot, detailsValues+20, 0); return l.leaf(0, 1) }, check.SharedWritable, check.Note, ids(6), "in place", nil},
 	{"I29 twice", func(l *lab) block.Nr { return l.repeat(l.leaf(0, 1)) }, check.MappedTwice, check.NonFatal, ids(6), "thin blocks", also(check.DataCountHigh, check.DataCountLow)},
 }
 

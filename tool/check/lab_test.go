@@ -91,6 +91,14 @@ func (l *lab) zero(nr block.Nr) block.Nr { return l.write(nr, new(block.Data)) }
 
 func (l *lab) copyBlock(from, to block.Nr) block.Nr { return l.write(to, l.read(from)) }
 
+// exchange lets two blocks change places.
+func (l *lab) exchange(a, b block.Nr) block.Nr {
+	was := l.read(a)
+	l.copyBlock(b, a)
+	l.write(b, was)
+	return a
+}
+
 func (l *lab) read(nr block.Nr) *block.Data {
 	b := new(block.Data)
 	if err := block.Read(l.Mem, nr, b); err != nil {

@@ -44,6 +44,8 @@ func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view 
 			return err
 		}
 		bad = append(bad, hazards...)
+	} else { // devices are not written to through a metadata snapshot
+		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
 	c.judge(roots, devices, view, faults, bad)
 	c.reportSorted(twice)
@@ -96,18 +98,20 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []bad
 // badMappings are those in one leaf that have one thing wrong.
 type badMappings struct {
 	code    Code
+	atLimit bool     // their time is the highest, so that no snapshotted_time is later
 	nr      block.Nr // the leaf
 	n       uint64
 	first   metadata.Run
+	newest  uint32
 	devices []metadata.DevID // that reach the leaf
 }
 
 // leafTest is the test of the mappings in one leaf.
 type leafTest struct {
-	c                      *checker
-	o                      metadata.Owners
-	nr                     block.Nr
-	beyond, late, writable badMappings
+	c                               *checker
+	o                               metadata.Owners
+	nr                              block.Nr
+	beyond, late, writable, atLimit badMappings
 }
 
 // run tests the mappings and counts their data blocks.
@@ -123,7 +127,7 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 			l.late.note(le.Uint64(keys), data, time)
 		}
 		if inPlace && l.o.Many {
-			l.writable.note(le.Uint64(keys), data, time)
+			l.inPlace(le.Uint64(keys), data, time)
 		}
 		if uint64(data) >= most {
 			l.beyond.note(le.Uint64(keys), data, time)
@@ -133,17 +137,28 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 	}
 }
 
+// inPlace notes a mapping that would be written in place though its block is shared.
+func (l *leafTest) inPlace(key uint64, data metadata.DataBlock, time uint32) {
+	if time < metadata.MaxTime {
+		l.writable.note(key, data, time)
+	} else {
+		l.atLimit.note(key, data, time)
+	}
+}
+
 func (b *badMappings) note(key uint64, data metadata.DataBlock, time uint32) {
 	if b.n++; b.n == 1 {
 		b.first = metadata.Run{Thin: metadata.ThinBlock(key), Data: data, Len: 1, Time: time}
 	}
+	b.newest = max(b.newest, time)
 }
 
 // found returns what is wrong with the leaf.
 func (l *leafTest) found() []badMappings {
 	l.beyond.code, l.late.code, l.writable.code = MappingBeyond, TimeTooHigh, SharedWritable
+	l.atLimit.code, l.atLimit.atLimit = SharedWritable, true
 	var found []badMappings
-	for _, b := range []badMappings{l.beyond, l.late, l.writable} {
+	for _, b := range []badMappings{l.beyond, l.late, l.writable, l.atLimit} {
 		if b.n > 0 {
 			b.nr = l.nr
 			found = append(found, b)
@@ -155,15 +170,16 @@ func (l *leafTest) found() []badMappings {
 // reportMappings reports bad mappings, those of the same devices together.
 func (c *checker) reportMappings(bad []badMappings, tree string) {
 	slices.SortStableFunc(bad, func(a, b badMappings) int {
-		return cmp.Or(cmp.Compare(a.code, b.code), slices.Compare(a.devices, b.devices), cmp.Compare(a.nr, b.nr))
+		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), slices.Compare(a.devices, b.devices), cmp.Compare(a.nr, b.nr))
 	})
 	for len(bad) > 0 {
 		sum, leaves := bad[0], 1
 		for _, b := range bad[1:] {
-			if b.code != sum.code || !slices.Equal(b.devices, sum.devices) {
+			if b.code != sum.code || b.atLimit != sum.atLimit || !slices.Equal(b.devices, sum.devices) {
 				break
 			}
 			sum.n += b.n
+			sum.newest = max(sum.newest, b.newest)
 			leaves++
 		}
 		bad = bad[leaves:]
@@ -174,13 +190,28 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 			fault.Severity = Fatal
 			what = fmt.Sprintf("lead beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
 		case TimeTooHigh:
+			fault.newest = sum.newest
 			what = fmt.Sprintf("are newer than the superblock's time %d", c.timeLimit)
 		case SharedWritable:
+			fault.Severity, fault.atLimit = Note, sum.atLimit
 			what = "are shared, but a device would write to them in place"
+			if sum.atLimit {
+				what += fmt.Sprintf(", and no snapshotted_time can be above their time %d", metadata.MaxTime)
+			}
 		}
 		fault.Err = fmt.Errorf("%d mappings in %d leaves %s; the first: block %d, %v", sum.n, leaves, what, sum.nr, sum.first)
 		c.report(fault)
 	}
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // quirkFaults are the faults of a leaf's header.
@@ -226,6 +257,7 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 	for i := range bad {
 		bad[i].devices = reach[bad[i].nr]
 	}
+	c.noteHazards(bad, devices)
 	c.reportMappings(bad, in(view, "mappings"))
 	for _, d := range devices {
 		tree := trees[d.Root]

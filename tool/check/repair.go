@@ -11,9 +11,9 @@ import (
 	"thinpool/metadata/spacemap"
 )
 
-// A Repair mends what can be mended in place: wrong counts and counters of the
-// space maps, where they are too high or only waste space, and the flag
-// needs_check. It writes into free blocks only, and then the superblock, so that
+// A Repair fixes what can be fixed in place: wrong counts and counters of the space
+// maps, where they are too high or only waste space, devices that would write to
+// shared data blocks in place, and the flag needs_check. It writes into free blocks only, and then the superblock, so that
 // at any moment the device holds the old metadata or the new.
 type Repair struct {
 	// Mended is what Write mends, in the order of the faults.
@@ -34,6 +34,9 @@ type Mended struct {
 	Tree     string
 	Faults   uint64
 	Blocks   uint64 // whose counts were wrong; 0 if it is not about counts
+	// Devices whose snapshotted_time becomes Time; 0 if it is not about that.
+	Devices uint64
+	Time    uint32
 }
 
 // ErrVersion says that a Repair would have to write metadata of a version that
@@ -66,8 +69,8 @@ func Prepare(ctx context.Context, dev block.Device, opt Options, report func(Fau
 	return c.sum, r, nil
 }
 
-// planMaps plans the new space maps, if they were compared and something in them
-// is wrong.
+// planMaps plans the new space maps, and with them the new device details, if the maps
+// were compared and something is wrong that takes new blocks.
 func (r *Repair) planMaps(c *checker) error {
 	if !c.compared {
 		r.Mended = slices.DeleteFunc(r.Mended, Mended.inMaps)
@@ -76,7 +79,13 @@ func (r *Repair) planMaps(c *checker) error {
 		return nil
 	}
 	var err error
-	if r.maps, err = spacemap.Mend(c.dataMap, c.metadataMap, c.data, c.refs, c.limit); err != nil {
+	var raised *raise
+	var change spacemap.Change
+	if len(c.hazard.devices) > 0 {
+		raised = c.planRaise()
+		change = raised.change()
+	}
+	if r.maps, err = spacemap.Mend(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err
@@ -90,10 +99,33 @@ func (r *Repair) planMaps(c *checker) error {
 	}
 	discard := func(block.Nr, *block.Data) error { return nil }
 	r.Superblock.DataSpaceMap, r.Superblock.MetadataSpaceMap, err = r.maps.Write(discard)
+	if raised != nil {
+		r.Superblock.DetailsRoot = raised.root
+		r.raised(c)
+	}
 	return err
 }
 
-// inMaps reports whether m is about the space maps.
+// raised says what comes with a later snapshotted_time of some devices: the superblock's time.
+// That may cover times that were too high before.
+func (r *Repair) raised(c *checker) {
+	time := c.hazard.time()
+	i := slices.IndexFunc(r.Mended, func(m Mended) bool { return m.Code == SharedWritable })
+	r.Mended[i].Devices, r.Mended[i].Time = uint64(len(c.hazard.devices)), time
+	if time <= r.Superblock.Time {
+		return
+	}
+	r.Superblock.Time = time
+	c.mendable = r.Mended
+	for _, f := range c.late {
+		if f.newest <= time {
+			c.noteMendable(f)
+		}
+	}
+	r.Mended = c.mendable
+}
+
+// inMaps reports whether m takes new space maps.
 func (m Mended) inMaps() bool { return m.Code != NeedsCheckSet }
 
 // grave reports whether m is more than leaks and notes, with which a pool may be
@@ -117,6 +149,10 @@ func (m Mended) String() string {
 	switch {
 	case m.Code == NeedsCheckSet:
 		what = "needs_check cleared"
+	case m.Devices == 1:
+		what = fmt.Sprintf("snapshotted_time of 1 device raised to %d", m.Time)
+	case m.Devices > 0:
+		what = fmt.Sprintf("snapshotted_time of %d devices raised to %d", m.Devices, m.Time)
 	case m.Blocks == 1:
 		what = "count of 1 block set right"
 	case m.Blocks > 0:

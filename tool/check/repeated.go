@@ -46,10 +46,10 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 				mu.Unlock()
 			}
 			if writable && leaf < len(own) && own[leaf].Any && !own[leaf].Many && time >= own[leaf].LeastSnap {
-				l.writable.note(n.Key(i), data, time)
+				l.inPlace(n.Key(i), data, time)
 			}
 		}
-		if l.writable.n > 0 {
+		if l.writable.n+l.atLimit.n > 0 {
 			mu.Lock()
 			bad = append(bad, l.found()...)
 			mu.Unlock()

@@ -173,6 +173,9 @@ func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal
+			if f.Kind == spacemap.Unreadable {
+				fault.Err = c.elsewhere(f.Block, f.Err)
+			}
 		case spacemap.SurplusEntry, spacemap.StrayOverflow, spacemap.OverflowBeyond, spacemap.CountBeyond:
 			fault.Code, fault.Severity = SpaceMapOdd, NonFatal
 		case spacemap.OddTail:

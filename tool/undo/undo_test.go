@@ -59,6 +59,7 @@ func images(t testing.TB) map[string][]byte {
 		"leaky":       fixtures.Leaky(t).Contents(),
 		"needs-check": fixtures.Mem(t, "needs-check").Contents(),
 		"powercut":    fixtures.Mem(t, "powercut").Contents(),
+		"writable":    fixtures.Writable(t, 150, true).Contents(),
 	}
 }
 

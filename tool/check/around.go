@@ -1,0 +1,126 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// lookedAt is how many blocks are read to find out more about a block that cannot be used:
+// the first 64 MiB.
+const lookedAt = 64 << 20 / block.Size
+
+// A WipedError says that block 0 cannot be read as a superblock, while the blocks after it
+// look like metadata.
+type WipedError struct {
+	Blocks uint64 // valid metadata blocks among the first 64 MiB
+	Copy   block.Nr
+	Err    error // what is wrong with block 0; nil if it is all zero
+}
+
+func (e *WipedError) Error() string {
+	what := "block 0 was wiped"
+	if e.Err != nil {
+		what = e.Err.Error()
+	}
+	text := fmt.Sprintf("%s; %d valid metadata blocks follow in the first 64 MiB", what, e.Blocks)
+	if e.Blocks == 1 {
+		text = fmt.Sprintf("%s; 1 valid metadata block follows in the first 64 MiB", what)
+	}
+	if e.Copy != 0 {
+		text += fmt.Sprintf(", and block %d holds what belongs in block 0", e.Copy)
+	}
+	return text
+}
+
+// Unwrap returns what is wrong with block 0.
+func (e *WipedError) Unwrap() error {
+	if e.Err == nil {
+		return block.ErrCorrupt
+	}
+	return e.Err
+}
+
+// advice says what to do. A single flipped bit needs no help.
+func (e *WipedError) advice() string {
+	if c, ok := errors.AsType[*block.ChecksumError](e.Err); ok && c.OneBit {
+		return advice[SuperblockDamaged]
+	}
+	return adviseWiped
+}
+
+// surroundings are what a look at the start of the device has shown.
+type surroundings struct {
+	valid   uint64                // metadata blocks after block 0
+	holders map[block.Nr]block.Nr // of blocks that lie elsewhere with a valid checksum: where
+}
+
+// lookAround reads the start of the device, once. Blocks that cannot be read count for nothing.
+func (c *checker) lookAround() (*surroundings, error) {
+	if c.around != nil {
+		return c.around, nil
+	}
+	s := &surroundings{holders: map[block.Nr]block.Nr{}}
+	var mu sync.Mutex
+	blocks := func(yield func(block.Nr) bool) {
+		for nr := block.Nr(1); nr < min(lookedAt, c.r.Blocks()) && yield(nr); nr++ {
+		}
+	}
+	err := c.r.Each(c.ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
+		if err != nil || block.KindOf(b) == block.UnknownKind {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		is := block.SelfReference(b)
+		if is == nr {
+			s.valid++
+		} else if old, ok := s.holders[is]; !ok || nr < old {
+			s.holders[is] = nr
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.around = s
+	return s, nil
+}
+
+// badBlock0 reports that block 0 cannot be read as a superblock; err is nil if it is all zero.
+// What follows it tells whether this is metadata.
+func (c *checker) badBlock0(err error) error {
+	around, failed := c.lookAround()
+	if failed != nil {
+		return failed
+	}
+	switch {
+	case around.valid > 0:
+		err = &WipedError{around.valid, around.holders[metadata.SuperblockLocation], err}
+	case err == nil:
+		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
+		return nil
+	}
+	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
+	return nil
+}
+
+// elsewhere adds to an error about block nr, which cannot be used, where its content lies.
+func (c *checker) elsewhere(nr block.Nr, err error) error {
+	_, checksum := errors.AsType[*block.ChecksumError](err)
+	_, format := errors.AsType[*block.FormatError](err)
+	if nr == 0 || err == nil || errors.Is(err, block.ErrCorrupt) && !checksum && !format {
+		return err // the block itself can be used
+	}
+	around, failed := c.lookAround()
+	if failed != nil { // ctx is done, which the check will find, too
+		return err
+	}
+	if holder, ok := around.holders[nr]; ok {
+		return fmt.Errorf("%w; block %d holds what belongs in block %d", err, holder, nr)
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+package check
+
+import (
+	"fmt"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
+	"thinpool/metadata/spacemap"
+)
+
+// A hazard collects the devices that would write to a shared data block in place.
+//
+// The kernel takes a mapping for shared, and copies its block before it writes to it, if
+// the device's snapshotted_time is later than the mapping's time. So the repair raises
+// snapshotted_time to one more than the newest of these mappings. The superblock's time
+// becomes at least as high: otherwise the kernel would take new mappings for shared, too.
+type hazard struct {
+	devices map[metadata.DevID]bool
+	newest  uint32 // of the mappings that can be dealt with
+}
+
+// time is what snapshotted_time has to be.
+func (h *hazard) time() uint32 { return h.newest + 1 }
+
+// noteHazards adds the devices that would write to the mappings in bad.
+func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
+	snapped := map[metadata.DevID]uint32{}
+	for _, b := range bad {
+		if b.code != SharedWritable || b.atLimit {
+			continue
+		}
+		if len(snapped) == 0 {
+			c.hazard.devices = map[metadata.DevID]bool{}
+			for _, d := range devices {
+				snapped[d.ID] = d.SnapshottedTime
+			}
+		}
+		for _, id := range b.devices {
+			if time, ok := snapped[id]; ok && time <= b.newest {
+				c.hazard.devices[id] = true
+			}
+		}
+		c.hazard.newest = max(c.hazard.newest, b.newest)
+	}
+}
+
+// A raise is a plan of how the devices of a hazard get their new snapshotted_time: it
+// copies the nodes of the details tree that lead to them. A metadata snapshot that shares
+// the tree keeps the old nodes.
+type raise struct {
+	c       *checker
+	nodes   []block.Nr // to be copied, children before their parents
+	changes map[block.Nr]int
+	root    block.Nr // of the new tree, once it is written
+}
+
+func (c *checker) planRaise() *raise {
+	p := &raise{c: c, changes: map[block.Nr]int{}}
+	p.find(c.live.DetailsRoot)
+	copied := map[block.Nr]bool{}
+	for _, nr := range p.nodes {
+		copied[nr] = true
+	}
+	for _, nr := range p.nodes {
+		for _, child := range p.children(nr) {
+			if !copied[child] {
+				p.changes[child]++ // the copy points to it as well
+			}
+		}
+	}
+	p.drop(c.live.DetailsRoot)
+	return p
+}
+
+// find adds the nodes from nr down that have to be copied; false if there are none.
+func (p *raise) find(nr block.Nr) bool {
+	found := false
+	switch kind, i := p.c.details.Kind(nr); kind {
+	case btree.LeafNode:
+		for _, d := range p.c.detailsOf[i] {
+			found = found || p.c.hazard.devices[d.id]
+		}
+	case btree.InnerNode:
+		for _, child := range p.c.details.Inner()[i].Children {
+			found = p.find(child) || found
+		}
+	}
+	if found {
+		p.nodes = append(p.nodes, nr)
+	}
+	return found
+}
+
+func (p *raise) children(nr block.Nr) []block.Nr {
+	if kind, i := p.c.details.Kind(nr); kind == btree.InnerNode {
+		return p.c.details.Inner()[i].Children
+	}
+	return nil
+}
+
+func (p *raise) count(nr block.Nr) int { return int(p.c.refs.Get(uint64(nr))) + p.changes[nr] }
+
+// drop takes away a pointer to nr. A node without pointers drops its children.
+func (p *raise) drop(nr block.Nr) {
+	p.changes[nr]--
+	if p.count(nr) == 0 {
+		for _, child := range p.children(nr) {
+			p.drop(child)
+		}
+	}
+}
+
+// change is what the plan does to reference counts, and how it writes its blocks.
+func (p *raise) change() spacemap.Change {
+	change := spacemap.Change{Blocks: len(p.nodes), Write: p.write, Counts: map[block.Nr]uint32{}}
+	for nr, by := range p.changes {
+		switch n := p.count(nr); {
+		case n <= 0:
+			change.Released = append(change.Released, nr)
+		case by != 0:
+			change.Counts[nr] = uint32(n)
+		}
+	}
+	return change
+}
+
+// write copies the nodes, which have not changed since they were checked.
+func (p *raise) write(a btree.Allocator) error {
+	copyOf := map[block.Nr]block.Nr{}
+	var b block.Data
+	for _, nr := range p.nodes {
+		if err := p.c.r.Read(nr, &b); err != nil {
+			return fmt.Errorf("device details: %w", err)
+		}
+		n, err := btree.Decode(nr, &b, metadata.DetailsSize)
+		if err != nil {
+			return fmt.Errorf("device details: %w", err)
+		}
+		for i := range n.Len() {
+			if n.Leaf() {
+				p.raise(metadata.DevID(n.Key(i)), n.Value(i))
+			} else if to, ok := copyOf[block.Nr(n.Uint64(i))]; ok {
+				le.PutUint64(n.Value(i), uint64(to))
+			}
+		}
+		if p.root, err = a.Alloc(); err != nil {
+			return err
+		}
+		copyOf[nr] = p.root
+		block.Seal(p.root, &b, block.Node)
+		if err := a.Write(p.root, &b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *raise) raise(id metadata.DevID, value []byte) {
+	if !p.c.hazard.devices[id] {
+		return
+	}
+	d := metadata.DecodeDetails(value)
+	d.SnapshottedTime = max(d.SnapshottedTime, p.c.hazard.time())
+	d.Encode(value)
+}
