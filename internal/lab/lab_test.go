@@ -149,12 +149,12 @@ func TestOnceWrong(t *testing.T) {
 	} {
 		c := imagesOf(t, tc.image)[0].Case(tc.seed, tc.number)
 		d := c.Detect(t.Context())
-		m := c.Repair(t.Context(), d)
-		for _, wrong := range slices.Concat(d.Wrong, m.Wrong) {
+		s := c.Repair(t.Context(), d)
+		for _, wrong := range slices.Concat(d.Wrong, s.Wrong) {
 			t.Errorf("%s\n    %s", c, wrong)
 		}
-		if all := c.Image.Truth.Mappings(); tc.whole && m.Saved != all {
-			t.Errorf("%s\n    %d of %d mappings are saved", c, m.Saved, all)
+		if all := c.Image.Truth.Mappings(); tc.whole && s.Saved != all {
+			t.Errorf("%s\n    %d of %d mappings are saved", c, s.Saved, all)
 		}
 	}
 }
@@ -256,11 +256,11 @@ func TestRepairCanFail(t *testing.T) {
 				t.Fatal("the example is wrong")
 			}
 			tc.change(out, report)
-			m := &Mending{Claims: report.Lossless()}
-			m.judge(c, truth, out)
-			m.compare(c, truth, out, report)
-			if (len(m.Wrong) > 0) != tc.noticed {
-				t.Errorf("noticed: %q, want some: %v", m.Wrong, tc.noticed)
+			s := &Salvage{Claims: report.Lossless()}
+			s.judge(c, truth, out)
+			s.compare(c, truth, out, report)
+			if (len(s.Wrong) > 0) != tc.noticed {
+				t.Errorf("noticed: %q, want some: %v", s.Wrong, tc.noticed)
 			}
 		})
 	}
@@ -270,21 +270,21 @@ func TestRepairCanFail(t *testing.T) {
 func TestSilentLoss(t *testing.T) {
 	c := leafCase(t)
 	seen := c.reading()
-	m := &Mending{Claims: true}
-	if m.judge(c, seen, seen); !m.Silent {
+	s := &Salvage{Claims: true}
+	if s.judge(c, seen, seen); !s.Silent {
 		t.Error("a lost leaf is not noticed")
 	}
-	m = &Mending{Claims: true}
-	if m.judge(c, seen, c.Image.Truth); m.Silent {
+	s = &Salvage{Claims: true}
+	if s.judge(c, seen, c.Image.Truth); s.Silent {
 		t.Error("nothing was lost")
 	}
-	m = &Mending{}
-	if m.judge(c, seen, seen); m.Silent {
+	s = &Salvage{}
+	if s.judge(c, seen, seen); s.Silent {
 		t.Error("the loss was told")
 	}
 	c.Sealed = true
-	m = &Mending{Claims: true}
-	if m.judge(c, seen, seen); !m.Silent {
+	s = &Salvage{Claims: true}
+	if s.judge(c, seen, seen); !s.Silent {
 		t.Error("a piece that cannot be read is lost, whatever else is sealed")
 	}
 }
