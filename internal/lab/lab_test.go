@@ -15,7 +15,6 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
 	"thinpool/tool/check"
-	"thinpool/tool/repair"
 )
 
 // What may lie beside the repository.
@@ -223,42 +222,44 @@ func TestRepairCanFail(t *testing.T) {
 	all[1].parts = all[1].parts[1:] // its first leaf is not saved
 	n := uint64(lost.end - lost.first)
 	for name, tc := range map[string]struct {
-		change  func(out *Reading, r *repair.Report)
+		change  func(out *Reading, said *claims)
 		noticed bool
 	}{
-		"nothing":         {func(*Reading, *repair.Report) {}, false},
-		"found too many":  {func(_ *Reading, r *repair.Report) { r.Devices[0].Found++ }, true},
-		"expects too few": {func(_ *Reading, r *repair.Report) { r.Devices[0].Expected-- }, true},
-		"no range":        {func(_ *Reading, r *repair.Report) { r.Devices[0].Lost = nil }, true},
-		"another range":   {func(_ *Reading, r *repair.Report) { r.Devices[0].Lost[0].Keys = btree.KeyRange{Begin: 1 << 40} }, true},
-		"not mentioned":   {func(_ *Reading, r *repair.Report) { r.Devices = r.Devices[1:] }, true},
-		"older, unsaid":   {func(_ *Reading, r *repair.Report) { r.MappingRoot++ }, true},
-		"device left out": {func(out *Reading, _ *repair.Report) { delete(out.Devices, 2) }, true},
-		"invented": {func(out *Reading, r *repair.Report) {
+		"nothing":         {func(*Reading, *claims) {}, false},
+		"found too many":  {func(_ *Reading, said *claims) { said.devices[0].read++ }, true},
+		"expects too few": {func(_ *Reading, said *claims) { said.devices[0].expected-- }, true},
+		"loses too few":   {func(_ *Reading, said *claims) { said.devices[0].lost-- }, true},
+		"no range":        {func(_ *Reading, said *claims) { said.devices[0].ranges = nil }, true},
+		"another range":   {func(_ *Reading, said *claims) { said.devices[0].ranges[0] = btree.KeyRange{Begin: 1 << 40} }, true},
+		"not mentioned":   {func(_ *Reading, said *claims) { said.devices = said.devices[1:] }, true},
+		"older, unsaid":   {func(_ *Reading, said *claims) { said.state.mapping++ }, true},
+		"device left out": {func(out *Reading, _ *claims) { delete(out.Devices, 2) }, true},
+		"invented": {func(out *Reading, said *claims) {
 			made := *truth.Devices[1].parts[0].leaf
 			made.values = slices.Repeat([]uint64{999 << 24}, len(made.keys))
 			out.Devices[1].parts = append([]part{{&made, 0, 1}}, out.Devices[1].parts...)
-			r.Devices[0].Found++
+			said.devices[0].confirmed++
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, report := &Reading{Devices: maps.Clone(all)}, &repair.Report{MappingRoot: truth.SB.MappingRoot, DetailsRoot: truth.SB.DetailsRoot}
+			out, said := &Reading{Devices: maps.Clone(all)}, &claims{state: state{truth.SB.MappingRoot, truth.SB.DetailsRoot}}
 			one := *all[1]
 			out.Devices[1] = &one
 			for _, id := range slices.Sorted(maps.Keys(all)) {
-				d := repair.DeviceReport{ID: id, Known: true, Expected: truth.Devices[id].Mapped, Found: all[id].readable()}
+				d := deviceClaims{id: id, known: true, expected: truth.Devices[id].Mapped, read: all[id].readable()}
 				if id == 1 {
-					d.Lost = []repair.LostRange{{Keys: btree.KeyRange{Begin: 0, End: lost.leaf.keys[lost.end-1] + 1}}}
+					d.lost = n
+					d.ranges = []btree.KeyRange{{Begin: 0, End: lost.leaf.keys[lost.end-1] + 1}}
 				}
-				report.Devices = append(report.Devices, d)
+				said.devices = append(said.devices, d)
 			}
-			if report.Devices[0].ID != 1 || report.Devices[0].Missing() != n {
+			if said.devices[0].id != 1 || said.devices[0].expected != said.devices[0].found()+n {
 				t.Fatal("the example is wrong")
 			}
-			tc.change(out, report)
-			s := &Salvage{Claims: report.Lossless()}
+			tc.change(out, said)
+			s := &Salvage{Claims: said.lossless}
 			s.judge(c, truth, out)
-			s.compare(c, truth, out, report)
+			s.compare(c, truth, out, said)
 			if (len(s.Wrong) > 0) != tc.noticed {
 				t.Errorf("noticed: %q, want some: %v", s.Wrong, tc.noticed)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
 	"thinpool/metadata/build"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
@@ -63,7 +64,7 @@ func (c *Case) Repair(ctx context.Context, d *Detection) *Salvage {
 		return s
 	}
 	s.judge(c, d.Seen, out)
-	s.compare(c, d.Seen, out, &res.Report)
+	s.compare(c, d.Seen, out, claimsOf(&res.Report))
 	return s
 }
 
@@ -182,31 +183,31 @@ func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
 }
 
 // compare demands that the report is true, and that nothing is made up.
-func (s *Salvage) compare(c *Case, seen, out *Reading, report *repair.Report) {
+func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 	truth := c.Image.Truth
 	if s.Silent {
 		s.wrong("it says that nothing is lost, but saves %d of %d mappings", s.Saved, truth.Mappings())
 	}
-	older := isOlder(report.MappingRoot, truth.SB.MappingRoot) || isOlder(report.DetailsRoot, truth.SB.DetailsRoot)
-	named := report.MappingRoot == seen.SB.MappingRoot && report.DetailsRoot == seen.SB.DetailsRoot
-	if older && !named && !report.Guessed {
-		s.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", report.MappingRoot, report.DetailsRoot)
+	older := isOlder(said.state.mapping, truth.SB.MappingRoot) || isOlder(said.state.details, truth.SB.DetailsRoot)
+	named := said.state == state{seen.SB.MappingRoot, seen.SB.DetailsRoot}
+	if older && !named && !said.choice {
+		s.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", said.state.mapping, said.state.details)
 	}
 	for id := range out.Devices {
-		if !slices.ContainsFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id }) {
+		if said.device(id) == nil {
 			s.wrong("device %d is not in the report", id)
 		}
 	}
 	for id, t := range truth.Devices {
-		i := slices.IndexFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id })
+		d := said.device(id)
 		switch {
-		case i >= 0 && older:
-			s.counted(&report.Devices[i], out.Devices[id])
-			s.invented(c, &report.Devices[i], t.pairs(), out.Devices[id].pairs())
-		case i >= 0:
-			s.device(c, &report.Devices[i], t, out.Devices[id])
+		case d != nil && older:
+			s.counted(d, out.Devices[id])
+			s.invented(c, d, t.pairs(), out.Devices[id].pairs())
+		case d != nil:
+			s.device(c, d, t, out.Devices[id])
 			if !c.Sealed && !seen.losesTop() {
-				s.ranges(&report.Devices[i], without(t.pairs(), out.Devices[id].pairs()))
+				s.ranges(d, without(t.pairs(), out.Devices[id].pairs()))
 			}
 		case t.Mapped > 0 && !older && !c.Sealed:
 			s.wrong("device %d is gone, and the report does not mention it", id)
@@ -218,39 +219,42 @@ func (s *Salvage) compare(c *Case, seen, out *Reading, report *repair.Report) {
 // was made is an older transaction, and only that must be compared with.
 func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
 
-// counted demands that a report counts what was made of a device.
-func (s *Salvage) counted(d *repair.DeviceReport, out *Device) {
-	if n := out.readable(); d.Found != n {
-		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.ID, d.Found, n)
+// counted demands that a report counts what was made of a device, and that its numbers add up.
+func (s *Salvage) counted(d *deviceClaims, out *Device) {
+	if n := out.readable(); d.found() != n {
+		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.id, d.found(), n)
+	}
+	if redesigned && d.known && d.expected != d.found()+d.lost {
+		s.wrong("device %d: %d mappings are expected, but %d read, %d confirmed, %d guessed and %d lost do not add up to that", d.id, d.expected, d.read, d.confirmed, d.guessed, d.lost)
 	}
 }
 
 // device compares the report on a device with what was true and what was made.
-func (s *Salvage) device(c *Case, d *repair.DeviceReport, truth, out *Device) {
+func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
 	s.counted(d, out)
 	was, is := truth.pairs(), out.pairs()
 	if c.Sealed {
 		s.invented(c, d, was, is)
 		return
 	}
-	gone, extra := without(was, is), without(is, was)
-	if uint64(len(extra)) > d.Old {
-		s.wrong("device %d: %d mappings are not true, the first %v; %d are said to be old", d.ID, len(extra), extra[0], d.Old)
+	gone, extra := uint64(len(without(was, is))), without(is, was)
+	if uint64(len(extra)) > d.guessed {
+		s.wrong("device %d: %d mappings are not true, the first %v; %d are said to be guessed", d.id, len(extra), extra[0], d.guessed)
 	}
-	if d.Known && d.Expected != truth.Details.MappedBlocks {
-		s.wrong("device %d: %d mappings are expected, but there were %d", d.ID, d.Expected, truth.Details.MappedBlocks)
+	if d.known && d.expected != truth.Details.MappedBlocks {
+		s.wrong("device %d: %d mappings are expected, but there were %d", d.id, d.expected, truth.Details.MappedBlocks)
 	}
-	if missing := d.Missing(); d.Known && (missing < uint64(len(gone)) || d.Old == 0 && missing != uint64(len(gone))) {
-		s.wrong("device %d: %d mappings are missing, but %d are said to be; %d old", d.ID, len(gone), missing, d.Old)
+	if d.known && (d.lost+d.guessed < gone || d.guessed == 0 && d.lost != gone) {
+		s.wrong("device %d: %d mappings are missing, but %d are said to be lost, %d guessed", d.id, gone, d.lost, d.guessed)
 	}
 }
 
 // ranges demands that a report says where mappings are missing. Where the top level
 // is lost, so that the root of a device may be a wrong one, nobody knows.
-func (s *Salvage) ranges(d *repair.DeviceReport, gone []pair) {
+func (s *Salvage) ranges(d *deviceClaims, gone []pair) {
 	for _, p := range gone {
-		if !slices.ContainsFunc(d.Lost, func(l repair.LostRange) bool { return l.Keys.Contains(p.thin, p.thin) }) {
-			s.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.ID, p.thin, len(d.Lost))
+		if !slices.ContainsFunc(d.ranges, func(r btree.KeyRange) bool { return r.Contains(p.thin, p.thin) }) {
+			s.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.id, p.thin, len(d.ranges))
 			return
 		}
 	}
@@ -258,7 +262,7 @@ func (s *Salvage) ranges(d *repair.DeviceReport, gone []pair) {
 
 // invented demands that what was made of sealed damage is either true, or what
 // some valid leaf on the device says, or said.
-func (s *Salvage) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
+func (s *Salvage) invented(c *Case, d *deviceClaims, was, is []pair) {
 	extra := without(is, was)
 	if len(extra) == 0 {
 		return
@@ -281,7 +285,7 @@ func (s *Salvage) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
 	}
 	for _, p := range extra {
 		if !known[p] {
-			s.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.ID, p.thin, p.data)
+			s.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.id, p.thin, p.data)
 			return
 		}
 	}
