@@ -15,7 +15,6 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
 	"thinpool/tool/check"
-	"thinpool/tool/repair"
 )
 
 // What may lie beside the repository.
@@ -149,12 +148,12 @@ func TestOnceWrong(t *testing.T) {
 	} {
 		c := imagesOf(t, tc.image)[0].Case(tc.seed, tc.number)
 		d := c.Detect(t.Context())
-		m := c.Repair(t.Context(), d)
-		for _, wrong := range slices.Concat(d.Wrong, m.Wrong) {
+		s := c.Repair(t.Context(), d)
+		for _, wrong := range slices.Concat(d.Wrong, s.Wrong) {
 			t.Errorf("%s\n    %s", c, wrong)
 		}
-		if all := c.Image.Truth.Mappings(); tc.whole && m.Saved != all {
-			t.Errorf("%s\n    %d of %d mappings are saved", c, m.Saved, all)
+		if all := c.Image.Truth.Mappings(); tc.whole && s.Saved != all {
+			t.Errorf("%s\n    %d of %d mappings are saved", c, s.Saved, all)
 		}
 	}
 }
@@ -223,44 +222,46 @@ func TestRepairCanFail(t *testing.T) {
 	all[1].parts = all[1].parts[1:] // its first leaf is not saved
 	n := uint64(lost.end - lost.first)
 	for name, tc := range map[string]struct {
-		change  func(out *Reading, r *repair.Report)
+		change  func(out *Reading, said *claims)
 		noticed bool
 	}{
-		"nothing":         {func(*Reading, *repair.Report) {}, false},
-		"found too many":  {func(_ *Reading, r *repair.Report) { r.Devices[0].Found++ }, true},
-		"expects too few": {func(_ *Reading, r *repair.Report) { r.Devices[0].Expected-- }, true},
-		"no range":        {func(_ *Reading, r *repair.Report) { r.Devices[0].Lost = nil }, true},
-		"another range":   {func(_ *Reading, r *repair.Report) { r.Devices[0].Lost[0].Keys = btree.KeyRange{Begin: 1 << 40} }, true},
-		"not mentioned":   {func(_ *Reading, r *repair.Report) { r.Devices = r.Devices[1:] }, true},
-		"older, unsaid":   {func(_ *Reading, r *repair.Report) { r.MappingRoot++ }, true},
-		"device left out": {func(out *Reading, _ *repair.Report) { delete(out.Devices, 2) }, true},
-		"invented": {func(out *Reading, r *repair.Report) {
+		"nothing":         {func(*Reading, *claims) {}, false},
+		"found too many":  {func(_ *Reading, said *claims) { said.devices[0].read++ }, true},
+		"expects too few": {func(_ *Reading, said *claims) { said.devices[0].expected-- }, true},
+		"loses too few":   {func(_ *Reading, said *claims) { said.devices[0].lost-- }, true},
+		"no range":        {func(_ *Reading, said *claims) { said.devices[0].ranges = nil }, true},
+		"another range":   {func(_ *Reading, said *claims) { said.devices[0].ranges[0] = btree.KeyRange{Begin: 1 << 40} }, true},
+		"not mentioned":   {func(_ *Reading, said *claims) { said.devices = said.devices[1:] }, true},
+		"older, unsaid":   {func(_ *Reading, said *claims) { said.state.mapping++ }, true},
+		"device left out": {func(out *Reading, _ *claims) { delete(out.Devices, 2) }, true},
+		"invented": {func(out *Reading, said *claims) {
 			made := *truth.Devices[1].parts[0].leaf
 			made.values = slices.Repeat([]uint64{999 << 24}, len(made.keys))
 			out.Devices[1].parts = append([]part{{&made, 0, 1}}, out.Devices[1].parts...)
-			r.Devices[0].Found++
+			said.devices[0].confirmed++
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, report := &Reading{Devices: maps.Clone(all)}, &repair.Report{MappingRoot: truth.SB.MappingRoot, DetailsRoot: truth.SB.DetailsRoot}
+			out, said := &Reading{Devices: maps.Clone(all)}, &claims{state: state{truth.SB.MappingRoot, truth.SB.DetailsRoot}}
 			one := *all[1]
 			out.Devices[1] = &one
 			for _, id := range slices.Sorted(maps.Keys(all)) {
-				d := repair.DeviceReport{ID: id, Known: true, Expected: truth.Devices[id].Mapped, Found: all[id].readable()}
+				d := deviceClaims{id: id, known: true, expected: truth.Devices[id].Mapped, read: all[id].readable()}
 				if id == 1 {
-					d.Lost = []repair.LostRange{{Keys: btree.KeyRange{Begin: 0, End: lost.leaf.keys[lost.end-1] + 1}}}
+					d.lost = n
+					d.ranges = []btree.KeyRange{{Begin: 0, End: lost.leaf.keys[lost.end-1] + 1}}
 				}
-				report.Devices = append(report.Devices, d)
+				said.devices = append(said.devices, d)
 			}
-			if report.Devices[0].ID != 1 || report.Devices[0].Missing() != n {
+			if said.devices[0].id != 1 || said.devices[0].expected != said.devices[0].found()+n {
 				t.Fatal("the example is wrong")
 			}
-			tc.change(out, report)
-			m := &Mending{Claims: report.Lossless()}
-			m.judge(c, truth, out)
-			m.compare(c, truth, out, report)
-			if (len(m.Wrong) > 0) != tc.noticed {
-				t.Errorf("noticed: %q, want some: %v", m.Wrong, tc.noticed)
+			tc.change(out, said)
+			s := &Salvage{Claims: said.lossless}
+			s.judge(c, truth, out)
+			s.compare(c, truth, out, said)
+			if (len(s.Wrong) > 0) != tc.noticed {
+				t.Errorf("noticed: %q, want some: %v", s.Wrong, tc.noticed)
 			}
 		})
 	}
@@ -270,21 +271,21 @@ func TestRepairCanFail(t *testing.T) {
 func TestSilentLoss(t *testing.T) {
 	c := leafCase(t)
 	seen := c.reading()
-	m := &Mending{Claims: true}
-	if m.judge(c, seen, seen); !m.Silent {
+	s := &Salvage{Claims: true}
+	if s.judge(c, seen, seen); !s.Silent {
 		t.Error("a lost leaf is not noticed")
 	}
-	m = &Mending{Claims: true}
-	if m.judge(c, seen, c.Image.Truth); m.Silent {
+	s = &Salvage{Claims: true}
+	if s.judge(c, seen, c.Image.Truth); s.Silent {
 		t.Error("nothing was lost")
 	}
-	m = &Mending{}
-	if m.judge(c, seen, seen); m.Silent {
+	s = &Salvage{}
+	if s.judge(c, seen, seen); s.Silent {
 		t.Error("the loss was told")
 	}
 	c.Sealed = true
-	m = &Mending{Claims: true}
-	if m.judge(c, seen, seen); !m.Silent {
+	s = &Salvage{Claims: true}
+	if s.judge(c, seen, seen); !s.Silent {
 		t.Error("a piece that cannot be read is lost, whatever else is sealed")
 	}
 }

@@ -34,14 +34,14 @@ func Peers(getPeer string) (peers []Peer, why []string) {
 	return append(peers, Peer{"1.1", filepath.Join(strings.TrimSpace(string(out)), "thin_repair")}), why
 }
 
-// repair lets a peer mend a case in the folder dir.
-func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Mending {
-	m := &Mending{Who: p.Name}
-	in, out := filepath.Join(dir, "damaged"), filepath.Join(dir, "mended")
+// repair lets a peer repair a case in the folder dir.
+func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Salvage {
+	s := &Salvage{Who: p.Name}
+	in, out := filepath.Join(dir, "damaged"), filepath.Join(dir, "repaired")
 	size := int64(len(c.Image.Content))
-	if m.Err = errors.Join(os.WriteFile(in, c.Contents(), 0o600), os.WriteFile(out, nil, 0o600), os.Truncate(out, size)); m.Err != nil {
-		m.wrong("%v", m.Err)
-		return m
+	if s.Err = errors.Join(os.WriteFile(in, c.Contents(), 0o600), os.WriteFile(out, nil, 0o600), os.Truncate(out, size)); s.Err != nil {
+		s.wrong("%v", s.Err)
+		return s
 	}
 	args := []string{"-i", in, "-o", out}
 	if o, needed := c.overrides(); needed {
@@ -50,17 +50,17 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Me
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m.Err = exec.CommandContext(ctx, p.Path, args...).Run()
-	m.Claims = m.Err == nil
+	s.Err = exec.CommandContext(ctx, p.Path, args...).Run()
+	s.Claims = s.Err == nil
 	// A failed repair may still have left something of use.
 	content, err := os.ReadFile(out)
 	if err != nil || len(content) < block.Size {
-		return m
+		return s
 	}
 	if made := ReadAll(content); made.Err == nil {
-		m.judge(c, d.Seen, made)
-	} else if m.Claims {
-		m.Silent = true
+		s.judge(c, d.Seen, made)
+	} else if s.Claims {
+		s.Silent = true
 	}
-	return m
+	return s
 }

@@ -17,7 +17,7 @@ import (
 	"thinpool/tool/repair"
 )
 
-// tryRepair mends what can be mended on dev; what comes of it must be sound. The
+// tryRepair repairs what can be repaired on dev; what comes of it must be sound. The
 // error says that it was refused.
 func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 	t.Helper()

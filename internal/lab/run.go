@@ -131,7 +131,7 @@ func (w *worker) judge(ctx context.Context, c *Case, n int) {
 	d := c.Detect(ctx)
 	ours := c.Repair(ctx, d)
 	wrong := append(d.Wrong, ours.Wrong...)
-	mendings := []*Mending{ours}
+	salvages := []*Salvage{ours}
 	for _, p := range w.opt.Peers {
 		theirs := p.repair(ctx, w.dir, c, d)
 		// After sealed damage an older transaction that a peer goes back to may happen to
@@ -139,15 +139,15 @@ func (w *worker) judge(ctx context.Context, c *Case, n int) {
 		if theirs.Saved > ours.Saved && !c.Sealed {
 			wrong = append(wrong, fmt.Sprintf("repair: saves %d mappings, %s %d of %d (error: %v)", ours.Saved, p.Name, theirs.Saved, c.Image.Truth.Mappings(), ours.Err))
 		}
-		mendings = append(mendings, theirs)
+		salvages = append(salvages, theirs)
 	}
-	// What is said of sealed damage in Mending.rebuild goes for the verifier, too.
+	// What is said of sealed damage in Salvage.rebuild goes for the verifier, too.
 	if w.opt.Verifier != "" && n%w.opt.VerifyEvery == 0 && ours.output != nil && !c.Sealed {
 		if err := w.verify(ctx, ours.output); err != nil {
 			wrong = append(wrong, err.Error())
 		}
 	}
-	w.table.add(c, d, mendings)
+	w.table.add(c, d, salvages)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(wrong) > 0 {

@@ -37,7 +37,7 @@ func NewTable(peers []Peer) *Table {
 }
 
 // add counts a case.
-func (t *Table) add(c *Case, d *Detection, mendings []*Mending) {
+func (t *Table) add(c *Case, d *Detection, salvages []*Salvage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, name := range [...]string{c.Kind, "all"} {
@@ -55,13 +55,13 @@ func (t *Table) add(c *Case, d *Detection, mendings []*Mending) {
 		if d.Contradicts && d.Detected {
 			r.detected++
 		}
-		if slices.ContainsFunc(mendings, func(m *Mending) bool { return m.Saved > mendings[0].Saved }) {
+		if slices.ContainsFunc(salvages, func(s *Salvage) bool { return s.Saved > salvages[0].Saved }) {
 			r.behind++
 		}
 		r.total += c.Image.Truth.Mappings()
-		for i, m := range mendings {
-			r.tools[i].saved += m.Saved
-			if m.Silent {
+		for i, s := range salvages {
+			r.tools[i].saved += s.Saved
+			if s.Silent {
 				r.tools[i].silent++
 			}
 		}

@@ -7,14 +7,15 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
 	"thinpool/metadata/build"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
 
-// A Mending is what a repair made of a case.
-type Mending struct {
+// A Salvage is what a repair made of a case.
+type Salvage struct {
 	Who    string
 	Err    error // it made nothing, and said so
 	Claims bool  // that nothing is lost: exit code 0
@@ -24,8 +25,8 @@ type Mending struct {
 	output []byte
 }
 
-func (m *Mending) wrong(format string, args ...any) {
-	m.Wrong = append(m.Wrong, m.Who+": "+short(fmt.Sprintf(format, args...)))
+func (s *Salvage) wrong(format string, args ...any) {
+	s.Wrong = append(s.Wrong, s.Who+": "+short(fmt.Sprintf(format, args...)))
 }
 
 // overrides are what a user must know where block 0 is damaged. All tools get them then.
@@ -37,38 +38,38 @@ func (c *Case) overrides() (metadata.Overrides, bool) {
 }
 
 // Repair runs tool/repair on a case and judges it; d is what Detect returned.
-func (c *Case) Repair(ctx context.Context, d *Detection) *Mending {
+func (c *Case) Repair(ctx context.Context, d *Detection) *Salvage {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m := &Mending{Who: "repair"}
+	s := &Salvage{Who: "repair"}
 	opt := repair.Options{Parallel: 1}
 	if o, needed := c.overrides(); needed {
 		opt.Overrides = o
 	}
 	res, err := repair.Find(ctx, device{c}, opt)
 	if err != nil {
-		if m.Err = err; ctx.Err() != nil {
-			m.wrong("it took too long: %v", err)
+		if s.Err = err; ctx.Err() != nil {
+			s.wrong("it took too long: %v", err)
 		}
-		return m
+		return s
 	}
-	m.Claims = res.Report.Lossless()
-	if err := m.rebuild(ctx, c, res.Device); err != nil {
-		m.wrong("its result cannot be restored: %v", err)
-		return m
+	s.Claims = res.Report.Lossless()
+	if err := s.rebuild(ctx, c, res.Device); err != nil {
+		s.wrong("its result cannot be restored: %v", err)
+		return s
 	}
-	out := ReadAll(m.output)
+	out := ReadAll(s.output)
 	if out.Err != nil || len(out.Lost) > 0 {
-		m.wrong("what was restored is damaged: %s", lostText(out))
-		return m
+		s.wrong("what was restored is damaged: %s", lostText(out))
+		return s
 	}
-	m.judge(c, d.Seen, out)
-	m.compare(c, d.Seen, out, &res.Report)
-	return m
+	s.judge(c, d.Seen, out)
+	s.compare(c, d.Seen, out, claimsOf(&res.Report))
+	return s
 }
 
 // rebuild makes new metadata of a view, as thin_repair does, and checks it.
-func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error {
+func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error {
 	pool, err := metadata.Open(view, metadata.Options{Parallel: 1})
 	if err != nil {
 		return err
@@ -81,11 +82,11 @@ func (m *Mending) rebuild(ctx context.Context, c *Case, view block.Device) error
 	if err := b.Write(ctx, dev); err != nil {
 		return err
 	}
-	m.output = dev.Contents()
+	s.output = dev.Contents()
 	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
 		// A sealed block may map what others map, and nobody can say who is right.
 		if !c.Sealed || !slices.Contains(sealedMayHave, f.Code) {
-			m.wrong("what was restored has a fault: %s", &f)
+			s.wrong("what was restored has a fault: %s", &f)
 		}
 	})
 	return err
@@ -97,19 +98,19 @@ var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.
 
 // judge compares what was made with the truth; seen is what a plain reader finds
 // on the damaged device, if block 0 is none of its troubles.
-func (m *Mending) judge(c *Case, seen, out *Reading) {
+func (s *Salvage) judge(c *Case, seen, out *Reading) {
 	truth := c.Image.Truth
-	m.Saved = truth.Common(out)
-	if !m.Claims || m.Saved == truth.Mappings() {
+	s.Saved = truth.Common(out)
+	if !s.Claims || s.Saved == truth.Mappings() {
 		return
 	}
 	if !c.Sealed {
-		m.Silent = true
+		s.Silent = true
 		return
 	}
 	for id, t := range truth.Devices {
 		if c.silent(id, without(t.pairs(), out.Devices[id].pairs()), seen, out.Devices[id]) {
-			m.Silent = true
+			s.Silent = true
 		}
 	}
 }
@@ -182,34 +183,34 @@ func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
 }
 
 // compare demands that the report is true, and that nothing is made up.
-func (m *Mending) compare(c *Case, seen, out *Reading, report *repair.Report) {
+func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 	truth := c.Image.Truth
-	if m.Silent {
-		m.wrong("it says that nothing is lost, but saves %d of %d mappings", m.Saved, truth.Mappings())
+	if s.Silent {
+		s.wrong("it says that nothing is lost, but saves %d of %d mappings", s.Saved, truth.Mappings())
 	}
-	older := isOlder(report.MappingRoot, truth.SB.MappingRoot) || isOlder(report.DetailsRoot, truth.SB.DetailsRoot)
-	named := report.MappingRoot == seen.SB.MappingRoot && report.DetailsRoot == seen.SB.DetailsRoot
-	if older && !named && !report.Guessed {
-		m.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", report.MappingRoot, report.DetailsRoot)
+	older := isOlder(said.state.mapping, truth.SB.MappingRoot) || isOlder(said.state.details, truth.SB.DetailsRoot)
+	named := said.state == state{seen.SB.MappingRoot, seen.SB.DetailsRoot}
+	if older && !named && !said.choice {
+		s.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", said.state.mapping, said.state.details)
 	}
 	for id := range out.Devices {
-		if !slices.ContainsFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id }) {
-			m.wrong("device %d is not in the report", id)
+		if said.device(id) == nil {
+			s.wrong("device %d is not in the report", id)
 		}
 	}
 	for id, t := range truth.Devices {
-		i := slices.IndexFunc(report.Devices, func(d repair.DeviceReport) bool { return d.ID == id })
+		d := said.device(id)
 		switch {
-		case i >= 0 && older:
-			m.counted(&report.Devices[i], out.Devices[id])
-			m.invented(c, &report.Devices[i], t.pairs(), out.Devices[id].pairs())
-		case i >= 0:
-			m.device(c, &report.Devices[i], t, out.Devices[id])
+		case d != nil && older:
+			s.counted(d, out.Devices[id])
+			s.invented(c, d, t.pairs(), out.Devices[id].pairs())
+		case d != nil:
+			s.device(c, d, t, out.Devices[id])
 			if !c.Sealed && !seen.losesTop() {
-				m.ranges(&report.Devices[i], without(t.pairs(), out.Devices[id].pairs()))
+				s.ranges(d, without(t.pairs(), out.Devices[id].pairs()))
 			}
 		case t.Mapped > 0 && !older && !c.Sealed:
-			m.wrong("device %d is gone, and the report does not mention it", id)
+			s.wrong("device %d is gone, and the report does not mention it", id)
 		}
 	}
 }
@@ -218,39 +219,42 @@ func (m *Mending) compare(c *Case, seen, out *Reading, report *repair.Report) {
 // was made is an older transaction, and only that must be compared with.
 func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
 
-// counted demands that a report counts what was made of a device.
-func (m *Mending) counted(d *repair.DeviceReport, out *Device) {
-	if n := out.readable(); d.Found != n {
-		m.wrong("device %d: %d mappings are said to be found, but there are %d", d.ID, d.Found, n)
+// counted demands that a report counts what was made of a device, and that its numbers add up.
+func (s *Salvage) counted(d *deviceClaims, out *Device) {
+	if n := out.readable(); d.found() != n {
+		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.id, d.found(), n)
+	}
+	if redesigned && d.known && d.expected != d.found()+d.lost {
+		s.wrong("device %d: %d mappings are expected, but %d read, %d confirmed, %d guessed and %d lost do not add up to that", d.id, d.expected, d.read, d.confirmed, d.guessed, d.lost)
 	}
 }
 
 // device compares the report on a device with what was true and what was made.
-func (m *Mending) device(c *Case, d *repair.DeviceReport, truth, out *Device) {
-	m.counted(d, out)
+func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
+	s.counted(d, out)
 	was, is := truth.pairs(), out.pairs()
 	if c.Sealed {
-		m.invented(c, d, was, is)
+		s.invented(c, d, was, is)
 		return
 	}
-	gone, extra := without(was, is), without(is, was)
-	if uint64(len(extra)) > d.Old {
-		m.wrong("device %d: %d mappings are not true, the first %v; %d are said to be old", d.ID, len(extra), extra[0], d.Old)
+	gone, extra := uint64(len(without(was, is))), without(is, was)
+	if uint64(len(extra)) > d.guessed {
+		s.wrong("device %d: %d mappings are not true, the first %v; %d are said to be guessed", d.id, len(extra), extra[0], d.guessed)
 	}
-	if d.Known && d.Expected != truth.Details.MappedBlocks {
-		m.wrong("device %d: %d mappings are expected, but there were %d", d.ID, d.Expected, truth.Details.MappedBlocks)
+	if d.known && d.expected != truth.Details.MappedBlocks {
+		s.wrong("device %d: %d mappings are expected, but there were %d", d.id, d.expected, truth.Details.MappedBlocks)
 	}
-	if missing := d.Missing(); d.Known && (missing < uint64(len(gone)) || d.Old == 0 && missing != uint64(len(gone))) {
-		m.wrong("device %d: %d mappings are missing, but %d are said to be; %d old", d.ID, len(gone), missing, d.Old)
+	if d.known && (d.lost+d.guessed < gone || d.guessed == 0 && d.lost != gone) {
+		s.wrong("device %d: %d mappings are missing, but %d are said to be lost, %d guessed", d.id, gone, d.lost, d.guessed)
 	}
 }
 
 // ranges demands that a report says where mappings are missing. Where the top level
 // is lost, so that the root of a device may be a wrong one, nobody knows.
-func (m *Mending) ranges(d *repair.DeviceReport, gone []pair) {
+func (s *Salvage) ranges(d *deviceClaims, gone []pair) {
 	for _, p := range gone {
-		if !slices.ContainsFunc(d.Lost, func(l repair.LostRange) bool { return l.Keys.Contains(p.thin, p.thin) }) {
-			m.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.ID, p.thin, len(d.Lost))
+		if !slices.ContainsFunc(d.ranges, func(r btree.KeyRange) bool { return r.Contains(p.thin, p.thin) }) {
+			s.wrong("device %d: thin block %d is missing, but in none of the %d ranges that are said to be lost", d.id, p.thin, len(d.ranges))
 			return
 		}
 	}
@@ -258,7 +262,7 @@ func (m *Mending) ranges(d *repair.DeviceReport, gone []pair) {
 
 // invented demands that what was made of sealed damage is either true, or what
 // some valid leaf on the device says, or said.
-func (m *Mending) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
+func (s *Salvage) invented(c *Case, d *deviceClaims, was, is []pair) {
 	extra := without(is, was)
 	if len(extra) == 0 {
 		return
@@ -281,7 +285,7 @@ func (m *Mending) invented(c *Case, d *repair.DeviceReport, was, is []pair) {
 	}
 	for _, p := range extra {
 		if !known[p] {
-			m.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.ID, p.thin, p.data)
+			s.wrong("device %d: thin block %d is said to lie in data block %d, but no leaf says so", d.id, p.thin, p.data)
 			return
 		}
 	}
