@@ -74,7 +74,7 @@ func TestAdviceSnapshot(t *testing.T) {
 
 // A block 0 that was wiped or spoiled gets other advice than one with a single flipped bit.
 func TestAdviceWiped(t *testing.T) {
-	flipped := &block.ChecksumError{OneBit: true}
+	flipped := &block.ChecksumError{Correctable: true}
 	advice := map[string]bool{}
 	for _, err := range []error{nil, &block.ChecksumError{}, flipped} {
 		f := check.Fault{Code: check.SuperblockDamaged, Severity: check.Fatal, Err: &check.WipedError{Blocks: 9, Err: err}}

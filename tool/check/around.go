@@ -46,7 +46,7 @@ func (e *WipedError) Unwrap() error {
 
 // advice says what to do. A single flipped bit needs no help.
 func (e *WipedError) advice() string {
-	if c, ok := errors.AsType[*block.ChecksumError](e.Err); ok && c.OneBit {
+	if c, ok := errors.AsType[*block.ChecksumError](e.Err); ok && c.Correctable {
 		return advice[SuperblockDamaged]
 	}
 	return adviseWiped

@@ -22,10 +22,10 @@ type Report struct {
 	Devices      []DeviceReport // by ascending id
 	Orphans      []Orphan       // trees that are in use, and whose device is not known
 	// Missing are the volumes that LVM has and the result has not, by ascending id.
-	Missing []metadata.DevID
-	Doubts       []string       // what may be missing and cannot be counted
-	Corrections  []block.Correction
-	Notes        []string // what was found and decided, in order
+	Missing     []metadata.DevID
+	Doubts      []string // what may be missing and cannot be counted
+	Corrections []block.Correction
+	Notes       []string // what was found and decided, in order
 
 	leaves bool // there are mappings on the device, whoever had them
 }

@@ -353,8 +353,7 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 	if s.generation != nil {
 		s.SpaceMap = s.generation.index
 	}
-	roots := s.Mapping != 0 && s.Details != 0
-	s.ofKind = roots && (s.Current || len(s.top.lost)+len(s.details.lost) == 0) || !s.Current && len(s.top.entries)+len(s.details.entries) > 0
+	s.ofKind = s.canBePool()
 	s.Devices = mergeTables(s.top, s.details)
 	s.Whole = s.Mapping != 0 && s.Details != 0 && s.tablesWhole()
 	for i := range s.Devices {
@@ -369,6 +368,17 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 	s.census = e.countBlocks(s)
 	s.Closed = s.census.closed
 	return nil
+}
+
+// canBePool reports whether enough of s is left to follow it: some devices, or at least
+// the space map that tells which trees are theirs.
+func (s *State) canBePool() bool {
+	devices := len(s.top.entries) + len(s.details.entries)
+	empty := devices+len(s.top.lost)+len(s.details.lost) == 0
+	if s.Mapping == 0 || s.Details == 0 {
+		return !s.Current && devices > 0 // of the roots that the superblock names one is another node
+	}
+	return devices > 0 || empty || s.Current && s.generation != nil
 }
 
 func (e *evidence) tableOf(ctx context.Context, s *State, root block.Nr, sort survey.Sort) (*table, error) {
