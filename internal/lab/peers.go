@@ -59,6 +59,8 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Sa
 	}
 	if made := ReadAll(content); made.Err == nil {
 		s.judge(c, d.Seen, made)
+		s.judgeState(c, made, nil)
+		s.judgePhantoms(c, made)
 	} else if s.Claims {
 		s.Silent = true
 	}

@@ -16,9 +16,10 @@ import (
 type Options struct {
 	Images  []*Image
 	Seed    uint64
-	Cases   int    // of each image at most; 0: all
-	Kind    string // only this kind of damage; "": all
-	Case    int    // only the case of that number, if not negative
+	Cases   int             // of each image at most; 0: all
+	Kind    string          // only this kind of damage; "": all
+	Without map[string]bool // these kinds are left out
+	Case    int             // only the case of that number, if not negative
 	Peers   []Peer
 	Workers int // cases at a time
 	// Verifier is the program that judges every VerifyEvery-th result, with
@@ -71,7 +72,7 @@ func (opt *Options) cases() iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		var nexts []func() (*Case, bool)
 		for _, im := range opt.Images {
-			cases := im.Cases(opt.Seed)
+			cases := im.Cases(opt.Seed, opt.Kind)
 			if opt.Case >= 0 {
 				cases = one(im.Case(opt.Seed, opt.Case))
 			}
@@ -105,12 +106,12 @@ func one(c *Case) iter.Seq[*Case] {
 func (opt *Options) chosen(next func() (*Case, bool)) func() (*Case, bool) {
 	n := 0
 	return func() (*Case, bool) {
+		if opt.Cases > 0 && n == opt.Cases {
+			return nil, false
+		}
 		for {
-			if opt.Cases > 0 && n == opt.Cases {
-				return nil, false
-			}
 			c, ok := next()
-			if ok && opt.Kind != "" && c.Kind != opt.Kind {
+			if ok && opt.Without[c.Kind] {
 				continue
 			}
 			n++
