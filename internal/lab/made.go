@@ -16,6 +16,8 @@ const (
 	kindOlderWhole = "older superblock, its trees whole"
 	kindOlderTorn  = "older superblock, its trees overwritten"
 	kindLostAfter  = "superblock lost after " // a deed
+	kindLost       = "superblock lost"        // and what was done before is not known
+	kindLostBlock  = "superblock and a block lost"
 	kindTwoHosts   = "active on two hosts"
 	kindHeldLeaf   = "snapshot's superblock and a leaf lost"
 	kindLeakStale  = "leak, stale leaf, lost leaf"
@@ -47,7 +49,7 @@ type composed struct {
 // composedKinds stand in an order that the numbers of cases depend on.
 var composedKinds = []composed{
 	{[]string{kindOlderWhole, kindOlderTorn}, (*Image).olderName, olderCases, (*Image).olderSuperblock},
-	{[]string{kindLostAfter + deeds[0], kindLostAfter + deeds[1], kindLostAfter + deeds[2], kindLostAfter + deeds[3]}, (*Image).lostName, lostCases, (*Image).lostSuperblock},
+	{[]string{kindLostAfter + deeds[0], kindLostAfter + deeds[1], kindLostAfter + deeds[2], kindLostAfter + deeds[3], kindLost}, (*Image).lostName, lostCases, (*Image).lostSuperblock},
 	{[]string{kindTwoHosts}, nil, hostCases, (*Image).twoHosts},
 	{[]string{kindHeldLeaf}, nil, heldCases, (*Image).heldAndLeaf},
 	{[]string{kindLeakStale}, nil, leakCases, (*Image).leakAndStale},
@@ -60,6 +62,7 @@ var composedKinds = []composed{
 	{[]string{kindMapping}, nil, rootCases, func(im *Image, i int, rnd *rand.Rand) (*Case, error) { return im.otherRoots(kindMapping, i, rnd) }},
 	{[]string{kindDetails}, nil, rootCases, func(im *Image, i int, rnd *rand.Rand) (*Case, error) { return im.otherRoots(kindDetails, i, rnd) }},
 	{[]string{kindRoots}, nil, rootCases, func(im *Image, i int, rnd *rand.Rand) (*Case, error) { return im.otherRoots(kindRoots, i, rnd) }},
+	{[]string{kindLostBlock}, nil, func(im *Image) int { return 4 * lostCases(im) }, (*Image).lostWithBlock},
 }
 
 // Where the superblock says what it should not, these are its fields.
@@ -112,16 +115,32 @@ func (im *Image) olderSuperblock(i int, _ *rand.Rand) (*Case, error) {
 }
 
 func lostCases(im *Image) int {
-	if !im.linear() {
-		return 0
+	switch {
+	case im.past == nil:
+		return 1
+	case im.linear():
+		return im.past.last()
 	}
-	return im.past.last()
+	return 0
 }
 
-func (im *Image) lostName(i int) string { return kindLostAfter + im.past.deed(i+1) }
+func (im *Image) lostName(i int) string {
+	if im.past == nil {
+		return kindLost
+	}
+	return kindLostAfter + im.past.deed(i+1)
+}
 
-// lostSuperblock zeroes the superblock after a commit.
+// lostSuperblock zeroes the superblock, after some commit if there are several.
 func (im *Image) lostSuperblock(i int, _ *rand.Rand) (*Case, error) {
+	if im.past == nil {
+		c := im.newCase(kindLost)
+		c.question = true
+		c.right = append(c.right, im.state())
+		c.put(metadata.SuperblockLocation, new(block.Data))
+		c.What = "superblock zeroed"
+		return c, nil
+	}
 	commit := i + 1
 	now, err := im.moment(commit)
 	if err != nil {
@@ -129,10 +148,26 @@ func (im *Image) lostSuperblock(i int, _ *rand.Rand) (*Case, error) {
 	}
 	c := now.newCase(im.lostName(i))
 	c.questioned(commit)
-	c.What = fmt.Sprintf("superblock zeroed after commit %d (%s)", commit, im.past.Commits[commit].What)
 	c.put(metadata.SuperblockLocation, new(block.Data))
+	c.What = fmt.Sprintf("superblock zeroed after commit %d (%s)", commit, im.past.Commits[commit].What)
 	return c, nil
 }
+
+// lostWithBlock zeroes one more block that is in use.
+func (im *Image) lostWithBlock(i int, rnd *rand.Rand) (*Case, error) {
+	c, err := im.lostSuperblock(i/4, rnd)
+	if err != nil {
+		return nil, err
+	}
+	used := c.Image.Used[1:]
+	nr := used[rnd.IntN(len(used))]
+	c.put(nr, new(block.Data))
+	c.Kind = kindLostBlock
+	c.What += fmt.Sprintf("; block %d (%v) zeroed", nr, c.Image.Roles[nr])
+	return c, nil
+}
+
+func (im *Image) state() state { return state{im.Truth.SB.MappingRoot, im.Truth.SB.DetailsRoot} }
 
 // questioned says that a repair has to choose a state, and that the one of a commit is right, or one with the same content.
 func (c *Case) questioned(commit int) {
@@ -441,7 +476,7 @@ func rootCases(*Image) int { return most }
 func (im *Image) otherRoots(name string, i int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(name)
 	c.question = true
-	c.right = append(c.right, state{im.Truth.SB.MappingRoot, im.Truth.SB.DetailsRoot})
+	c.right = append(c.right, im.state())
 	type class struct {
 		size   uint32
 		leaf   bool

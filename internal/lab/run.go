@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -31,6 +32,9 @@ type Options struct {
 
 // Run judges the tools by case after case, from all images in turn, until there are no more or ctx ends.
 func Run(ctx context.Context, opt Options) (*Table, error) {
+	if opt.Kind != "" && !slices.Contains(rows(), opt.Kind) {
+		return nil, fmt.Errorf("no kind of damage is called %q; there are %q", opt.Kind, rows())
+	}
 	table := NewTable(opt.Peers)
 	dir, err := os.MkdirTemp("", "thinpool-lab")
 	if err != nil {
