@@ -119,8 +119,8 @@ func (c *Case) known() map[metadata.DevID]bool {
 // state of the pool, what was true then counts; that it did is another fault. After sealed damage what
 // the blocks in their places say counts, too.
 func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
-	truths := c.truths()
-	if p := c.Image.past; s.WrongState && p != nil {
+	truths, other := c.truths(), !said.state.like(c.Image.state())
+	if p := c.Image.past; other && p != nil {
 		for i := range p.Commits {
 			if r := p.reading(i); r != nil && said.state.like(p.state(i)) {
 				truths = append(truths, r)
@@ -130,9 +130,8 @@ func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
 	switch {
 	case c.Sealed && c.forged():
 		return // the witnesses themselves say something else than what is true
-	case s.WrongState && len(truths) == len(c.truths()),
-		!c.question && said.choice && said.state != c.Image.state():
-		return // another state, of which nothing else is known
+	case other && (s.WrongState || said.choice) && len(truths) == len(c.truths()):
+		return // of that state nothing else is known
 	}
 	sealed := c.sealedPairs()
 	for id, d := range out.Devices {
