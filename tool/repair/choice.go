@@ -42,6 +42,7 @@ type facts struct {
 	sameMaps bool   // it is the one that the superblock names
 	replaced bool   // the superblock names other roots, which are not of their kind
 	open     bool   // nothing was written where the next commit would have begun
+	follows  bool   // its own blocks are those that a commit would have taken after the last known
 	beyond   bool   // it has times or ids that the superblock has not reached yet
 	missing  int    // volumes of LVM that are not in it, or are others
 	surplus  int    // devices that LVM does not know
@@ -88,8 +89,8 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 	best := ranked(all, eligible, newer)
 	first := all[best[0]]
 	rivals := slices.DeleteFunc(best[1:], func(i int) bool {
-		// The space map of the last commit is still there, or is damaged as well.
-		return first.closed && !all[i].closed || first.maps && first.whole && !all[i].maps
+		// The space map of the last commit is still there, or is damaged.
+		return first.maps && first.whole && !all[i].maps && !all[i].follows
 	})
 	return choice{best: best[0], rivals: rivals, why: reason(all, best, rivals)}, true
 }
@@ -299,6 +300,9 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 			next++
 		}
 		f.open = next >= e.blocks || !e.valid(next)
+	}
+	if s.generation == nil && s.Whole {
+		f.follows = slices.ContainsFunc(e.generations, func(g *generation) bool { return g.offers(s.census, e.blocks) })
 	}
 	if sb := &e.super; sb.err == nil {
 		f.beyond = s.Time > sb.Time || s.TransactionID > sb.TransactionID

@@ -20,6 +20,7 @@ type generation struct {
 	devices int                 // in the device details that it counts; -1: not known
 	roots   [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
 	spare   int                 // trees of devices of the metadata snapshot
+	damaged bool                // it counts blocks that cannot be read
 	next    *generation         // the commit that came right after; nil if none is found
 	prev    *generation
 }
@@ -73,6 +74,9 @@ func (e *evidence) findRoots(g *generation) {
 	}
 	for i := range e.copies {
 		g.spare += b2i(g.has(e.copies[i].Block))
+	}
+	for nr := block.Nr(1); nr < min(g.size(), e.blocks) && !g.damaged; nr++ {
+		g.damaged = g.has(nr) && !e.valid(nr)
 	}
 	g.devices = -1
 	if details := g.roots[1]; len(details) == 1 {
@@ -186,7 +190,12 @@ func (e *evidence) agree(a, b *generation) bool {
 		}
 	}
 	for _, n := range e.bySort[survey.MappingLeaf] {
-		if bit := n.Block % 64; a.has(n.Block) && b.has(n.Block) && (inA[n.Block/64]^inB[n.Block/64])>>bit&1 != 0 {
+		if !a.has(n.Block) || !b.has(n.Block) {
+			continue
+		}
+		bit := n.Block % 64
+		ledA, ledB := inA[n.Block/64]>>bit&1 != 0, inB[n.Block/64]>>bit&1 != 0
+		if ledA && !ledB && !b.damaged || ledB && !ledA && !a.damaged {
 			return false
 		}
 	}
@@ -222,8 +231,12 @@ func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
 	return g.surplusRoots(sort) && slices.ContainsFunc(g.roots[sort], other.has)
 }
 
-// surplusRoots reports whether g has more roots of a sort than a commit has.
+// surplusRoots reports whether g has more roots of a sort than a commit has, and no lost
+// node that would explain it.
 func (g *generation) surplusRoots(sort int) bool {
+	if g.damaged {
+		return false
+	}
 	most := rootSorts[sort].most
 	if s := rootSorts[sort].sort; s == topSort || s == detailsSort {
 		most += g.spare
@@ -337,4 +350,25 @@ func (g *generation) word(nr block.Nr) uint64 {
 		return 0
 	}
 	return g.used[nr/spacemap.PerBitmap][nr%spacemap.PerBitmap/64]
+}
+
+// offers reports whether the blocks of a state that g does not count are those that g
+// offers next. Some of these are the space maps of the state, which it does not know.
+func (g *generation) offers(c *census, blocks block.Nr) bool {
+	own := 0
+	for nr := range blocks {
+		own += b2i(c.has(nr) && !g.has(nr))
+	}
+	const maps = 16 // nodes and bitmaps of both space maps, at most as many as of the trees if these are many
+	skipped := 0
+	for nr := g.index + 1; nr < blocks && own > 0 && skipped <= max(maps, own); nr++ {
+		switch {
+		case g.has(nr):
+		case c.has(nr):
+			own--
+		default:
+			skipped++
+		}
+	}
+	return own == 0
 }

@@ -122,7 +122,7 @@ func (f *stateFinder) fromSuperblock() error {
 		f.e.note("the superblock names block %d as root of the %s, but that block is %s", *r.root, r.name, f.e.describe(*r.root))
 		*r.root = 0
 		if g := s.generation; g != nil {
-			if roots := f.e.stray(g, r.sort); len(roots) == 1 {
+			if roots := f.e.tableRoots(g, r.sort); len(roots) == 1 {
 				*r.root = roots[0]
 			}
 		}
@@ -154,14 +154,9 @@ func (f *stateFinder) fromSpaceMaps() error {
 }
 
 func (f *stateFinder) fromSpaceMap(g *generation) error {
-	tops, details := f.e.stray(g, topSort), f.e.stray(g, detailsSort)
+	tops, details := f.e.tableRoots(g, topSort), f.e.tableRoots(g, detailsSort)
 	if len(tops) == 0 {
 		tops = f.e.emptyRoots(g)
-	}
-	for i := range f.e.copies { // those of the metadata snapshot belong to another state
-		if c := &f.e.copies[i]; g.has(c.Block) {
-			tops, details = without(tops, c.MappingRoot), without(details, c.DetailsRoot)
-		}
 	}
 	s := &State{From: FromSpaceMap, generation: g}
 	if len(tops) == 1 {
@@ -177,12 +172,18 @@ func (f *stateFinder) fromSpaceMap(g *generation) error {
 	return f.add(s)
 }
 
-// without returns roots without nr, unless that is all there is.
-func without(roots []block.Nr, nr block.Nr) []block.Nr {
-	if len(roots) < 2 {
+// tableRoots is stray without what only the metadata snapshot leads to.
+func (e *evidence) tableRoots(g *generation, sort survey.Sort) []block.Nr {
+	roots := e.stray(g, sort)
+	if g.spare == 0 {
 		return roots
 	}
-	return slices.DeleteFunc(roots, func(r block.Nr) bool { return r == nr })
+	counts := e.countsOf(g)
+	return slices.DeleteFunc(roots, func(nr block.Nr) bool {
+		return counts[nr] < 2 && slices.ContainsFunc(e.copies, func(c metadata.Superblock) bool {
+			return g.has(c.Block) && (c.MappingRoot == nr || c.DetailsRoot == nr)
+		})
+	})
 }
 
 // emptyRoots returns the leaves that can be the top level of a pool without devices.

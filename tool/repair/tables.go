@@ -111,7 +111,7 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, sort surve
 	if g == nil || len(t.lost) == 0 {
 		return nil
 	}
-	stray := e.stray(g, sort)
+	stray := e.tableRoots(g, sort)
 	t.recovered = map[uint64]bool{}
 	for _, part := range t.lost {
 		last, any := uint64(0), false
