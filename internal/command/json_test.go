@@ -126,7 +126,7 @@ func TestJSONDocumented(t *testing.T) {
 			{"-f", "json", "--verbose", "--unit", "byte", "--thin1", "1", "--thin2", "3", im.held},
 			{"-f", "json", "--unit", "sector", "--root1", "120", "--root2", "120", im.held},
 		},
-		"thin_export":        {{"--format", "json", "--metadata", im.held, "--dev-id", "1", "--changed-since", "3"}, {"--format", "json", "--repair", "--metadata", im.damaged, "--dev-id", "2"}},
+		"thin_export": {{"--format", "json", "--metadata", im.held, "--dev-id", "1", "--changed-since", "3"}, {"--format", "json", "--repair", "--metadata", im.damaged, "--dev-id", "2"}},
 		"thin_repair": {
 			{"--format", "json", "--dry-run", "-i", im.damaged},
 			{"--format", "json", "--list-states", "-i", im.held},
