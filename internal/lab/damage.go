@@ -22,6 +22,18 @@ type Case struct {
 	Blocks []block.Nr // that are damaged, ascending
 	Sealed bool       // some of what was changed has the right checksum and self reference
 
+	composed bool // of a composed kind
+	// question says that a repair has to choose between states of the pool; those in right have
+	// what Image has, or what is as good.
+	question bool
+	right    []state
+	also     []*Reading // other truths that are as good as that of Image
+	against  *Reading   // what the superblock leads to is sound if it is this
+	kept     bool       // all mappings can be saved
+	certain  bool       // and a report can say so
+	sharing  bool       // what devices share must stay shared
+	strict   bool       // who claims that nothing is lost must have saved all, sealed or not
+
 	changed map[block.Nr]*block.Data
 	failing map[block.Nr]bool
 	size    int64
@@ -166,9 +178,7 @@ func (im *Image) newCase(kind string) *Case {
 }
 
 // original returns block nr before all damage.
-func (c *Case) original(nr block.Nr) *block.Data {
-	return (*block.Data)(c.Image.Content[nr*block.Size:])
-}
+func (c *Case) original(nr block.Nr) *block.Data { return c.Image.original(nr) }
 
 // hurt damages block nr; false if it cannot be hurt in this way.
 func (c *Case) hurt(k kind, nr block.Nr, rnd *rand.Rand) bool {
@@ -225,17 +235,23 @@ func (im *Image) several(name string, n int, rnd *rand.Rand) *Case {
 func (im *Image) truncated(rnd *rand.Rand) *Case {
 	c := im.newCase(kindTruncated)
 	last := int64(im.Used[len(im.Used)-1]+1) * block.Size // most devices are empty beyond
-	c.size = block.Size + rnd.Int64N(last-block.Size)
+	size := block.Size + rnd.Int64N(last-block.Size)
 	if rnd.IntN(2) == 0 {
-		c.size -= c.size % block.Size
+		size -= size % block.Size
 	}
-	c.What = fmt.Sprintf("cut to %d bytes", c.size)
-	for _, nr := range im.Used {
-		if int64(nr+1)*block.Size > c.size {
+	c.cut(size)
+	return c
+}
+
+// cut makes the device that small.
+func (c *Case) cut(size int64) {
+	c.size = size
+	c.What = fmt.Sprintf("cut to %d bytes", size)
+	for _, nr := range c.Image.Used {
+		if int64(nr+1)*block.Size > size {
 			c.Blocks = append(c.Blocks, nr)
 		}
 	}
-	return c
 }
 
 func (c *Case) String() string {
@@ -314,17 +330,71 @@ func (d device) Size() int64 { return d.c.size }
 
 func (d device) Close() error { return nil }
 
-// Cases yields the damage done to an image, in an order that the seed chooses: each
-// used block in each of the ways, and among those sets of blocks and truncations.
-func (im *Image) Cases(seed uint64) iter.Seq[*Case] {
+// Cases yields the damage done to an image, in an order that the seed chooses: each used block in each of the
+// ways, and among those sets of blocks and truncations; every third is of a composed kind. A kind,
+// if one is given, is the only one.
+func (im *Image) Cases(seed uint64, kind string) iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		rnd := rand.New(rand.NewPCG(seed, uint64(len(im.Name))))
-		for _, i := range rnd.Perm(len(kinds) * len(im.Used) * 13 / 10) {
-			if c := im.Case(seed, i); c != nil && !yield(c) {
+		single, made := rnd.Perm(len(kinds)*len(im.Used)*13/10), im.composedCases(kind, rnd)
+		for n := 0; len(single)+len(made) > 0; n++ {
+			from := &single
+			if len(single) == 0 || n%3 == 2 && len(made) > 0 {
+				from = &made
+			}
+			nr := (*from)[0]
+			*from = (*from)[1:]
+			if kind != "" && nr < firstComposed && !slices.Contains(im.kindsOf(nr), kind) {
+				continue
+			}
+			if c := im.Case(seed, nr); c != nil && (kind == "" || c.Kind == kind) && !yield(c) {
 				return
 			}
 		}
 	}
+}
+
+// The numbers of the cases of composed kinds begin at multiples of this.
+const firstComposed = 1 << 20
+
+// composedCases returns the numbers of the composed cases of a kind, or of all: of each kind one after the other, so
+// that none is rare.
+func (im *Image) composedCases(kind string, rnd *rand.Rand) []int {
+	var left [][]int
+	for i := range composedKinds {
+		k := &composedKinds[i]
+		if kind != "" && !slices.Contains(k.names, kind) {
+			continue
+		}
+		numbers := rnd.Perm(k.cases(im))
+		if kind != "" && k.name != nil {
+			numbers = slices.DeleteFunc(numbers, func(i int) bool { return k.name(im, i) != kind })
+		}
+		for at := range numbers {
+			numbers[at] += (i + 1) * firstComposed
+		}
+		left = append(left, numbers)
+	}
+	var all []int
+	for more := true; more; {
+		more = false
+		for _, i := range rnd.Perm(len(left)) {
+			if len(left[i]) > 0 {
+				all = append(all, left[i][0])
+				left[i] = left[i][1:]
+				more = true
+			}
+		}
+	}
+	return all
+}
+
+// kindsOf returns what kinds a case that is not composed may be of.
+func (im *Image) kindsOf(nr int) []string {
+	if singles := len(kinds) * len(im.Used); nr >= singles {
+		return []string{[...]string{kindPair, kindSome, kindTruncated}[nr%3]}
+	}
+	return []string{kinds[nr%len(kinds)].name}
 }
 
 // Case returns one of the cases, the same whatever came before it; nil if there is
@@ -333,6 +403,8 @@ func (im *Image) Case(seed uint64, nr int) *Case {
 	rnd := rand.New(rand.NewPCG(seed, uint64(nr)))
 	var c *Case
 	switch singles := len(kinds) * len(im.Used); {
+	case nr >= firstComposed:
+		c = im.compose(nr/firstComposed-1, nr%firstComposed, rnd)
 	case nr < singles:
 		c = im.single(kinds[nr%len(kinds)], im.Used[nr/len(kinds)], rnd)
 	case nr%3 == 0:
@@ -348,13 +420,32 @@ func (im *Image) Case(seed uint64, nr int) *Case {
 	return c
 }
 
+// compose makes case i of a composed kind.
+func (im *Image) compose(kind, i int, rnd *rand.Rand) *Case {
+	if kind >= len(composedKinds) || i >= composedKinds[kind].cases(im) {
+		return nil
+	}
+	c, err := composedKinds[kind].make(im, i, rnd)
+	if err != nil {
+		panic("lab: " + err.Error()) // the histories are part of the program
+	}
+	if c != nil {
+		c.composed = true
+	}
+	return c
+}
+
 // rows are the kinds in the order of the table.
 func rows() []string {
 	var names []string
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}
-	return append(names, kindPair, kindSome, kindTruncated)
+	names = append(names, kindPair, kindSome, kindTruncated)
+	for _, k := range composedKinds {
+		names = append(names, k.names...)
+	}
+	return names
 }
 
 // short cuts a text for messages.

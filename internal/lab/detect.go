@@ -37,8 +37,11 @@ func (c *Case) Detect(ctx context.Context) *Detection {
 		d.Seen = c.withSuperblock().reading()
 	}
 	facts := truth.Differs(r)
+	if c.against != nil { // another state of the pool, which is sound if it is whole
+		facts = c.against.Differs(r)
+	}
 	d.Contradicts = r.Err != nil || len(r.Lost) > 0 || len(facts) > 0
-	d.Changed = d.Contradicts || r.Free != truth.Free
+	d.Changed = d.Contradicts || c.against != nil || r.Free != truth.Free
 	sum, err := check.Run(ctx, device{c}, check.Options{Parallel: 1}, func(f check.Fault) { d.faults = append(d.faults, f) })
 	// The kernel itself leaks data blocks, so that is a note; but a note there must be.
 	d.Detected = err != nil || sum.Fatal+sum.NonFatal+sum.DataLeaks > 0

@@ -18,6 +18,11 @@
 // keeps what a plain reader of the damaged metadata sees. Contradiction
 // alone does not tell which side is right either; so of sealed damage a repair may
 // keep what the damaged block says, in place of the truth.
+//
+// Composed kinds of damage ask for more. After an older superblock, two hosts that had the pool active, or a
+// superblock that is lost, there are several states of the pool on the device. A repair must take the right one,
+// or name it and not claim that all is well. Histories, in which a kernel made commit after commit, have the truth about these. Of all
+// damage is demanded that no mapping in the result is wrong unless it is called guessed, and no device is one that never was.
 package lab
 
 import (
@@ -42,6 +47,7 @@ type Image struct {
 	Roles   map[block.Nr]Role
 	cache   map[place]*node // nodes of the undamaged image
 	free    []block.Nr      // valid nodes that nothing reaches: left over from earlier transactions
+	past    *past           // how it came to be; nil if that is not known
 }
 
 // NewImage reads the sound metadata in content.
@@ -69,6 +75,10 @@ func NewImage(name string, content []byte) (*Image, error) {
 	return im, nil
 }
 
+func (im *Image) original(nr block.Nr) *block.Data {
+	return (*block.Data)(im.Content[nr*block.Size:])
+}
+
 func (im *Image) blocks() block.Nr { return block.Nr(len(im.Content) / block.Size) }
 
 // block returns block nr of the undamaged image.
@@ -79,8 +89,8 @@ func (im *Image) block(nr block.Nr) (*block.Data, error) {
 	return (*block.Data)(im.Content[nr*block.Size:]), nil
 }
 
-// Images returns the project's images, and those in the folder corpus that are
-// not among them; "" is no folder. Names, if any, choose.
+// Images returns the project's images, its histories, and the images in the folder corpus
+// that are not among them; without a folder it is "". Names, if any, choose.
 func Images(corpus string, names ...string) ([]*Image, error) {
 	all := fixtures.Names()
 	files, err := filepath.Glob(filepath.Join(corpus, "*.img.zst"))
@@ -94,6 +104,9 @@ func Images(corpus string, names ...string) ([]*Image, error) {
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
+	for _, name := range fixtures.Histories() {
+		all = append(all, inHistory+name)
+	}
 	var images []*Image
 	for _, name := range all {
 		if len(names) > 0 && !slices.Contains(names, name) {
@@ -112,6 +125,9 @@ func Images(corpus string, names ...string) ([]*Image, error) {
 }
 
 func open(corpus, name string) (*Image, error) {
+	if history, ok := strings.CutPrefix(name, inHistory); ok {
+		return openHistory(history)
+	}
 	content, err := fixtures.Image(name)
 	if err != nil {
 		if content, err = unpack(filepath.Join(corpus, name+".img.zst")); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"thinpool/metadata/block"
 )
@@ -34,6 +35,9 @@ func Peers(getPeer string) (peers []Peer, why []string) {
 	return append(peers, Peer{"1.1", filepath.Join(strings.TrimSpace(string(out)), "thin_repair")}), why
 }
 
+// peerPatience is how long a peer may take for a case. Some go round in circles.
+const peerPatience = 10 * time.Second
+
 // repair lets a peer repair a case in the folder dir.
 func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Salvage {
 	s := &Salvage{Who: p.Name}
@@ -48,7 +52,7 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Sa
 		args = append(args, "--transaction-id", fmt.Sprint(*o.TransactionID),
 			"--data-block-size", fmt.Sprint(*o.DataBlockSize), "--nr-data-blocks", fmt.Sprint(*o.NrDataBlocks))
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, peerPatience)
 	defer cancel()
 	s.Err = exec.CommandContext(ctx, p.Path, args...).Run()
 	s.Claims = s.Err == nil
@@ -59,6 +63,8 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Sa
 	}
 	if made := ReadAll(content); made.Err == nil {
 		s.judge(c, d.Seen, made)
+		s.judgeState(c, made, nil)
+		s.judgePhantoms(c, made)
 	} else if s.Claims {
 		s.Silent = true
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -16,9 +17,10 @@ import (
 type Options struct {
 	Images  []*Image
 	Seed    uint64
-	Cases   int    // of each image at most; 0: all
-	Kind    string // only this kind of damage; "": all
-	Case    int    // only the case of that number, if not negative
+	Cases   int             // of each image at most; 0: all
+	Kind    string          // only this kind of damage; "": all
+	Without map[string]bool // these kinds are left out
+	Case    int             // only the case of that number, if not negative
 	Peers   []Peer
 	Workers int // cases at a time
 	// Verifier is the program that judges every VerifyEvery-th result, with
@@ -30,6 +32,9 @@ type Options struct {
 
 // Run judges the tools by case after case, from all images in turn, until there are no more or ctx ends.
 func Run(ctx context.Context, opt Options) (*Table, error) {
+	if opt.Kind != "" && !slices.Contains(rows(), opt.Kind) {
+		return nil, fmt.Errorf("no kind of damage is called %q; there are %q", opt.Kind, rows())
+	}
 	table := NewTable(opt.Peers)
 	dir, err := os.MkdirTemp("", "thinpool-lab")
 	if err != nil {
@@ -71,7 +76,7 @@ func (opt *Options) cases() iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		var nexts []func() (*Case, bool)
 		for _, im := range opt.Images {
-			cases := im.Cases(opt.Seed)
+			cases := im.Cases(opt.Seed, opt.Kind)
 			if opt.Case >= 0 {
 				cases = one(im.Case(opt.Seed, opt.Case))
 			}
@@ -105,12 +110,12 @@ func one(c *Case) iter.Seq[*Case] {
 func (opt *Options) chosen(next func() (*Case, bool)) func() (*Case, bool) {
 	n := 0
 	return func() (*Case, bool) {
+		if opt.Cases > 0 && n == opt.Cases {
+			return nil, false
+		}
 		for {
-			if opt.Cases > 0 && n == opt.Cases {
-				return nil, false
-			}
 			c, ok := next()
-			if ok && opt.Kind != "" && c.Kind != opt.Kind {
+			if ok && opt.Without[c.Kind] {
 				continue
 			}
 			n++

@@ -20,9 +20,14 @@ type Salvage struct {
 	Err    error // it made nothing, and said so
 	Claims bool  // that nothing is lost: exit code 0
 	Saved  uint64
-	Silent bool     // it claims so, and that is not true
-	Wrong  []string // demands that were not met; only of ours
-	output []byte
+	Silent bool // it claims so, and that is not true
+	// Confirmed counts the mappings that are not true and not said to be guessed. WrongState says that another state of the pool
+	// was taken than the right one; it may be Named at least. Phantoms are devices that never were.
+	Confirmed         uint64
+	WrongState, Named bool
+	Phantoms          int
+	Wrong             []string // demands that were not met; only of ours
+	output            []byte
 }
 
 func (s *Salvage) wrong(format string, args ...any) {
@@ -34,7 +39,12 @@ func (c *Case) overrides() (metadata.Overrides, bool) {
 	sb := &c.Image.Truth.SB
 	size := uint64(sb.DataBlockSize)
 	o := metadata.Overrides{TransactionID: &sb.TransactionID, DataBlockSize: &size, NrDataBlocks: &sb.DataSpaceMap.NrBlocks}
-	return o, slices.Contains(c.Blocks, metadata.SuperblockLocation)
+	needed := slices.Contains(c.Blocks, metadata.SuperblockLocation)
+	if b, err := c.read(metadata.SuperblockLocation); needed && c.composed && err == nil {
+		_, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
+		needed = err != nil // who has a superblock to read does not know better
+	}
+	return o, needed
 }
 
 // Repair runs tool/repair on a case and judges it; d is what Detect returned.
@@ -63,8 +73,13 @@ func (c *Case) Repair(ctx context.Context, d *Detection) *Salvage {
 		s.wrong("what was restored is damaged: %s", lostText(out))
 		return s
 	}
+	said := claimsOf(&res.Report)
 	s.judge(c, d.Seen, out)
-	s.compare(c, d.Seen, out, claimsOf(&res.Report))
+	s.judgeState(c, out, said)
+	s.judgePhantoms(c, out)
+	s.judgeConfirmed(c, d.Seen, out, said)
+	s.judgeRest(c, out)
+	s.compare(c, d.Seen, out, said)
 	return s
 }
 
@@ -92,19 +107,23 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 	return err
 }
 
-// sealedMayHave are the faults that a repair of sealed damage may leave: they are about
-// facts for which there is one witness, such as the uuid.
-var sealedMayHave = []check.Code{check.MappedTwice, check.SharedWritable, check.TransactionTooHigh, check.TailNotZero}
+// sealedMayHave are the faults that a repair of sealed damage may leave: they are about facts for which there is one
+// witness, such as the uuid, or which of two mappings of a data block is the right one.
+var sealedMayHave = append(notYetAvoided(), check.MappedTwice, check.TransactionTooHigh, check.TailNotZero)
 
 // judge compares what was made with the truth; seen is what a plain reader finds
 // on the damaged device, if block 0 is none of its troubles.
 func (s *Salvage) judge(c *Case, seen, out *Reading) {
 	truth := c.Image.Truth
-	s.Saved = truth.Common(out)
-	if !s.Claims || s.Saved == truth.Mappings() {
+	whole := false
+	for _, t := range c.truths() {
+		n := t.Common(out)
+		s.Saved, whole = max(s.Saved, n), whole || n == t.Mappings()
+	}
+	if !s.Claims || whole {
 		return
 	}
-	if !c.Sealed {
+	if !c.Sealed || c.strict {
 		s.Silent = true
 		return
 	}
@@ -189,6 +208,9 @@ func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 		s.wrong("it says that nothing is lost, but saves %d of %d mappings", s.Saved, truth.Mappings())
 	}
 	older := isOlder(said.state.mapping, truth.SB.MappingRoot) || isOlder(said.state.details, truth.SB.DetailsRoot)
+	if older && slices.Contains(c.right, said.state) {
+		older = false // it has the same content
+	}
 	named := said.state == state{seen.SB.MappingRoot, seen.SB.DetailsRoot}
 	if older && !named && !said.choice {
 		s.wrong("it followed the roots %d and %d, which are not those of the superblock, and does not say that it guessed", said.state.mapping, said.state.details)
@@ -237,10 +259,7 @@ func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
 		s.invented(c, d, was, is)
 		return
 	}
-	gone, extra := uint64(len(without(was, is))), without(is, was)
-	if uint64(len(extra)) > d.guessed {
-		s.wrong("device %d: %d mappings are not true, the first %v; %d are said to be guessed", d.id, len(extra), extra[0], d.guessed)
-	}
+	gone := uint64(len(without(was, is)))
 	if d.known && d.expected != truth.Details.MappedBlocks {
 		s.wrong("device %d: %d mappings are expected, but there were %d", d.id, d.expected, truth.Details.MappedBlocks)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -17,6 +18,7 @@ type Table struct {
 
 type row struct {
 	cases, contradict, detected, beyond int
+	questions                           int     // cases in which a state has to be chosen
 	behind                              int     // cases in which a peer saved more than we
 	total                               uint64  // mappings
 	tools                               []score // ours, then those of the peers
@@ -25,6 +27,9 @@ type row struct {
 type score struct {
 	saved  uint64
 	silent int
+	// In how many cases there were mappings that are not true and not said to be guessed, another state than the right
+	// one, named or not, and devices that never were.
+	confirmed, named, unnamed, phantoms int
 }
 
 // NewTable returns an empty table of our repair and those of peers.
@@ -58,51 +63,107 @@ func (t *Table) add(c *Case, d *Detection, salvages []*Salvage) {
 		if slices.ContainsFunc(salvages, func(s *Salvage) bool { return s.Saved > salvages[0].Saved }) {
 			r.behind++
 		}
+		if c.question {
+			r.questions++
+		}
 		r.total += c.Image.Truth.Mappings()
 		for i, s := range salvages {
-			r.tools[i].saved += s.Saved
-			if s.Silent {
-				r.tools[i].silent++
-			}
+			r.tools[i].add(s)
 		}
 	}
 }
 
-// Markdown writes the table.
+func (t *score) add(s *Salvage) {
+	t.saved += s.Saved
+	for _, n := range [...]struct {
+		count *int
+		when  bool
+	}{
+		{&t.silent, s.Silent},
+		{&t.confirmed, s.Confirmed > 0},
+		{&t.named, s.WrongState && s.Named},
+		{&t.unnamed, s.WrongState && !s.Named},
+		{&t.phantoms, s.Phantoms > 0},
+	} {
+		if n.when {
+			*n.count++
+		}
+	}
+}
+
+// Markdown writes the table, in two parts of the same rows.
 func (t *Table) Markdown(w io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	first := grid{{"damage", "cases", "to be detected", "detected", "beyond detection"}}
+	second := grid{{"damage", "cases", "wrong but confirmed, ours", "a state to choose", "wrong state, ours: named", "not named"}}
 	tools := append([]string{"ours"}, t.peers...)
-	head, line := "| damage | cases | to be detected | detected | beyond detection |", "| --- | ---: | ---: | ---: | ---: |"
 	for _, name := range tools {
-		head, line = head+" saved, "+name+" |", line+" ---: |"
+		first[0] = append(first[0], "saved, "+name)
 	}
 	for _, name := range tools {
-		head, line = head+" silent loss, "+name+" |", line+" ---: |"
+		first[0] = append(first[0], "silent loss, "+name)
 	}
 	if len(t.peers) > 0 {
-		head, line = head+" others saved more |", line+" ---: |"
+		first[0] = append(first[0], "others saved more")
 	}
-	text := head + "\n" + line + "\n"
+	for _, name := range t.peers {
+		second[0] = append(second[0], "wrong state, "+name)
+	}
+	for _, name := range tools {
+		second[0] = append(second[0], "phantom devices, "+name)
+	}
 	for _, name := range append(rows(), "all") {
-		r := t.rows[name]
-		if r == nil {
-			continue
+		if r := t.rows[name]; r != nil {
+			first, second = append(first, r.losses(name)), append(second, r.choices(name))
 		}
-		text += fmt.Sprintf("| %s | %d | %d | %d | %d |", name, r.cases, r.contradict, r.detected, r.beyond)
-		for _, s := range r.tools {
-			text += fmt.Sprintf(" %s |", percent(s.saved, r.total))
-		}
-		for _, s := range r.tools {
-			text += fmt.Sprintf(" %d |", s.silent)
-		}
-		if len(t.peers) > 0 {
-			text += fmt.Sprintf(" %d |", r.behind)
-		}
-		text += "\n"
 	}
-	_, err := io.WriteString(w, text)
+	_, err := io.WriteString(w, first.String()+"\n"+second.String())
 	return err
+}
+
+// losses is the row of the first part of the table.
+func (r *row) losses(name string) []string {
+	cells := []string{name, fmt.Sprint(r.cases), fmt.Sprint(r.contradict), fmt.Sprint(r.detected), fmt.Sprint(r.beyond)}
+	for _, s := range r.tools {
+		cells = append(cells, percent(s.saved, r.total))
+	}
+	for _, s := range r.tools {
+		cells = append(cells, fmt.Sprint(s.silent))
+	}
+	if len(r.tools) > 1 {
+		cells = append(cells, fmt.Sprint(r.behind))
+	}
+	return cells
+}
+
+// choices is the row of the second.
+func (r *row) choices(name string) []string {
+	ours := &r.tools[0]
+	cells := []string{name, fmt.Sprint(r.cases), fmt.Sprint(ours.confirmed), fmt.Sprint(r.questions), fmt.Sprint(ours.named), fmt.Sprint(ours.unnamed)}
+	for _, s := range r.tools[1:] { // they do not name any
+		cells = append(cells, fmt.Sprint(s.unnamed))
+	}
+	for _, s := range r.tools {
+		cells = append(cells, fmt.Sprint(s.phantoms))
+	}
+	return cells
+}
+
+// A grid is the cells of a table by rows; the first is its head.
+type grid [][]string
+
+func (g grid) String() string {
+	line := make([]string, len(g[0]))
+	for i := range line {
+		line[i] = "---:"
+	}
+	line[0] = "---"
+	text := ""
+	for _, cells := range slices.Insert(slices.Clone(g), 1, line) {
+		text += "| " + strings.Join(cells, " | ") + " |\n"
+	}
+	return text
 }
 
 // percent never rounds up to 100: what is not all must not look like it.

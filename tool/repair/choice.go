@@ -77,12 +77,11 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 			return i == named || !challenges(all[i], all[named], newer(i, named), newer(named, i))
 		})
 		if len(challengers) == 0 {
-			f := all[named]
-			return choice{best: named, sure: !f.replaced || f.closed, why: "the superblock names it"}, true
+			return choice{best: named, sure: !all[named].replaced, why: "the superblock names it"}, true
 		}
 		best := ranked(all, challengers, newer)
 		if all[best[0]].proves(all[named]) {
-			return choice{best: best[0], sure: true, why: "its blocks are exactly those that the space map of the superblock counts"}, true
+			return choice{best: best[0], rivals: []int{named}, why: "its blocks are exactly those that the space map of the superblock counts"}, true
 		}
 		return choice{best: best[0], rivals: append(best[1:], named), why: "it is newer than the state that the superblock names"}, true
 	}

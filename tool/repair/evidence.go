@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -56,12 +57,20 @@ type evidence struct {
 	copies      []metadata.Superblock // valid ones of metadata snapshots, also of past ones
 	generations []*generation
 	bySort      map[survey.Sort][]*survey.Node // nodes by the leaves below them
+	parents     []*survey.Node                 // nodes that lead to others
 	corrections []block.Correction
 	notes       []string
 }
 
 func (e *evidence) note(format string, args ...any) {
 	e.notes = append(e.notes, fmt.Sprintf(format, args...))
+}
+
+// noteOnce is note unless that was said before.
+func (e *evidence) noteOnce(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(e.notes, text) {
+		e.notes = append(e.notes, text)
+	}
 }
 
 // gather surveys the whole device.
@@ -85,6 +94,9 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 		}
 	}
 	e.super = readSuper(m, o)
+	if errors.Is(e.super.err, metadata.ErrUnformatted) && len(e.survey.Nodes) > 0 {
+		e.super.err = errZeroed // as there are nodes it was written once
+	}
 	e.limit = e.super.limit(m.blocks)
 	for nr := 1; nr < len(e.survey.Sorts); nr++ {
 		var b block.Data
@@ -107,6 +119,9 @@ func (e *evidence) sortNodes() {
 		n := &e.survey.Nodes[i]
 		sort := e.survey.Tree(n.Block).Sort
 		e.bySort[sort] = append(e.bySort[sort], n)
+		if n.Sort == survey.Inner || n.Sort == survey.TopLeaf {
+			e.parents = append(e.parents, n)
+		}
 	}
 }
 
@@ -119,7 +134,7 @@ func (e *evidence) replaceMisplaced() bool {
 		e.note("%d blocks lie in the place of others: does the image begin where the metadata begins?", len(all))
 		return false
 	}
-	moved := false
+	right := map[block.Nr]*block.Data{} // all are read before the first is replaced
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && all[n].Block == all[0].Block {
@@ -131,11 +146,13 @@ func (e *evidence) replaceMisplaced() bool {
 		if !ok {
 			continue
 		}
-		e.overlay.Put(same[0].Block, content)
+		right[same[0].Block] = content
 		e.note("block %d: its content was found in block %d, which says that it is block %d", same[0].Block, same[0].At, same[0].Block)
-		moved = true
 	}
-	return moved
+	for nr, content := range right {
+		e.overlay.Put(nr, content)
+	}
+	return len(right) > 0
 }
 
 // sameContent returns the content of misplaced blocks; false if they differ.
@@ -197,13 +214,13 @@ func (e *evidence) checkUsable() error {
 	if e.super.err == nil || len(e.survey.Roots(survey.TopLeaf)) > 0 || len(e.survey.Roots(survey.MappingLeaf)) > 0 {
 		return nil
 	}
-	if errors.Is(e.super.err, metadata.ErrUnformatted) && !e.hasNodes() {
+	if errors.Is(e.super.err, metadata.ErrUnformatted) {
 		return e.super.err // nothing was ever here
 	}
 	return fmt.Errorf("%w: the superblock cannot be used (%w), and nothing on the device looks like a mapping tree", ErrNoRoots, e.super.err)
 }
 
-func (e *evidence) hasNodes() bool { return len(e.survey.Nodes) > 0 }
+var errZeroed = fmt.Errorf("block 0 is all zero: %w", block.ErrCorrupt)
 
 // valid reports whether a block is a valid one of any kind.
 func (e *evidence) valid(nr block.Nr) bool {

@@ -22,6 +22,9 @@ func (s *salvage) newReport(damaged bool) Report {
 	if s.super.err != nil {
 		s.note("the superblock cannot be used: %v", s.super.err)
 	}
+	if s.super.err == nil && !s.state.sure && s.state.reference == nil && !s.opt.asks() {
+		s.note("the superblock may have been set back: was the pool active on two hosts?")
+	}
 	if !s.state.sure {
 		s.note("the state taken has its mappings in block %d and its device details in block %d (time %d, highest transaction of a device %d): %s",
 			s.state.Mapping, s.state.Details, s.state.Time, s.state.TransactionID, s.state.why)

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/spacemap"
 	"thinpool/metadata/survey"
@@ -17,6 +18,8 @@ type generation struct {
 	bitmaps []block.Nr
 	used    []*spacemap.UsedSet // by bitmap
 	devices int                 // in the device details that it counts; -1: not known
+	roots   [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
+	spare   int                 // trees of devices of the metadata snapshot
 	next    *generation         // the commit that came right after; nil if none is found
 	prev    *generation
 }
@@ -49,16 +52,32 @@ func (e *evidence) findGenerations() []*generation {
 			continue
 		}
 		if g := readGeneration(m, s, block.Nr(nr), bitmaps); g != nil {
-			g.devices = -1
-			if roots := e.stray(g, detailsSort); len(roots) == 1 {
-				g.devices = int(s.Tree(roots[0]).N)
-			}
+			e.findRoots(g)
 			found = append(found, g)
 		}
 	}
 	slices.Reverse(found)
-	link(found, m.blocks)
+	e.link(found)
 	return found
+}
+
+// rootSorts are the sorts of trees of which a commit has one, or two.
+var rootSorts = [4]struct {
+	sort survey.Sort
+	most int
+}{{topSort, 1}, {detailsSort, 1}, {survey.IndexLeaf, 1}, {survey.CountLeaf, 2}}
+
+func (e *evidence) findRoots(g *generation) {
+	for i, s := range rootSorts {
+		g.roots[i] = e.stray(g, s.sort)
+	}
+	for i := range e.copies {
+		g.spare += b2i(g.has(e.copies[i].Block))
+	}
+	g.devices = -1
+	if details := g.roots[1]; len(details) == 1 {
+		g.devices = int(e.survey.Tree(details[0]).N)
+	}
 }
 
 func readGeneration(m *medium, s *survey.Survey, index block.Nr, bitmaps map[block.Nr]*spacemap.UsedSet) *generation {
@@ -101,7 +120,7 @@ func readGeneration(m *medium, s *survey.Survey, index block.Nr, bitmaps map[blo
 
 // link finds for each generation the one that was committed right after it, as far as
 // that can be told. all ascends by index block.
-func link(all []*generation, blocks block.Nr) {
+func (e *evidence) link(all []*generation) {
 	const tries = 4 // index blocks that can come next, from the cursor on and from block 0 on
 	type step struct {
 		from, to *generation
@@ -120,26 +139,106 @@ func link(all []*generation, blocks block.Nr) {
 				continue
 			}
 			seen[to] = true
-			there, ok := follows(g, to, blocks)
-			if back, both := follows(to, g, blocks); !ok || both && back.skipped < there.skipped {
+			there, ok := follows(g, to, e.blocks)
+			back, both := follows(to, g, e.blocks)
+			if !ok || both && !there.likelier(back) || !e.agree(g, to) {
 				continue
 			}
 			steps = append(steps, step{g, to, there})
 		}
 	}
-	// Commit after commit hardly any block is skipped. The generations form a ring if the
-	// oldest is still there; but the oldest and the newest have least in common, so the
-	// link that closes the ring is tried last, and refused.
+	// Commit after commit hardly any block is skipped, and a pool is seldom loaded. The
+	// generations form a ring if the oldest is still there; but the oldest and the newest
+	// have least in common, so the link that closes the ring is tried last, and refused.
 	slices.SortStableFunc(steps, func(a, b step) int {
 		return cmp.Or(
-			cmp.Compare(a.skipped, b.skipped), cmp.Compare(a.added+a.freed, b.added+b.freed),
-			cmp.Compare(b2i(a.from.index > a.to.index), b2i(b.from.index > b.to.index)))
+			cmp.Compare(a.skipped, b.skipped), cmp.Compare(b2i(a.reload), b2i(b.reload)),
+			cmp.Compare(b2i(a.from.overwritten()), b2i(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed))
 	})
 	for _, s := range steps {
 		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
 			s.from.next, s.to.prev = s.to, s.from
 		}
 	}
+}
+
+// agree reports whether b can be the commit after a as far as the nodes tell that both
+// use: such a node is the same in both. So both use its children; if something leads to
+// it in one, then in the other as well; and if it is a root, it is the only one of its
+// tree. Where that is not so it was overwritten in between. And no device is older in b.
+func (e *evidence) agree(a, b *generation) bool {
+	for i := range rootSorts {
+		if a.sharesSurplusRoot(b, i) || b.sharesSurplusRoot(a, i) {
+			return false
+		}
+	}
+	inA, inB := make([]uint64, e.blocks/64+1), make([]uint64, e.blocks/64+1) // blocks that something leads to
+	for _, n := range e.parents {
+		hasA, hasB := a.has(n.Block), b.has(n.Block)
+		for _, c := range e.survey.Entries(n) {
+			if hasA && hasB && (!a.has(c.Block) || !b.has(c.Block)) {
+				return false
+			}
+			if c.Block < e.blocks {
+				inA[c.Block/64] |= uint64(b2i(hasA)) << (c.Block % 64)
+				inB[c.Block/64] |= uint64(b2i(hasB)) << (c.Block % 64)
+			}
+		}
+	}
+	for _, n := range e.bySort[survey.MappingLeaf] {
+		if bit := n.Block % 64; a.has(n.Block) && b.has(n.Block) && (inA[n.Block/64]^inB[n.Block/64])>>bit&1 != 0 {
+			return false
+		}
+	}
+	return !e.olderDevices(b, a)
+}
+
+// olderDevices reports whether some device in the details of a is older than in those of
+// b: the time of its last snapshot only grows, and an id that is used again belongs to a
+// later transaction.
+func (e *evidence) olderDevices(a, b *generation) bool {
+	if len(a.roots[1]) != 1 || len(b.roots[1]) != 1 || a.roots[1][0] == b.roots[1][0] {
+		return false
+	}
+	before := map[metadata.DevID]metadata.Details{}
+	for leaf := range e.survey.Leaves(b.roots[1][0]) {
+		for _, d := range e.detailsIn(leaf.Block) {
+			before[d.ID] = d.Details
+		}
+	}
+	for leaf := range e.survey.Leaves(a.roots[1][0]) {
+		for _, d := range e.detailsIn(leaf.Block) {
+			if was, ok := before[d.ID]; ok && compareAge(d.Details, was) < 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharesSurplusRoot reports whether g has more roots of a sort than a commit has, and one
+// of them is a block that the other uses as well.
+func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
+	return g.surplusRoots(sort) && slices.ContainsFunc(g.roots[sort], other.has)
+}
+
+// surplusRoots reports whether g has more roots of a sort than a commit has.
+func (g *generation) surplusRoots(sort int) bool {
+	most := rootSorts[sort].most
+	if s := rootSorts[sort].sort; s == topSort || s == detailsSort {
+		most += g.spare
+	}
+	return len(g.roots[sort]) > most
+}
+
+// overwritten reports whether some blocks of g hold roots of another commit by now.
+func (g *generation) overwritten() bool {
+	for i := range rootSorts {
+		if g.surplusRoots(i) {
+			return true
+		}
+	}
+	return false
 }
 
 // first returns the oldest generation of the chain that g is in.
@@ -152,10 +251,17 @@ func (g *generation) first() *generation {
 
 // A difference is what lies between two generations.
 type difference struct {
-	added, freed int // blocks that only the second uses, and that only the first uses
-	shared       int // blocks that both use
-	skipped      int // see follows
-	after        int // blocks that were added after the index block
+	added, freed int  // blocks that only the second uses, and that only the first uses
+	shared       int  // blocks that both use
+	skipped      int  // see follows
+	after        int  // blocks that were added after the index block
+	reload       bool // it takes a pool that was loaded in between
+}
+
+// likelier reports whether d is a better explanation than the same in the opposite
+// direction: fewer blocks were skipped, or it does without loading the pool.
+func (d difference) likelier(back difference) bool {
+	return cmp.Or(cmp.Compare(d.skipped, back.skipped), cmp.Compare(b2i(d.reload), b2i(back.reload))) < 0
 }
 
 // follows reports whether b can be the commit right after a. The kernel allocates the
@@ -175,9 +281,10 @@ func follows(a, b *generation, blocks block.Nr) (difference, bool) {
 	d := offered(a, b, a.index+1, blocks)
 	if zero := offered(a, b, 0, blocks); zero.skipped < d.skipped {
 		d = zero
+		d.reload = true
 	}
 	const slack, least = 8, 3 // a commit leaves at least one node of each space map where it is
-	return d, d.added > 0 && d.skipped <= max(slack, d.added) && d.after <= 1 && d.shared >= least
+	return d, d.added > 0 && d.skipped <= d.added/slack && d.after <= 1 && d.shared >= least
 }
 
 // offered counts the differences of two generations if a offers its free blocks from

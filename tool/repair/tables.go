@@ -134,8 +134,13 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, sort surve
 	}
 	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
 	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
+	if len(t.found) > 0 {
+		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[sort], len(t.recovered))
+	}
 	return nil
 }
+
+var tableNames = map[survey.Sort]string{topSort: "top level of the mapping tree", detailsSort: "device details"}
 
 // stray returns the roots of trees of a sort that g counts though no node of such a tree
 // that it counts leads to them, by ascending keys.

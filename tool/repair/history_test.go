@@ -1,0 +1,203 @@
+package repair_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/repair"
+)
+
+// A root pair names a state.
+type rootPair struct{ mapping, details block.Nr }
+
+func taken(r *repair.Report) rootPair { return rootPair{r.MappingRoot, r.DetailsRoot} }
+
+func rootsOf(c fixtures.Commit) rootPair { return rootPair{c.MappingRoot, c.DetailsRoot} }
+
+func history(t *testing.T, name string) *fixtures.History {
+	t.Helper()
+	h, err := fixtures.OpenHistory(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// What a commit left is sound, whatever earlier commits have left beside it.
+func TestEveryCommitIsSound(t *testing.T) {
+	for _, name := range fixtures.Histories() {
+		h := history(t, name)
+		for i, c := range h.Commits {
+			if !c.Whole {
+				continue
+			}
+			r := find(t, block.NewMemFrom(h.At(i)), repair.Options{}).Report
+			// Where an old superblock was put back on top of newer commits there is one to choose.
+			if h.Right == len(h.Commits)-1 && len(h.Also) == 0 && (taken(&r) != rootsOf(c) || !r.Lossless() || r.Chosen) {
+				t.Errorf("%s, commit %d (%s): took %v, want %v; %v", name, i, c.What, taken(&r), rootsOf(c), r.Notes)
+			}
+		}
+	}
+}
+
+// With the superblock lost the last commit is found, at whatever commit that happens.
+// Where a pool was loaded again and again both of two commits can be the last; then both
+// are named.
+func TestSuperblockLostAtEveryCommit(t *testing.T) {
+	commits, found := 0, 0
+	for _, name := range fixtures.Histories() {
+		h := history(t, name)
+		if h.Right != len(h.Commits)-1 || len(h.Also) > 0 {
+			continue // what was last is a matter of opinion there
+		}
+		for i, c := range h.Commits {
+			image := h.At(i)
+			sb, err := metadata.DecodeSuperblock(0, &h.Supers[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(image[:block.Size])
+			size, nr := uint64(sb.DataBlockSize), sb.DataSpaceMap.NrBlocks
+			r := find(t, block.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}}).Report
+			commits++
+			named := slices.ContainsFunc(r.Alternatives, func(s *repair.State) bool { return rootPair{s.Mapping, s.Details} == rootsOf(c) })
+			switch {
+			case taken(&r) == rootsOf(c):
+				found++
+			case !named:
+				t.Errorf("%s, commit %d (%s): took %v, want %v, alternatives %s; %s", name, i, c.What, taken(&r), rootsOf(c), rootList(r.Alternatives), r.Reason)
+			}
+			if r.Lossless() || !r.Chosen {
+				t.Errorf("%s, commit %d: without a superblock that cannot be certain", name, i)
+			}
+		}
+	}
+	if found*100 < commits*98 {
+		t.Errorf("only %d of %d commits were taken", found, commits)
+	}
+}
+
+// The same on the kernel's images of all sorts, of which the last state is known only.
+func TestSuperblockLostOnImages(t *testing.T) {
+	for _, name := range fixtures.Names() {
+		image, truth := open(t, name)
+		var b block.Data
+		copy(b[:], image)
+		sb, err := metadata.DecodeSuperblock(0, &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(image[:block.Size])
+		size, nr := uint64(sb.DataBlockSize), sb.DataSpaceMap.NrBlocks
+		found := find(t, block.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}})
+		if r := found.Report; taken(&r) != (rootPair{sb.MappingRoot, sb.DetailsRoot}) || r.Lossless() {
+			t.Errorf("%s: took %v, want %d/%d; %s", name, taken(&r), sb.MappingRoot, sb.DetailsRoot, r.Reason)
+		}
+		if right, wrong := truth.compare(contentOf(t, found.Device)); right != truth.len() || wrong > 0 {
+			t.Errorf("%s: %d of %d mappings, %d wrong", name, right, truth.len(), wrong)
+		}
+	}
+}
+
+func rootList(states []*repair.State) (all []string) {
+	for _, s := range states {
+		all = append(all, fmt.Sprint(s.Mapping, "/", s.Details))
+	}
+	return all
+}
+
+// With the superblock of an earlier commit put back the last one is found, and nothing
+// is called certain.
+func TestSuperblockSetBack(t *testing.T) {
+	for _, name := range fixtures.Histories() {
+		h := history(t, name)
+		right := h.Commits[h.Right]
+		last := len(h.Commits) - 1
+		for i := range h.Supers {
+			if i == h.Right || h.Right != last && i == last {
+				continue
+			}
+			image := slices.Clone(h.Image)
+			copy(image, h.Supers[i][:])
+			r := find(t, block.NewMemFrom(image), repair.Options{}).Report
+			if r.Lossless() {
+				t.Errorf("%s, superblock of commit %d: called certain, with roots %v", name, i, taken(&r))
+			}
+			named := slices.ContainsFunc(r.Alternatives, func(s *repair.State) bool {
+				return rootPair{s.Mapping, s.Details} == rootsOf(right)
+			})
+			if taken(&r) != rootsOf(right) && !named && len(h.Also) == 0 {
+				t.Errorf("%s, superblock of commit %d (%s): took %v, want %v; %s", name, i, h.Commits[i].What, taken(&r), rootsOf(right), r.Reason)
+			}
+		}
+	}
+}
+
+// A state that is listed can be taken by its number.
+func TestStateByNumber(t *testing.T) {
+	h := history(t, "deletes")
+	dev := block.NewMemFrom(h.Image)
+	all, rivals, err := repair.States(t.Context(), dev, repair.Options{})
+	if err != nil || rivals > 0 || len(all) < 5 {
+		t.Fatalf("%d states, %d rivals: %v", len(all), rivals, err)
+	}
+	for i, s := range all {
+		if !s.Whole {
+			continue
+		}
+		r := find(t, dev, repair.Options{State: i + 1}).Report
+		if (rootPair{s.Mapping, s.Details}) != taken(&r) || r.Chosen != (i > 0) || len(r.Devices) != len(s.Devices) {
+			t.Errorf("state %d: took %v, want %d/%d; chosen %v", i+1, taken(&r), s.Mapping, s.Details, r.Chosen)
+		}
+		for k := range s.Devices {
+			if r.Devices[k].Reused != s.Devices[k].Reused {
+				t.Errorf("state %d, device %d: %d reused, listed %d", i+1, s.Devices[k].ID, r.Devices[k].Reused, s.Devices[k].Reused)
+			}
+		}
+	}
+	for _, n := range []int{-1, len(all) + 1} {
+		if _, err := repair.Find(t.Context(), dev, repair.Options{State: n}); err == nil {
+			t.Errorf("there is no state %d", n)
+		}
+	}
+}
+
+// What LVM knows decides between states, and stands in for what the superblock said.
+func TestLVM(t *testing.T) {
+	h := history(t, "lvm-like")
+	last := len(h.Commits) - 1
+	sb, err := metadata.DecodeSuperblock(0, &h.Supers[last])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lvm := &repair.LVM{
+		ChunkSize: uint64(sb.DataBlockSize), DataBlocks: sb.DataSpaceMap.NrBlocks, TransactionID: sb.TransactionID,
+		Volumes: map[metadata.DevID]repair.LVMThin{},
+	}
+	whole := find(t, block.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
+	pool, err := metadata.Open(block.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, err := range pool.Devices(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lvm.Volumes[d.ID] = repair.LVMThin{Name: fmt.Sprint("vg/lv", d.ID), TransactionID: d.TransactionID}
+	}
+	clear(h.Image[:block.Size])
+	r := find(t, block.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
+	if r.Header != whole.Report.Header || taken(&r) != rootsOf(h.Commits[last]) || len(r.Missing) > 0 {
+		t.Errorf("header %+v, want %+v; took %v; missing %v", r.Header, whole.Report.Header, taken(&r), r.Missing)
+	}
+	lvm.Volumes[77] = repair.LVMThin{Name: "vg/gone", TransactionID: 1}
+	copy(h.Image, h.Supers[last][:])
+	r = find(t, block.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
+	if !slices.Equal(r.Missing, []metadata.DevID{77}) || r.Lossless() {
+		t.Errorf("a volume without a device: missing %v, lossless %v", r.Missing, r.Lossless())
+	}
+}
