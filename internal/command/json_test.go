@@ -35,14 +35,14 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, disk, backup string }
+type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, orphans, disk, backup string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	disk, _ := fixtures.Disks(t, "one-pv")
-	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), disk[0], path("backup")}
+	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], path("backup")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -71,6 +71,14 @@ func makeJSONImages(t *testing.T) jsonImages {
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
 	f.LeakData(500)
 	save(im.full, f.Finish().Contents())
+	o := fixtures.NewForge(t, 64, 1000)
+	o.Device(1, o.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	o.Device(2, o.Leaf(metadata.Run{Thin: 0, Data: 300, Len: 200}))
+	orphans := o.Finish()
+	if err := block.Write(orphans, o.Superblock.MappingRoot, new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	save(im.orphans, orphans.Contents())
 	save(im.backup, []byte(strings.ReplaceAll(fixtures.Layout(t, im.disk, "linear"), "transaction_id = 4", "transaction_id = 9")))
 	lost := fixtures.Mem(t, "layers")
 	if err := block.Write(lost, 0, &block.Data{1}); err != nil {
@@ -118,8 +126,13 @@ func TestJSONDocumented(t *testing.T) {
 			{"-f", "json", "--verbose", "--unit", "byte", "--thin1", "1", "--thin2", "3", im.held},
 			{"-f", "json", "--unit", "sector", "--root1", "120", "--root2", "120", im.held},
 		},
-		"thin_export":        {{"--format", "json", "--metadata", im.held, "--dev-id", "1", "--changed-since", "3"}, {"--format", "json", "--repair", "--metadata", im.damaged, "--dev-id", "2"}},
-		"thin_repair":        {{"--format", "json", "--dry-run", "-i", im.damaged}, {"--format", "json", "--list-roots", "-i", im.held}, {"--format", "json", "--dry-run", "--drop-device", "1", "-i", im.damaged}},
+		"thin_export": {{"--format", "json", "--metadata", im.held, "--dev-id", "1", "--changed-since", "3"}, {"--format", "json", "--repair", "--metadata", im.damaged, "--dev-id", "2"}},
+		"thin_repair": {
+			{"--format", "json", "--dry-run", "-i", im.damaged},
+			{"--format", "json", "--list-states", "-i", im.held},
+			{"--format", "json", "--dry-run", "--drop-device", "1", "-i", im.damaged},
+			{"--format", "json", "--dry-run", "--keep-orphans", "-i", im.orphans},
+		},
 		"thin_ls":            {{"-o", "json", im.held}},
 		"thin_stat":          {{"--format", "json", im.held}, {"--format", "json", "--op", "devices", im.held}},
 		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"thinpool/fixtures"
@@ -40,8 +42,19 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or every process takes a second with -race
 			return nil
 		},
+		// [shared:NAME] says that there is such a case beside the repository.
+		Condition: func(cond string) (bool, error) {
+			name, ok := strings.CutPrefix(cond, "shared:")
+			if !ok {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			_, err := os.Stat(filepath.Join(sharedCases, name))
+			return err == nil, nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fixture": fixture,
+			"history": history,
+			"shared":  shared,
 			"file":    file,
 			"spoil":   spoil,
 			"zero":    zero,
@@ -61,6 +74,11 @@ func TestScripts(t *testing.T) {
 				devices, err := strconv.Atoi(args[1])
 				ts.Check(err)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), fixtures.Writable(t, devices, false).Contents(), 0o644))
+			},
+			// orphans FILE: devices 1 and 2 have 100 mappings each, device 5 has 50. Their trees are
+			// in blocks 1, 2 and 3, but the top level that leads to these is lost.
+			"orphans": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), orphans(t), 0o644))
 			},
 			"exitcode": exitcode,
 			// disks NAME writes the disks of a case, each to a file of its name.
@@ -86,6 +104,30 @@ func fixture(ts *testscript.TestScript, _ bool, args []string) {
 	content, err := fixtures.Image(args[0])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), content, 0o644))
+}
+
+// history NAME FILE writes an image on which a kernel has made many commits.
+func history(ts *testscript.TestScript, _ bool, args []string) {
+	h, err := fixtures.OpenHistory(args[0])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), h.Image, 0o644))
+}
+
+// sharedCases is the folder of cases beside the repository, where it is there.
+const sharedCases = "../../../shared/cases"
+
+// shared CASE/IMAGE FILE writes an image of a case beside the repository.
+func shared(ts *testscript.TestScript, _ bool, args []string) {
+	packed, err := os.Open(filepath.Join(sharedCases, args[0]))
+	ts.Check(err)
+	defer packed.Close()
+	dec, err := zstd.NewReader(packed)
+	ts.Check(err)
+	defer dec.Close()
+	out, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	_, err = io.Copy(out, dec)
+	ts.Check(errors.Join(err, out.Close()))
 }
 
 // file NAME SIZE makes a file of zeroes; "! file GLOB" says that there is none.
@@ -279,6 +321,20 @@ func full(t *testing.T) []byte {
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
 	f.LeakData(500)
 	return f.Finish().Contents()
+}
+
+// orphans makes the image of the command of that name.
+func orphans(t *testing.T) []byte {
+	const blocks = 64
+	f := fixtures.NewForge(t, blocks, 10000)
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 0, Len: 100}))
+	f.Device(2, f.Leaf(metadata.Run{Thin: 500, Data: 1000, Len: 100}))
+	f.Device(5, f.Leaf(metadata.Run{Thin: 0, Data: 2000, Len: 50}))
+	image := f.Finish()
+	if err := block.Write(image, f.Superblock.MappingRoot, new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	return image.Contents()
 }
 
 // exitcode CODE COMMAND... runs a tool that must end with that exit code.
