@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -68,6 +70,9 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 		}
 		if opt.Adopt == nil {
 			opt.Adopt = map[block.Nr]metadata.DevID{}
+		}
+		if _, twice := opt.Adopt[root]; twice || slices.Contains(slices.Collect(maps.Values(opt.Adopt)), id) {
+			return opt, cli.Usagef("--adopt %s: the tree and the device id can each be given once", text)
 		}
 		opt.Adopt[root] = id
 	}
@@ -250,8 +255,11 @@ func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadat
 
 func (r *Repair) listStates(env *cli.Env, dev *source, opt repair.Options) error {
 	all, rivals, err := repair.States(env, dev, opt)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s: %w", r.Input, err)
+	case r.Quiet:
+		return nil
 	}
 	if r.Format == "json" {
 		return jsonStates(env.Stdout, all, rivals)

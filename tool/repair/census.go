@@ -151,7 +151,10 @@ func (c *census) bitmaps(leaf block.Nr) {
 		switch nr := spacemap.DecodeEntry(value).Block; {
 		case nr == 0 || nr >= c.e.blocks:
 			c.damaged++
-		case c.refer(nr) && c.e.survey.Sorts[nr] != survey.Bitmap:
+		case !c.refer(nr):
+		case !c.e.valid(nr):
+			c.damaged++
+		case c.e.survey.Sorts[nr] != survey.Bitmap:
 			c.foreign = append(c.foreign, nr)
 		}
 	}

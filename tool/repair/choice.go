@@ -46,6 +46,8 @@ type facts struct {
 	beyond   bool   // it has times or ids that the superblock has not reached yet
 	missing  int    // volumes of LVM that are not in it, or are others
 	surplus  int    // devices that LVM does not know
+	tables   bool   // both its trees of devices can be read
+	foreign  bool   // some of its blocks were overwritten by other nodes
 	damaged  int    // blocks that cannot be read or were overwritten
 	time     uint32 // see State
 	id       uint64 // see State
@@ -81,6 +83,9 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 			return choice{best: named, sure: !all[named].replaced, why: "the superblock names it"}, true
 		}
 		best := ranked(all, challengers, newer)
+		if all[named].lostToMedia() && !slices.ContainsFunc(best, func(i int) bool { return all[i].beyond || all[i].proves(all[named]) }) {
+			return choice{best: named, rivals: best, why: "the superblock names it, though another state looks newer"}, true
+		}
 		if all[best[0]].proves(all[named]) {
 			return choice{best: best[0], rivals: []int{named}, why: "its blocks are exactly those that the space map of the superblock counts"}, true
 		}
@@ -90,10 +95,14 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 	first := all[best[0]]
 	rivals := slices.DeleteFunc(best[1:], func(i int) bool {
 		// The space map of the last commit is still there, or is damaged.
-		return first.maps && first.whole && !all[i].maps && !all[i].follows
+		return first.maps && first.whole && !all[i].maps && !all[i].follows || all[i].missing > first.missing
 	})
 	return choice{best: best[0], rivals: rivals, why: reason(all, best, rivals)}, true
 }
+
+// lostToMedia reports whether f has its space map, and blocks that cannot be read but
+// none that another commit has overwritten: then only its age speaks against it.
+func (f facts) lostToMedia() bool { return f.maps && !f.whole && !f.foreign }
 
 // proves reports whether f is the state that the space map of the superblock describes,
 // and the one with the roots of the superblock is not.
@@ -105,7 +114,8 @@ func challenges(c, named facts, newer, older bool) bool {
 	if !c.whole || older {
 		return false
 	}
-	return c.missing < named.missing || newer && c.missing == named.missing || c.proves(named)
+	lvm := c.missing < named.missing && named.tables // else it is the trees of devices that are missing
+	return lvm || newer && c.missing <= named.missing || c.proves(named)
 }
 
 // ranked returns the states that no other is newer than, the likeliest first.
@@ -291,7 +301,7 @@ func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 	f := facts{
 		named: s.Current, snapshot: s.From == FromSnapshot, ofKind: s.ofKind, whole: s.Whole, closed: s.Closed, maps: s.generation != nil,
-		damaged: s.census.damaged + len(s.census.foreign), time: s.Time, id: s.TransactionID, mappings: s.Mappings,
+		tables: len(s.top.lost)+len(s.details.lost) == 0, foreign: len(s.census.foreign) > 0, damaged: s.census.damaged + len(s.census.foreign), time: s.Time, id: s.TransactionID, mappings: s.Mappings,
 		place: max(s.Mapping, s.Details, s.SpaceMap),
 	}
 	if g := s.generation; g != nil {
@@ -302,7 +312,7 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 		f.open = next >= e.blocks || !e.valid(next)
 	}
 	if s.generation == nil && s.Whole {
-		f.follows = slices.ContainsFunc(e.generations, func(g *generation) bool { return g.offers(s.census, e.blocks) })
+		f.follows = slices.ContainsFunc(e.generations, func(g *generation) bool { return (g.next == nil || g.reload) && g.offers(s.census, e.blocks) })
 	}
 	if sb := &e.super; sb.err == nil {
 		f.beyond = s.Time > sb.Time || s.TransactionID > sb.TransactionID

@@ -75,10 +75,10 @@ func TestChoose(t *testing.T) {
 		},
 		"LVM knows the volumes of the older state only": {
 			all:   []facts{with(whole, func(f *facts) { f.missing = 2 }), whole},
-			newer: [][2]int{{0, 1}}, best: 1, rivals: []int{0},
+			newer: [][2]int{{0, 1}}, best: 1,
 		},
 		"LVM's volumes are missing from the superblock's state": {
-			all: []facts{with(named, func(f *facts) { f.missing = 2 }), whole}, best: 1, rivals: []int{0},
+			all: []facts{with(named, func(f *facts) { f.missing, f.tables = 2, true }), whole}, best: 1, rivals: []int{0},
 		},
 		"LVM's volumes are missing from the newer state": {
 			all: []facts{named, with(whole, func(f *facts) { f.missing = 1 })}, newer: [][2]int{{1, 0}}, best: 0, sure: true,

@@ -20,6 +20,7 @@ type rootSearch struct {
 	lost []*device                   // without a root
 	free []orphan                    // trees to choose from
 	was  map[metadata.DevID]block.Nr // where the devices' roots were in the newest commit that is left
+	sure bool                        // all that was taken so far could not be otherwise
 }
 
 // recoverRoots finds the mapping trees of devices whose root is not known.
@@ -27,7 +28,7 @@ func (s *salvage) recoverRoots(ctx context.Context) error {
 	if err := s.adoptAsked(); err != nil {
 		return err
 	}
-	r := &rootSearch{salvage: s}
+	r := &rootSearch{salvage: s, sure: len(s.opt.Adopt) == 0}
 	for i := range s.pool.devices {
 		if d := &s.pool.devices[i]; !d.hasRoot {
 			r.lost = append(r.lost, d)
@@ -38,6 +39,7 @@ func (s *salvage) recoverRoots(ctx context.Context) error {
 	}
 	r.free = s.strayTrees()
 	r.was = s.lineage.roots()
+	r.matchByCount()
 	r.matchUnchanged()
 	r.matchBy(ctx, s.commonLeaves)
 	r.matchBy(ctx, s.commonMappings)
@@ -63,7 +65,7 @@ func (s *salvage) adoptAsked() error {
 		if d.hasRoot {
 			return fmt.Errorf("block %d cannot become device %d, which has its mappings in block %d", root, id, d.Root)
 		}
-		d.Root, d.hasRoot, d.adopted = root, true, true
+		d.Root, d.hasRoot, d.adopted, d.outdated = root, true, true, true
 		s.adopted = append(s.adopted, root)
 		s.note("device %d: its mappings are those of the orphan in block %d, as asked for", id, root)
 	}
@@ -76,14 +78,22 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 	if s.counts == nil {
 		return nil
 	}
+	if s.sb.HeldRoot != 0 && !slices.ContainsFunc(s.copies, func(c metadata.Superblock) bool { return c.Block == s.sb.HeldRoot }) {
+		s.note("block %d: the metadata snapshot cannot be read; trees that it alone led to look like orphans", s.sb.HeldRoot)
+	}
 	next := metadata.DevID(0)
 	for _, d := range s.pool.devices {
 		next = max(next, d.ID+1)
 	}
+	if s.opt.LVM != nil {
+		for id := range s.opt.LVM.Volumes { // a device must not pass for a volume
+			next = max(next, id+1)
+		}
+	}
 	kept := false
 	for _, o := range s.orphans() {
-		if !s.survey.Tree(o.block).Whole {
-			continue
+		if kind, _ := s.pool.forest.Kind(o.block); !o.whole || kind != btree.Absent {
+			continue // a lost node, or the lost snapshot, led to it as well
 		}
 		found := Orphan{Root: o.block, Mappings: o.n}
 		for _, d := range s.pool.devices {
@@ -93,7 +103,7 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 		}
 		if s.opt.KeepOrphans && next <= metadata.MaxDevID {
 			d := s.pool.device(next)
-			d.Root, d.hasRoot, d.adopted = o.block, true, true
+			d.Root, d.hasRoot, d.adopted, d.outdated = o.block, true, true, true
 			s.adopted = append(s.adopted, o.block)
 			found.Adopted, found.Kept = next, true
 			next++
@@ -120,10 +130,12 @@ func (s *salvage) strayTrees() []orphan {
 	return found
 }
 
-// take gives d the tree o. guess says that another one is possible.
-func (r *rootSearch) take(d *device, o *orphan, guess bool, how string) {
+// take gives d the tree o. Unless that cannot be otherwise, it is a guess, and so is all
+// that follows.
+func (r *rootSearch) take(d *device, o *orphan, sure bool, how string) {
+	r.sure = r.sure && sure
 	d.Root, d.hasRoot = o.block, true
-	d.rootFound, d.outdated = true, guess
+	d.rootFound, d.outdated = true, !r.sure
 	o.pointers--
 	r.adopted = append(r.adopted, o.block)
 	r.note("device %d: the root of its mappings is lost; block %d is %s", d.ID, d.Root, how)
@@ -148,8 +160,7 @@ func (r *rootSearch) matchUnchanged() {
 
 // matchBy finds trees that have something in common with what the device had earlier,
 // those that have most first. Of several devices that had the same, the one with the
-// highest id is the most likely not to have been deleted since. If two devices could be
-// exchanged, both are guesses.
+// highest id is the most likely not to have been deleted since.
 func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Context, was block.Nr) func(now block.Nr) int) {
 	type match struct {
 		d      *device
@@ -178,40 +189,36 @@ func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Contex
 	slices.SortStableFunc(all, func(a, b match) int {
 		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(b.d.ID, a.d.ID))
 	})
-	for i, m := range all {
+	for _, m := range all {
 		if !r.fits(m.d, m.o) {
 			continue
 		}
-		contested := false
-		for k, other := range all {
-			contested = contested || k != i && (other.d == m.d) != (other.o == m.o) && r.fits(other.d, other.o)
-		}
-		r.take(m.d, m.o, contested, "the tree in use that has most in common with what it was in an earlier commit")
+		r.take(m.d, m.o, false, "the tree in use that has most in common with what it was in an earlier commit")
 	}
 }
 
-// matchByCount finds trees that only one device can have, by the number of mappings. A
-// tree that is not whole can be that of any device with more mappings.
+// matchByCount finds the device of trees that no other can have, by the number of
+// mappings; a tree that is not whole can be that of any device with more. Every tree in
+// use belongs to some device, and what is settled may leave a single one for the next.
+// If the books do not balance in the end all of it is a guess.
 func (r *rootSearch) matchByCount() {
-	for _, d := range r.lost {
-		if d.hasRoot || !d.hasDetails || r.aged {
-			continue
-		}
-		var only *orphan
-		trees, rivals := 0, 0
+	for settled := true; settled; {
+		settled = false
 		for i := range r.free {
-			if o := &r.free[i]; r.fits(d, o) {
-				only = o
-				trees++
+			o := &r.free[i]
+			var fit []*device
+			for _, d := range r.lost {
+				if r.fits(d, o) {
+					fit = append(fit, d)
+				}
 			}
-		}
-		for _, other := range r.lost {
-			if trees == 1 && r.fits(other, only) {
-				rivals++
+			if len(fit) > int(o.pointers) {
+				continue
 			}
-		}
-		if trees == 1 && rivals <= int(only.pointers) {
-			r.take(d, only, false, "the only tree in use with as many mappings")
+			for _, d := range fit {
+				r.take(d, o, true, "the only tree in use with as many mappings")
+				settled = true
+			}
 		}
 	}
 }

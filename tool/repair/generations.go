@@ -20,9 +20,10 @@ type generation struct {
 	devices int                 // in the device details that it counts; -1: not known
 	roots   [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
 	spare   int                 // trees of devices of the metadata snapshot
-	damaged bool                // it counts blocks that cannot be read
+	damaged []block.Nr          // blocks that it counts and that cannot be read
 	next    *generation         // the commit that came right after; nil if none is found
 	prev    *generation
+	reload  bool // the pool was loaded between this one and next
 }
 
 // size is the number of blocks that g counts.
@@ -75,8 +76,10 @@ func (e *evidence) findRoots(g *generation) {
 	for i := range e.copies {
 		g.spare += b2i(g.has(e.copies[i].Block))
 	}
-	for nr := block.Nr(1); nr < min(g.size(), e.blocks) && !g.damaged; nr++ {
-		g.damaged = g.has(nr) && !e.valid(nr)
+	for nr := block.Nr(1); nr < min(g.size(), e.blocks); nr++ {
+		if g.has(nr) && !e.valid(nr) {
+			g.damaged = append(g.damaged, nr)
+		}
 	}
 	g.devices = -1
 	if details := g.roots[1]; len(details) == 1 {
@@ -145,7 +148,7 @@ func (e *evidence) link(all []*generation) {
 			seen[to] = true
 			there, ok := follows(g, to, e.blocks)
 			back, both := follows(to, g, e.blocks)
-			if !ok || both && !there.likelier(back) || !e.agree(g, to) {
+			if !ok || both && !there.likelier(back) || g.lostAlone(to) || !e.agree(g, to) {
 				continue
 			}
 			steps = append(steps, step{g, to, there})
@@ -161,7 +164,7 @@ func (e *evidence) link(all []*generation) {
 	})
 	for _, s := range steps {
 		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
-			s.from.next, s.to.prev = s.to, s.from
+			s.from.next, s.from.reload, s.to.prev = s.to, s.reload, s.from
 		}
 	}
 }
@@ -195,7 +198,7 @@ func (e *evidence) agree(a, b *generation) bool {
 		}
 		bit := n.Block % 64
 		ledA, ledB := inA[n.Block/64]>>bit&1 != 0, inB[n.Block/64]>>bit&1 != 0
-		if ledA && !ledB && !b.damaged || ledB && !ledA && !a.damaged {
+		if ledA && !ledB && len(b.damaged) == 0 || ledB && !ledA && len(a.damaged) == 0 {
 			return false
 		}
 	}
@@ -234,7 +237,7 @@ func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
 // surplusRoots reports whether g has more roots of a sort than a commit has, and no lost
 // node that would explain it.
 func (g *generation) surplusRoots(sort int) bool {
-	if g.damaged {
+	if len(g.damaged) > 0 {
 		return false
 	}
 	most := rootSorts[sort].most
@@ -252,6 +255,12 @@ func (g *generation) overwritten() bool {
 		}
 	}
 	return false
+}
+
+// lostAlone reports whether g has lost blocks that the other does not use. Then too
+// little is left of it to say that the other followed.
+func (g *generation) lostAlone(other *generation) bool {
+	return slices.ContainsFunc(g.damaged, func(nr block.Nr) bool { return !other.has(nr) })
 }
 
 // first returns the oldest generation of the chain that g is in.

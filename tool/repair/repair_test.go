@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -147,6 +148,68 @@ func TestUnreadableBlocks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Blocks are zeroed, those that lead to all others among them: what is called read or
+// confirmed is true, and an exit code of 0 means that all is there.
+func TestLostBlocks(t *testing.T) {
+	type image struct {
+		name    string
+		content []byte
+	}
+	var images []image
+	for _, name := range fixtures.Names() {
+		if content, _ := open(t, name); len(content) <= 8<<20 {
+			images = append(images, image{name, content})
+		}
+	}
+	for _, name := range fixtures.Histories() {
+		if h := history(t, name); len(h.Also) == 0 && h.Right == len(h.Commits)-1 {
+			images = append(images, image{name, h.Image})
+		}
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, im := range images {
+		dev := block.NewMemFrom(slices.Clone(im.content))
+		truth := contentOf(t, dev)
+		pool, err := metadata.Open(dev, metadata.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var used []block.Nr
+		for nr := block.Nr(1); nr < block.Blocks(dev); nr++ {
+			if block.KindOf((*block.Data)(im.content[nr*block.Size:])) != block.UnknownKind {
+				used = append(used, nr)
+			}
+		}
+		one := func() block.Nr { return used[rnd.IntN(len(used))] }
+		sb := &pool.Superblock
+		for _, lost := range [][]block.Nr{
+			{sb.MappingRoot}, {sb.DetailsRoot}, {sb.MappingRoot, sb.DetailsRoot}, {sb.MetadataSpaceMap.BitmapRoot},
+			{sb.DataSpaceMap.BitmapRoot, sb.MappingRoot}, {sb.MetadataSpaceMap.BitmapRoot, sb.MappingRoot},
+			{sb.MappingRoot, one()}, {sb.MappingRoot, one()}, {sb.DetailsRoot, one()}, {one(), one()}, {one(), one(), one()},
+		} {
+			dev := block.NewMemFrom(slices.Clone(im.content))
+			for _, nr := range lost {
+				if err := block.Write(dev, nr, new(block.Data)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			found, err := repair.Find(t.Context(), dev, repair.Options{})
+			if err != nil {
+				continue // nothing is left
+			}
+			got := contentOf(t, found.Device)
+			for _, d := range found.Report.Devices {
+				if _, wrong := truth.compare(content{d.ID: got[d.ID]}); uint64(wrong) > d.Guessed {
+					t.Errorf("%s, blocks %v, device %d: %d wrong, %d guessed", im.name, lost, d.ID, wrong, d.Guessed)
+				}
+			}
+			if right, wrong := truth.compare(got); found.Report.Lossless() && (right < truth.len() || wrong > 0) {
+				t.Errorf("%s, blocks %v: lossless, with %d of %d mappings and %d wrong", im.name, lost, right, truth.len(), wrong)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -124,7 +125,7 @@ func (s *salvage) recoverDevices() {
 	if len(top.entries)+len(details.entries) == 0 && len(s.state.states) > 1 && s.counts != nil {
 		// Which trees are in use the space map tells; who owned them an earlier commit does.
 		for _, older := range s.state.states[1:] {
-			if len(older.details.entries) == 0 {
+			if len(older.details.entries) == 0 || !s.knownToLVM(older) {
 				continue
 			}
 			s.aged = true
@@ -160,6 +161,19 @@ func (s *salvage) recoverDevices() {
 	if both {
 		s.doubts = append(s.doubts, "the mapping tree and the device details have lost the same device ids: devices may be missing")
 	}
+}
+
+// knownToLVM reports whether a state has the volumes that LVM knows, if it is asked.
+func (s *salvage) knownToLVM(state *State) bool {
+	if s.opt.LVM == nil {
+		return true
+	}
+	for id := range s.opt.LVM.Volumes {
+		if _, ok := slices.BinarySearchFunc(state.Devices, id, func(d DeviceRoot, id metadata.DevID) int { return cmp.Compare(d.ID, id) }); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // isUnreadable reports whether err is about the content of a block, not about what
