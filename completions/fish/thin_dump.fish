@@ -16,7 +16,7 @@ complete -c thin_dump -l accept-loss -d 'Succeed with --repair although somethin
 complete -c thin_dump -l transaction-id -r -d 'Use this transaction id.'
 complete -c thin_dump -l data-block-size -r -d 'Use this data block size.'
 complete -c thin_dump -l nr-data-blocks -r -d 'Use this number of data blocks.'
-complete -c thin_dump -l state -r -d 'Take this state of the pool, by its number in --list-states.'
+complete -c thin_dump -l state -r -d 'Take this state of the pool, by its number in thin_repair --list-states.'
 complete -c thin_dump -l mapping-root -r -d 'Begin at this root of the mapping tree.'
 complete -c thin_dump -l details-root -r -d 'Begin at this root of the device details.'
 complete -c thin_dump -l drop-device -r -d 'Leave this device out; may be repeated.'

@@ -13,6 +13,7 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
+	"thinpool/tool/repair"
 )
 
 // Check is thin_check.
@@ -110,12 +111,38 @@ func (c *Check) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	if err := c.lookForNewer(env, dev, &out, &sum); err != nil {
+		return err
+	}
 	differ := out.compareWithLVM(env, dev)
 	out.summary(sum)
 	if out.live != nil && c.MetadataSnap {
 		env.Log.Info("metadata snapshot", "block", uint64(out.live.HeldRoot))
 	}
 	return errors.Join(c.verdict(sum), differ)
+}
+
+// lookForNewer reports if the superblock leads to an older state of the pool than there
+// is: where the trees of devices have faults, or LVM's text is at hand to compare with.
+func (c *Check) lookForNewer(env *cli.Env, dev *source, out *faultPrinter, sum *check.Summary) error {
+	facts := dev.place.lvmFacts()
+	part := c.MetadataSnap || c.SuperblockOnly || c.MappingRoot != nil || c.DetailsRoot != nil
+	if part || facts == nil && !out.inDevices {
+		return nil
+	}
+	newer, err := repair.Newer(env, dev, repair.Options{LVM: facts})
+	if newer == nil || errors.Is(err, block.ErrCorrupt) || errors.Is(err, repair.ErrNoRoots) {
+		return nil // the faults say what is wrong
+	}
+	if err != nil {
+		return err
+	}
+	sum.Fatal++
+	out.fault(check.Fault{
+		Code: check.SuperblockSetBack, Severity: check.Fatal, Tree: "superblock",
+		Err: fmt.Errorf("a newer state of the pool is on the device, with roots %d and %d; the superblock may have been set back: was the pool active on two hosts?", newer.Mapping, newer.Details),
+	})
+	return nil
 }
 
 // source opens the input. What cannot be mended is refused before it is checked.
@@ -147,6 +174,7 @@ type faultPrinter struct {
 	advice      []advice
 	live        *metadata.Superblock
 	mended      uint64 // faults
+	inDevices   bool   // there are faults in the trees of devices
 	noRoom      *spacemap.SpaceError
 }
 
@@ -159,6 +187,7 @@ func (p *faultPrinter) superblock(sb metadata.Superblock) {
 }
 
 func (p *faultPrinter) fault(f check.Fault) {
+	p.inDevices = p.inDevices || f.InDevices()
 	text := f.Advice()
 	if f.Code == check.SnapshotMissing && p.reserve != "" {
 		text = p.reserve

@@ -61,7 +61,7 @@ func (d *Dump) Run(env *cli.Env) error {
 	case d.Repair && d.MetadataSnap.Set:
 		return cli.Usagef("--repair and --metadata-snap cannot go together")
 	case !d.Repair && (d.salvage.given() || d.AcceptLoss):
-		return cli.Usagef("--accept-loss, other roots and dropped devices go with --repair")
+		return cli.Usagef("--accept-loss, and what says which state, roots, devices and orphans to take, go with --repair")
 	}
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err

@@ -28,7 +28,7 @@ type Repair struct {
 	salvage
 	DryRun     bool   `help:"Report what would be saved and lost; write nothing."`
 	ListStates bool   `help:"List the states of the pool that are left on the device, also those of earlier transactions; write nothing." aliases:"list-roots"`
-	AcceptLoss bool   `help:"Succeed although something is lost."`
+	AcceptLoss bool   `help:"Succeed although something is lost or not certain."`
 	Report     string `help:"Write the report to a file as well." placeholder:"FILE"`
 	Format     string `help:"How the report is printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
 	Ignored    string `arg:"" optional:"" hidden:"" help:"Ignored: LVM passes one."`
@@ -37,7 +37,7 @@ type Repair struct {
 
 // salvage says what a repair takes and leaves.
 type salvage struct {
-	State       *int     `help:"Take this state of the pool, by its number in --list-states." placeholder:"N"`
+	State       *int     `help:"Take this state of the pool, by its number in thin_repair --list-states." placeholder:"N"`
 	MappingRoot *uint64  `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
 	DetailsRoot *uint64  `help:"Begin at this root of the device details." placeholder:"BLOCK"`
 	DropDevice  []uint64 `help:"Leave this device out; may be repeated." placeholder:"ID" sep:"none"`

@@ -124,7 +124,7 @@ func idList(ids []metadata.DevID, one, many string) string {
 
 // alternativeText says how another state that may be right differs from the one taken.
 func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report) {
-	fmt.Fprintf(w, "another state may be the right one (--state %d): mappings from block %d, device details from block %d, time %d, highest transaction of a device %d\n",
+	fmt.Fprintf(w, "another state may be the right one (--state %d): mappings from block %d, device details from block %d, time %d, device transactions up to %d\n",
 		number, s.Mapping, s.Details, s.Time, s.TransactionID)
 	there := map[metadata.DevID]uint64{}
 	var more, fewer, differ []metadata.DevID
@@ -168,25 +168,34 @@ func verdict(r *repair.Report) string {
 	}
 	var parts []string
 	var lost, guessed, reused uint64
-	incomplete := 0
+	incomplete, unknown := 0, 0
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		if !d.Complete() && !d.Named {
 			incomplete++
 			lost, guessed, reused = lost+d.Lost, guessed+d.Guessed, reused+d.Reused
+			if !d.Known {
+				unknown++
+			}
 		}
 	}
 	if incomplete > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete", incomplete, len(r.Devices)))
 	}
-	if lost+guessed > 0 {
-		parts = append(parts, fmt.Sprintf("%d mappings are lost, %d are guessed and may be wrong", lost, guessed))
+	if lost > 0 {
+		parts = append(parts, plural(lost, "mapping is lost", "mappings are lost"))
+	}
+	if unknown > 0 {
+		parts = append(parts, fmt.Sprintf("how many mappings are lost is not known for %d devices", unknown))
+	}
+	if guessed > 0 {
+		parts = append(parts, plural(guessed, "mapping is guessed and may be wrong", "mappings are guessed and may be wrong"))
 	}
 	if reused > 0 {
 		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
 	}
 	if len(r.Missing) > 0 {
-		parts = append(parts, fmt.Sprintf("%d volumes of LVM have no device", len(r.Missing)))
+		parts = append(parts, plural(uint64(len(r.Missing)), "volume of LVM has no device", "volumes of LVM have no device"))
 	}
 	parts = append(parts, r.Doubts...)
 	switch {
@@ -197,6 +206,13 @@ func verdict(r *repair.Report) string {
 		parts = append(parts, "the superblock does not name this state of the pool, so a newer one may be lost")
 	}
 	return strings.Join(parts, "; ") + "\nkeep the damaged metadata until all data has been checked: it is the only evidence (LVM keeps it as POOL_metaN)"
+}
+
+func plural(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // reportRecord is the first line of a report in JSON.

@@ -48,7 +48,7 @@ func in(view, part string) string {
 
 // topLevel reads the top level of the mapping tree: the root of each device's tree.
 func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, error) {
-	tree := in(view, "mapping tree, top level")
+	tree := in(view, treeTop)
 	if c.topRoots == nil {
 		c.topRoots = map[int][]btree.Child{}
 	}
@@ -70,7 +70,7 @@ func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, 
 
 // deviceDetails reads the device details tree.
 func (c *checker) deviceDetails(sb metadata.Superblock, view string) ([]deviceDetails, error) {
-	tree := in(view, "device details")
+	tree := in(view, treeDetails)
 	if c.detailsOf == nil {
 		c.detailsOf = map[int][]deviceDetails{}
 	}
@@ -180,7 +180,7 @@ func (c *checker) pair(roots []btree.Child, details []deviceDetails, view string
 
 // times tests the ids, times and transaction ids of devices.
 func (c *checker) times(sb metadata.Superblock, devices []metadata.Device, view string) {
-	tree := in(view, "device details")
+	tree := in(view, treeDetails)
 	fault := func(d metadata.Device, code Code, s Severity, format string, args ...any) {
 		c.report(Fault{Code: code, Severity: s, Tree: tree, Devices: []metadata.DevID{d.ID}, Err: fmt.Errorf(format, args...)})
 	}

@@ -31,6 +31,7 @@ type Code string
 // The codes.
 const (
 	SuperblockDamaged  Code = "superblock-damaged"
+	SuperblockSetBack  Code = "superblock-set-back" // found by the command, which knows tool/repair
 	Unformatted        Code = "never-formatted"
 	VersionUnknown     Code = "version-unknown"
 	FeaturesUnknown    Code = "features-unknown"
@@ -84,7 +85,8 @@ const (
 
 var advice = map[Code]string{
 	SuperblockDamaged: "make sure that this is the metadata device (_tmeta); if it is, keep a copy of it and try thin_repair",
-	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device, or see with thin_repair --list-roots what is left",
+	SuperblockSetBack: "stop all hosts on which the pool may be active, keep the pool down and a copy of this metadata; then see with thin_repair --list-states what is there, and rebuild it into another device with thin_repair",
+	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device, or see with thin_repair --list-states what is left",
 	VersionUnknown:    "use a newer version of these tools if there is one",
 	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
 	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
@@ -101,6 +103,12 @@ var advice = map[Code]string{
 	SnapshotMissing:   "if no pool uses this metadata, check it without -m; in a running pool, 'dmsetup message POOL 0 reserve_metadata_snap' makes a metadata snapshot",
 	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
+
+// Trees of devices, in faults.
+const (
+	treeTop     = "mapping tree, top level"
+	treeDetails = "device details"
+)
 
 // A Fault is one thing wrong with the metadata.
 type Fault struct {
@@ -150,12 +158,24 @@ func (f *Fault) Advice() string {
 // Urgency ranks advice about faults of one severity: only the highest is worth giving.
 func (f *Fault) Urgency() int {
 	switch {
-	case f.Code == DeviceTooSmall || f.Code == FeaturesUnknown: // other faults may follow from it
+	case f.Code == DeviceTooSmall || f.Code == FeaturesUnknown || f.Code == SuperblockSetBack: // other faults may follow from it
 		return 2
 	case f.Code == SnapshotDamaged || f.Code == SpaceMapCounters || f.Advice() == adviseNothing:
 		return 0
 	}
 	return 1
+}
+
+// InDevices reports whether the fault is in one of the two trees of devices, so that the
+// superblock may lead to an old or a wrong root.
+func (f *Fault) InDevices() bool {
+	switch f.Code {
+	case DeviceMismatch:
+		return true
+	case NodeDamaged, KeysOutOfBounds, DeviceIDTooHigh:
+		return f.Tree == treeTop || f.Tree == treeDetails
+	}
+	return false
 }
 
 // Mendable reports whether a [Repair] fixes the fault: all that is not fatal in

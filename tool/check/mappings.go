@@ -271,6 +271,6 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 		if tree.Damaged && tree.N < d.MappedBlocks {
 			err = fmt.Errorf("%d of %d mappings are lost", d.MappedBlocks-tree.N, d.MappedBlocks)
 		}
-		c.report(Fault{Code: MappedBlocksWrong, Severity: Fatal, Tree: in(view, "device details"), Devices: []metadata.DevID{d.ID}, Err: err})
+		c.report(Fault{Code: MappedBlocksWrong, Severity: Fatal, Tree: in(view, treeDetails), Devices: []metadata.DevID{d.ID}, Err: err})
 	}
 }

@@ -72,6 +72,7 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 // same devices count.
 func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *leafIndex, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
 	var found []candidate
+	inUse := s.mappingsIn(h, leaves)
 	add := func(n btree.Node, age int, had, shared bool) {
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
@@ -81,6 +82,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 			missing, sure := sp.at(uint64(data))
 			// Without the space map a mapping is possible if its data block is not in use, or
 			// shared with those who have the leaf.
+			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age})
@@ -98,6 +100,9 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 		if rivals && !had {
 			continue
 		}
+		if !had { // of another device, or older than all states
+			age = len(s.lineage.states)
+		}
 		if n, ok := s.mappingLeaf(leaf.Block); ok {
 			kind, _ := s.pool.forest.Kind(leaf.Block)
 			add(n, age+1, had, kind == btree.LeafNode)
@@ -107,6 +112,29 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
 	})
 	return found, nil
+}
+
+// mappingsIn returns the mappings that other devices have for the keys of a lost leaf:
+// the device may share them.
+func (s *salvage) mappingsIn(h *hole, leaves *leafIndex) map[[2]uint64]bool {
+	if h.level != 0 {
+		return nil // too many
+	}
+	all := map[[2]uint64]bool{}
+	for leaf := range leaves.in(h.keys) {
+		if kind, _ := s.pool.forest.Kind(leaf.Block); kind != btree.LeafNode {
+			continue
+		}
+		n, ok := s.mappingLeaf(leaf.Block)
+		if !ok {
+			continue
+		}
+		for i := range n.Len() {
+			data, _ := metadata.UnpackMapping(n.Uint64(i))
+			all[[2]uint64{n.Key(i), uint64(data)}] = true
+		}
+	}
+	return all
 }
 
 // damagedLeaf returns the leaf that a hole has lost as if its checksum were right, if

@@ -42,12 +42,13 @@ type facts struct {
 	sameMaps bool   // it is the one that the superblock names
 	replaced bool   // the superblock names other roots, which are not of their kind
 	open     bool   // nothing was written where the next commit would have begun
-	follows  bool   // its own blocks are those that a commit would have taken after the last known
 	beyond   bool   // it has times or ids that the superblock has not reached yet
 	missing  int    // volumes of LVM that are not in it, or are others
 	surplus  int    // devices that LVM does not know
 	tables   bool   // both its trees of devices can be read
 	foreign  bool   // some of its blocks were overwritten by other nodes
+	follows  bool   // its space map is lost, and it can be the commit after another state
+	cutOff   bool   // so it is, and the device was cut, as the space map lies beyond its end
 	damaged  int    // blocks that cannot be read or were overwritten
 	time     uint32 // see State
 	id       uint64 // see State
@@ -80,7 +81,10 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 			return i == named || !challenges(all[i], all[named], newer(i, named), newer(named, i))
 		})
 		if len(challengers) == 0 {
-			return choice{best: named, sure: !all[named].replaced, why: "the superblock names it"}, true
+			if all[named].replaced {
+				return choice{best: named, why: "the space map of the superblock counts its roots, not those that the superblock names"}, true
+			}
+			return choice{best: named, sure: true, why: "the superblock names it"}, true
 		}
 		best := ranked(all, challengers, newer)
 		if all[named].lostToMedia() && !slices.ContainsFunc(best, func(i int) bool { return all[i].beyond || all[i].proves(all[named]) }) {
@@ -138,13 +142,14 @@ func compareFacts(a, b facts) int {
 	no := func(f func(facts) bool) int { return cmp.Compare(b2i(f(b)), b2i(f(a))) }
 	return cmp.Or(
 		cmp.Compare(a.missing, b.missing),
-		no(func(f facts) bool { return f.closed }),
+		no(func(f facts) bool { return f.cutOff }),
 		no(func(f facts) bool { return f.maps }),
-		no(func(f facts) bool { return f.whole }),
-		cmp.Compare(a.surplus, b.surplus),
 		cmp.Compare(b.time, a.time),
 		cmp.Compare(b.id, a.id),
 		no(func(f facts) bool { return f.open }),
+		no(func(f facts) bool { return f.closed }),
+		no(func(f facts) bool { return f.whole }),
+		cmp.Compare(a.surplus, b.surplus),
 		cmp.Compare(a.damaged, b.damaged),
 		cmp.Compare(b.place, a.place),
 		cmp.Compare(b.mappings, a.mappings),
@@ -165,16 +170,20 @@ func reason(all []facts, best, rivals []int) string {
 	}
 	second := all[rivals[0]]
 	switch {
+	case first.cutOff:
+		return "it is the last of which the trees lie before the end of the device"
 	case first.missing < second.missing:
 		return "it has the volumes that LVM knows"
 	case first.maps && !second.maps:
 		return "a metadata space map goes with it"
+	case first.time > second.time || first.id > second.id:
+		return "its times are the newest"
+	case first.open && !second.open:
+		return "nothing was written after it"
 	case first.whole && !second.whole:
 		return "it is whole"
 	case first.surplus < second.surplus:
 		return "all its devices are volumes of LVM"
-	case first.time > second.time || first.id > second.id:
-		return "its times are the newest"
 	}
 	return "it looks newest, but nothing proves that"
 }
@@ -199,6 +208,17 @@ func newerEvidence(a, b *State) string {
 		return "devices in it were made or snapshotted later"
 	}
 	return ""
+}
+
+// followsWithoutMap reports whether a is whole, its own space map is lost, and it can be
+// the commit after b.
+func (a *State) followsWithoutMap(b *State) bool {
+	g := b.generation
+	if g == nil || a.generation != nil || !a.Whole || g.next != nil && !g.reload {
+		return false
+	}
+	devices := len(a.Devices) - len(b.Devices)
+	return devices >= -1 && devices <= 1 && !newerDevices(b, a) && g.offers(a.census, a.census.e.blocks)
 }
 
 // newerDevices reports whether the devices of both say that a was committed after b,
@@ -254,6 +274,8 @@ func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 	for i, s := range all {
 		known[i] = e.factsOf(s, lvm)
 		known[i].sameMaps = e.super.err == nil && s.SpaceMap != 0 && s.SpaceMap == e.super.MetadataSpaceMap.BitmapRoot
+		known[i].follows = slices.ContainsFunc(all, s.followsWithoutMap)
+		known[i].cutOff = known[i].follows && e.super.err == nil && e.super.MetadataSpaceMap.NrBlocks > uint64(e.blocks)
 		known[i].replaced = s.Current && (s.Mapping != e.super.MappingRoot || s.Details != e.super.DetailsRoot)
 	}
 	after := map[[2]int]bool{}
@@ -310,9 +332,6 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 			next++
 		}
 		f.open = next >= e.blocks || !e.valid(next)
-	}
-	if s.generation == nil && s.Whole {
-		f.follows = slices.ContainsFunc(e.generations, func(g *generation) bool { return (g.next == nil || g.reload) && g.offers(s.census, e.blocks) })
 	}
 	if sb := &e.super; sb.err == nil {
 		f.beyond = s.Time > sb.Time || s.TransactionID > sb.TransactionID

@@ -61,6 +61,12 @@ func TestChoose(t *testing.T) {
 		"nothing was written after one of them": {
 			all: []facts{with(whole, func(f *facts) { f.open = true }), with(whole, func(f *facts) { f.place = 9 })}, best: 0, rivals: []int{1},
 		},
+		"the space map is beyond the end of a device that was cut": {
+			all: []facts{whole, with(scan, func(f *facts) { f.follows, f.cutOff = true, true })}, best: 1, rivals: []int{0},
+		},
+		"a commit whose space map is lost": {
+			all: []facts{whole, with(scan, func(f *facts) { f.follows = true })}, best: 0, rivals: []int{1},
+		},
 		"times decide before places": {
 			all: []facts{with(whole, func(f *facts) { f.time = 2 }), with(whole, func(f *facts) { f.place, f.open = 9, true })}, best: 0, rivals: []int{1},
 		},
@@ -125,14 +131,17 @@ func TestReason(t *testing.T) {
 	if r := reason([]facts{a, {ofKind: true}}, []int{0, 1}, nil); r != "it is the newest that a metadata space map describes" {
 		t.Error(r)
 	}
+	first := whole
 	for want, other := range map[string]facts{
 		"it has the volumes that LVM knows":        {missing: 1, maps: true, whole: true},
+		"nothing was written after it":             {maps: true, whole: true, closed: true},
 		"a metadata space map goes with it":        {whole: true},
 		"it is whole":                              {maps: true},
 		"all its devices are volumes of LVM":       {maps: true, whole: true, surplus: 1},
 		"it looks newest, but nothing proves that": {maps: true, whole: true},
 	} {
-		if r := reason([]facts{whole, other}, []int{0, 1}, []int{1}); r != want {
+		first.open = want == "nothing was written after it"
+		if r := reason([]facts{first, other}, []int{0, 1}, []int{1}); r != want {
 			t.Errorf("%q, want %q", r, want)
 		}
 	}

@@ -26,7 +26,7 @@ func (s *salvage) newReport(damaged bool) Report {
 		s.note("the superblock may have been set back: was the pool active on two hosts?")
 	}
 	if !s.state.sure {
-		s.note("the state taken has its mappings in block %d and its device details in block %d (time %d, highest transaction of a device %d): %s",
+		s.note("the state taken has its mappings in block %d and its device details in block %d (time %d, device transactions up to %d): %s",
 			s.state.Mapping, s.state.Details, s.state.Time, s.state.TransactionID, s.state.why)
 	}
 	for i := range s.pool.devices {

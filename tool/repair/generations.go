@@ -364,20 +364,23 @@ func (g *generation) word(nr block.Nr) uint64 {
 // offers reports whether the blocks of a state that g does not count are those that g
 // offers next. Some of these are the space maps of the state, which it does not know.
 func (g *generation) offers(c *census, blocks block.Nr) bool {
-	own := 0
+	all := 0
 	for nr := range blocks {
-		own += b2i(c.has(nr) && !g.has(nr))
+		all += b2i(c.has(nr) && !g.has(nr))
 	}
 	const maps = 16 // nodes and bitmaps of both space maps, at most as many as of the trees if these are many
-	skipped := 0
-	for nr := g.index + 1; nr < blocks && own > 0 && skipped <= max(maps, own); nr++ {
-		switch {
-		case g.has(nr):
-		case c.has(nr):
-			own--
-		default:
-			skipped++
+	from := func(begin block.Nr) bool {
+		own, skipped := all, 0
+		for nr := begin; nr < blocks && own > 0 && skipped <= max(maps, all); nr++ {
+			switch {
+			case g.has(nr):
+			case c.has(nr):
+				own--
+			default:
+				skipped++
+			}
 		}
+		return own == 0
 	}
-	return own == 0
+	return from(g.index+1) || from(0)
 }

@@ -2,7 +2,6 @@ package repair
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"thinpool/metadata"
@@ -105,7 +104,14 @@ func (g *grove) mapped(e entry) uint64 {
 	return e.n
 }
 
-var errNoRoot = fmt.Errorf("no root of its mappings is known: %w", block.ErrCorrupt)
+// errNoRoot is why a device whose root is not known has lost everything.
+var errNoRoot error = noRootError{}
+
+type noRootError struct{}
+
+func (noRootError) Error() string { return "the root of its mappings is not known" }
+
+func (noRootError) Unwrap() error { return block.ErrCorrupt }
 
 // visit looks at the subtree at nr, entry e of parent.
 func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {

@@ -20,7 +20,7 @@ type lineage struct {
 
 func newLineage(s *salvage) *lineage {
 	l := &lineage{
-		e: s.evidence, states: s.state.states,
+		e: s.evidence, states: s.state.byAge(),
 		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{},
 	}
 	for i := range s.pool.devices {
@@ -29,6 +29,27 @@ func newLineage(s *salvage) *lineage {
 		}
 	}
 	return l
+}
+
+// byAge returns all states: the chosen one, those of the commits before it as far as
+// these are known, then the others in the order of the choice.
+func (c *chosen) byAge() []*State {
+	ordered := []*State{c.State}
+	if c.generation != nil {
+		for g := c.generation.prev; g != nil; g = g.prev {
+			for _, s := range c.states {
+				if s.generation == g {
+					ordered = append(ordered, s)
+				}
+			}
+		}
+	}
+	for _, s := range c.states {
+		if !slices.Contains(ordered, s) {
+			ordered = append(ordered, s)
+		}
+	}
+	return ordered
 }
 
 // replaced reports whether a device of an earlier state is not the one that has its id

@@ -189,6 +189,30 @@ func (e *evidence) askedFor(ctx context.Context, state *chosen, opt *Options) (*
 	return &chosen{State: s, sure: s.Current, why: "its roots were given", states: append([]*State{s}, states...), reference: reference}, nil
 }
 
+// Newer returns the state that [Find] would take where that is not the one of the
+// superblock, and nil where it is, or where the superblock is lost. The superblock may
+// have been set back then, as by a second host on which the pool was active. A pool
+// that may be the last is only looked at, not surveyed.
+func Newer(ctx context.Context, dev block.Device, opt Options) (*State, error) {
+	m := newMedium(dev, opt.Parallel)
+	if p, _, err := readSound(ctx, m, &opt); p != nil || err != nil {
+		return nil, err
+	}
+	e, err := gather(ctx, m, &opt.Overrides)
+	if err != nil || e.super.err != nil {
+		return nil, err
+	}
+	all, err := findStates(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	state, ok := chooseState(e, all, opt.LVM)
+	if !ok || state.Mapping == e.super.MappingRoot && state.Details == e.super.DetailsRoot {
+		return nil, nil
+	}
+	return state.State, nil
+}
+
 // States lists the states that are left on dev: first the one that [Find] takes, then
 // those that may be right as well, then the others, the newest first. Devices that were
 // deleted are still in older ones; Reused says how many of their data blocks others have

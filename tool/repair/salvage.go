@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"thinpool/metadata"
@@ -88,7 +89,35 @@ func (s *salvage) run(ctx context.Context) error {
 	if err := s.rebuildTrees(ctx, g); err != nil {
 		return err
 	}
+	if err := s.doubtUncounted(ctx); err != nil {
+		return err
+	}
 	return s.recoverDetails(ctx)
+}
+
+// doubtUncounted looks whether devices whose mappings are not counted, as their details
+// are lost, can be all there: then data blocks have the references that are counted.
+func (s *salvage) doubtUncounted(ctx context.Context) error {
+	if !slices.ContainsFunc(s.pool.devices, func(d device) bool { return !d.hasDetails }) {
+		return nil
+	}
+	refs, _, err := s.countData(ctx, findHoles(s.pool, nil))
+	if err != nil {
+		return err
+	}
+	sp, err := s.dataSurplus(ctx, refs)
+	if err != nil {
+		return err
+	}
+	switch n := sp.total(); {
+	case sp.none:
+		s.doubts = append(s.doubts, "device details are lost, and the data space map that could tell whether mappings are missing")
+	case n > 0:
+		s.doubts = append(s.doubts, fmt.Sprintf("device details are lost, and %d references to data blocks are counted that were not found: mappings may be missing", n))
+	case !sp.balanced:
+		s.doubts = append(s.doubts, "device details are lost, and the data space map does not agree with the mappings")
+	}
+	return nil
 }
 
 // rebuildTrees writes the trees of all devices without what is lost.
@@ -129,7 +158,7 @@ func (s *salvage) recoverDevices() {
 				continue
 			}
 			s.aged = true
-			s.note("the devices are those of an earlier commit: device details from block %d (time %d, highest transaction of a device %d)",
+			s.note("the devices are those of an earlier commit: device details from block %d (time %d, device transactions up to %d)",
 				older.Details, older.Time, older.TransactionID)
 			for _, d := range mergeTables(&table{}, older.details) {
 				known := s.pool.device(d.ID)
@@ -137,7 +166,7 @@ func (s *salvage) recoverDevices() {
 			}
 			break
 		}
-		s.note("neither root that the superblock names can be read: blocks %d and %d", s.state.Mapping, s.state.Details)
+		s.note("neither root can be read: blocks %d and %d", s.state.Mapping, s.state.Details)
 		s.doubts = append(s.doubts, "both trees of devices are lost: devices of the last commits may be missing")
 		return
 	}

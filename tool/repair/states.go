@@ -354,8 +354,8 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 	if s.generation != nil {
 		s.SpaceMap = s.generation.index
 	}
-	s.ofKind = s.canBePool()
 	s.Devices = mergeTables(s.top, s.details)
+	s.ofKind = s.canBePool()
 	s.Whole = s.Mapping != 0 && s.Details != 0 && s.tablesWhole()
 	for i := range s.Devices {
 		d := &s.Devices[i]
@@ -375,6 +375,12 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 // the space map that tells which trees are theirs.
 func (s *State) canBePool() bool {
 	devices := len(s.top.entries) + len(s.details.entries)
+	if tables := len(s.top.lost)+len(s.details.lost) == 0; tables {
+		common := devices - len(s.Devices)
+		if common*2 < len(s.Devices) {
+			return false // the trees are of different commits, or pools
+		}
+	}
 	empty := devices+len(s.top.lost)+len(s.details.lost) == 0
 	if s.Mapping == 0 || s.Details == 0 {
 		return !s.Current && devices > 0 // of the roots that the superblock names one is another node

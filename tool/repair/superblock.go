@@ -62,5 +62,5 @@ func (e *evidence) transactionOf(state *chosen, opt *Options, sb *metadata.Super
 		return
 	}
 	sb.TransactionID = least
-	e.note("the transaction id is not known; using %d, one above the highest of a device. LVM wants its own: see transaction_id in its metadata", sb.TransactionID)
+	e.note("the transaction id is not known; using %d, one above that of the latest device. LVM wants its own: see transaction_id in its metadata", sb.TransactionID)
 }
