@@ -19,6 +19,7 @@ type candidate struct {
 	value   uint64 // as in the leaf: data block and time
 	counted bool   // its data block is counted, but nothing leads to it
 	age     int    // of the leaf, in states; 0: the newest
+	kept    bool   // the data block was in use at all commits since, or the leaf is the lost one
 }
 
 // data is the data block of a candidate.
@@ -73,7 +74,7 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *leafIndex, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
 	var found []candidate
 	inUse := s.mappingsIn(h, leaves)
-	add := func(n btree.Node, age int, had, shared bool) {
+	add := func(n btree.Node, leaf block.Nr, age int, had, shared bool) {
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
 			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
@@ -85,12 +86,13 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
-				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age})
+				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners, uint64(data))
+				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
 	}
 	if n, ok := s.damagedLeaf(h); ok {
-		add(n, 0, true, false)
+		add(n, h.block, 0, true, false)
 	}
 	for leaf := range leaves.in(h.keys) {
 		if err := ctx.Err(); err != nil {
@@ -105,7 +107,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 		}
 		if n, ok := s.mappingLeaf(leaf.Block); ok {
 			kind, _ := s.pool.forest.Kind(leaf.Block)
-			add(n, age+1, had, kind == btree.LeafNode)
+			add(n, leaf.Block, age+1, had, kind == btree.LeafNode)
 		}
 	}
 	slices.SortFunc(found, func(a, b candidate) int {

@@ -1,6 +1,8 @@
 package repair
 
 import (
+	"math/bits"
+
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
@@ -21,6 +23,14 @@ type census struct {
 // has reports whether a block belongs to the state.
 func (c *census) has(nr block.Nr) bool {
 	return nr < block.Nr(len(c.seen)*64) && c.seen[nr/64]>>(nr%64)&1 != 0
+}
+
+// size is how many blocks the state consists of.
+func (c *census) size() (n int) {
+	for _, w := range c.seen {
+		n += bits.OnesCount64(w)
+	}
+	return n
 }
 
 // countBlocks follows all pointers of a state.

@@ -48,6 +48,7 @@ type facts struct {
 	tables   bool   // both its trees of devices can be read
 	foreign  bool   // some of its blocks were overwritten by other nodes
 	follows  bool   // its space map is lost, and it can be the commit after another state
+	wreck    bool   // a quarter of its blocks or more cannot be read
 	cutOff   bool   // so it is, and the device was cut, as the space map lies beyond its end
 	damaged  int    // blocks that cannot be read or were overwritten
 	time     uint32 // see State
@@ -115,11 +116,14 @@ func (f facts) proves(named facts) bool { return f.whole && f.closed && f.sameMa
 // challenges reports whether a state can take the place of the one that the superblock
 // names.
 func challenges(c, named facts, newer, older bool) bool {
+	if c.proves(named) {
+		return true
+	}
 	if !c.whole || older {
 		return false
 	}
 	lvm := c.missing < named.missing && named.tables // else it is the trees of devices that are missing
-	return lvm || newer && c.missing <= named.missing || c.proves(named)
+	return lvm || newer && c.missing <= named.missing
 }
 
 // ranked returns the states that no other is newer than, the likeliest first.
@@ -137,7 +141,9 @@ func ranked(all []facts, among []int, newer func(i, j int) bool) []int {
 	return last
 }
 
-// compareFacts orders states of which none is known to be newer; the better is less.
+// compareFacts orders states of which none is known to be newer; the better is less. That
+// a state has lost blocks to the medium says nothing of its age, unless hardly anything
+// is left; that others have overwritten them does.
 func compareFacts(a, b facts) int {
 	no := func(f func(facts) bool) int { return cmp.Compare(b2i(f(b)), b2i(f(a))) }
 	return cmp.Or(
@@ -147,11 +153,12 @@ func compareFacts(a, b facts) int {
 		cmp.Compare(b.time, a.time),
 		cmp.Compare(b.id, a.id),
 		no(func(f facts) bool { return f.open }),
-		no(func(f facts) bool { return f.closed }),
-		no(func(f facts) bool { return f.whole }),
+		no(func(f facts) bool { return !f.foreign }),
+		no(func(f facts) bool { return !f.wreck }),
+		no(func(f facts) bool { return f.closed || f.damaged > 0 }),
 		cmp.Compare(a.surplus, b.surplus),
-		cmp.Compare(a.damaged, b.damaged),
 		cmp.Compare(b.place, a.place),
+		cmp.Compare(a.damaged, b.damaged),
 		cmp.Compare(b.mappings, a.mappings),
 	)
 }
@@ -324,7 +331,7 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 	f := facts{
 		named: s.Current, snapshot: s.From == FromSnapshot, ofKind: s.ofKind, whole: s.Whole, closed: s.Closed, maps: s.generation != nil,
 		tables: len(s.top.lost)+len(s.details.lost) == 0, foreign: len(s.census.foreign) > 0, damaged: s.census.damaged + len(s.census.foreign), time: s.Time, id: s.TransactionID, mappings: s.Mappings,
-		place: max(s.Mapping, s.Details, s.SpaceMap),
+		place: max(s.Mapping, s.Details, s.SpaceMap), wreck: s.census.damaged*4 >= s.census.size(),
 	}
 	if g := s.generation; g != nil {
 		next := g.index + 1

@@ -99,7 +99,7 @@ func TestChoose(t *testing.T) {
 			all: []facts{with(whole, func(f *facts) { f.snapshot = true }), {named: true}}, best: 0,
 		},
 		"a newer wreck does not displace an older whole": {
-			all: []facts{scan, {ofKind: true, damaged: 40}}, newer: [][2]int{{1, 0}}, best: 0, rivals: []int{1},
+			all: []facts{scan, {ofKind: true, damaged: 40, wreck: true}}, newer: [][2]int{{1, 0}}, best: 0, rivals: []int{1},
 		},
 		"a circle of evidence is none": {
 			all: []facts{whole, with(whole, func(f *facts) { f.place = 4 })}, newer: [][2]int{{0, 1}, {1, 0}}, best: 1, rivals: []int{0},

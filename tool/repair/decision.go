@@ -56,7 +56,8 @@ func (l *ledger) findRivals() {
 // confirmed only all together: if with them every data block has the references that are
 // counted, every device the mappings that its details count, everything that was needed
 // to know that could be read, and no other candidate or hole could have taken the place
-// of one. Else they are guesses.
+// of one. And as the same data blocks can be used again for other thin blocks, each must
+// have been in use ever since. Else they are guesses.
 func (l *ledger) decide() [][]decision {
 	taken := make([][]decision, len(l.holes))
 	for i := range l.holes {
@@ -70,7 +71,7 @@ func (l *ledger) decide() [][]decision {
 	for i := range taken {
 		for k := range taken[i] {
 			d := &taken[i][k]
-			d.confirmed = !d.contested && !l.holes[i].rivals
+			d.confirmed = d.kept && !d.contested && !l.holes[i].rivals
 		}
 	}
 	return taken

@@ -17,7 +17,13 @@ func over(first, n uint64, stored uint32) spacemap.Finding {
 }
 
 func claim(thin, data uint64, age int) candidate {
-	return candidate{thin: thin, value: metadata.PackMapping(metadata.DataBlock(data), 0), counted: true, age: age}
+	return candidate{thin: thin, value: metadata.PackMapping(metadata.DataBlock(data), 0), counted: true, kept: true, age: age}
+}
+
+func reused(thin, data uint64, age int) candidate {
+	c := claim(thin, data, age)
+	c.kept = false
+	return c
 }
 
 func uncounted(thin, data uint64, age int) candidate {
@@ -44,6 +50,10 @@ func TestDecide(t *testing.T) {
 		"closed books confirm": {
 			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), claim(1, 101, 1))}, surplus: closed(over(100, 2, 1)), lacking: map[metadata.DevID]uint64{1: 2}},
 			[][]taken{{{0, 100, true}, {1, 101, true}}},
+		},
+		"the data block may have been used again": {
+			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), reused(1, 101, 1))}, surplus: closed(over(100, 2, 1)), lacking: map[metadata.DevID]uint64{1: 2}},
+			[][]taken{{{0, 100, true}, {1, 101, false}}},
 		},
 		"a surplus is left": {
 			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1))}, surplus: closed(over(100, 2, 1)), lacking: map[metadata.DevID]uint64{1: 1}},

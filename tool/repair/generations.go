@@ -24,6 +24,7 @@ type generation struct {
 	next    *generation         // the commit that came right after; nil if none is found
 	prev    *generation
 	reload  bool // the pool was loaded between this one and next
+	skipped int  // blocks that were skipped between this one and next; see follows
 }
 
 // size is the number of blocks that g counts.
@@ -164,7 +165,7 @@ func (e *evidence) link(all []*generation) {
 	})
 	for _, s := range steps {
 		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
-			s.from.next, s.from.reload, s.to.prev = s.to, s.reload, s.from
+			s.from.next, s.from.reload, s.from.skipped, s.to.prev = s.to, s.reload, s.skipped, s.from
 		}
 	}
 }

@@ -23,6 +23,7 @@ type salvage struct {
 	pool     *pool
 	counts   *spacemap.Counts // of metadata blocks; nil if some cannot be read
 	lineage  *lineage
+	ancestry *ancestry
 	rebuilt  map[block.Nr]*hole // nodes that were put together from children: some may be missing
 	adopted  []block.Nr         // subtrees that a lost pointer led to
 	found    []Orphan           // trees that are in use, and whose device is not known
@@ -65,7 +66,7 @@ func (s *salvage) run(ctx context.Context) error {
 		return err
 	}
 	s.recoverDevices()
-	s.lineage = newLineage(s)
+	s.lineage, s.ancestry = newLineage(s), newAncestry(s.evidence, s.state)
 	if err := s.recoverRoots(ctx); err != nil {
 		return err
 	}

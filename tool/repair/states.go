@@ -165,7 +165,8 @@ func (f *stateFinder) fromSpaceMap(g *generation) error {
 	if len(details) == 1 {
 		s.Details = details[0]
 	}
-	if len(tops)+len(details) == 0 || len(tops) > 1 && s.Details == 0 {
+	lost := s.Mapping == 0 || s.Details == 0
+	if lost && len(g.damaged) == 0 || len(tops)+len(details) == 0 || len(tops) > 1 && s.Details == 0 {
 		return nil // overwritten since
 	}
 	f.e.superOf(g, &s.super)

@@ -34,7 +34,10 @@ func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superb
 	}
 	e.transactionOf(state, opt, &sb)
 	switch lvm := opt.LVM; {
-	case e.super.err == nil || opt.Overrides.NrDataBlocks != nil:
+	case e.super.err == nil:
+		return sb, true, nil
+	case opt.Overrides.NrDataBlocks != nil: // the bitmaps cover a few more
+		sb.DataSpaceMap.NrBlocks = min(sb.DataSpaceMap.NrBlocks, *opt.Overrides.NrDataBlocks)
 		return sb, true, nil
 	case lvm != nil && lvm.DataBlocks > 0:
 		sb.DataSpaceMap.NrBlocks = lvm.DataBlocks
