@@ -116,16 +116,18 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 	return found, nil
 }
 
-// mappingsIn returns the mappings that other devices have for the keys of a lost leaf:
-// the device may share them.
+// mappingsIn returns the mappings that other devices have for the keys of a hole: the
+// device may share them.
 func (s *salvage) mappingsIn(h *hole, leaves *leafIndex) map[[2]uint64]bool {
-	if h.level != 0 {
-		return nil // too many
-	}
+	const most = 2048 // leaves; with more of them it would take too much memory
 	all := map[[2]uint64]bool{}
+	n := 0
 	for leaf := range leaves.in(h.keys) {
 		if kind, _ := s.pool.forest.Kind(leaf.Block); kind != btree.LeafNode {
 			continue
+		}
+		if n++; n > most {
+			return nil
 		}
 		n, ok := s.mappingLeaf(leaf.Block)
 		if !ok {
@@ -151,10 +153,11 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 	return n, err == nil && n.Leaf()
 }
 
-// shares reports whether the devices of a hole take mappings of that time for shared.
+// shares reports whether the devices of a hole take mappings of that time for shared:
+// all of them, if the details have to be made up.
 func (s *salvage) shares(h *hole, time uint32) bool {
 	for _, id := range h.owners {
-		if time >= s.pool.device(id).SnapshottedTime {
+		if d := s.pool.device(id); d.hasDetails && time >= d.SnapshottedTime {
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/btree"
 	"thinpool/metadata/spacemap"
 	"thinpool/metadata/survey"
 )
@@ -14,17 +15,18 @@ import (
 // A generation is the metadata space map as one commit left it. Every commit writes
 // a new index block, and nearly always it is the last block that the commit allocates.
 type generation struct {
-	index   block.Nr
-	bitmaps []block.Nr
-	used    []*spacemap.UsedSet // by bitmap
-	devices int                 // in the device details that it counts; -1: not known
-	roots   [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
-	spare   int                 // trees of devices of the metadata snapshot
-	damaged []block.Nr          // blocks that it counts and that cannot be read
-	next    *generation         // the commit that came right after; nil if none is found
-	prev    *generation
-	reload  bool // the pool was loaded between this one and next
-	skipped int  // blocks that were skipped between this one and next; see follows
+	index      block.Nr
+	bitmaps    []block.Nr
+	used       []*spacemap.UsedSet // by bitmap
+	parentLost bool                // one of these may have led to others
+	devices    int                 // in the device details that it counts; -1: not known
+	roots      [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
+	spare      int                 // trees of devices of the metadata snapshot
+	damaged    []block.Nr          // blocks that it counts and that cannot be read
+	next       *generation         // the commit that came right after; nil if none is found
+	prev       *generation
+	reload     bool // the pool was loaded between this one and next
+	skipped    int  // blocks that were skipped between this one and next; see follows
 }
 
 // size is the number of blocks that g counts.
@@ -82,9 +84,56 @@ func (e *evidence) findRoots(g *generation) {
 			g.damaged = append(g.damaged, nr)
 		}
 	}
+	g.parentLost = e.mayHaveLostParent(g)
 	g.devices = -1
 	if details := g.roots[1]; len(details) == 1 {
 		g.devices = int(e.survey.Tree(details[0]).N)
+	}
+}
+
+// mayHaveLostParent reports whether one of the damaged blocks of g can be a node that led
+// to others. A bitmap is not, nor is a child whose siblings are leaves, nor the root of a
+// tree of which no root is found, unless that is a tree of devices.
+func (e *evidence) mayHaveLostParent(g *generation) bool {
+	if len(g.damaged) == 0 {
+		return false
+	}
+	leaves := map[block.Nr]bool{} // blocks that have no children
+	for _, nr := range g.bitmaps {
+		leaves[nr] = true
+	}
+	if len(g.roots[2]) == 1 {
+		e.eachBitmap(g.roots[2][0], func(nr block.Nr) { leaves[nr] = true })
+	}
+	for _, n := range e.parents {
+		if n.Sort == survey.Inner && g.has(n.Block) && e.survey.Tree(n.Block).Depth == 1 {
+			for _, c := range e.survey.Entries(n) {
+				leaves[c.Block] = true
+			}
+		}
+	}
+	missing := max(0, 1-len(g.roots[2])) + max(0, 2-len(g.roots[3])) // roots of the space maps
+	others := 0
+	for _, nr := range g.damaged {
+		others += b2i(!leaves[nr])
+	}
+	return others > missing
+}
+
+// eachBitmap calls fn for the bitmaps of a data index tree.
+func (e *evidence) eachBitmap(root block.Nr, fn func(block.Nr)) {
+	for leaf := range e.survey.Leaves(root) {
+		var b block.Data
+		if e.r.Read(leaf.Block, &b) != nil {
+			continue
+		}
+		n, err := btree.Decode(leaf.Block, &b, spacemap.EntrySize)
+		if err != nil {
+			continue
+		}
+		for _, value := range n.All() {
+			fn(spacemap.DecodeEntry(value).Block)
+		}
 	}
 }
 
@@ -199,7 +248,7 @@ func (e *evidence) agree(a, b *generation) bool {
 		}
 		bit := n.Block % 64
 		ledA, ledB := inA[n.Block/64]>>bit&1 != 0, inB[n.Block/64]>>bit&1 != 0
-		if ledA && !ledB && len(b.damaged) == 0 || ledB && !ledA && len(a.damaged) == 0 {
+		if ledA && !ledB && !b.parentLost || ledB && !ledA && !a.parentLost {
 			return false
 		}
 	}
@@ -238,7 +287,7 @@ func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
 // surplusRoots reports whether g has more roots of a sort than a commit has, and no lost
 // node that would explain it.
 func (g *generation) surplusRoots(sort int) bool {
-	if len(g.damaged) > 0 {
+	if g.parentLost {
 		return false
 	}
 	most := rootSorts[sort].most
