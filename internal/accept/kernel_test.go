@@ -1,11 +1,13 @@
 package accept
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -80,6 +82,45 @@ func TestKernelRepaired(t *testing.T) {
 			verify(t, made)
 			accepted(t, made)
 		})
+	}
+}
+
+// TestKernelRepairedHistories has the kernel activate what thin_repair made of devices
+// whose superblock was lost or set back. THINPOOL_KERNEL=all tries all of them.
+func TestKernelRepairedHistories(t *testing.T) {
+	needKernel(t, activate)
+	for i, name := range fixtures.Histories() {
+		h := must(fixtures.OpenHistory(name))
+		last := len(h.Supers) - 1
+		lost := slices.Clone(h.Image)
+		clear(lost[:block.Size])
+		for what, image := range map[string][]byte{
+			"lost":              lost,
+			"of the first":      slices.Concat(h.Supers[0][:], h.Image[block.Size:]),
+			"of the one before": slices.Concat(h.Supers[last-1][:], h.Image[block.Size:]),
+		} {
+			if os.Getenv("THINPOOL_KERNEL") != "all" && (what != "lost" || i%4 != 0) {
+				continue
+			}
+			t.Run(name+", superblock "+what, func(t *testing.T) {
+				damaged, made := filepath.Join(t.TempDir(), "damaged"), filepath.Join(t.TempDir(), "made")
+				if err := os.WriteFile(damaged, image, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				sb := must(metadata.DecodeSuperblock(metadata.SuperblockLocation, &h.Supers[last]))
+				empty(t, made, int64(len(image)))
+				args := []string{"-i", damaged, "-o", made}
+				if what == "lost" {
+					args = append(args, "--data-block-size", fmt.Sprint(sb.DataBlockSize), "--nr-data-blocks", fmt.Sprint(sb.DataSpaceMap.NrBlocks))
+				}
+				if r := run(t, filepath.Join(tools, "thin_repair"), args...); r.code > 1 || r.code == 0 && what == "lost" {
+					t.Fatalf("exit code %d\n%s%s", r.code, r.out, r.stderr)
+				}
+				ours(t, "thin_check", "--strict", made)
+				verify(t, made)
+				accepted(t, made)
+			})
+		}
 	}
 }
 

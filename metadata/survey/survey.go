@@ -181,7 +181,7 @@ func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
 		node.Sort = Inner
 	case !known:
 		return Unknown
-	case sort == MappingLeaf && IsTopLeaf(n, limit):
+	case sort == MappingLeaf && IsTopLeaf(n):
 		node.Sort = TopLeaf // or a mapping leaf, see settle
 	default:
 		node.Sort = sort
@@ -203,11 +203,12 @@ func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
 
 // IsTopLeaf reports whether a leaf can be one of the top level of the mapping tree:
 // most of its entries are device ids, and blocks of the metadata device. As a mapping
-// leaf it would map data block 0 with each of these.
-func IsTopLeaf(n btree.Node, limit block.Nr) bool {
+// leaf it would map data block 0 with each of these. Of a device that was cut they may
+// lie beyond the end.
+func IsTopLeaf(n btree.Node) bool {
 	fit := 0
 	for i := range n.Len() {
-		if v := n.Uint64(i); v > 0 && v < uint64(limit) && n.Key(i) <= metadata.MaxDevID {
+		if v := n.Uint64(i); v > 0 && v < spacemap.MaxMetadata && n.Key(i) <= metadata.MaxDevID {
 			fit++
 		}
 	}
@@ -267,9 +268,9 @@ func (s *Survey) settle() {
 		if n.Sort != TopLeaf || n.N > 1 {
 			continue
 		}
-		switch to := s.entries[n.entries][0].Block; s.Sorts[to] {
-		case MappingLeaf, Inner, Unreadable, Empty, Unknown:
-			if to != n.Block {
+		if to := s.entries[n.entries][0].Block; to < s.limit && to != n.Block {
+			switch s.Sorts[to] {
+			case MappingLeaf, Inner, Unreadable, Empty, Unknown:
 				continue
 			}
 		}

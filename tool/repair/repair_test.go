@@ -186,9 +186,17 @@ func TestLostBlocks(t *testing.T) {
 		one := func() block.Nr { return used[rnd.IntN(len(used))] }
 		sb := &pool.Superblock
 		for _, lost := range [][]block.Nr{
-			{sb.MappingRoot}, {sb.DetailsRoot}, {sb.MappingRoot, sb.DetailsRoot}, {sb.MetadataSpaceMap.BitmapRoot},
-			{sb.DataSpaceMap.BitmapRoot, sb.MappingRoot}, {sb.MetadataSpaceMap.BitmapRoot, sb.MappingRoot},
-			{sb.MappingRoot, one()}, {sb.MappingRoot, one()}, {sb.DetailsRoot, one()}, {one(), one()}, {one(), one(), one()},
+			{sb.MappingRoot},
+			{sb.DetailsRoot},
+			{sb.MappingRoot, sb.DetailsRoot},
+			{sb.MetadataSpaceMap.BitmapRoot},
+			{sb.DataSpaceMap.BitmapRoot, sb.MappingRoot},
+			{sb.MetadataSpaceMap.BitmapRoot, sb.MappingRoot},
+			{sb.MappingRoot, one()},
+			{sb.MappingRoot, one()},
+			{sb.DetailsRoot, one()},
+			{one(), one()},
+			{one(), one(), one()},
 		} {
 			dev := block.NewMemFrom(slices.Clone(im.content))
 			for _, nr := range lost {

@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -437,88 +436,4 @@ func mergeTables(top, details *table) []DeviceRoot {
 		all = append(all, d)
 	}
 	return all
-}
-
-// A detailTable is the content of a tree of device details that nothing leads to.
-type detailTable struct {
-	root        block.Nr
-	devices     []metadata.Device
-	transaction uint64 // highest
-	time        uint32 // newest
-}
-
-func (t *detailTable) newer(than *detailTable) bool {
-	return cmp.Or(cmp.Compare(t.time, than.time), cmp.Compare(t.transaction, than.transaction)) > 0
-}
-
-func (t *detailTable) ids() string {
-	var ids []byte
-	for _, d := range t.devices {
-		ids = le.AppendUint32(ids, uint32(d.ID))
-	}
-	return string(ids)
-}
-
-// detailTables reads all trees of device details that nothing leads to.
-func (e *evidence) detailTables() []*detailTable {
-	var tables []*detailTable
-	for _, root := range e.survey.Roots(detailsSort) {
-		t := &detailTable{root: root}
-		for leaf := range e.survey.Leaves(root) {
-			for _, d := range e.detailsIn(leaf.Block) {
-				t.devices = append(t.devices, d)
-				t.transaction = max(t.transaction, d.TransactionID)
-				t.time = max(t.time, d.SnapshottedTime, d.CreationTime)
-			}
-		}
-		tables = append(tables, t)
-	}
-	return tables
-}
-
-// detailsIn returns the devices in a leaf of device details.
-func (e *evidence) detailsIn(nr block.Nr) []metadata.Device {
-	var b block.Data
-	if e.r.Read(nr, &b) != nil {
-		return nil
-	}
-	n, err := btree.Decode(nr, &b, metadata.DetailsSize)
-	if err != nil || !n.Leaf() {
-		return nil
-	}
-	var devices []metadata.Device
-	for key, value := range n.All() {
-		devices = append(devices, metadata.Device{ID: metadata.DevID(key), Details: metadata.DecodeDetails(value)})
-	}
-	return devices
-}
-
-// pair finds the details that go with a top level: those with the same counts for all
-// devices, or at least none below what can be read. It returns 0 if there are none.
-func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr {
-	var ids []byte
-	var trees []survey.Tree
-	for leaf := range e.survey.Leaves(root) {
-		for _, c := range e.survey.Entries(leaf) {
-			ids = le.AppendUint32(ids, uint32(c.Key))
-			trees = append(trees, e.survey.Tree(c.Block))
-		}
-	}
-	var best *detailTable
-	exact := false
-	for _, t := range byIDs[string(ids)] {
-		equal, possible := true, true
-		for i := range t.devices {
-			have, want := trees[i].N, t.devices[i].MappedBlocks
-			equal = equal && have == want
-			possible = possible && (have == want || have < want && !trees[i].Whole)
-		}
-		if possible && (best == nil || equal && !exact || equal == exact && t.newer(best)) {
-			best, exact = t, equal
-		}
-	}
-	if best == nil {
-		return 0
-	}
-	return best.root
 }

@@ -64,7 +64,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, sort survey
 		nr := forest.Leaves()[leaf].Block
 		mu.Lock()
 		defer mu.Unlock()
-		if sort == topSort && n.Len() > 0 && !survey.IsTopLeaf(n, limit) {
+		if sort == topSort && n.Len() > 0 && !survey.IsTopLeaf(n) {
 			foreign[nr] = &foreignError{nr}
 			return nil
 		}
