@@ -38,7 +38,11 @@ func (e *evidence) countBlocks(s *State) *census {
 	c := &census{e: e, refs: spacemap.NewCounter(uint64(e.blocks)), seen: make([]uint64, e.blocks/64+1)}
 	c.tree(s.Mapping, topSort, btree.AllKeys, 0)
 	c.tree(s.Details, detailsSort, btree.AllKeys, 0)
-	if s.generation == nil {
+	switch {
+	case s.generation == nil && s.Current:
+		c.lostMaps(&s.super)
+		return c
+	case s.generation == nil:
 		return c
 	}
 	c.refer(metadata.SuperblockLocation)
@@ -61,6 +65,60 @@ func (e *evidence) countBlocks(s *State) *census {
 	lost, ok := c.matches(e.countsOf(s.generation))
 	c.closed = ok && lost+c.damaged+len(c.foreign) == 0
 	return c
+}
+
+// lostMaps follows the space maps of a superblock whose metadata space map does not count
+// itself. Blocks of it that are valid, but something else, were overwritten.
+func (c *census) lostMaps(sb *metadata.Superblock) {
+	c.tree(sb.MetadataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
+	c.tree(sb.DataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
+	c.tree(sb.DataSpaceMap.BitmapRoot, survey.IndexLeaf, btree.AllKeys, 0)
+	index := sb.MetadataSpaceMap.BitmapRoot
+	if index == 0 || !c.refer(index) {
+		return
+	}
+	var b block.Data
+	switch {
+	case c.e.survey.Sorts[index] != survey.Index:
+		c.miss(index)
+		return
+	case c.e.r.Read(index, &b) != nil:
+		c.damaged++
+		return
+	}
+	entries := spacemap.IndexEntries(&b)
+	for i := range spacemap.Bitmaps(min(sb.MetadataSpaceMap.NrBlocks, uint64(c.e.blocks))) {
+		nr := spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block
+		if nr == 0 || !c.refer(nr) {
+			continue
+		}
+		if c.e.survey.Sorts[nr] != survey.Bitmap || !c.countsItself(nr, i) {
+			c.miss(nr)
+		}
+	}
+}
+
+// miss notes that a block is not what it should be.
+func (c *census) miss(nr block.Nr) {
+	if c.e.valid(nr) {
+		c.foreign = append(c.foreign, nr)
+		return
+	}
+	c.damaged++
+}
+
+// countsItself reports whether a bitmap of the metadata space map counts its own block, if
+// that is among those that it counts.
+func (c *census) countsItself(nr block.Nr, i uint64) bool {
+	var b block.Data
+	if uint64(nr)/spacemap.PerBitmap != i {
+		return true
+	}
+	if c.e.r.Read(nr, &b) != nil {
+		return false
+	}
+	bitmap, err := spacemap.DecodeBitmap(nr, &b)
+	return err == nil && bitmap.Count(int(nr%spacemap.PerBitmap)) == 1
 }
 
 // matches reports whether the references are those that a space map counts. lost is how
@@ -162,10 +220,8 @@ func (c *census) bitmaps(leaf block.Nr) {
 		case nr == 0 || nr >= c.e.blocks:
 			c.damaged++
 		case !c.refer(nr):
-		case !c.e.valid(nr):
-			c.damaged++
 		case c.e.survey.Sorts[nr] != survey.Bitmap:
-			c.foreign = append(c.foreign, nr)
+			c.miss(nr)
 		}
 	}
 }

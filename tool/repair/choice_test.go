@@ -42,6 +42,30 @@ func TestChoose(t *testing.T) {
 		"the newer state is damaged": {
 			all: []facts{named, with(whole, func(f *facts) { f.whole, f.closed = false, false })}, newer: [][2]int{{1, 0}}, best: 0, sure: true,
 		},
+		"damaged by media, and another state looks newer": {
+			all:   []facts{whole, with(named, func(f *facts) { f.whole, f.closed, f.damaged = false, false, 1 })},
+			newer: [][2]int{{0, 1}}, best: 1, rivals: []int{0},
+		},
+		"damaged by media, and another state has times that the superblock has not reached": {
+			all:   []facts{with(whole, func(f *facts) { f.beyond = true }), with(named, func(f *facts) { f.whole, f.closed, f.damaged = false, false, 1 })},
+			newer: [][2]int{{0, 1}}, best: 0, rivals: []int{1},
+		},
+		"overwritten, and two states may be the newest": {
+			all: []facts{
+				with(whole, func(f *facts) { f.place = 5 }),
+				with(named, func(f *facts) { f.whole, f.closed, f.foreign = false, false, true }),
+				with(whole, func(f *facts) { f.place = 9 }),
+			},
+			newer: [][2]int{{0, 1}, {2, 1}}, best: 2, rivals: []int{0, 1},
+		},
+		"the space map of the superblock proves one of two": {
+			all: []facts{
+				with(whole, func(f *facts) { f.sameMaps, f.place = true, 9 }),
+				with(named, func(f *facts) { f.closed, f.foreign = false, true }),
+				with(whole, func(f *facts) { f.place = 5 }),
+			},
+			newer: [][2]int{{2, 1}}, best: 0, rivals: []int{1},
+		},
 		"evidence against evidence": {
 			all: []facts{named, whole}, newer: [][2]int{{1, 0}, {0, 1}}, best: 0, sure: true,
 		},
@@ -86,6 +110,13 @@ func TestChoose(t *testing.T) {
 		"LVM's volumes are missing from the superblock's state": {
 			all: []facts{with(named, func(f *facts) { f.missing, f.tables = 2, true }), whole}, best: 1, rivals: []int{0},
 		},
+		"LVM's volumes are missing, as the trees of devices are lost": {
+			all: []facts{with(named, func(f *facts) { f.missing, f.whole, f.closed = 2, false, false }), whole}, best: 0, sure: true,
+		},
+		"as many of LVM's volumes are missing from another state": {
+			all:  []facts{with(named, func(f *facts) { f.missing, f.tables = 1, true }), with(whole, func(f *facts) { f.missing = 1 })},
+			best: 0, sure: true,
+		},
 		"LVM's volumes are missing from the newer state": {
 			all: []facts{named, with(whole, func(f *facts) { f.missing = 1 })}, newer: [][2]int{{1, 0}}, best: 0, sure: true,
 		},
@@ -100,6 +131,31 @@ func TestChoose(t *testing.T) {
 		},
 		"a newer wreck does not displace an older whole": {
 			all: []facts{scan, {ofKind: true, damaged: 40, wreck: true}}, newer: [][2]int{{1, 0}}, best: 0, rivals: []int{1},
+		},
+		"a newer wreck displaces an older one": {
+			all: []facts{{ofKind: true, place: 9}, {ofKind: true}}, newer: [][2]int{{1, 0}}, best: 1,
+		},
+		"a newer state without a space map displaces an older whole": {
+			all: []facts{with(scan, func(f *facts) { f.place = 9 }), scan}, newer: [][2]int{{1, 0}}, best: 1,
+		},
+		"a newer state with a space map but some damage displaces an older whole": {
+			all: []facts{with(scan, func(f *facts) { f.time = 9 }), {ofKind: true, maps: true, damaged: 1}}, newer: [][2]int{{1, 0}}, best: 1,
+		},
+		"a newer state that lacks volumes of LVM does not": {
+			all:   []facts{scan, with(whole, func(f *facts) { f.missing = 1 })},
+			newer: [][2]int{{1, 0}}, best: 0,
+		},
+		"a state that others have overwritten is not the last": {
+			all:  []facts{with(whole, func(f *facts) { f.closed, f.whole, f.foreign, f.place = false, false, true, 9 }), whole},
+			best: 1, rivals: []int{0},
+		},
+		"media damage does not make a state older": {
+			all:  []facts{with(whole, func(f *facts) { f.closed, f.whole, f.damaged, f.place = false, false, 1, 9 }), whole},
+			best: 0, rivals: []int{1},
+		},
+		"counts that differ without damage do": {
+			all:  []facts{with(whole, func(f *facts) { f.closed, f.place = false, 9 }), whole},
+			best: 1, rivals: []int{0},
 		},
 		"a circle of evidence is none": {
 			all: []facts{whole, with(whole, func(f *facts) { f.place = 4 })}, newer: [][2]int{{0, 1}, {1, 0}}, best: 1, rivals: []int{0},
@@ -165,6 +221,8 @@ func TestNewerDevices(t *testing.T) {
 		"earlier":             {[]DeviceRoot{device(1, 0, 0, 1)}, []DeviceRoot{device(1, 0, 0, 2)}, false},
 		"made again":          {[]DeviceRoot{device(1, 5, 0, 0)}, []DeviceRoot{device(1, 2, 9, 9)}, true},
 		"others do not count": {[]DeviceRoot{device(1, 0, 0, 2), device(3, 9, 9, 9)}, []DeviceRoot{device(1, 0, 0, 1), device(2, 9, 9, 9)}, true},
+		"an id in between":    {[]DeviceRoot{device(2, 0, 0, 2)}, []DeviceRoot{device(1, 0, 0, 0), device(2, 0, 0, 1)}, true},
+		"and the other way":   {[]DeviceRoot{device(1, 0, 0, 0), device(2, 0, 0, 2)}, []DeviceRoot{device(2, 0, 0, 1)}, true},
 		"contradiction":       {[]DeviceRoot{device(1, 0, 0, 2), device(2, 0, 0, 1)}, []DeviceRoot{device(1, 0, 0, 1), device(2, 0, 0, 2)}, false},
 		"details lost":        {[]DeviceRoot{device(1, 0, 0, 2)}, []DeviceRoot{{ID: 1}}, false},
 		"nothing in common":   {[]DeviceRoot{device(1, 0, 0, 2)}, []DeviceRoot{device(2, 0, 0, 1)}, false},
