@@ -109,26 +109,21 @@ func better(a, b candidate) int {
 
 // dropContradictions decides between candidates for one data block. For several thin
 // blocks at most one can be right: that of the newest state. For the same thin block of
-// several devices all can be right, as snapshots share, but not more of them than
-// references are missing.
+// several devices all can be right, as snapshots share.
 func (l *ledger) dropContradictions(taken [][]decision) {
 	best := map[uint64]candidate{} // by data block
 	tied, contested := map[uint64]bool{}, map[uint64]bool{}
-	users := map[uint64]uint32{}
 	for _, ds := range taken {
 		for _, d := range ds {
 			data := d.data()
 			b, ok := best[data]
-			if ok && d.thin != b.thin {
-				contested[data] = true
-			}
-			switch {
-			case !ok || d.thin != b.thin && better(d.candidate, b) > 0:
-				best[data], users[data], tied[data] = d.candidate, 1, false
-			case d.thin == b.thin:
-				users[data]++
-			case better(d.candidate, b) == 0:
-				tied[data] = true
+			switch other := ok && d.thin != b.thin; {
+			case !ok:
+				best[data] = d.candidate
+			case other && better(d.candidate, b) > 0:
+				best[data], tied[data], contested[data] = d.candidate, false, true
+			case other:
+				tied[data], contested[data] = tied[data] || better(d.candidate, b) == 0, true
 			}
 		}
 	}
@@ -139,8 +134,7 @@ func (l *ledger) dropContradictions(taken [][]decision) {
 		})
 		for k := range taken[i] {
 			d := &taken[i][k]
-			missing, sure := l.surplus.at(d.data())
-			d.contested = d.contested || contested[d.data()] || !sure || users[d.data()] > missing
+			d.contested = d.contested || contested[d.data()]
 		}
 	}
 }

@@ -99,6 +99,14 @@ func TestDecide(t *testing.T) {
 			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), claim(1, 100, 2))}, surplus: closed(over(100, 1, 1)), lacking: map[metadata.DevID]uint64{1: 1}},
 			[][]taken{{{0, 100, false}}},
 		},
+		"two thin blocks for one data block, the newer copy second": {
+			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 2), claim(1, 100, 1))}, surplus: closed(over(100, 1, 1)), lacking: map[metadata.DevID]uint64{1: 1}},
+			[][]taken{{{1, 100, false}}},
+		},
+		"two thin blocks for one data block, of one age, then an older": {
+			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), claim(1, 100, 1), claim(2, 100, 2))}, surplus: closed(over(100, 1, 1)), lacking: map[metadata.DevID]uint64{1: 1}},
+			[][]taken{{}},
+		},
 		"two thin blocks for one data block, of one age": {
 			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), claim(1, 100, 1))}, surplus: closed(over(100, 1, 1)), lacking: map[metadata.DevID]uint64{1: 1}},
 			[][]taken{{}},
@@ -161,6 +169,56 @@ func TestDecide(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Holes that overlap are rivals, also if others lie in between.
+func TestFindRivals(t *testing.T) {
+	for _, tc := range []struct {
+		keys []btree.KeyRange
+		want []bool
+	}{
+		{[]btree.KeyRange{{Begin: 0, End: 9}, {Begin: 9, End: 20}, {Begin: 20}}, []bool{false, false, false}},
+		{[]btree.KeyRange{{Begin: 0, End: 20}, {Begin: 5, End: 9}, {Begin: 15, End: 30}}, []bool{true, true, true}},
+		{[]btree.KeyRange{{Begin: 0}, {Begin: 5, End: 9}, {Begin: 100, End: 200}}, []bool{true, true, true}},
+		{[]btree.KeyRange{{Begin: 0, End: 10}, {Begin: 5}, {Begin: 100, End: 200}, {Begin: 300, End: 301}}, []bool{true, true, true, true}},
+		{[]btree.KeyRange{{Begin: 0, End: 10}, {Begin: 0, End: 10}, {Begin: 10, End: 12}}, []bool{true, true, false}},
+		{[]btree.KeyRange{{Begin: 30, End: 40}, {Begin: 0, End: 31}}, []bool{true, true}},
+	} {
+		l := ledger{}
+		for _, k := range tc.keys {
+			l.holes = append(l.holes, ledgerHole{keys: k})
+		}
+		l.findRivals()
+		for i, want := range tc.want {
+			if l.holes[i].rivals != want {
+				t.Errorf("%v: hole %d: rivals %v", tc.keys, i, l.holes[i].rivals)
+			}
+		}
+	}
+}
+
+// Of copies that agree but for the time, the newest counts; of one age the earliest time.
+func TestBestTime(t *testing.T) {
+	at := func(time uint32, age int) candidate {
+		return candidate{value: metadata.PackMapping(100, time), counted: true, age: age}
+	}
+	for _, tc := range []struct {
+		all  []candidate
+		want uint32
+	}{
+		{[]candidate{at(1, 2), at(5, 1)}, 5},
+		{[]candidate{at(1, 1), at(5, 2)}, 1},
+		{[]candidate{at(1, 1), at(5, 1)}, 1},
+	} {
+		h := ledgerHole{candidates: tc.all}
+		got := h.best()
+		if len(got) != 1 || got[0].contested {
+			t.Fatalf("%+v", got)
+		}
+		if _, time := metadata.UnpackMapping(got[0].value); time != tc.want {
+			t.Errorf("time %d, want %d", time, tc.want)
+		}
 	}
 }
 
