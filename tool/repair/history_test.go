@@ -29,6 +29,7 @@ func history(t *testing.T, name string) *fixtures.History {
 
 // What a commit left is sound, whatever earlier commits have left beside it.
 func TestEveryCommitIsSound(t *testing.T) {
+	t.Parallel()
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
 		for i, c := range h.Commits {
@@ -48,6 +49,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 // Where a pool was loaded again and again both of two commits can be the last; then both
 // are named.
 func TestSuperblockLostAtEveryCommit(t *testing.T) {
+	t.Parallel()
 	commits, found := 0, 0
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
@@ -85,6 +87,7 @@ func TestSuperblockLostAtEveryCommit(t *testing.T) {
 
 // The same on the kernel's images of all sorts, of which the last state is known only.
 func TestSuperblockLostOnImages(t *testing.T) {
+	t.Parallel()
 	for _, name := range fixtures.Names() {
 		image, truth := open(t, name)
 		var b block.Data
@@ -115,6 +118,7 @@ func rootList(states []*repair.State) (all []string) {
 // With the superblock of an earlier commit put back the last one is found, and nothing
 // is called certain.
 func TestSuperblockSetBack(t *testing.T) {
+	t.Parallel()
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
 		right := h.Commits[h.Right]

@@ -105,6 +105,7 @@ func find(t testing.TB, dev block.Device, opt repair.Options) *repair.Result {
 
 // Sound metadata comes out as it is.
 func TestSound(t *testing.T) {
+	t.Parallel()
 	for _, name := range fixtures.Names() {
 		image, truth := open(t, name)
 		found := find(t, block.NewMemFrom(image), repair.Options{})
@@ -117,6 +118,7 @@ func TestSound(t *testing.T) {
 // Some blocks of each image cannot be read: no mapping is made up, the report's
 // numbers are those of the result, and nothing is lost without a word.
 func TestUnreadableBlocks(t *testing.T) {
+	t.Parallel()
 	const cases = 12
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +156,7 @@ func TestUnreadableBlocks(t *testing.T) {
 // Blocks are zeroed, those that lead to all others among them: what is called read or
 // confirmed is true, and an exit code of 0 means that all is there.
 func TestLostBlocks(t *testing.T) {
+	t.Parallel()
 	type image struct {
 		name    string
 		content []byte
@@ -251,6 +254,7 @@ func TestFlippedBits(t *testing.T) {
 
 // Both roots are gone, but the trees they led to are counted.
 func TestBothRootsLost(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"transactions", "layers", "many-devices", "wide-sharing"} {
 		image, truth := open(t, name)
 		dev := block.NewMemFrom(image)
