@@ -163,9 +163,6 @@ func (l *ledger) limit(taken [][]decision) {
 				return cmp.Or(better(b.candidate, a.candidate), cmp.Compare(b2i(a.contested), b2i(b.contested)))
 			})
 			taken[i] = taken[i][:room]
-			for k := range taken[i] {
-				taken[i][k].contested = true // others were as good
-			}
 			slices.SortFunc(taken[i], func(a, b decision) int { return cmp.Compare(a.thin, b.thin) })
 		}
 		for _, id := range h.owners {

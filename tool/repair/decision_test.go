@@ -143,6 +143,17 @@ func TestDecide(t *testing.T) {
 			},
 			[][]taken{{{0, 100, false}, {1, 101, false}}},
 		},
+		"two holes of a device take no more than it lacks": {
+			ledger{
+				holes:   []ledgerHole{hole(0, 5, one, claim(0, 100, 1), claim(1, 101, 1)), hole(5, 9, one, claim(5, 102, 1), claim(6, 103, 1))},
+				surplus: closed(over(100, 4, 1)), lacking: map[metadata.DevID]uint64{1: 3},
+			},
+			[][]taken{{{0, 100, false}, {1, 101, false}}, {{5, 102, false}}},
+		},
+		"one reference too few, and one too many": {
+			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1), claim(1, 101, 1))}, surplus: closed(over(100, 1, 2)), lacking: map[metadata.DevID]uint64{1: 2}},
+			[][]taken{{{0, 100, false}, {1, 101, false}}},
+		},
 		"a device that lacks nothing takes nothing": {
 			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1))}, surplus: closed(over(100, 1, 1)), lacking: map[metadata.DevID]uint64{1: 0}},
 			[][]taken{{}},

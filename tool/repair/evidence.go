@@ -56,6 +56,7 @@ type evidence struct {
 	survey      *survey.Survey
 	copies      []metadata.Superblock // valid ones of metadata snapshots, also of past ones
 	generations []*generation
+	brokenMaps  []block.Nr                     // index blocks with bitmaps that cannot be read
 	bySort      map[survey.Sort][]*survey.Node // nodes by the leaves below them
 	parents     []*survey.Node                 // nodes that lead to others
 	corrections []block.Correction

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"thinpool/metadata"
+	"thinpool/metadata/block"
 )
 
 // LVM is what LVM's metadata says of a pool.
@@ -19,6 +20,14 @@ type LVM struct {
 type LVMThin struct {
 	Name          string
 	TransactionID uint64 // of its creation
+}
+
+// hasBrokenMap reports whether the index block of a metadata space map that cannot be read
+// comes right after the last block of a, as in a commit.
+func (a *State) hasBrokenMap() bool {
+	const most = 16 // nodes and bitmaps of both space maps in between
+	last := max(a.Mapping, a.Details)
+	return slices.ContainsFunc(a.census.e.brokenMaps, func(nr block.Nr) bool { return nr > last && nr <= last+most })
 }
 
 // A chosen state is the one to repair, among all that were found.
@@ -136,6 +145,9 @@ func newerEvidence(a, b *State) string {
 				return "its blocks are those that the other's space map offered next"
 			}
 		}
+	}
+	if a.census.e.super.err != nil && a.followsWithoutMap(b) && a.hasBrokenMap() {
+		return "its blocks are those that the other's space map offered next, and its own cannot be read"
 	}
 	if newerDevices(a, b) {
 		return "devices in it were made or snapshotted later"

@@ -49,14 +49,14 @@ const maxGenerations = 1024
 // ascending index block. One counts only if its bitmaps are there and count the
 // index block and themselves: those of a commit long ago are overwritten in part.
 func (e *evidence) findGenerations() []*generation {
-	m, s := e.medium, e.survey
+	s := e.survey
 	bitmaps := map[block.Nr]*spacemap.UsedSet{}
 	var found []*generation
 	for nr := len(s.Sorts) - 1; nr > 0 && len(found) < maxGenerations; nr-- {
 		if s.Sorts[nr] != survey.Index {
 			continue
 		}
-		if g := readGeneration(m, s, block.Nr(nr), bitmaps); g != nil {
+		if g := e.readGeneration(block.Nr(nr), bitmaps); g != nil {
 			e.findRoots(g)
 			found = append(found, g)
 		}
@@ -137,7 +137,8 @@ func (e *evidence) eachBitmap(root block.Nr, fn func(block.Nr)) {
 	}
 }
 
-func readGeneration(m *medium, s *survey.Survey, index block.Nr, bitmaps map[block.Nr]*spacemap.UsedSet) *generation {
+func (e *evidence) readGeneration(index block.Nr, bitmaps map[block.Nr]*spacemap.UsedSet) *generation {
+	m, s := e.medium, e.survey
 	var b block.Data
 	if m.r.Read(index, &b) != nil {
 		return nil
@@ -146,8 +147,14 @@ func readGeneration(m *medium, s *survey.Survey, index block.Nr, bitmaps map[blo
 	entries := spacemap.IndexEntries(&b)
 	for i := range spacemap.MaxBitmaps {
 		nr := spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block
-		if nr == 0 || nr >= m.blocks || s.Sorts[nr] != survey.Bitmap {
+		if nr == 0 || nr >= m.blocks {
 			break // old kernels left noise in unused entries
+		}
+		if s.Sorts[nr] != survey.Bitmap {
+			if !e.valid(nr) {
+				e.brokenMaps = append(e.brokenMaps, index)
+			}
+			break
 		}
 		used := bitmaps[nr]
 		if used == nil {
