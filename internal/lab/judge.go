@@ -122,7 +122,8 @@ func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
 	truths, other := c.truths(), !said.state.like(c.Image.state())
 	if p := c.Image.past; other && p != nil {
 		for i := range p.Commits {
-			if r := p.reading(i); r != nil && said.state.like(p.state(i)) {
+			// Blocks are used again, so that roots alone do not tell which commit it is.
+			if r := p.reading(i); r != nil && said.state.like(p.state(i)) && len(r.Devices) == len(said.devices) {
 				truths = append(truths, r)
 			}
 		}
