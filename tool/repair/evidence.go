@@ -59,6 +59,7 @@ type evidence struct {
 	brokenMaps  []block.Nr                     // index blocks with bitmaps that cannot be read
 	bySort      map[survey.Sort][]*survey.Node // nodes by the leaves below them
 	parents     []*survey.Node                 // nodes that lead to others
+	invalid     []uint64                       // a bit a block: those that are not valid
 	corrections []block.Correction
 	notes       []string
 }
@@ -109,6 +110,10 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 		}
 	}
 	e.sortNodes()
+	e.invalid = make([]uint64, m.blocks/64+1)
+	for nr := range m.blocks {
+		e.invalid[nr/64] |= uint64(b2i(!e.valid(nr))) << (nr % 64)
+	}
 	e.generations = e.findGenerations()
 	return e, ctx.Err()
 }

@@ -18,11 +18,11 @@ type generation struct {
 	index      block.Nr
 	bitmaps    []block.Nr
 	used       []*spacemap.UsedSet // by bitmap
-	parentLost bool                // one of these may have led to others
 	devices    int                 // in the device details that it counts; -1: not known
 	roots      [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
 	spare      int                 // trees of devices of the metadata snapshot
 	damaged    []block.Nr          // blocks that it counts and that cannot be read
+	parentLost bool                // one of these may have led to others
 	next       *generation         // the commit that came right after; nil if none is found
 	prev       *generation
 	reload     bool // the pool was loaded between this one and next
@@ -41,29 +41,87 @@ func (g *generation) has(nr block.Nr) bool {
 	return g.used[nr/spacemap.PerBitmap][i/64]>>(i%64)&1 != 0
 }
 
-// maxGenerations bounds the work on devices with a long history. Those whose index
-// blocks come last on the device are kept.
+// maxGenerations bounds the work on devices with a long history; see newestIndexes.
 const maxGenerations = 1024
 
 // findGenerations finds the metadata space maps that are left on a device, by
 // ascending index block. One counts only if its bitmaps are there and count the
 // index block and themselves: those of a commit long ago are overwritten in part.
 func (e *evidence) findGenerations() []*generation {
-	s := e.survey
 	bitmaps := map[block.Nr]*spacemap.UsedSet{}
 	var found []*generation
-	for nr := len(s.Sorts) - 1; nr > 0 && len(found) < maxGenerations; nr-- {
-		if s.Sorts[nr] != survey.Index {
-			continue
-		}
-		if g := e.readGeneration(block.Nr(nr), bitmaps); g != nil {
+	for _, nr := range e.newestIndexes() {
+		if g := e.readGeneration(nr, bitmaps); g != nil {
 			e.findRoots(g)
 			found = append(found, g)
 		}
 	}
-	slices.Reverse(found)
 	e.link(found)
 	return found
+}
+
+// newestIndexes returns the index blocks that are left, ascending. Of too many it returns
+// those around the one that the superblock names; if that is lost, those that follow the
+// newest device details within a commit; or else the highest.
+func (e *evidence) newestIndexes() []block.Nr {
+	var all []block.Nr
+	for nr, sort := range e.survey.Sorts {
+		if sort == survey.Index {
+			all = append(all, block.Nr(nr))
+		}
+	}
+	if len(all) <= maxGenerations {
+		return all
+	}
+	if e.super.err == nil {
+		return around(all, e.super.MetadataSpaceMap.BitmapRoot, maxGenerations)
+	}
+	const commit = 64 // blocks between the details and the index block, at most
+	var near []block.Nr
+	newest := e.newestDetails()
+	for _, nr := range all {
+		i, _ := slices.BinarySearch(newest, nr)
+		if i > 0 && nr-newest[i-1] <= commit {
+			near = append(near, nr)
+		}
+	}
+	if len(near) == 0 {
+		near = all
+	}
+	return near[max(0, len(near)-maxGenerations):]
+}
+
+// around returns the n of all that lie around one, half of them after it, from the
+// beginning if need be. All ascend, before and after.
+func around(all []block.Nr, center block.Nr, n int) []block.Nr {
+	at, _ := slices.BinarySearch(all, center)
+	var near []block.Nr
+	for i := range n {
+		near = append(near, all[(at-n/2+i+len(all))%len(all)])
+	}
+	slices.Sort(near)
+	return near
+}
+
+// newestDetails returns the leaves of device details with the latest times and
+// transaction ids, ascending.
+func (e *evidence) newestDetails() []block.Nr {
+	var newest []block.Nr
+	var latest metadata.Details
+	for _, n := range e.bySort[detailsSort] {
+		var own metadata.Details
+		for _, d := range e.detailsIn(n.Block) {
+			own.TransactionID = max(own.TransactionID, d.TransactionID)
+			own.SnapshottedTime = max(own.SnapshottedTime, d.SnapshottedTime, d.CreationTime)
+		}
+		switch cmp.Or(cmp.Compare(own.SnapshottedTime, latest.SnapshottedTime), cmp.Compare(own.TransactionID, latest.TransactionID)) {
+		case 1:
+			newest, latest = []block.Nr{n.Block}, own
+		case 0:
+			newest = append(newest, n.Block)
+		}
+	}
+	return newest
 }
 
 // rootSorts are the sorts of trees of which a commit has one, or two.
@@ -79,9 +137,11 @@ func (e *evidence) findRoots(g *generation) {
 	for i := range e.copies {
 		g.spare += b2i(g.has(e.copies[i].Block))
 	}
-	for nr := block.Nr(1); nr < min(g.size(), e.blocks); nr++ {
-		if g.has(nr) && !e.valid(nr) {
-			g.damaged = append(g.damaged, nr)
+	for w := block.Nr(0); w < min(g.size(), e.blocks); w += 64 {
+		for lost := g.word(w) & e.invalid[w/64]; lost != 0; lost &= lost - 1 {
+			if nr := w + block.Nr(bits.TrailingZeros64(lost)); nr > 0 {
+				g.damaged = append(g.damaged, nr)
+			}
 		}
 	}
 	g.parentLost = e.mayHaveLostParent(g)
