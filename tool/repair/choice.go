@@ -69,7 +69,8 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 		})
 		if len(challengers) == 0 {
 			if all[named].replaced {
-				return choice{best: named, why: "the space map of the superblock counts its roots, not those that the superblock names"}, true
+				rivals := slices.DeleteFunc(ranked(all, eligible, newer), func(i int) bool { return i == named || !all[i].closed })
+				return choice{best: named, rivals: rivals, why: "the space map of the superblock counts its roots, not those that the superblock names"}, true
 			}
 			return choice{best: named, sure: true, why: "the superblock names it"}, true
 		}

@@ -72,6 +72,10 @@ func TestChoose(t *testing.T) {
 		"the superblock's root is another node, and replaced by the one that is counted": {
 			all: []facts{with(named, func(f *facts) { f.replaced = true })}, best: 0,
 		},
+		"the same, and others may be the last": {
+			all:   []facts{with(named, func(f *facts) { f.replaced = true }), whole, whole, with(scan, func(f *facts) { f.time = 9 })},
+			newer: [][2]int{{0, 1}}, best: 0, rivals: []int{2},
+		},
 		"an old root, but the space map of today": {
 			all:  []facts{with(named, func(f *facts) { f.whole, f.closed = false, false }), with(whole, func(f *facts) { f.sameMaps = true })},
 			best: 1, rivals: []int{0},

@@ -1,6 +1,7 @@
 package repair_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
+	"thinpool/metadata/survey"
 	"thinpool/tool/repair"
 )
 
@@ -156,6 +158,79 @@ func TestSharedInnerLost(t *testing.T) {
 	found := find(t, dev, repair.Options{})
 	if right, _ := truth.compare(contentOf(t, found.Device)); right != 400 {
 		t.Errorf("%d of 400 mappings; %+v", right, found.Report.Devices)
+	}
+	rebuilt(t, found)
+}
+
+// Two devices have lost internal nodes over the same keys. Earlier commits tell whose the
+// children are.
+func TestTwoInnerNodesLost(t *testing.T) {
+	h := history(t, "snapshots")
+	truth := contentOf(t, block.NewMemFrom(slices.Clone(h.Image)))
+	s, err := survey.Read(t.Context(), block.NewReader(block.NewMemFrom(slices.Clone(h.Image)), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := metadata.Open(block.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wiped := 0
+	for d, err := range pool.Devices(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := s.Node(d.Root); ok && n.Sort == survey.Inner && wiped < 2 {
+			clear(h.Image[d.Root*block.Size:][:block.Size])
+			wiped++
+		}
+	}
+	if wiped < 2 {
+		t.Fatal("there are no two devices with internal nodes")
+	}
+	found := find(t, block.NewMemFrom(h.Image), repair.Options{})
+	for _, d := range found.Report.Devices {
+		if _, wrong := truth.compare(content{d.ID: contentOf(t, found.Device)[d.ID]}); uint64(wrong) > d.Guessed {
+			t.Errorf("device %d: %d wrong, %d guessed", d.ID, wrong, d.Guessed)
+		}
+	}
+	rebuilt(t, found)
+}
+
+// The reasons for what is lost wrap the error of damaged metadata.
+func TestReasons(t *testing.T) {
+	for _, d := range find(t, orphans(t), repair.Options{}).Report.Devices[:2] {
+		for _, hole := range d.Holes {
+			if !errors.Is(hole.Err, block.ErrCorrupt) || hole.Err.Error() == "" {
+				t.Errorf("%v", hole.Err)
+			}
+		}
+	}
+	// The top level leads to a mapping leaf instead of another leaf of its own.
+	image, _ := open(t, "many-devices")
+	dev := block.NewMemFrom(image)
+	pool, err := metadata.Open(dev, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(t, dev, pool.Live.MappingRoot, func(b *block.Data) {
+		n, err := btree.DecodeAny(pool.Live.MappingRoot, b)
+		if err != nil || n.Leaf() {
+			t.Fatalf("block %d: %v", pool.Live.MappingRoot, err)
+		}
+		s, err := survey.Read(t.Context(), block.NewReader(dev, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, leaf := range s.Nodes {
+			if leaf.Sort == survey.MappingLeaf && leaf.N > 2 {
+				binary.LittleEndian.PutUint64(n.Value(0), uint64(leaf.Block))
+			}
+		}
+	})
+	found := find(t, dev, repair.Options{})
+	if got := contentOf(t, found.Device); len(got) != 400 || found.Report.Empty() {
+		t.Errorf("%d devices, want 400", len(got))
 	}
 	rebuilt(t, found)
 }

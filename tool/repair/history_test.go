@@ -143,6 +143,41 @@ func TestSuperblockSetBack(t *testing.T) {
 	}
 }
 
+// The same at every commit: with the superblock of the one before, of the one before
+// that and of the first. Of two commits that each followed a load of the pool either can
+// be the first, and each is as sound as the other: then the superblock is believed.
+func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
+	t.Parallel()
+	tried, believed := 0, 0
+	for _, name := range fixtures.Histories() {
+		h := history(t, name)
+		if h.Right != len(h.Commits)-1 || len(h.Also) > 0 {
+			continue
+		}
+		for i, c := range h.Commits {
+			for _, back := range []int{i - 1, i - 2, 0} {
+				if back < 0 || back == i || rootsOf(h.Commits[back]) == rootsOf(c) {
+					continue
+				}
+				tried++
+				image := h.At(i)
+				copy(image, h.Supers[back][:])
+				r := find(t, block.NewMemFrom(image), repair.Options{}).Report
+				named := slices.ContainsFunc(r.Alternatives, func(s *repair.State) bool { return rootPair{s.Mapping, s.Details} == rootsOf(c) })
+				switch {
+				case name == "reloads" && r.Lossless() && taken(&r) == rootsOf(h.Commits[back]):
+					believed++
+				case r.Lossless() || taken(&r) != rootsOf(c) && !named:
+					t.Errorf("%s, commit %d, superblock of %d: took %v, want %v, lossless %v; %s", name, i, back, taken(&r), rootsOf(c), r.Lossless(), r.Reason)
+				}
+			}
+		}
+	}
+	if believed*100 > tried {
+		t.Errorf("an old superblock was believed in %d of %d cases", believed, tried)
+	}
+}
+
 // A state that is listed can be taken by its number.
 func TestStateByNumber(t *testing.T) {
 	h := history(t, "deletes")
