@@ -100,9 +100,11 @@ func (s *Survey) followPointers() {
 			continue
 		}
 		for _, e := range s.Entries(n) {
-			if child, ok := s.Node(e.Block); ok {
-				s.pointed[s.at[child.Block]] = true
+			child, ok := s.Node(e.Block)
+			if !ok || n.Sort == TopLeaf && s.Tree(child.Block).Sort != MappingLeaf {
+				continue // the block has become something else since
 			}
+			s.pointed[s.at[child.Block]] = true
 		}
 	}
 }
