@@ -85,6 +85,9 @@ func (r *Reading) digest() string {
 // A sample of all damage: the demands of the package comment are met. The command
 // in cmd goes on for as long as one likes.
 func TestLab(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many cases")
+	}
 	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Without: notYet(), Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
 	if _, err := os.Stat(verifier); err != nil {
 		t.Logf("without the independent checker: %v", err)

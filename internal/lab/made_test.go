@@ -21,6 +21,9 @@ var smallOnes = sync.OnceValues(func() ([]*Image, error) {
 
 // A few cases of each composed kind of damage: the demands of the package comment are met.
 func TestComposed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many cases")
+	}
 	images, err := smallOnes()
 	if err != nil {
 		t.Fatal(err)

@@ -76,6 +76,7 @@ func TestDoubleActivation(t *testing.T) {
 // The superblock names valid nodes that are not its roots: of every value size, for one
 // root or both. Nothing is invented and nothing lost.
 func TestWrongRoots(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	image := testdata(t, "double-activation.img")
 	truth := contentOf(t, block.NewMemFrom(slices.Clone(image)))
@@ -201,6 +202,7 @@ func TestLeakAndStaleLeaf(t *testing.T) {
 
 // A device that was cut never becomes an empty pool that passes for a success.
 func TestCutDevice(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	for _, name := range []string{"layers", "odd-blocks", "many-devices"} {
 		image, _ := open(t, name)

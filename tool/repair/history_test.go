@@ -29,6 +29,7 @@ func history(t *testing.T, name string) *fixtures.History {
 
 // What a commit left is sound, whatever earlier commits have left beside it.
 func TestEveryCommitIsSound(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
@@ -49,6 +50,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 // Where a pool was loaded again and again both of two commits can be the last; then both
 // are named.
 func TestSuperblockLostAtEveryCommit(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	commits, found := 0, 0
 	for _, name := range fixtures.Histories() {
@@ -87,6 +89,7 @@ func TestSuperblockLostAtEveryCommit(t *testing.T) {
 
 // The same on the kernel's images of all sorts, of which the last state is known only.
 func TestSuperblockLostOnImages(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	for _, name := range fixtures.Names() {
 		image, truth := open(t, name)
@@ -118,6 +121,7 @@ func rootList(states []*repair.State) (all []string) {
 // With the superblock of an earlier commit put back the last one is found, and nothing
 // is called certain.
 func TestSuperblockSetBack(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
@@ -147,6 +151,7 @@ func TestSuperblockSetBack(t *testing.T) {
 // that and of the first. Of two commits that each followed a load of the pool either can
 // be the first, and each is as sound as the other: then the superblock is believed.
 func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	tried, believed := 0, 0
 	for _, name := range fixtures.Histories() {

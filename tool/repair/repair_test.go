@@ -118,6 +118,7 @@ func TestSound(t *testing.T) {
 // Some blocks of each image cannot be read: no mapping is made up, the report's
 // numbers are those of the result, and nothing is lost without a word.
 func TestUnreadableBlocks(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	const cases = 12
 	for _, name := range fixtures.Names() {
@@ -156,6 +157,7 @@ func TestUnreadableBlocks(t *testing.T) {
 // Blocks are zeroed, those that lead to all others among them: what is called read or
 // confirmed is true, and an exit code of 0 means that all is there.
 func TestLostBlocks(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
 	type image struct {
 		name    string
@@ -350,5 +352,14 @@ func TestReadsOnly(t *testing.T) {
 	find(t, dev, repair.Options{})
 	if !bytes.Equal(dev.Contents(), image) || dev.Ops() > 0 {
 		t.Error("the device changed")
+	}
+}
+
+// skipIfShort leaves out tests of many images: under the race detector they would take
+// a quarter of an hour, and all of them run without it.
+func skipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many images")
 	}
 }
