@@ -107,6 +107,9 @@ func TestLab(t *testing.T) {
 
 // In each case our repair saves as much as other implementations.
 func TestAgainstPeers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many cases")
+	}
 	peers, why := Peers(getPeer)
 	if len(why) > 0 {
 		t.Log(strings.Join(why, "; "))
