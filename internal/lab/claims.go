@@ -6,36 +6,8 @@ import (
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/btree"
-	"thinpool/tool/check"
 	"thinpool/tool/repair"
 )
-
-// redesigned says that tool/repair weighs states of the pool against each other and names those that it
-// did not take. Until it does, the tests leave out the kinds of damage in [notYet].
-const redesigned = true
-
-// notYetAvoided are the faults that a repair of sealed damage leaves, though it could do without: for a block that devices share there
-// is a time that does no harm: a high one.
-func notYetAvoided() []check.Code {
-	if redesigned {
-		return nil
-	}
-	return []check.Code{check.SharedWritable}
-}
-
-// notYet are the kinds of damage whose demands tool/repair does not meet yet.
-func notYet() map[string]bool {
-	kinds := map[string]bool{}
-	if redesigned {
-		return kinds
-	}
-	for _, k := range composedKinds {
-		for _, name := range k.names {
-			kinds[name] = name != kindSixteenth && name != kindLostAfter+"a snapshot"
-		}
-	}
-	return kinds
-}
 
 // claims are what the report of a repair says, in the words by which the laboratory
 // judges it. What depends on the form of the report is in this file alone.

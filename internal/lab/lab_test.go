@@ -41,7 +41,7 @@ func imagesOf(t *testing.T, names ...string) []*Image {
 // more of what earlier transactions left than others, and are for a repair that can tell it apart.
 func smallImages(t *testing.T) []*Image {
 	t.Helper()
-	return slices.DeleteFunc(imagesOf(t), func(im *Image) bool { return len(im.Used) > 2000 || im.past != nil && !redesigned })
+	return slices.DeleteFunc(imagesOf(t), func(im *Image) bool { return len(im.Used) > 2000 })
 }
 
 // The plain reader finds in each image what others found in it.
@@ -88,7 +88,7 @@ func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
 	}
-	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Without: notYet(), Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
+	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
 	if _, err := os.Stat(verifier); err != nil {
 		t.Logf("without the independent checker: %v", err)
 		opt.Verifier = ""
@@ -117,7 +117,7 @@ func TestAgainstPeers(t *testing.T) {
 	if len(peers) == 0 {
 		t.Skip("there is nothing to compare with")
 	}
-	opt := Options{Images: smallImages(t), Seed: 2, Case: -1, Cases: 2, Without: notYet(), Workers: runtime.GOMAXPROCS(0), Peers: peers}
+	opt := Options{Images: smallImages(t), Seed: 2, Case: -1, Cases: 2, Workers: runtime.GOMAXPROCS(0), Peers: peers}
 	table := runLab(t, opt)
 	for i := range peers {
 		if table.rows["all"].tools[1+i].saved == 0 {

@@ -17,10 +17,9 @@ import (
 type Options struct {
 	Images  []*Image
 	Seed    uint64
-	Cases   int             // of each image at most; 0: all
-	Kind    string          // only this kind of damage; "": all
-	Without map[string]bool // these kinds are left out
-	Case    int             // only the case of that number, if not negative
+	Cases   int    // of each image at most; 0: all
+	Kind    string // only this kind of damage; "": all
+	Case    int    // only the case of that number, if not negative
 	Peers   []Peer
 	Workers int // cases at a time
 	// Verifier is the program that judges every VerifyEvery-th result, with
@@ -113,14 +112,8 @@ func (opt *Options) chosen(next func() (*Case, bool)) func() (*Case, bool) {
 		if opt.Cases > 0 && n == opt.Cases {
 			return nil, false
 		}
-		for {
-			c, ok := next()
-			if ok && opt.Without[c.Kind] {
-				continue
-			}
-			n++
-			return c, ok
-		}
+		n++
+		return next()
 	}
 }
 

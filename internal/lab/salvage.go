@@ -109,7 +109,7 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 
 // sealedMayHave are the faults that a repair of sealed damage may leave: they are about facts for which there is one
 // witness, such as the uuid, or which of two mappings of a data block is the right one.
-var sealedMayHave = append(notYetAvoided(), check.MappedTwice, check.TransactionTooHigh, check.TailNotZero)
+var sealedMayHave = []check.Code{check.MappedTwice, check.TransactionTooHigh, check.TailNotZero}
 
 // judge compares what was made with the truth; seen is what a plain reader finds
 // on the damaged device, if block 0 is none of its troubles.
@@ -246,7 +246,7 @@ func (s *Salvage) counted(d *deviceClaims, out *Device) {
 	if n := out.readable(); d.found() != n {
 		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.id, d.found(), n)
 	}
-	if redesigned && d.known && d.expected != d.found()+d.lost {
+	if d.known && d.expected != d.found()+d.lost {
 		s.wrong("device %d: %d mappings are expected, but %d read, %d confirmed, %d guessed and %d lost do not add up to that", d.id, d.expected, d.read, d.confirmed, d.guessed, d.lost)
 	}
 }

@@ -1,0 +1,272 @@
+package repair
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/metadata/spacemap"
+	"thinpool/metadata/survey"
+)
+
+// link finds for each generation the one that was committed right after it, as far as
+// that can be told. all ascends by index block.
+func (e *evidence) link(all []*generation) {
+	const tries = 4 // index blocks that can come next, from the cursor on and from block 0 on
+	type step struct {
+		from, to *generation
+		difference
+	}
+	var steps []step
+	for i, g := range all {
+		seen := map[*generation]bool{g: true}
+		for k := range 2 * tries {
+			j := (i + 1 + k) % len(all)
+			if k >= tries {
+				j = min(k-tries, len(all)-1)
+			}
+			to := all[j]
+			if seen[to] {
+				continue
+			}
+			seen[to] = true
+			there, ok := follows(g, to, e.blocks)
+			back, both := follows(to, g, e.blocks)
+			if !ok || both && !there.likelier(back) || g.lostAlone(to) || !e.agree(g, to) {
+				continue
+			}
+			steps = append(steps, step{g, to, there})
+		}
+	}
+	// Commit after commit hardly any block is skipped, and a pool is seldom loaded. The
+	// generations form a ring if the oldest is still there; but the oldest and the newest
+	// have least in common, so the link that closes the ring is tried last, and refused.
+	slices.SortStableFunc(steps, func(a, b step) int {
+		return cmp.Or(
+			cmp.Compare(a.skipped, b.skipped), cmp.Compare(b2i(a.reload), b2i(b.reload)),
+			cmp.Compare(b2i(a.from.overwritten()), b2i(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed))
+	})
+	for _, s := range steps {
+		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
+			s.from.next, s.from.reload, s.from.skipped, s.to.prev = s.to, s.reload, s.skipped, s.from
+		}
+	}
+}
+
+// agree reports whether b can be the commit after a as far as the nodes tell that both
+// use: such a node is the same in both. So both use its children; if something leads to
+// it in one, then in the other as well; and if it is a root, it is the only one of its
+// tree. Where that is not so it was overwritten in between. And no device is older in b.
+func (e *evidence) agree(a, b *generation) bool {
+	for i := range rootSorts {
+		if a.sharesSurplusRoot(b, i) || b.sharesSurplusRoot(a, i) {
+			return false
+		}
+	}
+	inA, inB := make([]uint64, e.blocks/64+1), make([]uint64, e.blocks/64+1) // blocks that something leads to
+	for _, n := range e.parents {
+		hasA, hasB := a.has(n.Block), b.has(n.Block)
+		for _, c := range e.survey.Entries(n) {
+			if hasA && hasB && (!a.has(c.Block) || !b.has(c.Block)) {
+				return false
+			}
+			if c.Block < e.blocks {
+				inA[c.Block/64] |= uint64(b2i(hasA)) << (c.Block % 64)
+				inB[c.Block/64] |= uint64(b2i(hasB)) << (c.Block % 64)
+			}
+		}
+	}
+	for _, n := range e.bySort[survey.MappingLeaf] {
+		if !a.has(n.Block) || !b.has(n.Block) {
+			continue
+		}
+		bit := n.Block % 64
+		ledA, ledB := inA[n.Block/64]>>bit&1 != 0, inB[n.Block/64]>>bit&1 != 0
+		if ledA && !ledB && !b.parentLost || ledB && !ledA && !a.parentLost {
+			return false
+		}
+	}
+	return !e.olderDevices(b, a)
+}
+
+// olderDevices reports whether some device in the details of a is older than in those of
+// b: the time of its last snapshot only grows, and an id that is used again belongs to a
+// later transaction.
+func (e *evidence) olderDevices(a, b *generation) bool {
+	if len(a.roots[1]) != 1 || len(b.roots[1]) != 1 || a.roots[1][0] == b.roots[1][0] {
+		return false
+	}
+	before := map[metadata.DevID]metadata.Details{}
+	for leaf := range e.survey.Leaves(b.roots[1][0]) {
+		for _, d := range e.detailsIn(leaf.Block) {
+			before[d.ID] = d.Details
+		}
+	}
+	for leaf := range e.survey.Leaves(a.roots[1][0]) {
+		for _, d := range e.detailsIn(leaf.Block) {
+			if was, ok := before[d.ID]; ok && compareAge(d.Details, was) < 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharesSurplusRoot reports whether g has more roots of a sort than a commit has, and one
+// of them is a block that the other uses as well.
+func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
+	return g.surplusRoots(sort) && slices.ContainsFunc(g.roots[sort], other.has)
+}
+
+// surplusRoots reports whether g has more roots of a sort than a commit has, and no lost
+// node that would explain it.
+func (g *generation) surplusRoots(sort int) bool {
+	if g.parentLost {
+		return false
+	}
+	most := rootSorts[sort].most
+	if s := rootSorts[sort].sort; s == topSort || s == detailsSort {
+		most += g.spare
+	}
+	return len(g.roots[sort]) > most
+}
+
+// overwritten reports whether some blocks of g hold roots of another commit by now.
+func (g *generation) overwritten() bool {
+	for i := range rootSorts {
+		if g.surplusRoots(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// lostAlone reports whether g has lost blocks that the other does not use. Then too
+// little is left of it to say that the other followed.
+func (g *generation) lostAlone(other *generation) bool {
+	return slices.ContainsFunc(g.damaged, func(nr block.Nr) bool { return !other.has(nr) })
+}
+
+// first returns the oldest generation of the chain that g is in.
+func (g *generation) first() *generation {
+	for g.prev != nil {
+		g = g.prev
+	}
+	return g
+}
+
+// A difference is what lies between two generations.
+type difference struct {
+	added, freed int  // blocks that only the second uses, and that only the first uses
+	shared       int  // blocks that both use
+	skipped      int  // see follows
+	after        int  // blocks that were added after the index block
+	reload       bool // it takes a pool that was loaded in between
+}
+
+// likelier reports whether d is a better explanation than the same in the opposite
+// direction: fewer blocks were skipped, or it does without loading the pool.
+func (d difference) likelier(back difference) bool {
+	return cmp.Or(cmp.Compare(d.skipped, back.skipped), cmp.Compare(b2i(d.reload), b2i(back.reload))) < 0
+}
+
+// follows reports whether b can be the commit right after a. The kernel allocates the
+// next block that is free both in the last commit and now, from a cursor that goes on
+// through commits, wraps at the end and begins at block 0 when the pool is loaded. So
+// the blocks that only b uses are those that a offers next. skipped is how many that a
+// offers before the last of them are not used by b: few were used and freed again
+// within a transaction.
+func follows(a, b *generation, blocks block.Nr) (difference, bool) {
+	if a.has(b.index) || len(a.used) > len(b.used) {
+		return difference{}, false
+	}
+	// The pool commits after each message that adds or deletes a device.
+	if a.devices >= 0 && b.devices >= 0 && (a.devices > b.devices+1 || b.devices > a.devices+1) {
+		return difference{}, false
+	}
+	d := offered(a, b, a.index+1, blocks)
+	if zero := offered(a, b, 0, blocks); zero.skipped < d.skipped {
+		d = zero
+		d.reload = true
+	}
+	const slack, least = 8, 3 // a commit leaves at least one node of each space map where it is
+	return d, d.added > 0 && d.skipped <= d.added/slack && d.after <= 1 && d.shared >= least
+}
+
+// offered counts the differences of two generations if a offers its free blocks from
+// begin on.
+func offered(a, b *generation, begin, blocks block.Nr) (d difference) {
+	free, seen := 0, false
+	visit := func(first, end block.Nr) {
+		for nr := first; nr < end; {
+			w := nr / 64 * 64
+			stop := min(end, w+64)
+			// A bitmap has 255 words, so no word lies in two of them.
+			mask := ^uint64(0) << (nr - w)
+			if stop < w+64 {
+				mask &= 1<<(stop-w) - 1
+			}
+			inA, inB := a.word(w), b.word(w)
+			only := inB &^ inA & mask
+			d.freed += bits.OnesCount64(inA &^ inB & mask)
+			d.shared += bits.OnesCount64(inA & inB & mask)
+			if only != 0 {
+				high := uint(bits.Len64(only))
+				below := mask
+				if high < 64 {
+					below &= 1<<high - 1
+				}
+				d.skipped += free + bits.OnesCount64(^inA&below) - bits.OnesCount64(only)
+				free = bits.OnesCount64(^inA & mask &^ below)
+				d.added += bits.OnesCount64(only)
+				switch {
+				case nr/64 == b.index/64:
+					seen = true
+					d.after = bits.OnesCount64(only >> (b.index % 64) >> 1)
+				case seen:
+					d.after += bits.OnesCount64(only)
+				}
+			} else {
+				free += bits.OnesCount64(^inA & mask)
+			}
+			nr = stop
+		}
+	}
+	visit(begin, blocks)
+	visit(0, min(begin, blocks))
+	return d
+}
+
+// word returns the used bits of blocks nr to nr+63; nr is a multiple of 64.
+func (g *generation) word(nr block.Nr) uint64 {
+	if nr >= g.size() {
+		return 0
+	}
+	return g.used[nr/spacemap.PerBitmap][nr%spacemap.PerBitmap/64]
+}
+
+// offers reports whether the blocks of a state that g does not count are those that g
+// offers next. Some of these are the space maps of the state, which it does not know.
+func (g *generation) offers(c *census, blocks block.Nr) bool {
+	all := 0
+	for nr := range blocks {
+		all += b2i(c.has(nr) && !g.has(nr))
+	}
+	const maps = 16 // nodes and bitmaps of both space maps, at most as many as of the trees if these are many
+	from := func(begin block.Nr) bool {
+		own, skipped := all, 0
+		for nr := begin; nr < blocks && own > 0 && skipped <= max(maps, all); nr++ {
+			switch {
+			case g.has(nr):
+			case c.has(nr):
+				own--
+			default:
+				skipped++
+			}
+		}
+		return own == 0
+	}
+	return from(g.index+1) || from(0)
+}
