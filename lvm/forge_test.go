@@ -237,8 +237,11 @@ func files(t *testing.T, disks ...[]byte) (paths []string, imgs []*lvm.Image) {
 		if err := os.WriteFile(path, d, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		img, err := lvm.OpenImage(path, lvm.ImageOptions{Write: true})
+		img, err := lvm.OpenImage(path, lvm.ImageOptions{Claim: true})
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := img.OpenForWriting(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { img.Close() })

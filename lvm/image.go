@@ -21,7 +21,9 @@ type ImageOptions struct {
 	// the image and its partitions are searched.
 	Offset int64
 	Raw    bool // take the image as raw, whatever it begins with
-	Write  bool // open it for writing too, now: raw images and devices only
+	// Claim keeps other writers away, as [block.Claim] does: for what may be written after
+	// OpenForWriting.
+	Claim  bool
 	Shared bool // open a block device that is in use
 }
 
@@ -35,7 +37,7 @@ type Image struct {
 	w      io.WriterAt  // nil if it was opened for reading only
 	sync   func() error // with w
 	close  func() error
-	path   string // empty if it is not from OpenImage
+	claim  *block.Claimed // nil: it cannot be written
 	size   int64
 	offset int64 // given by the caller; 0 for the whole image
 }
@@ -53,17 +55,12 @@ func NewImage(name string, r io.ReaderAt, size int64) *Image {
 
 // OpenImage opens a disk image: raw or qcow2, a regular file or a block device.
 func OpenImage(path string, opt ImageOptions) (*Image, error) {
-	dev, err := block.Open(path, block.Options{Write: opt.Write, Shared: opt.Shared, Lock: opt.Write})
-	if err != nil {
+	img := &Image{Name: path, Format: rawFormat, offset: opt.Offset}
+	if err := img.open(path, opt); err != nil {
 		return nil, err
 	}
-	bytes := anyBytes(path, dev)
-	img := &Image{Name: path, Format: rawFormat, r: bytes, size: dev.Size(), close: dev.Close, path: path, offset: opt.Offset}
-	if opt.Write {
-		img.w, img.sync = bytes, dev.Flush
-	}
 	if !opt.Raw {
-		if err := img.decode(path, opt.Write); err != nil {
+		if err := img.decode(path); err != nil {
 			img.close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -73,6 +70,22 @@ func OpenImage(path string, opt ImageOptions) (*Image, error) {
 		return nil, fmt.Errorf("%s: @%d is beyond its end: it has %d bytes", path, opt.Offset, img.size)
 	}
 	return img, nil
+}
+
+// open opens what is at path, and takes it as raw.
+func (img *Image) open(path string, opt ImageOptions) (err error) {
+	var dev block.Device
+	if opt.Claim {
+		img.claim, err = block.Claim(path)
+		dev = img.claim
+	} else {
+		dev, err = block.Open(path, block.Options{Shared: opt.Shared})
+	}
+	if err != nil {
+		return err
+	}
+	img.r, img.size, img.close = anyBytes(path, dev), dev.Size(), dev.Close
+	return nil
 }
 
 // readerWriterAt is bytes that can be read and written.
@@ -89,9 +102,8 @@ func anyBytes(path string, dev block.Device) readerWriterAt {
 	return dev
 }
 
-// OpenForWriting opens for writing too what is open for reading, and stays so: that claims a
-// block device for both. An image in a file is locked as virtual machines lock their disks;
-// the error is [block.ErrBusy] if one has. What is open for writing already stays as it is.
+// OpenForWriting opens for writing too what was opened with Claim. What is open for writing
+// already stays as it is.
 func (img *Image) OpenForWriting() error {
 	if img.w != nil {
 		return nil
@@ -99,13 +111,10 @@ func (img *Image) OpenForWriting() error {
 	if err := img.rawOnly(); err != nil {
 		return err
 	}
-	dev, err := block.Open(img.path, block.Options{Write: true, Shared: true, Lock: true})
-	if err != nil {
+	if err := img.claim.AllowWriting(); err != nil {
 		return err
 	}
-	reading := img.close
-	img.w, img.sync = anyBytes(img.path, dev), dev.Flush
-	img.close = func() error { return errors.Join(dev.Close(), reading()) }
+	img.w, img.sync = img.r.(io.WriterAt), img.claim.Flush
 	return nil
 }
 
@@ -113,25 +122,18 @@ func (img *Image) OpenForWriting() error {
 func (img *Image) rawOnly() error {
 	switch {
 	case img.Format != rawFormat:
-		return fmt.Errorf("%s: %w", img.Name, readOnlyFormat(img.Format))
-	case img.path == "" && img.w == nil:
+		return fmt.Errorf("%s: an image in %s format can only be read: to write, %s", img.Name, img.Format, convert)
+	case img.claim == nil:
 		return fmt.Errorf("%s: %w", img.Name, block.ErrReadOnly)
 	}
 	return nil
 }
 
-func readOnlyFormat(format string) error {
-	return fmt.Errorf("an image in %s format can only be read: to write, %s", format, convert)
-}
-
 // decode puts a decoder before an image that is not raw.
-func (img *Image) decode(path string, write bool) error {
+func (img *Image) decode(path string) error {
 	format, err := sniff(img.r)
 	if err != nil || format == rawFormat {
 		return err
-	}
-	if write {
-		return readOnlyFormat(format)
 	}
 	q, err := openQcow2(path)
 	if err != nil {
@@ -140,7 +142,7 @@ func (img *Image) decode(path string, write bool) error {
 	if err := img.close(); err != nil {
 		return errors.Join(err, q.Close())
 	}
-	img.Format, img.r, img.size, img.close = format, q, q.size, q.Close
+	img.Format, img.r, img.size, img.close, img.claim = format, q, q.size, q.Close, nil
 	return nil
 }
 

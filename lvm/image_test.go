@@ -126,7 +126,12 @@ func TestQcow2(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, path, content)
-	if _, err := lvm.OpenImage(path, lvm.ImageOptions{Write: true}); err == nil || !strings.Contains(err.Error(), "can only be read") {
+	img, err := lvm.OpenImage(path, lvm.ImageOptions{Claim: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if err := img.OpenForWriting(); err == nil || !strings.Contains(err.Error(), "can only be read") {
 		t.Errorf("it is opened for writing: %v", err)
 	}
 	if img, err := lvm.OpenImage(path, lvm.ImageOptions{Raw: true}); err != nil || img.Size() != 67*cluster || img.Close() != nil {

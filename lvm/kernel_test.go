@@ -12,9 +12,14 @@ import (
 
 func open(t *testing.T, paths ...string) []*lvm.Image {
 	t.Helper()
+	return openWith(t, lvm.ImageOptions{}, paths...)
+}
+
+func openWith(t *testing.T, opt lvm.ImageOptions, paths ...string) []*lvm.Image {
+	t.Helper()
 	var imgs []*lvm.Image
 	for _, path := range paths {
-		img, err := lvm.OpenImage(path, lvm.ImageOptions{})
+		img, err := lvm.OpenImage(path, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

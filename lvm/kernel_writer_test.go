@@ -22,7 +22,7 @@ func laidOut(t *testing.T, layout string) (path string, img *lvm.Image, g *lvm.G
 	if err != nil {
 		t.Fatal(err)
 	}
-	img = open(t, paths[0])[0]
+	img = openWith(t, lvm.ImageOptions{Claim: true}, paths[0])[0]
 	set, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup}, img)
 	if err != nil || len(set.Groups) != 1 {
 		t.Fatalf("%d groups, %v", len(set.Groups), err)
@@ -140,25 +140,25 @@ func TestReadSame(t *testing.T) {
 	}
 }
 
-// An image that somebody else has locked, as a virtual machine does, is not opened for
-// writing; nor is one that was not opened from a file.
+// An image that another process has locked, as a virtual machine does, cannot be claimed; what
+// is not claimed is not opened for writing.
 func TestOpenForWritingRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first := open(t, path)[0]
-	if err := first.OpenForWriting(); err != nil {
-		t.Fatal(err)
-	}
-	second := open(t, path)[0]
-	if err := second.OpenForWriting(); !errors.Is(err, block.ErrBusy) {
+	claim := lvm.ImageOptions{Claim: true}
+	first := openWith(t, claim, path)[0]
+	if _, err := lvm.OpenImage(path, claim); !errors.Is(err, block.ErrBusy) {
 		t.Errorf("a second time: %v, want %v", err, block.ErrBusy)
+	}
+	if err := open(t, path)[0].OpenForWriting(); !errors.Is(err, block.ErrReadOnly) {
+		t.Errorf("without a claim: %v, want %v", err, block.ErrReadOnly)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.OpenForWriting(); err != nil {
+	if err := openWith(t, claim, path)[0].OpenForWriting(); err != nil {
 		t.Errorf("after the first was closed: %v", err)
 	}
 	inner := lvm.NewImage("inner", bytes.NewReader(make([]byte, 512)), 512)

@@ -25,7 +25,10 @@ func damageVolume(t *testing.T, volume string, paths []string, damage func(*test
 	t.Helper()
 	var imgs []*lvm.Image
 	for _, path := range paths {
-		img := must(lvm.OpenImage(path, lvm.ImageOptions{Write: true}))
+		img := must(lvm.OpenImage(path, lvm.ImageOptions{Claim: true}))
+		if err := img.OpenForWriting(); err != nil {
+			t.Fatal(err)
+		}
 		defer img.Close()
 		imgs = append(imgs, img)
 	}

@@ -352,7 +352,10 @@ func TestLVMKernelReadsWritten(t *testing.T) {
 	args := []string{"--get", filepath.Join(dir, "out"), "--env", "VOLUMES=" + strings.Join(volumes, " ")}
 	for _, path := range paths {
 		made := copyOf(t, path)
-		img := must(lvm.OpenImage(made, lvm.ImageOptions{Write: true}))
+		img := must(lvm.OpenImage(made, lvm.ImageOptions{Claim: true}))
+		if err := img.OpenForWriting(); err != nil {
+			t.Fatal(err)
+		}
 		imgs, args = append(imgs, img), append(args, "--disk", made)
 	}
 	g := must(lvm.Scan(t.Context(), lvm.Options{}, imgs...)).Groups[0]

@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"metadata"},
 	{"metadata/spacemap"},
 	{"metadata/btree", "lvm/*"},
-	{"metadata/block", "internal/decimal"},
+	{"metadata/block", "internal/decimal", "internal/newfile"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -152,8 +153,11 @@ func (s sysfs) busyReading(path string, err error) error {
 	return fmt.Errorf("%w%s. Deactivate that, or read a metadata snapshot of it:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
 }
 
-// busyOtherwise tells who uses the device at path, where no metadata snapshot helps.
+// busyOtherwise tells who uses the device or file at path, where no metadata snapshot helps.
 func (s sysfs) busyOtherwise(path string, err error) error {
+	if errors.Is(err, block.ErrLocked) {
+		return busyFile(path, err)
+	}
 	dir := s.node(path)
 	switch pool := poolOn(dir); {
 	case pool != "":
@@ -162,6 +166,15 @@ func (s sysfs) busyOtherwise(path string, err error) error {
 		return fmt.Errorf("%w by %s. Deactivate that first", err, users(dir))
 	}
 	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first", err)
+}
+
+// busyFile tells who has locked the file at path.
+func busyFile(path string, err error) error {
+	who := strings.Join(lockers(path), ", ")
+	if who == "" {
+		who = "another process, such as a virtual machine"
+	}
+	return fmt.Errorf("%w by %s. Wait until that is done, or stop it first", err, who)
 }
 
 // guessPool is what LVM would call the pool whose metadata is at path.

@@ -83,6 +83,8 @@ func MultiMain(tools []Tool) {
 	os.Exit(RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
+var stopSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+
 // mainContext returns a context that ends with the first signal to stop. The
 // second finds the system's own handling, which kills at once.
 func mainContext() context.Context {
@@ -90,10 +92,14 @@ func mainContext() context.Context {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	for _, sig := range stopSignals {
+		if !signal.Ignored(sig) { // as nohup makes SIGHUP
+			signal.Notify(stop, sig)
+		}
+	}
 	go func() {
 		sig := <-stop
-		signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+		signal.Reset(stopSignals...)
 		cancel(interruptError{sig})
 	}()
 	return ctx
@@ -114,8 +120,13 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	case "version":
 		fmt.Fprintln(out, Version)
 	default:
-		if err := words.parse(parser); err != nil {
-			return usage(stderr, t.Name, err)
+		err := words.parse(parser)
+		messages := stderr
+		if err == nil {
+			messages, err = separateStreams(parser.Model.Node, stdin, stdout, stderr)
+		}
+		if err != nil {
+			return usage(messages, t.Name, err)
 		}
 		return start(ctx, t, command, stdin, out, stderr)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -199,11 +200,28 @@ func (w *words) parse(k *kong.Kong) error {
 	if w.err != nil {
 		return w.err
 	}
+	if err := unsetEmpty(w.node); err != nil {
+		return err
+	}
 	_, err := k.Parse(slices.Concat(w.options, []string{"--"}, w.positionals))
 	if wrong, ok := errors.AsType[*kong.ParseError](err); ok {
 		err = wrong.Unwrap()
 	}
 	return err
+}
+
+// unsetEmpty unsets variables that stand for options and are empty, as these give no value.
+func unsetEmpty(node *kong.Node) error {
+	for _, flag := range node.Flags {
+		for _, name := range flag.Envs {
+			if os.Getenv(name) == "" {
+				if err := os.Unsetenv(name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // checkComplete looks for what is missing or too much.

@@ -217,25 +217,38 @@ func OpenOutput(path string) (block.Device, error) {
 	return dev, nil
 }
 
-// OpenAgain opens for writing what the caller has open from [OpenMetadata], and
-// keeps open: that claims a block device for both.
-func OpenAgain(path string) (block.Device, error) {
-	return openDevice(path, block.Options{Write: true, Shared: true}, sys.busyOtherwise)
+// Claim opens for reading what may be written where it lies, and keeps other writers away.
+// doubt is as [OpenDamaged] has it.
+func Claim(path string) (dev *block.Claimed, doubt, err error) {
+	if dev, err = block.Claim(path); err != nil {
+		return nil, nil, openError(path, err, sys.busyOtherwise)
+	}
+	doubt = recognise(dev)
+	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
+		dev.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
+	}
+	return dev, doubt, nil
 }
 
 // openDevice opens a device; busy makes the error of one that is in use.
 func openDevice(path string, opt block.Options, busy func(path string, err error) error) (block.Device, error) {
 	dev, err := block.Open(path, opt)
+	return dev, openError(path, err, busy)
+}
+
+// openError puts an error of opening in the words of all tools.
+func openError(path string, err error, busy func(path string, err error) error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such file or device", path)
+		return fmt.Errorf("%s: no such file or device", path)
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
-		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return fmt.Errorf("Not a block device or regular file '%s'.", path)
 	case errors.Is(err, block.ErrBusy):
-		return nil, busy(path, err)
+		return busy(path, err)
 	}
-	return dev, err
+	return err
 }
 
 // IsDisk reports whether what is at path is a disk, or an image of one.

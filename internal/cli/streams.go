@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -22,14 +21,9 @@ import (
 func (e *Env) OpenText(path string) (io.ReadCloser, error) {
 	source := io.NopCloser(e.Stdin)
 	if path != "-" {
-		// Opening a named pipe waits for somebody to write to it.
-		f, err := await(e, func() (*os.File, error) { return os.Open(path) })
+		f, err := e.openFile(path)
 		if err != nil {
 			return nil, err
-		}
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			f.Close()
-			return nil, fmt.Errorf("%s: is a directory", path)
 		}
 		source = f
 	}
@@ -41,13 +35,61 @@ func (e *Env) OpenText(path string) (io.ReadCloser, error) {
 	return in, nil
 }
 
-func (e *Env) decompress(source io.ReadCloser) (io.ReadCloser, error) {
-	const bufferSize = 1 << 16
-	var patient io.Reader = &patientReader{ctx: e, r: source, buf: make([]byte, bufferSize)}
-	if f, ok := source.(*os.File); ok && !maybeStuck(f) {
-		patient = f
+// openFile opens a file or a pipe for reading. It waits for the other end of a named pipe,
+// but not beyond the end of e.
+func (e *Env) openFile(path string) (*os.File, error) {
+	f, err := await(e, func() (*os.File, error) { return os.Open(path) })
+	if err != nil {
+		return nil, err
 	}
-	r := bufio.NewReaderSize(patient, bufferSize)
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, fmt.Errorf("%s: is a directory", path)
+	}
+	return f, nil
+}
+
+// ReadFile reads a file or a pipe of at most most bytes, for as long as e lasts.
+func (e *Env) ReadFile(path string, most int64) ([]byte, error) {
+	f, err := e.openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(e.patient(f), most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%s: has more than %d bytes", path, most)
+	}
+	return text, err
+}
+
+// OpenPipe opens what is neither a file nor a block device for writing, a named pipe for
+// example. Opening and writing end when e does, even if nothing reads.
+func (e *Env) OpenPipe(path string) (io.WriteCloser, error) {
+	f, err := await(e, func() (*os.File, error) { return os.OpenFile(path, os.O_WRONLY, 0) })
+	if err != nil {
+		return nil, err
+	}
+	return &pipe{newStdout(e, f), f}, nil
+}
+
+type pipe struct {
+	*stdout
+	io.Closer
+}
+
+const bufferSize = 1 << 16
+
+// patient returns a reader of r that does not read beyond the end of e.
+func (e *Env) patient(r io.Reader) io.Reader {
+	if f, ok := r.(*os.File); ok && !maybeStuck(f) {
+		return f
+	}
+	return &patientReader{ctx: e, r: r, buf: make([]byte, bufferSize)}
+}
+
+func (e *Env) decompress(source io.ReadCloser) (io.ReadCloser, error) {
+	r := bufio.NewReaderSize(e.patient(source), bufferSize)
 	start, err := r.Peek(offMagic + 8)
 	switch {
 	case has(start, 0, "\x1f\x8b"):
@@ -93,19 +135,20 @@ type Output struct {
 	io.Writer
 	ctx      context.Context
 	compress io.Closer // nil: not compressed
-	file     *os.File  // nil: standard output
-	path     string    // where file goes in the end; "": it is there
+	pipe     io.Closer // what is not a regular file, and written at once; nil: none
+	new      *newFile  // nil: none
 }
 
 // zstdWindow is how far back dumps are compressed against what came before, in bytes.
 const zstdWindow = 64 << 10
 
 // CreateOutput creates the output at path, "" or "-" being standard output. It is
-// compressed with how, "gzip" or "zstd", or as the name of the file says.
-func (e *Env) CreateOutput(path, how string) (*Output, error) {
+// compressed with how, "gzip" or "zstd", or as the name of the file says. from is the inputs:
+// a new file can be read by those only who can read them.
+func (e *Env) CreateOutput(path, how string, from ...string) (*Output, error) {
 	o := &Output{Writer: e.Stdout, ctx: e}
 	if path != "" && path != "-" {
-		if err := o.open(path); err != nil {
+		if err := o.open(e, path, ModeLike(from...)); err != nil {
 			return nil, err
 		}
 	}
@@ -134,38 +177,25 @@ func (e *Env) CreateOutput(path, how string) (*Output, error) {
 	return o, nil
 }
 
-// open opens a temporary file beside path, or path itself if that is there and no
+// open makes a file that will be at path, or opens path itself if that is there and not a
 // regular file: /dev/null, a pipe.
-func (o *Output) open(path string) error {
+func (o *Output) open(e *Env, path string, mode os.FileMode) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().Type() == os.ModeDevice {
 		return fmt.Errorf("%s is a block device, where text would destroy what is on it: thin_restore writes metadata to devices", path)
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		o.file, err = os.OpenFile(path, os.O_WRONLY, 0)
-		o.Writer = o.file
+		f, err := e.OpenPipe(path)
+		if err == nil {
+			o.Writer, o.pipe = f, f
+		}
 		return err
 	}
-	mode := os.FileMode(0o666)
-	if err == nil {
-		mode = info.Mode().Perm()
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real // replace the file, not the link to it
-		}
+	if o.new, err = replaceFile(path, mode); err != nil {
+		return err
 	}
-	o.file, err = createBeside(path, mode)
-	o.Writer, o.path = o.file, path
-	return err
-}
-
-// createBeside creates a file that no other has, in the folder of path.
-func createBeside(path string, mode os.FileMode) (*os.File, error) {
-	for i := 0; ; i++ {
-		f, err := os.OpenFile(fmt.Sprintf("%s.%d.%d.tmp", path, os.Getpid(), i), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		if !os.IsExist(err) {
-			return f, err
-		}
-	}
+	o.Writer = o.new
+	return nil
 }
 
 // Commit finishes the output and puts the file in its place.
@@ -174,32 +204,25 @@ func (o *Output) Commit() error {
 	if err == nil && o.compress != nil {
 		err = o.compress.Close()
 	}
-	if o.file == nil {
+	switch {
+	case o.pipe != nil:
+		return errors.Join(err, o.pipe.Close())
+	case o.new == nil:
+		return err
+	case err != nil:
+		o.new.Discard()
 		return err
 	}
-	if err == nil && o.path != "" {
-		// Metadata may be overwritten next, trusting in this file.
-		err = o.file.Sync()
-	}
-	err = errors.Join(err, o.file.Close())
-	if err == nil && o.path != "" {
-		err = os.Rename(o.file.Name(), o.path)
-	}
-	if err != nil {
-		o.remove()
-	}
-	return err
+	// Metadata may be overwritten next, trusting in this file.
+	return o.new.commit()
 }
 
 // Discard gives the output up. After Commit it does nothing.
 func (o *Output) Discard() {
-	if o.file != nil && o.file.Close() == nil {
-		o.remove()
+	if o.pipe != nil {
+		o.pipe.Close()
 	}
-}
-
-func (o *Output) remove() {
-	if o.path != "" {
-		os.Remove(o.file.Name())
+	if o.new != nil {
+		o.new.Discard()
 	}
 }

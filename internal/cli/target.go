@@ -21,8 +21,9 @@ type Target struct {
 	out *Output // nil: a block device
 }
 
-// CreateTarget opens the block device at path, or makes a file of size bytes.
-func (e *Env) CreateTarget(path string, size int64) (*Target, error) {
+// CreateTarget opens the block device at path, or makes a file of size bytes with content of
+// the files at from.
+func (e *Env) CreateTarget(path string, size int64, from ...string) (*Target, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
@@ -37,7 +38,7 @@ func (e *Env) CreateTarget(path string, size int64) (*Target, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	out, err := e.CreateOutput(path, "none")
+	out, err := e.CreateOutput(path, "none", from...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,28 +50,29 @@ func (e *Env) CreateTarget(path string, size int64) (*Target, error) {
 	return &Target{Device: dev, Zero: true, out: out}, nil
 }
 
-// device opens the new file as a device of size bytes, all zero.
+// device is the new file as a device of size bytes, all zero.
 func (o *Output) device(size int64) (block.Device, error) {
-	if err := o.file.Truncate(size); err != nil {
+	if err := o.new.Truncate(size); err != nil {
 		return nil, err
 	}
-	return block.Open(o.file.Name(), block.Options{Write: true})
+	return block.NewFile(o.new.File.File)
 }
 
 // Commit ends the writing, and puts a file in its place.
 func (t *Target) Commit() error {
-	if err := t.Device.Close(); err != nil || t.out == nil {
-		return err
+	if t.out == nil {
+		return t.Device.Close()
 	}
 	return t.out.Commit()
 }
 
 // Discard gives the target up. After Commit it does nothing.
 func (t *Target) Discard() {
-	t.Device.Close()
-	if t.out != nil {
-		t.out.Discard()
+	if t.out == nil {
+		t.Device.Close()
+		return
 	}
+	t.out.Discard()
 }
 
 // Confirm asks a question on standard error and reports whether the answer is yes.

@@ -153,7 +153,10 @@ func (c *Check) source(env *cli.Env) (*source, error) {
 	case c.InPlace:
 		return c.mustBeMetadata(env, c.Input)
 	}
-	dev, err := cli.OpenInactive(c.Input)
+	dev, doubt, err := cli.Claim(c.Input)
+	if err == nil && doubt != nil {
+		err = errors.Join(fmt.Errorf("%s: %w", c.Input, doubt), dev.Close())
+	}
 	return &source{Device: dev}, diskHint(err, bothOptions)
 }
 

@@ -109,7 +109,7 @@ func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 
 // compare writes the difference.
 func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
-	out, err := env.CreateOutput(d.Output, "")
+	out, err := env.CreateOutput(d.Output, "", d.files(d.Input)...)
 	if err != nil {
 		return err
 	}

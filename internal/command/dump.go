@@ -132,7 +132,7 @@ func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
 
 // dump writes the content of pool.
 func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
-	out, err := env.CreateOutput(d.Output, d.Compress)
+	out, err := env.CreateOutput(d.Output, d.Compress, d.files(d.Input)...)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (x *Export) checkFiles() error {
 	if x.Data != "" && cli.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
-	for _, in := range append(x.files(x.Input), x.Metadata, x.Data, x.Origin) {
+	for _, in := range x.inputs() {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
 			if in != "" && out != "" && cli.SameFile(in, out) {
 				return cli.Usagef("%s is read, and cannot be the output", out)
@@ -171,6 +171,9 @@ func (x *Export) checkFiles() error {
 	}
 	return nil
 }
+
+// inputs are the files that are read.
+func (x *Export) inputs() []string { return append(x.files(x.Input), x.Metadata, x.Data, x.Origin) }
 
 // exportInputs is what an export reads.
 type exportInputs struct {

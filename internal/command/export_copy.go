@@ -213,6 +213,9 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 	switch kind := x.outputKind(); {
 	case kind == toFile:
 		f, err := x.file(size, job)
+		if errors.Is(err, block.ErrBusy) {
+			err = cli.Busy(x.Output, err)
+		}
 		return f, func() { f.Close() }, err
 	case kind == toDisk:
 		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
@@ -223,15 +226,18 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 	case x.Output == "-":
 		return export.NewStream(env.Stdout), func() {}, nil
 	}
-	f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
-	return export.NewStream(f), func() { f.Close() }, err
+	pipe, err := env.OpenPipe(x.Output)
+	if err != nil {
+		return nil, nil, err
+	}
+	return export.NewStream(pipe), func() { pipe.Close() }, nil
 }
 
 func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
 	if job.resumed {
 		return export.ReopenFile(x.Output, size)
 	}
-	return export.CreateFile(x.Output, size, x.Force)
+	return export.CreateFile(x.Output, size, x.Force, cli.ModeLike(x.inputs()...))
 }
 
 // verify reads everything back.

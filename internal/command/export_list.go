@@ -72,7 +72,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	case x.Format == "" && x.Ranges == "":
 		return nil
 	}
-	out, err := env.CreateOutput(x.Ranges, "")
+	out, err := env.CreateOutput(x.Ranges, "", x.inputs()...)
 	if err != nil {
 		return err
 	}

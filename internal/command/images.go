@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -178,7 +177,7 @@ func printable(text string) string {
 func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptions) error {
 	var so lvm.Options
 	if v.LVMMetadata != "" {
-		text, err := readLimited(v.LVMMetadata)
+		text, err := env.ReadFile(v.LVMMetadata, maxBackup)
 		if err != nil {
 			return err
 		}
@@ -214,28 +213,18 @@ func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 		return nil, fmt.Errorf("%s: no such file or device", path)
 	}
 	img, err := lvm.OpenImage(path, opt)
-	if errors.Is(err, block.ErrNotBlocks) {
+	switch {
+	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
 		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	case opt.Claim && errors.Is(err, block.ErrBusy):
+		return nil, cli.Busy(path, err)
 	}
 	return img, err
 }
 
 // maxBackup is more than any file of vgcfgbackup has.
 const maxBackup = 256 << 20
-
-func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxBackup+1))
-	if err == nil && len(text) > maxBackup {
-		err = fmt.Errorf("%s: too large for a text of LVM", path)
-	}
-	return text, err
-}
 
 // reads reports whether path is the input, or anything else that is read along with it.
 func (v *images) reads(input, path string) bool {

@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -69,7 +68,7 @@ func (v *volumes) mustBeMetadata(env *cli.Env, path string) (*source, error) {
 // chosen, as what is written goes to all.
 func (v *volumes) openInPlace(env *cli.Env, path string) (s *source, doubt, err error) {
 	if !v.given() {
-		dev, doubt, err := cli.OpenDamaged(path, false)
+		dev, doubt, err := cli.Claim(path)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -80,7 +79,7 @@ func (v *volumes) openInPlace(env *cli.Env, path string) (s *source, doubt, err 
 			return nil, nil, err
 		}
 	}
-	p, err := v.find(env, path, lvm.ImageOptions{})
+	p, err := v.find(env, path, lvm.ImageOptions{Claim: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,20 +108,21 @@ func (p *place) openInPlace(env *cli.Env, leg int) (*source, error) {
 	return &source{r.Device(), p}, nil
 }
 
-// writable opens for writing, too, what is open from openInPlace and stays open: that
-// claims it for both.
-func (s *source) writable(path string) (block.Device, error) {
+// writable is what is open from openInPlace or openOutput, for writing too. It is closed
+// with s.
+func (s *source) writable() (block.Device, error) {
 	if s.place == nil {
-		return cli.OpenAgain(path)
+		if claimed, ok := s.Device.(*block.Claimed); ok {
+			return claimed, claimed.AllowWriting()
+		}
+		return s.Device, nil
 	}
 	imgs, err := s.place.group.Writable(s.place.volume)
 	if err != nil {
 		return nil, err
 	}
 	for _, img := range imgs {
-		if err := img.OpenForWriting(); errors.Is(err, block.ErrBusy) {
-			return nil, fmt.Errorf("%w: a virtual machine or a volume group may be active on it. Stop that first", err)
-		} else if err != nil {
+		if err := img.OpenForWriting(); err != nil {
 			return nil, err
 		}
 	}
@@ -179,11 +179,10 @@ func (o *output) write(env *cli.Env, b *build.Builder) error {
 	if err := o.place.accepts(block0); err != nil {
 		return fmt.Errorf("%s: %w; nothing was written", o.path, err)
 	}
-	to, err := o.writable(o.path)
+	to, err := o.writable()
 	if err != nil {
 		return err
 	}
-	defer to.Close()
 	env.Progress("writing "+o.undo, 0, 0)
 	change := undo.Change{All: min(block.Blocks(o), spacemap.MaxMetadata), Block0: block0}
 	if err := undo.Create(env, o.undo, o, change); err != nil {
@@ -217,18 +216,19 @@ func (p *place) accepts(block0 *block.Data) error {
 
 // openUndo opens and verifies an undo file.
 func openUndo(env *cli.Env, path string) (*undo.File, *os.File, error) {
+	// Looked at first, as opening a named pipe waits for the other end.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	in, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := in.Stat()
-	if err == nil && info.Mode()&fs.ModeType != 0 {
-		err = errors.New("no regular file")
-	}
-	var file *undo.File
-	if err == nil {
-		file, err = undo.Open(env, in, info.Size())
-	}
+	file, err := undo.Open(env, in, info.Size())
 	if err != nil {
 		in.Close()
 		return nil, nil, fmt.Errorf("%s: %w", path, err)

@@ -45,11 +45,10 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 
 // write carries the repair out, the undo file first.
 func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
-	to, err := dev.writable(c.Input)
+	to, err := dev.writable()
 	if err != nil {
 		return err
 	}
-	defer to.Close()
 	if c.Undo != "" {
 		env.Progress("writing "+c.Undo, 0, 0)
 		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
@@ -77,11 +76,10 @@ func (c *Check) applyUndo(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
-	to, err := dev.writable(c.Input)
+	to, err := dev.writable()
 	if err != nil {
 		return err
 	}
-	defer to.Close()
 	if err := file.Apply(env, to); err != nil {
 		return fmt.Errorf("%s: %w", c.Input, err)
 	}

@@ -228,6 +228,9 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 
 // isMetadata reports whether a file begins with a superblock or is packed metadata.
 func isMetadata(path string) bool {
+	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeType&^os.ModeDevice != 0 {
+		return false // what a pipe gives can be read only once
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false

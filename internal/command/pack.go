@@ -69,7 +69,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 			return found
 		}
 	}
-	out, err := env.CreateOutput(p.Output, "none")
+	out, err := env.CreateOutput(p.Output, "none", p.files(p.Input)...)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (u *Unpack) Run(env *cli.Env) error {
 		return err
 	}
 	defer in.Close()
-	out, err := env.CreateTarget(u.Output, int64(pack.Blocks)*block.Size)
+	out, err := env.CreateTarget(u.Output, int64(pack.Blocks)*block.Size, u.Input)
 	if err != nil {
 		return err
 	}

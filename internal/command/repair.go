@@ -220,7 +220,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 	if r.Report == "" {
 		return nil
 	}
-	file, err := env.CreateOutput(r.Report, "")
+	file, err := env.CreateOutput(r.Report, "", r.files(r.Input)...)
 	if err != nil {
 		return err
 	}

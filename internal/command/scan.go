@@ -65,7 +65,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	if s.End != nil {
 		opt.End = block.Nr(*s.End)
 	}
-	file, err := env.CreateOutput(s.Output, "")
+	file, err := env.CreateOutput(s.Output, "", s.files(s.Input)...)
 	if err != nil {
 		return err
 	}

@@ -281,7 +281,7 @@ func within(ts *testscript.TestScript, _ bool, args []string) {
 
 // locked FILE COMMAND... runs a tool, which must fail, while somebody has the file locked.
 func locked(ts *testscript.TestScript, _ bool, args []string) {
-	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true, Lock: true})
+	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
 	ts.Check(err)
 	defer dev.Close()
 	exitcode(ts, false, append([]string{"1"}, args[1:]...))

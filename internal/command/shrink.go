@@ -167,7 +167,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	case s.DryRun:
 		return s.list(env, plan)
 	}
-	out, err := env.CreateOutput(s.Output, "")
+	out, err := env.CreateOutput(s.Output, "", s.Input)
 	if err != nil {
 		return err
 	}

@@ -10,18 +10,26 @@ import (
 
 // Options say how [Open] opens a device.
 type Options struct {
-	Write bool // for reading and writing; otherwise for reading only
+	// Write opens for reading and writing, otherwise it is for reading only. A regular
+	// file is then locked as a whole until it is closed, as virtual machines lock their
+	// disks. Systems and file systems without such locks give none.
+	Write bool
 	// Shared leaves out the exclusive open of block devices: needed to read the
 	// metadata snapshot of a pool that is in use. Regular files know no such thing.
 	Shared bool
-	// Lock locks a regular file, as virtual machines do with their disks: [ErrBusy] if
-	// somebody else has. Systems and file systems that know no such locks give none.
-	Lock bool
 }
 
 // ErrBusy says that a block device is in use, by a pool or a mounted file system, or that
-// somebody has locked a file.
+// another process has locked a file: then it is [ErrLocked], too.
 var ErrBusy = errors.New("device is in use")
+
+// ErrLocked says that another process has locked a regular file.
+var ErrLocked error = lockedError{}
+
+type lockedError struct{}
+
+func (lockedError) Error() string        { return "file is in use" }
+func (lockedError) Is(target error) bool { return target == ErrBusy }
 
 // ErrNotBlocks says that a path names neither a block device nor a regular file.
 var ErrNotBlocks = errors.New("not a block device or regular file")
@@ -30,55 +38,104 @@ var ErrNotBlocks = errors.New("not a block device or regular file")
 // exclusively, and past the page cache where that works: dm-thin itself bypasses
 // the cache, which may therefore be out of date.
 func Open(path string, opt Options) (Device, error) {
-	info, err := os.Stat(path)
+	f, isDevice, err := openBlocks(path, opt)
 	if err != nil {
 		return nil, err
 	}
-	isDevice := info.Mode()&os.ModeType == os.ModeDevice
-	if !isDevice && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w", path, ErrNotBlocks)
-	}
-	f, err := openFile(path, opt, isDevice)
-	if err != nil {
-		return nil, err
-	}
-	if opt.Lock && !isDevice {
-		if err := lock(f); err != nil {
+	if opt.Write && !isDevice {
+		if err := Lock(f); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
 	}
-	// Seeking to the end gives the size of block devices too, where stat has 0.
-	size, err := f.Seek(0, io.SeekEnd)
+	return newFile(f, opt.Write)
+}
+
+// openBlocks opens a regular file or a block device.
+func openBlocks(path string, opt Options) (f *os.File, isDevice bool, err error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("size of %s: %w", path, err)
+		return nil, false, err
 	}
-	return &file{f: f, size: size, write: opt.Write}, nil
+	isDevice = info.Mode()&os.ModeType == os.ModeDevice
+	if !isDevice && !info.Mode().IsRegular() {
+		return nil, false, fmt.Errorf("%s: %w", path, ErrNotBlocks)
+	}
+	f, err = openFile(path, opt, isDevice)
+	return f, isDevice, err
+}
+
+// Lock locks the whole of a regular file, which is open for writing, until it is closed.
+// The error is [ErrLocked] if another process has locked a part of it.
+func Lock(f *os.File) error {
+	if err := lock(f, true); err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// LockShared keeps writers away from a regular file, which is open for reading, until it is
+// closed. The error is [ErrLocked] if another process has locked a part of it, in any way.
+func LockShared(f *os.File) error {
+	if err := lock(f, false); err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // A file is a Device over an *os.File.
 type file struct {
-	f     *os.File
-	size  int64
-	write bool
+	f    *os.File
+	w    *os.File // what is written to: f, or the same file, open once more; nil: nothing
+	size int64
 }
+
+// newFile makes a device of f, which it closes if that fails.
+func newFile(f *os.File, write bool) (Device, error) {
+	size, err := sizeOf(f)
+	switch {
+	case err != nil:
+		return nil, err
+	case write:
+		return &file{f: f, w: f, size: size}, nil
+	}
+	return &file{f: f, size: size}, nil
+}
+
+// sizeOf is the size of f, which it closes if that fails.
+func sizeOf(f *os.File) (int64, error) {
+	// Seeking to the end gives the size of block devices too, where stat has 0.
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		f.Close()
+		return 0, fmt.Errorf("size of %s: %w", f.Name(), err)
+	}
+	return size, nil
+}
+
+// NewFile makes a device of a regular file that is open for reading and writing.
+func NewFile(f *os.File) (Device, error) { return newFile(f, true) }
 
 func (d *file) ReadAt(p []byte, off int64) (int, error) { return d.f.ReadAt(p, off) }
 func (d *file) Size() int64                             { return d.size }
 func (d *file) Close() error                            { return d.f.Close() }
 
 func (d *file) WriteAt(p []byte, off int64) (int, error) {
-	if !d.write {
+	if d.w == nil {
 		return 0, ErrReadOnly
 	}
 	if off+int64(len(p)) > d.size { // a regular file would grow
 		return 0, io.ErrShortWrite
 	}
-	return d.f.WriteAt(p, off)
+	return d.w.WriteAt(p, off)
 }
 
-func (d *file) Flush() error { return d.f.Sync() }
+func (d *file) Flush() error {
+	if d.w == nil {
+		return nil
+	}
+	return d.w.Sync()
+}
 
 // Buffer returns n zeroed blocks, aligned in memory as direct I/O demands.
 func Buffer(n int) []Data {

@@ -40,12 +40,20 @@ func busy(path string, err error) error {
 	return err
 }
 
-// lock locks all of a file for writing: ErrBusy if somebody else has locked a part of it. The
-// lock is that of the open file, and ends with it.
-func lock(f *os.File) error {
-	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return ErrBusy
+// lock locks all of f, for writing or to keep writers away. The lock is that of the open
+// file, and ends with it. Not every file system has locks.
+func lock(f *os.File, write bool) error {
+	all := unix.Flock_t{Type: unix.F_WRLCK}
+	if !write {
+		// A shared lock alone would not meet the shared locks of others.
+		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &all); err == nil && all.Type != unix.F_UNLCK {
+			return ErrLocked
+		}
+		all = unix.Flock_t{Type: unix.F_RDLCK}
 	}
-	return nil // not every file system has locks
+	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &all)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return ErrLocked
+	}
+	return nil
 }

@@ -14,4 +14,4 @@ func openFile(path string, opt Options, _ bool) (*os.File, error) {
 }
 
 // lock is for Linux.
-func lock(*os.File) error { return nil }
+func lock(*os.File, bool) error { return nil }

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"thinpool/internal/newfile"
 )
 
 // A Journal says how far an export got, so that it can go on. It lies in a file while
@@ -33,6 +34,9 @@ var ErrNoJournal = errors.New("not the journal of an export")
 
 // LoadJournal reads a journal. The error is [os.ErrNotExist] if there is none.
 func LoadJournal(path string) (*Journal, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrNoJournal)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -76,29 +80,13 @@ func (j *Journal) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(path + ".tmp")
+	f, err := newfile.Create(path, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	defer f.Discard()
+	if _, err := f.Write(append(text, '\n')); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes names in a directory durable. Not all systems can.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	_ = d.Sync()
-	return nil
+	return f.Commit(true)
 }

@@ -5,23 +5,30 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"thinpool/metadata/block"
 )
 
 // A File is a file with holes where the volume has zeros.
 type File struct{ f *os.File }
 
 // CreateFile creates a file of size bytes, all of it a hole. A file that is there is
-// replaced with force, else the error is [os.ErrExist].
-func CreateFile(path string, size int64, force bool) (*File, error) {
-	flags := os.O_RDWR | os.O_CREATE | os.O_EXCL
-	if force {
-		flags = os.O_RDWR | os.O_CREATE | os.O_TRUNC
+// emptied with force, else the error is [os.ErrExist]. The error is [block.ErrBusy] if
+// another process has locked it.
+func CreateFile(path string, size int64, force bool, mode os.FileMode) (*File, error) {
+	flags := os.O_RDWR | os.O_CREATE
+	if !force {
+		flags |= os.O_EXCL
 	}
-	f, err := os.OpenFile(path, flags, 0o666)
+	f, err := os.OpenFile(path, flags, mode)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Truncate(size); err != nil {
+	if err := block.Lock(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if err := errors.Join(f.Truncate(0), f.Truncate(size)); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -40,6 +47,9 @@ func ReopenFile(path string, size int64) (*File, error) {
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Size() != size) {
 		err = fmt.Errorf("%s: %w: it has %d bytes instead of %d", path, ErrNotOurs, info.Size(), size)
+	}
+	if err == nil {
+		err = block.Lock(f)
 	}
 	if err != nil {
 		f.Close()

@@ -28,7 +28,7 @@ func TestFile(t *testing.T) {
 	m.fill(want[:unit], m.extents[0])
 	m.fill(want[61*unit:62*unit], m.extents[2])
 
-	f, err := export.CreateFile(path, length, false)
+	f, err := export.CreateFile(path, length, false, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("the file is wrong (%v)", err)
 	}
 
-	if _, err := export.CreateFile(path, length, false); !errors.Is(err, fs.ErrExist) {
+	if _, err := export.CreateFile(path, length, false, 0o600); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("it is there: %v", err)
 	}
 	if _, err := export.ReopenFile(path, length+1); !errors.Is(err, export.ErrNotOurs) {
@@ -72,7 +72,7 @@ func TestFile(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("reopening changed the file (%v)", err)
 	}
-	if f, err = export.CreateFile(path, unit, true); err != nil {
+	if f, err = export.CreateFile(path, unit, true, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()

@@ -16,7 +16,7 @@ type Data interface {
 	Close() error
 }
 
-// OpenData opens a block device, exclusively, or a regular file. The error wraps
+// OpenData opens a block device, exclusively, or a regular file, which it locks. The error wraps
 // [block.ErrBusy] or [block.ErrNotBlocks] as that of [block.Open] does.
 func OpenData(path string) (Data, error) {
 	info, err := os.Stat(path)
@@ -30,6 +30,12 @@ func OpenData(path string) (Data, error) {
 	f, err := openData(path, isDevice)
 	if err != nil {
 		return nil, err
+	}
+	if !isDevice {
+		if err := block.Lock(f); err != nil {
+			f.Close()
+			return nil, err
+		}
 	}
 	size, err := f.Seek(0, io.SeekEnd) // stat has 0 for a block device
 	if err != nil {

@@ -37,9 +37,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
+	"thinpool/internal/newfile"
 	"thinpool/metadata/block"
 )
 
@@ -74,40 +74,27 @@ type Change struct {
 
 // Create writes the undo file for a change of dev. When it returns the file, and
 // its name in its folder, are on stable storage; if it fails there is no file.
-func Create(ctx context.Context, path string, dev block.Device, c Change) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
+func Create(ctx context.Context, path string, dev block.Device, c Change) error {
+	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, ErrExists)
 	}
+	f, err := newfile.Create(path, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			os.Remove(path)
-		}
-	}()
-	out := &sparse{f: f}
+	defer f.Discard()
+	out := &sparse{f: f.File}
 	if err := Write(ctx, out, dev, c); err != nil {
 		return err
 	}
 	if err := out.end(); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	err = f.Commit(false)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", path, ErrExists)
 	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return err
 }
 
 // A sparse writer leaves holes in a file for what is all zero: most of a metadata device is
