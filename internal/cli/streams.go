@@ -103,7 +103,7 @@ const zstdWindow = 64 << 10
 // CreateOutput creates the output at path, "" or "-" being standard output. It is
 // compressed with how, "gzip" or "zstd", or as the name of the file says.
 func (e *Env) CreateOutput(path, how string) (*Output, error) {
-	o := &Output{Writer: e.Stdout, ctx: e}
+	o := &Output{Writer: e.Product, ctx: e}
 	if path != "" && path != "-" {
 		if err := o.open(path); err != nil {
 			return nil, err

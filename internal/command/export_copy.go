@@ -221,7 +221,7 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 		}
 		return disk, func() { disk.Close() }, err
 	case x.Output == "-":
-		return export.NewStream(env.Stdout), func() {}, nil
+		return export.NewStream(env.Product), func() {}, nil
 	}
 	f, err := os.OpenFile(x.Output, os.O_WRONLY, 0)
 	return export.NewStream(f), func() { f.Close() }, err

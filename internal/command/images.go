@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -160,18 +160,9 @@ func sayProblems(env *cli.Env, problems []lvm.Problem) {
 		if problem.Note {
 			env.Log.Info(problem.Text)
 		} else {
-			fmt.Fprintf(env.Stderr, "note: %s\n", printable(problem.Text))
+			fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(problem.Text))
 		}
 	}
-}
-
-// printable is text that may hold anything, as a terminal can bear it.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
-		return text
-	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
 }
 
 // scan opens the images and reads what LVM says about them.

@@ -2,12 +2,12 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/lvm/text"
 	"thinpool/metadata"
@@ -218,7 +218,7 @@ type problemRecord struct {
 
 func (a *account) printJSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
+	enc := newEncoder(out)
 	var err error
 	line := func(record any) {
 		if err == nil {
@@ -405,9 +405,9 @@ func others(s *text.Section, known ...string) map[string]any {
 		switch {
 		case slices.Contains(known, e.Key):
 		case e.Section == nil:
-			all[e.Key] = plainValue(e.Value)
+			all[printable.Text(e.Key)] = plainValue(e.Value)
 		case !strings.HasPrefix(e.Key, "segment") || !slices.Contains(known, "segment*"):
-			all[e.Key] = others(e.Section)
+			all[printable.Text(e.Key)] = others(e.Section)
 		}
 	}
 	return all
@@ -431,7 +431,7 @@ func plainItems(v text.Value) []any {
 		case text.Float:
 			items[i] = item.Float
 		default:
-			items[i] = item.Str
+			items[i] = printable.Text(item.Str) // as everywhere in a group
 		}
 	}
 	return items

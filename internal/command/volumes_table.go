@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/tool/inventory"
@@ -31,7 +32,7 @@ func (g *grid) add(cells ...string) {
 		if i < len(cells)-1 && len(c) > widest {
 			c = strings.ToValidUTF8(c[:widest], "") + "..."
 		}
-		cells[i] = printable(c)
+		cells[i] = printable.Text(c)
 	}
 	g.rows = append(g.rows, cells)
 }
@@ -116,7 +117,7 @@ func (t *ThinVolumes) print(env *cli.Env, a *account) error {
 	sayProblems(env, a.problems)
 	for _, r := range a.pools() {
 		for _, d := range r.pool.differs {
-			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable(d.String()))
+			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable.Text(d.String()))
 			for _, command := range d.Mend {
 				fmt.Fprintf(env.Stderr, "  %s\n", command)
 			}
