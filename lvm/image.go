@@ -23,13 +23,20 @@ type ImageOptions struct {
 	Raw    bool // take the image as raw, whatever it begins with
 	Write  bool // open it for writing too, now: raw images and devices only
 	Shared bool // open a block device that is in use
+	// Backing names files and block devices that a qcow2 image may be based on, wherever they
+	// are. Without it only regular files in the folder of the image are opened, symbolic links
+	// resolved: the name is in the image, which somebody else may have made. A file named here
+	// also stands for one of the same name that is not there any more. Every image of a chain is
+	// held to the same, by its own folder.
+	Backing []string
 }
 
 // An Image is a disk: a file or a device that is opened, or anything else that can be read.
 // It may be used concurrently.
 type Image struct {
-	Name   string
-	Format string // "raw" or "qcow2"
+	Name    string
+	Format  string   // "raw" or "qcow2"
+	Backing []string // files that the image is based on, each the one before it, which are read too
 
 	r      io.ReaderAt
 	w      io.WriterAt  // nil if it was opened for reading only
@@ -63,7 +70,7 @@ func OpenImage(path string, opt ImageOptions) (*Image, error) {
 		img.w, img.sync = bytes, dev.Flush
 	}
 	if !opt.Raw {
-		if err := img.decode(path, opt.Write); err != nil {
+		if err := img.decode(path, opt); err != nil {
 			img.close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -125,22 +132,22 @@ func readOnlyFormat(format string) error {
 }
 
 // decode puts a decoder before an image that is not raw.
-func (img *Image) decode(path string, write bool) error {
+func (img *Image) decode(path string, opt ImageOptions) error {
 	format, err := sniff(img.r)
 	if err != nil || format == rawFormat {
 		return err
 	}
-	if write {
+	if opt.Write {
 		return readOnlyFormat(format)
 	}
-	q, err := openQcow2(path)
+	q, below, err := openQcow2(path, opt.Backing)
 	if err != nil {
 		return err
 	}
 	if err := img.close(); err != nil {
 		return errors.Join(err, q.Close())
 	}
-	img.Format, img.r, img.size, img.close = format, q, q.size, q.Close
+	img.Format, img.Backing, img.r, img.size, img.close = format, below, q, q.size, q.Close
 	return nil
 }
 

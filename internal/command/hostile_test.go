@@ -222,6 +222,21 @@ func TestHostileNames(t *testing.T) {
 		bearable(t, "thin_metadata_unpack", "-i", path, "-o", name+".out")
 		bearable(t, "thin_check", "--lv", hostile, "--pv", hostile, "--lvm-metadata", path, path)
 	}
+	for _, backing := range []string{hostile, "json:" + hostile, "../" + hostile, "/none/" + hostile} {
+		over := filepath.Join(dir, "over")
+		for _, format := range []string{"raw", "\x1b\nFORGED"} {
+			if err := os.WriteFile(over, Overlay(backing, format, 1<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(bearable(t, "thin_check", over), "PWN") || !strings.Contains(bearable(t, "thin_volumes", "--format=json", over), "PWN") {
+				t.Errorf("%q is not named", backing)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "over"), Overlay(filepath.Base(name), "\x1b\nFORGED", 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bearable(t, "thin_check", filepath.Join(dir, "over"))
 	const head = `<superblock uuid="" time="1" transaction="1" version="2" data_block_size="128" nr_data_blocks="1000">` + "\n"
 	for _, text := range []string{
 		`<superblock uuid="` + hostile + `"/>`, head + "<" + hostile + "/>", head + "<x" + hostile + "=\"1\">", head + `<device dev_id="` + hostile + `"/>`, head + hostile,

@@ -21,12 +21,15 @@ import (
 
 // imageRecord is where a physical volume was found.
 type imageRecord struct {
-	Image     string `json:"image"`
-	Partition string `json:"partition,omitempty"`
-	Start     int64  `json:"start"` // in the image
+	Image     string   `json:"image"`
+	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
+	Partition string   `json:"partition,omitempty"`
+	Start     int64    `json:"start"` // in the image
 }
 
-func imageOf(d *lvm.Disk) imageRecord { return imageRecord{d.Image.Name, d.Partition, d.Start} }
+func imageOf(d *lvm.Disk) imageRecord {
+	return imageRecord{d.Image.Name, d.Image.Backing, d.Partition, d.Start}
+}
 
 type pvRecord struct {
 	Type string `json:"type"` // "pv"

@@ -142,16 +142,17 @@ func (r *volumeRow) isPool() bool { return r.pool != nil && r.pool.volume == r.v
 func (a *account) pvGrid() *grid {
 	g := &grid{
 		title:   "Physical volumes",
-		columns: []string{"PV", "VG", "IMAGE", "SIZE", "USED", "FREE", "EXTENTS", "START", "SEQNO", "ID", "PROBLEMS"},
-		left:    []string{"PV", "VG", "IMAGE", "ID", "PROBLEMS"},
+		columns: []string{"PV", "VG", "IMAGE", "BASED ON", "SIZE", "USED", "FREE", "EXTENTS", "START", "SEQNO", "ID", "PROBLEMS"},
+		left:    []string{"PV", "VG", "IMAGE", "BASED ON", "ID", "PROBLEMS"},
 	}
 	for _, pv := range a.pvs {
 		var problems []string
 		for _, p := range pv.Problems {
 			problems = append(problems, string(p))
 		}
-		name, group, image, size, used, free, extents, start, seqno, id := "", "", "", "", "", "", "", "", "", ""
+		name, group, image, base, size, used, free, extents, start, seqno, id := "", "", "", "", "", "", "", "", "", "", ""
 		if d := pv.Disk; d != nil {
+			base = strings.Join(d.Image.Backing, ", ")
 			image, size, id = d.String(), plainSize(d.DeviceSize), d.ID
 			if d.Seqno > 0 {
 				seqno = digits(d.Seqno)
@@ -163,7 +164,7 @@ func (a *account) pvGrid() *grid {
 			used, free = digits(pv.Used), digits(k.Extents-pv.Used)
 			extents, start = digits(k.Extents), plainSize(k.Start*cli.SectorSize)
 		}
-		g.add(name, group, image, size, used, free, extents, start, seqno, id, words(problems...))
+		g.add(name, group, image, base, size, used, free, extents, start, seqno, id, words(problems...))
 	}
 	return g
 }
