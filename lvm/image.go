@@ -58,7 +58,9 @@ func NewImage(name string, r io.ReaderAt, size int64) *Image {
 	return &Image{Name: name, Format: rawFormat, r: r, size: size, close: func() error { return nil }}
 }
 
-// OpenImage opens a disk image: raw or qcow2, a regular file or a block device.
+// OpenImage opens a disk image: raw or qcow2, a regular file or a block device. The files that a
+// qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
+// [BackingError] if not.
 func OpenImage(path string, opt ImageOptions) (*Image, error) {
 	dev, err := block.Open(path, block.Options{Write: opt.Write, Shared: opt.Shared, Lock: opt.Write})
 	if err != nil {
