@@ -23,6 +23,7 @@ import (
 	"io"
 
 	"thinpool/internal/decimal"
+	"thinpool/internal/printable"
 	"thinpool/internal/runtext"
 	"thinpool/metadata"
 )
@@ -66,7 +67,7 @@ func (w *Writer) named(kind, name string) error {
 	if err != nil {
 		return err
 	}
-	return w.printf(`{"type":"%s","name":%s}`+"\n", kind, quoted)
+	return w.printf(`{"type":"%s","name":%s}`+"\n", kind, printable.Lines(string(quoted)))
 }
 
 // EndDef implements metadata.Visitor.

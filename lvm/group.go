@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 
+	"thinpool/internal/printable"
 	"thinpool/lvm/text"
 )
 
 // A Group is a volume group: what its text says. Sizes are in extents and in sectors of 512
-// bytes, as LVM has them, unless the name or the comment says bytes.
+// bytes, as LVM has them, unless the name or the comment says bytes. Control characters and
+// others that must not be shown are escaped in all strings; Text and Section have them as they are.
 type Group struct {
 	Name, ID         string
 	Seqno            uint64 // grows by one with each change
@@ -27,7 +29,7 @@ type Group struct {
 	PVs              []*PhysicalVolume // in the order of the text, like all here
 	LVs              []*Volume
 
-	Description  string // what LVM noted about the last change; any bytes
+	Description  string // what LVM noted about the last change
 	CreationHost string
 	CreationTime int64
 
@@ -220,14 +222,14 @@ func (g *Group) decode() error {
 	if s := g.Section.Section("physical_volumes"); s != nil {
 		for _, e := range s.Sections() {
 			if err := g.addPV(e); err != nil {
-				return fmt.Errorf("%s: %w", e.Key, err)
+				return fmt.Errorf("%s: %w", printable.Text(e.Key), err)
 			}
 		}
 	}
 	if s := g.Section.Section("logical_volumes"); s != nil {
 		for _, e := range s.Sections() {
 			if err := g.addVolume(e); err != nil {
-				return fmt.Errorf("%s/%s: %w", g.Name, e.Key, err)
+				return fmt.Errorf("%s/%s: %w", g.Name, printable.Text(e.Key), err)
 			}
 		}
 	}
@@ -238,7 +240,7 @@ func (g *Group) addPV(e *text.Entry) error {
 	f := fields{s: e.Section}
 	f.need("id", "pe_start", "pe_count", "status")
 	pv := &PhysicalVolume{
-		Name: e.Key, ID: f.str("id"), Device: f.str("device"), Section: e.Section,
+		Name: printable.Text(e.Key), ID: f.str("id"), Device: f.str("device"), Section: e.Section,
 		Status: f.words("status", pvStatus), Flags: f.strings("flags"), Tags: f.strings("tags"),
 		DevSize: f.uint("dev_size"), Start: f.uint("pe_start"), Extents: f.uint("pe_count"),
 		DeviceID: f.str("device_id"),
@@ -321,7 +323,9 @@ func checkName(name string, line int) error {
 	return nil
 }
 
-// fields takes values out of a section and keeps the first error.
+// fields takes values out of a section and keeps the first error. Strings have what must not be
+// shown escaped: so it is escaped in everything that is said of a group. LVM gives no such names,
+// and with or without escapes they are names of nothing.
 type fields struct {
 	s   *text.Section
 	err error
@@ -369,12 +373,15 @@ func (f *fields) int(key string) int64 {
 func (f *fields) str(key string) string {
 	v, _, err := f.s.Str(key)
 	f.keep(err)
-	return v
+	return printable.Text(v)
 }
 
 func (f *fields) strings(key string) []string {
 	items, err := f.s.Strings(key)
 	f.keep(err)
+	for i, item := range items {
+		items[i] = printable.Text(item)
+	}
 	return items
 }
 

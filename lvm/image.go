@@ -25,13 +25,20 @@ type ImageOptions struct {
 	// OpenForWriting.
 	Claim  bool
 	Shared bool // open a block device that is in use
+	// Backing names files and block devices that a qcow2 image may be based on, wherever they
+	// are. Without it only regular files in the folder of the image are opened, symbolic links
+	// resolved: the name is in the image, which somebody else may have made. A file named here
+	// also stands for one of the same name that is not there any more. Every image of a chain is
+	// held to the same, by its own folder.
+	Backing []string
 }
 
 // An Image is a disk: a file or a device that is opened, or anything else that can be read.
 // It may be used concurrently.
 type Image struct {
-	Name   string
-	Format string // "raw" or "qcow2"
+	Name    string
+	Format  string   // "raw" or "qcow2"
+	Backing []string // files that the image is based on, each the one before it, which are read too
 
 	r      io.ReaderAt
 	w      io.WriterAt  // nil if it was opened for reading only
@@ -53,14 +60,16 @@ func NewImage(name string, r io.ReaderAt, size int64) *Image {
 	return &Image{Name: name, Format: rawFormat, r: r, size: size, close: func() error { return nil }}
 }
 
-// OpenImage opens a disk image: raw or qcow2, a regular file or a block device.
+// OpenImage opens a disk image: raw or qcow2, a regular file or a block device. The files that a
+// qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
+// [BackingError] if not.
 func OpenImage(path string, opt ImageOptions) (*Image, error) {
 	img := &Image{Name: path, Format: rawFormat, offset: opt.Offset}
 	if err := img.open(path, opt); err != nil {
 		return nil, err
 	}
 	if !opt.Raw {
-		if err := img.decode(path); err != nil {
+		if err := img.decode(path, opt); err != nil {
 			img.close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -130,19 +139,19 @@ func (img *Image) rawOnly() error {
 }
 
 // decode puts a decoder before an image that is not raw.
-func (img *Image) decode(path string) error {
+func (img *Image) decode(path string, opt ImageOptions) error {
 	format, err := sniff(img.r)
 	if err != nil || format == rawFormat {
 		return err
 	}
-	q, err := openQcow2(path)
+	q, below, err := openQcow2(path, opt.Backing)
 	if err != nil {
 		return err
 	}
 	if err := img.close(); err != nil {
 		return errors.Join(err, q.Close())
 	}
-	img.Format, img.r, img.size, img.close, img.claim = format, q, q.size, q.Close, nil
+	img.Format, img.Backing, img.r, img.size, img.close, img.claim = format, below, q, q.size, q.Close, nil
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+
+	"thinpool/internal/printable"
 )
 
 // The label is one of the first four sectors of a physical volume:
@@ -92,7 +94,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 		return nil, fmt.Errorf("has its PV header at %d", offset)
 	}
 	b = b[offset:]
-	l := &label{sector: nr, id: dashed(string(b[:idSize])), deviceSize: le.Uint64(b[offPVSize:])}
+	l := &label{sector: nr, id: printable.Text(dashed(string(b[:idSize]))), deviceSize: le.Uint64(b[offPVSize:])}
 	b = b[offPVAreas:]
 	for _, list := range []*[]Area{&l.data, &l.metadata} {
 		if !takeAreas(&b, list) {

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	qcow2image "github.com/lima-vm/go-qcow2reader/image"
 	"github.com/lima-vm/go-qcow2reader/image/qcow2"
-	"github.com/lima-vm/go-qcow2reader/image/raw"
 	qcow2log "github.com/lima-vm/go-qcow2reader/log"
+
+	"thinpool/internal/printable"
 )
 
 // Offsets in the header of a qcow2 image, big-endian.
@@ -23,11 +23,20 @@ const (
 	qcowBackingSize = 16
 	qcowClusterBits = 20
 	qcowSize        = 24
+	qcowCrypt       = 32
 	qcowL1Size      = 36
 	qcowL1Offset    = 40
 	qcowFeatures    = 72 // from version 3 on
 	qcowHeaderSize  = 100
 	qcowHeader      = 104
+)
+
+// Incompatible features, and extensions of the header.
+const (
+	qcowCorrupt      = 1 << 1
+	qcowExternalData = 1 << 2
+	qcowFormatName   = 0xe2792aca // of the backing file
+	qcowDataName     = 0x44415441 // of the external data file
 )
 
 // Bounds that QEMU has too, and one of ours: how many images may lie below one another.
@@ -37,6 +46,7 @@ const (
 	qcowMostL1      = 32 << 20 // bytes
 	qcowMostName    = 1023
 	qcowMostHeader  = 64 << 10
+	qcowMostFormat  = 15
 	qcowMostBacking = 16
 )
 
@@ -51,141 +61,209 @@ var prepareQcow2 = sync.OnceFunc(func() {
 	})
 })
 
-// A qcow2Reader reads the content of a qcow2 image and of those below it.
+// A qcow2Reader reads the content of a qcow2 image and of those that it is based on.
 type qcow2Reader struct {
 	qcow2image.Image
-	size int64
+	size  int64
+	files []io.Closer // the image, and what it is based on
 }
 
-// openQcow2 opens an image whose headers, and those of all images below it, have been
-// looked at: the decoder trusts them.
-func openQcow2(path string) (*qcow2Reader, error) {
+// Close closes the files. The decoder's own Close does not know all of them after an error.
+func (q *qcow2Reader) Close() error { return closeAll(q.files) }
+
+func closeAll(files []io.Closer) error {
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openQcow2 opens an image and those that it is based on, which are returned too, the nearest first.
+func openQcow2(path string, allowed []string) (*qcow2Reader, []string, error) {
 	prepareQcow2()
-	if err := checkQcow2Chain(path); err != nil {
-		return nil, err
-	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	img, err := openLayer(f, qcow2.Type)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("qcow2: %w", err), img.Close())
-	}
-	return img.(*qcow2Reader), nil
+	c := &backingChain{allowed: allowed}
+	q, err := c.open(f, path)
+	return q, c.opened, err
 }
 
-// openLayer opens an image, or one below it, by the format that the one above says it has. Even
-// with an error there is an image, which can be closed: the decoder relies on it.
-func openLayer(f io.ReaderAt, format qcow2image.Type) (qcow2image.Image, error) {
-	layer, err := raw.Open(f)
+// open makes a reader of an image in an open file, which it closes if there is an error.
+func (c *backingChain) open(f *os.File, path string) (*qcow2Reader, error) {
+	q := &qcow2Reader{files: []io.Closer{f}}
+	h, err := readQcow2Header(f, path)
+	var below qcow2image.Image
+	if err == nil && h.backing != "" {
+		if below, err = c.openBelow(path, h); err == nil {
+			q.files = append(q.files, below)
+		}
+	}
 	if err != nil {
-		return layer, err
+		return nil, errors.Join(err, q.Close())
 	}
-	if format == "" {
-		is, err := sniff(f)
-		if err != nil {
-			return layer, err
-		}
-		format = qcow2image.Type(is)
+	img, err := qcow2.Open(&qcow2File{f, h.bytes}, func(null io.ReaderAt, _ qcow2image.Type) (qcow2image.Image, error) {
+		q.files = append(q.files, null.(io.Closer))
+		return below, nil
+	})
+	if err == nil {
+		err = img.Readable()
 	}
-	switch format {
-	case raw.Type:
-		return layer, nil
-	case qcow2.Type:
-		img, err := qcow2.Open(f, openLayer)
-		if err != nil {
-			return layer, err
-		}
-		return &qcow2Reader{img, img.Size()}, img.Readable()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("qcow2: %s: %w", printable.Text(path), err), q.Close())
 	}
-	return layer, fmt.Errorf("an image in %s format lies below", format)
+	q.Image, q.size = img, img.Size()
+	return q, nil
 }
 
-// checkQcow2Chain goes down from an image to the one that has no other below it.
-func checkQcow2Chain(path string) error {
-	for range qcowMostBacking {
-		below, err := checkQcow2(path)
-		switch {
-		case err != nil:
-			return err
-		case below == "":
-			return nil
-		case !filepath.IsAbs(below):
-			below = filepath.Join(filepath.Dir(path), below)
-		}
-		path = below
-	}
-	return fmt.Errorf("qcow2: more than %d images lie below one another", qcowMostBacking)
+// A qcow2File is what the decoder sees of an image: the header that was looked at, whatever the
+// file says by now. The decoder opens the backing file by its name, of which we want nothing: it is
+// led to the null device instead, and then gets the file that is open already.
+type qcow2File struct {
+	f      *os.File
+	header []byte
 }
 
-// checkQcow2 looks at the header of one image and returns the name of the one below it. An
-// image that is not qcow2 has none: it must be raw then.
-func checkQcow2(path string) (below string, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("qcow2: %w", err)
+// qcowNullAt is where the decoder finds the name of the null device: where no file has anything.
+const qcowNullAt = 1 << 62
+
+// ReadAt implements [io.ReaderAt].
+func (q *qcow2File) ReadAt(p []byte, off int64) (int, error) {
+	if off == qcowNullAt {
+		return copy(p, os.DevNull), nil
 	}
-	if mode := info.Mode() & os.ModeType; mode != 0 && mode != os.ModeDevice {
-		return "", fmt.Errorf("qcow2: %s is neither a file nor a block device", path)
+	n, err := q.f.ReadAt(p, off)
+	if off >= 0 && off < int64(len(q.header)) {
+		copy(p[:n], q.header[off:])
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("qcow2: %w", err)
-	}
-	defer f.Close()
+	return n, err
+}
+
+// A qcow2Header is what the header of an image says of other files.
+type qcow2Header struct {
+	bytes   []byte // for the decoder
+	backing string // name of the file that the image is based on; empty without one
+	format  string // of that; empty if the image does not say
+}
+
+// readQcow2Header looks at the header of an image: the decoder trusts it.
+func readQcow2Header(f *os.File, path string) (*qcow2Header, error) {
 	if format, err := sniff(f); err != nil || format != qcow2Format {
-		if err != nil {
-			err = fmt.Errorf("qcow2: %s: %w", path, err)
+		if err == nil {
+			err = errors.New("the image is not in qcow2 format")
 		}
-		return "", err
+		return nil, fmt.Errorf("qcow2: %s: %w", printable.Text(path), err)
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var h [qcowHeader]byte
-	if n, err := f.ReadAt(h[:], 0); n < qcowFeatures {
-		return "", fmt.Errorf("qcow2: %s: header: %w", path, err)
+	h := &qcow2Header{bytes: make([]byte, qcowHeader)}
+	n, err := f.ReadAt(h.bytes, 0)
+	if n < qcowFeatures {
+		return nil, fmt.Errorf("qcow2: %s: header: %w", printable.Text(path), err)
 	}
-	return checkQcow2Header(h[:], path, f, size)
+	h.bytes = h.bytes[:n]
+	if err := h.check(f, size); err != nil {
+		return nil, fmt.Errorf("qcow2: %s: %w", printable.Text(path), err)
+	}
+	return h, nil
 }
 
-func checkQcow2Header(h []byte, path string, f io.ReaderAt, size int64) (below string, err error) {
-	be := binary.BigEndian
-	version, bits := be.Uint32(h[qcowVersion:]), be.Uint32(h[qcowClusterBits:])
-	l1 := uint64(be.Uint32(h[qcowL1Size:])) * 8
-	length := uint32(qcowFeatures)
-	if version >= 3 {
-		length = be.Uint32(h[qcowHeaderSize:])
+// check looks whether what the header says is possible, and reads what it says of other files.
+func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
+	be, b := binary.BigEndian, h.bytes
+	version, bits := be.Uint32(b[qcowVersion:]), be.Uint32(b[qcowClusterBits:])
+	l1 := uint64(be.Uint32(b[qcowL1Size:])) * 8
+	length, features := uint32(qcowFeatures), uint64(0)
+	if version >= 3 && len(b) == qcowHeader {
+		length, features = be.Uint32(b[qcowHeaderSize:]), be.Uint64(b[qcowFeatures:])
 	}
-	const corrupt = 1 << 1
-	switch disk := be.Uint64(h[qcowSize:]); {
+	at := be.Uint64(b[qcowBackingAt:])
+	switch disk := be.Uint64(b[qcowSize:]); {
 	case version < 2 || version > 3:
-		return "", fmt.Errorf("qcow2: %s: version %d is not supported: %s", path, version, convert)
+		return fmt.Errorf("version %d is not supported: %s", version, convert)
 	case bits < qcowLeastBits || bits > qcowMostBits:
-		return "", fmt.Errorf("qcow2: %s: clusters of 2^%d bytes", path, bits)
-	case l1 > qcowMostL1 || be.Uint64(h[qcowL1Offset:])+l1 > uint64(size):
-		return "", fmt.Errorf("qcow2: %s: the L1 table of %d bytes does not lie in the image", path, l1)
+		return fmt.Errorf("clusters of 2^%d bytes", bits)
+	case l1 > qcowMostL1 || be.Uint64(b[qcowL1Offset:])+l1 > uint64(size):
+		return fmt.Errorf("the L1 table of %d bytes does not lie in the image", l1)
 	case disk > 1<<62:
-		return "", fmt.Errorf("qcow2: %s: a disk of %d bytes", path, disk)
-	case length < qcowFeatures || length > qcowMostHeader:
-		return "", fmt.Errorf("qcow2: %s: a header of %d bytes", path, length)
-	case version >= 3 && be.Uint64(h[qcowFeatures:])&corrupt != 0:
-		return "", fmt.Errorf("qcow2: %s: the image is marked as corrupt: qemu-img check -r all mends it", path)
+		return fmt.Errorf("a disk of %d bytes", disk)
+	case length < qcowFeatures || length > qcowMostHeader || version >= 3 && length < qcowHeader:
+		return fmt.Errorf("a header of %d bytes", length)
+	case features&qcowCorrupt != 0:
+		return errors.New("the image is marked as corrupt: repair it with qemu-img check -r all")
+	case be.Uint32(b[qcowCrypt:]) != 0:
+		return fmt.Errorf("the image is encrypted, which is not supported: %s", convert)
+	case at > 1<<bits:
+		return fmt.Errorf("the name of the backing file is at byte %d, outside of the first cluster", at)
 	}
-	at, n := be.Uint64(h[qcowBackingAt:]), be.Uint32(h[qcowBackingSize:])
-	if at == 0 {
-		return "", nil
+	end := uint64(1) << bits
+	if at != 0 {
+		end = at
 	}
-	if n == 0 || n > qcowMostName || at > uint64(size) {
-		return "", fmt.Errorf("qcow2: %s: the name of the image below has %d bytes", path, n)
+	external, err := h.readExtensions(f, uint64(length), end)
+	switch {
+	case err != nil:
+		return err
+	case features&qcowExternalData != 0:
+		return fmt.Errorf("the content is in another file (external data file %q), which is not supported: %s", external, convert)
+	case at == 0:
+		return nil
+	}
+	return h.readBacking(f, int64(at))
+}
+
+// readExtensions reads the extensions of the header, which lie before end.
+func (h *qcow2Header) readExtensions(f io.ReaderAt, at, end uint64) (external string, err error) {
+	const head = 8
+	for at+head <= end {
+		var b [head]byte
+		if _, err := f.ReadAt(b[:], int64(at)); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return "", err
+		}
+		kind, n := binary.BigEndian.Uint32(b[:]), uint64(binary.BigEndian.Uint32(b[4:]))
+		if at += head; kind == 0 {
+			break
+		}
+		if n > end-at {
+			return "", fmt.Errorf("an extension of the header has %d bytes", n)
+		}
+		if kind == qcowFormatName || kind == qcowDataName {
+			text := make([]byte, min(n, qcowMostName))
+			if _, err := f.ReadAt(text, int64(at)); err != nil {
+				return "", fmt.Errorf("extension of the header: %w", err)
+			}
+			if kind == qcowDataName {
+				external = string(text)
+			} else if h.format = string(text); n > qcowMostFormat {
+				return "", fmt.Errorf("the format of the backing file has %d bytes", n)
+			}
+		}
+		at += (n + 7) &^ 7
+	}
+	return external, nil
+}
+
+// readBacking reads the name of the backing file, and leads the decoder to the null device.
+func (h *qcow2Header) readBacking(f io.ReaderAt, at int64) error {
+	be := binary.BigEndian
+	n := be.Uint32(h.bytes[qcowBackingSize:])
+	if n == 0 || n > qcowMostName {
+		return fmt.Errorf("the name of the backing file has %d bytes", n)
 	}
 	name := make([]byte, n)
-	if _, err := f.ReadAt(name, int64(at)); err != nil {
-		return "", fmt.Errorf("qcow2: %s: name of the image below: %w", path, err)
+	if _, err := f.ReadAt(name, at); err != nil {
+		return fmt.Errorf("name of the backing file: %w", err)
 	}
-	return string(name), nil
+	h.backing = string(name)
+	be.PutUint64(h.bytes[qcowBackingAt:], qcowNullAt)
+	be.PutUint32(h.bytes[qcowBackingSize:], uint32(len(os.DevNull)))
+	return nil
 }
 
 // ReadAt implements [io.ReaderAt]. The decoder may stop within compressed clusters, with or

@@ -323,7 +323,7 @@ func (b *builder) origin(v *Volume, s *Segment, depth int) (source, built, error
 		if pool := b.g.Volume(s.Cache.Pool); mode == "" && pool != nil {
 			for _, below := range pool.Segments {
 				if below.Type == "cache-pool" {
-					mode, _, _ = below.Section.Str("cache_mode")
+					mode = (&fields{s: below.Section}).str("cache_mode")
 				}
 			}
 		}

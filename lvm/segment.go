@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"thinpool/internal/printable"
 	"thinpool/lvm/text"
 )
 
@@ -158,10 +159,11 @@ func (f *fields) parts(s *Segment, key, count string) {
 	pairs, err := f.s.Pairs(key)
 	f.keep(err)
 	for _, p := range pairs {
+		name := printable.Text(p.Name)
 		if p.Number < 0 {
-			f.fail(key, "extent %d of %s", p.Number, p.Name)
+			f.fail(key, "extent %d of %s", p.Number, name)
 		}
-		s.Stripes = append(s.Stripes, Part{p.Name, uint64(p.Number)})
+		s.Stripes = append(s.Stripes, Part{name, uint64(p.Number)})
 	}
 	f.count(s, key, count)
 	f.stripeSize(s)

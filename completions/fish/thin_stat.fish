@@ -10,4 +10,5 @@ complete -c thin_stat -l metadata-snap -s m -d 'Measure the metadata snapshot; t
 complete -c thin_stat -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
 complete -c thin_stat -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_stat -l leg -r -d 'Read this leg of mirrors, counted from 1.'
+complete -c thin_stat -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'
 complete -c thin_stat -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"metadata"},
 	{"metadata/spacemap"},
 	{"metadata/btree", "lvm/*"},
-	{"metadata/block", "internal/decimal", "internal/newfile"},
+	{"metadata/block", "internal/decimal", "internal/newfile", "internal/printable"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.
@@ -41,7 +41,7 @@ var only = map[string][]string{
 
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
-	"lvm": {"lvm/partition", "lvm/raid", "lvm/text", "metadata/block"},
+	"lvm": {"internal/printable", "lvm/partition", "lvm/raid", "lvm/text", "metadata/block"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.
@@ -128,6 +128,7 @@ func TestForbidden(t *testing.T) {
 		{"internal/command", "thinpool/fixtures", true},
 		{"new", "thinpool/metadata", true},
 		{"lvm", "thinpool/lvm/raid", false},
+		{"lvm", "thinpool/internal/printable", false},
 		{"lvm", "thinpool/metadata/btree", true},
 		{"lvm/text", "thinpool/metadata/block", false},
 		{"metadata", "thinpool/lvm", true},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"thinpool/internal/printable"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -61,7 +62,7 @@ func attribute(dir, name string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSuffix(string(text), "\n")
+	return printable.Text(strings.TrimSuffix(string(text), "\n")) // the kernel lets names have any characters
 }
 
 // devicePath is where programs find the device at dir.

@@ -58,10 +58,11 @@ func (c *Common) CommonOptions() *Common { return c }
 // with the first signal to stop.
 type Env struct {
 	context.Context
-	Stdin  io.Reader
-	Stdout io.Writer    // the product; not buffered
-	Stderr io.Writer    // messages; nowhere with -q
-	Log    *slog.Logger // shown with -v
+	Stdin   io.Reader
+	Stdout  io.Writer    // text and JSON, in which control characters are escaped; not buffered
+	Product io.Writer    // standard output too, for bytes that must stay as they are: escaped on a terminal only
+	Stderr  io.Writer    // messages; nowhere with -q
+	Log     *slog.Logger // shown with -v
 
 	progress *progress
 }
@@ -108,6 +109,8 @@ func mainContext() context.Context {
 // Run runs a tool and returns its exit code.
 func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	command := t.New()
+	messages := newText(stderr, args)
+	defer messages.flush()
 	parser, err := newParser(t, command)
 	if err != nil {
 		panic(err) // the tags are wrong
@@ -121,28 +124,35 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 		fmt.Fprintln(out, Version)
 	default:
 		err := words.parse(parser)
-		messages := stderr
 		if err == nil {
-			messages, err = separateStreams(parser.Model.Node, stdin, stdout, stderr)
+			stderr, err = separateStreams(parser.Model.Node, stdin, stdout, stderr)
 		}
 		if err != nil {
+			messages := newText(stderr, args)
+			defer messages.flush()
 			return usage(messages, t.Name, err)
 		}
-		return start(ctx, t, command, stdin, out, stderr)
+		return start(ctx, t, command, args, stdin, out, stderr)
 	}
-	return exitCode(ctx, stderr, t.Name, out.failed())
+	return exitCode(ctx, messages, t.Name, out.failed())
 }
 
-// start runs command, whose options are set.
-func start(ctx context.Context, t Tool, command Command, stdin io.Reader, out *stdout, stderr io.Writer) int {
+// start runs command, whose options are set from args.
+func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer) int {
 	common := command.CommonOptions()
-	messages := stderr
+	shown := stderr
 	if common.Quiet {
-		messages = io.Discard
+		shown = io.Discard
 	}
-	line := newProgress(messages)
+	line := newProgress(shown)
 	defer line.close()
-	env := &Env{Context: ctx, Stdin: stdin, Stdout: line.beside(out, out.w), Stderr: line.beside(messages, messages), progress: line}
+	product, messages := line.beside(out, out.w), newText(line.beside(shown, shown), args)
+	text := newText(product, args)
+	defer messages.flush()
+	if isTerminal(out.w) {
+		product = text
+	}
+	env := &Env{Context: ctx, Stdin: stdin, Stdout: text, Product: product, Stderr: messages, progress: line}
 	env.Log = logger(env.Stderr, common.Verbose)
 	line.log = env.Log
 
@@ -150,11 +160,12 @@ func start(ctx context.Context, t Tool, command Command, stdin io.Reader, out *s
 	err := command.Run(env)
 	line.close()
 	env.Log.Info("done", "took", time.Since(began))
+	text.flush()
 	if err == nil {
 		err = out.failed() // also where nobody looked at what a write returned
 	}
 	if _, ok := errors.AsType[*UsageError](err); ok {
-		return usage(stderr, t.Name, err)
+		return usage(newText(stderr, args), t.Name, err)
 	}
 	return exitCode(ctx, env.Stderr, t.Name, err)
 }

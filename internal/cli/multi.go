@@ -12,6 +12,8 @@ import (
 // RunMulti runs the tool that the base name of args[0] names, or else args[1].
 func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	name, first := "thin_tools", ""
+	messages := newText(stderr, args)
+	defer messages.flush()
 	for i, word := range args[:min(2, len(args))] {
 		for _, t := range tools {
 			if t.Name == filepath.Base(word) {
@@ -26,14 +28,14 @@ func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader,
 	}
 	switch {
 	case slices.Contains([]string{"-h", "--help"}, first):
-		return exitCode(ctx, stderr, name, listTools(stdout, name, tools))
+		return exitCode(ctx, messages, name, listTools(newText(stdout, args), name, tools))
 	case slices.Contains([]string{"-V", "--version"}, first):
 		_, err := io.WriteString(stdout, Version+"\n")
-		return exitCode(ctx, stderr, name, err)
+		return exitCode(ctx, messages, name, err)
 	case first != "":
-		fmt.Fprintf(stderr, "%s: there is no tool %q\n\n", name, first)
+		fmt.Fprintf(messages, "%s: there is no tool %q\n\n", name, first)
 	}
-	_ = listTools(stderr, name, tools)
+	_ = listTools(messages, name, tools)
 	return exitUsage
 }
 

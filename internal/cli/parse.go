@@ -12,7 +12,7 @@ import (
 
 // newParser makes a kong parser whose fields are those of command.
 func newParser(t Tool, command Command) (*kong.Kong, error) {
-	options := []kong.Option{kong.Name(t.Name), kong.NoDefaultHelp()}
+	options := []kong.Option{kong.Name(t.Name), kong.NoDefaultHelp(), kong.KindMapper(reflect.String, kong.MapperFunc(wordMapper))}
 	for kind, bits := range map[reflect.Kind]int{
 		reflect.Uint: 64, reflect.Uint8: 8, reflect.Uint16: 16, reflect.Uint32: 32, reflect.Uint64: 64,
 	} {

@@ -50,6 +50,7 @@ func TestParse(t *testing.T) {
 	for line, want := range map[string]odd{
 		"f":                               {Input: "f"},
 		"--output a f":                    {Output: "a", Input: "f"},
+		"-o a\xff,\\,b f\x80":             {Output: "a\xff,\\,b", Input: "f\x80"},
 		"--output=a f":                    {Output: "a", Input: "f"},
 		"--output=a=b f":                  {Output: "a=b", Input: "f"},
 		"--output= f":                     {Input: "f"},

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"thinpool/internal/printable"
 )
 
 const (
@@ -37,7 +39,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer) *progress {
-	return &progress{w: w, shown: isTerminal(w), log: slog.New(slog.DiscardHandler)}
+	return &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
 }
 
 // update notes how far the work has come. It is cheap enough for every block.
@@ -99,7 +101,7 @@ func (p *progress) draw() {
 			line += fmt.Sprintf(", %v left", left.Round(time.Second))
 		}
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, line)
+	fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, printable.Text(line))
 	p.drawn = true
 }
 
@@ -130,7 +132,7 @@ func (p *progress) close() {
 
 // beside returns w, kept clear of the line if to, where it ends, is a terminal.
 func (p *progress) beside(w, to io.Writer) io.Writer {
-	if !p.shown || !isTerminal(to) {
+	if !p.shown || !canErase(to) {
 		return w
 	}
 	return &besideProgress{p, w}
@@ -151,12 +153,5 @@ func (b *besideProgress) Write(text []byte) (int, error) {
 	return b.w.Write(text)
 }
 
-// isTerminal reports whether w is a terminal that can remove a line.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+// canErase reports whether w is a terminal that can remove a line.
+func canErase(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }

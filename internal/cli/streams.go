@@ -146,7 +146,7 @@ const zstdWindow = 64 << 10
 // compressed with how, "gzip" or "zstd", or as the name of the file says. from is the inputs:
 // a new file can be read by those only who can read them.
 func (e *Env) CreateOutput(path, how string, from ...string) (*Output, error) {
-	o := &Output{Writer: e.Stdout, ctx: e}
+	o := &Output{Writer: e.Product, ctx: e}
 	if path != "" && path != "-" {
 		if err := o.open(e, path, ModeLike(from...)); err != nil {
 			return nil, err

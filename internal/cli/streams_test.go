@@ -194,7 +194,7 @@ func TestOutputPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout bytes.Buffer
-	env := &Env{Context: t.Context(), Stdout: &stdout}
+	env := &Env{Context: t.Context(), Product: &stdout}
 	for _, to := range []string{"", "-", "/dev/null", link} {
 		out, err := env.CreateOutput(to, "")
 		if err != nil {

@@ -44,6 +44,16 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 // IsBool tells kong that the value may be missing.
 func (o *Optional) IsBool() bool { return true }
 
+// wordMapper replaces kong's, which loses bytes that are not UTF-8: names of files may have them.
+func wordMapper(ctx *kong.DecodeContext, target reflect.Value) error {
+	word, err := ctx.Scan.PopValue("word")
+	if err != nil {
+		return err
+	}
+	target.SetString(word.String())
+	return nil
+}
+
 // numberMapper replaces kong's, which takes 0x10 and 1_000, and 010 for 8.
 func numberMapper(bits int) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {

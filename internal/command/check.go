@@ -2,7 +2,6 @@ package command
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -262,10 +261,7 @@ func (p *faultPrinter) worst() []string {
 }
 
 func (p *faultPrinter) line(v any) {
-	text, err := json.Marshal(v)
-	if err == nil {
-		fmt.Fprintf(p.out, "%s\n", text)
-	}
+	_ = newEncoder(p.out).Encode(v) // standard output remembers errors
 }
 
 func (p *faultPrinter) summary(sum check.Summary) {

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,4 +155,28 @@ func accepts(tool, input string) bool {
 
 func containsOne(s string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
+}
+
+// Overlay is a qcow2 image of size bytes, at most 512 MiB, with no content but that of a file in a
+// format that may be empty.
+func Overlay(backing, format string, size uint64) []byte {
+	const cluster, formatName = 64 << 10, 0xe2792aca
+	be := binary.BigEndian
+	header := make([]byte, 104)
+	copy(header, "QFI\xfb")
+	be.PutUint32(header[4:], 3)
+	be.PutUint32(header[16:], uint32(len(backing)))
+	be.PutUint32(header[20:], 16)
+	be.PutUint64(header[24:], size)
+	be.PutUint32(header[36:], 1)
+	be.PutUint64(header[40:], cluster)
+	be.PutUint32(header[100:], uint32(len(header)))
+	if format != "" {
+		header = be.AppendUint32(header, formatName)
+		header = be.AppendUint32(header, uint32(len(format)))
+		header = append(append(header, format...), make([]byte, -len(format)&7)...)
+	}
+	header = append(header, make([]byte, 8)...)
+	be.PutUint64(header[8:], uint64(len(header)))
+	return append(append(header, backing...), make([]byte, 2*cluster-len(header)-len(backing))...)
 }

@@ -224,7 +224,7 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 		}
 		return disk, func() { disk.Close() }, err
 	case x.Output == "-":
-		return export.NewStream(env.Stdout), func() {}, nil
+		return export.NewStream(env.Product), func() {}, nil
 	}
 	pipe, err := env.OpenPipe(x.Output)
 	if err != nil {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -144,11 +143,11 @@ func (l *rangeLister) print(r rangeRecord) error {
 	if r.Length == 0 {
 		return nil
 	}
-	return json.NewEncoder(l.w).Encode(r)
+	return newEncoder(l.w).Encode(r)
 }
 
 func (l *rangeLister) close() error {
-	return errors.Join(l.print(l.last), json.NewEncoder(l.w).Encode(l.end), l.w.Flush())
+	return errors.Join(l.print(l.last), newEncoder(l.w).Encode(l.end), l.w.Flush())
 }
 
 // A tablePrinter prints a device-mapper table.

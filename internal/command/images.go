@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -27,11 +27,12 @@ type volumes struct {
 type images struct {
 	PV          []string `group:"images" help:"Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata." name:"pv" placeholder:"IMAGE" sep:"none"`
 	Leg         int      `group:"images" help:"Read this leg of mirrors, counted from 1." placeholder:"N"`
+	Backing     []string `group:"images" help:"A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more." name:"backing" placeholder:"FILE" sep:"none"`
 	LVMMetadata string   `group:"images" help:"Take what LVM knows from a file of vgcfgbackup." name:"lvm-metadata" placeholder:"FILE"`
 }
 
 func (v *volumes) given() bool {
-	return v.LV != "" || v.PV != nil || v.Leg != 0 || v.LVMMetadata != ""
+	return v.LV != "" || v.PV != nil || v.Leg != 0 || v.Backing != nil || v.LVMMetadata != ""
 }
 
 // A source is metadata that is open for reading.
@@ -159,18 +160,9 @@ func sayProblems(env *cli.Env, problems []lvm.Problem) {
 		if problem.Note {
 			env.Log.Info(problem.Text)
 		} else {
-			fmt.Fprintf(env.Stderr, "note: %s\n", printable(problem.Text))
+			fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(problem.Text))
 		}
 	}
-}
-
-// printable is text that may hold anything, as a terminal can bear it.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) {
-		return text
-	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
 }
 
 // scan opens the images and reads what LVM says about them.
@@ -192,6 +184,7 @@ func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptio
 			name, image = n, rest
 		}
 		opt := opt
+		opt.Backing = v.Backing
 		image, opt.Offset = splitOffset(image)
 		img, err := openImage(image, opt)
 		if err != nil {
@@ -202,9 +195,21 @@ func (v *images) scan(env *cli.Env, p *place, paths []string, opt lvm.ImageOptio
 			so.PVs[name] = img
 		}
 	}
+	sayBacking(env, p.images)
 	var err error
 	p.set, err = lvm.Scan(env, so, p.images...)
 	return err
+}
+
+// sayBacking says what is read that the command line does not name.
+func sayBacking(env *cli.Env, imgs []*lvm.Image) {
+	for _, img := range imgs {
+		above := img.Name
+		for _, file := range img.Backing {
+			fmt.Fprintf(env.Stderr, "note: reading %s, which %s is based on\n", printable.Text(file), printable.Text(above))
+			above = file
+		}
+	}
 }
 
 // openImage is [lvm.OpenImage], in the words of all tools.
@@ -220,7 +225,22 @@ func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 	case opt.Claim && errors.Is(err, block.ErrBusy):
 		return nil, cli.Busy(path, err)
 	}
+	if refused, ok := errors.AsType[*lvm.BackingError](err); ok {
+		return nil, fmt.Errorf("%w: %s", err, adviseBacking(refused))
+	}
 	return img, err
+}
+
+// adviseBacking says how to have read what an image is based on.
+func adviseBacking(refused *lvm.BackingError) string {
+	if errors.Is(refused, fs.ErrNotExist) {
+		return "--backing FILE says where it is now"
+	}
+	name := refused.Path
+	if printable.Text(name) != name || strings.ContainsAny(name, " '\"$`\\;&|<>()*?[]!#~") {
+		name = "FILE" // a shell would take it for something else
+	}
+	return "--backing " + name + " allows it"
 }
 
 // maxBackup is more than any file of vgcfgbackup has.
@@ -233,7 +253,7 @@ func (v *images) reads(input, path string) bool {
 
 // files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.
 func (v *images) files(input string) []string {
-	files := []string{v.LVMMetadata}
+	files := append([]string{v.LVMMetadata}, v.Backing...)
 	for _, image := range append([]string{input}, v.PV...) {
 		_, second, _ := strings.Cut(image, "=")
 		for _, file := range []string{image, second} {

@@ -38,7 +38,7 @@ func (o *inPlace) validate() error {
 // onlyInPlace refuses options that have no meaning without --in-place.
 func (v *volumes) onlyInPlace(given bool) error {
 	if v.given() && !given {
-		return cli.Usagef("--lv, --pv, --leg and --lvm-metadata are for disks and their images, into which nothing is written without --in-place and --undo FILE")
+		return cli.Usagef("--lv, --pv, --leg, --backing and --lvm-metadata are for disks and their images, into which nothing is written without --in-place and --undo FILE")
 	}
 	return nil
 }

@@ -35,19 +35,20 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, orphans, disk, backup string }
+type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, orphans, disk, overlay, backup string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	disk, _ := fixtures.Disks(t, "one-pv")
-	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], path("backup")}
+	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], disk[0] + ".qcow2", path("backup")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	save(im.overlay, Overlay(filepath.Base(im.disk), "raw", 192<<20))
 	fixtures.Write(t, "metadata-snap", im.held)
 	fixtures.Write(t, "powercut", im.mendable)
 	save(im.writable, fixtures.Writable(t, 2, false).Contents())
@@ -140,7 +141,7 @@ func TestJSONDocumented(t *testing.T) {
 		"thin_scan":          {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.noSuperblock}},
 		"thin_shrink":        {{"--format", "json", "--dry-run", "--nr-blocks", "205", "-i", im.full}},
 		"thin_trim":          {{"--format", "json", "--dry-run", "--metadata-dev", im.full}},
-		"thin_volumes":       {{"--format", "json", "--exclusive", "--lvm-metadata", im.backup, im.disk}, {"--format", "json", "--history", im.disk}},
+		"thin_volumes":       {{"--format", "json", "--exclusive", "--lvm-metadata", im.backup, im.disk}, {"--format", "json", "--history", im.disk}, {"--format", "json", im.overlay}},
 	}
 	text, err := os.ReadFile("../../docs/json.md")
 	if err != nil {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -210,7 +209,7 @@ type rowRecord struct {
 }
 
 func printRows(w io.Writer, rows []lsRow, blockSize uint32) error {
-	enc := json.NewEncoder(w)
+	enc := newEncoder(w)
 	for _, r := range rows {
 		rec := rowRecord{
 			DevID: r.ID, MappedBlocks: r.MappedBlocks, ExclusiveBlocks: r.Exclusive, SharedBlocks: r.Shared,

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -69,7 +68,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	case m.Explain:
 		return m.explain(env.Stdout, pool)
 	case m.Format == "json":
-		return json.NewEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
+		return newEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -180,7 +179,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	}
 	switch {
 	case m.Format == "json":
-		return json.NewEncoder(env.Stdout).Encode(r)
+		return newEncoder(env.Stdout).Encode(r)
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, r.Bytes, unit)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/tool/repair"
@@ -49,7 +50,7 @@ func (p *place) choose(path, lv string) error {
 func because(err error, problems []lvm.Problem) error {
 	why := []error{err}
 	for _, problem := range problems {
-		why = append(why, errors.New(printable(problem.Text)))
+		why = append(why, errors.New(printable.Text(problem.Text)))
 	}
 	return errors.Join(why...)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/build"
@@ -225,7 +226,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 		return err
 	}
 	defer file.Discard()
-	if err := show(file); err != nil {
+	if err := show(printable.NewWriter(file)); err != nil { // somebody will look at it on a terminal
 		return err
 	}
 	return file.Commit()

@@ -3,7 +3,6 @@ package command
 import (
 	"bufio"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -301,7 +300,7 @@ func orEmpty[T any](list []T) []T {
 }
 
 func encodeLines(w io.Writer, lines []any) error {
-	out := json.NewEncoder(w)
+	out := newEncoder(w)
 	for _, line := range lines {
 		if err := out.Encode(line); err != nil {
 			return err

@@ -2,7 +2,6 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -96,7 +95,7 @@ func (s *Scan) scan(env *cli.Env, dev *source, opt scan.Options, w io.Writer) (s
 	table := scanTable{dev.place.named(out), len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
 	print := table.row
 	if s.Format == "json" {
-		enc := json.NewEncoder(out)
+		enc := newEncoder(out)
 		print = func(r scan.Row) error { return enc.Encode(scanRecordOf(r)) }
 	} else if err := table.header(); err != nil {
 		return scan.Summary{}, err

@@ -95,6 +95,10 @@ func TestScripts(t *testing.T) {
 			"within": within,
 			"locked": locked,
 			"qcow2":  qcow2,
+			// overlay FILE BACKING FORMAT writes a qcow2 image that is based on another.
+			"overlay": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), command.Overlay(args[1], args[2], 192<<20), 0o644))
+			},
 		},
 	})
 }

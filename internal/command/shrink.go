@@ -2,7 +2,6 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -323,7 +322,7 @@ func listText(w io.Writer, p *shrink.Plan) error {
 }
 
 func listJSON(w io.Writer, p *shrink.Plan) error {
-	enc := json.NewEncoder(w)
+	enc := newEncoder(w)
 	err := enc.Encode(shrinkRecord{"shrink", 1, p.DataBlockSize, p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks), p.Used})
 	for _, m := range p.Moves {
 		if err != nil {

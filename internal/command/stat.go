@@ -3,7 +3,6 @@ package command
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -76,7 +75,7 @@ func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) 
 		return err
 	}
 	times, sum := h.Total()
-	enc := json.NewEncoder(w)
+	enc := newEncoder(w)
 	for _, b := range h {
 		if s.Format == "json" {
 			err = enc.Encode(binRecord(b))
@@ -112,7 +111,7 @@ func (s *Stat) devices(ctx context.Context, w io.Writer, pool *metadata.Pool) er
 		return err
 	}
 	if s.Format == "json" {
-		enc := json.NewEncoder(w)
+		enc := newEncoder(w)
 		for _, d := range devices {
 			if err := enc.Encode(statRecord{d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
 				return err

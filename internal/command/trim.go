@@ -2,7 +2,6 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -105,7 +104,7 @@ func inUse(err error) error {
 // list prints the free ranges.
 func (t *Trim) list(env *cli.Env, free []trim.Range, size uint64) error {
 	out := bufio.NewWriter(env.Stdout)
-	enc := json.NewEncoder(out)
+	enc := newEncoder(out)
 	for _, r := range free {
 		begin, end := uint64(r.Begin), uint64(r.End)
 		var err error

@@ -125,7 +125,7 @@ func (t *ThinVolumes) printText(env *cli.Env, p *place) error {
 	switch len(groups) {
 	case 1:
 		sayProblems(env, slices.Concat(p.set.Problems, groups[0].Problems))
-		_, err := env.Stdout.Write(groups[0].Text)
+		_, err := env.Product.Write(groups[0].Text)
 		return err
 	case 0:
 		return because(fmt.Errorf("%s: %w", strings.Join(t.Input, ", "), errNoVolumes), p.set.Problems)

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/tool/inventory"
 )
 
@@ -16,7 +16,7 @@ import (
 func (t *ThinVolumes) printHistory(env *cli.Env, p *place) error {
 	sayProblems(env, p.set.Problems)
 	env.Progress("looking for texts", 0, 0)
-	texts, err := inventory.History(env, p.set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable(err.Error())) })
+	texts, err := inventory.History(env, p.set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (t *ThinVolumes) printOld(env *cli.Env, p *place, texts []inventory.Text) e
 	if err != nil {
 		return err
 	}
-	_, err = env.Stdout.Write(raw)
+	_, err = env.Product.Write(raw)
 	return err
 }
 
@@ -130,7 +130,7 @@ type placeRecord struct {
 }
 
 func (t *ThinVolumes) historyJSON(env *cli.Env, texts []inventory.Text) error {
-	enc := json.NewEncoder(env.Stdout)
+	enc := newEncoder(env.Stdout)
 	for _, x := range texts {
 		rec := textRecord{
 			Type: "text", VG: x.Name, VGID: x.ID, Seqno: x.Seqno, Variant: x.Variant, Live: x.Live(),

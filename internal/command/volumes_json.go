@@ -2,12 +2,12 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/lvm/text"
 	"thinpool/metadata"
@@ -21,12 +21,15 @@ import (
 
 // imageRecord is where a physical volume was found.
 type imageRecord struct {
-	Image     string `json:"image"`
-	Partition string `json:"partition,omitempty"`
-	Start     int64  `json:"start"` // in the image
+	Image     string   `json:"image"`
+	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
+	Partition string   `json:"partition,omitempty"`
+	Start     int64    `json:"start"` // in the image
 }
 
-func imageOf(d *lvm.Disk) imageRecord { return imageRecord{d.Image.Name, d.Partition, d.Start} }
+func imageOf(d *lvm.Disk) imageRecord {
+	return imageRecord{d.Image.Name, d.Image.Backing, d.Partition, d.Start}
+}
 
 type pvRecord struct {
 	Type string `json:"type"` // "pv"
@@ -218,7 +221,7 @@ type problemRecord struct {
 
 func (a *account) printJSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
+	enc := newEncoder(out)
 	var err error
 	line := func(record any) {
 		if err == nil {
@@ -405,9 +408,9 @@ func others(s *text.Section, known ...string) map[string]any {
 		switch {
 		case slices.Contains(known, e.Key):
 		case e.Section == nil:
-			all[e.Key] = plainValue(e.Value)
+			all[printable.Text(e.Key)] = plainValue(e.Value)
 		case !strings.HasPrefix(e.Key, "segment") || !slices.Contains(known, "segment*"):
-			all[e.Key] = others(e.Section)
+			all[printable.Text(e.Key)] = others(e.Section)
 		}
 	}
 	return all
@@ -431,7 +434,7 @@ func plainItems(v text.Value) []any {
 		case text.Float:
 			items[i] = item.Float
 		default:
-			items[i] = item.Str
+			items[i] = printable.Text(item.Str) // as everywhere in a group
 		}
 	}
 	return items

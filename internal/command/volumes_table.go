@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/tool/inventory"
@@ -31,7 +32,7 @@ func (g *grid) add(cells ...string) {
 		if i < len(cells)-1 && len(c) > widest {
 			c = strings.ToValidUTF8(c[:widest], "") + "..."
 		}
-		cells[i] = printable(c)
+		cells[i] = printable.Text(c)
 	}
 	g.rows = append(g.rows, cells)
 }
@@ -116,7 +117,7 @@ func (t *ThinVolumes) print(env *cli.Env, a *account) error {
 	sayProblems(env, a.problems)
 	for _, r := range a.pools() {
 		for _, d := range r.pool.differs {
-			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable(d.String()))
+			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable.Text(d.String()))
 			for _, command := range d.Mend {
 				fmt.Fprintf(env.Stderr, "  %s\n", command)
 			}
@@ -141,16 +142,17 @@ func (r *volumeRow) isPool() bool { return r.pool != nil && r.pool.volume == r.v
 func (a *account) pvGrid() *grid {
 	g := &grid{
 		title:   "Physical volumes",
-		columns: []string{"PV", "VG", "IMAGE", "SIZE", "USED", "FREE", "EXTENTS", "START", "SEQNO", "ID", "PROBLEMS"},
-		left:    []string{"PV", "VG", "IMAGE", "ID", "PROBLEMS"},
+		columns: []string{"PV", "VG", "IMAGE", "BASED ON", "SIZE", "USED", "FREE", "EXTENTS", "START", "SEQNO", "ID", "PROBLEMS"},
+		left:    []string{"PV", "VG", "IMAGE", "BASED ON", "ID", "PROBLEMS"},
 	}
 	for _, pv := range a.pvs {
 		var problems []string
 		for _, p := range pv.Problems {
 			problems = append(problems, string(p))
 		}
-		name, group, image, size, used, free, extents, start, seqno, id := "", "", "", "", "", "", "", "", "", ""
+		name, group, image, base, size, used, free, extents, start, seqno, id := "", "", "", "", "", "", "", "", "", "", ""
 		if d := pv.Disk; d != nil {
+			base = strings.Join(d.Image.Backing, ", ")
 			image, size, id = d.String(), plainSize(d.DeviceSize), d.ID
 			if d.Seqno > 0 {
 				seqno = digits(d.Seqno)
@@ -162,7 +164,7 @@ func (a *account) pvGrid() *grid {
 			used, free = digits(pv.Used), digits(k.Extents-pv.Used)
 			extents, start = digits(k.Extents), plainSize(k.Start*cli.SectorSize)
 		}
-		g.add(name, group, image, size, used, free, extents, start, seqno, id, words(problems...))
+		g.add(name, group, image, base, size, used, free, extents, start, seqno, id, words(problems...))
 	}
 	return g
 }

@@ -333,7 +333,7 @@ func TestGrid(t *testing.T) {
 	g.write(&out)
 	wide := strings.Repeat("é", widest/2)
 	want := fmt.Sprintf("Title\n  %-*s    N  LAST\n  %-*s    7  %s\n  %s...  100\n",
-		widest/2+3, "A", widest/2+3, `\x1b[2J`, strings.Repeat("x", 1000), wide)
+		widest/2+3, "A", widest/2+3, `\u001b[2J`, strings.Repeat("x", 1000), wide)
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}

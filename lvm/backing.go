@@ -1,0 +1,175 @@
+package lvm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	qcow2image "github.com/lima-vm/go-qcow2reader/image"
+	"github.com/lima-vm/go-qcow2reader/image/qcow2"
+	"github.com/lima-vm/go-qcow2reader/image/raw"
+
+	"thinpool/internal/printable"
+)
+
+// A BackingError says that an image is based on a file that is not read: an image that somebody
+// else made may name any file. ImageOptions.Backing allows it. The error wraps [fs.ErrNotExist] if
+// there is no such file.
+type BackingError struct {
+	Image string // that names the file
+	Name  string // as the image has it
+	Path  string // of the file
+	Err   error  // why it is not read
+}
+
+func (e *BackingError) Error() string {
+	return fmt.Sprintf("qcow2: %s is based on %s, which is not read: %v", printable.Text(e.Image), printable.Text(e.Name), e.Err)
+}
+
+// Unwrap returns why the file is not read.
+func (e *BackingError) Unwrap() error { return e.Err }
+
+// A backingChain opens the files that an image is based on, each by the one above it.
+type backingChain struct {
+	allowed []string // may be opened wherever they are
+	opened  []string
+}
+
+// openBelow opens the file that an image is based on, as the format that the image declares. As
+// with QEMU a format that is not declared is found out; one that is declared counts, whatever the
+// file looks like: what a guest writes to its raw disk can look like anything.
+func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image, error) {
+	if len(c.opened) == qcowMostBacking {
+		return nil, fmt.Errorf("qcow2: more than %d images are based on one another", qcowMostBacking)
+	}
+	f, path, err := c.openFile(image, h.backing)
+	if err != nil {
+		return nil, err
+	}
+	c.opened = append(c.opened, path)
+	format := h.format
+	if format == "" {
+		if format, err = sniff(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("qcow2: %s: %w", printable.Text(path), err), f.Close())
+		}
+	}
+	switch format {
+	case rawFormat:
+		return raw.Open(f)
+	case qcow2.Type:
+		return c.open(f, path)
+	}
+	err = fmt.Errorf("qcow2: %s says that %s is in %q format, which is not supported: %s", printable.Text(image), printable.Text(path), format, convert)
+	return nil, errors.Join(err, f.Close())
+}
+
+// openFile opens the file of a name that an image has, and returns its path. It must lie in the
+// folder of the image, unless the caller allows it.
+func (c *backingChain) openFile(image, name string) (*os.File, string, error) {
+	if protocol, _, ok := strings.Cut(name, ":"); ok && !strings.Contains(protocol, "/") {
+		return nil, "", fmt.Errorf("qcow2: %s is based on %s, which is not the name of a file: %s", printable.Text(image), printable.Text(name), convert)
+	}
+	folder, err := realFolder(image)
+	if err != nil {
+		return nil, "", fmt.Errorf("qcow2: %w", err)
+	}
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	if allowed := c.same(path); allowed != "" {
+		return openAllowed(allowed)
+	}
+	f, real, err := openBeside(folder, path)
+	if err == nil {
+		return f, real, nil
+	}
+	// An image that has moved still has the old path of what it is based on.
+	for _, allowed := range c.allowed {
+		if filepath.Base(allowed) == filepath.Base(name) {
+			return openAllowed(allowed)
+		}
+	}
+	return nil, "", &BackingError{image, name, path, err}
+}
+
+// same is the allowed file that is the one at path; empty if there is none.
+func (c *backingChain) same(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	for _, allowed := range c.allowed {
+		if other, err := os.Stat(allowed); err == nil && os.SameFile(info, other) {
+			return allowed
+		}
+	}
+	return ""
+}
+
+// realFolder is the folder that a file lies in, without symbolic links.
+func realFolder(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	return filepath.Dir(path), err
+}
+
+// withoutWaiting opens a named pipe at once, so that it can be seen that it is one.
+const withoutWaiting = os.O_RDONLY | syscall.O_NONBLOCK
+
+// openBeside opens a regular file that lies in a folder, which has no symbolic links in its path.
+// The file is looked up in the open folder, so that nothing else is opened if somebody exchanges
+// it for a link that leads out.
+func openBeside(folder, path string) (*os.File, string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", fs.ErrNotExist
+	case err != nil:
+		return nil, "", err
+	case filepath.Dir(real) != folder:
+		return nil, "", errors.New("it does not lie in the folder of the image")
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, "", err
+	}
+	defer root.Close()
+	info, err := root.Lstat(filepath.Base(real))
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !info.Mode().IsRegular():
+		return nil, "", errors.New("it is not a regular file")
+	}
+	f, err := root.OpenFile(filepath.Base(real), withoutWaiting, 0)
+	if err != nil {
+		return nil, "", err
+	}
+	if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
+		return nil, "", errors.Join(errors.New("it was exchanged for another file"), err, f.Close())
+	}
+	return f, real, nil
+}
+
+// openAllowed opens a file that the caller named, or a block device.
+func openAllowed(path string) (*os.File, string, error) {
+	f, err := os.OpenFile(path, withoutWaiting, 0)
+	if err != nil {
+		return nil, "", fmt.Errorf("qcow2: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() && info.Mode().Type() != os.ModeDevice {
+		err = fmt.Errorf("qcow2: %s is neither a regular file nor a block device", path)
+	}
+	if err != nil {
+		return nil, "", errors.Join(err, f.Close())
+	}
+	return f, path, nil
+}
