@@ -19,7 +19,7 @@ test:
 
 # make lab FOR=10m: damage metadata in every way, judge check and repair, print a table
 lab:
-	$(GO) run ./internal/lab/cmd -for $(FOR)
+	$(GO) run ./test/damage/cmd -for $(FOR)
 
 # make check: what has to pass before a commit
 check: format vet race fuzz
@@ -31,11 +31,11 @@ vet:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
-# What internal/accept tests are other processes, in which nothing would look for races.
+# What test/e2e tests are other processes, in which nothing would look for races.
 # -short leaves out tests of many images, which make test runs without the detector.
 race:
-	$(GO) test -race -short $$($(GO) list ./... | grep -v /internal/accept)
-	$(GO) test ./internal/accept
+	$(GO) test -race -short $$($(GO) list ./... | grep -v /test/e2e)
+	$(GO) test ./test/e2e
 
 # make fuzz: each fuzz target for FUZZTIME. Go sometimes reports the end of that time
 # as a failure, which has no failing input.

@@ -22,9 +22,8 @@ import (
 	"fmt"
 	"io"
 
-	"thinpool/internal/decimal"
 	"thinpool/internal/printable"
-	"thinpool/internal/runtext"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 )
 
@@ -32,12 +31,12 @@ const formatNumber = 1
 
 // A Writer writes a dump. It is a metadata.Formatter.
 type Writer struct {
-	out               *runtext.Writer
+	out               *textenc.Writer
 	devices, mappings uint64
 }
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
-func NewWriter(w io.Writer) *Writer { return &Writer{out: runtext.New(w, appendRuns)} }
+func NewWriter(w io.Writer) *Writer { return &Writer{out: textenc.New(w, appendRuns)} }
 
 func (w *Writer) printf(format string, args ...any) error {
 	return w.out.Text(fmt.Appendf(nil, format, args...))
@@ -125,12 +124,12 @@ func appendRuns(dst []byte, runs []metadata.Run) []byte {
 
 func appendRun(dst []byte, r metadata.Run) []byte {
 	dst = append(dst, range1...)
-	dst = decimal.Append(dst, uint64(r.Thin))
+	dst = textenc.AppendUint(dst, uint64(r.Thin))
 	dst = append(dst, range2...)
-	dst = decimal.Append(dst, uint64(r.Data))
+	dst = textenc.AppendUint(dst, uint64(r.Data))
 	dst = append(dst, range3...)
-	dst = decimal.Append(dst, r.Len)
+	dst = textenc.AppendUint(dst, r.Len)
 	dst = append(dst, range4...)
-	dst = decimal.Append(dst, uint64(r.Time))
+	dst = textenc.AppendUint(dst, uint64(r.Time))
 	return append(dst, range5...)
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"thinpool/lvm/text"
+	"thinpool/lvm/internal/text"
 )
 
 // A metadata area begins with a sector that leads to the text, two slots:

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"thinpool/internal/printable"
-	"thinpool/lvm/text"
+	"thinpool/lvm/internal/text"
 )
 
 // A Group is a volume group: what its text says. Sizes are in extents and in sectors of 512

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"iter"
 
-	"thinpool/lvm/text"
+	"thinpool/lvm/internal/text"
 )
 
 // An Old text is one that was found in the ring of a metadata area: the committed one, or what

@@ -6,7 +6,7 @@ import (
 	"io"
 	"slices"
 
-	"thinpool/lvm/raid"
+	"thinpool/lvm/internal/raid"
 	"thinpool/metadata/block"
 )
 

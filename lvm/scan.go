@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"thinpool/lvm/partition"
+	"thinpool/lvm/internal/partition"
 )
 
 // A Disk is a physical volume as it was found in an image.

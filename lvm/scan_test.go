@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"thinpool/lvm"
-	"thinpool/lvm/text"
+	"thinpool/lvm/internal/text"
 )
 
 func oneDisk(v pv) []byte {

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"thinpool/internal/printable"
-	"thinpool/lvm/text"
+	"thinpool/lvm/internal/text"
 )
 
 // A Segment is a stretch of a logical volume.

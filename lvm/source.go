@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"thinpool/lvm/raid"
+	"thinpool/lvm/internal/raid"
 )
 
 // A source is something that bytes of a logical volume come from: a tree of them is what a

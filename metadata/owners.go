@@ -3,8 +3,8 @@ package metadata
 import (
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // Owners is what there is to know of the devices that reach a leaf without

@@ -4,8 +4,8 @@ import (
 	"context"
 	"iter"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // A Tree is a mapping tree: that of a device, or one that only its root names.

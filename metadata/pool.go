@@ -7,9 +7,9 @@ import (
 	"iter"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // Options say what of the metadata [Open] shows.

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // Mappings are the mapping trees of some devices, their upper parts in memory.

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // Lookup finds what Runs yields and nothing else, also where a node's lower

@@ -10,8 +10,8 @@ package metadata
 import (
 	"encoding/binary"
 
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 )
 
 // Offsets in the superblock. All fields are little-endian.

@@ -1,8 +1,8 @@
 package packfmt
 
 import (
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // An encoder makes records of blocks.

@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // packOf packs content.

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"io"
 
-	"thinpool/internal/decimal"
-	"thinpool/internal/runtext"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 )
 
 // A Writer writes a dump. It is a metadata.Formatter.
-type Writer struct{ out *runtext.Writer }
+type Writer struct{ out *textenc.Writer }
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
-func NewWriter(w io.Writer) *Writer { return &Writer{runtext.New(w, appendRuns)} }
+func NewWriter(w io.Writer) *Writer { return &Writer{textenc.New(w, appendRuns)} }
 
 func (w *Writer) printf(format string, args ...any) error {
 	return w.out.Text(fmt.Appendf(nil, format, args...))
@@ -74,14 +73,14 @@ func appendRuns(dst []byte, runs []metadata.Run) []byte {
 
 func appendRun(dst []byte, r metadata.Run) []byte {
 	dst = append(dst, "    ("...)
-	dst = decimal.Append(dst, uint64(r.Thin))
+	dst = textenc.AppendUint(dst, uint64(r.Thin))
 	dst = append(dst, ".."...)
-	dst = decimal.Append(dst, uint64(r.Thin)+r.Len-1)
+	dst = textenc.AppendUint(dst, uint64(r.Thin)+r.Len-1)
 	dst = append(dst, ") -> ("...)
-	dst = decimal.Append(dst, uint64(r.Data))
+	dst = textenc.AppendUint(dst, uint64(r.Data))
 	dst = append(dst, ".."...)
-	dst = decimal.Append(dst, uint64(r.Data)+r.Len-1)
+	dst = textenc.AppendUint(dst, uint64(r.Data)+r.Len-1)
 	dst = append(dst, "), "...)
-	dst = decimal.Append(dst, uint64(r.Time))
+	dst = textenc.AppendUint(dst, uint64(r.Time))
 	return append(dst, '\n')
 }

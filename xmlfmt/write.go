@@ -23,8 +23,7 @@ import (
 	"fmt"
 	"io"
 
-	"thinpool/internal/decimal"
-	"thinpool/internal/runtext"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 )
 
@@ -42,7 +41,7 @@ const (
 // written at once, as some programs read no other.
 type Writer struct {
 	style Style
-	out   *runtext.Writer
+	out   *textenc.Writer
 }
 
 // errNoDefs says that a def was handed to a writer of [Style09].
@@ -50,7 +49,7 @@ var errNoDefs = errors.New("style 0.9 knows neither def nor ref")
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer, style Style) *Writer {
-	return &Writer{style, runtext.New(w, appendRuns)}
+	return &Writer{style, textenc.New(w, appendRuns)}
 }
 
 // Begin implements metadata.Visitor.
@@ -124,19 +123,19 @@ func appendRuns(dst []byte, runs []metadata.Run) []byte {
 func appendRun(dst []byte, r metadata.Run) []byte {
 	if r.Len == 1 {
 		dst = append(dst, `    <single_mapping origin_block="`...)
-		dst = decimal.Append(dst, uint64(r.Thin))
+		dst = textenc.AppendUint(dst, uint64(r.Thin))
 		dst = append(dst, `" data_block="`...)
-		dst = decimal.Append(dst, uint64(r.Data))
+		dst = textenc.AppendUint(dst, uint64(r.Data))
 	} else {
 		dst = append(dst, `    <range_mapping origin_begin="`...)
-		dst = decimal.Append(dst, uint64(r.Thin))
+		dst = textenc.AppendUint(dst, uint64(r.Thin))
 		dst = append(dst, `" data_begin="`...)
-		dst = decimal.Append(dst, uint64(r.Data))
+		dst = textenc.AppendUint(dst, uint64(r.Data))
 		dst = append(dst, `" length="`...)
-		dst = decimal.Append(dst, r.Len)
+		dst = textenc.AppendUint(dst, r.Len)
 	}
 	dst = append(dst, `" time="`...)
-	dst = decimal.Append(dst, uint64(r.Time))
+	dst = textenc.AppendUint(dst, uint64(r.Time))
 	return append(dst, "\"/>\n"...)
 }
 

@@ -16,14 +16,14 @@ import (
 // layers are the packages from top to bottom. A package may import those of the
 // layers below its own.
 var layers = [][]string{
-	{"cmd/*", "internal/lab/cmd"},
-	{"internal/command", "internal/demo", "internal/completions", "internal/accept", "internal/lab"},
-	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*"},
-	{"internal/runtext", "metadata/build", "metadata/survey", "metadata/volume", "lvm", "fixtures"},
+	{"cmd/*", "test/damage/cmd"},
+	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage"},
+	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
+	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
-	{"metadata/spacemap"},
-	{"metadata/btree", "lvm/*"},
-	{"metadata/block", "internal/decimal", "internal/newfile", "internal/printable"},
+	{"internal/pdata/spacemap"},
+	{"internal/pdata/btree", "lvm/internal/*"},
+	{"metadata/block", "internal/newfile", "internal/printable"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.
@@ -35,13 +35,13 @@ var exceptions = map[string][]string{
 // only says which packages alone may import something.
 var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
-	"thinpool/fixtures":                 {"internal/demo", "internal/accept", "internal/lab"},
+	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
 	"github.com/lima-vm/go-qcow2reader": {"lvm"},
 }
 
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
-	"lvm": {"internal/printable", "lvm/partition", "lvm/raid", "lvm/text", "metadata/block"},
+	"lvm": {"internal/printable", "lvm/internal/partition", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.
@@ -120,17 +120,17 @@ func TestForbidden(t *testing.T) {
 		pkg, imported string
 		wrong         bool
 	}{
-		{"metadata", "thinpool/metadata/btree", false},
-		{"metadata/btree", "thinpool/metadata", true},
+		{"metadata", "thinpool/internal/pdata/btree", false},
+		{"internal/pdata/btree", "thinpool/metadata", true},
 		{"xmlfmt", "thinpool/jsonfmt", true},
 		{"tool/check", "github.com/alecthomas/kong", true},
 		{"metadata/block", "github.com/klauspost/compress/zstd", true},
 		{"internal/command", "thinpool/fixtures", true},
 		{"new", "thinpool/metadata", true},
-		{"lvm", "thinpool/lvm/raid", false},
+		{"lvm", "thinpool/lvm/internal/raid", false},
 		{"lvm", "thinpool/internal/printable", false},
-		{"lvm", "thinpool/metadata/btree", true},
-		{"lvm/text", "thinpool/metadata/block", false},
+		{"lvm", "thinpool/internal/pdata/btree", true},
+		{"lvm/internal/text", "thinpool/metadata/block", false},
 		{"metadata", "thinpool/lvm", true},
 	} {
 		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {

@@ -8,9 +8,9 @@ import (
 	"slices"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
 	"thinpool/tool/repair"
 )

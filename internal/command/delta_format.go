@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
-	"thinpool/internal/decimal"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 	"thinpool/tool/delta"
 )
@@ -166,7 +166,7 @@ func (d *deltaWriter) flush() error {
 
 // number appends text and a number after it.
 func number(dst []byte, text string, n uint64) []byte {
-	return decimal.Append(append(dst, text...), n)
+	return textenc.AppendUint(append(dst, text...), n)
 }
 
 // xmlBegins are the starts of elements, by kind.

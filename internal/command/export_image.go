@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmthin"
 	"thinpool/lvm"
-	"thinpool/tool/content"
 )
 
 // openImages opens all inputs that are inside of a volume group, and finds out what LVM
@@ -31,13 +31,13 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	if p.thin != nil {
 		in.size = p.thin.Size
 	}
-	opt := content.Options{Leg: x.Leg, Note: func(text string) { env.Log.Info(text) }}
+	opt := lvmthin.Options{Leg: x.Leg, Note: func(text string) { env.Log.Info(text) }}
 	if x.Metadata == "" {
-		if in.metadata, err = content.Metadata(p.group, p.pool, opt); err != nil {
+		if in.metadata, err = lvmthin.Metadata(p.group, p.pool, opt); err != nil {
 			return err
 		}
 	}
-	in.src, err = content.Source(env, p.group, p.pool, p.thin, opt)
+	in.src, err = lvmthin.Source(env, p.group, p.pool, p.thin, opt)
 	return err
 }
 

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
-	"thinpool/metadata/build"
-	"thinpool/metadata/spacemap"
 	"thinpool/tool/generate"
 	"thinpool/xmlfmt"
 )
@@ -68,7 +68,7 @@ func (g *Generate) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
-	b := build.New(build.Options{Progress: env.Progress})
+	b := write.New(write.Options{Progress: env.Progress})
 	if err := generate.Run(env, shape, b); err != nil {
 		return err
 	}

@@ -7,13 +7,13 @@ import (
 	"slices"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmcheck"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/undo"
+	"thinpool/internal/write"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
-	"thinpool/metadata/spacemap"
-	"thinpool/tool/reconcile"
-	"thinpool/tool/undo"
 )
 
 // inPlace is the options of tools that may write over metadata that is wanted. Inside of a
@@ -165,7 +165,7 @@ func (o *inPlace) openOutput(env *cli.Env, v *volumes, path string) (*output, er
 
 // write writes metadata, the undo file first. All that b makes it of is in b, so the
 // output may be what it was read from.
-func (o *output) write(env *cli.Env, b *build.Builder) error {
+func (o *output) write(env *cli.Env, b *write.Builder) error {
 	if o.undo == "" {
 		if err := b.Write(env, o.Device); err != nil {
 			return fmt.Errorf("%s: %w", o.path, err)
@@ -205,9 +205,9 @@ func (p *place) accepts(block0 *block.Data) error {
 	if err != nil {
 		return err
 	}
-	both := reconcile.Pool{Group: p.group, Volume: p.pool, Superblock: sb}
+	both := lvmcheck.Pool{Group: p.group, Volume: p.pool, Superblock: sb}
 	for _, d := range both.Compare() {
-		if d.Refused && slices.Contains([]reconcile.Code{reconcile.ChunkSize, reconcile.DataSize}, d.Code) {
+		if d.Refused && slices.Contains([]lvmcheck.Code{lvmcheck.ChunkSize, lvmcheck.DataSize}, d.Code) {
 			return fmt.Errorf("LVM: %s [%s]", d.Text, d.Code)
 		}
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/undo"
 	"thinpool/tool/check"
-	"thinpool/tool/undo"
 )
 
 // mend checks and repairs. The device is opened for writing only if something has

@@ -8,9 +8,9 @@ import (
 	"text/tabwriter"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/packfmt"
 	"thinpool/tool/dump"
 	"thinpool/tool/size"
@@ -168,7 +168,7 @@ type exactRecord struct {
 
 // from prints exactly what restoring a dump, or the metadata itself, takes.
 func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
-	b := build.New(build.Options{Progress: env.Progress})
+	b := write.New(write.Options{Progress: env.Progress})
 	used, err := m.readFrom(env, b)
 	if err != nil {
 		return err

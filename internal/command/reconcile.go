@@ -4,17 +4,17 @@ import (
 	"fmt"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmcheck"
 	"thinpool/metadata"
-	"thinpool/tool/reconcile"
 )
 
 // lvmRecord is a difference between LVM and the metadata in JSON.
 type lvmRecord struct {
-	Type    string         `json:"type"` // "lvm"
-	Code    reconcile.Code `json:"code"`
-	Refused bool           `json:"refused"`
-	Message string         `json:"message"`
-	Mend    []string       `json:"mend,omitempty"`
+	Type    string        `json:"type"` // "lvm"
+	Code    lvmcheck.Code `json:"code"`
+	Refused bool          `json:"refused"`
+	Message string        `json:"message"`
+	Mend    []string      `json:"mend,omitempty"`
 }
 
 // compareWithLVM prints in what LVM and the metadata do not agree. The error is
@@ -27,7 +27,7 @@ func (p *faultPrinter) compareWithLVM(env *cli.Env, from *source) error {
 	if err != nil {
 		return nil // the check has said why
 	}
-	both := reconcile.Pool{Group: from.place.group, Volume: from.place.pool, Superblock: pool.Superblock}
+	both := lvmcheck.Pool{Group: from.place.group, Volume: from.place.pool, Superblock: pool.Superblock}
 	for d, err := range pool.Devices(env) {
 		if err != nil {
 			return env.Err()

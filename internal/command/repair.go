@@ -12,9 +12,9 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
@@ -235,7 +235,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 // write writes what was found as new metadata. Once the builder has it all nothing of
 // the damaged metadata is read any more: that may be what is written over.
 func (r *Repair) write(env *cli.Env, found *repair.Result, out *output) error {
-	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
+	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := hand(env, found, dump.Options{Progress: env.Progress}, b); err != nil {
 		return err
 	}

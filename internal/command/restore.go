@@ -8,10 +8,10 @@ import (
 	"io"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/xmlfmt"
 )
 
@@ -52,7 +52,7 @@ func (r *Restore) Run(env *cli.Env) error {
 	}
 	defer out.Close()
 	note := func(text string) { env.Log.Info(text) }
-	b := build.New(build.Options{Note: note, Progress: env.Progress})
+	b := write.New(write.Options{Note: note, Progress: env.Progress})
 	if err := r.read(env, b, note); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
-	"thinpool/internal/decimal"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 	"thinpool/tool/rmap"
 )
@@ -111,19 +111,19 @@ func (r *Rmap) Run(env *cli.Env) error {
 // rmapLine is the line that programs expect: five words, both ranges without their ends.
 func rmapLine(dst []byte, r rmap.Row) []byte {
 	dst = appendRange(append(dst, "data "...), uint64(r.Data), r.Len)
-	dst = decimal.Append(append(dst, " -> thin("...), uint64(r.ID))
+	dst = textenc.AppendUint(append(dst, " -> thin("...), uint64(r.ID))
 	dst = appendRange(append(dst, ") "...), uint64(r.Thin), r.Len)
 	return append(dst, '\n')
 }
 
 func appendRange(dst []byte, begin, length uint64) []byte {
-	dst = append(decimal.Append(dst, begin), ".."...)
-	return decimal.Append(dst, begin+length)
+	dst = append(textenc.AppendUint(dst, begin), ".."...)
+	return textenc.AppendUint(dst, begin+length)
 }
 
 // rmapObject is a row in JSON.
 func rmapObject(dst []byte, r rmap.Row) []byte {
-	field := func(name string, n uint64) { dst = decimal.Append(append(dst, name...), n) }
+	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
 	field(`{"data_begin":`, uint64(r.Data))
 	field(`,"data_end":`, uint64(r.Data)+r.Len)
 	field(`,"dev_id":`, uint64(r.ID))

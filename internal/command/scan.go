@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/survey"
 	"thinpool/tool/scan"
 )
 

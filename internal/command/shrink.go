@@ -6,10 +6,10 @@ import (
 	"io"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/dump"
 	"thinpool/tool/shrink"
 	"thinpool/tool/trim"
@@ -109,7 +109,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	case s.DryRun:
 		return s.list(env, plan)
 	}
-	b := build.New(build.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
+	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := visit(plan.Rewrite(b)); err != nil {
 		return fmt.Errorf("%s: %w", s.Input, err)
 	}
@@ -126,7 +126,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 }
 
 // carryOut copies the data, and only when that is on stable storage writes the metadata.
-func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b *build.Builder, out block.Device) error {
+func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b *write.Builder, out block.Device) error {
 	if err := s.copy(env, plan, data); err != nil {
 		return err
 	}

@@ -12,9 +12,9 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/shrink"
@@ -91,7 +91,7 @@ func TestShrinkFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	if err := dump.Run(t.Context(), pool, dump.Options{}, plan.Rewrite(b)); err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,12 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmcheck"
+	"thinpool/internal/lvmreport"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/tool/inventory"
 	"thinpool/tool/ls"
-	"thinpool/tool/reconcile"
 )
 
 // ThinVolumes is thin_volumes.
@@ -97,7 +97,7 @@ func (t *ThinVolumes) look(env *cli.Env) (p *place, busy bool, err error) {
 	if err != nil {
 		return nil, busy, errors.Join(err, p.Close())
 	}
-	if !slices.ContainsFunc(inventory.PVs(p.set), func(pv inventory.PV) bool { return pv.Disk != nil }) {
+	if !slices.ContainsFunc(lvmreport.PVs(p.set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
 		err := because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.set.Problems)
 		return nil, busy, errors.Join(err, p.Close())
 	}
@@ -154,7 +154,7 @@ type poolState struct {
 	devices    []ls.Row             // as far as they can be read
 	sharing    bool                 // it is known what is exclusive
 	err        error                // why not all can be read
-	differs    []reconcile.Difference
+	differs    []lvmcheck.Difference
 }
 
 // waiting reports whether the messages in the text are still to be sent: LVM raises its
@@ -166,7 +166,7 @@ func (p *poolState) waiting() bool {
 // An account is all that there is to list.
 type account struct {
 	groups   []*lvm.Group
-	pvs      []inventory.PV
+	pvs      []lvmreport.PV
 	rows     []volumeRow // by group and name
 	problems []lvm.Problem
 }
@@ -180,8 +180,8 @@ func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
 	}
 	a := account{groups: groups, problems: p.set.Problems}
 	unusable := 0
-	for _, pv := range inventory.PVs(p.set) {
-		if pv.Group == nil && slices.Contains(pv.Problems, inventory.BadArea) {
+	for _, pv := range lvmreport.PVs(p.set) {
+		if pv.Group == nil && slices.Contains(pv.Problems, lvmreport.BadArea) {
 			unusable++
 		}
 		if t.VG == "" || slices.Contains(groups, pv.Group) {
@@ -222,7 +222,7 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bo
 			return err
 		}
 	}
-	partial := inventory.Partial(g)
+	partial := lvmreport.Partial(g)
 	sorted := slices.SortedFunc(slices.Values(g.LVs), func(a, b *lvm.Volume) int { return cmp.Compare(a.Name, b.Name) })
 	known := map[*ls.Row]bool{}
 	for _, v := range sorted {
@@ -288,7 +288,7 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 		devices = append(devices, d)
 		p.devices = append(p.devices, ls.Row{Device: d})
 	}
-	p.differs = reconcile.Pool{Group: g, Volume: p.volume, Superblock: pool.Superblock, Devices: devices}.Compare()
+	p.differs = lvmcheck.Pool{Group: g, Volume: p.volume, Superblock: pool.Superblock, Devices: devices}.Compare()
 	if !t.Exclusive {
 		return nil
 	}

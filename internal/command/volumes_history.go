@@ -8,20 +8,20 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
-	"thinpool/tool/inventory"
 )
 
 // printHistory lists the texts that are still on the disks, or prints one of them.
 func (t *ThinVolumes) printHistory(env *cli.Env, p *place) error {
 	sayProblems(env, p.set.Problems)
 	env.Progress("looking for texts", 0, 0)
-	texts, err := inventory.History(env, p.set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
+	texts, err := lvmreport.History(env, p.set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
 	if err != nil {
 		return err
 	}
 	if t.VG != "" {
-		texts = slices.DeleteFunc(texts, func(x inventory.Text) bool { return x.Name != t.VG && x.ID != t.VG })
+		texts = slices.DeleteFunc(texts, func(x lvmreport.Text) bool { return x.Name != t.VG && x.ID != t.VG })
 		if len(texts) == 0 {
 			return fmt.Errorf("--vg %s: there is no text about it", t.VG)
 		}
@@ -52,7 +52,7 @@ func (t *ThinVolumes) printHistory(env *cli.Env, p *place) error {
 }
 
 // numberOf is what --seqno takes for a text.
-func numberOf(x *inventory.Text) string {
+func numberOf(x *lvmreport.Text) string {
 	if x.Variant > 0 {
 		return fmt.Sprintf("%d.%d", x.Seqno, x.Variant)
 	}
@@ -60,7 +60,7 @@ func numberOf(x *inventory.Text) string {
 }
 
 // where names the disks with a text: the first, and how many more.
-func where(x *inventory.Text) string {
+func where(x *lvmreport.Text) string {
 	var disks []string
 	for _, p := range x.Places {
 		if name := p.Disk.String(); !slices.Contains(disks, name) {
@@ -74,9 +74,9 @@ func where(x *inventory.Text) string {
 }
 
 // printOld prints the text that --seqno names.
-func (t *ThinVolumes) printOld(env *cli.Env, p *place, texts []inventory.Text) error {
+func (t *ThinVolumes) printOld(env *cli.Env, p *place, texts []lvmreport.Text) error {
 	var found, similar []string
-	var text *inventory.Text
+	var text *lvmreport.Text
 	for i := range texts {
 		x := &texts[i]
 		if x.Seqno != t.Seqno.seqno {
@@ -129,7 +129,7 @@ type placeRecord struct {
 	Live   bool   `json:"live"`
 }
 
-func (t *ThinVolumes) historyJSON(env *cli.Env, texts []inventory.Text) error {
+func (t *ThinVolumes) historyJSON(env *cli.Env, texts []lvmreport.Text) error {
 	enc := newEncoder(env.Stdout)
 	for _, x := range texts {
 		rec := textRecord{

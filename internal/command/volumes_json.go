@@ -7,12 +7,11 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
 	"thinpool/lvm"
-	"thinpool/lvm/text"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/tool/inventory"
 	"thinpool/tool/ls"
 )
 
@@ -39,7 +38,7 @@ type pvRecord struct {
 	Seqno       *uint64      `json:"seqno,omitempty"` // of the text on it
 	Areas       []areaRecord `json:"areas"`
 	*knownRecord
-	Problems []inventory.Problem `json:"problems"`
+	Problems []lvmreport.Problem `json:"problems"`
 }
 
 // knownRecord is what the text of a group says of a physical volume.
@@ -167,11 +166,11 @@ type superblockRecord struct {
 	DataBlockSize      uint32            `json:"data_block_size"` // sectors
 	DataBlocks         uint64            `json:"data_blocks"`
 	DataUsedBlocks     uint64            `json:"data_used_blocks"`
-	DataPercent        inventory.Percent `json:"data_percent"`
+	DataPercent        lvmreport.Percent `json:"data_percent"`
 	MetadataBlocks     uint64            `json:"metadata_blocks"`
 	MetadataUsedBlocks uint64            `json:"metadata_used_blocks"`
 	ReservedBlocks     uint64            `json:"metadata_reserved_blocks"`
-	MetadataPercent    inventory.Percent `json:"metadata_percent"`
+	MetadataPercent    lvmreport.Percent `json:"metadata_percent"`
 }
 
 type thinRecord struct {
@@ -193,7 +192,7 @@ type mappedRecord struct {
 	Transaction     uint64             `json:"transaction"`
 	CreationTime    uint32             `json:"creation_time"`
 	SnapTime        uint32             `json:"snap_time"`
-	DataPercent     *inventory.Percent `json:"data_percent,omitempty"`
+	DataPercent     *lvmreport.Percent `json:"data_percent,omitempty"`
 }
 
 // unknownRecord is a device that LVM has no volume for.
@@ -251,7 +250,7 @@ func (a *account) printJSON(w io.Writer) error {
 	return out.Flush()
 }
 
-func pvRecordOf(pv inventory.PV) pvRecord {
+func pvRecordOf(pv lvmreport.PV) pvRecord {
 	rec := pvRecord{Type: "pv", Areas: []areaRecord{}, Problems: some(pv.Problems)}
 	if d := pv.Disk; d != nil {
 		image := imageOf(d)
@@ -336,7 +335,7 @@ func segmentRecordOf(g *lvm.Group, s *lvm.Segment) segmentRecord {
 		Start: s.Start, Extents: s.Extents, Type: s.Type, Flags: some(s.Flags),
 		StripeSize: s.StripeSize * cli.SectorSize, Devices: []partRecord{}, Keys: others(s.Section, "start_extent", "extent_count", "type"),
 	}
-	for _, p := range inventory.Parts(g, s) {
+	for _, p := range lvmreport.Parts(g, s) {
 		if p.PV != nil {
 			rec.Devices = append(rec.Devices, partRecord{PV: p.Name, Extent: p.First})
 		} else {
@@ -361,9 +360,9 @@ func (r *volumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 		rec.Superblock = &superblockRecord{
 			Transaction: sb.TransactionID, Time: sb.Time, NeedsCheck: sb.Flags&metadata.NeedsCheck != 0, HeldRoot: sb.HeldRoot,
 			DataBlockSize: sb.DataBlockSize, DataBlocks: sb.DataSpaceMap.NrBlocks, DataUsedBlocks: sb.DataSpaceMap.NrAllocated,
-			DataPercent:    inventory.DataUsage(sb).Percent(),
+			DataPercent:    lvmreport.DataUsage(sb).Percent(),
 			MetadataBlocks: sb.MetadataSpaceMap.NrBlocks, MetadataUsedBlocks: sb.MetadataSpaceMap.NrAllocated,
-			ReservedBlocks: inventory.Reserve(sb.MetadataSpaceMap.NrBlocks), MetadataPercent: inventory.MetadataUsage(sb).Percent(),
+			ReservedBlocks: lvmreport.Reserve(sb.MetadataSpaceMap.NrBlocks), MetadataPercent: lvmreport.MetadataUsage(sb).Percent(),
 		}
 	}
 	return rec
@@ -380,7 +379,7 @@ func (r *volumeRow) mappedRecord() *mappedRecord {
 		rec.ExclusiveBlocks, rec.SharedBlocks = &d.Exclusive, &d.Shared
 	}
 	if r.volume != nil {
-		percent := inventory.VolumeUsage(d.MappedBlocks, r.volume.Size, blockBytes(*r.pool.superblock)).Percent()
+		percent := lvmreport.VolumeUsage(d.MappedBlocks, r.volume.Size, blockBytes(*r.pool.superblock)).Percent()
 		rec.DataPercent = &percent
 	}
 	return rec
@@ -402,7 +401,7 @@ func some[T any](list []T) []T {
 }
 
 // others are the keys of a section but those that are known; "segment*" are all segments.
-func others(s *text.Section, known ...string) map[string]any {
+func others(s *lvm.Section, known ...string) map[string]any {
 	all := map[string]any{}
 	for _, e := range s.Entries {
 		switch {
@@ -417,7 +416,7 @@ func others(s *text.Section, known ...string) map[string]any {
 }
 
 // plainValue is a value of a text as Go has it: a number, a string, or a list.
-func plainValue(v text.Value) any {
+func plainValue(v lvm.Value) any {
 	items := plainItems(v)
 	if v.List {
 		return items
@@ -425,13 +424,13 @@ func plainValue(v text.Value) any {
 	return items[0]
 }
 
-func plainItems(v text.Value) []any {
+func plainItems(v lvm.Value) []any {
 	items := make([]any, len(v.Items))
 	for i, item := range v.Items {
 		switch item.Kind {
-		case text.Integer:
+		case lvm.Integer:
 			items[i] = item.Int
-		case text.Float:
+		case lvm.Float:
 			items[i] = item.Float
 		default:
 			items[i] = printable.Text(item.Str) // as everywhere in a group

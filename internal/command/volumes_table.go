@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
-	"thinpool/tool/inventory"
 )
 
 // A grid is a table: each column as wide as its widest cell. Columns in which all cells are
@@ -89,7 +89,7 @@ func plainSize(bytes uint64) string {
 
 func digits(n uint64) string { return strconv.FormatUint(n, 10) }
 
-func fraction(u inventory.Usage) string { return fmt.Sprintf("%d/%d", u.Used, u.Total) }
+func fraction(u lvmreport.Usage) string { return fmt.Sprintf("%d/%d", u.Used, u.Total) }
 
 // words joins words, without those that are empty.
 func words(all ...string) string {
@@ -278,7 +278,7 @@ func (r *volumeRow) figures() (mapped, exclusive, data, meta string) {
 	switch {
 	case r.pool == nil || r.pool.superblock == nil:
 	case r.isPool():
-		data, meta = inventory.DataUsage(r.pool.superblock).Percent().String(), inventory.MetadataUsage(r.pool.superblock).Percent().String()
+		data, meta = lvmreport.DataUsage(r.pool.superblock).Percent().String(), lvmreport.MetadataUsage(r.pool.superblock).Percent().String()
 	case r.device != nil:
 		chunk := blockBytes(*r.pool.superblock)
 		mapped = plainSize(r.device.MappedBlocks * chunk)
@@ -286,7 +286,7 @@ func (r *volumeRow) figures() (mapped, exclusive, data, meta string) {
 			exclusive = plainSize(r.device.Exclusive * chunk)
 		}
 		if r.volume != nil {
-			data = inventory.VolumeUsage(r.device.MappedBlocks, r.volume.Size, chunk).Percent().String()
+			data = lvmreport.VolumeUsage(r.device.MappedBlocks, r.volume.Size, chunk).Percent().String()
 		}
 	}
 	return mapped, exclusive, data, meta
@@ -367,7 +367,7 @@ func (a *account) poolGrid() *grid {
 		transaction, data, meta := "", "", ""
 		var notes []string
 		if sb := r.pool.superblock; sb != nil {
-			transaction, data, meta = digits(sb.TransactionID), fraction(inventory.DataUsage(sb)), fraction(inventory.MetadataUsage(sb))
+			transaction, data, meta = digits(sb.TransactionID), fraction(lvmreport.DataUsage(sb)), fraction(lvmreport.MetadataUsage(sb))
 			if sb.Flags&metadata.NeedsCheck != 0 {
 				notes = append(notes, "needs_check")
 			}
@@ -424,7 +424,7 @@ func (a *account) segmentGrid() *grid {
 // devices are what a segment lies on, as lvs writes it: names and extents.
 func devices(g *lvm.Group, s *lvm.Segment) string {
 	var all []string
-	for _, p := range inventory.Parts(g, s) {
+	for _, p := range lvmreport.Parts(g, s) {
 		all = append(all, fmt.Sprintf("%s(%d)", p.Name, p.First))
 	}
 	return strings.Join(all, ",")

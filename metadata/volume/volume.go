@@ -18,9 +18,9 @@ import (
 	"slices"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 const sectorSize = 512

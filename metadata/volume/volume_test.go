@@ -15,9 +15,9 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 	"thinpool/metadata/volume"
 )
 

@@ -4,9 +4,9 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/check"
 	"thinpool/tool/generate"
 )
@@ -15,7 +15,7 @@ import (
 // twice that is worth a word. Of 17 MB a request for each block would be 4 000.
 func TestColdStorage(t *testing.T) {
 	mem := block.NewMem(64 << 20)
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	shape := generate.Shape{Devices: 20, Mappings: 50_000, RunLength: 4, Snapshots: 3, Divergence: 0.01}
 	if err := generate.Run(t.Context(), shape, b); err != nil {
 		t.Fatal(err)

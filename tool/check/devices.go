@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 type deviceDetails struct {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // A Severity says how bad a fault is.

@@ -6,10 +6,10 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 var le = binary.LittleEndian

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 var le = binary.LittleEndian

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // devicesOf finds the devices that reach the given blocks. It costs a walk over

@@ -3,10 +3,10 @@ package check
 import (
 	"fmt"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // A hazard collects the devices that would write to a shared data block in place.

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
 )
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 )
 
 // A Repair fixes what can be fixed in place: wrong counts and counters of the space

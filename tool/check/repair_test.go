@@ -16,9 +16,9 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/xmlfmt"

@@ -6,9 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // repeated tests the data blocks that more than one live leaf entry maps: no

@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
 )
 
 // A Kind says how the mappings of a range compare.

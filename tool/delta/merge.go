@@ -3,8 +3,8 @@ package delta
 import (
 	"math"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
 )
 
 // batchRanges is how many ranges are handed over at a time.

@@ -6,8 +6,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
 )
 
 // piece is what a side has among some keys.

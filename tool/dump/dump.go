@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strconv"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // Options say what to dump.

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/dump"
 	"thinpool/xmlfmt"
 )
@@ -40,7 +40,7 @@ func text(t *testing.T, p *metadata.Pool, opt dump.Options) (string, error) {
 func pool(t *testing.T, devices ...string) *metadata.Pool {
 	t.Helper()
 	const leaf = 252
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	errs := []error{b.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100000})}
 	letters := slices.Compact(slices.Sorted(slices.Values([]byte(strings.Join(devices, "")))))
 	for _, c := range letters {
@@ -212,7 +212,7 @@ func TestDamage(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	const mappings = 252 * 10_000
-	builder := build.New(build.Options{})
+	builder := write.New(write.Options{})
 	runs := make([]metadata.Run, mappings)
 	for i := range runs {
 		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1_000_000 + 2*i), Data: metadata.DataBlock(10_000_000 + i*7919%mappings), Len: 1, Time: 1}

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // sharing finds what devices have in common: it cuts their lists of leaves into

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
-	"thinpool/metadata/build"
+	"thinpool/internal/write"
 	"thinpool/tool/generate"
 )
 
 func ExampleRun() {
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	err := generate.Run(context.Background(), generate.Shape{
 		Devices: 3, Mappings: 100_000, RunLength: 8, Snapshots: 10, Divergence: 0.05, Seed: 1,
 	}, b)

@@ -7,16 +7,16 @@ import (
 
 	"pgregory.net/rapid"
 
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/check"
 	"thinpool/tool/generate"
 )
 
 func made(t testing.TB, s generate.Shape) *block.Mem {
 	t.Helper()
-	b := build.New(build.Options{Parallel: 1})
+	b := write.New(write.Options{Parallel: 1})
 	if err := generate.Run(context.Background(), s, b); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestSound(t *testing.T) {
 			Divergence: rapid.Float64Range(0, 1).Draw(t, "divergence"),
 			Seed:       rapid.Uint64().Draw(t, "seed"),
 		}
-		b := build.New(build.Options{Parallel: 1})
+		b := write.New(write.Options{Parallel: 1})
 		if err := generate.Run(context.Background(), s, b); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 		{Devices: 1, Mappings: 1, RunLength: 1, Gaps: 1},
 		{Devices: 1, Mappings: 1, RunLength: 1, Divergence: 1.5},
 	} {
-		if err := generate.Run(t.Context(), s, build.New(build.Options{})); err == nil {
+		if err := generate.Run(t.Context(), s, write.New(write.Options{})); err == nil {
 			t.Errorf("%+v is taken", s)
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // Options say which figures are wanted besides those of the device details.

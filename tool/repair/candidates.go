@@ -6,11 +6,11 @@ import (
 	"slices"
 	"sort"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // A candidate is a mapping that some leaf has for a thin block in a hole.

@@ -10,10 +10,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/survey"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
-	"thinpool/metadata/survey"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -44,7 +44,7 @@ func rebuilt(t *testing.T, found *repair.Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
 		t.Fatal(err)
 	}

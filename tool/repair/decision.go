@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
 )
 
 // A ledger is all that is needed to decide which candidates become mappings, and which

@@ -5,9 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // over is data blocks first to first+n-1 that are counted stored times more often than

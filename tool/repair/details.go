@@ -3,8 +3,8 @@ package repair
 import (
 	"context"
 
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
-	"thinpool/metadata/survey"
 )
 
 // recoverDetails gives details to devices that have none: those of an earlier commit, or

@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 )
 
 // A rootSearch gives devices whose root is not known one of the trees that nothing

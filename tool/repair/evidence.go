@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // A super is what block 0 says.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"thinpool/fixtures"
+	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/build"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
@@ -38,7 +38,7 @@ func ExampleFind() {
 		panic(err)
 	}
 	fresh := block.NewMem(damaged.Size())
-	b := build.New(build.Options{})
+	b := write.New(write.Options{})
 	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
 		panic(err)
 	}

@@ -6,9 +6,9 @@ import (
 	"maps"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // newReport says what was chosen and recovered.

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/survey"
 )
 
 // Of many index blocks those around one are taken, from the beginning on if they end.

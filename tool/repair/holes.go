@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // A hole is a subtree of the mapping trees that is lost.

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 )
 
 // A lineage tells which nodes the devices had in earlier commits.

@@ -1,8 +1,8 @@
 package repair
 
 import (
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 )
 
 // A medium is the damaged device with all that was corrected or rebuilt laid over it.

@@ -5,9 +5,9 @@ import (
 	"context"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 )
 
 // An orphan is a subtree of the mapping trees that more pointers should lead to than

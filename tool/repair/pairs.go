@@ -3,10 +3,10 @@ package repair
 import (
 	"cmp"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 )
 
 // A detailTable is the content of a tree of device details that nothing leads to.

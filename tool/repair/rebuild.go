@@ -1,8 +1,8 @@
 package repair
 
 import (
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // join writes at nr an internal node over subtrees, which ascend. Those that are

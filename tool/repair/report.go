@@ -1,9 +1,9 @@
 package repair
 
 import (
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // A Report says what a repair found, chose, recovered and lost.

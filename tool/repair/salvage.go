@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // A salvage recovers what the chosen state has lost.

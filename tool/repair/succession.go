@@ -5,10 +5,10 @@ import (
 	"math/bits"
 	"slices"
 
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // link finds for each generation the one that was committed right after it, as far as

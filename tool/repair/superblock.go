@@ -1,8 +1,8 @@
 package repair
 
 import (
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
-	"thinpool/metadata/spacemap"
 )
 
 // completeSuper returns the superblock of the chosen state, as far as it is known: where

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 )
 
 var le = binary.LittleEndian

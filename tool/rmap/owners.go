@@ -3,9 +3,9 @@ package rmap
 import (
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // owners finds the devices that reach a leaf, by going up. In a sound tree one path

@@ -18,9 +18,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
 )
 
 // A Region is the data blocks from Begin up to but not including End.

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/survey"
 	"thinpool/tool/scan"
 )
 

@@ -3,11 +3,11 @@ package scan
 import (
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // devices are the devices that reach a block: how many, and the first of them, as

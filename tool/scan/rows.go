@@ -7,10 +7,10 @@ import (
 	"strings"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 var le = binary.LittleEndian

@@ -12,11 +12,11 @@ import (
 	"errors"
 	"fmt"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
-	"thinpool/metadata/survey"
 )
 
 // Options say what to report.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // What metadata can hold on the largest device, whatever a description claims. It bounds

@@ -8,9 +8,9 @@ import (
 	"math"
 	"strconv"
 
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 )
 
 // A Rule is a way to estimate.

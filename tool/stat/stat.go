@@ -9,10 +9,10 @@ import (
 	"iter"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // A Histogram says how often each value occurs, by ascending values.

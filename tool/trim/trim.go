@@ -13,10 +13,10 @@ import (
 	"fmt"
 	"sync"
 
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
-	"thinpool/metadata/spacemap"
 )
 
 // A Range is the data blocks from Begin up to but not including End.

@@ -10,9 +10,9 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/spacemap"
 	"thinpool/tool/trim"
 )
 

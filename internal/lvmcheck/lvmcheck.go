@@ -1,0 +1,213 @@
+// Package lvmcheck compares what LVM knows about a thin pool with the pool's metadata.
+//
+// Both count transactions, and both know sizes and devices. LVM changes its text first,
+// tells the kernel, and then sets the transaction id of the superblock; what stops it in
+// between, or one of the two brought back from a backup, sets them apart.
+package lvmcheck
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"thinpool/lvm"
+	"thinpool/metadata"
+)
+
+// A Code names a kind of difference. Codes are stable.
+type Code string
+
+// The codes.
+const (
+	TransactionID       Code = "transaction-id"
+	ChunkSize           Code = "chunk-size"
+	DataSize            Code = "data-size"
+	UnknownDevice       Code = "device-without-volume"
+	MissingDevice       Code = "volume-without-device"
+	DeviceTwice         Code = "device-id-twice"
+	VolumeTransactionID Code = "volume-transaction-id"
+)
+
+// A Difference is something that LVM and the metadata do not agree on.
+type Difference struct {
+	Code    Code
+	Refused bool   // LVM or the kernel refuses the pool, or the volume
+	Text    string // a sentence
+	Mend    []string
+}
+
+func (d *Difference) String() string {
+	kind := "note"
+	if d.Refused {
+		kind = "fatal"
+	}
+	return fmt.Sprintf("%s: LVM: %s [%s]", kind, d.Text, d.Code)
+}
+
+// A Pool is a pool as both sides have it.
+type Pool struct {
+	Group      *lvm.Group
+	Volume     *lvm.Volume // of type thin-pool
+	Superblock metadata.Superblock
+	Devices    []metadata.Device // by ascending id
+}
+
+// Compare returns the differences, those that concern the whole pool first.
+func (p Pool) Compare() []Difference {
+	c := comparison{
+		Pool: p, pool: p.Volume.ThinPool(), volumes: map[uint64][]*lvm.Volume{},
+		creates: map[string]bool{}, deletes: map[uint64]bool{},
+	}
+	for _, m := range c.pool.Messages {
+		if m.Create != "" {
+			c.creates[m.Create] = true
+		} else {
+			c.deletes[m.Delete] = true
+		}
+	}
+	for _, v := range p.Group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.Volume.Name {
+			c.volumes[t.DeviceID] = append(c.volumes[t.DeviceID], v)
+		}
+	}
+	c.devices()
+	c.sizes()
+	c.transaction()
+	slices.SortStableFunc(c.found, func(a, b Difference) int { return cmp.Compare(rank(a.Code), rank(b.Code)) })
+	return c.found
+}
+
+func rank(c Code) int {
+	return slices.Index([]Code{TransactionID, ChunkSize, DataSize, DeviceTwice, MissingDevice, VolumeTransactionID, UnknownDevice}, c)
+}
+
+// A comparison collects differences.
+type comparison struct {
+	Pool
+	pool    *lvm.ThinPool
+	volumes map[uint64][]*lvm.Volume // by device id
+	creates map[string]bool          // volumes that LVM is about to make
+	deletes map[uint64]bool          // devices that it is about to delete
+	missing []string                 // volumes without a device
+	unknown []string                 // devices without a volume
+	found   []Difference
+}
+
+func (c *comparison) add(code Code, refused bool, mend []string, format string, args ...any) {
+	c.found = append(c.found, Difference{code, refused, fmt.Sprintf(format, args...), mend})
+}
+
+// name is VG/LV.
+func (c *comparison) name(lv string) string { return c.Group.Name + "/" + lv }
+
+// devices compares the devices with the thin volumes.
+func (c *comparison) devices() {
+	for _, v := range c.Group.LVs { // in the order of the text
+		t := v.Thin()
+		if t == nil || t.Pool != c.Volume.Name {
+			continue
+		}
+		if all := c.volumes[t.DeviceID]; len(all) > 1 && all[0] == v {
+			c.add(DeviceTwice, true, nil, "volumes %s and %s have the same device id %d", c.name(v.Name), c.name(all[1].Name), t.DeviceID)
+		}
+		i, ok := slices.BinarySearchFunc(c.Devices, t.DeviceID, func(d metadata.Device, id uint64) int { return cmp.Compare(uint64(d.ID), id) })
+		switch {
+		case !ok && c.creates[v.Name]:
+			// LVM makes it when the pool is activated.
+		case !ok:
+			c.missing = append(c.missing, v.Name)
+			c.add(MissingDevice, true, nil, "the metadata has no device %d, which is volume %s: it cannot be activated", t.DeviceID, c.name(v.Name))
+		case c.Devices[i].TransactionID != t.TransactionID:
+			c.add(VolumeTransactionID, true, nil, "volume %s was made in transaction %d, device %d in transaction %d: the text and the metadata are not of the same time, and the device may be another volume",
+				c.name(v.Name), t.TransactionID, t.DeviceID, c.Devices[i].TransactionID)
+		}
+	}
+	for _, d := range c.Devices {
+		if len(c.volumes[uint64(d.ID)]) > 0 || c.deletes[uint64(d.ID)] {
+			continue
+		}
+		c.unknown = append(c.unknown, fmt.Sprint(d.ID))
+		c.add(UnknownDevice, false, []string{
+			fmt.Sprintf("dmsetup message %s 0 'delete %d'   # with the pool active, if nobody wants it", c.active(), d.ID),
+		}, "no volume has device id %d, which was made in transaction %d and has %d mapped blocks", d.ID, d.TransactionID, d.MappedBlocks)
+	}
+}
+
+// active is the name of the pool's device while it is active.
+func (c *comparison) active() string {
+	escape := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
+	return escape(c.Group.Name) + "-" + escape(c.Volume.Name) + "-tpool"
+}
+
+// sizes compares the sizes of blocks and of the data device.
+func (c *comparison) sizes() {
+	if c.pool.ChunkSize != uint64(c.Superblock.DataBlockSize) {
+		c.add(ChunkSize, true, nil, "the chunk size of %s is %d sectors, the data block size of the metadata %d: this is the metadata of another pool",
+			c.name(c.Volume.Name), c.pool.ChunkSize, c.Superblock.DataBlockSize)
+		return
+	}
+	data := c.Group.Volume(c.pool.Data)
+	if data == nil || c.pool.ChunkSize == 0 {
+		return
+	}
+	const sector = 512
+	chunks := uint64(data.Size) / sector / c.pool.ChunkSize
+	switch have := c.Superblock.DataSpaceMap.NrBlocks; {
+	case have > chunks:
+		c.add(DataSize, true, nil, "the metadata has %d data blocks, and %s has room for %d: the kernel refuses the pool; give the volume its size back: lvextend, or vgcfgrestore",
+			have, c.name(data.Name), chunks)
+	case have < chunks:
+		c.add(DataSize, false, nil, "%s has room for %d data blocks, and the metadata has %d: the pool grows when it is activated", c.name(data.Name), chunks, have)
+	}
+}
+
+// transaction compares the transaction ids, once the devices are known.
+func (c *comparison) transaction() {
+	lvmHas, have := c.pool.TransactionID, c.Superblock.TransactionID
+	expected := lvmHas
+	if len(c.pool.Messages) > 0 {
+		expected--
+	}
+	switch {
+	case lvmHas == 0 || have == lvmHas: // LVM does not look, or is content
+	case have+1 == lvmHas && len(c.pool.Messages) > 0:
+		var todo []string
+		for _, m := range c.pool.Messages {
+			todo = append(todo, m.String())
+		}
+		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: one step behind, which LVM takes when the pool is activated: %s", lvmHas, have, strings.Join(todo, ", "))
+	case have+1 == lvmHas:
+		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: LVM puts up with one step", lvmHas, have)
+	default:
+		side := "the metadata is ahead: LVM's text may be an old one"
+		if have < lvmHas {
+			side = "LVM is ahead: the metadata may be old, or come from a repair that went back"
+		}
+		mend, how := c.mendTransaction(expected)
+		c.add(TransactionID, true, mend, "LVM is at transaction %d, the metadata at %d; %s. LVM will say: Thin pool %s transaction_id is %d, while expected %d. %s",
+			lvmHas, have, side, c.active(), have, expected, how)
+	}
+}
+
+// mendTransaction says what is safe to do about different transaction ids.
+func (c *comparison) mendTransaction(expected uint64) (commands []string, how string) {
+	switch {
+	case slices.ContainsFunc(c.found, func(d Difference) bool { return d.Code == VolumeTransactionID || d.Code == DeviceTwice }):
+		return nil, "The volumes are not the devices, so change neither side: look for the text that belongs to this metadata (thin_volumes --history, /etc/lvm/archive)"
+	case len(c.missing) > 0:
+		return nil, fmt.Sprintf("The metadata lacks volumes (%s), so change neither side: look for newer metadata first (thin_repair --list-roots, POOL_metaN)", strings.Join(c.missing, ", "))
+	case len(c.unknown) > 0:
+		return nil, fmt.Sprintf("LVM does not know all devices (%s), so look first for a text that does (thin_volumes --history, /etc/lvm/archive; vgcfgrestore)", strings.Join(c.unknown, ", "))
+	}
+	vg, pool := c.Group.Name, c.name(c.Volume.Name)
+	size := int64(0)
+	if v := c.Group.Volume(c.pool.Metadata); v != nil {
+		size = v.Size
+	}
+	return []string{
+		fmt.Sprintf("lvcreate -an -Zn -Wn -L %db -n newmeta %s && lvchange -ay %s/newmeta && lvchange -ay -y %s", size, vg, vg, c.name(c.pool.Metadata)),
+		fmt.Sprintf("thin_dump --transaction-id %d /dev/%s | thin_restore -i - -o /dev/%s/newmeta", expected, c.name(c.pool.Metadata), vg),
+		fmt.Sprintf("lvchange -an %s %s/newmeta && lvconvert -y --swapmetadata --poolmetadata %s/newmeta %s", c.name(c.pool.Metadata), vg, vg, pool),
+	}, "Both know the same volumes, so it is safe to give the metadata LVM's id"
+}

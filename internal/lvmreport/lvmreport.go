@@ -1,0 +1,175 @@
+// Package lvmreport says of disks that LVM is on what pvs, vgs and lvs would say: which
+// physical volumes there are and how much of them is used, what volumes lie on, how full thin
+// pools and thin volumes are, and which older texts the metadata areas still hold.
+package lvmreport
+
+import (
+	"cmp"
+	"slices"
+
+	"thinpool/lvm"
+)
+
+// A Problem is something wrong with a physical volume, or unusual. Problems are stable.
+type Problem string
+
+// The problems.
+const (
+	Missing      Problem = "missing"        // it is in none of the images
+	WrittenOff   Problem = "written-off"    // LVM has given it up: its data may be stale
+	Stale        Problem = "stale"          // its text is older than that of the group: it was away
+	Newer        Problem = "newer"          // its text is newer than the backup that was given
+	Twice        Problem = "twice"          // there is another one with its id, so that none is used
+	OtherGroup   Problem = "other-group"    // its label and text are about another group by now
+	NoGroup      Problem = "no-group"       // no group that is known has it
+	Short        Problem = "short"          // the image ends before its last extent
+	IgnoredArea  Problem = "ignored-area"   // a metadata area that LVM does not use
+	BadArea      Problem = "bad-area"       // a metadata area or the text in it cannot be used
+	Interrupted  Problem = "interrupted"    // a commit was: there is a second text
+	UsedTwice    Problem = "used-twice"     // two volumes lie on one extent
+	BeyondTheEnd Problem = "beyond-the-end" // a volume lies on extents that it does not have
+)
+
+// sector is the unit of sizes in LVM's text.
+const sector = 512
+
+// A PV is a physical volume: one that a group knows, or one that was found on a disk, or both.
+type PV struct {
+	Group    *lvm.Group          // nil: no group that is known has it
+	Known    *lvm.PhysicalVolume // nil without a group
+	Disk     *lvm.Disk           // nil: it was not found
+	Used     uint64              // extents that volumes lie on
+	Problems []Problem
+}
+
+// PVs returns the physical volumes of all groups in the order of their texts, those that are
+// there twice with a row each; then those of no group, in the order of the images.
+func PVs(set *lvm.Set) []PV {
+	var rows []PV
+	type spot struct {
+		img   *lvm.Image
+		start int64
+	}
+	listed := map[spot]bool{} // a disk that the caller named is not the one that was found there
+	add := func(pv PV, problems ...Problem) {
+		pv.Problems = append(problems, ofDisk(pv)...)
+		rows = append(rows, pv)
+		if pv.Disk != nil {
+			listed[spot{pv.Disk.Image, pv.Disk.Start}] = true
+		}
+	}
+	found := map[string]bool{}
+	for _, d := range set.Disks {
+		found[d.ID] = true
+	}
+	for _, g := range set.Groups {
+		used := allocations(g)
+		for _, known := range g.PVs {
+			pv := PV{Group: g, Known: known, Disk: known.Disk, Used: used[known].extents}
+			problems := used[known].problems
+			if known.Missing() {
+				problems = append(problems, WrittenOff)
+			}
+			for _, d := range known.Twice {
+				pv.Disk = d
+				add(pv, append(slices.Clone(problems), Twice)...)
+			}
+			switch {
+			case pv.Disk == nil && found[known.ID]:
+				add(pv, append(problems, OtherGroup)...)
+			case pv.Disk == nil:
+				add(pv, append(problems, Missing)...)
+			case known.Twice == nil:
+				add(pv, problems...)
+			}
+		}
+	}
+	for _, d := range set.Disks {
+		if !listed[spot{d.Image, d.Start}] {
+			add(PV{Disk: d}, NoGroup)
+		}
+	}
+	return rows
+}
+
+// ofDisk is what is wrong with the disk of a physical volume.
+func ofDisk(pv PV) []Problem {
+	d := pv.Disk
+	if d == nil {
+		return nil
+	}
+	var problems []Problem
+	add := func(is bool, p Problem) {
+		if is && !slices.Contains(problems, p) {
+			problems = append(problems, p)
+		}
+	}
+	if g := pv.Group; g != nil {
+		add(d.GroupID == g.ID && d.Seqno < g.Seqno, Stale)
+		add(d.GroupID == g.ID && d.Seqno > g.Seqno, Newer)
+		add(uint64(d.Size)/sector < pv.Known.Start+pv.Known.Extents*g.ExtentSize, Short)
+	}
+	for _, m := range d.Metadata {
+		add(m.Err != nil, BadArea)
+		add(m.Ignored, IgnoredArea)
+		add(m.Precommitted, Interrupted)
+	}
+	return problems
+}
+
+// An allocation is what volumes take of a physical volume.
+type allocation struct {
+	extents  uint64
+	problems []Problem
+}
+
+// A stretch is adjacent extents of a physical volume.
+type stretch struct{ begin, end uint64 }
+
+// allocations finds what the volumes of a group lie on.
+func allocations(g *lvm.Group) map[*lvm.PhysicalVolume]allocation {
+	taken := map[*lvm.PhysicalVolume][]stretch{}
+	for _, v := range g.LVs {
+		for i := range v.Segments {
+			s := &v.Segments[i]
+			each := s.Extents
+			if s.Type != "mirror" && len(s.Stripes) > 0 {
+				each /= uint64(len(s.Stripes))
+			}
+			for _, p := range Parts(g, s) {
+				if p.PV != nil {
+					taken[p.PV] = append(taken[p.PV], stretch{p.First, p.First + each})
+				}
+			}
+		}
+	}
+	all := map[*lvm.PhysicalVolume]allocation{}
+	for pv, stretches := range taken {
+		all[pv] = allocationOf(pv, stretches)
+	}
+	return all
+}
+
+// allocationOf counts each extent once, and only those that there are.
+func allocationOf(pv *lvm.PhysicalVolume, stretches []stretch) allocation {
+	var a allocation
+	twice, beyond := false, false
+	next := uint64(0)
+	slices.SortFunc(stretches, func(a, b stretch) int { return cmp.Compare(a.begin, b.begin) })
+	for _, s := range stretches {
+		twice = twice || s.begin < next && s.begin < s.end
+		beyond = beyond || s.end > pv.Extents
+		begin, end := max(s.begin, next), min(s.end, pv.Extents)
+		if begin < end {
+			a.extents += end - begin
+		}
+		next = max(next, s.end)
+	}
+	if twice {
+		a.problems = append(a.problems, UsedTwice)
+	}
+	if beyond {
+		a.problems = append(a.problems, BeyondTheEnd)
+	}
+	return a
+}

@@ -1,0 +1,270 @@
+package spacemap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"thinpool/internal/pdata/btree"
+	"thinpool/metadata/block"
+)
+
+// A FindingKind says what is wrong with a space map.
+type FindingKind int
+
+// The kinds of finding.
+const (
+	Unreadable     FindingKind = iota // index block or bitmap; its counts are unknown
+	InTree                            // in the index or overflow tree; Tree says what
+	MissingEntry                      // no bitmap for some blocks
+	SurplusEntry                      // an index entry beyond the last bitmap
+	OddTail                           // bytes that should be zero are not
+	NoOverflow                        // bitmap says 3 or more, overflow tree has no count
+	LowOverflow                       // a count in the overflow tree is below 3
+	StrayOverflow                     // a count in the overflow tree, but the bitmap says below 3
+	OverflowBeyond                    // a count in the overflow tree beyond the last block
+	CountBeyond                       // a count in a bitmap beyond the last block
+	WrongNrFree
+	WrongHint // none_free_before hides free blocks
+	WrongNrAllocated
+	TooLow  // stored counts below the references
+	TooHigh // stored counts above the references
+)
+
+// A Finding is one thing wrong with a space map.
+type Finding struct {
+	Kind            FindingKind
+	Block           block.Nr // metadata block that holds the fault, if one does
+	First, N        uint64   // the blocks whose counts are concerned
+	Stored, Counted uint32   // TooLow, TooHigh
+	Tree            *btree.Finding
+	Err             error // a sentence; nil for TooLow and TooHigh
+}
+
+// chunk is how many bitmaps are compared before what was found is reported:
+// it bounds the memory that findings take.
+const chunk = 256
+
+// Compare reads the bitmaps, compares the counts stored with those counted and
+// reports all findings, those of loading first, then by block. With exact
+// false, the counted ones are but lower bounds, and stored counts above them
+// are right.
+func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report func(Finding)) error {
+	slices.SortStableFunc(m.findings, func(a, b Finding) int { // trees were read in any order
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.First, b.First), cmp.Compare(a.Block, b.Block))
+	})
+	m.stale.begin(m)
+	for _, f := range m.findings {
+		m.stale.note(f)
+		report(f)
+	}
+	c := comparison{Map: m, counted: counted, exact: exact, report: report}
+	c.unread = m.covered() < m.Root.NrBlocks
+	for first := 0; first < len(m.Entries); first += chunk {
+		if err := c.bitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
+			return err
+		}
+	}
+	c.flush()
+	if !c.unread && c.used != m.Root.NrAllocated {
+		report(Finding{
+			Kind: WrongNrAllocated, N: m.Root.NrBlocks,
+			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used),
+		})
+	}
+	return nil
+}
+
+type comparison struct {
+	*Map
+	counted *Counter
+	exact   bool
+	report  func(Finding)
+	pending Finding // a range of counts that may go on; N is 0 if there is none
+	used    uint64  // counts above 0
+	unread  bool    // used lacks some bitmaps
+}
+
+// a bitmapResult is what comparing one bitmap gave.
+type bitmapResult struct {
+	findings []Finding
+	used     uint64
+	right    IndexEntry // as it should be
+	unread   bool
+}
+
+func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
+	type place struct {
+		nr block.Nr
+		i  int
+	}
+	places := make([]place, 0, end-first)
+	for i := first; i < end; i++ {
+		if c.Entries[i].Block == 0 {
+			c.unread = true
+			continue
+		}
+		places = append(places, place{c.Entries[i].Block, i})
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.nr, b.nr), cmp.Compare(a.i, b.i)) })
+	results := make([]bitmapResult, end-first)
+	blocks := func(yield func(block.Nr) bool) {
+		for k, p := range places {
+			if (k == 0 || p.nr != places[k-1].nr) && !yield(p.nr) {
+				return
+			}
+		}
+	}
+	err := c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
+		k, _ := slices.BinarySearchFunc(places, nr, func(p place, nr block.Nr) int { return cmp.Compare(p.nr, nr) })
+		for ; k < len(places) && places[k].nr == nr; k++ {
+			results[places[k].i-first] = c.bitmap(places[k].i, b, err)
+		}
+		return nil
+	})
+	for k, res := range results {
+		for _, f := range res.findings {
+			c.stale.note(f)
+			if f.Kind == WrongNrFree || f.Kind == WrongHint {
+				c.stale.entries[first+k] = res.right
+			}
+			c.add(f)
+		}
+		c.stale.used[first+k] = uint16(res.used)
+		c.used += res.used
+		c.unread = c.unread || res.unread
+	}
+	return err
+}
+
+// bitmap compares bitmap i, whose block is b.
+func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
+	e := c.Entries[i]
+	base := uint64(i) * PerBitmap
+	here := int(min(PerBitmap, c.Root.NrBlocks-base))
+	var res bitmapResult
+	add := func(f Finding) { res.findings = append(res.findings, f) }
+	var m Bitmap
+	if err == nil {
+		m, err = DecodeBitmap(e.Block, b)
+	}
+	if err != nil {
+		return bitmapResult{unread: true, findings: []Finding{{Kind: Unreadable, Block: e.Block, First: base, N: uint64(here), Err: err}}}
+	}
+	firstFree := here
+	for w := range wordsPerBitmap {
+		at := w * countsPerWord
+		stored := m.word(w)
+		if at+countsPerWord <= here && c.agree(base+uint64(at), stored) {
+			nonzero := (stored | stored>>1) & lowBits // a bit for each count above 0
+			res.used += uint64(bits.OnesCount64(nonzero))
+			if free := ^nonzero & lowBits; free != 0 {
+				firstFree = min(firstFree, at+bits.TrailingZeros64(free)/2)
+			}
+			continue
+		}
+		for j := range countsPerWord {
+			count := m.Count(at + j)
+			switch {
+			case at+j >= here:
+				if count != 0 {
+					add(Finding{
+						Kind: CountBeyond, Block: e.Block, First: base + uint64(at+j), N: 1,
+						Err: fmt.Errorf("block %d: has a count for block %d, beyond the end", e.Block, base+uint64(at+j)),
+					})
+				}
+				continue
+			case count == 0:
+				firstFree = min(firstFree, at+j)
+			default:
+				res.used++
+			}
+			c.count(base+uint64(at+j), count, e.Block, add)
+		}
+	}
+	res.right = IndexEntry{e.Block, PerBitmap - uint32(res.used), uint32(firstFree)}
+	c.entry(i, here, res.right, add)
+	return res
+}
+
+// agree reports whether 32 stored counts from block b on are what was counted,
+// without looking at each. False only means that it cannot tell.
+func (c *comparison) agree(b, stored uint64) bool {
+	counted, plain := c.counted.words32(b)
+	if !plain || counted != stored || stored&(stored>>1)&lowBits != 0 {
+		return false
+	}
+	high, plain := c.high.words32(b)
+	return plain && high == 0
+}
+
+// count compares the count of one block; stored is 3 for 3 or more.
+func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Finding)) {
+	high := c.high.Get(b)
+	switch {
+	case stored == overflowCount && high == 0:
+		add(Finding{
+			Kind: NoOverflow, Block: bitmap, First: b, N: 1,
+			Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b),
+		})
+		return // it may be any from 3 up
+	case stored == overflowCount:
+		stored = high
+	case high != 0:
+		add(Finding{
+			Kind: StrayOverflow, Block: bitmap, First: b, N: 1,
+			Err: fmt.Errorf("block %d: count of block %d is %d, but the overflow tree has %d", bitmap, b, stored, high),
+		})
+	}
+	counted := c.counted.Get(b)
+	switch {
+	case stored < counted:
+		add(Finding{Kind: TooLow, First: b, N: 1, Stored: stored, Counted: counted})
+	case stored > counted && c.exact:
+		add(Finding{Kind: TooHigh, First: b, N: 1, Stored: stored, Counted: counted})
+	}
+}
+
+// entry tests the index entry of a bitmap.
+func (c *comparison) entry(i, here int, right IndexEntry, add func(Finding)) {
+	e := c.Entries[i]
+	// The kernel counts what lies beyond the end as free, thin_restore 0.9 does not.
+	covered := right.NrFree - uint32(PerBitmap-here)
+	if e.NrFree != right.NrFree && e.NrFree != covered {
+		add(Finding{
+			Kind: WrongNrFree, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: nr_free is %d, want %d", i, e.Block, e.NrFree, right.NrFree),
+		})
+	}
+	if min(e.NoneFreeBefore, PerBitmap) > right.NoneFreeBefore {
+		add(Finding{
+			Kind: WrongHint, Block: e.Block, First: uint64(i) * PerBitmap, N: uint64(here),
+			Err: fmt.Errorf("index entry %d, of the bitmap in block %d: none_free_before is %d, want at most %d", i, e.Block, e.NoneFreeBefore, right.NoneFreeBefore),
+		})
+	}
+}
+
+// add reports f, joined with its neighbours if it is about counts.
+func (c *comparison) add(f Finding) {
+	if f.Kind != TooLow && f.Kind != TooHigh {
+		c.flush()
+		c.report(f)
+		return
+	}
+	p := &c.pending
+	if p.N > 0 && p.First+p.N == f.First && p.Stored == f.Stored && p.Counted == f.Counted {
+		p.N++
+		return
+	}
+	c.flush()
+	c.pending = f
+}
+
+func (c *comparison) flush() {
+	if c.pending.N > 0 {
+		c.report(c.pending)
+		c.pending.N = 0
+	}
+}

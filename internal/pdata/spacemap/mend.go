@@ -1,0 +1,352 @@
+package spacemap
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"thinpool/internal/pdata/btree"
+	"thinpool/metadata/block"
+)
+
+// stale is what of a map is not as it should be, by where it is kept: the parts
+// that have to be written anew.
+type stale struct {
+	bitmaps         map[int]bool       // with wrong counts
+	entries         map[int]IndexEntry // with wrong counters: what they should be
+	index, overflow bool
+	used            []uint16 // counts above 0, by bitmap
+	leaked          *Counter // 1 for the metadata blocks that are counted but not used
+}
+
+func (s *stale) begin(m *Map) {
+	s.bitmaps, s.entries = map[int]bool{}, map[int]IndexEntry{}
+	s.used = make([]uint16, len(m.Entries))
+	if m.Index == nil {
+		s.leaked = NewCounter(m.covered())
+	}
+}
+
+// note remembers where the fault of f is kept, but for wrong counters. Fatal
+// faults are nothing to be mended.
+func (s *stale) note(f Finding) {
+	switch f.Kind {
+	case SurplusEntry, OddTail:
+		s.index = true
+	case StrayOverflow, OverflowBeyond:
+		s.overflow = true
+	case CountBeyond:
+		s.bitmaps[int(f.First/PerBitmap)] = true
+	case TooHigh:
+		if f.Counted < overflowCount {
+			s.bitmaps[int(f.First/PerBitmap)] = true
+		}
+		if f.Stored >= overflowCount {
+			s.overflow = true
+		}
+		if f.Counted == 0 && s.leaked != nil {
+			s.leaked.Set(f.First, 1)
+		}
+	}
+}
+
+// indexStale reports whether the index has to be written anew: its entries hold
+// the places and counters of the bitmaps.
+func (s *stale) indexStale() bool { return s.index || len(s.bitmaps) > 0 || len(s.entries) > 0 }
+
+// A SpaceError says that too few metadata blocks are free to mend the space maps.
+type SpaceError struct{ Needed, Have uint64 }
+
+func (e *SpaceError) Error() string {
+	return fmt.Sprintf("mending the space maps takes %d free metadata blocks, but there are %d; thin_repair into a larger device needs none",
+		e.Needed, e.Have)
+}
+
+// A Mending is a plan of how both space maps get the counts that were found.
+//
+// It never overwrites a block in use, as the kernel never does: what is wrong goes
+// into blocks that are free, together with what leads there, and the superblock,
+// written last, changes from the old to the new. What is right stays where it is,
+// so that little room is needed. Counts of metadata blocks change by that as well;
+// the plan takes them along.
+type Mending struct {
+	data, metadata *Map
+	dataCounts     *Counter
+	counts         *Counter // of metadata blocks
+	limit          block.Nr
+	change         Change
+	highData       int // entries of the new data overflow tree
+	released       map[block.Nr]bool
+	blocks         []block.Nr
+}
+
+// A Change is what the same transaction changes besides the maps: a part of the metadata
+// that is rewritten by copy on write.
+type Change struct {
+	Blocks   int                         // new ones, each with count 1
+	Write    func(btree.Allocator) error // writes them; nil if there are none
+	Released []block.Nr                  // blocks that it no longer uses
+	Counts   map[block.Nr]uint32         // new counts of other blocks in use
+}
+
+// Mend plans how to mend the maps of the data device and of the metadata, for
+// which dataCounts and refs are right; [Map.Compare] has compared both and found
+// nothing fatal. Blocks from limit on cannot be used. refs is what is right without
+// change and becomes what the new maps say. The error is a [SpaceError].
+func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change Change) (*Mending, error) {
+	p := &Mending{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, change: change, released: map[block.Nr]bool{}}
+	p.applyChange()
+	if data.stale.overflow {
+		p.highData = dataCounts.High()
+	}
+	// The blocks that are taken have counts too. If those lie in bitmaps that would
+	// have stayed, more blocks are needed.
+	for grown := true; grown; {
+		grown = false
+		p.releaseStale()
+		needed := p.needed()
+		p.blocks = p.blocks[:0]
+		for nr := range p.free() {
+			if len(p.blocks) == needed {
+				break
+			}
+			p.blocks = append(p.blocks, nr)
+		}
+		if have := len(p.blocks); have < needed {
+			return nil, &SpaceError{uint64(needed), uint64(have)}
+		}
+		for _, nr := range p.blocks {
+			if i := int(nr / PerBitmap); !metadata.stale.bitmaps[i] {
+				metadata.stale.bitmaps[i] = true
+				grown = true
+			}
+		}
+	}
+	slices.Sort(p.blocks)
+	for nr := range p.released {
+		refs.Set(uint64(nr), 0)
+	}
+	for _, nr := range p.blocks {
+		refs.Set(uint64(nr), 1)
+	}
+	return p, nil
+}
+
+// applyChange takes in the counts that change for other reasons. Released blocks keep
+// theirs for now, so that nothing is written over them.
+func (p *Mending) applyChange() {
+	for _, nr := range p.change.Released {
+		p.release(nr)
+	}
+	for nr, count := range p.change.Counts {
+		p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
+		if max(count, p.counts.Get(uint64(nr))) >= overflowCount {
+			p.metadata.stale.overflow = true
+		}
+		p.counts.Set(uint64(nr), count)
+	}
+}
+
+// Blocks are those that will be written, ascending: none of them is in use.
+func (p *Mending) Blocks() []block.Nr { return p.blocks }
+
+// Released are the blocks, ascending, that the old maps use and the new do not.
+func (p *Mending) Released() []block.Nr { return slices.Sorted(maps.Keys(p.released)) }
+
+// releaseStale releases the blocks of all that is stale. That changes counts, and
+// so makes more of the metadata's map stale.
+func (p *Mending) releaseStale() {
+	for before := -1; before < len(p.released); {
+		before = len(p.released)
+		for _, m := range []*Map{p.data, p.metadata} {
+			for i := range m.stale.bitmaps {
+				p.release(m.Entries[i].Block)
+			}
+			if m.stale.overflow {
+				p.releaseTree(m.Overflow)
+			}
+			switch {
+			case !m.stale.indexStale():
+			case m.Index != nil:
+				p.releaseTree(m.Index)
+			default:
+				p.release(m.Root.BitmapRoot)
+			}
+		}
+	}
+}
+
+func (p *Mending) releaseTree(f *btree.Forest) {
+	for _, in := range f.Inner() {
+		p.release(in.Block)
+	}
+	for _, l := range f.Leaves() {
+		p.release(l.Block)
+	}
+}
+
+func (p *Mending) release(nr block.Nr) {
+	p.released[nr] = true
+	p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
+	if p.counts.Get(uint64(nr)) >= overflowCount { // an odd tree that shares nodes with itself
+		p.metadata.stale.overflow = true
+	}
+}
+
+// needed is how many blocks Write writes.
+func (p *Mending) needed() int {
+	d, m := &p.data.stale, &p.metadata.stale
+	n := p.change.Blocks + len(d.bitmaps) + len(m.bitmaps)
+	if d.overflow {
+		n += btree.NodesInTree(p.highData, CountSize)
+	}
+	if d.indexStale() {
+		n += btree.NodesInTree(len(p.data.Entries), EntrySize)
+	}
+	if m.overflow {
+		n += btree.NodesInTree(p.highMetadata(), CountSize)
+	}
+	if m.indexStale() {
+		n++
+	}
+	return n
+}
+
+// highMetadata is the number of entries of the new metadata overflow tree.
+func (p *Mending) highMetadata() int {
+	n := p.counts.High()
+	for nr := range p.released {
+		if p.counts.Get(uint64(nr)) >= overflowCount {
+			n--
+		}
+	}
+	return n
+}
+
+// free yields the blocks that nothing uses: first those that the old map calls
+// free as well, and of them first those in bitmaps that change anyway, then from
+// the bitmaps with the most of them.
+func (p *Mending) free() iter.Seq[block.Nr] {
+	const stays, leaked = 1, 2
+	type group struct{ bitmap, rank, n int }
+	s := &p.metadata.stale
+	in := func(g group) iter.Seq[block.Nr] {
+		return func(yield func(block.Nr) bool) {
+			first := block.Nr(g.bitmap) * PerBitmap
+			for nr := first; nr < min(first+PerBitmap, p.limit); nr++ {
+				b := uint64(nr)
+				if p.counts.Get(b) == 0 && (s.leaked.Get(b) > 0) == (g.rank&leaked != 0) && !yield(nr) {
+					return
+				}
+			}
+		}
+	}
+	var groups []group
+	for i := range p.metadata.Entries {
+		g := group{bitmap: i}
+		if !s.bitmaps[i] {
+			g.rank = stays
+		}
+		for range 2 {
+			g.n = 0
+			for range in(g) {
+				g.n++
+			}
+			groups = append(groups, g)
+			g.rank |= leaked
+		}
+	}
+	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Or(a.rank-b.rank, b.n-a.n) })
+	return func(yield func(block.Nr) bool) {
+		for _, g := range groups {
+			for nr := range in(g) {
+				if !yield(nr) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Write gives each of the new blocks to write, with its content, and returns the
+// roots of the new maps. The blocks of the [Change] come first. It may be called again, and
+// does the same again.
+func (p *Mending) Write(write func(block.Nr, *block.Data) error) (data, metadata Root, err error) {
+	a := &planned{p.blocks, write}
+	if p.change.Write != nil {
+		if err := p.change.Write(a); err != nil {
+			return data, metadata, err
+		}
+	}
+	if data, err = p.data.rewrite(a, p.dataCounts); err != nil {
+		return data, metadata, err
+	}
+	if metadata, err = p.metadata.rewrite(a, p.counts); err == nil && len(a.blocks) > 0 {
+		err = errPlan
+	}
+	return data, metadata, err
+}
+
+// rewrite writes the stale parts of m with the given counts.
+func (m *Map) rewrite(a btree.Allocator, counts *Counter) (Root, error) {
+	root := m.Root
+	root.NrAllocated = 0
+	entries := slices.Clone(m.Entries)
+	for i := range entries {
+		if !m.stale.bitmaps[i] {
+			root.NrAllocated += uint64(m.stale.used[i])
+			if e, wrong := m.stale.entries[i]; wrong {
+				entries[i] = e
+			}
+			continue
+		}
+		nr, err := a.Alloc()
+		if err != nil {
+			return root, err
+		}
+		if entries[i], err = writeBitmap(a, counts, nr, uint64(i), &root); err != nil {
+			return root, err
+		}
+	}
+	var err error
+	if m.stale.overflow {
+		if root.RefCountRoot, err = writeOverflow(a, counts); err != nil {
+			return root, err
+		}
+	}
+	switch {
+	case !m.stale.indexStale():
+	case m.Index != nil:
+		root.BitmapRoot, err = writeIndexTree(a, entries)
+	default:
+		if root.BitmapRoot, err = a.Alloc(); err == nil {
+			err = writeIndexBlock(a, root.BitmapRoot, entries)
+		}
+	}
+	return root, err
+}
+
+// errPlan would be a bug.
+var errPlan = errors.New("internal error: the plan of blocks to write is wrong")
+
+// planned is a [btree.Allocator] that gives out given blocks.
+type planned struct {
+	blocks []block.Nr
+	write  func(block.Nr, *block.Data) error
+}
+
+// Alloc implements [btree.Allocator].
+func (a *planned) Alloc() (block.Nr, error) {
+	if len(a.blocks) == 0 {
+		return 0, errPlan
+	}
+	nr := a.blocks[0]
+	a.blocks = a.blocks[1:]
+	return nr, nil
+}
+
+// Write implements [btree.Allocator].
+func (a *planned) Write(nr block.Nr, b *block.Data) error { return a.write(nr, b) }

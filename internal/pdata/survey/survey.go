@@ -1,0 +1,297 @@
+// Package survey finds out what every block of a metadata device is, without
+// trusting any pointer: what the superblock leads to, and what earlier
+// transactions left behind. The kernel never overwrites a block that a committed
+// superblock reaches, so older trees stay readable until their blocks are needed.
+package survey
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// A Sort says what a block is, as far as its own content tells.
+type Sort uint8
+
+// The sorts of block.
+const (
+	Unreadable  Sort = iota // the device fails
+	Empty                   // all zero
+	Unknown                 // no valid block of any kind
+	Superblock              // block 0, or the copy of a metadata snapshot
+	Index                   // of the metadata space map
+	Bitmap                  // of a space map
+	Inner                   // internal node of some tree
+	MappingLeaf             // thin block -> data block, time
+	TopLeaf                 // device id -> root of its mappings
+	DetailsLeaf             // device id -> device details
+	IndexLeaf               // number of a bitmap -> index entry of the data space map
+	CountLeaf               // block -> reference count above 2
+)
+
+var sortNames = [...]string{
+	"unreadable", "empty", "unknown", "superblock", "index block", "bitmap",
+	"internal node", "mapping leaf", "top-level leaf", "details leaf", "index leaf", "count leaf",
+}
+
+func (s Sort) String() string { return sortNames[s] }
+
+// leafSorts is what leaves are, by the size of their values. Of those with 8 bytes
+// the values tell more.
+var leafSorts = map[int]Sort{
+	metadata.MappingSize: MappingLeaf,
+	metadata.DetailsSize: DetailsLeaf,
+	spacemap.EntrySize:   IndexLeaf,
+	spacemap.CountSize:   CountLeaf,
+}
+
+var le = binary.LittleEndian
+
+// A Survey is what is on a device.
+type Survey struct {
+	Sorts     []Sort      // by block
+	Nodes     []Node      // valid nodes of trees, by ascending block
+	Corrected []Corrected // damaged blocks that were corrected, by ascending block
+	Misplaced []Misplaced // blocks found in the place of others, by ascending Block
+
+	limit    block.Nr
+	at       []int32         // by block: index in Nodes, or -1
+	entries  [][]btree.Child // of internal nodes and top-level leaves
+	trees    []Tree          // by node, once it is known
+	states   []uint8         // by node: whether trees has it
+	pointed  []bool          // by node: a whole tree points to it
+	pointers sync.Once       // of pointed
+}
+
+// A Corrected block is valid but for the damage that its checksum corrects.
+type Corrected struct {
+	block.Correction
+	Content *block.Data // as it should be
+}
+
+// A Misplaced block has a valid checksum, but its self reference is that of another
+// block, in whose place nothing is valid.
+type Misplaced struct {
+	Block block.Nr // that it says it is
+	At    block.Nr // where it lies
+}
+
+// A Node is a valid node of a tree.
+type Node struct {
+	Block       block.Nr
+	Sort        Sort
+	N           int    // entries
+	First, Last uint64 // keys, if N is not 0
+	Time        uint32 // newest of a mapping leaf
+
+	entries int32 // index in Survey.entries, or -1
+}
+
+// Read surveys the device of r. Blocks whose damage the checksum corrects are taken as
+// they should be. The error is ctx's.
+func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
+	s := &Survey{Sorts: make([]Sort, r.Blocks()), limit: r.Blocks()}
+	finds := make([]find, r.Workers())
+	all := func(yield func(block.Nr) bool) {
+		for nr := block.Nr(0); nr < s.limit && yield(nr); nr++ {
+		}
+	}
+	err := r.Each(ctx, all, func(worker int, nr block.Nr, b *block.Data, err error) error {
+		if err != nil {
+			s.Sorts[nr] = Unreadable
+			return nil
+		}
+		f := &finds[worker]
+		if s.Sorts[nr] = f.examine(nr, b, s.limit); s.Sorts[nr] != Unknown {
+			return nil
+		}
+		if correction, ok := block.Correct(nr, b); ok {
+			s.Sorts[nr] = f.examine(nr, b, s.limit)
+			content := *b
+			f.corrected = append(f.corrected, Corrected{correction, &content})
+		} else if own, ok := misplaced(nr, b, s.limit); ok {
+			f.misplaced = append(f.misplaced, Misplaced{own, nr})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.gather(finds)
+	return s, nil
+}
+
+// Examine says what b is as block nr of a device with limit blocks. With the number
+// that b itself names it tells what a misplaced block is.
+func Examine(nr block.Nr, b *block.Data, limit block.Nr) Sort { return new(find).examine(nr, b, limit) }
+
+// A find is what one goroutine has found.
+type find struct {
+	nodes     []Node
+	entries   [][]btree.Child
+	corrected []Corrected
+	misplaced []Misplaced
+}
+
+// misplaced returns the number that a valid block at nr says it has, if that is
+// another one.
+func misplaced(nr block.Nr, b *block.Data, limit block.Nr) (block.Nr, bool) {
+	kind := block.KindOf(b)
+	own := block.Number(b)
+	// Only a superblock can be block 0.
+	return own, kind != block.UnknownKind && own != nr && own < limit && (own > 0 || kind == block.Superblock)
+}
+
+// examine says what a block is and keeps the nodes of trees.
+func (f *find) examine(nr block.Nr, b *block.Data, limit block.Nr) Sort {
+	switch kind := block.KindOf(b); kind {
+	case block.UnknownKind:
+		if *b == (block.Data{}) {
+			return Empty
+		}
+		return Unknown
+	case block.Node:
+		n, err := btree.DecodeAny(nr, b)
+		if err != nil {
+			return Unknown
+		}
+		return f.node(nr, n, limit)
+	default:
+		if block.Verify(nr, b, kind) != nil {
+			return Unknown
+		}
+		return map[block.Kind]Sort{block.Superblock: Superblock, block.Bitmap: Bitmap, block.Index: Index}[kind]
+	}
+}
+
+func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
+	node := Node{Block: nr, N: n.Len(), entries: -1}
+	if n.Len() > 0 {
+		node.First, node.Last = n.Key(0), n.Key(n.Len()-1)
+	}
+	switch sort, known := leafSorts[n.ValueSize()]; {
+	case !n.Leaf():
+		node.Sort = Inner
+	case !known:
+		return Unknown
+	case sort == MappingLeaf && IsTopLeaf(n):
+		node.Sort = TopLeaf // or a mapping leaf, see settle
+	default:
+		node.Sort = sort
+	}
+	if node.Sort == Inner || node.Sort == TopLeaf {
+		node.entries = int32(len(f.entries))
+		entries := make([]btree.Child, n.Len())
+		for i := range entries {
+			entries[i] = btree.Child{Key: n.Key(i), Block: block.Nr(n.Uint64(i))}
+		}
+		f.entries = append(f.entries, entries)
+	}
+	if node.Sort == MappingLeaf {
+		node.Time = newest(n)
+	}
+	f.nodes = append(f.nodes, node)
+	return node.Sort
+}
+
+// IsTopLeaf reports whether a leaf can be one of the top level of the mapping tree:
+// most of its entries are device ids, and blocks of the metadata device. As a mapping
+// leaf it would map data block 0 with each of these. Of a device that was cut they may
+// lie beyond the end.
+func IsTopLeaf(n btree.Node) bool {
+	fit := 0
+	for i := range n.Len() {
+		if v := n.Uint64(i); v > 0 && v < spacemap.MaxMetadata && n.Key(i) <= metadata.MaxDevID {
+			fit++
+		}
+	}
+	return fit > n.Len()/2
+}
+
+func newest(n btree.Node) uint32 {
+	_, values := n.Uint64s()
+	most := uint32(0)
+	for ; len(values) >= 8; values = values[8:] {
+		_, time := metadata.UnpackMapping(le.Uint64(values))
+		most = max(most, time)
+	}
+	return most
+}
+
+// gather joins what the goroutines have found.
+func (s *Survey) gather(finds []find) {
+	for _, f := range finds {
+		base := int32(len(s.entries))
+		for _, n := range f.nodes {
+			if n.entries >= 0 {
+				n.entries += base
+			}
+			s.Nodes = append(s.Nodes, n)
+		}
+		s.entries = append(s.entries, f.entries...)
+		s.Corrected = append(s.Corrected, f.corrected...)
+		for _, m := range f.misplaced {
+			switch s.Sorts[m.Block] {
+			case Unreadable, Empty, Unknown:
+				s.Misplaced = append(s.Misplaced, m)
+			}
+		}
+	}
+	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(s.Corrected, func(a, b Corrected) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(s.Misplaced, func(a, b Misplaced) int { return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.At, b.At)) })
+	s.at = make([]int32, s.limit)
+	for i := range s.at {
+		s.at[i] = -1
+	}
+	for i, n := range s.Nodes {
+		s.at[n.Block] = int32(i)
+	}
+	s.settle()
+	s.trees, s.states = make([]Tree, len(s.Nodes)), make([]uint8, len(s.Nodes))
+}
+
+// settle decides between the two readings of a leaf with one small value: thin
+// block to data block 0, or device to block, unless that is known to be no mapping
+// tree. A tree can map data block 0 only once, so leaves with more values are no
+// mapping leaves.
+func (s *Survey) settle() {
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if n.Sort != TopLeaf || n.N > 1 {
+			continue
+		}
+		if to := s.entries[n.entries][0].Block; to < s.limit && to != n.Block {
+			switch s.Sorts[to] {
+			case MappingLeaf, Inner, Unreadable, Empty, Unknown:
+				continue
+			}
+		}
+		n.Sort, n.Time = MappingLeaf, uint32(s.entries[n.entries][0].Block)
+		s.Sorts[n.Block] = MappingLeaf
+	}
+}
+
+// Node returns the node at nr; false if there is no valid one.
+func (s *Survey) Node(nr block.Nr) (*Node, bool) {
+	if nr >= s.limit || s.at[nr] < 0 {
+		return nil, false
+	}
+	return &s.Nodes[s.at[nr]], true
+}
+
+// Entries returns the entries of an internal node or a top-level leaf; nil for
+// all others. They must not be changed.
+func (s *Survey) Entries(n *Node) []btree.Child {
+	if n.entries < 0 {
+		return nil
+	}
+	return s.entries[n.entries]
+}

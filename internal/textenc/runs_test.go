@@ -1,0 +1,89 @@
+package textenc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"thinpool/metadata"
+)
+
+func plain(dst []byte, runs []metadata.Run) []byte {
+	for _, r := range runs {
+		dst = fmt.Appendf(dst, "%d+%d\n", r.Thin, r.Len)
+	}
+	return dst
+}
+
+// Runs that continue each other become one, however they come; text parts them.
+func TestJoin(t *testing.T) {
+	const n = 50_000
+	var got bytes.Buffer
+	w := New(&got, plain)
+	var want strings.Builder
+	for i := range uint64(n) {
+		// Two halves that belong together, then a gap.
+		err := errors.Join(w.Runs([]metadata.Run{{Thin: metadata.ThinBlock(10 * i), Len: 2}}),
+			w.Runs([]metadata.Run{{Thin: metadata.ThinBlock(10*i + 2), Data: 2, Len: 1}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&want, "%d+3\n", 10*i)
+	}
+	if held := want.Len() - got.Len(); held > 2*textLimit {
+		t.Errorf("%d bytes of %d are held back", held, want.Len())
+	}
+	next := metadata.Run{Thin: 10*(n-1) + 3, Data: 3, Len: 1}
+	if err := errors.Join(w.Text([]byte("--\n")), w.Runs([]metadata.Run{next}), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&want, "--\n%d+1\n", next.Thin)
+	if got.String() != want.String() {
+		t.Error("the text is not what came in, in order")
+	}
+}
+
+// Lines join the runs before and after them, and what lies between stays as it is.
+func TestLines(t *testing.T) {
+	run := func(thin, length uint64) metadata.Run {
+		return metadata.Run{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(thin), Len: length}
+	}
+	var got bytes.Buffer
+	w := New(&got, plain)
+	for _, l := range []metadata.Lines{
+		{},
+		{First: run(1, 2), Last: run(1, 2), Runs: 1},
+		{First: run(3, 1), Last: run(3, 1), Runs: 1},
+		{},
+		{First: run(4, 1), Last: run(10, 1), Runs: 2},
+		{First: run(11, 1), Between: []byte("between\n"), Last: run(20, 1), Runs: 5},
+		{First: run(21, 1), Last: run(21, 1), Runs: 1},
+	} {
+		if err := w.Lines(&l); err != nil {
+			t.Fatal(err)
+		}
+		clear(l.Between) // it is the caller's again
+	}
+	err := errors.Join(w.Text([]byte("--\n")), w.Lines(&metadata.Lines{First: run(22, 1), Last: run(22, 1), Runs: 1}), w.Flush())
+	if want := "1+4\n10+2\nbetween\n20+2\n--\n22+1\n"; err != nil || got.String() != want {
+		t.Errorf("%q, %v; want %q", got.String(), err, want)
+	}
+}
+
+// A write that fails is reported.
+func TestFails(t *testing.T) {
+	r, out := io.Pipe()
+	r.Close()
+	w := New(out, plain)
+	runs := make([]metadata.Run, 100_000)
+	for i := range runs {
+		runs[i] = metadata.Run{Thin: metadata.ThinBlock(2 * i), Len: 1}
+	}
+	err := errors.Join(w.Runs(runs), w.Flush())
+	if !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("err %v", err)
+	}
+}

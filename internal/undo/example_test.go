@@ -1,0 +1,45 @@
+package undo_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"thinpool/fixtures"
+	"thinpool/internal/undo"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+)
+
+// A repair is prepared, what it will change is kept, it is carried out, and undone.
+func ExampleWrite() {
+	ctx := context.Background()
+	image, err := fixtures.Image("powercut")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	dev := block.NewMemFrom(bytes.Clone(image))
+	_, repair, err := check.Prepare(ctx, dev, check.Options{}, func(check.Fault) {})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var kept bytes.Buffer
+	change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
+	if err := undo.Write(ctx, &kept, dev, change); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("repair:", repair.Write(ctx, dev), bytes.Equal(dev.Contents(), image))
+
+	file, err := undo.Open(ctx, bytes.NewReader(kept.Bytes()), int64(kept.Len()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("undo:", file.Apply(ctx, dev), bytes.Equal(dev.Contents(), image))
+	// Output:
+	// repair: <nil> false
+	// undo: <nil> true
+}

@@ -1,0 +1,383 @@
+package undo_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/internal/undo"
+	"thinpool/internal/write"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	mend "thinpool/tool/repair"
+)
+
+// repair is a repair of an image, not yet carried out.
+func repair(t testing.TB, image []byte) *check.Repair {
+	t.Helper()
+	_, r, err := check.Prepare(t.Context(), block.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
+	if err != nil || r == nil || !r.Needed() {
+		t.Fatalf("nothing to repair: %v", err)
+	}
+	return r
+}
+
+func change(r *check.Repair) undo.Change {
+	return undo.Change{Released: r.Released(), Written: r.Blocks(), Block0: r.Block0()}
+}
+
+// saved returns the undo file for r.
+func saved(t testing.TB, image []byte, r *check.Repair) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change(r)); err != nil {
+		t.Fatal(err)
+	}
+	return file.Bytes()
+}
+
+// apply applies an undo file to dev.
+func apply(t testing.TB, file []byte, dev block.Device) error {
+	t.Helper()
+	f, err := undo.Open(t.Context(), bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		return err
+	}
+	return f.Apply(t.Context(), dev)
+}
+
+func images(t testing.TB) map[string][]byte {
+	t.Helper()
+	return map[string][]byte{
+		"leaky":       fixtures.Leaky(t).Contents(),
+		"needs-check": fixtures.Mem(t, "needs-check").Contents(),
+		"powercut":    fixtures.Mem(t, "powercut").Contents(),
+		"writable":    fixtures.Writable(t, 150, true).Contents(),
+	}
+}
+
+// faults are those of dev, as text.
+func faults(t testing.TB, dev block.Device) string {
+	t.Helper()
+	var s strings.Builder
+	if _, err := check.Run(t.Context(), dev, check.Options{}, func(f check.Fault) { s.WriteString(f.String() + "\n") }); err != nil {
+		t.Fatal(err)
+	}
+	return s.String()
+}
+
+// Wherever the repair is interrupted, applying the undo file gives the original
+// back, byte for byte; wherever that is interrupted, the metadata is the old or the
+// new, and applying it again ends it.
+func TestApply(t *testing.T) {
+	for name, image := range images(t) {
+		t.Run(name, func(t *testing.T) {
+			r := repair(t, image)
+			file := saved(t, image, r)
+			dev := block.NewMemFrom(slices.Clone(image))
+			old := faults(t, dev)
+			if err := r.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			repaired, ops := dev.Contents(), dev.Ops()
+			for n := range ops {
+				dev := block.NewMemFrom(slices.Clone(image))
+				dev.FailWritesAfter(n)
+				_ = r.Write(t.Context(), dev)
+				restored(t, file, dev.Crash(n), image)
+			}
+			restored(t, file, block.NewMemFrom(slices.Clone(repaired)), image)
+			for n := 0; ; n++ {
+				dev := block.NewMemFrom(slices.Clone(repaired))
+				dev.FailWritesAfter(n)
+				if apply(t, file, dev) == nil {
+					break
+				}
+				for seed := range 5 {
+					cut := dev.Crash(seed)
+					if got := faults(t, cut); got != "" && got != old {
+						t.Errorf("interrupted at %d, seed %d:\n%s", n, seed, got)
+					}
+					restored(t, file, cut, image)
+				}
+			}
+		})
+	}
+}
+
+// remake is new metadata of what an image holds, and the undo file for writing it over that.
+func remake(t testing.TB, image []byte) (*write.Builder, []byte) {
+	t.Helper()
+	dev := block.NewMemFrom(slices.Clone(image))
+	found, err := mend.Find(t.Context(), dev, mend.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := metadata.Open(found.Device, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := write.New(write.Options{Parallel: 1})
+	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
+		t.Fatal(err)
+	}
+	block0, err := b.Block0(t.Context(), block.Blocks(dev))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := undo.Write(t.Context(), &file, dev, undo.Change{All: block.Blocks(dev), Block0: block0}); err != nil {
+		t.Fatal(err)
+	}
+	return b, file.Bytes()
+}
+
+// remakeable are images whose metadata is made anew: whole, damaged, and with a superblock that
+// is damaged itself.
+func remakeable(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := images(t)
+	all["lost root"] = fixtures.Mem(t, "needs-check").Contents()
+	sb, err := metadata.DecodeSuperblock(0, (*block.Data)(all["lost root"][:block.Size]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(all["lost root"][sb.MappingRoot*block.Size:][:block.Size])
+	all["flipped bit"] = fixtures.Leaky(t).Contents()
+	all["flipped bit"][100] ^= 1
+	return all
+}
+
+// The same for metadata that is made anew: wherever writing it, or undoing that, is interrupted,
+// the device holds the new metadata, the old, or a block 0 that nobody takes for valid; and
+// applying the file gives the original back.
+func TestApplyAll(t *testing.T) {
+	for name, image := range remakeable(t) {
+		t.Run(name, func(t *testing.T) {
+			b, file := remake(t, image)
+			dev := block.NewMemFrom(slices.Clone(image))
+			if err := b.Write(t.Context(), dev); err != nil {
+				t.Fatal(err)
+			}
+			remade, ops := dev.Contents(), dev.Ops()
+			if bytes.Equal(remade, image) {
+				t.Fatal("nothing was written")
+			}
+			between := func(cut *block.Mem) {
+				t.Helper()
+				now := cut.Contents()
+				whole := bytes.Equal(now, image) || bytes.Equal(now, remade)
+				if block.Verify(0, (*block.Data)(now[:block.Size]), block.Superblock) == nil && !whole {
+					t.Error("a valid superblock over what is half one, half the other")
+				}
+				restored(t, file, cut, image)
+			}
+			for n := range ops {
+				dev := block.NewMemFrom(slices.Clone(image))
+				dev.FailWritesAfter(n)
+				if b.Write(t.Context(), dev) == nil {
+					t.Fatal("no write failed")
+				}
+				for seed := range 3 {
+					between(dev.Crash(seed))
+				}
+			}
+			interrupted := 0
+			for n := 0; ; n++ {
+				dev := block.NewMemFrom(slices.Clone(remade))
+				dev.FailWritesAfter(n)
+				if apply(t, file, dev) == nil {
+					break
+				}
+				interrupted++
+				for seed := range 3 {
+					between(dev.Crash(seed))
+				}
+			}
+			if interrupted < 6 { // two writes of block 0, others, three flushes
+				t.Errorf("applying takes only %d steps", interrupted)
+			}
+		})
+	}
+}
+
+func restored(t testing.TB, file []byte, dev *block.Mem, want []byte) {
+	t.Helper()
+	for range 2 { // the second time changes nothing
+		if err := apply(t, file, dev); err != nil {
+			t.Error(err)
+		}
+		if !bytes.Equal(dev.Contents(), want) {
+			t.Error("the device is not what it was")
+		}
+	}
+}
+
+// Blocks that the repair released come back even if the pool has overwritten them
+// since, in a transaction that it did not commit.
+func TestReleasedOverwritten(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	r := repair(t, image)
+	file, dev := saved(t, image, r), block.NewMemFrom(slices.Clone(image))
+	if err := r.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Released()) == 0 {
+		t.Fatal("nothing was released")
+	}
+	for _, nr := range r.Released() {
+		if err := block.Write(dev, nr, new(block.Data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored(t, file, dev, image)
+}
+
+// Whatever the pool wrote since metadata was made anew, and did not commit, goes as well.
+func TestAllOverwritten(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	b, file := remake(t, image)
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := b.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	for nr := b.Needed(block.Blocks(dev)); nr < block.Blocks(dev); nr++ {
+		if err := block.Write(dev, nr, &block.Data{1, 2, 3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored(t, file, dev, image)
+}
+
+// What is not the device that the file is for, or not a whole file, is refused, and
+// nothing is written.
+func TestRefused(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	r := repair(t, image)
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := r.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	refusals(t, image, saved(t, image, r), dev.Contents())
+}
+
+func TestRefusedAll(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	b, file := remake(t, image)
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := b.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	refusals(t, image, file, dev.Contents())
+	// Of a superblock torn at the end of a sector both parts must be known.
+	torn := dev.Contents()
+	copy(torn[:512], image[:512])
+	torn[700]++
+	refused(t, "torn and changed", file, torn)
+}
+
+func refusals(t *testing.T, image, file, repaired []byte) {
+	t.Helper()
+	used := slices.Clone(repaired)
+	used[48]++ // its transaction id
+	for name, tc := range map[string]struct{ file, dev []byte }{
+		"used since":    {file, used},
+		"other device":  {file, fixtures.Mem(t, "empty").Contents()},
+		"larger device": {file, append(slices.Clone(repaired), make([]byte, block.Size)...)},
+		"cut":           {file[:len(file)-1], repaired},
+		"longer":        {append(slices.Clone(file), 0), repaired},
+		"empty":         {nil, repaired},
+		"no undo file":  {image, repaired},
+	} {
+		refused(t, name, tc.file, tc.dev)
+	}
+	for at := 0; at < len(file); at += 509 { // any byte that is wrong
+		spoiled := slices.Clone(file)
+		spoiled[at] ^= 1
+		refused(t, "spoiled file", spoiled, repaired)
+	}
+}
+
+func refused(t testing.TB, name string, file, image []byte) {
+	t.Helper()
+	dev := block.NewMemFrom(slices.Clone(image))
+	if err := apply(t, file, dev); err == nil || !bytes.Equal(dev.Contents(), image) {
+		t.Errorf("%s: error %v, written: %v", name, err, !bytes.Equal(dev.Contents(), image))
+	}
+}
+
+// A failed Create leaves no file, and one that is there stays.
+func TestCreate(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	r := repair(t, image)
+	_, remade := remake(t, image)
+	all := undo.Change{All: block.Nr(len(image) / block.Size), Block0: (*block.Data)(remade[block.Size:])}
+	for name, tc := range map[string]struct {
+		change undo.Change
+		want   []byte
+		bad    block.Nr
+	}{
+		"some": {change(r), saved(t, image, r), r.Blocks()[0]},
+		"all":  {all, remade, all.All - 1},
+	} {
+		path := filepath.Join(t.TempDir(), "undo")
+		dev := block.NewMemFrom(slices.Clone(image))
+		dev.FailReads(tc.bad)
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, block.ErrFailed) {
+			t.Errorf("%s: error %v, want that of the device", name, err)
+		}
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s: an unfinished file was left", name)
+		}
+		dev = block.NewMemFrom(slices.Clone(image))
+		if err := undo.Create(t.Context(), path, dev, tc.change); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, tc.want) {
+			t.Errorf("%s: the file differs: %v", name, err)
+		}
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, undo.ErrExists) {
+			t.Errorf("%s: error %v, want %v", name, err, undo.ErrExists)
+		}
+	}
+}
+
+// A device that is not a whole number of blocks, and more blocks than go into one piece.
+func TestAllSizes(t *testing.T) {
+	for _, blocks := range []int{255, 256, 257, 700} {
+		image := make([]byte, blocks*block.Size+512)
+		for i := range image {
+			image[i] = byte(i / 512)
+		}
+		var file bytes.Buffer
+		change := undo.Change{All: block.Nr(blocks), Block0: new(block.Data)}
+		if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change); err != nil {
+			t.Fatal(err)
+		}
+		want, got := slices.Clone(image), slices.Clone(image)
+		clear(got[:blocks*block.Size])
+		dev := block.NewMemFrom(got)
+		restored(t, file.Bytes(), dev, want)
+	}
+}
+
+// Whatever the file is, Open does not panic, and what it takes fits.
+func FuzzOpen(f *testing.F) {
+	image := fixtures.Leaky(f).Contents()
+	f.Add(saved(f, image, repair(f, image)))
+	var all bytes.Buffer
+	if err := undo.Write(f.Context(), &all, block.NewMem(2*block.Size), undo.Change{All: 2, Block0: new(block.Data)}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(all.Bytes())
+	f.Fuzz(func(t *testing.T, p []byte) {
+		_ = apply(t, p, block.NewMemFrom(slices.Clone(image)))
+	})
+}

@@ -1,0 +1,408 @@
+// Package write makes new, complete metadata of the description of a pool.
+//
+// A [Builder] is a metadata.Visitor. It keeps what it is told in a compact form,
+// so that it can say how many blocks the metadata needs before the first of them
+// is written. Trees come out optimal: leaves and nodes are full, blocks of a
+// device lie in a row, and what the description shares is shared.
+package write
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// Options for [New].
+type Options struct {
+	Parallel int          // goroutines; 0: one a processor
+	Note     func(string) // told of what had to be set right, if not nil
+	Progress func(phase string, done, total uint64)
+}
+
+// A Builder makes metadata of the calls of a metadata.Visitor. After End, which
+// plans it all, [Builder.Needed] says how large it is and [Builder.Write]
+// writes it.
+type Builder struct {
+	opt     Options
+	header  metadata.Header
+	store   store
+	defs    map[string]def
+	devices []device
+	ids     map[metadata.DevID]bool
+	trees   []tree         // distinct ones
+	byShape map[string]int // index in trees, by the leaves it has
+
+	stage    stage
+	name     string // of the current def
+	id       metadata.DevID
+	details  metadata.Details
+	spans    []span             // of the current device, before own
+	own      stretch            // mappings of the def, or of the device alone
+	mapped   uint64             // mappings of the current def or device
+	next     metadata.ThinBlock // least thin block that may come
+	full     bool               // the highest thin block was used: none may come
+	highest  uint64             // data block used, plus 1
+	lastTime uint32
+
+	plan plan
+}
+
+type stage int
+
+const (
+	start stage = iota
+	idle
+	inDef
+	inDevice
+	ended
+)
+
+// A span is adjacent leaves of the store.
+type span struct{ from, n uint32 }
+
+// A def is the leaves that a name stands for.
+type def struct {
+	span
+	first, last metadata.ThinBlock
+	mapped      uint64
+}
+
+type device struct {
+	id      metadata.DevID
+	details metadata.Details
+	tree    int
+}
+
+// A tree is a mapping tree to be. Devices that have the same leaves share it.
+type tree struct {
+	spans   []span
+	leaves  int
+	devices uint32 // that have it
+}
+
+// errOrder says that the calls did not come as metadata.Visitor demands.
+var errOrder = errors.New("calls out of order")
+
+// New returns an empty Builder.
+func New(opt Options) *Builder {
+	return &Builder{opt: opt, defs: map[string]def{}, ids: map[metadata.DevID]bool{}, byShape: map[string]int{}}
+}
+
+// Begin implements metadata.Visitor.
+func (b *Builder) Begin(h metadata.Header) error {
+	if b.stage != start {
+		return errOrder
+	}
+	if h.NrDataBlocks > metadata.MaxDataBlocks {
+		return fmt.Errorf("%d data blocks are more than the format can number", h.NrDataBlocks)
+	}
+	if err := metadata.CheckDataBlockSize(uint64(h.DataBlockSize)); err != nil {
+		return err
+	}
+	b.header, b.stage = h, idle
+	return nil
+}
+
+// BeginDef implements metadata.Visitor.
+func (b *Builder) BeginDef(name string) error {
+	if b.stage != idle {
+		return errOrder
+	}
+	b.stage, b.name = inDef, name
+	b.beginContent()
+	return nil
+}
+
+func (b *Builder) beginContent() {
+	b.spans, b.own = nil, b.store.newStretch()
+	b.next, b.full, b.mapped = 0, false, 0
+}
+
+// EndDef implements metadata.Visitor.
+func (b *Builder) EndDef() error {
+	if b.stage != inDef {
+		return errOrder
+	}
+	b.stage = idle
+	if b.mapped == 0 {
+		b.own.closeLeaf()
+	}
+	leaves := b.endOwn()
+	b.defs[b.name] = def{leaves, b.store.leaves[leaves.from].first, b.next - 1, b.mapped}
+	return nil
+}
+
+// endOwn ends the stretch at hand and returns its leaves.
+func (b *Builder) endOwn() span {
+	b.own.end()
+	s := span{uint32(b.own.from), uint32(len(b.store.leaves) - b.own.from)}
+	b.own = b.store.newStretch()
+	return s
+}
+
+// BeginDevice implements metadata.Visitor.
+func (b *Builder) BeginDevice(id metadata.DevID, d metadata.Details) error {
+	switch {
+	case b.stage != idle:
+		return errOrder
+	case b.ids[id]:
+		return fmt.Errorf("device %d appears twice", id)
+	}
+	b.ids[id] = true
+	b.stage, b.id, b.details = inDevice, id, d
+	b.beginContent()
+	return nil
+}
+
+// Ref implements metadata.Visitor.
+func (b *Builder) Ref(name string) error {
+	d, ok := b.defs[name]
+	switch {
+	case b.stage != inDevice:
+		return errOrder
+	case !ok:
+		return fmt.Errorf("device %d refers to %q, which is not defined before it", b.id, name)
+	case d.mapped > 0 && (b.full || d.first < b.next):
+		return fmt.Errorf("device %d: def %q begins at thin block %d, below what comes before it", b.id, name, d.first)
+	case d.mapped == 0 && (b.mapped > 0 || len(b.spans) > 0):
+		return nil // an empty leaf is worth keeping only alone
+	}
+	if err := b.absorbFirst(); err != nil {
+		return err
+	}
+	b.mapped += d.mapped
+	if d.mapped > 0 {
+		b.next, b.full = d.last+1, d.last+1 == 0
+	}
+	return b.attach(d.span)
+}
+
+// attach appends the leaves of a def to the device. Mappings of the device alone
+// that are too few for a leaf take along a copy of the next leaf of the def; so
+// does a def that is too small to stand beside others.
+func (b *Builder) attach(s span) error {
+	alone := len(b.spans) == 0 && b.own.entries() == 0
+	for s.n > 0 && (b.fewOwn() || !alone && b.tooSmall(s)) {
+		if err := b.copyLeaf(int(s.from)); err != nil {
+			return err
+		}
+		s.from, s.n = s.from+1, s.n-1
+	}
+	if s.n == 0 {
+		return nil
+	}
+	if own := b.endOwn(); own.n > 0 {
+		b.spans = append(b.spans, own)
+	}
+	b.spans = append(b.spans, s)
+	return nil
+}
+
+// fewOwn reports whether there are mappings of the device alone, but too few for a leaf.
+func (b *Builder) fewOwn() bool {
+	n := b.own.entries()
+	return n > 0 && n < leastFill
+}
+
+// tooSmall reports whether s is a single leaf that may not stand beside others.
+// All leaves of a larger def are half full at least.
+func (b *Builder) tooSmall(s span) bool {
+	return s.n == 1 && b.store.leaves[s.from].n < leastFill
+}
+
+// absorbFirst copies a small def, which so far was the only content of the
+// device, now that there is more.
+func (b *Builder) absorbFirst() error {
+	if len(b.spans) != 1 || b.own.entries() > 0 || !b.tooSmall(b.spans[0]) {
+		return nil
+	}
+	i := int(b.spans[0].from)
+	b.spans = nil
+	return b.copyLeaf(i)
+}
+
+// copyLeaf adds the mappings of a leaf to those of the device alone.
+func (b *Builder) copyLeaf(i int) error {
+	for r := range b.store.runs(i) {
+		if err := b.addRun(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Builder) addRun(r metadata.Run) error {
+	// Each leaf takes a block, so there are never more than those.
+	if r.Len/leafEntries+uint64(len(b.store.leaves)) > spacemap.MaxMetadata {
+		return fmt.Errorf("%d mappings and more: %w", r.Len, errTooLarge)
+	}
+	b.own.add(r)
+	return nil
+}
+
+var errTooLarge = fmt.Errorf("no metadata device can hold that: the most are %d blocks (15.875 GiB)", spacemap.MaxMetadata)
+
+// Runs implements metadata.Visitor.
+func (b *Builder) Runs(runs []metadata.Run) error {
+	if b.stage != inDef && b.stage != inDevice {
+		return errOrder
+	}
+	if len(runs) > 0 && len(b.spans) > 0 {
+		if err := b.absorbFirst(); err != nil {
+			return err
+		}
+	}
+	limit := b.header.NrDataBlocks
+	if limit == 0 {
+		limit = metadata.MaxDataBlocks
+	}
+	for _, r := range runs {
+		if r.Len == 0 {
+			continue
+		}
+		if err := b.checkRun(r, limit); err != nil {
+			return err
+		}
+		if err := b.addRun(r); err != nil {
+			return err
+		}
+		b.mapped += r.Len
+		b.next = r.Thin + metadata.ThinBlock(r.Len)
+		b.full = b.next == 0
+		b.highest = max(b.highest, uint64(r.Data)+r.Len)
+		b.lastTime = max(b.lastTime, r.Time)
+	}
+	return nil
+}
+
+func (b *Builder) checkRun(r metadata.Run, limit uint64) error {
+	switch {
+	case b.full || r.Thin < b.next:
+		return fmt.Errorf("%s: thin block %d comes after %d, but thin blocks must ascend", b.where(), r.Thin, b.next-1)
+	case uint64(r.Thin)+r.Len-1 < uint64(r.Thin):
+		return fmt.Errorf("%s: thin block %d and %d more: more than the format can number", b.where(), r.Thin, r.Len-1)
+	case uint64(r.Data) >= limit || r.Len > limit-uint64(r.Data):
+		return fmt.Errorf("%s: data block %d is beyond the data device", b.where(), uint64(r.Data)+r.Len-1)
+	case r.Time > metadata.MaxTime:
+		return fmt.Errorf("%s: time %d is above %d", b.where(), r.Time, metadata.MaxTime)
+	}
+	return nil
+}
+
+func (b *Builder) where() string {
+	if b.stage == inDef {
+		return fmt.Sprintf("def %q", b.name)
+	}
+	return fmt.Sprintf("device %d", b.id)
+}
+
+// EndDevice implements metadata.Visitor.
+func (b *Builder) EndDevice() error {
+	if b.stage != inDevice {
+		return errOrder
+	}
+	b.stage = idle
+	if err := b.settle(); err != nil {
+		return err
+	}
+	b.details.MappedBlocks = b.mapped
+	b.lastTime = max(b.lastTime, b.details.CreationTime, b.details.SnapshottedTime)
+	b.devices = append(b.devices, device{b.id, b.details, b.share()})
+	return nil
+}
+
+// settle ends the content of a device. Mappings at its end that are too few for a
+// leaf take along the leaf before them.
+func (b *Builder) settle() error {
+	if b.fewOwn() && len(b.spans) > 0 {
+		if err := b.prepend(); err != nil {
+			return err
+		}
+	}
+	if len(b.spans) == 0 && b.own.entries() == 0 {
+		b.own.closeLeaf()
+	}
+	if own := b.endOwn(); own.n > 0 {
+		b.spans = append(b.spans, own)
+	}
+	return nil
+}
+
+// prepend takes the last leaf before the stretch at hand, which is less than a
+// leaf, and puts a copy of its mappings in front.
+func (b *Builder) prepend() error {
+	tail := b.own.open
+	b.own = b.store.newStretch()
+	last := &b.spans[len(b.spans)-1]
+	end := last.from + last.n - 1
+	if last.n--; last.n == 0 {
+		b.spans = b.spans[:len(b.spans)-1]
+	}
+	if err := b.copyLeaf(int(end)); err != nil {
+		return err
+	}
+	for _, r := range tail {
+		if err := b.addRun(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share returns the tree of the current device: a new one, or that of another
+// device with the same leaves.
+func (b *Builder) share() int {
+	var shape []byte
+	leaves := 0
+	for _, s := range b.spans {
+		shape = binary.AppendUvarint(binary.AppendUvarint(shape, uint64(s.from)), uint64(s.n))
+		leaves += int(s.n)
+	}
+	i, ok := b.byShape[string(shape)]
+	if !ok {
+		i = len(b.trees)
+		b.trees = append(b.trees, tree{spans: b.spans, leaves: leaves})
+		b.byShape[string(shape)] = i
+	}
+	b.trees[i].devices++
+	return i
+}
+
+// End implements metadata.Visitor. It plans the metadata.
+func (b *Builder) End() error {
+	if b.stage != idle {
+		return errOrder
+	}
+	b.stage = ended
+	b.settleHeader()
+	slices.SortFunc(b.devices, func(a, b device) int { return cmp.Compare(a.id, b.id) })
+	return b.makePlan()
+}
+
+// settleHeader raises what the content demands.
+func (b *Builder) settleHeader() {
+	if b.lastTime > b.header.Time {
+		b.note("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
+		b.header.Time = b.lastTime
+	}
+	if b.header.NrDataBlocks == 0 && b.highest > 0 {
+		b.note("nr_data_blocks is 0; using %d, up to the highest data block in use", b.highest)
+		b.header.NrDataBlocks = b.highest
+	}
+	b.header.Version = metadata.Version
+}
+
+// A SpaceError says that metadata does not fit its device. Nothing was written.
+type SpaceError struct{ Needed, Have block.Nr }
+
+func (e *SpaceError) Error() string {
+	const mib = 1 << 20 / block.Size
+	return fmt.Sprintf("the metadata needs %d blocks (%.1f MiB), but the device has %d (%.1f MiB); nothing was written",
+		e.Needed, float64(e.Needed)/mib, e.Have, float64(e.Have)/mib)
+}

@@ -1,0 +1,404 @@
+// Package e2e tests the tools as others see them: against images that a
+// kernel made, against other implementations, an independent checker, and the
+// kernel itself. What is not there is skipped, and said so; the images of
+// package fixtures always are.
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"thinpool/fixtures"
+)
+
+// Where things may lie beside the repository.
+var (
+	shared    = must(filepath.Abs("../../../shared"))
+	corpus    = filepath.Join(shared, "kernel", "corpus")
+	packs     = filepath.Join(shared, "packs")
+	activate  = filepath.Join(shared, "kernel", "activate")
+	lvmAccept = filepath.Join(shared, "kernel", "lvm-accept")
+	verifier  = filepath.Join(shared, "design", "verify_format.py")
+	getPeer   = filepath.Join(shared, "bench", "get-peer")
+)
+
+var tools string // folder with our tools, built once
+
+func TestMain(m *testing.M) {
+	tools = must(os.MkdirTemp("", "thinpool-accept"))
+	build := exec.Command("go", "build", "-o", tools, "thinpool/cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(tools)
+	os.Exit(code)
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// result is what a command did.
+type result struct {
+	code        int
+	out, stderr string
+}
+
+func run(t *testing.T, path string, args ...string) result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	if _, exit := err.(*exec.ExitError); err != nil && !exit {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), stderr.String()}
+}
+
+// ours runs one of our tools, which must succeed, and returns its output.
+func ours(t *testing.T, tool string, args ...string) string {
+	t.Helper()
+	r := run(t, filepath.Join(tools, tool), args...)
+	if r.code != 0 {
+		t.Fatalf("%s %q: exit code %d\n%s", tool, args, r.code, r.stderr)
+	}
+	return r.out
+}
+
+// image is one of the images that a kernel made.
+type image struct {
+	name, path string
+	sound      bool // leaks of data blocks at most
+}
+
+// images returns those of the corpus if it is there, else those of the project.
+func images(t *testing.T) []image {
+	t.Helper()
+	dir := t.TempDir()
+	var all []image
+	add := func(name string, content []byte, sound bool) {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o444); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, image{name, path, sound})
+	}
+	index, err := os.ReadFile(filepath.Join(corpus, "INDEX.md"))
+	if err != nil {
+		t.Logf("the corpus is not there (%v): using the project's own images", err)
+		truths := must(fixtures.Truths())
+		for _, name := range fixtures.Names() {
+			add(name, must(fixtures.Image(name)), truths[name].Verify != 1)
+		}
+		return all
+	}
+	verdict := regexp.MustCompile(`(?m)^\| ([a-z-]+) \|(?:[^|]*\|){5} (\d) \|`)
+	for _, m := range verdict.FindAllStringSubmatch(string(index), -1) {
+		packed := must(os.ReadFile(filepath.Join(corpus, m[1]+".img.zst")))
+		add(m[1], unpack(t, packed), m[2] != "1")
+	}
+	if len(all) < 15 {
+		t.Fatalf("only %d images in the index of the corpus", len(all))
+	}
+	return all
+}
+
+func unpack(t *testing.T, packed []byte) []byte {
+	t.Helper()
+	dec := must(zstd.NewReader(bytes.NewReader(packed)))
+	defer dec.Close()
+	var out bytes.Buffer
+	if _, err := out.ReadFrom(dec); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// restore makes metadata of a dump and returns its path.
+func restore(t *testing.T, dump string, size int64) string {
+	t.Helper()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "dump"), filepath.Join(dir, "new")
+	if err := os.WriteFile(in, []byte(dump), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty(t, out, size)
+	ours(t, "thin_restore", "-i", in, "-o", out)
+	return out
+}
+
+func empty(t *testing.T, path string, size int64) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func size(t *testing.T, path string) int64 {
+	t.Helper()
+	return must(os.Stat(path)).Size()
+}
+
+// withoutFlag takes needs_check out of a dump: the flag would be restored.
+func withoutFlag(dump string) string { return strings.Replace(dump, ` flags="1"`, "", 1) }
+
+// What was restored from a dump, of any format, says the same and is optimal.
+func TestRoundTrip(t *testing.T) {
+	for _, im := range images(t) {
+		t.Run(im.name, func(t *testing.T) {
+			before := run(t, filepath.Join(tools, "thin_check"), "-q", im.path)
+			if (before.code == 0) != im.sound || before.out+before.stderr != "" {
+				t.Errorf("thin_check -q: exit code %d, %q; sound: %v", before.code, before.out+before.stderr, im.sound)
+			}
+			flat := withoutFlag(ours(t, "thin_dump", "--style", "0.9", im.path))
+			exclusive := ours(t, "thin_ls", "-o", "DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,HIGHEST_BLOCK,TRANSACTION,CREATE_TIME,SNAP_TIME", im.path)
+			for _, args := range [][]string{{"-f", "xml"}, {"-f", "json"}} {
+				dump := ours(t, "thin_dump", append(args, im.path)...)
+				dump = strings.Replace(withoutFlag(dump), `"flags":1`, `"flags":0`, 1)
+				made := restore(t, dump, size(t, im.path))
+				// The flag word is the only thing that a dump of style 0.9 has and that was taken out.
+				if diff := cmp.Diff(strings.Replace(flat, ` flags="0"`, "", 1), strings.Replace(ours(t, "thin_dump", "--style", "0.9", made), ` flags="0"`, "", 1)); diff != "" {
+					t.Fatalf("%v: the dump of the restored image differs (-want +got):\n%.2000s", args, diff)
+				}
+				if diff := cmp.Diff(exclusive, ours(t, "thin_ls", "-o", "DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,HIGHEST_BLOCK,TRANSACTION,CREATE_TIME,SNAP_TIME", made)); diff != "" {
+					t.Errorf("%v: sharing differs (-want +got):\n%s", args, diff)
+				}
+				keptShared(t, im.path, made)
+				ours(t, "thin_check", "--strict", made)
+				verify(t, made)
+			}
+		})
+	}
+}
+
+// keptShared demands that the restored image shares leaves if the old one did,
+// and takes no more blocks.
+func keptShared(t *testing.T, old, made string) {
+	t.Helper()
+	if a, b := used(t, old), used(t, made); b > a {
+		t.Errorf("%d blocks are used after restoring, %d before", b, a)
+	}
+	refs := func(path string) bool { return strings.Contains(ours(t, "thin_dump", path), "<ref ") }
+	if refs(old) != refs(made) {
+		t.Errorf("shared leaves before: %v, after: %v", refs(old), refs(made))
+	}
+}
+
+// used is how many metadata blocks an image uses.
+func used(t *testing.T, path string) uint64 {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(ours(t, "thin_check", "--format", "json", path)), "\n")
+	var sum struct {
+		Blocks uint64 `json:"metadata_blocks"`
+		Free   uint64 `json:"metadata_free_blocks"`
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil {
+		t.Fatal(err)
+	}
+	return sum.Blocks - sum.Free
+}
+
+// verify runs the independent checker, if it is there.
+func verify(t *testing.T, path string) {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Log("python3 is not installed: not verified by the independent checker")
+		return
+	}
+	if _, err := os.Stat(verifier); err != nil {
+		t.Logf("not verified by the independent checker: %v", err)
+		return
+	}
+	if r := run(t, python, verifier, "--strict", path); r.code != 0 {
+		t.Errorf("the independent checker exits with %d:\n%s%s", r.code, r.out, r.stderr)
+	}
+}
+
+// peer is another implementation of the tools.
+type peer struct {
+	name, dir string
+	style     string // of its XML
+}
+
+func (p peer) tool(name string) string { return filepath.Join(p.dir, name) }
+
+// peers returns those that are installed or can be.
+func peers(t *testing.T) []peer {
+	t.Helper()
+	var found []peer
+	if _, err := os.Stat("/usr/sbin/thin_dump"); err == nil {
+		if v := run(t, "/usr/sbin/thin_dump", "-V"); strings.HasPrefix(v.out, "0.9.") {
+			found = append(found, peer{"0.9", "/usr/sbin", "0.9"})
+		}
+	}
+	if _, err := os.Stat(getPeer); err == nil {
+		if r := run(t, getPeer); r.code == 0 {
+			found = append(found, peer{"1.1", strings.TrimSpace(r.out), "1.x"})
+		} else {
+			t.Logf("the newer peer cannot be had: %s", r.stderr)
+		}
+	}
+	if len(found) == 0 {
+		t.Skip("no other implementation is installed (apt-get install thin-provisioning-tools)")
+	}
+	return found
+}
+
+// Other implementations read what we write, and write what we read.
+func TestPeers(t *testing.T) {
+	others := peers(t)
+	for _, im := range images(t) {
+		for _, p := range others {
+			t.Run(im.name+"/"+p.name, func(t *testing.T) {
+				theirs := run(t, p.tool("thin_dump"), im.path)
+				if theirs.code != 0 {
+					t.Fatalf("their dump: %s", theirs.stderr)
+				}
+				exchange(t, p, im, theirs.out)
+			})
+		}
+	}
+}
+
+// exchange restores their dump with our tool and ours with theirs.
+func exchange(t *testing.T, p peer, im image, dump string) {
+	made := restore(t, dump, size(t, im.path))
+	if r := run(t, p.tool("thin_check"), "-q", made); r.code != 0 {
+		t.Errorf("their check of what we restored: exit code %d", r.code)
+	}
+	flat := ours(t, "thin_dump", "--style", "0.9", im.path)
+	if got := ours(t, "thin_dump", "--style", "0.9", made); withoutFlag(got) != withoutFlag(flat) && got != flat && !strings.Contains(flat, `flags="1"`) {
+		t.Errorf("what we restored of their dump differs:\n%.2000s", cmp.Diff(flat, got))
+	}
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "dump"), filepath.Join(dir, "new")
+	if err := os.WriteFile(in, []byte(ours(t, "thin_dump", "--style", p.style, im.path)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty(t, out, 2*size(t, im.path))
+	if r := run(t, p.tool("thin_restore"), "-i", in, "-o", out); r.code != 0 {
+		t.Fatalf("their restore of our dump: %s", r.stderr)
+	}
+	if r := run(t, filepath.Join(tools, "thin_check"), out); r.code != 0 {
+		t.Errorf("our check of what they restored: %s", r.stderr)
+	}
+}
+
+// The packs hold metadata of a pool under LVM. We unpack them as the peer does.
+func TestPacks(t *testing.T) {
+	for name, free := range map[string]int{"tmeta": 16096, "tmeta_with_metadata_snap": 16095} {
+		pack := filepath.Join(packs, name+".pack")
+		if _, err := os.Stat(pack); err != nil {
+			t.Skip(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		ours(t, "thin_metadata_unpack", "-i", pack, "-o", path)
+		sum := fmt.Sprintf("%x", sha256.Sum256(must(os.ReadFile(path))))
+		if want := map[string]string{"tmeta": "1f4e2df641bc6ec8", "tmeta_with_metadata_snap": "ac650601a9cf5481"}[name]; sum[:16] != want {
+			t.Errorf("%s: unpacked, its sum begins with %s, want %s", name, sum[:16], want)
+		}
+		if direct := ours(t, "thin_dump", pack); direct != ours(t, "thin_dump", path) {
+			t.Errorf("%s: the dump of the pack differs from that of what was unpacked", name)
+		}
+		if got, want := ours(t, "thin_check", path), fmt.Sprintf("TRANSACTION_ID=21\nMETADATA_FREE_BLOCKS=%d\n", free); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		ls := ours(t, "thin_ls", "--no-headers", "-o", "DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,SHARED_BLOCKS", path)
+		if !strings.HasPrefix(strings.Join(strings.Fields(ls), " "), "1 10713 64 10649 2 10353 49 10304 3 10368 2 10366") {
+			t.Errorf("%s: list %s", name, ls)
+		}
+		dump := ours(t, "thin_dump", "--style", "1.x", path)
+		if n := strings.Count(dump, "<def "); n != 135 || len(dump) != 853515 {
+			t.Errorf("%s: %d defs, %d bytes; want 135 and 853515", name, n, len(dump))
+		}
+		if got := ours(t, "thin_dump", "--style", "0.9", path); len(got) != 2332694 {
+			t.Errorf("%s: %d bytes in style 0.9, want 2332694", name, len(got))
+		}
+		if name == "tmeta" {
+			continue
+		}
+		ours(t, "thin_check", "-m", path)
+		for _, p := range peers(t) {
+			if mine, theirs := ours(t, "thin_dump", "--style", p.style, "-m", path), run(t, p.tool("thin_dump"), "-m", path); mine != theirs.out {
+				t.Errorf("dumps of the snapshot differ from that of %s", p.name)
+			}
+		}
+	}
+}
+
+// What we pack is unpacked by the peer to the same device, and what it packs by us;
+// the sizes at which it loses blocks are ours alone.
+func TestPackPeer(t *testing.T) {
+	others := peers(t)
+	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
+	if i < 0 {
+		t.Skip("no other implementation here packs metadata")
+	}
+	for _, im := range images(t) {
+		t.Run(im.name, func(t *testing.T) { packBothWays(t, others[i], im.path, true) })
+	}
+	for _, blocks := range []int64{5, 128, 1001} {
+		t.Run(fmt.Sprintf("%d blocks", blocks), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "device")
+			content := must(fixtures.Image("layers"))
+			if err := os.WriteFile(path, content[:blocks*4096], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			packBothWays(t, others[i], path, false)
+		})
+	}
+}
+
+func packBothWays(t *testing.T, p peer, path string, they bool) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	theirTool := func(tool, from, to string) {
+		t.Helper()
+		if r := run(t, p.tool(tool), "-i", from, "-o", to); r.code != 0 {
+			t.Fatalf("their %s: %s", tool, r.stderr)
+		}
+	}
+	same := func(what, a, b string) {
+		t.Helper()
+		if !bytes.Equal(must(os.ReadFile(a)), must(os.ReadFile(b))) {
+			t.Errorf("%s: not the same device", what)
+		}
+	}
+	ours(t, "thin_metadata_pack", "-i", path, "-o", in("pack"))
+	ours(t, "thin_metadata_unpack", "-i", in("pack"), "-o", in("valid")) // without invalid blocks
+	theirTool("thin_metadata_unpack", in("pack"), in("theirs"))
+	same("packed by us, unpacked by them", in("valid"), in("theirs"))
+	ours(t, "thin_metadata_pack", "--all", "-i", path, "-o", in("all"))
+	ours(t, "thin_metadata_unpack", "-i", in("all"), "-o", in("whole"))
+	same("packed and unpacked by us", path, in("whole"))
+	theirTool("thin_metadata_unpack", in("all"), in("their.all"))
+	same("packed by us with --all, unpacked by them", in("valid"), in("their.all"))
+	if they {
+		theirTool("thin_metadata_pack", path, in("their.pack"))
+		ours(t, "thin_metadata_unpack", "-i", in("their.pack"), "-o", in("ours"))
+		same("packed by them, unpacked by us", in("valid"), in("ours"))
+	}
+}
