@@ -2,10 +2,13 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 TOOLS   := $(filter-out thin_tools,$(notdir $(wildcard cmd/*)))
-BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
+# Where the tools begin: see internal/cli/entry_linux.go.
+ENTRY    = $(if $(filter linux/amd64 linux/arm64,$(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)),-E thinpool/internal/cli.entry)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(ENTRY)'
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s
 FOR      ?= 1m
+VULNDB   ?= https://vuln.go.dev
 
 # make: static binaries in bin/
 all:
@@ -49,6 +52,19 @@ fuzz:
 	  done; \
 	done; rm -f fuzz.log
 
+# make vulncheck: known vulnerabilities in what the tools call. It needs the network and
+# its result changes without the code, so it is not part of make check.
+vulncheck:
+	@$(TOOL) govulncheck -db '$(VULNDB)' ./... || { s=$$?; test $$s = 3 || echo \
+	  "vulncheck: nothing was checked. If $(VULNDB) cannot be reached: make vulndb, then make vulncheck VULNDB=file://$(CURDIR)/vulndb" >&2; exit $$s; }
+
+# make vulndb: the database in the folder vulndb, by way of the Go module proxy
+VULNMOD = golang.org/x/vulndb
+vulndb:
+	rm -rf vulndb
+	dir=$$(cd / && $(GO) mod download -json $(VULNMOD)@latest | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	  $(GO) run $(VULNMOD)/cmd/indexdb@$${dir##*@} -vulns "$$dir/data/osv" -out vulndb
+
 bench: all
 	./bench/run
 
@@ -68,6 +84,6 @@ install: all
 	for m in man8/*.8; do test ! -f $$m || install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man8/; done
 
 clean:
-	rm -rf bin fuzz.log
+	rm -rf bin fuzz.log vulndb
 
-.PHONY: all demo test lab check format vet race fuzz bench completions install clean
+.PHONY: all demo test lab check format vet race fuzz vulncheck vulndb bench completions install clean

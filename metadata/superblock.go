@@ -4,7 +4,7 @@
 // Everything starts at the superblock, block 0 (the kernel's struct
 // thin_disk_superblock). It names the roots of two trees, the device details and
 // the mapping tree, and of two space maps. [Open] reads it and gives a [Pool];
-// metadata/build writes new metadata, tool/check says what is wrong with some.
+// internal/write writes new metadata, tool/check says what is wrong with some.
 package metadata
 
 import (

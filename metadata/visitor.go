@@ -21,7 +21,7 @@ type Details struct {
 }
 
 // A Visitor receives the content of a pool: tool/dump calls it for metadata,
-// xmlfmt and jsonfmt for their text, and metadata/build makes metadata of the
+// xmlfmt and jsonfmt for their text, and internal/write makes metadata of the
 // calls. They come in this order:
 //
 //	Begin

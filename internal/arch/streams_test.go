@@ -17,8 +17,8 @@ var around = map[string][]string{
 	"json.Marshal":    {"jsonfmt/write.go", "tool/export/journal.go"},                                                            // has them; a file that only we read
 	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go"}, // content, and LVM's own text
 	"e.Product":       {"internal/cli/streams.go"},                                                                               // dumps and packs
-	"os.Stdout":       {"internal/cli/cli.go"},                                                                                   // hands them to Run
-	"os.Stderr":       {"internal/cli/cli.go"},
+	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                   // hand them to Run, and to a child
+	"os.Stderr":       {"internal/cli/cli.go", "internal/cli/limits_linux.go", "internal/cli/limits_other.go"},
 }
 
 // Text from outside reaches people through one writer and programs through one encoder.

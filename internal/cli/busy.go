@@ -202,7 +202,7 @@ func superblockOf(path string) (*metadata.Superblock, error) {
 		return nil, nil
 	}
 	defer dev.Close()
-	if err := recognise(dev); err != nil {
+	if err := Recognise(dev); err != nil {
 		return nil, err
 	}
 	var b block.Data

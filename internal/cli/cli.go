@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -74,14 +75,18 @@ const gcPercent = 10
 // Main runs a tool as a process.
 func Main(t Tool) {
 	debug.SetGCPercent(gcPercent)
-	os.Exit(Run(mainContext(), t, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(withinLimits(t.Name, func(stderr io.Writer) int {
+		return Run(mainContext(), t, os.Args[1:], os.Stdin, os.Stdout, stderr)
+	}))
 }
 
 // MultiMain runs the tool that the process was called as, or that its first
 // argument names.
 func MultiMain(tools []Tool) {
 	debug.SetGCPercent(gcPercent)
-	os.Exit(RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(withinLimits(filepath.Base(os.Args[0]), func(stderr io.Writer) int {
+		return RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, stderr)
+	}))
 }
 
 var stopSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}

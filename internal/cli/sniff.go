@@ -71,6 +71,7 @@ var signatures = []signature{
 	{4096, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
 	{0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
 	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
+	{bcacheMagic, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "part of bcache or bcachefs", adviseTmeta, nil},
 	{0, "XFSB", "an XFS file system", adviseTmeta, nil},
 	{extSuperblock + 56, "\x53\xef", "an ext2, ext3 or ext4 file system", adviseTmeta, sureExt},
 	{0x10040, "_BHRfS_M", "a btrfs file system", adviseTmeta, nil},
@@ -88,7 +89,10 @@ var signatures = []signature{
 	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
 }
 
-const extSuperblock = 1024
+const (
+	extSuperblock = 1024
+	bcacheMagic   = 4096 + 24
+)
 
 // sureExt looks at the block size and the revision of an ext2 superblock.
 func sureExt(p []byte) bool {
@@ -137,11 +141,26 @@ func foreign(start []byte) error {
 	for _, s := range signatures {
 		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
 		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
-			err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
-			if s.advice == adviseLVM || s.advice == adviseImage {
-				return diskError{err}
-			}
-			return err
+			return s.err()
+		}
+	}
+	return nil
+}
+
+func (s *signature) err() error {
+	err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
+	if s.advice == adviseLVM || s.advice == adviseImage {
+		return diskError{err}
+	}
+	return err
+}
+
+// ForeignBlock says what b, which is block nr and not block 0, is the beginning of: something
+// that leaves block 0 as it was when it is made.
+func ForeignBlock(nr block.Nr, b *block.Data) error {
+	for _, s := range signatures {
+		if at := s.offset - int(nr)*block.Size; at >= 0 && has(b[:], at, s.magic) {
+			return s.err()
 		}
 	}
 	return nil
@@ -174,7 +193,7 @@ func openKnown(path string, opt block.Options, busy func(string, error) error) (
 	if err != nil {
 		return nil, err
 	}
-	if err := recognise(dev); err != nil {
+	if err := Recognise(dev); err != nil {
 		dev.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -188,7 +207,7 @@ func OpenDamaged(path string, snapshot bool) (dev block.Device, doubt, err error
 	if dev, err = openDevice(path, block.Options{Shared: snapshot}, sys.busyReading); err != nil {
 		return nil, nil, err
 	}
-	doubt = recognise(dev)
+	doubt = Recognise(dev)
 	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
 		dev.Close()
 		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
@@ -206,7 +225,7 @@ func OpenOutput(path string) (block.Device, error) {
 	}
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().IsRegular() {
-		if is := recognise(dev); errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk) {
+		if is := Recognise(dev); errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk) {
 			err = fmt.Errorf("%s: %w", path, is)
 		}
 	}
@@ -223,7 +242,7 @@ func Claim(path string) (dev *block.Claimed, doubt, err error) {
 	if dev, err = block.Claim(path); err != nil {
 		return nil, nil, openError(path, err, sys.busyOtherwise)
 	}
-	doubt = recognise(dev)
+	doubt = Recognise(dev)
 	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
 		dev.Close()
 		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
@@ -258,7 +277,7 @@ func IsDisk(path string) bool {
 		return false
 	}
 	defer dev.Close()
-	return errors.Is(recognise(dev), ErrDisk)
+	return errors.Is(Recognise(dev), ErrDisk)
 }
 
 // IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
@@ -285,7 +304,8 @@ func IsDump(path string) bool {
 	return has(text, 0, "<") || has(text, 0, "{")
 }
 
-func recognise(dev block.Device) error {
+// Recognise says what dev is, if it is recognised and is not thin metadata.
+func Recognise(dev block.Device) error {
 	if dev.Size() < block.Size {
 		start := make([]byte, dev.Size())
 		_, _ = dev.ReadAt(start, 0)

@@ -57,6 +57,7 @@ func TestOpenMetadataNamesForeign(t *testing.T) {
 		"a VHD image":               image(map[int]string{0: "conectix"}),
 		"an encrypted volume":       image(map[int]string{0: "LUKS\xba\xbe"}),
 		"part of a RAID array":      image(map[int]string{4096: "\xfc\x4e\x2b\xa9\x01\x00\x00\x00"}),
+		"part of bcache":            image(map[int]string{4096 + 24: "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"}),
 		"an ext2, ext3 or ext4":     image(map[int]string{1024 + 24: "\x02", 1024 + 56: "\x53\xef\x01"}),
 		"an XFS file system":        image(map[int]string{0: "XFSB"}),
 		"a btrfs file system":       image(map[int]string{0x10040: "_BHRfS_M"}),

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 
 	"thinpool/internal/cli"
@@ -80,7 +81,13 @@ func (c *Check) applyUndo(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	if err := file.Apply(env, to); err != nil {
+	err = file.Apply(env, to, cli.ForeignBlock)
+	if errors.Is(err, undo.ErrOther) {
+		if is := cli.Recognise(dev); is != nil {
+			err = fmt.Errorf("%w. Nothing was written", is)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", c.Input, err)
 	}
 	return nil

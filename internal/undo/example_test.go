@@ -38,7 +38,7 @@ func ExampleWrite() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("undo:", file.Apply(ctx, dev), bytes.Equal(dev.Contents(), image))
+	fmt.Println("undo:", file.Apply(ctx, dev, nil), bytes.Equal(dev.Contents(), image))
 	// Output:
 	// repair: <nil> false
 	// undo: <nil> true

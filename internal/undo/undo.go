@@ -54,7 +54,6 @@ const (
 	offFirst  = 32
 	perTable  = block.Size / 8 // numbers in a block
 	atOnce    = 256            // blocks, that are copied in one piece
-	sector    = 512            // what a disk writes in one piece
 )
 
 var le = binary.LittleEndian
@@ -184,15 +183,23 @@ func writeAll(ctx context.Context, w io.Writer, dev block.Device, c Change) erro
 		return err
 	}
 	return pieces(ctx, 0, c.All, func(from block.Nr, buf []block.Data) error {
-		if n, err := dev.ReadAt(block.Bytes(buf), int64(from)*block.Size); n < len(buf)*block.Size {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
+		if err := readPiece(dev, from, buf); err != nil {
+			return err
 		}
 		_, err := w.Write(block.Bytes(buf))
 		return err
 	})
+}
+
+func readPiece(dev block.Device, from block.Nr, buf []block.Data) error {
+	n, err := dev.ReadAt(block.Bytes(buf), int64(from)*block.Size)
+	if n == len(buf)*block.Size {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
 }
 
 // pieces calls fn for blocks from up to but not including end, as many at once as fit a
@@ -212,207 +219,3 @@ func pieces(ctx context.Context, from, end block.Nr, fn func(from block.Nr, buf 
 
 // tables is the number of blocks that n numbers take.
 func tables(n int) int { return (n + perTable - 1) / perTable }
-
-// A File is an undo file that was verified.
-type File struct {
-	in     io.ReaderAt
-	size   uint64     // of the device
-	n      int        // blocks saved
-	nrs    []block.Nr // which; nil: all from 0 on
-	first  int        // position of block 0 among them
-	data   int64      // offset of the blocks in the file
-	block0 block.Data
-}
-
-// Open verifies the undo file in, which has size bytes.
-func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
-	var head [2]block.Data
-	if _, err := in.ReadAt(block.Bytes(head[:]), 0); err != nil || string(head[0][:len(magic)]) != magic {
-		return nil, errors.New("this is no undo file")
-	}
-	version, n, first := le.Uint32(head[0][offVer:]), le.Uint64(head[0][offBlocks:]), le.Uint64(head[0][offFirst:])
-	if version != mended && version != remade {
-		return nil, fmt.Errorf("undo file of version %d, want %d or %d", version, mended, remade)
-	}
-	f := &File{in: in, size: le.Uint64(head[0][offSize:]), block0: head[1]}
-	most := uint64(size) / block.Size
-	if n > 0 && n <= most && first < n {
-		f.n, f.first, f.data = int(n), int(first), 2*block.Size
-		if version == mended {
-			f.data += int64(tables(f.n)) * block.Size
-		}
-	}
-	if f.n == 0 || size != f.data+int64(f.n)*block.Size+sha256.Size {
-		return nil, fmt.Errorf("the undo file is damaged: it has %d bytes, which do not fit %d blocks", size, n)
-	}
-	if err := verify(ctx, in, size); err != nil {
-		return nil, err
-	}
-	if version == remade {
-		if f.first != 0 || n > f.size/block.Size {
-			return nil, fmt.Errorf("the undo file is damaged: %d blocks, block 0 at position %d, of a device of %d bytes", n, first, f.size)
-		}
-		return f, nil
-	}
-	return f, f.readNumbers()
-}
-
-// readNumbers reads the numbers of the blocks.
-func (f *File) readNumbers() error {
-	numbers := make([]byte, 8*f.n)
-	if _, err := f.in.ReadAt(numbers, 2*block.Size); err != nil {
-		return err
-	}
-	f.nrs = make([]block.Nr, f.n)
-	for i := range f.nrs {
-		f.nrs[i] = block.Nr(le.Uint64(numbers[8*i:]))
-		if (f.nrs[i] == 0) != (i == f.first) || uint64(f.nrs[i]) >= f.size/block.Size {
-			return fmt.Errorf("the undo file is damaged: block %d does not belong at position %d", f.nrs[i], i)
-		}
-	}
-	return nil
-}
-
-// verify compares the checksum at the end with the rest.
-func verify(ctx context.Context, in io.ReaderAt, size int64) error {
-	sum := sha256.New()
-	rest := io.NewSectionReader(in, 0, size-sha256.Size)
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(sum, rest, 1<<20); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return err
-		}
-	}
-	want := make([]byte, sha256.Size)
-	if _, err := in.ReadAt(want, size-sha256.Size); err != nil {
-		return err
-	}
-	if !bytes.Equal(sum.Sum(nil), want) {
-		return errors.New("the undo file is damaged: its checksum is wrong")
-	}
-	return nil
-}
-
-// old reads old blocks of the file, from position i on.
-func (f *File) old(i int, buf []block.Data) error {
-	if _, err := f.in.ReadAt(block.Bytes(buf), f.data+int64(i)*block.Size); err != nil {
-		return fmt.Errorf("reading the undo file: %w", err)
-	}
-	return nil
-}
-
-// Apply makes dev what it was before the repair. It refuses a device that is not in
-// the state the repair left, and takes up one where the repair or an Apply was interrupted.
-func (f *File) Apply(ctx context.Context, dev block.Device) error {
-	if uint64(dev.Size()) != f.size {
-		return fmt.Errorf("the undo file is for a device of %d bytes, but this has %d", f.size, dev.Size())
-	}
-	buf, old := block.Buffer(1), block.Buffer(1)
-	if err := block.Read(dev, 0, &buf[0]); err != nil {
-		return fmt.Errorf("reading block 0: %w", err)
-	}
-	if err := f.old(f.first, old); err != nil {
-		return err
-	}
-	if f.nrs == nil {
-		return f.applyAll(ctx, dev, &buf[0], &old[0])
-	}
-	switch buf[0] {
-	case f.block0:
-		return f.applySome(ctx, dev, 0)
-	case old[0]:
-		// The repair or an Apply was interrupted. What the old metadata uses is there.
-		return f.applySome(ctx, dev, f.first)
-	}
-	return errUsed
-}
-
-var errUsed = errors.New("the superblock is not the one that the repair wrote: the pool was used since, or this is another pool's metadata")
-
-// applySome puts back what mending changed, from a position on.
-func (f *File) applySome(ctx context.Context, dev block.Device, from int) error {
-	old := block.Buffer(1)
-	for i := from; i < f.n; i++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := f.old(i, old); err != nil {
-			return err
-		}
-		if i == f.first {
-			if err := flush(dev, "flushing"); err != nil {
-				return err
-			}
-		}
-		if err := block.Write(dev, f.nrs[i], &old[0]); err != nil {
-			return fmt.Errorf("writing block %d: %w", f.nrs[i], err)
-		}
-		if i == f.first {
-			if err := flush(dev, "flushing the superblock"); err != nil {
-				return err
-			}
-		}
-	}
-	return flush(dev, "flushing")
-}
-
-// applyAll puts everything back. block0 is what the device has, old what it had.
-func (f *File) applyAll(ctx context.Context, dev block.Device, block0, old *block.Data) error {
-	invalid := block.Buffer(1)
-	invalid[0] = *old
-	block.Spoil(&invalid[0]) // as who makes metadata anew does
-	if !mixed(block0, old, &invalid[0], &f.block0) {
-		return errUsed
-	}
-	if err := writeBlock0(dev, &invalid[0]); err != nil {
-		return fmt.Errorf("invalidating block 0: %w", err)
-	}
-	err := pieces(ctx, 1, block.Nr(f.n), func(from block.Nr, buf []block.Data) error {
-		if err := f.old(int(from), buf); err != nil {
-			return err
-		}
-		if _, err := dev.WriteAt(block.Bytes(buf), int64(from)*block.Size); err != nil {
-			return fmt.Errorf("writing blocks %d to %d: %w", from, from+block.Nr(len(buf))-1, err)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := flush(dev, "flushing"); err != nil {
-		return err
-	}
-	if err := writeBlock0(dev, old); err != nil {
-		return fmt.Errorf("writing the superblock: %w", err)
-	}
-	return nil
-}
-
-// mixed reports whether each sector of b is that of one of the others: a power cut may
-// have torn the write of one over another.
-func mixed(b *block.Data, of ...*block.Data) bool {
-	for at := 0; at < block.Size; at += sector {
-		if !slices.ContainsFunc(of, func(o *block.Data) bool { return bytes.Equal(b[at:at+sector], o[at:at+sector]) }) {
-			return false
-		}
-	}
-	return true
-}
-
-func writeBlock0(dev block.Device, b *block.Data) error {
-	if err := block.Write(dev, 0, b); err != nil {
-		return err
-	}
-	return dev.Flush()
-}
-
-func flush(dev block.Device, deed string) error {
-	if err := dev.Flush(); err != nil {
-		return fmt.Errorf("%s: %w", deed, err)
-	}
-	return nil
-}

@@ -3,6 +3,7 @@ package undo_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ func apply(t testing.TB, file []byte, dev block.Device) error {
 	if err != nil {
 		return err
 	}
-	return f.Apply(t.Context(), dev)
+	return f.Apply(t.Context(), dev, foreign)
 }
 
 func images(t testing.TB) map[string][]byte {
@@ -115,8 +116,14 @@ func TestApply(t *testing.T) {
 // remake is new metadata of what an image holds, and the undo file for writing it over that.
 func remake(t testing.TB, image []byte) (*write.Builder, []byte) {
 	t.Helper()
+	return remakeOver(t, image, image)
+}
+
+// remakeOver is new metadata of what source holds, and the undo file for writing it over image.
+func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
+	t.Helper()
 	dev := block.NewMemFrom(slices.Clone(image))
-	found, err := mend.Find(t.Context(), dev, mend.Options{})
+	found, err := mend.Find(t.Context(), block.NewMemFrom(slices.Clone(source)), mend.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,13 +162,50 @@ func remakeable(t testing.TB) map[string][]byte {
 	return all
 }
 
+// somethingElse is a device of size bytes with a file system, and what other things leave
+// further on.
+func somethingElse(size int) []byte {
+	p := make([]byte, size)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := 2 * sector; i < len(p); i++ {
+		p[i] = byte(rnd.Uint32())
+	}
+	copy(p[1024+56:], "\x53\xef")
+	copy(p[block.Size:], begins)
+	return p
+}
+
+const (
+	begins = "something else begins here"
+	sector = 512
+)
+
+func foreign(nr block.Nr, b *block.Data) error {
+	if nr > 0 && bytes.HasPrefix(b[:], []byte(begins)) {
+		return errors.New(begins)
+	}
+	return nil
+}
+
 // The same for metadata that is made anew: wherever writing it, or undoing that, is interrupted,
 // the device holds the new metadata, the old, or a block 0 that nobody takes for valid; and
 // applying the file gives the original back.
 func TestApplyAll(t *testing.T) {
+	type over struct{ source, image []byte }
+	cases := map[string]over{}
 	for name, image := range remakeable(t) {
+		cases[name] = over{image, image}
+	}
+	leaky := fixtures.Leaky(t).Contents()
+	cases["over something else"] = over{leaky, somethingElse(len(leaky))}
+	interrupted := slices.Clone(leaky)
+	block.Spoil((*block.Data)(interrupted[:block.Size]))
+	clear(interrupted[block.Size:][:block.Size])
+	cases["over a repair that was interrupted"] = over{leaky, interrupted}
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b, file := remake(t, image)
+			image := tc.image
+			b, file := remakeOver(t, tc.source, image)
 			dev := block.NewMemFrom(slices.Clone(image))
 			if err := b.Write(t.Context(), dev); err != nil {
 				t.Fatal(err)
@@ -349,6 +393,15 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// superblock is one of metadata of so many blocks.
+func superblock(blocks uint64) *block.Data {
+	sb := metadata.Superblock{Magic: metadata.Magic, Version: metadata.Version, DataBlockSize: 128}
+	sb.MetadataSpaceMap.NrBlocks = blocks
+	var b block.Data
+	sb.Encode(&b)
+	return &b
+}
+
 // A device that is not a whole number of blocks, and more blocks than go into one piece.
 func TestAllSizes(t *testing.T) {
 	for _, blocks := range []int{255, 256, 257, 700} {
@@ -357,27 +410,36 @@ func TestAllSizes(t *testing.T) {
 			image[i] = byte(i / 512)
 		}
 		var file bytes.Buffer
-		change := undo.Change{All: block.Nr(blocks), Block0: new(block.Data)}
+		change := undo.Change{All: block.Nr(blocks), Block0: superblock(uint64(blocks))}
 		if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change); err != nil {
 			t.Fatal(err)
 		}
 		want, got := slices.Clone(image), slices.Clone(image)
 		clear(got[:blocks*block.Size])
+		copy(got, change.Block0[:])
 		dev := block.NewMemFrom(got)
 		restored(t, file.Bytes(), dev, want)
 	}
 }
 
-// Whatever the file is, Open does not panic, and what it takes fits.
+// Whatever the start of a file is, with a checksum that is right, Open does not panic, and what
+// is refused writes nothing.
 func FuzzOpen(f *testing.F) {
 	image := fixtures.Leaky(f).Contents()
-	f.Add(saved(f, image, repair(f, image)))
-	var all bytes.Buffer
-	if err := undo.Write(f.Context(), &all, block.NewMem(2*block.Size), undo.Change{All: 2, Block0: new(block.Data)}); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(all.Bytes())
-	f.Fuzz(func(t *testing.T, p []byte) {
-		_ = apply(t, p, block.NewMemFrom(slices.Clone(image)))
+	_, all := remake(f, image)
+	files := [][]byte{saved(f, image, repair(f, image)), all}
+	f.Add(false, uint16(24), []byte{1}, uint16(2*block.Size), []byte{1})
+	f.Add(true, uint16(16), []byte{0, 1}, uint16(block.Size), []byte("text"))
+	f.Fuzz(func(t *testing.T, second bool, at uint16, a []byte, then uint16, b []byte) {
+		file := slices.Clone(files[0])
+		if second {
+			file = slices.Clone(files[1])
+		}
+		copy(file[min(int(at), len(file)):], a)
+		copy(file[min(int(then), len(file)):], b)
+		dev := block.NewMemFrom(slices.Clone(image))
+		if apply(t, sum(file), dev) != nil && dev.Ops() != 0 {
+			t.Error("the file was refused, but something was written")
+		}
 	})
 }

@@ -38,7 +38,7 @@ var tools string // folder with our tools, built once
 
 func TestMain(m *testing.M) {
 	tools = must(os.MkdirTemp("", "thinpool-accept"))
-	build := exec.Command("go", "build", "-o", tools, "thinpool/cmd/...")
+	build := exec.Command("go", "build", "-ldflags", entry(), "-o", tools, "thinpool/cmd/...")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)

@@ -4,7 +4,7 @@
 // [Find] never writes. Its result is a view of the device on which blocks are
 // replaced in memory: damaged nodes by what is left of them, lost roots by those
 // that were found. Whatever reads metadata can read that view; tool/dump hands it
-// to metadata/build, which writes new metadata.
+// to internal/write, which writes new metadata.
 //
 // A repair is a line of phases, each of which hands facts to the next:
 //

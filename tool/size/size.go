@@ -1,5 +1,5 @@
 // Package size estimates how much metadata a pool needs. There are several rules
-// in use, and each has its reasons; package metadata/build knows exactly what a
+// in use, and each has its reasons; package internal/write knows exactly what a
 // given description takes.
 package size
 

@@ -1,7 +1,7 @@
 // Command lab damages metadata for as long as it is told to, judges the tools by
 // it, and prints a table. It exits with 1 if a demand was not met.
 //
-//	go run ./internal/lab/cmd -for 10m -peers
+//	go run ./test/damage/cmd -for 10m -peers
 package main
 
 import (

@@ -1,0 +1,33 @@
+#include "textflag.h"
+#include "entry_linux.h"
+
+#define SYS_write 1
+#define SYS_getrlimit 97
+#define SYS_exit_group 231
+
+// LIMIT goes to low if the limit of a resource is below least.
+#define LIMIT(resource, least) \
+	MOVQ $-1, 0(SP); \
+	MOVL $SYS_getrlimit, AX; \
+	MOVL $resource, DI; \
+	MOVQ SP, SI; \
+	SYSCALL; \
+	CMPQ 0(SP), $least; \
+	JCS low
+
+TEXT ·entry(SB),NOSPLIT|NOFRAME,$0
+	SUBQ $16, SP
+	LIMIT(RLIMIT_AS, LEAST_AS)
+	LIMIT(RLIMIT_DATA, LEAST_DATA)
+	ADDQ $16, SP
+	JMP _rt0_amd64_linux(SB)
+low:
+	MOVL $SYS_write, AX
+	MOVL $2, DI
+	LEAQ ·lowMemory(SB), SI
+	MOVL $LOW_LENGTH, DX
+	SYSCALL
+	MOVL $SYS_exit_group, AX
+	MOVL $1, DI
+	SYSCALL
+	INT $3

@@ -1,0 +1,249 @@
+package undo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+const sector = 512 // what a disk writes in one piece
+
+// Why a device is refused. Nothing was written then.
+var (
+	// ErrUsed says that there is metadata, but not what the repair wrote.
+	ErrUsed = errors.New("the superblock is not the one that the repair wrote: the pool was used since, or this is another pool's metadata. Nothing was written")
+	// ErrOther says that there is no metadata that a repair, or undoing it, can have left.
+	ErrOther = errors.New("block 0 is not a superblock, and not what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
+)
+
+// Foreign says what a block other than block 0 is, if it gives away that the device is not a
+// metadata device; else nil.
+type Foreign func(block.Nr, *block.Data) error
+
+// Apply makes dev what it was before the repair. It writes only to a device that is in a
+// state which the repair, or an Apply, left or was interrupted in. What foreign, which may be
+// nil, recognises is never overwritten by something else.
+func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) error {
+	if uint64(dev.Size()) != f.size {
+		return fmt.Errorf("the undo file is for a device of %d bytes, but this has %d", f.size, dev.Size())
+	}
+	buf := block.Buffer(1)
+	if err := block.Read(dev, 0, &buf[0]); err != nil {
+		return fmt.Errorf("reading block 0: %w", err)
+	}
+	if err := f.respect(dev, foreign); err != nil {
+		return err
+	}
+	if f.nrs == nil {
+		return f.applyAll(ctx, dev, &buf[0])
+	}
+	switch buf[0] {
+	case f.block0:
+		return f.applySome(ctx, dev, 0)
+	case f.old0:
+		// The repair or an Apply was interrupted. What the old metadata uses is there.
+		return f.applySome(ctx, dev, f.first)
+	}
+	return refusal(&buf[0])
+}
+
+// refusal is the error for a device with another block 0.
+func refusal(block0 *block.Data) error {
+	if _, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, block0); err == nil {
+		return ErrUsed
+	}
+	return ErrOther
+}
+
+// respect refuses a device on which something else was made that left block 0 alone, as it
+// begins further on.
+func (f *File) respect(dev block.Device, foreign Foreign) error {
+	const looked = 32 // blocks
+	if foreign == nil {
+		return nil
+	}
+	now, old := block.Buffer(1), block.Buffer(1)
+	for i := range f.n {
+		nr := block.Nr(i)
+		if f.nrs != nil {
+			nr = f.nrs[i]
+		}
+		if nr == 0 || nr >= looked {
+			continue
+		}
+		if err := block.Read(dev, nr, &now[0]); err != nil {
+			continue // what cannot be read may be written
+		}
+		if err := f.old(i, old); err != nil {
+			return err
+		}
+		for at := 0; at < block.Size; at += sector { // what is as it was before was not made since
+			if bytes.Equal(now[0][at:at+sector], old[0][at:at+sector]) {
+				clear(now[0][at : at+sector])
+			}
+		}
+		if err := foreign(nr, &now[0]); err != nil {
+			return fmt.Errorf("%w. Nothing was written", err)
+		}
+	}
+	return nil
+}
+
+// applySome puts back what mending changed, from a position on.
+func (f *File) applySome(ctx context.Context, dev block.Device, from int) error {
+	old := block.Buffer(1)
+	for i := from; i < f.n; i++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.old(i, old); err != nil {
+			return err
+		}
+		if i == f.first {
+			if err := flush(dev, "flushing"); err != nil {
+				return err
+			}
+		}
+		if err := block.Write(dev, f.nrs[i], &old[0]); err != nil {
+			return fmt.Errorf("writing block %d: %w", f.nrs[i], err)
+		}
+		if i == f.first {
+			if err := flush(dev, "flushing the superblock"); err != nil {
+				return err
+			}
+		}
+	}
+	return flush(dev, "flushing")
+}
+
+// applyAll puts everything back. block0 is what the device has.
+//
+// The repair and applyAll begin with block 0 spoiled, flushed, and end with a valid one. So
+// what block 0 is tells what the rest is:
+//
+//   - as the repair wrote it: the new metadata, or what the pool has made of it meanwhile;
+//   - spoiled: anything. It carries a checksum that only we write, which fits all of it;
+//   - as it was before: nothing was written, or all was put back;
+//   - torn between the first two: the new metadata, as one is written when all else is
+//     complete and the other before anything else.
+func (f *File) applyAll(ctx context.Context, dev block.Device, block0 *block.Data) error {
+	spoiled := block.Buffer(1)
+	spoiled[0] = f.old0
+	block.Spoil(&spoiled[0])
+	switch {
+	case *block0 == f.block0, *block0 == spoiled[0]:
+	case *block0 == f.old0:
+		if err := f.compare(ctx, dev); err != nil {
+			return err
+		}
+		return f.finish(dev) // of a mirror the other copy may be spoiled still
+	case !mixed(block0, &f.block0, &spoiled[0]) || !f.isNew(dev):
+		return refusal(block0)
+	}
+	return f.overwrite(ctx, dev, &spoiled[0])
+}
+
+// mixed reports whether each sector of b is that of one of the others: a power cut may
+// have torn the write of one over another.
+func mixed(b *block.Data, of ...*block.Data) bool {
+	for at := 0; at < block.Size; at += sector {
+		if !slices.ContainsFunc(of, func(o *block.Data) bool { return bytes.Equal(b[at:at+sector], o[at:at+sector]) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// isNew reports whether dev has what the superblock of the repair leads to.
+func (f *File) isNew(dev block.Device) bool {
+	sb := &f.superblock
+	buf := block.Buffer(1)
+	for _, root := range []struct {
+		nr   block.Nr
+		kind block.Kind
+	}{
+		{sb.MappingRoot, block.Node},
+		{sb.DetailsRoot, block.Node},
+		{sb.DataSpaceMap.BitmapRoot, block.Node},
+		{sb.DataSpaceMap.RefCountRoot, block.Node},
+		{sb.MetadataSpaceMap.BitmapRoot, block.Index},
+		{sb.MetadataSpaceMap.RefCountRoot, block.Node},
+	} {
+		if uint64(root.nr) >= f.most() || block.Read(dev, root.nr, &buf[0]) != nil || block.Verify(root.nr, &buf[0], root.kind) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// compare looks whether all is as it was before the repair, where block 0 is.
+func (f *File) compare(ctx context.Context, dev block.Device) error {
+	now := block.Buffer(atOnce)
+	return pieces(ctx, 0, block.Nr(f.n), func(from block.Nr, old []block.Data) error {
+		if err := f.old(int(from), old); err != nil {
+			return err
+		}
+		now := now[:len(old)]
+		if err := readPiece(dev, from, now); err != nil {
+			return err
+		}
+		for i := range now {
+			if now[i] != old[i] {
+				return fmt.Errorf("block 0 is as it was before the repair, but block %d is not: the device was written to since. Nothing was written", from+block.Nr(i))
+			}
+		}
+		return nil
+	})
+}
+
+// overwrite writes all blocks, spoiled as the first and block 0 as it was as the last.
+func (f *File) overwrite(ctx context.Context, dev block.Device, spoiled *block.Data) error {
+	if err := writeBlock0(dev, spoiled); err != nil {
+		return fmt.Errorf("invalidating block 0: %w", err)
+	}
+	err := pieces(ctx, 1, block.Nr(f.n), func(from block.Nr, buf []block.Data) error {
+		if err := f.old(int(from), buf); err != nil {
+			return err
+		}
+		if _, err := dev.WriteAt(block.Bytes(buf), int64(from)*block.Size); err != nil {
+			return fmt.Errorf("writing blocks %d to %d: %w", from, from+block.Nr(len(buf))-1, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := flush(dev, "flushing"); err != nil {
+		return err
+	}
+	return f.finish(dev)
+}
+
+// finish writes block 0 as it was, which is the last that is written.
+func (f *File) finish(dev block.Device) error {
+	buf := block.Buffer(1)
+	buf[0] = f.old0
+	if err := writeBlock0(dev, &buf[0]); err != nil {
+		return fmt.Errorf("writing the superblock: %w", err)
+	}
+	return nil
+}
+
+func writeBlock0(dev block.Device, b *block.Data) error {
+	if err := block.Write(dev, 0, b); err != nil {
+		return err
+	}
+	return dev.Flush()
+}
+
+func flush(dev block.Device, deed string) error {
+	if err := dev.Flush(); err != nil {
+		return fmt.Errorf("%s: %w", deed, err)
+	}
+	return nil
+}
