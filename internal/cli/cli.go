@@ -76,7 +76,7 @@ const gcPercent = 10
 func Main(t Tool) {
 	debug.SetGCPercent(gcPercent)
 	os.Exit(withinLimits(t.Name, func(stderr io.Writer) int {
-		return Run(mainContext(), t, os.Args[1:], os.Stdin, os.Stdout, stderr)
+		return Run(mainContext(), t, os.Args[1:], os.Stdin, standardOutput(), stderr)
 	}))
 }
 
@@ -85,7 +85,7 @@ func Main(t Tool) {
 func MultiMain(tools []Tool) {
 	debug.SetGCPercent(gcPercent)
 	os.Exit(withinLimits(filepath.Base(os.Args[0]), func(stderr io.Writer) int {
-		return RunMulti(mainContext(), tools, os.Args, os.Stdin, os.Stdout, stderr)
+		return RunMulti(mainContext(), tools, os.Args, os.Stdin, standardOutput(), stderr)
 	}))
 }
 

@@ -2,6 +2,8 @@
 #include "entry_linux.h"
 
 #define SYS_write 1
+#define SYS_fcntl 72
+#define F_GETFD 1
 #define SYS_getrlimit 97
 #define SYS_exit_group 231
 
@@ -20,6 +22,14 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME,$0
 	LIMIT(RLIMIT_AS, LEAST_AS)
 	LIMIT(RLIMIT_DATA, LEAST_DATA)
 	ADDQ $16, SP
+	MOVL $SYS_fcntl, AX
+	MOVL $1, DI
+	MOVL $F_GETFD, SI
+	SYSCALL
+	CMPQ AX, $0
+	JGE open
+	MOVB $1, ·stdoutClosed(SB)
+open:
 	JMP _rt0_amd64_linux(SB)
 low:
 	MOVL $SYS_write, AX

@@ -2,6 +2,8 @@
 #include "entry_linux.h"
 
 #define SYS_write 64
+#define SYS_fcntl 25
+#define F_GETFD 1
 #define SYS_getrlimit 163
 #define SYS_exit_group 94
 
@@ -23,6 +25,15 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME,$0
 	LIMIT(RLIMIT_AS, LEAST_AS)
 	LIMIT(RLIMIT_DATA, LEAST_DATA)
 	ADD $16, RSP
+	MOVD $SYS_fcntl, R8
+	MOVD $1, R0
+	MOVD $F_GETFD, R1
+	SVC
+	CMP $0, R0
+	BGE open
+	MOVD $1, R1
+	MOVB R1, ·stdoutClosed(SB)
+open:
 	JMP _rt0_arm64_linux(SB)
 low:
 	MOVD $SYS_write, R8

@@ -9,6 +9,21 @@ import (
 	"syscall"
 )
 
+// standardOutput is that of the process.
+func standardOutput() io.Writer {
+	if stdoutClosed {
+		return closedOutput{}
+	}
+	return os.Stdout
+}
+
+// closedOutput is what a process has that began without a standard output.
+type closedOutput struct{}
+
+func (closedOutput) Write([]byte) (int, error) {
+	return 0, errors.New("nothing can be written to standard output: it is closed")
+}
+
 // stdout is standard output. It remembers the first error, so that a command
 // which does not look at what its writes return still fails when the disk is full.
 type stdout struct {

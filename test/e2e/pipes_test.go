@@ -118,3 +118,30 @@ func TestOutputIsInput(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be printed is not lost in silence; what is not printed is not missed.
+func TestClosedOutput(t *testing.T) {
+	if entry() == "" {
+		t.Skip("on this processor the tools cannot tell a closed standard output from /dev/null")
+	}
+	pool := filepath.Join(t.TempDir(), "pool")
+	if err := os.WriteFile(pool, must(fixtures.Image("layers")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		command string
+		code    int
+	}{
+		{"thin_dump " + pool + " >&-", 1},
+		{"thin_ls " + pool + " >&-", 1},
+		{"thin_check " + pool + " >&-", 1},
+		{"thin_check -q " + pool + " >&-", 0},
+		{"thin_dump -o " + pool + ".xml " + pool + " >&-", 0},
+		{"thin_dump " + pool + " <>/dev/null >&0", 0}, // as daemons have it
+	} {
+		r := run(t, "/bin/bash", "-c", filepath.Join(tools, c.command))
+		if r.code != c.code || strings.Contains(r.stderr, "standard output: it is closed") != (c.code == 1) {
+			t.Errorf("%s: exit code %d, %s", c.command, r.code, r.stderr)
+		}
+	}
+}
