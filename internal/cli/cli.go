@@ -89,6 +89,14 @@ func MultiMain(tools []Tool) {
 	}))
 }
 
+// standardOutput is that of the process.
+func standardOutput() io.Writer {
+	if stdoutClosed {
+		return closedOutput{}
+	}
+	return os.Stdout
+}
+
 var stopSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
 // mainContext returns a context that ends with the first signal to stop. The

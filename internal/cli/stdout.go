@@ -9,14 +9,6 @@ import (
 	"syscall"
 )
 
-// standardOutput is that of the process.
-func standardOutput() io.Writer {
-	if stdoutClosed {
-		return closedOutput{}
-	}
-	return os.Stdout
-}
-
 // closedOutput is what a process has that began without a standard output.
 type closedOutput struct{}
 

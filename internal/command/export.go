@@ -316,7 +316,7 @@ func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps
 			continue
 		}
 		lossy = lossy || !d.Complete()
-		for _, l := range d.Holes {
+		for l := range d.Holes() {
 			gaps = append(gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
 		}
 	}

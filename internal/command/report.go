@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"text/tabwriter"
 
@@ -47,8 +48,12 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 		fmt.Fprintln(table)
 	}
 	table.Flush()
+	room := mostLostLines
 	for i := range r.Devices {
-		lostText(out, &r.Devices[i], h)
+		room = lostText(out, &r.Devices[i], h, room)
+	}
+	if room == 0 {
+		fmt.Fprintf(out, "no more than %d lost ranges are listed\n", mostLostLines)
 	}
 	for _, id := range r.Missing {
 		fmt.Fprintf(out, "device %d: LVM has a volume for it, and the repaired metadata has no such device\n", id)
@@ -63,8 +68,15 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 	return out.Flush()
 }
 
-// lostText prints where mappings of a device are missing or guessed.
-func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
+// How many lost ranges a report lists: ten thousand snapshots may share thousands of them.
+const (
+	mostLostLines   = 10000
+	mostLostRecords = 1 << 18
+)
+
+// lostText prints where mappings of a device are missing or guessed, on so many lines at most.
+// It returns how many are left.
+func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header, room int) int {
 	if d.Dropped {
 		fmt.Fprintf(w, "device %d: left out\n", d.ID)
 	}
@@ -73,7 +85,7 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 		what = "guessed"
 	}
 	size := uint64(h.DataBlockSize) * cli.SectorSize
-	for _, l := range d.Holes {
+	for l := range upTo(d.Holes(), &room) {
 		end := "on"
 		bytes := fmt.Sprintf("from byte %d", l.Keys.Begin*size)
 		if l.Keys.End != 0 {
@@ -82,11 +94,26 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header) {
 		}
 		fmt.Fprintf(w, "device %d: mappings are %s among thin blocks %d %s (%s): %v\n", d.ID, what, l.Keys.Begin, end, bytes, l.Err)
 	}
-	if d.Known && d.Lost > 0 && len(d.Holes) == 0 {
+	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
 		fmt.Fprintf(w, "device %d: mappings are missing at unknown positions: a node of its tree may be of another transaction\n", d.ID)
 	}
 	if d.Reused > 0 {
 		fmt.Fprintf(w, "device %d: %d of its mappings lead to data blocks that others use now; their old content is gone\n", d.ID, d.Reused)
+	}
+	return room
+}
+
+// upTo yields no more than room of all, and takes them from room.
+func upTo[T any](all iter.Seq[T], room *int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		if *room == 0 {
+			return
+		}
+		for v := range all {
+			if *room--; !yield(v) || *room == 0 {
+				return
+			}
+		}
 	}
 }
 
@@ -248,6 +275,7 @@ type deviceRecord struct {
 	MadeUp    bool             `json:"details_made_up"`
 	Dropped   bool             `json:"dropped"`
 	Holes     []lostPartRecord `json:"holes"`
+	LeftOut   uint64           `json:"holes_left_out,omitempty"`
 }
 
 type lostPartRecord struct {
@@ -269,26 +297,40 @@ type orphanRecord struct {
 // one a device, an orphan and another state that may be right.
 func jsonReport(w io.Writer, r *repair.Report) error {
 	h := &r.Header
-	lines := []any{reportRecord{
+	first := reportRecord{
 		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Chosen: r.Chosen, Reason: r.Reason, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
 		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
 		Corrections: len(r.Corrections), Missing: orEmpty(r.Missing), Doubts: orEmpty(r.Doubts), Notes: orEmpty(r.Notes),
-	}}
-	for i := range r.Devices {
-		lines = append(lines, deviceRecordOf(&r.Devices[i]))
 	}
-	for i := range r.Orphans {
-		o := &r.Orphans[i]
-		rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: orEmpty(o.Devices)}
-		if o.Kept {
-			rec.Adopted = &o.Adopted
+	return encodeLines(w, func(yield func(any) bool) {
+		if !yield(first) {
+			return
 		}
-		lines = append(lines, rec)
+		room := mostLostRecords
+		for i := range r.Devices {
+			if !yield(deviceRecordOf(&r.Devices[i], &room)) {
+				return
+			}
+		}
+		for i := range r.Orphans {
+			if !yield(orphanRecordOf(&r.Orphans[i])) {
+				return
+			}
+		}
+		for i, s := range r.Alternatives {
+			if !yield(stateRecordOf(i+2, s, true)) {
+				return
+			}
+		}
+	})
+}
+
+func orphanRecordOf(o *repair.Orphan) orphanRecord {
+	rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: orEmpty(o.Devices)}
+	if o.Kept {
+		rec.Adopted = &o.Adopted
 	}
-	for i, s := range r.Alternatives {
-		lines = append(lines, stateRecordOf(i+2, s, true))
-	}
-	return encodeLines(w, lines)
+	return rec
 }
 
 // orEmpty makes an empty list of none, as JSON has no nil lists.
@@ -299,17 +341,19 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-func encodeLines(w io.Writer, lines []any) error {
-	out := newEncoder(w)
-	for _, line := range lines {
+func encodeLines(w io.Writer, lines iter.Seq[any]) error {
+	buffer := bufio.NewWriter(w)
+	out := newEncoder(buffer)
+	for line := range lines {
 		if err := out.Encode(line); err != nil {
 			return err
 		}
 	}
-	return nil
+	return buffer.Flush()
 }
 
-func deviceRecordOf(d *repair.DeviceReport) deviceRecord {
+// deviceRecordOf lists no more than room lost ranges, and takes them from room.
+func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	rec := deviceRecord{
 		Type: "device", DevID: d.ID, Read: d.Read, Confirmed: d.Confirmed, Guessed: d.Guessed, Reused: d.Reused, Complete: d.Complete(),
 		MadeUp: d.MadeUp, Dropped: d.Dropped, Holes: []lostPartRecord{},
@@ -317,12 +361,15 @@ func deviceRecordOf(d *repair.DeviceReport) deviceRecord {
 	if d.Known {
 		rec.Expected, rec.Lost = &d.Expected, &d.Lost
 	}
-	for _, l := range d.Holes {
+	for l := range upTo(d.Holes(), room) {
 		part := lostPartRecord{lostRecord{Begin: l.Keys.Begin}, l.Block, l.Err.Error()}
 		if l.Keys.End != 0 {
 			part.End = &l.Keys.End
 		}
 		rec.Holes = append(rec.Holes, part)
+	}
+	if *room == 0 {
+		rec.LeftOut = d.LostRanges - min(d.LostRanges, uint64(len(rec.Holes)))
 	}
 	return rec
 }
@@ -410,9 +457,11 @@ func stateRecordOf(number int, s *repair.State, mayBeRight bool) stateRecord {
 }
 
 func jsonStates(w io.Writer, all []*repair.State, rivals int) error {
-	var lines []any
-	for i, s := range all {
-		lines = append(lines, stateRecordOf(i+1, s, i <= rivals))
-	}
-	return encodeLines(w, lines)
+	return encodeLines(w, func(yield func(any) bool) {
+		for i, s := range all {
+			if !yield(stateRecordOf(i+1, s, i <= rivals)) {
+				return
+			}
+		}
+	})
 }

@@ -53,7 +53,7 @@ func claimsOf(r *repair.Report) *claims {
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		out := deviceClaims{id: d.ID, known: d.Known, expected: d.Expected, read: d.Read, confirmed: d.Confirmed, guessed: d.Guessed, lost: d.Lost}
-		for _, l := range d.Holes {
+		for l := range d.Holes() {
 			out.ranges = append(out.ranges, l.Keys)
 		}
 		c.devices = append(c.devices, out)

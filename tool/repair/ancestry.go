@@ -72,6 +72,9 @@ func (a *ancestry) of(id metadata.DevID) map[block.Nr]int {
 			a.collect(i, a.rootOf(i, tops[0], id), 0, nodes)
 		}
 	}
+	if len(a.nodes) == keptDevices {
+		clear(a.nodes)
+	}
 	a.nodes[id] = nodes
 	return nodes
 }

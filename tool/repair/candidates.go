@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
@@ -31,7 +30,7 @@ func (c candidate) data() uint64 {
 // recoverMappings fills holes with mappings of leaves that nothing leads to any more:
 // those that earlier commits left, and the damaged leaf itself as far as it makes sense.
 func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
-	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners) == 0 })
+	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.ids) == 0 || isEmpty(h.room) })
 	if len(holes) == 0 {
 		return nil
 	}
@@ -47,18 +46,22 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 	l := ledger{surplus: surplus, lacking: map[metadata.DevID]uint64{}}
 	for i := range s.pool.devices {
 		if d := &s.pool.devices[i]; d.hasDetails && !s.aged {
-			l.lacking[d.ID] = d.expected - min(d.expected, g.mapped(g.roots[i]))
+			l.lacking[d.ID] = d.expected - min(d.expected, g.tree(g.roots[i]).n)
 		}
 	}
 	leaves := newLeafIndex(s.survey)
+	look := newLookout(leaves)
 	for _, h := range holes {
-		l.holes = append(l.holes, ledgerHole{keys: h.keys, owners: h.owners, leaf: h.level == 0})
+		l.holes = append(l.holes, ledgerHole{keys: h.room, owners: h.owners, leaf: h.level == 0})
 	}
 	l.findRivals()
 	for i, h := range holes {
-		if l.holes[i].candidates, err = s.candidates(ctx, h, l.holes[i].rivals, leaves, refs, surplus); err != nil {
+		if l.holes[i].candidates, err = s.candidates(ctx, h, l.holes[i].rivals, look, refs, surplus); err != nil {
 			return err
 		}
+	}
+	if look.spent() {
+		s.note("more is lost than can be searched for: what fits the last of the lost ranges was not looked for")
 	}
 	for i, taken := range l.decide() {
 		if err := s.fill(holes[i], taken); err != nil {
@@ -71,13 +74,19 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 // candidates returns what leaves say of the keys in a hole, as far as it can be right,
 // by ascending thin block. Where the hole has rivals only those of earlier trees of the
 // same devices count.
-func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *leafIndex, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
+func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lookout, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
 	var found []candidate
-	inUse := s.mappingsIn(h, leaves)
+	if look.spent() {
+		return nil, nil
+	}
+	var inUse map[[2]uint64]bool
+	if sp.none || len(sp.unknown) > 0 {
+		inUse = s.mappingsIn(h, look)
+	}
 	add := func(n btree.Node, leaf block.Nr, age int, had, shared bool) {
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
-			if !h.keys.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
+			if !h.room.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
 				continue
 			}
 			missing, sure := sp.at(uint64(data))
@@ -86,7 +95,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
-				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners, uint64(data))
+				kept := leaf == h.block || s.ancestry.kept(leaf, h.first(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
@@ -94,11 +103,11 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 	if n, ok := s.damagedLeaf(h); ok {
 		add(n, h.block, 0, true, false)
 	}
-	for leaf := range leaves.in(h.keys) {
+	for leaf := range look.in(h.room) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		age, had := s.lineage.age(leaf.Block, h.owners)
+		age, had := s.lineage.age(leaf.Block, h.first())
 		if rivals && !had {
 			continue
 		}
@@ -110,6 +119,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 			add(n, leaf.Block, age+1, had, kind == btree.LeafNode)
 		}
 	}
+	look.candidates -= len(found)
 	slices.SortFunc(found, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
 	})
@@ -118,11 +128,11 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, leaves *
 
 // mappingsIn returns the mappings that other devices have for the keys of a hole: the
 // device may share them.
-func (s *salvage) mappingsIn(h *hole, leaves *leafIndex) map[[2]uint64]bool {
+func (s *salvage) mappingsIn(h *hole, look *lookout) map[[2]uint64]bool {
 	const most = 2048 // leaves; with more of them it would take too much memory
 	all := map[[2]uint64]bool{}
 	n := 0
-	for leaf := range leaves.in(h.keys) {
+	for leaf := range look.in(h.room) {
 		if kind, _ := s.pool.forest.Kind(leaf.Block); kind != btree.LeafNode {
 			continue
 		}
@@ -156,7 +166,10 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 // shares reports whether the devices of a hole take mappings of that time for shared:
 // all of them, if the details have to be made up.
 func (s *salvage) shares(h *hole, time uint32) bool {
-	for _, id := range h.owners {
+	if h.some {
+		return false
+	}
+	for _, id := range h.ids {
 		if d := s.pool.device(id); d.hasDetails && time >= d.SnapshottedTime {
 			return false
 		}
@@ -173,7 +186,7 @@ func (s *salvage) fill(h *hole, taken []decision) error {
 	var b block.Data
 	rest := taken
 	for size := range btree.Sizes(len(taken), btree.MaxEntries(metadata.MappingSize)) {
-		nr, err := s.overlay.Alloc()
+		nr, err := s.alloc()
 		if err != nil {
 			return err
 		}
@@ -195,41 +208,4 @@ func (s *salvage) fill(h *hole, taken []decision) error {
 	h.fill, err = s.assemble(parts)
 	h.filled = err == nil
 	return err
-}
-
-// A leafIndex finds the mapping leaves of a survey by their keys.
-type leafIndex struct {
-	leaves []*survey.Node // by ascending first key
-	reach  []uint64       // highest key of those up to and including this one
-}
-
-func newLeafIndex(s *survey.Survey) *leafIndex {
-	var x leafIndex
-	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
-			x.leaves = append(x.leaves, n)
-		}
-	}
-	slices.SortStableFunc(x.leaves, func(a, b *survey.Node) int { return cmp.Compare(a.First, b.First) })
-	highest := uint64(0)
-	for _, n := range x.leaves {
-		highest = max(highest, n.Last)
-		x.reach = append(x.reach, highest)
-	}
-	return &x
-}
-
-// in yields the leaves that have keys in a range.
-func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
-	return func(yield func(*survey.Node) bool) {
-		end := len(x.leaves)
-		if keys.End != 0 {
-			end = sort.Search(end, func(i int) bool { return x.leaves[i].First >= keys.End })
-		}
-		for i := end - 1; i >= 0 && x.reach[i] >= keys.Begin; i-- {
-			if x.leaves[i].Last >= keys.Begin && !yield(x.leaves[i]) {
-				return
-			}
-		}
-	}
 }

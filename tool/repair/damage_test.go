@@ -200,7 +200,7 @@ func TestTwoInnerNodesLost(t *testing.T) {
 // The reasons for what is lost wrap the error of damaged metadata.
 func TestReasons(t *testing.T) {
 	for _, d := range find(t, orphans(t), repair.Options{}).Report.Devices[:2] {
-		for _, hole := range d.Holes {
+		for hole := range d.Holes() {
 			if !errors.Is(hole.Err, block.ErrCorrupt) || hole.Err.Error() == "" {
 				t.Errorf("%v", hole.Err)
 			}
@@ -240,7 +240,7 @@ func TestHoles(t *testing.T) {
 	image, _ := open(t, "odd-blocks")
 	clear(image[81*block.Size:][:block.Size])
 	r := find(t, block.NewMemFrom(image), repair.Options{}).Report
-	holes := r.Devices[1].Holes
+	holes := slices.Collect(r.Devices[1].Holes())
 	if len(holes) != 1 || holes[0].Block != 81 || holes[0].Keys != (btree.KeyRange{Begin: 45614, End: 50907}) || !errors.Is(holes[0].Err, block.ErrCorrupt) {
 		t.Errorf("%+v", holes)
 	}

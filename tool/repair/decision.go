@@ -18,8 +18,8 @@ type ledger struct {
 
 // A ledgerHole is a hole and the candidates for it.
 type ledgerHole struct {
-	keys       btree.KeyRange
-	owners     []metadata.DevID
+	keys btree.KeyRange
+	owners
 	leaf       bool        // it was one leaf
 	rivals     bool        // other holes could have lost the same keys
 	candidates []candidate // by ascending thin block, then value, then age
@@ -147,13 +147,20 @@ func (l *ledger) limit(taken [][]decision) {
 	for id, n := range l.lacking {
 		lacking[id] = n
 	}
+	work := 0
 	for i := range taken {
+		if len(taken[i]) == 0 {
+			continue
+		}
 		h := &l.holes[i]
+		if work += len(h.ids); work > mostOwners {
+			h.owners = owners{h.first(), true}
+		}
 		room := uint64(len(taken[i]))
 		if h.leaf {
 			room = min(room, uint64(most))
 		}
-		for _, id := range h.owners {
+		for _, id := range h.ids {
 			if n, ok := lacking[id]; ok {
 				room = min(room, n)
 			}
@@ -165,7 +172,7 @@ func (l *ledger) limit(taken [][]decision) {
 			taken[i] = taken[i][:room]
 			slices.SortFunc(taken[i], func(a, b decision) int { return cmp.Compare(a.thin, b.thin) })
 		}
-		for _, id := range h.owners {
+		for _, id := range h.ids {
 			if _, ok := lacking[id]; ok {
 				lacking[id] -= uint64(len(taken[i]))
 			}
@@ -178,12 +185,11 @@ func (l *ledger) closed(taken [][]decision) bool {
 	if !l.surplus.balanced {
 		return false
 	}
-	got := map[metadata.DevID]uint64{}
 	references := map[uint64]uint32{}
 	total := uint64(0)
 	for i, ds := range taken {
-		for _, id := range l.holes[i].owners {
-			got[id] += uint64(len(ds))
+		if l.holes[i].some {
+			return false
 		}
 		for _, d := range ds {
 			references[d.data()]++
@@ -198,6 +204,7 @@ func (l *ledger) closed(taken [][]decision) bool {
 			return false
 		}
 	}
+	got := l.got(taken)
 	for id := range got {
 		if _, ok := l.lacking[id]; !ok {
 			return false
@@ -209,4 +216,23 @@ func (l *ledger) closed(taken [][]decision) bool {
 		}
 	}
 	return true
+}
+
+// got is how many mappings the owners of holes get. Many holes have the same list of owners.
+func (l *ledger) got(taken [][]decision) map[metadata.DevID]uint64 {
+	byList := map[*metadata.DevID]uint64{}
+	lists := map[*metadata.DevID][]metadata.DevID{}
+	for i, ds := range taken {
+		if ids := l.holes[i].ids; len(ids) > 0 {
+			byList[&ids[0]] += uint64(len(ds))
+			lists[&ids[0]] = ids
+		}
+	}
+	got := map[metadata.DevID]uint64{}
+	for list, n := range byList {
+		for _, id := range lists[list] {
+			got[id] += n
+		}
+	}
+	return got
 }

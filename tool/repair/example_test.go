@@ -28,7 +28,7 @@ func ExampleFind() {
 	}
 	for _, d := range found.Report.Devices {
 		fmt.Printf("device %d: %d of %d mappings\n", d.ID, d.Found(), d.Expected)
-		for _, lost := range d.Holes {
+		for lost := range d.Holes() {
 			fmt.Printf("  lost: %v\n", lost.Keys)
 		}
 	}

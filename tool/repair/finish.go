@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,7 +29,7 @@ func (s *salvage) newReport(damaged bool) Report {
 			s.state.Mapping, s.state.Details, s.state.Time, s.state.TransactionID, s.state.why)
 	}
 	for i := range s.pool.devices {
-		r.Devices = append(r.Devices, s.describeDevice(&s.pool.devices[i]))
+		r.Devices = append(r.Devices, s.describeDevice(i))
 	}
 	for _, d := range r.Devices {
 		if have := d.Found(); !d.Known && d.Expected > 0 && have > d.Expected {
@@ -49,13 +48,15 @@ func (s *salvage) newReport(damaged bool) Report {
 }
 
 // describeDevice says what is left of a device.
-func (s *salvage) describeDevice(d *device) DeviceReport {
+func (s *salvage) describeDevice(i int) DeviceReport {
+	d := &s.pool.devices[i]
 	r := DeviceReport{ID: d.ID, MadeUp: d.madeUp, Adopted: d.adopted}
 	found := s.pool.mapped(d)
-	for _, h := range d.holes {
-		r.Confirmed += h.confirmed
-		r.Guessed += h.guessed
+	var holes tally
+	if s.grove != nil {
+		holes = s.grove.tally(s.grove.roots[i])
 	}
+	r.Confirmed, r.Guessed = holes.confirmed, holes.guessed
 	r.Read = found - min(found, r.Confirmed+r.Guessed)
 	if d.hasDetails && !s.aged {
 		r.Expected, r.Known = d.expected, found <= d.expected
@@ -70,41 +71,21 @@ func (s *salvage) describeDevice(d *device) DeviceReport {
 			r.Guessed += n
 		}
 	}
-	for _, h := range s.rebuilt {
-		if slices.Contains(h.owners, d.ID) {
-			move(h.recovered)
-		}
-	}
+	move(holes.recovered)
 	if d.rootFound || d.outdated {
 		move(r.Read)
 	}
 	if r.Known {
 		r.Lost = r.Expected - found
 	}
-	if !r.Known || r.Lost+r.Guessed > 0 {
-		r.Holes = s.holesOf(d, r.Lost > 0 || !r.Known)
+	if missing := r.Lost > 0 || !r.Known; s.grove != nil && (missing || r.Guessed > 0) {
+		r.grove, r.root, r.missing = s.grove, s.grove.roots[i], missing
+		r.LostRanges = holes.open
+		if missing {
+			r.LostRanges = holes.lost
+		}
 	}
 	return r
-}
-
-// holesOf returns where mappings of a device may be missing or guessed.
-func (s *salvage) holesOf(d *device, missing bool) []LostRange {
-	var lost []LostRange
-	for _, h := range d.holes {
-		// A gap is part of a rebuilt node, which is listed whole.
-		if !h.gap && (!h.filled || h.guessed > 0 || missing) {
-			lost = append(lost, LostRange{h.keys, h.block, h.err})
-		}
-	}
-	for _, h := range s.rebuilt {
-		if missing && slices.Contains(h.owners, d.ID) {
-			lost = append(lost, LostRange{h.keys, h.block, h.err})
-		}
-	}
-	slices.SortFunc(lost, func(a, b LostRange) int {
-		return cmp.Or(cmp.Compare(a.Keys.Begin, b.Keys.Begin), cmp.Compare(a.Block, b.Block))
-	})
-	return lost
 }
 
 // finish drops what is to be dropped, and gives the view a superblock and tables that

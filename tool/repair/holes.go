@@ -1,22 +1,19 @@
 package repair
 
 import (
-	"cmp"
-	"slices"
-
 	"thinpool/internal/pdata/btree"
-	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
 // A hole is a subtree of the mapping trees that is lost.
 type hole struct {
-	block     block.Nr // that should be its root
-	keys      btree.KeyRange
-	level     int // above the leaves; -1: not known
-	err       error
-	gap       bool             // maybe nothing is lost: it is between children of a node that was rebuilt
-	owners    []metadata.DevID // devices that lead to it
+	block block.Nr // that should be its root
+	keys  btree.KeyRange
+	room  btree.KeyRange // the part of keys that no other subtree of any of its trees has
+	level int            // above the leaves; -1: not known
+	err   error
+	gap   bool // maybe nothing is lost: it is between children of a node that was rebuilt
+	owners
 	filled    bool
 	fill      subtree // what was found for it
 	confirmed uint64  // mappings of fill
@@ -32,20 +29,21 @@ type subtree struct {
 	depth       int
 }
 
-// An entry is one of an internal node, as it will be.
+// An entry is one of an internal node, as it will be. There are as many as pointers on the
+// device, so they are small.
 type entry struct {
-	subtree
-	hole  *hole // in its place, if not nil
-	inner int   // index in the forest; -1: a leaf
+	node int32 // index of an internal node in the forest, or -1 - index of a leaf
+	hole int32 // 1 + index of the hole that is in its place; 0: none
 }
 
 // A patch is an internal node, as it will be.
 type patch struct {
 	entries []entry
-	changed bool // it or something below it is not as it was
-	state   int  // of the visit
-	built   bool
+	changed bool  // it or something below it is not as it was
+	built   bool  // so it was written
+	state   uint8 // of the visit
 	tree    subtree
+	room    btree.KeyRange // the keys that all its parents leave to it
 }
 
 const (
@@ -54,15 +52,21 @@ const (
 	visited
 )
 
-// A grove is the mapping trees of a pool with their holes.
+// deepest is how far below a root a node may lie. What fills holes takes a few levels more.
+const deepest = btree.MaxDepth - 8
+
+// A grove is the mapping trees of a pool with their holes. However many devices lead to a
+// node, it is looked at once.
 type grove struct {
 	*medium
 	forest  *btree.Forest
 	rebuilt map[block.Nr]*hole // nodes that were put together from children
 	patches []patch            // by index of internal node
+	order   []int32            // internal nodes, children before their parents
 	holes   []*hole
-	byPlace map[place]*hole
-	roots   []entry // by device
+	byPlace map[place]int32 // 1 + index of holes
+	roots   []entry         // by device
+	tallies []tally         // by index of internal node; see tally
 }
 
 type place struct {
@@ -74,34 +78,38 @@ type place struct {
 func findHoles(p *pool, rebuilt map[block.Nr]*hole) *grove {
 	g := &grove{
 		medium: p.medium, forest: p.forest, rebuilt: rebuilt, roots: make([]entry, len(p.devices)),
-		patches: make([]patch, len(p.forest.Inner())), byPlace: map[place]*hole{},
+		patches: make([]patch, len(p.forest.Inner())), byPlace: map[place]int32{},
 	}
-	for i, d := range p.devices {
-		if d.hasRoot {
+	for i := range p.devices {
+		if d := &p.devices[i]; d.hasRoot {
 			g.roots[i] = g.visit(d.Root, 0, 0, btree.AllKeys, 0)
 			continue
 		}
-		h := &hole{level: -1, err: errNoRoot}
-		g.holes = append(g.holes, h)
-		g.roots[i] = entry{hole: h}
+		g.holes = append(g.holes, &hole{level: -1, err: errNoRoot})
+		g.roots[i] = entry{hole: int32(len(g.holes))}
 	}
-	for i, e := range g.roots {
-		for _, h := range g.below(e) {
-			h.owners = append(h.owners, p.devices[i].ID)
-		}
-	}
+	g.findRoom()
 	return g
 }
 
-// mapped is how many mappings can be read below an entry.
-func (g *grove) mapped(e entry) uint64 {
-	switch {
-	case e.hole != nil:
-		return 0
-	case e.inner >= 0:
-		return g.patches[e.inner].tree.n
+// holeOf returns the hole of an entry; nil if it has none.
+func (g *grove) holeOf(e entry) *hole {
+	if e.hole == 0 {
+		return nil
 	}
-	return e.n
+	return g.holes[e.hole-1]
+}
+
+// tree returns what can be read below an entry.
+func (g *grove) tree(e entry) subtree {
+	switch {
+	case e.hole != 0:
+		return subtree{}
+	case e.node >= 0:
+		return g.patches[e.node].tree
+	}
+	l := &g.forest.Leaves()[-1-e.node]
+	return subtree{l.Block, l.First, l.Last, uint64(l.N), 0}
 }
 
 // errNoRoot is why a device whose root is not known has lost everything.
@@ -117,31 +125,28 @@ func (noRootError) Unwrap() error { return block.ErrCorrupt }
 func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {
 	switch kind, i := g.forest.Kind(nr); kind {
 	case btree.LeafNode:
-		l := &g.forest.Leaves()[i]
-		return entry{subtree: subtree{nr, l.First, l.Last, uint64(l.N), 0}, inner: -1}
+		return entry{node: int32(-1 - i)}
 	case btree.InnerNode:
 		p := &g.patches[i]
-		if p.state == underway || depth == btree.MaxDepth {
-			return entry{hole: g.hole(nr, keys, &btree.LoopError{Block: nr})}
-		}
-		if p.state == unseen {
+		if p.state == unseen && depth < deepest {
 			g.inner(i, keys, depth)
 		}
-		return entry{subtree: p.tree, inner: i}
+		if p.state != visited || depth+p.tree.depth > deepest {
+			return g.hole(nr, keys, &btree.LoopError{Block: nr})
+		}
+		return entry{node: int32(i)}
 	}
-	return entry{hole: g.hole(nr, keys, g.forest.Err(nr, parent, e))}
+	return g.hole(nr, keys, g.forest.Err(nr, parent, e))
 }
 
-// hole returns the hole at block nr; several nodes may share it.
-func (g *grove) hole(nr block.Nr, keys btree.KeyRange, err error) *hole {
+// hole returns the entry of the hole at block nr; several nodes may share it.
+func (g *grove) hole(nr block.Nr, keys btree.KeyRange, err error) entry {
 	at := place{nr, keys.Begin}
-	h := g.byPlace[at]
-	if h == nil {
-		h = &hole{block: nr, keys: keys, level: -1, err: err}
-		g.byPlace[at] = h
-		g.holes = append(g.holes, h)
+	if g.byPlace[at] == 0 {
+		g.holes = append(g.holes, &hole{block: nr, keys: keys, level: -1, err: err})
+		g.byPlace[at] = int32(len(g.holes))
 	}
-	return h
+	return entry{hole: g.byPlace[at]}
 }
 
 // inner looks at internal node i and at all below it.
@@ -153,16 +158,17 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 		p.entries[e] = g.visit(child, in.Block, e, in.Range(e, keys), depth+1)
 	}
 	g.place(in, p, keys)
-	p.sum(in.Block)
+	g.sum(in.Block, p)
 	for _, e := range p.entries {
-		if e.hole != nil && p.tree.depth > 0 {
-			e.hole.level = p.tree.depth - 1
+		if h := g.holeOf(e); h != nil && p.tree.depth > 0 {
+			h.level = p.tree.depth - 1
 		}
 	}
 	if h := g.rebuilt[in.Block]; h != nil {
 		g.addGaps(p, h)
 	}
 	p.state = visited
+	g.order = append(g.order, int32(i))
 }
 
 // addGaps puts holes between the children of a rebuilt node, as
@@ -172,18 +178,19 @@ func (g *grove) addGaps(p *patch, h *hole) {
 	gap := func(keys btree.KeyRange) {
 		if keys.End == 0 || keys.Begin < keys.End {
 			between := g.hole(h.block, keys, h.err)
-			between.gap = true
-			all = append(all, entry{hole: between})
+			g.holeOf(between).gap = true
+			all = append(all, between)
 		}
 	}
 	begin := h.keys.Begin
 	for _, e := range p.entries {
-		if e.hole == nil && e.n > 0 && e.first > 0 {
-			gap(btree.KeyRange{Begin: begin, End: e.first})
+		t := g.tree(e)
+		if t.n > 0 && t.first > 0 {
+			gap(btree.KeyRange{Begin: begin, End: t.first})
 		}
 		all = append(all, e)
-		if e.hole == nil && e.n > 0 {
-			begin = e.last + 1
+		if t.n > 0 {
+			begin = t.last + 1
 		}
 	}
 	if begin > 0 || len(p.entries) == 0 {
@@ -197,8 +204,8 @@ func (g *grove) addGaps(p *patch, h *hole) {
 // it is the bounds that are wrong.
 func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
-		t := &p.entries[e]
-		return t.hole == nil && t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
+		t := g.tree(p.entries[e])
+		return t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
 	}
 	next := make([]uint64, len(p.entries)) // least key to the right that is where it should be
 	least, bounded := uint64(0), false
@@ -206,13 +213,13 @@ func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	for e := len(p.entries) - 1; e >= 0; e-- {
 		next[e], bounds[e] = least, bounded
 		if fits(e) {
-			least, bounded = p.entries[e].first, true
+			least, bounded = g.tree(p.entries[e]).first, true
 		}
 	}
 	last, any := uint64(0), false
 	for e := range p.entries {
-		t := &p.entries[e]
-		if t.hole != nil || t.n == 0 {
+		t := g.tree(p.entries[e])
+		if t.n == 0 {
 			p.changed = true
 			continue
 		}
@@ -221,21 +228,24 @@ func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 			if any && t.first <= last || bounds[e] && t.last >= next[e] {
 				want := in.Range(e, keys)
 				err := &btree.BoundsError{Block: t.block, Parent: in.Block, First: t.first, Last: t.last, Want: want}
-				*t = entry{hole: g.hole(t.block, want, err)}
+				p.entries[e] = g.hole(t.block, want, err)
 				continue
 			}
 		}
-		p.changed = p.changed || t.inner >= 0 && g.patches[t.inner].changed
+		if i := p.entries[e].node; i >= 0 && g.patches[i].changed {
+			p.changed = true
+		}
 		last, any = t.last, true
 	}
 }
 
-// sum works out what the entries that are there amount to.
-func (p *patch) sum(nr block.Nr) {
+// sum works out what the entries of node nr that are there amount to.
+func (g *grove) sum(nr block.Nr, p *patch) {
 	p.tree = subtree{block: nr}
 	depth := -1
-	for _, t := range p.entries {
-		if t.hole != nil || t.n == 0 {
+	for _, e := range p.entries {
+		t := g.tree(e)
+		if t.n == 0 {
 			continue
 		}
 		if p.tree.n == 0 {
@@ -253,16 +263,13 @@ func (p *patch) sum(nr block.Nr) {
 // rebuild writes what has changed below an entry, with the holes filled, and
 // returns what is there now; false if it is nothing.
 func (g *grove) rebuild(e entry) (subtree, bool, error) {
-	switch {
-	case e.hole != nil:
-		return e.hole.fill, e.hole.filled, nil
-	case e.inner < 0:
-		return e.subtree, e.n > 0, nil
+	if h := g.holeOf(e); h != nil {
+		return h.fill, h.filled, nil
 	}
-	p := &g.patches[e.inner]
-	if !p.changed || p.built {
-		return p.tree, p.tree.n > 0, nil
+	if t := g.tree(e); e.node < 0 || !g.patches[e.node].changed || g.patches[e.node].built {
+		return t, t.n > 0, nil
 	}
+	p := &g.patches[e.node]
 	p.built = true
 	var left []subtree
 	for _, e := range p.entries {
@@ -278,36 +285,7 @@ func (g *grove) rebuild(e entry) (subtree, bool, error) {
 	if len(left) > btree.MaxEntries(btree.PointerSize) { // a few more fit than the kernel makes use of
 		p.tree, err = g.assemble(left)
 	} else {
-		p.tree, err = g.join(g.forest.Inner()[e.inner].Block, left)
+		p.tree, err = g.join(g.forest.Inner()[e.node].Block, left)
 	}
 	return p.tree, p.tree.n > 0, err
-}
-
-// below returns the holes below an entry, by ascending keys.
-func (g *grove) below(e entry) []*hole {
-	found := map[*hole]bool{}
-	done := map[int]bool{}
-	var walk func(e entry)
-	walk = func(e entry) {
-		if e.hole != nil {
-			found[e.hole] = true
-			return
-		}
-		if e.inner < 0 || !g.patches[e.inner].changed || done[e.inner] {
-			return
-		}
-		done[e.inner] = true
-		for _, e := range g.patches[e.inner].entries {
-			walk(e)
-		}
-	}
-	walk(e)
-	holes := make([]*hole, 0, len(found))
-	for h := range found {
-		holes = append(holes, h)
-	}
-	slices.SortFunc(holes, func(a, b *hole) int {
-		return cmp.Or(cmp.Compare(a.keys.Begin, b.keys.Begin), cmp.Compare(a.block, b.block))
-	})
-	return holes
 }

@@ -59,6 +59,9 @@ func (l *lineage) replaced(d *DeviceRoot) bool {
 	return ok && d.Known && (now.TransactionID != d.Details.TransactionID || now.CreationTime != d.Details.CreationTime)
 }
 
+// keptDevices is for how many devices at a time it is known which nodes they had.
+const keptDevices = 16
+
 // of returns the nodes of all trees of a device that are left, and how many states ago
 // each was seen last.
 func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
@@ -72,8 +75,7 @@ func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
 			l.e.collect(state.Devices[i].Root, 0, age, nodes)
 		}
 	}
-	const kept = 16 // devices
-	if len(l.nodes) == kept {
+	if len(l.nodes) == keptDevices {
 		clear(l.nodes)
 	}
 	l.nodes[id] = nodes
@@ -83,8 +85,7 @@ func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
 // age returns how many states ago a tree of one of the devices last had the node at nr;
 // false if none had.
 func (l *lineage) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
-	const witnesses = 8 // snapshots have had much the same; ten thousand of them tell no more
-	for _, id := range ids[:min(len(ids), witnesses)] {
+	for _, id := range ids {
 		if a, had := l.of(id)[nr]; had && (!ok || a < age) {
 			age, ok = a, true
 		}

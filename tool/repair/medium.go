@@ -1,6 +1,8 @@
 package repair
 
 import (
+	"fmt"
+
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata/block"
 )
@@ -22,6 +24,16 @@ func newMedium(dev block.Device, parallel int) *medium {
 
 // reopen makes new blocks readable.
 func (m *medium) reopen() { m.r = block.NewReader(m.overlay, m.parallel) }
+
+// alloc returns a new block beyond the end. A repair never needs as many as the device has;
+// trees of leaves at all depths, each pulled down to the deepest, may.
+func (m *medium) alloc() (block.Nr, error) {
+	const least = 4096
+	if m.end()-m.blocks > m.blocks+least {
+		return 0, fmt.Errorf("metadata is not plausible: to put right trees whose leaves lie at different depths would take more blocks than the %d of the device: %w", m.blocks, block.ErrCorrupt)
+	}
+	return m.overlay.Alloc()
+}
 
 // end is the end of all blocks: new ones lie beyond the end of the damaged device.
 func (m *medium) end() block.Nr { return block.Blocks(m.overlay) }

@@ -63,10 +63,16 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 	if s.counts == nil {
 		return nil
 	}
+	const levels, most = 16, 1 << 26 // more of either is not in metadata that was sound
 	orphans := s.orphans()
-	for { // below an orphan there may be more holes
+	for range levels { // below an orphan there may be more holes
 		g := findHoles(s.pool, s.rebuilt)
+		g.findOwners(s.pool)
 		lost := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return !s.hadChildren(h) })
+		if len(lost)*len(orphans) > most {
+			s.note("too many nodes are lost, and too many trees have no parents, to put lost nodes together from their children")
+			return nil
+		}
 		children := map[*hole][]subtree{}
 		for _, o := range orphans {
 			for _, h := range s.parents(lost, o) {
@@ -99,6 +105,7 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // rebuildNode writes the lost node of a hole over its children.
@@ -121,13 +128,13 @@ func (s *salvage) hadChildren(h *hole) bool {
 func (s *salvage) parents(holes []*hole, o orphan) []*hole {
 	var fit []*hole
 	for _, h := range holes {
-		if (h.level < 0 || o.depth < h.level) && h.keys.Contains(o.first, o.last) {
+		if (h.level < 0 || o.depth < h.level) && h.room.Contains(o.first, o.last) {
 			fit = append(fit, h)
 		}
 	}
 	if len(fit) > int(o.pointers) { // ask earlier commits whose it is
 		fit = slices.DeleteFunc(fit, func(h *hole) bool {
-			_, had := s.lineage.age(o.block, h.owners)
+			_, had := s.lineage.age(o.block, h.first())
 			return !had
 		})
 	}

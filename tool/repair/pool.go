@@ -31,12 +31,11 @@ type pool struct {
 type device struct {
 	metadata.Device
 	hasRoot, hasDetails bool
-	madeUp              bool    // the times in the details
-	rootFound           bool    // its root was found by the space map
-	outdated            bool    // the tree may be that of another device or of an earlier commit
-	adopted             bool    // the tree is an orphan
-	expected            uint64  // mappings, as the details said
-	holes               []*hole // by ascending keys
+	madeUp              bool   // the times in the details
+	rootFound           bool   // its root was found by the space map
+	outdated            bool   // the tree may be that of another device or of an earlier commit
+	adopted             bool   // the tree is an orphan
+	expected            uint64 // mappings, as the details said
 }
 
 // An excess is a leaf with mappings beyond the end of the data device.

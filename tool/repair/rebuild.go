@@ -34,7 +34,7 @@ func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
 // raise puts internal nodes with a single child above t until it is that deep.
 func (m *medium) raise(t subtree, depth int) (subtree, error) {
 	for t.depth < depth {
-		nr, err := m.overlay.Alloc()
+		nr, err := m.alloc()
 		if err != nil {
 			return t, err
 		}
@@ -52,7 +52,7 @@ func (m *medium) assemble(parts []subtree) (subtree, error) {
 	for len(parts) > 1 {
 		var above []subtree
 		for size := range btree.Sizes(len(parts), btree.MaxEntries(btree.PointerSize)) {
-			nr, err := m.overlay.Alloc()
+			nr, err := m.alloc()
 			if err != nil {
 				return subtree{}, err
 			}

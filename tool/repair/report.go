@@ -1,6 +1,8 @@
 package repair
 
 import (
+	"iter"
+
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -34,18 +36,34 @@ type Report struct {
 // Confirmed, Guessed and Lost.
 type DeviceReport struct {
 	ID        metadata.DevID
-	Expected  uint64      // mappings that the device details count
-	Known     bool        // there are such details, and they do not count too few
-	Read      uint64      // mappings that the chosen state leads to
-	Confirmed uint64      // mappings found elsewhere, with which all reference counts balance
-	Guessed   uint64      // mappings found elsewhere, without that
-	Lost      uint64      // mappings that were not found
-	Reused    uint64      // mappings whose data blocks belong to others in the state of the superblock
-	Holes     []LostRange // where mappings may be missing, by ascending keys
-	MadeUp    bool        // the times in the device details are made up
-	Dropped   bool        // left out of the result
-	Named     bool        // its id was given as one to be left out
-	Adopted   bool        // its tree is an orphan that was given this id
+	Expected  uint64 // mappings that the device details count
+	Known     bool   // there are such details, and they do not count too few
+	Read      uint64 // mappings that the chosen state leads to
+	Confirmed uint64 // mappings found elsewhere, with which all reference counts balance
+	Guessed   uint64 // mappings found elsewhere, without that
+	Lost      uint64 // mappings that were not found
+	Reused    uint64 // mappings whose data blocks belong to others in the state of the superblock
+	// LostRanges is how many ranges of thin blocks there are among which mappings may be
+	// missing or guessed; see Holes.
+	LostRanges uint64
+	MadeUp     bool // the times in the device details are made up
+	Dropped    bool // left out of the result
+	Named      bool // its id was given as one to be left out
+	Adopted    bool // its tree is an orphan that was given this id
+
+	grove   *grove // where its tree is, if there are lost ranges
+	root    entry
+	missing bool // mappings are missing, not only guessed
+}
+
+// Holes yields where mappings may be missing or are guessed, by ascending keys. Devices
+// share what they have lost, so the ranges of all devices together can be far more than
+// those that there are.
+func (d *DeviceReport) Holes() iter.Seq[LostRange] {
+	if d.LostRanges == 0 {
+		return func(func(LostRange) bool) {}
+	}
+	return d.grove.lostRanges(d.root, d.missing)
 }
 
 // Found is how many mappings the device has in the result.
@@ -54,7 +72,7 @@ func (d *DeviceReport) Found() uint64 { return d.Read + d.Confirmed + d.Guessed 
 // Complete reports whether the device has all its mappings and their data, and no
 // guessed ones.
 func (d *DeviceReport) Complete() bool {
-	return d.Guessed == 0 && d.Lost == 0 && d.Reused == 0 && (d.Known || len(d.Holes) == 0)
+	return d.Guessed == 0 && d.Lost == 0 && d.Reused == 0 && (d.Known || d.LostRanges == 0)
 }
 
 // A LostRange is thin blocks among which mappings are missing or guessed.

@@ -59,13 +59,30 @@ func (s *salvage) countReused(ctx context.Context, r *Report) error {
 		return err
 	}
 	for i := range s.pool.devices {
-		for part := range s.pool.forest.Parts(s.pool.devices[i].Root) {
-			if kind, _ := now.forest.Kind(part.Block); part.Err == nil && kind != btree.LeafNode {
-				r.Devices[i].Reused += now.taken(part.Block)
-			}
-		}
+		r.Devices[i].Reused = now.takenBelow(s.pool.forest, s.pool.devices[i].Root)
 	}
 	return nil
+}
+
+// takenBelow is reused for a sound forest.
+func (p *present) takenBelow(f *btree.Forest, nr block.Nr) uint64 {
+	if sum, known := p.below[nr]; known {
+		return sum
+	}
+	p.below[nr] = 0 // should it lead back here
+	var sum uint64
+	switch kind, i := f.Kind(nr); kind {
+	case btree.InnerNode:
+		for _, child := range f.Inner()[i].Children {
+			sum += p.takenBelow(f, child)
+		}
+	case btree.LeafNode:
+		if now, _ := p.forest.Kind(nr); now != btree.LeafNode {
+			sum = p.taken(nr)
+		}
+	}
+	p.below[nr] = sum
+	return sum
 }
 
 // reused counts the mappings below a node whose data blocks belong to others; those of

@@ -25,6 +25,7 @@ type salvage struct {
 	lineage  *lineage
 	ancestry *ancestry
 	rebuilt  map[block.Nr]*hole // nodes that were put together from children: some may be missing
+	grove    *grove             // of the trees that were repaired; nil: nothing was
 	adopted  []block.Nr         // subtrees that a lost pointer led to
 	found    []Orphan           // trees that are in use, and whose device is not known
 	balanced bool               // the references to metadata blocks, recovered ones included, are those counted
@@ -84,6 +85,7 @@ func (s *salvage) run(ctx context.Context) error {
 	}
 	s.balanced = s.metadataBalanced()
 	g := findHoles(p, s.rebuilt)
+	g.findOwners(p)
 	if err := s.recoverMappings(ctx, g); err != nil {
 		return err
 	}
@@ -124,18 +126,21 @@ func (s *salvage) doubtUncounted(ctx context.Context) error {
 // rebuildTrees writes the trees of all devices without what is lost.
 func (s *salvage) rebuildTrees(ctx context.Context, g *grove) error {
 	p := s.pool
+	s.grove = g
+	empty := block.Nr(0)
 	for i := range p.devices {
 		d := &p.devices[i]
-		d.holes = g.below(g.roots[i])
 		t, ok, err := g.rebuild(g.roots[i])
 		if err != nil {
 			return err
 		}
 		if !ok {
-			t.block, err = btree.Build(p.overlay, metadata.MappingSize, 0, nil)
-		}
-		if err != nil {
-			return err
+			if empty == 0 { // one leaf for all that have lost everything
+				if empty, err = btree.Build(p.overlay, metadata.MappingSize, 0, nil); err != nil {
+					return err
+				}
+			}
+			t.block = empty
 		}
 		d.Root, d.hasRoot = t.block, true
 	}

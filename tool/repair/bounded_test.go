@@ -1,0 +1,94 @@
+package repair_test
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/internal/write"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+	"thinpool/tool/dump"
+	"thinpool/tool/repair"
+)
+
+// allocated returns how many bytes f allocates in all.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// What devices share is salvaged once, however many devices there are: each has all its
+// mappings and thousands of lost ranges, which are those of all others.
+func TestManyDevicesShareDamage(t *testing.T) {
+	const devices, levels = 5000, 6
+	dev := fixtures.Web(t, devices, levels)
+	var found *repair.Result
+	if n := allocated(func() { found = find(t, dev, repair.Options{}) }); n > 100<<20 {
+		t.Errorf("%d MiB were allocated", n>>20)
+	}
+	if n := len(found.Report.Devices); n != devices {
+		t.Fatalf("%d devices", n)
+	}
+	for i := range found.Report.Devices {
+		if d := &found.Report.Devices[i]; d.Read != 252 || d.LostRanges != levels*251 {
+			t.Fatalf("%+v", d)
+		}
+	}
+	ranges := 0
+	for range found.Report.Devices[devices-1].Holes() {
+		ranges++
+	}
+	if ranges != levels*251 {
+		t.Errorf("%d lost ranges", ranges)
+	}
+	rebuilt(t, found)
+}
+
+// noFatal demands that new metadata of what was found has no fatal fault. What devices say of
+// themselves, and mappings that were guessed, may be odd.
+func noFatal(t *testing.T, found *repair.Result, seed uint64) {
+	t.Helper()
+	pool, err := metadata.Open(found.Device, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := write.New(write.Options{})
+	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return
+	}
+	dev := block.NewMem(int64(b.Least()) * block.Size)
+	if err := b.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	fatal := 0
+	if _, err := check.Run(t.Context(), dev, check.Options{}, func(f check.Fault) {
+		if f.Severity != check.Fatal {
+			return
+		}
+		if fatal++; fatal == 1 {
+			t.Errorf("seed %d: the repaired metadata: %s", seed, &f)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever a hostile image is like, it is repaired or refused, and what is repaired is whole.
+func TestHostile(t *testing.T) {
+	for seed := range uint64(10) {
+		found, err := repair.Find(t.Context(), fixtures.Hostile(t, seed), repair.Options{})
+		switch {
+		case err == nil:
+			noFatal(t, found, seed)
+		case !errors.Is(err, block.ErrCorrupt) && !errors.Is(err, repair.ErrNoRoots):
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package repair
+
+import (
+	"cmp"
+	"iter"
+	"math"
+	"slices"
+)
+
+// A tally is what holes below a node amount to. Of a sum over a tree each node has its
+// part, so that it does not matter how many devices lead there.
+type tally struct {
+	known              bool
+	confirmed, guessed uint64 // mappings that fill holes
+	recovered          uint64 // mappings below nodes that were rebuilt
+	lost               uint64 // holes and rebuilt nodes, gaps apart
+	open               uint64 // holes that are not filled, or with guesses, gaps apart
+}
+
+func (t *tally) add(o tally) {
+	sum := func(a *uint64, b uint64) { *a += min(b, math.MaxUint64-*a) }
+	sum(&t.confirmed, o.confirmed)
+	sum(&t.guessed, o.guessed)
+	sum(&t.recovered, o.recovered)
+	sum(&t.lost, o.lost)
+	sum(&t.open, o.open)
+}
+
+// isOpen reports whether something may still be missing in a hole, or is guessed.
+func (h *hole) isOpen() bool { return !h.filled || h.guessed > 0 }
+
+// tally sums the holes below an entry, once they are filled.
+func (g *grove) tally(e entry) tally {
+	if h := g.holeOf(e); h != nil {
+		return tally{confirmed: h.confirmed, guessed: h.guessed, lost: uint64(b2i(!h.gap)), open: uint64(b2i(!h.gap && h.isOpen()))}
+	}
+	if e.node < 0 || !g.patches[e.node].changed {
+		return tally{}
+	}
+	if g.tallies == nil {
+		g.tallies = make([]tally, len(g.patches))
+	}
+	t := &g.tallies[e.node]
+	if t.known {
+		return *t
+	}
+	sum := tally{known: true}
+	for _, below := range g.patches[e.node].entries {
+		sum.add(g.tally(below))
+	}
+	if h := g.rebuilt[g.forest.Inner()[e.node].Block]; h != nil {
+		sum.recovered += h.recovered
+		sum.lost++
+	}
+	*t = sum
+	return sum
+}
+
+// lostRanges yields the holes and rebuilt nodes below an entry by ascending keys, gaps
+// apart; unless all is set only those where something may be missing still, or is guessed.
+func (g *grove) lostRanges(e entry, all bool) iter.Seq[LostRange] {
+	return func(yield func(LostRange) bool) {
+		var found []*hole
+		done := map[int32]bool{}
+		var walk func(e entry)
+		walk = func(e entry) {
+			if h := g.holeOf(e); h != nil {
+				if !h.gap && (all || h.isOpen()) {
+					found = append(found, h)
+				}
+				return
+			}
+			if e.node < 0 || !g.patches[e.node].changed || done[e.node] {
+				return
+			}
+			done[e.node] = true
+			if h := g.rebuilt[g.forest.Inner()[e.node].Block]; h != nil && all {
+				found = append(found, h)
+			}
+			for _, below := range g.patches[e.node].entries {
+				walk(below)
+			}
+		}
+		walk(e)
+		slices.SortStableFunc(found, func(a, b *hole) int {
+			return cmp.Or(cmp.Compare(a.keys.Begin, b.keys.Begin), cmp.Compare(a.block, b.block))
+		})
+		for i, h := range found {
+			if i > 0 && h == found[i-1] {
+				continue
+			}
+			if !yield(LostRange{h.keys, h.block, h.err}) {
+				return
+			}
+		}
+	}
+}
