@@ -36,13 +36,13 @@ type Report struct {
 // Confirmed, Guessed and Lost.
 type DeviceReport struct {
 	ID        metadata.DevID
-	Expected  uint64      // mappings that the device details count
-	Known     bool        // there are such details, and they do not count too few
-	Read      uint64      // mappings that the chosen state leads to
-	Confirmed uint64      // mappings found elsewhere, with which all reference counts balance
-	Guessed   uint64      // mappings found elsewhere, without that
-	Lost      uint64      // mappings that were not found
-	Reused    uint64      // mappings whose data blocks belong to others in the state of the superblock
+	Expected  uint64 // mappings that the device details count
+	Known     bool   // there are such details, and they do not count too few
+	Read      uint64 // mappings that the chosen state leads to
+	Confirmed uint64 // mappings found elsewhere, with which all reference counts balance
+	Guessed   uint64 // mappings found elsewhere, without that
+	Lost      uint64 // mappings that were not found
+	Reused    uint64 // mappings whose data blocks belong to others in the state of the superblock
 	// LostRanges is how many ranges of thin blocks there are among which mappings may be
 	// missing or guessed; see Holes.
 	LostRanges uint64
