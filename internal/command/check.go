@@ -178,7 +178,12 @@ type faultPrinter struct {
 	mended      uint64 // faults
 	inDevices   bool   // there are faults in the trees of devices
 	noRoom      *spacemap.SpaceError
+	listed      int // ids of devices in JSON
 }
+
+// mostListed is how many ids of devices faults in JSON list together: ten thousand snapshots
+// may share thousands of damaged nodes.
+const mostListed = metadata.MostOwners
 
 // superblock prints the lines that scripts read.
 func (p *faultPrinter) superblock(sb metadata.Superblock) {
@@ -202,6 +207,10 @@ func (p *faultPrinter) fault(f check.Fault) {
 	case p.json:
 		r := jsonFault(f)
 		r.Advice = text
+		if p.listed += len(r.Devices); p.listed > mostListed {
+			few := r.Devices[:min(len(r.Devices), 8)]
+			r.Devices, r.More = few, r.More || len(few) < len(r.Devices)
+		}
 		p.line(r)
 	default:
 		if _, wiped := errors.AsType[*check.WipedError](f.Err); f.Code == check.SuperblockDamaged && !wiped {
@@ -288,6 +297,7 @@ type faultRecord struct {
 	Severity string           `json:"severity"`
 	Tree     string           `json:"tree,omitempty"`
 	Devices  []metadata.DevID `json:"devices,omitempty"`
+	More     bool             `json:"more_devices,omitempty"`
 	Block    *block.Nr        `json:"block,omitempty"`
 	Lost     *lostRecord      `json:"lost,omitempty"`
 	Counts   *countRecord     `json:"counts,omitempty"`
@@ -311,7 +321,7 @@ type countRecord struct {
 
 func jsonFault(f check.Fault) faultRecord {
 	r := faultRecord{
-		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices,
+		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices, More: f.MoreDevices,
 		Message: f.Err.Error(), Advice: f.Advice(),
 	}
 	if f.HasBlock {

@@ -121,15 +121,15 @@ func (c *checker) smallTree(forest **btree.Forest, root block.Nr, valueSize int,
 	if err != nil {
 		return nil, err
 	}
-	judge := btree.NewJudge(*forest, func(f btree.Finding) { c.reportFinding(f, tree, nil) })
+	judge := btree.NewJudge(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
 	judge.Tree(root)
 	c.reportSorted(faults)
 	return *forest, nil
 }
 
 // reportFinding reports what is wrong with the structure of a tree.
-func (c *checker) reportFinding(f btree.Finding, tree string, devices []metadata.DevID) {
-	fault := Fault{Tree: tree, Devices: devices, Block: f.Block, HasBlock: true, Err: f.Err}
+func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.OwnerList) {
+	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Some, Block: f.Block, HasBlock: true, Err: f.Err}
 	switch f.Kind {
 	case btree.Lost:
 		c.damaged = true

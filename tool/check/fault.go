@@ -116,8 +116,10 @@ type Fault struct {
 	Severity Severity
 	Tree     string           // or part of the metadata, in words
 	Devices  []metadata.DevID // affected, ascending; nil: none or all
-	Block    block.Nr         // metadata block that holds the fault, if HasBlock
-	HasBlock bool
+	// MoreDevices says that there are more than Devices: too many to list.
+	MoreDevices bool
+	Block       block.Nr // metadata block that holds the fault, if HasBlock
+	HasBlock    bool
 	// Keys are those that can no longer be reached, if Lost: thin blocks in a
 	// device's mappings, device ids in the other trees.
 	Keys btree.KeyRange
@@ -192,7 +194,7 @@ func (f *Fault) String() string {
 		fmt.Fprintf(&s, "%s: ", f.Tree)
 	}
 	if len(f.Devices) > 0 {
-		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices))
+		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices, f.MoreDevices))
 	}
 	if f.Lost {
 		fmt.Fprintf(&s, "lost %v: ", f.Keys)
@@ -202,9 +204,9 @@ func (f *Fault) String() string {
 }
 
 // deviceList names devices, many of them in short.
-func deviceList(ids []metadata.DevID) string {
+func deviceList(ids []metadata.DevID, more bool) string {
 	const most = 8
-	if len(ids) == 1 {
+	if len(ids) == 1 && !more {
 		return fmt.Sprintf("device %d", ids[0])
 	}
 	var s strings.Builder
@@ -215,7 +217,10 @@ func deviceList(ids []metadata.DevID) string {
 		}
 		fmt.Fprintf(&s, " %d", id)
 	}
-	if len(ids) > most {
+	switch {
+	case more:
+		s.WriteString(" and others")
+	case len(ids) > most:
 		fmt.Fprintf(&s, " and %d more", len(ids)-most)
 	}
 	return s.String()

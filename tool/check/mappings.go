@@ -103,7 +103,7 @@ type badMappings struct {
 	n       uint64
 	first   metadata.Run
 	newest  uint32
-	devices []metadata.DevID // that reach the leaf
+	owners  metadata.OwnerList // devices that reach the leaf
 }
 
 // leafTest is the test of the mappings in one leaf.
@@ -170,12 +170,12 @@ func (l *leafTest) found() []badMappings {
 // reportMappings reports bad mappings, those of the same devices together.
 func (c *checker) reportMappings(bad []badMappings, tree string) {
 	slices.SortStableFunc(bad, func(a, b badMappings) int {
-		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), slices.Compare(a.devices, b.devices), cmp.Compare(a.nr, b.nr))
+		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), compareOwners(a.owners, b.owners), cmp.Compare(a.nr, b.nr))
 	})
 	for len(bad) > 0 {
 		sum, leaves := bad[0], 1
 		for _, b := range bad[1:] {
-			if b.code != sum.code || b.atLimit != sum.atLimit || !slices.Equal(b.devices, sum.devices) {
+			if b.code != sum.code || b.atLimit != sum.atLimit || compareOwners(b.owners, sum.owners) != 0 {
 				break
 			}
 			sum.n += b.n
@@ -183,7 +183,7 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 			leaves++
 		}
 		bad = bad[leaves:]
-		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.devices, Block: sum.nr, HasBlock: true}
+		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Some, Block: sum.nr, HasBlock: true}
 		what := ""
 		switch sum.code {
 		case MappingBeyond:
@@ -204,6 +204,14 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 	}
 }
 
+// compareOwners orders lists of owners; most are one and the same.
+func compareOwners(a, b metadata.OwnerList) int {
+	if a.Same(b) {
+		return 0
+	}
+	return cmp.Or(slices.Compare(a.IDs, b.IDs), compareBool(a.Some, b.Some))
+}
+
 func compareBool(a, b bool) int {
 	switch {
 	case a == b:
@@ -221,7 +229,7 @@ func quirkFaults(nr block.Nr, q btree.Quirks, tree string) []Fault {
 	}
 	var faults []Fault
 	collect := &checker{report: func(f Fault) { faults = append(faults, f) }}
-	btree.NewJudge(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, nil) }).Quirks(nr, q)
+	btree.NewJudge(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).Quirks(nr, q)
 	return faults
 }
 
@@ -246,16 +254,16 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 	for _, b := range bad {
 		blocks[b.nr] = true
 	}
-	reach := c.devicesOf(all, blocks)
+	reach := metadata.OwnersOf(c.maps, all, blocks)
 	for _, f := range findings {
 		c.reportFinding(f, in(view, "mappings"), reach[f.Block])
 	}
 	for i := range faults {
-		faults[i].Devices = reach[faults[i].Block]
+		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].Block].IDs, reach[faults[i].Block].Some
 	}
 	c.reportSorted(faults)
 	for i := range bad {
-		bad[i].devices = reach[bad[i].nr]
+		bad[i].owners = reach[bad[i].nr]
 	}
 	c.noteHazards(bad, devices)
 	c.reportMappings(bad, in(view, "mappings"))
@@ -272,5 +280,15 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 			err = fmt.Errorf("%d of %d mappings are lost", d.MappedBlocks-tree.N, d.MappedBlocks)
 		}
 		c.report(Fault{Code: MappedBlocksWrong, Severity: Fatal, Tree: in(view, treeDetails), Devices: []metadata.DevID{d.ID}, Err: err})
+	}
+}
+
+// reportSorted reports faults that were found in no particular order.
+func (c *checker) reportSorted(faults []Fault) {
+	slices.SortStableFunc(faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Code, b.Code))
+	})
+	for _, f := range faults {
+		c.report(f)
 	}
 }

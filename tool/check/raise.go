@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
@@ -26,7 +28,8 @@ func (h *hazard) time() uint32 { return h.newest + 1 }
 // noteHazards adds the devices that would write to the mappings in bad.
 func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 	snapped := map[metadata.DevID]uint32{}
-	for _, b := range bad {
+	var last *badMappings
+	for i, b := range bad {
 		if b.code != SharedWritable || b.atLimit {
 			continue
 		}
@@ -36,12 +39,20 @@ func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 				snapped[d.ID] = d.SnapshottedTime
 			}
 		}
-		for _, id := range b.devices {
+		c.hazard.newest = max(c.hazard.newest, b.newest)
+		owners := b.owners.IDs
+		if b.owners.Some { // for those that have no need of it a later time costs copies only
+			owners = slices.Collect(maps.Keys(snapped))
+		}
+		if last != nil && last.owners.Same(b.owners) && b.newest <= last.newest {
+			continue
+		}
+		last = &bad[i]
+		for _, id := range owners {
 			if time, ok := snapped[id]; ok && time <= b.newest {
 				c.hazard.devices[id] = true
 			}
 		}
-		c.hazard.newest = max(c.hazard.newest, b.newest)
 	}
 }
 

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -65,7 +66,6 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 
 // mappedTwice looks for the given data blocks in each device.
 func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool) ([]Fault, error) {
-	type use struct{ key, data uint64 }
 	uses := map[int][]use{} // by leaf
 	var mu sync.Mutex
 	err := c.maps.AgainEachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
@@ -81,32 +81,99 @@ func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool)
 	if err != nil {
 		return nil, err
 	}
+	return c.eachMappedTwice(devices, uses), nil
+}
+
+// A use is a mapping of a data block that others map as well.
+type use struct{ key, data uint64 }
+
+// eachMappedTwice tests each device; a tree that many devices have is gone through once.
+func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]use) []Fault {
+	w := walk{forest: c.maps, uses: uses, seen: make([]int32, len(c.maps.Inner()))}
+	for i := range c.maps.Inner() {
+		w.room += 8 * len(c.maps.Inner()[i].Children)
+	}
+	w.room = max(w.room, 1<<24)
 	var faults []Fault
+	byRoot := map[block.Nr]repeat{}
+	var rest []metadata.DevID
 	for _, d := range devices {
-		first := map[uint64]uint64{}
-		n, example := 0, ""
-		var at block.Nr
-		for part := range c.maps.Parts(d.Root) {
-			if part.Err != nil {
+		r, known := byRoot[d.Root]
+		if !known {
+			if w.room <= 0 {
+				rest = append(rest, d.ID)
 				continue
 			}
-			for _, u := range uses[part.Leaf] {
-				if key, ok := first[u.data]; !ok {
-					first[u.data] = u.key
-				} else if n++; n == 1 {
-					at = part.Block
-					example = fmt.Sprintf("data block %d at thin blocks %d and %d", u.data, key, u.key)
-				}
-			}
+			r = w.tree(d.Root)
+			byRoot[d.Root] = r
 		}
-		if n > 0 {
+		if r.n > 0 {
 			faults = append(faults, Fault{
-				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: at, HasBlock: true,
-				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: block %d, %s", n, at, example),
+				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: r.at, HasBlock: true,
+				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: block %d, %s", r.n, r.at, r.example),
 			})
 		}
 	}
-	return faults, nil
+	if len(rest) > 0 {
+		faults = append(faults, Fault{
+			Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: rest,
+			Err: errors.New("some data blocks may be mapped more than once: too many devices share too much for a look at each"),
+		})
+	}
+	return faults
+}
+
+// A repeat is what a tree maps more than once.
+type repeat struct {
+	n       int
+	at      block.Nr
+	example string
+}
+
+// A walk goes through the trees of devices in the order of keys, each node once.
+type walk struct {
+	forest *btree.Forest
+	uses   map[int][]use
+	first  map[uint64]uint64
+	seen   []int32 // by inner node: the last tree that led there
+	trees  int32
+	room   int // pointers and uses that may still be looked at
+	found  repeat
+}
+
+func (w *walk) tree(root block.Nr) repeat {
+	w.trees++
+	w.first, w.found = map[uint64]uint64{}, repeat{}
+	w.visit(root, 0)
+	return w.found
+}
+
+func (w *walk) visit(nr block.Nr, depth int) {
+	switch kind, i := w.forest.Kind(nr); kind {
+	case btree.LeafNode:
+		w.leaf(nr, w.uses[i])
+	case btree.InnerNode:
+		if w.seen[i] == w.trees || depth == btree.MaxDepth {
+			return
+		}
+		w.seen[i] = w.trees
+		for _, child := range w.forest.Inner()[i].Children {
+			w.room--
+			w.visit(child, depth+1)
+		}
+	}
+}
+
+func (w *walk) leaf(nr block.Nr, uses []use) {
+	w.room -= len(uses)
+	for _, u := range uses {
+		if key, ok := w.first[u.data]; !ok {
+			w.first[u.data] = u.key
+		} else if w.found.n++; w.found.n == 1 {
+			w.found.at = nr
+			w.found.example = fmt.Sprintf("data block %d at thin blocks %d and %d", u.data, key, u.key)
+		}
+	}
 }
 
 // firstKeys holds a thin block for each of some data blocks: the one they were

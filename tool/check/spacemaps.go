@@ -169,7 +169,7 @@ func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool
 		case spacemap.InTree:
 			t := *f.Tree
 			t.Err = f.Err // says which of the map's trees
-			c.reportFinding(t, names.tree, nil)
+			c.reportFinding(t, names.tree, metadata.OwnerList{})
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal

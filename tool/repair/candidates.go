@@ -30,7 +30,7 @@ func (c candidate) data() uint64 {
 // recoverMappings fills holes with mappings of leaves that nothing leads to any more:
 // those that earlier commits left, and the damaged leaf itself as far as it makes sense.
 func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
-	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.ids) == 0 || isEmpty(h.room) })
+	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners.IDs) == 0 || isEmpty(h.room) })
 	if len(holes) == 0 {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
-				kept := leaf == h.block || s.ancestry.kept(leaf, h.first(), uint64(data))
+				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Asked(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
@@ -107,7 +107,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		age, had := s.lineage.age(leaf.Block, h.first())
+		age, had := s.lineage.age(leaf.Block, h.owners.Asked())
 		if rivals && !had {
 			continue
 		}
@@ -166,10 +166,10 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 // shares reports whether the devices of a hole take mappings of that time for shared:
 // all of them, if the details have to be made up.
 func (s *salvage) shares(h *hole, time uint32) bool {
-	if h.some {
+	if h.owners.Some {
 		return false
 	}
-	for _, id := range h.ids {
+	for _, id := range h.owners.IDs {
 		if d := s.pool.device(id); d.hasDetails && time >= d.SnapshottedTime {
 			return false
 		}

@@ -18,8 +18,8 @@ type ledger struct {
 
 // A ledgerHole is a hole and the candidates for it.
 type ledgerHole struct {
-	keys btree.KeyRange
-	owners
+	keys       btree.KeyRange
+	owners     metadata.OwnerList
 	leaf       bool        // it was one leaf
 	rivals     bool        // other holes could have lost the same keys
 	candidates []candidate // by ascending thin block, then value, then age
@@ -153,14 +153,14 @@ func (l *ledger) limit(taken [][]decision) {
 			continue
 		}
 		h := &l.holes[i]
-		if work += len(h.ids); work > mostOwners {
-			h.owners = owners{h.first(), true}
+		if work += len(h.owners.IDs); work > metadata.MostOwners {
+			h.owners = metadata.OwnerList{IDs: h.owners.Asked(), Some: true}
 		}
 		room := uint64(len(taken[i]))
 		if h.leaf {
 			room = min(room, uint64(most))
 		}
-		for _, id := range h.ids {
+		for _, id := range h.owners.IDs {
 			if n, ok := lacking[id]; ok {
 				room = min(room, n)
 			}
@@ -172,7 +172,7 @@ func (l *ledger) limit(taken [][]decision) {
 			taken[i] = taken[i][:room]
 			slices.SortFunc(taken[i], func(a, b decision) int { return cmp.Compare(a.thin, b.thin) })
 		}
-		for _, id := range h.ids {
+		for _, id := range h.owners.IDs {
 			if _, ok := lacking[id]; ok {
 				lacking[id] -= uint64(len(taken[i]))
 			}
@@ -188,7 +188,7 @@ func (l *ledger) closed(taken [][]decision) bool {
 	references := map[uint64]uint32{}
 	total := uint64(0)
 	for i, ds := range taken {
-		if l.holes[i].some {
+		if l.holes[i].owners.Some {
 			return false
 		}
 		for _, d := range ds {
@@ -223,7 +223,7 @@ func (l *ledger) got(taken [][]decision) map[metadata.DevID]uint64 {
 	byList := map[*metadata.DevID]uint64{}
 	lists := map[*metadata.DevID][]metadata.DevID{}
 	for i, ds := range taken {
-		if ids := l.holes[i].ids; len(ids) > 0 {
+		if ids := l.holes[i].owners.IDs; len(ids) > 0 {
 			byList[&ids[0]] += uint64(len(ds))
 			lists[&ids[0]] = ids
 		}

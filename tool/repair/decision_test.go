@@ -39,7 +39,7 @@ func TestDecide(t *testing.T) {
 		Confirmed  bool
 	}
 	hole := func(begin, end uint64, ids []metadata.DevID, candidates ...candidate) ledgerHole {
-		return ledgerHole{keys: btree.KeyRange{Begin: begin, End: end}, owners: owners{ids: ids}, leaf: true, candidates: candidates}
+		return ledgerHole{keys: btree.KeyRange{Begin: begin, End: end}, owners: metadata.OwnerList{IDs: ids}, leaf: true, candidates: candidates}
 	}
 	one, two := []metadata.DevID{1}, []metadata.DevID{2}
 	closed := func(over ...spacemap.Finding) *surplus { return &surplus{over: over, balanced: true} }
@@ -237,7 +237,7 @@ func TestBestTime(t *testing.T) {
 func TestDecideLeafIsFull(t *testing.T) {
 	most := btree.MaxEntries(metadata.MappingSize)
 	l := ledger{surplus: &surplus{over: []spacemap.Finding{over(1000, uint64(most)+5, 1)}, balanced: true}}
-	h := ledgerHole{keys: btree.AllKeys, owners: owners{ids: []metadata.DevID{1}}, leaf: true}
+	h := ledgerHole{keys: btree.AllKeys, owners: metadata.OwnerList{IDs: []metadata.DevID{1}}, leaf: true}
 	for i := range uint64(most) + 5 {
 		h.candidates = append(h.candidates, claim(i, 1000+i, 1))
 	}

@@ -167,9 +167,8 @@ func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Contex
 		o      *orphan
 		common int
 	}
-	const most = 10000 // comparisons of trees; with more it would take hours
-	if len(r.lost)*len(r.free) > most {
-		r.note("too many devices have lost their roots to compare all trees")
+	if !r.comparable() {
+		r.noteOnce("too many devices have lost their roots to compare all trees")
 		return
 	}
 	var all []match
@@ -197,13 +196,34 @@ func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Contex
 	}
 }
 
+// comparable reports whether there is time to compare the trees of all devices that have lost
+// their roots with all that are free.
+func (r *rootSearch) comparable() bool {
+	const most, least = 128, 10000 // of each node so often
+	leaves, nodes := uint64(0), uint64(len(r.survey.Nodes))
+	for i := range r.free {
+		leaves += min(r.free[i].n/uint64(btree.MaxEntries(metadata.MappingSize))+1, nodes)
+	}
+	lost := 0
+	for _, d := range r.lost {
+		lost += b2i(!d.hasRoot && r.was[d.ID] != 0)
+	}
+	return lost*len(r.free) <= least && uint64(lost)*leaves <= most*nodes+least
+}
+
 // matchByCount finds the device of trees that no other can have, by the number of
 // mappings; a tree that is not whole can be that of any device with more. Every tree in
 // use belongs to some device, and what is settled may leave a single one for the next.
 // If the books do not balance in the end all of it is a guess.
 func (r *rootSearch) matchByCount() {
+	const most = 1 << 26 // comparisons
+	work := 0
 	for settled := true; settled; {
 		settled = false
+		if work += len(r.lost) * len(r.free); work > most {
+			r.noteOnce("too many devices have lost their roots to find all trees by their mappings")
+			return
+		}
 		for i := range r.free {
 			o := &r.free[i]
 			var fit []*device

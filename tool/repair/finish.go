@@ -102,6 +102,10 @@ func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Rep
 		}
 	}
 	p.setTimes(&sb, devices, note)
+	if n := sb.DataSpaceMap.NrBlocks; n > countable(p.limit) && opt.Overrides.NrDataBlocks == nil {
+		note("the superblock says %d data blocks, more than the metadata has room to count", n)
+		sizeKnown = false
+	}
 	if !sizeKnown && opt.Overrides.NrDataBlocks == nil {
 		sb.DataSpaceMap.NrBlocks = p.highest
 		note("the number of data blocks is not known; using what is mapped, %d. Give it with --nr-data-blocks to use the rest of the data device", p.highest)

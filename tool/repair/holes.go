@@ -2,6 +2,7 @@ package repair
 
 import (
 	"thinpool/internal/pdata/btree"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -13,7 +14,8 @@ type hole struct {
 	level int            // above the leaves; -1: not known
 	err   error
 	gap   bool // maybe nothing is lost: it is between children of a node that was rebuilt
-	owners
+
+	owners    metadata.OwnerList // devices that lead to it
 	filled    bool
 	fill      subtree // what was found for it
 	confirmed uint64  // mappings of fill

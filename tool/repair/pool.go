@@ -46,15 +46,17 @@ type excess struct {
 
 // nrDataBlocks is how many data blocks there are, as far as that is known.
 func nrDataBlocks(sb *metadata.Superblock, limit block.Nr, opt *Options) uint64 {
-	countable := uint64(limit) * spacemap.PerBitmap // there is no room for more bitmaps
 	switch {
 	case opt.Overrides.NrDataBlocks != nil:
-		return min(*opt.Overrides.NrDataBlocks, countable)
+		return min(*opt.Overrides.NrDataBlocks, countable(limit))
 	case sb.DataSpaceMap.NrBlocks > 0:
-		return min(sb.DataSpaceMap.NrBlocks, countable)
+		return min(sb.DataSpaceMap.NrBlocks, countable(limit))
 	}
-	return countable
+	return countable(limit)
 }
+
+// countable is how many data blocks metadata of that size has room to count.
+func countable(limit block.Nr) uint64 { return uint64(limit) * spacemap.PerBitmap }
 
 // readPool reads what the tables of a state lead to.
 func readPool(ctx context.Context, m *medium, limit block.Nr, nrData uint64, top, details *table) (*pool, error) {

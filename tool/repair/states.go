@@ -67,6 +67,7 @@ func (o Origin) String() string {
 const (
 	maxFromSpaceMaps = 32
 	maxFromScan      = 128
+	maxDevices       = 1 << 19 // of all states together, but for those of space maps
 )
 
 // findStates returns the states that are left on a device, in no order that matters.
@@ -280,7 +281,17 @@ func (f *stateFinder) fromScan() error {
 		byIDs[t.ids()] = append(byIDs[t.ids()], t)
 	}
 	roots := f.e.survey.Roots(topSort)
-	for _, root := range roots[max(0, len(roots)-maxFromScan):] {
+	devices := 0
+	for _, s := range f.all {
+		devices += len(s.Devices)
+	}
+	roots = roots[max(0, len(roots)-maxFromScan):]
+	slices.Reverse(roots) // if there are too many it is the oldest that are left out, as far as places tell
+	for _, root := range roots {
+		if devices > maxDevices {
+			f.e.noteOnce("some of the states that are left are not considered: they have more than %d devices together", maxDevices)
+			break
+		}
 		s := &State{From: FromScan, Mapping: root}
 		s.Details = f.e.pair(root, byIDs)
 		if s.Details == 0 && slices.ContainsFunc(f.all, func(o *State) bool { return o.Mapping == root }) {
@@ -289,6 +300,7 @@ func (f *stateFinder) fromScan() error {
 		if err := f.add(s); err != nil {
 			return err
 		}
+		devices += len(s.Devices)
 	}
 	return nil
 }

@@ -110,26 +110,27 @@ func (s *Survey) followPointers() {
 }
 
 // Leaves yields the leaves below nr that can be read, in the order of the
-// pointers.
+// pointers, each once.
 func (s *Survey) Leaves(nr block.Nr) func(yield func(*Node) bool) {
 	return func(yield func(*Node) bool) {
 		s.leaves(nr, s.Tree(nr).Sort, map[block.Nr]bool{}, yield)
 	}
 }
 
-func (s *Survey) leaves(nr block.Nr, sort Sort, above map[block.Nr]bool, yield func(*Node) bool) bool {
+func (s *Survey) leaves(nr block.Nr, sort Sort, seen map[block.Nr]bool, yield func(*Node) bool) bool {
 	n, ok := s.Node(nr)
 	switch {
-	case !ok || above[nr]:
+	case !ok || seen[nr]:
 		return true
 	case n.Sort == sort:
+		seen[nr] = true
 		return yield(n)
 	case n.Sort != Inner:
 		return true
 	}
-	above[nr] = true
+	seen[nr] = true
 	for _, e := range s.Entries(n) {
-		if !s.leaves(e.Block, sort, above, yield) {
+		if !s.leaves(e.Block, sort, seen, yield) {
 			return false
 		}
 	}
