@@ -161,6 +161,7 @@ func TestQcow2Refuses(t *testing.T) {
 		"the L1 table of 34359738360":   func(p []byte) { be.PutUint32(p[36:], 1<<32-1) },
 		"the L1 table of 8 bytes":       func(p []byte) { be.PutUint64(p[40:], 1<<63) },
 		"a disk of 9223372036854775808": func(p []byte) { be.PutUint64(p[24:], 1<<63) },
+		"a disk of 536870913":           func(p []byte) { be.PutUint64(p[24:], 512<<20+1) }, // one L2 table of 64 KiB clusters
 		"a header of 1 bytes":           func(p []byte) { be.PutUint32(p[100:], 1) },
 		"marked as corrupt":             func(p []byte) { p[79] = 2 },
 		"the image is encrypted":        func(p []byte) { p[35] = 1 },

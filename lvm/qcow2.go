@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -35,6 +36,7 @@ const (
 const (
 	qcowCorrupt      = 1 << 1
 	qcowExternalData = 1 << 2
+	qcowExtendedL2   = 1 << 4
 	qcowFormatName   = 0xe2792aca // of the backing file
 	qcowDataName     = 0x44415441 // of the external data file
 )
@@ -182,6 +184,10 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 		length, features = be.Uint32(b[qcowHeaderSize:]), be.Uint64(b[qcowFeatures:])
 	}
 	at := be.Uint64(b[qcowBackingAt:])
+	l2Bits := 2*bits - 3 // how much an entry of the L1 table leads to
+	if features&qcowExtendedL2 != 0 {
+		l2Bits--
+	}
 	switch disk := be.Uint64(b[qcowSize:]); {
 	case version < 2 || version > 3:
 		return fmt.Errorf("version %d is not supported: %s", version, convert)
@@ -189,8 +195,10 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 		return fmt.Errorf("clusters of 2^%d bytes", bits)
 	case l1 > qcowMostL1 || be.Uint64(b[qcowL1Offset:])+l1 > uint64(size):
 		return fmt.Errorf("the L1 table of %d bytes does not lie in the image", l1)
-	case disk > 1<<62:
-		return fmt.Errorf("a disk of %d bytes", disk)
+	case disk > l1/8<<l2Bits:
+		return fmt.Errorf("a disk of %d bytes, of which the L1 table of %d bytes cannot lead to all", disk, l1)
+	case features&qcowExtendedL2 != 0 && strconv.IntSize < 64:
+		return fmt.Errorf("extended L2 tables are not supported on this processor: %s", convert)
 	case length < qcowFeatures || length > qcowMostHeader || version >= 3 && length < qcowHeader:
 		return fmt.Errorf("a header of %d bytes", length)
 	case features&qcowCorrupt != 0:
