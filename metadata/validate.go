@@ -11,8 +11,9 @@ type Validator struct {
 	Note func(string)
 
 	header   Header
-	defs     map[string]extent
-	devices  map[DevID]bool
+	names    Names    // of defs: index in defs, less than 0: it is empty
+	defs     []extent // those that are not empty
+	devices  DevIDSet
 	inDevice bool
 	id       DevID  // of the current device
 	name     string // of the current def
@@ -30,7 +31,7 @@ type extent struct {
 // blocks are then checked against the format's limit only.
 func (v *Validator) Begin(h Header) error {
 	v.header = h
-	v.defs, v.devices = map[string]extent{}, map[DevID]bool{}
+	v.names, v.defs, v.devices = Names{}, nil, DevIDSet{}
 	if v.header.NrDataBlocks == 0 {
 		v.header.NrDataBlocks = MaxDataBlocks
 	}
@@ -56,7 +57,7 @@ func CheckDataBlockSize(sectors uint64) error {
 
 // BeginDef starts the def of that name.
 func (v *Validator) BeginDef(name string) error {
-	if _, ok := v.defs[name]; ok {
+	if _, ok := v.names.Get(name); ok {
 		return fmt.Errorf("def %q is defined twice", name)
 	}
 	v.name, v.inDevice, v.cur = name, false, extent{}
@@ -65,7 +66,13 @@ func (v *Validator) BeginDef(name string) error {
 
 // EndDef ends the current def.
 func (v *Validator) EndDef() error {
-	v.defs[v.name] = v.cur
+	const empty = -1
+	if v.cur.mapped == 0 {
+		v.names.Set(v.name, empty)
+		return nil
+	}
+	v.names.Set(v.name, int32(len(v.defs)))
+	v.defs = append(v.defs, v.cur)
 	return nil
 }
 
@@ -74,12 +81,11 @@ func (v *Validator) BeginDevice(id DevID, d Details) error {
 	switch {
 	case id > MaxDevID:
 		return fmt.Errorf("device id is %d, want at most %d", id, MaxDevID)
-	case v.devices[id]:
+	case !v.devices.Add(id):
 		return fmt.Errorf("device %d appears twice", id)
 	case d.CreationTime > MaxTime || d.SnapshottedTime > MaxTime:
 		return fmt.Errorf("device %d has the times %d and %d, want at most %d", id, d.CreationTime, d.SnapshottedTime, MaxTime)
 	}
-	v.devices[id] = true
 	v.id, v.inDevice, v.claimed, v.cur = id, true, d.MappedBlocks, extent{}
 	return nil
 }
@@ -96,13 +102,14 @@ func (v *Validator) EndDevice() uint64 {
 
 // Ref checks a reference from the current device to a def.
 func (v *Validator) Ref(name string) error {
-	def, ok := v.defs[name]
+	number, ok := v.names.Get(name)
 	if !ok {
 		return fmt.Errorf("device %d refers to %q, which is not defined before it", v.id, name)
 	}
-	if def.mapped == 0 {
-		return nil
+	if number < 0 {
+		return nil // it is empty
 	}
+	def := v.defs[number]
 	if v.cur.mapped > 0 && def.first <= v.cur.last {
 		return fmt.Errorf("device %d: def %q begins at thin block %d, not above %d before it", v.id, name, def.first, v.cur.last)
 	}

@@ -53,7 +53,7 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 		room = lostText(out, &r.Devices[i], h, room)
 	}
 	if room == 0 {
-		fmt.Fprintf(out, "no more than %d lost ranges are listed\n", mostLostLines)
+		fmt.Fprintf(out, "only the first %d lost ranges are listed\n", mostLostLines)
 	}
 	for _, id := range r.Missing {
 		fmt.Fprintf(out, "device %d: LVM has a volume for it, and the repaired metadata has no such device\n", id)

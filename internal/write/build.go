@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -32,17 +33,22 @@ type Builder struct {
 	opt     Options
 	header  metadata.Header
 	store   store
-	defs    map[string]def
+	names   metadata.Names // of defs: index in defs, -1: it is empty
+	defs    []def
 	devices []device
-	ids     map[metadata.DevID]bool
+	ids     metadata.DevIDSet
 	trees   []tree         // distinct ones
-	byShape map[string]int // index in trees, by the leaves it has
+	all     []span         // of all trees
+	byShape map[string]int // index in trees, by the leaves it has; of those with leaves of defs
+	empty   int            // 1 + index of the tree of devices that share an empty leaf; 0: none yet
+	above   uint64         // internal nodes of all trees
 
 	stage    stage
 	name     string // of the current def
 	id       metadata.DevID
 	details  metadata.Details
 	spans    []span             // of the current device, before own
+	shares   bool               // it refers to a def, perhaps an empty one
 	own      stretch            // mappings of the def, or of the device alone
 	mapped   uint64             // mappings of the current def or device
 	next     metadata.ThinBlock // least thin block that may come
@@ -73,6 +79,9 @@ type def struct {
 	mapped      uint64
 }
 
+// emptyDef is the number of all defs without mappings.
+const emptyDef = -1
+
 type device struct {
 	id      metadata.DevID
 	details metadata.Details
@@ -81,17 +90,20 @@ type device struct {
 
 // A tree is a mapping tree to be. Devices that have the same leaves share it.
 type tree struct {
-	spans   []span
-	leaves  int
+	from, n uint32 // spans in Builder.all
+	leaves  uint32
 	devices uint32 // that have it
 }
+
+// spansOf returns the spans of a tree.
+func (b *Builder) spansOf(t tree) []span { return b.all[t.from : t.from+t.n] }
 
 // errOrder says that the calls did not come as metadata.Visitor demands.
 var errOrder = errors.New("calls out of order")
 
 // New returns an empty Builder.
 func New(opt Options) *Builder {
-	return &Builder{opt: opt, defs: map[string]def{}, ids: map[metadata.DevID]bool{}, byShape: map[string]int{}}
+	return &Builder{opt: opt, byShape: map[string]int{}}
 }
 
 // Begin implements metadata.Visitor.
@@ -120,7 +132,7 @@ func (b *Builder) BeginDef(name string) error {
 }
 
 func (b *Builder) beginContent() {
-	b.spans, b.own = nil, b.store.newStretch()
+	b.spans, b.shares, b.own = b.spans[:0], false, b.store.newStretch()
 	b.next, b.full, b.mapped = 0, false, 0
 }
 
@@ -131,10 +143,12 @@ func (b *Builder) EndDef() error {
 	}
 	b.stage = idle
 	if b.mapped == 0 {
-		b.own.closeLeaf()
+		b.names.Set(b.name, emptyDef)
+		return nil
 	}
 	leaves := b.endOwn()
-	b.defs[b.name] = def{leaves, b.store.leaves[leaves.from].first, b.next - 1, b.mapped}
+	b.names.Set(b.name, int32(len(b.defs)))
+	b.defs = append(b.defs, def{leaves, b.store.leaves[leaves.from].first, b.next - 1, b.mapped})
 	return nil
 }
 
@@ -151,10 +165,9 @@ func (b *Builder) BeginDevice(id metadata.DevID, d metadata.Details) error {
 	switch {
 	case b.stage != idle:
 		return errOrder
-	case b.ids[id]:
+	case !b.ids.Add(id):
 		return fmt.Errorf("device %d appears twice", id)
 	}
-	b.ids[id] = true
 	b.stage, b.id, b.details = inDevice, id, d
 	b.beginContent()
 	return nil
@@ -162,24 +175,27 @@ func (b *Builder) BeginDevice(id metadata.DevID, d metadata.Details) error {
 
 // Ref implements metadata.Visitor.
 func (b *Builder) Ref(name string) error {
-	d, ok := b.defs[name]
+	number, ok := b.names.Get(name)
+	var d def
+	if ok && number != emptyDef {
+		d = b.defs[number]
+	}
 	switch {
 	case b.stage != inDevice:
 		return errOrder
 	case !ok:
 		return fmt.Errorf("device %d refers to %q, which is not defined before it", b.id, name)
-	case d.mapped > 0 && (b.full || d.first < b.next):
+	case d.mapped == 0: // an empty leaf is worth keeping only alone
+		b.shares = b.shares || b.mapped == 0
+		return nil
+	case b.full || d.first < b.next:
 		return fmt.Errorf("device %d: def %q begins at thin block %d, below what comes before it", b.id, name, d.first)
-	case d.mapped == 0 && (b.mapped > 0 || len(b.spans) > 0):
-		return nil // an empty leaf is worth keeping only alone
 	}
 	if err := b.absorbFirst(); err != nil {
 		return err
 	}
 	b.mapped += d.mapped
-	if d.mapped > 0 {
-		b.next, b.full = d.last+1, d.last+1 == 0
-	}
+	b.next, b.full = d.last+1, d.last+1 == 0
 	return b.attach(d.span)
 }
 
@@ -200,7 +216,7 @@ func (b *Builder) attach(s span) error {
 	if own := b.endOwn(); own.n > 0 {
 		b.spans = append(b.spans, own)
 	}
-	b.spans = append(b.spans, s)
+	b.spans, b.shares = append(b.spans, s), true
 	return nil
 }
 
@@ -223,7 +239,7 @@ func (b *Builder) absorbFirst() error {
 		return nil
 	}
 	i := int(b.spans[0].from)
-	b.spans = nil
+	b.spans = b.spans[:0]
 	return b.copyLeaf(i)
 }
 
@@ -313,8 +329,9 @@ func (b *Builder) EndDevice() error {
 	}
 	b.details.MappedBlocks = b.mapped
 	b.lastTime = max(b.lastTime, b.details.CreationTime, b.details.SnapshottedTime)
-	b.devices = append(b.devices, device{b.id, b.details, b.share()})
-	return nil
+	tree, err := b.share()
+	b.devices = append(b.devices, device{b.id, b.details, tree})
+	return err
 }
 
 // settle ends the content of a device. Mappings at its end that are too few for a
@@ -325,7 +342,7 @@ func (b *Builder) settle() error {
 			return err
 		}
 	}
-	if len(b.spans) == 0 && b.own.entries() == 0 {
+	if b.mapped == 0 && !(b.shares && b.empty > 0) {
 		b.own.closeLeaf()
 	}
 	if own := b.endOwn(); own.n > 0 {
@@ -357,21 +374,45 @@ func (b *Builder) prepend() error {
 
 // share returns the tree of the current device: a new one, or that of another
 // device with the same leaves.
-func (b *Builder) share() int {
-	var shape []byte
-	leaves := 0
-	for _, s := range b.spans {
-		shape = binary.AppendUvarint(binary.AppendUvarint(shape, uint64(s.from)), uint64(s.n))
-		leaves += int(s.n)
+func (b *Builder) share() (int, error) {
+	i := len(b.trees)
+	switch {
+	case b.shares && b.mapped == 0: // one leaf for all that refer to empty defs
+		if b.empty == 0 {
+			b.empty = i + 1
+		}
+		i = b.empty - 1
+	case b.shares:
+		var shape []byte
+		for _, s := range b.spans {
+			shape = binary.AppendUvarint(binary.AppendUvarint(shape, uint64(s.from)), uint64(s.n))
+		}
+		if known, ok := b.byShape[string(shape)]; ok {
+			i = known
+		} else {
+			b.byShape[string(shape)] = i
+		}
 	}
-	i, ok := b.byShape[string(shape)]
-	if !ok {
-		i = len(b.trees)
-		b.trees = append(b.trees, tree{spans: b.spans, leaves: leaves})
-		b.byShape[string(shape)] = i
+	if i == len(b.trees) {
+		b.addTree()
 	}
 	b.trees[i].devices++
-	return i
+	if uint64(len(b.store.leaves))+b.above > spacemap.MaxMetadata {
+		return i, errTooLarge
+	}
+	return i, nil
+}
+
+// addTree adds the tree of the current device and returns its index.
+func (b *Builder) addTree() int {
+	t := tree{from: uint32(len(b.all)), n: uint32(len(b.spans))}
+	b.all = append(b.all, b.spans...)
+	for _, s := range b.spans {
+		t.leaves += s.n
+	}
+	b.above += uint64(btree.NodesAbove(int(t.leaves)))
+	b.trees = append(b.trees, t)
+	return len(b.trees) - 1
 }
 
 // End implements metadata.Visitor. It plans the metadata.

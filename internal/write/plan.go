@@ -51,7 +51,7 @@ func (b *Builder) placeLeaves() {
 		if t.leaves == 1 { // the leaf is the root, and each device points to it
 			refs = t.devices
 		}
-		for _, s := range t.spans {
+		for _, s := range b.spansOf(t) {
 			for i := s.from; i < s.from+s.n; i++ {
 				p.refs[i] += refs
 			}
@@ -116,7 +116,7 @@ func (b *Builder) countBlocks() uint64 {
 		}
 	}
 	for _, t := range b.trees {
-		n += btree.NodesAbove(t.leaves)
+		n += btree.NodesAbove(int(t.leaves))
 		if t.leaves > 1 && t.devices >= 3 {
 			high++
 		}

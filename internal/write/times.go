@@ -83,7 +83,7 @@ func (b *Builder) owners() []owner {
 	}
 	owners := make([]owner, len(b.store.leaves))
 	for i, t := range b.trees {
-		for _, s := range t.spans {
+		for _, s := range b.spansOf(t) {
 			for leaf := s.from; leaf < s.from+s.n; leaf++ {
 				o := &owners[leaf]
 				o.many = o.any || t.devices > 1
@@ -128,7 +128,7 @@ func (b *Builder) newestInPlace(repeated bool) (byTree []uint32, atLimit uint64)
 	_ = g.Wait() // nothing there can fail
 	byTree = make([]uint32, len(b.trees))
 	for i, t := range b.trees {
-		for _, s := range t.spans {
+		for _, s := range b.spansOf(t) {
 			for leaf := s.from; leaf < s.from+s.n; leaf++ {
 				byTree[i] = max(byTree[i], byLeaf[leaf])
 			}

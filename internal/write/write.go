@@ -206,7 +206,7 @@ func (w *writer) mappingTrees(ctx context.Context) ([]block.Nr, error) {
 			return nil, err
 		}
 		level := make([]btree.Child, 0, t.leaves)
-		for _, s := range t.spans {
+		for _, s := range w.b.spansOf(t) {
 			for leaf := s.from; leaf < s.from+s.n; leaf++ {
 				level = append(level, btree.Child{Key: uint64(w.b.store.leaves[leaf].first), Block: block.Nr(w.b.plan.blockOf[leaf])})
 			}

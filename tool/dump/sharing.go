@@ -17,14 +17,15 @@ import (
 // whenever L occurs P precedes.
 type sharing struct {
 	forest *btree.Forest
-	leaves []neighbours      // by leaf index; nil: nothing is shared
-	firsts []metadata.Device // of each distinct root the first device
-	met    map[block.Nr]bool // roots
+	leaves []neighbours       // by leaf index; nil: nothing is shared
+	firsts []metadata.Device  // of each distinct root the first device
+	met    map[block.Nr]int32 // how many devices have a root
 }
 
 type neighbours struct {
 	prev, next int32 // leaf index; atEdge at the end of a list; mixed if it varies
-	devices    int32 // occurrences
+	times      int32 // occurrences in lists of distinct roots
+	many       bool  // a list with it occurs more than once
 }
 
 const (
@@ -33,7 +34,7 @@ const (
 )
 
 func newSharing(f *btree.Forest) *sharing {
-	return &sharing{forest: f, met: map[block.Nr]bool{}}
+	return &sharing{forest: f, met: map[block.Nr]int32{}}
 }
 
 // add takes note of the leaves of a device.
@@ -41,15 +42,16 @@ func (s *sharing) add(dev metadata.Device) {
 	if s.leaves == nil {
 		s.leaves = make([]neighbours, len(s.forest.Leaves()))
 	}
-	if s.met[dev.Root] { // the same list again
-		for part := range s.forest.Parts(dev.Root) {
-			if part.Err == nil {
-				s.leaves[part.Leaf].devices++
+	if s.met[dev.Root]++; s.met[dev.Root] > 1 { // the same list again
+		if s.met[dev.Root] == 2 {
+			for part := range s.forest.Parts(dev.Root) {
+				if part.Err == nil {
+					s.leaves[part.Leaf].many = true
+				}
 			}
 		}
 		return
 	}
-	s.met[dev.Root] = true
 	s.firsts = append(s.firsts, dev)
 	prev := int32(atEdge)
 	for part := range s.forest.Parts(dev.Root) {
@@ -68,7 +70,7 @@ func (s *sharing) add(dev metadata.Device) {
 func (s *sharing) meet(prev, leaf int32) {
 	if leaf >= 0 {
 		n := &s.leaves[leaf]
-		if n.devices++; n.devices == 1 {
+		if n.times++; n.times == 1 {
 			n.prev = prev
 		} else if n.prev != prev {
 			n.prev = mixed
@@ -76,7 +78,7 @@ func (s *sharing) meet(prev, leaf int32) {
 	}
 	if prev >= 0 {
 		n := &s.leaves[prev]
-		if n.devices == 1 {
+		if n.times == 1 {
 			n.next = leaf
 		} else if n.next != leaf {
 			n.next = mixed
@@ -86,7 +88,7 @@ func (s *sharing) meet(prev, leaf int32) {
 
 // shared reports whether a leaf belongs to a def.
 func (s *sharing) shared(leaf int) bool {
-	return s.leaves != nil && s.leaves[leaf].devices > 1
+	return s.leaves != nil && (s.leaves[leaf].many || s.leaves[leaf].times > 1)
 }
 
 // first reports whether a leaf begins an atomic run.

@@ -111,10 +111,16 @@ func (s *salvage) metadataBalanced() bool {
 // A surplus is the difference between the data space map and the references that can be
 // read.
 type surplus struct {
-	over     []spacemap.Finding // counted more often than referred to; by ascending blocks
-	unknown  []spacemap.Finding // counts that cannot be read
+	over     []stretch // counted more often than referred to; by ascending blocks
+	unknown  []stretch // counts that cannot be read
 	none     bool               // no counts can be read at all
 	balanced bool               // all else adds up: no count is too low or cannot be read
+}
+
+// A stretch is adjacent data blocks that lack the same number of references.
+type stretch struct {
+	first, n uint64
+	missing  uint32
 }
 
 // dataSurplus compares the data space map with the references.
@@ -132,9 +138,9 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 	err = m.Compare(ctx, refs, true, func(found spacemap.Finding) {
 		switch found.Kind {
 		case spacemap.TooHigh:
-			sp.over = append(sp.over, found)
+			sp.over = append(sp.over, stretch{found.First, found.N, found.Stored - found.Counted})
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow:
-			sp.unknown = append(sp.unknown, found)
+			sp.unknown = append(sp.unknown, stretch{first: found.First, n: found.N})
 			sp.balanced = false
 		case spacemap.TooLow:
 			sp.balanced = false
@@ -144,7 +150,7 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 			sp.balanced = sp.balanced && found.Tree.Kind != btree.Lost
 		}
 	})
-	slices.SortFunc(sp.unknown, func(a, b spacemap.Finding) int { return cmp.Compare(a.First, b.First) })
+	slices.SortFunc(sp.unknown, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
 	return sp, err
 }
 
@@ -152,7 +158,7 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 // known.
 func (s *surplus) at(b uint64) (uint32, bool) {
 	if found, ok := within(s.over, b); ok {
-		return found.Stored - found.Counted, true
+		return found.missing, true
 	}
 	if _, ok := within(s.unknown, b); ok || s.none {
 		return 0, false
@@ -163,14 +169,14 @@ func (s *surplus) at(b uint64) (uint32, bool) {
 // total is how many references are missing.
 func (s *surplus) total() (n uint64) {
 	for _, f := range s.over {
-		n += f.N * uint64(f.Stored-f.Counted)
+		n += f.n * uint64(f.missing)
 	}
 	return n
 }
 
-func within(ranges []spacemap.Finding, b uint64) (*spacemap.Finding, bool) {
-	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].First > b }) - 1
-	if i < 0 || b-ranges[i].First >= ranges[i].N {
+func within(ranges []stretch, b uint64) (*stretch, bool) {
+	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].first > b }) - 1
+	if i < 0 || b-ranges[i].first >= ranges[i].n {
 		return nil, false
 	}
 	return &ranges[i], true

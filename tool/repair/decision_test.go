@@ -6,14 +6,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"thinpool/internal/pdata/btree"
-	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 )
 
 // over is data blocks first to first+n-1 that are counted stored times more often than
 // they are referred to.
-func over(first, n uint64, stored uint32) spacemap.Finding {
-	return spacemap.Finding{Kind: spacemap.TooHigh, First: first, N: n, Stored: stored}
+func over(first, n uint64, stored uint32) stretch {
+	return stretch{first, n, stored}
 }
 
 func claim(thin, data uint64, age int) candidate {
@@ -42,7 +41,7 @@ func TestDecide(t *testing.T) {
 		return ledgerHole{keys: btree.KeyRange{Begin: begin, End: end}, owners: metadata.OwnerList{IDs: ids}, leaf: true, candidates: candidates}
 	}
 	one, two := []metadata.DevID{1}, []metadata.DevID{2}
-	closed := func(over ...spacemap.Finding) *surplus { return &surplus{over: over, balanced: true} }
+	closed := func(over ...stretch) *surplus { return &surplus{over: over, balanced: true} }
 	for name, tc := range map[string]struct {
 		l    ledger
 		want [][]taken
@@ -72,7 +71,7 @@ func TestDecide(t *testing.T) {
 			[][]taken{{{0, 100, false}}},
 		},
 		"not everything could be read": {
-			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1))}, surplus: &surplus{over: []spacemap.Finding{over(100, 1, 1)}}, lacking: map[metadata.DevID]uint64{1: 1}},
+			ledger{holes: []ledgerHole{hole(0, 9, one, claim(0, 100, 1))}, surplus: &surplus{over: []stretch{over(100, 1, 1)}}, lacking: map[metadata.DevID]uint64{1: 1}},
 			[][]taken{{{0, 100, false}}},
 		},
 		"no space map": {
@@ -236,7 +235,7 @@ func TestBestTime(t *testing.T) {
 // A leaf takes no more than it has room for.
 func TestDecideLeafIsFull(t *testing.T) {
 	most := btree.MaxEntries(metadata.MappingSize)
-	l := ledger{surplus: &surplus{over: []spacemap.Finding{over(1000, uint64(most)+5, 1)}, balanced: true}}
+	l := ledger{surplus: &surplus{over: []stretch{over(1000, uint64(most)+5, 1)}, balanced: true}}
 	h := ledgerHole{keys: btree.AllKeys, owners: metadata.OwnerList{IDs: []metadata.DevID{1}}, leaf: true}
 	for i := range uint64(most) + 5 {
 		h.candidates = append(h.candidates, claim(i, 1000+i, 1))

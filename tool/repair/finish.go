@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"thinpool/internal/pdata/btree"
+	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -119,10 +120,33 @@ func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Rep
 	if p.highest > r.Header.NrDataBlocks {
 		return nil, fmt.Errorf("a data device of %d blocks is too small: data block %d is in use", r.Header.NrDataBlocks, p.highest-1)
 	}
+	if err := p.checkPlausible(devices); err != nil {
+		return nil, err
+	}
 	if err := p.writeTop(devices, sb, &r.Header); err != nil {
 		return nil, err
 	}
 	return &Result{p.overlay, r}, nil
+}
+
+// checkPlausible refuses trees that are more than any pool has. The largest metadata device has
+// four million blocks. If each tree had internal nodes of its own, a thousand snapshots of 16 TiB in
+// data blocks of 64 KiB would fill it with these; most of them are shared, so there may be more. Sixty-four
+// times as many are not snapshots: a dump of them would never end.
+func (p *pool) checkPlausible(devices []device) error {
+	const below, most = 252 * 252, 64 * spacemap.MaxMetadata // mappings below a node above full leaves
+	nodes, known := uint64(0), map[block.Nr]bool{}
+	for i := range devices {
+		if root := devices[i].Root; !known[root] {
+			known[root] = true
+			nodes += p.trees[root].N / below
+		}
+		if nodes > most {
+			return fmt.Errorf("metadata is not plausible: the mapping trees of devices up to %d alone need %d internal nodes, and the largest metadata device has %d blocks: %w",
+				devices[i].ID, nodes, spacemap.MaxMetadata, block.ErrCorrupt)
+		}
+	}
+	return nil
 }
 
 // writeTop lays a superblock, and tables of devices that lead to these, over the medium.

@@ -158,24 +158,24 @@ func (e *evidence) mayHaveLostParent(g *generation) bool {
 	if len(g.damaged) == 0 {
 		return false
 	}
-	leaves := map[block.Nr]bool{} // blocks that have no children
+	leaves := e.noBlocks() // blocks that have no children
 	for _, nr := range g.bitmaps {
-		leaves[nr] = true
+		leaves.add(nr)
 	}
 	if len(g.roots[2]) == 1 {
-		e.eachBitmap(g.roots[2][0], func(nr block.Nr) { leaves[nr] = true })
+		e.eachBitmap(g.roots[2][0], leaves.add)
 	}
 	for _, n := range e.parents {
 		if n.Sort == survey.Inner && g.has(n.Block) && e.survey.Tree(n.Block).Depth == 1 {
 			for _, c := range e.survey.Entries(n) {
-				leaves[c.Block] = true
+				leaves.add(c.Block)
 			}
 		}
 	}
 	missing := max(0, 1-len(g.roots[2])) + max(0, 2-len(g.roots[3])) // roots of the space maps
 	others := 0
 	for _, nr := range g.damaged {
-		others += b2i(!leaves[nr])
+		others += b2i(!leaves.has(nr))
 	}
 	return others > missing
 }

@@ -25,6 +25,23 @@ func newMedium(dev block.Device, parallel int) *medium {
 // reopen makes new blocks readable.
 func (m *medium) reopen() { m.r = block.NewReader(m.overlay, m.parallel) }
 
+// A blockSet is a set of blocks of the damaged device, a bit each.
+type blockSet []uint64
+
+// noBlocks returns an empty set.
+func (m *medium) noBlocks() blockSet { return make(blockSet, m.blocks/64+1) }
+
+// add adds a block; what lies beyond the device is not kept.
+func (s blockSet) add(nr block.Nr) {
+	if nr/64 < block.Nr(len(s)) {
+		s[nr/64] |= 1 << (nr % 64)
+	}
+}
+
+func (s blockSet) has(nr block.Nr) bool {
+	return nr/64 < block.Nr(len(s)) && s[nr/64]>>(nr%64)&1 != 0
+}
+
 // alloc returns a new block beyond the end. A repair never needs as many as the device has;
 // trees of leaves at all depths, each pulled down to the deepest, may.
 func (m *medium) alloc() (block.Nr, error) {

@@ -12,7 +12,7 @@ import (
 // A detailTable is the content of a tree of device details that nothing leads to.
 type detailTable struct {
 	root        block.Nr
-	devices     []metadata.Device
+	mapped      []uint64 // mappings of each device
 	transaction uint64 // highest
 	time        uint32 // newest
 }
@@ -21,27 +21,36 @@ func (t *detailTable) newer(than *detailTable) bool {
 	return cmp.Or(cmp.Compare(t.time, than.time), cmp.Compare(t.transaction, than.transaction)) > 0
 }
 
-func (t *detailTable) ids() string {
-	var ids []byte
-	for _, d := range t.devices {
-		ids = le.AppendUint32(ids, uint32(d.ID))
-	}
-	return string(ids)
-}
+// mostDetails bounds how many devices the tables that are considered have together.
+const mostDetails = 1 << 22
 
-// detailTables reads all trees of device details that nothing leads to.
-func (e *evidence) detailTables() []*detailTable {
-	var tables []*detailTable
-	for _, root := range e.survey.Roots(detailsSort) {
+// detailTables reads the trees of device details that nothing leads to, by the ids that they
+// have; those in the highest blocks if there are too many.
+func (e *evidence) detailTables() map[string][]*detailTable {
+	roots := e.survey.Roots(detailsSort)
+	from, room := len(roots), uint64(mostDetails)
+	for from > 0 {
+		n := e.survey.Tree(roots[from-1]).N
+		if n > room {
+			break
+		}
+		room -= n
+		from--
+	}
+	tables := map[string][]*detailTable{}
+	var ids []byte
+	for _, root := range roots[from:] {
 		t := &detailTable{root: root}
+		ids = ids[:0]
 		for leaf := range e.survey.Leaves(root) {
 			for _, d := range e.detailsIn(leaf.Block) {
-				t.devices = append(t.devices, d)
+				ids = le.AppendUint32(ids, uint32(d.ID))
+				t.mapped = append(t.mapped, d.MappedBlocks)
 				t.transaction = max(t.transaction, d.TransactionID)
 				t.time = max(t.time, d.SnapshottedTime, d.CreationTime)
 			}
 		}
-		tables = append(tables, t)
+		tables[string(ids)] = append(tables[string(ids)], t)
 	}
 	return tables
 }
@@ -78,8 +87,8 @@ func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr
 	exact := false
 	for _, t := range byIDs[string(ids)] {
 		equal, possible := true, true
-		for i := range t.devices {
-			have, want := trees[i].N, t.devices[i].MappedBlocks
+		for i := range t.mapped {
+			have, want := trees[i].N, t.mapped[i]
 			equal = equal && have == want
 			possible = possible && (have == want || have < want && !trees[i].Whole)
 		}

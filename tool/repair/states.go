@@ -276,10 +276,7 @@ func (f *stateFinder) fromCopies() error {
 
 // fromScan adds pairs of roots that nothing leads to.
 func (f *stateFinder) fromScan() error {
-	byIDs := map[string][]*detailTable{}
-	for _, t := range f.e.detailTables() {
-		byIDs[t.ids()] = append(byIDs[t.ids()], t)
-	}
+	byIDs := f.e.detailTables()
 	roots := f.e.survey.Roots(topSort)
 	devices := 0
 	for _, s := range f.all {

@@ -145,17 +145,17 @@ var tableNames = map[survey.Sort]string{topSort: "top level of the mapping tree"
 // stray returns the roots of trees of a sort that g counts though no node of such a tree
 // that it counts leads to them, by ascending keys.
 func (e *evidence) stray(g *generation, sort survey.Sort) []block.Nr {
-	pointed := map[block.Nr]bool{}
+	pointed := e.noBlocks()
 	for _, n := range e.bySort[sort] {
 		if n.Sort == survey.Inner && g.has(n.Block) {
 			for _, c := range e.survey.Entries(n) {
-				pointed[c.Block] = true
+				pointed.add(c.Block)
 			}
 		}
 	}
 	var roots []block.Nr
 	for _, n := range e.bySort[sort] {
-		if g.has(n.Block) && !pointed[n.Block] {
+		if g.has(n.Block) && !pointed.has(n.Block) {
 			roots = append(roots, n.Block)
 		}
 	}
