@@ -113,8 +113,8 @@ func (s *salvage) metadataBalanced() bool {
 type surplus struct {
 	over     []stretch // counted more often than referred to; by ascending blocks
 	unknown  []stretch // counts that cannot be read
-	none     bool               // no counts can be read at all
-	balanced bool               // all else adds up: no count is too low or cannot be read
+	none     bool      // no counts can be read at all
+	balanced bool      // all else adds up: no count is too low or cannot be read
 }
 
 // A stretch is adjacent data blocks that lack the same number of references.

@@ -13,8 +13,8 @@ import (
 type detailTable struct {
 	root        block.Nr
 	mapped      []uint64 // mappings of each device
-	transaction uint64 // highest
-	time        uint32 // newest
+	transaction uint64   // highest
+	time        uint32   // newest
 }
 
 func (t *detailTable) newer(than *detailTable) bool {
