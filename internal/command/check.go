@@ -9,6 +9,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/check"
@@ -104,7 +105,7 @@ func (c *Check) Run(env *cli.Env) error {
 		return c.mend(env, dev, opt, &out)
 	}
 	if c.MetadataSnap && dev.place == nil {
-		out.reserve = cli.SnapshotAdvice(c.Input)
+		out.reserve = source.SnapshotAdvice(c.Input)
 	}
 	sum, err := check.Run(env, dev, opt, out.fault)
 	if err != nil {
@@ -123,7 +124,7 @@ func (c *Check) Run(env *cli.Env) error {
 
 // lookForNewer reports if the superblock leads to an older state of the pool than there
 // is: where the trees of devices have faults, or LVM's text is at hand to compare with.
-func (c *Check) lookForNewer(env *cli.Env, dev *source, out *faultPrinter, sum *check.Summary) error {
+func (c *Check) lookForNewer(env *cli.Env, dev *opened, out *faultPrinter, sum *check.Summary) error {
 	facts := dev.place.lvmFacts()
 	part := c.MetadataSnap || c.SuperblockOnly || c.MappingRoot != nil || c.DetailsRoot != nil
 	if part || facts == nil && !out.inDevices {
@@ -145,18 +146,18 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source, out *faultPrinter, sum *
 }
 
 // source opens the input. What cannot be mended is refused before it is checked.
-func (c *Check) source(env *cli.Env) (*source, error) {
+func (c *Check) source(env *cli.Env) (*opened, error) {
 	switch {
 	case !c.mends():
 		return c.open(env, c.Input, c.MetadataSnap)
 	case c.InPlace:
 		return c.mustBeMetadata(env, c.Input)
 	}
-	dev, doubt, err := cli.Claim(c.Input)
+	dev, doubt, err := source.Claim(c.Input)
 	if err == nil && doubt != nil {
 		err = errors.Join(fmt.Errorf("%s: %w", c.Input, doubt), dev.Close())
 	}
-	return &source{Device: dev}, diskHint(err, bothOptions)
+	return &opened{Device: dev}, diskHint(err, bothOptions)
 }
 
 // verdict is the error for what was found, or was left.
@@ -214,7 +215,7 @@ func (p *faultPrinter) fault(f check.Fault) {
 		p.line(r)
 	default:
 		if _, wiped := errors.AsType[*check.WipedError](f.Err); f.Code == check.SuperblockDamaged && !wiped {
-			f.Err = cli.Hint(f.Err)
+			f.Err = source.Hint(f.Err)
 		}
 		fmt.Fprintln(p.err, f.String())
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/delta"
@@ -109,7 +110,7 @@ func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 
 // compare writes the difference.
 func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
-	out, err := env.CreateOutput(d.Output, "", d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, "", d.files(d.Input)...)
 	if err != nil {
 		return err
 	}

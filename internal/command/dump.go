@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -68,7 +69,7 @@ func (d *Dump) Run(env *cli.Env) error {
 	}
 	open := d.openInactive // there is no repairing a metadata snapshot
 	if !d.Repair {
-		open = func(env *cli.Env, path string) (*source, error) { return d.open(env, path, d.MetadataSnap.Set) }
+		open = func(env *cli.Env, path string) (*opened, error) { return d.open(env, path, d.MetadataSnap.Set) }
 	}
 	dev, err := open(env, d.Input)
 	if err != nil {
@@ -109,7 +110,7 @@ func (d *Dump) Run(env *cli.Env) error {
 }
 
 // repair finds what can be saved, and says on standard error what is lost.
-func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
+func (d *Dump) repair(env *cli.Env, from *opened) (*repair.Result, error) {
 	opt, err := d.salvage.options(d.overrides.metadata())
 	if err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
 
 // dump writes the content of pool.
 func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
-	out, err := env.CreateOutput(d.Output, d.Compress, d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, d.Compress, d.files(d.Input)...)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
@@ -154,18 +155,18 @@ func (x *Export) checkOutput() error {
 
 // checkFiles makes sure that nothing is written to what is read.
 func (x *Export) checkFiles() error {
-	if x.Data != "" && cli.SameFile(x.Metadata, x.Data) {
+	if x.Data != "" && source.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
 	for _, in := range x.inputs() {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
-			if in != "" && out != "" && cli.SameFile(in, out) {
+			if in != "" && out != "" && source.SameFile(in, out) {
 				return cli.Usagef("%s is read, and cannot be the output", out)
 			}
 		}
 	}
 	for _, out := range []string{x.Ranges, x.journalPath()} {
-		if out != "" && (out == x.Output || cli.SameFile(out, x.Output)) {
+		if out != "" && (out == x.Output || source.SameFile(out, x.Output)) {
 			return cli.Usagef("two outputs are the same file: %s", out)
 		}
 	}
@@ -209,7 +210,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		return in, x.openImages(env, in)
 	}
 	if x.Data != "" {
-		data, err := cli.OpenData(x.Data, x.MetadataSnap.Set)
+		data, err := source.OpenData(x.Data, x.MetadataSnap.Set)
 		if err != nil {
 			return in, err
 		}
@@ -227,7 +228,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		}
 	}
 	if x.Origin != "" {
-		origin, err := cli.OpenData(x.Origin, true) // other devices may share it
+		origin, err := source.OpenData(x.Origin, true) // other devices may share it
 		if err != nil {
 			return in, err
 		}
@@ -257,17 +258,17 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 	}
-	source, gaps := in.metadata, []volume.Gap(nil)
+	from, gaps := in.metadata, []volume.Gap(nil)
 	if x.Repair && x.Root == nil {
 		var err error
-		if source, gaps, v.lossy, err = x.mend(env, in); err != nil {
+		if from, gaps, v.lossy, err = x.mend(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
 	}
 	var err error
-	if v.pool, err = metadata.Open(source, opt); err != nil {
-		return nil, damaged(cli.Hint(err))
+	if v.pool, err = metadata.Open(from, opt); err != nil {
+		return nil, damaged(source.Hint(err))
 	}
 	if v.tree, err = tree(v.pool, x.DevID, x.Root); err != nil {
 		return nil, err

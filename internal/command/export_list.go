@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata/volume"
 )
 
@@ -71,7 +72,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	case x.Format == "" && x.Ranges == "":
 		return nil
 	}
-	out, err := env.CreateOutput(x.Ranges, "", x.inputs()...)
+	out, err := source.CreateOutput(env, x.Ranges, "", x.inputs()...)
 	if err != nil {
 		return err
 	}

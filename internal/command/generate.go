@@ -8,6 +8,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -93,7 +94,7 @@ func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
 	if len(g.Damage) > 0 {
 		return cli.Usagef("--damage is for metadata")
 	}
-	out, err := env.CreateOutput(g.Output, "")
+	out, err := source.CreateOutput(env, g.Output, "")
 	if err != nil {
 		return err
 	}

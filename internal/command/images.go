@@ -11,6 +11,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
+	"thinpool/internal/source"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -36,13 +37,13 @@ func (v *volumes) given() bool {
 }
 
 // A source is metadata that is open for reading.
-type source struct {
+type opened struct {
 	block.Device
 	place *place // nil: it is not inside of an image
 }
 
 // Close closes the metadata and all images.
-func (s *source) Close() error {
+func (s *opened) Close() error {
 	err := s.Device.Close()
 	if s.place != nil {
 		err = errors.Join(err, s.place.Close())
@@ -52,22 +53,22 @@ func (s *source) Close() error {
 
 // open opens metadata for reading: on a device, in a file, packed, or inside of a disk
 // or an image of one. snapshot says that only a metadata snapshot will be read.
-func (v *volumes) open(env *cli.Env, path string, snapshot bool) (*source, error) {
+func (v *volumes) open(env *cli.Env, path string, snapshot bool) (*opened, error) {
 	return v.openWith(env, path, snapshot, func() (block.Device, error) { return openMetadata(env, path, snapshot) })
 }
 
 // openInactive is open for what cannot be done to a pool in use.
-func (v *volumes) openInactive(env *cli.Env, path string) (*source, error) {
+func (v *volumes) openInactive(env *cli.Env, path string) (*opened, error) {
 	return v.openWith(env, path, false, func() (block.Device, error) { return openInactive(env, path) })
 }
 
 // openWith opens what open does, or says that it is a disk; then the metadata inside.
-func (v *volumes) openWith(env *cli.Env, path string, snapshot bool, open func() (block.Device, error)) (*source, error) {
+func (v *volumes) openWith(env *cli.Env, path string, snapshot bool, open func() (block.Device, error)) (*opened, error) {
 	if v.given() {
 		return v.inside(env, path, snapshot)
 	}
 	dev, err := open()
-	if errors.Is(err, cli.ErrDisk) {
+	if errors.Is(err, source.ErrDisk) {
 		s, inside := v.inside(env, path, snapshot)
 		if errors.Is(inside, block.ErrBusy) {
 			return nil, fmt.Errorf("%w; or deactivate what is on the disk, which is in use, to read it past the kernel", err)
@@ -77,12 +78,12 @@ func (v *volumes) openWith(env *cli.Env, path string, snapshot bool, open func()
 	if err != nil {
 		return nil, err
 	}
-	return &source{Device: dev}, nil
+	return &opened{Device: dev}, nil
 }
 
 // openPool opens the pool: the live one, or with -m its metadata snapshot. The source
 // has to be closed.
-func (v *volumes) openPool(env *cli.Env, path string, snap cli.Optional) (*metadata.Pool, *source, error) {
+func (v *volumes) openPool(env *cli.Env, path string, snap cli.Optional) (*metadata.Pool, *opened, error) {
 	s, err := v.open(env, path, snap.Set)
 	if err != nil {
 		return nil, nil, err
@@ -96,7 +97,7 @@ func (v *volumes) openPool(env *cli.Env, path string, snap cli.Optional) (*metad
 
 // openDamaged is open for what may look like something else: doubt is what speaks
 // against it.
-func (v *volumes) openDamaged(env *cli.Env, path string, snapshot bool) (s *source, doubt, err error) {
+func (v *volumes) openDamaged(env *cli.Env, path string, snapshot bool) (s *opened, doubt, err error) {
 	if v.given() {
 		s, err = v.inside(env, path, snapshot)
 		return s, nil, err
@@ -105,7 +106,7 @@ func (v *volumes) openDamaged(env *cli.Env, path string, snapshot bool) (s *sour
 	if err != nil {
 		return nil, nil, err
 	}
-	if errors.Is(doubt, cli.ErrDisk) {
+	if errors.Is(doubt, source.ErrDisk) {
 		dev.Close()
 		if s, err := v.inside(env, path, snapshot); !errors.Is(err, errNoVolumes) {
 			return s, nil, err
@@ -114,11 +115,11 @@ func (v *volumes) openDamaged(env *cli.Env, path string, snapshot bool) (s *sour
 			return nil, nil, err
 		}
 	}
-	return &source{Device: dev}, doubt, nil
+	return &opened{Device: dev}, doubt, nil
 }
 
 // inside opens metadata in a volume group.
-func (v *volumes) inside(env *cli.Env, path string, shared bool) (*source, error) {
+func (v *volumes) inside(env *cli.Env, path string, shared bool) (*opened, error) {
 	p, err := v.find(env, path, lvm.ImageOptions{Shared: shared})
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (v *volumes) inside(env *cli.Env, path string, shared bool) (*source, error
 	for _, note := range r.Notes {
 		env.Log.Info(note)
 	}
-	return &source{r.Device(), p}, nil
+	return &opened{r.Device(), p}, nil
 }
 
 // errNoVolumes says that there is no volume group.
@@ -223,7 +224,7 @@ func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 		//lint:ignore ST1005 scripts know these words
 		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
 	case opt.Claim && errors.Is(err, block.ErrBusy):
-		return nil, cli.Busy(path, err)
+		return nil, source.Busy(path, err)
 	}
 	if refused, ok := errors.AsType[*lvm.BackingError](err); ok {
 		return nil, fmt.Errorf("%w: %s", err, adviseBacking(refused))
@@ -248,7 +249,7 @@ const maxBackup = 256 << 20
 
 // reads reports whether path is the input, or anything else that is read along with it.
 func (v *images) reads(input, path string) bool {
-	return path != "" && slices.ContainsFunc(v.files(input), func(file string) bool { return cli.SameFile(file, path) })
+	return path != "" && slices.ContainsFunc(v.files(input), func(file string) bool { return source.SameFile(file, path) })
 }
 
 // files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.

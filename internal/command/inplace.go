@@ -9,6 +9,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/source"
 	"thinpool/internal/undo"
 	"thinpool/internal/write"
 	"thinpool/lvm"
@@ -45,7 +46,7 @@ func (v *volumes) onlyInPlace(given bool) error {
 
 // diskHint adds to the error that an output is a disk what would write into it.
 func diskHint(err error, options string) error {
-	if errors.Is(err, cli.ErrDisk) {
+	if errors.Is(err, source.ErrDisk) {
 		return fmt.Errorf("%w; on a raw disk %s writes into the metadata volume", err, options)
 	}
 	return err
@@ -55,7 +56,7 @@ const bothOptions = "--in-place with --undo FILE"
 
 // mustBeMetadata opens what is to be written where it lies, and refuses what does not look
 // like metadata.
-func (v *volumes) mustBeMetadata(env *cli.Env, path string) (*source, error) {
+func (v *volumes) mustBeMetadata(env *cli.Env, path string) (*opened, error) {
 	s, doubt, err := v.openInPlace(env, path)
 	if err == nil && doubt != nil {
 		err = errors.Join(fmt.Errorf("%s: %w", path, doubt), s.Close())
@@ -66,14 +67,14 @@ func (v *volumes) mustBeMetadata(env *cli.Env, path string) (*source, error) {
 // openInPlace opens what is to be written where it lies; so far it is only read. doubt is
 // what speaks against its being metadata. Of mirrors all copies must be the same, or one be
 // chosen, as what is written goes to all.
-func (v *volumes) openInPlace(env *cli.Env, path string) (s *source, doubt, err error) {
+func (v *volumes) openInPlace(env *cli.Env, path string) (s *opened, doubt, err error) {
 	if !v.given() {
-		dev, doubt, err := cli.Claim(path)
+		dev, doubt, err := source.Claim(path)
 		if err != nil {
 			return nil, nil, err
 		}
-		if !errors.Is(doubt, cli.ErrDisk) {
-			return &source{Device: dev}, doubt, nil
+		if !errors.Is(doubt, source.ErrDisk) {
+			return &opened{Device: dev}, doubt, nil
 		}
 		if err := dev.Close(); err != nil {
 			return nil, nil, err
@@ -89,7 +90,7 @@ func (v *volumes) openInPlace(env *cli.Env, path string) (s *source, doubt, err 
 	return s, nil, nil
 }
 
-func (p *place) openInPlace(env *cli.Env, leg int) (*source, error) {
+func (p *place) openInPlace(env *cli.Env, leg int) (*opened, error) {
 	for _, pool := range p.group.LVs {
 		if t := pool.ThinPool(); t != nil && t.Data == p.volume.Name {
 			return nil, fmt.Errorf("%s/%s holds the data of %s, no metadata: nothing is written there", p.group.Name, p.volume.Name, pool.Name)
@@ -105,12 +106,12 @@ func (p *place) openInPlace(env *cli.Env, leg int) (*source, error) {
 	for _, note := range r.Notes {
 		env.Log.Info(note)
 	}
-	return &source{r.Device(), p}, nil
+	return &opened{r.Device(), p}, nil
 }
 
 // writable is what is open from openInPlace or openOutput, for writing too. It is closed
 // with s.
-func (s *source) writable() (block.Device, error) {
+func (s *opened) writable() (block.Device, error) {
 	if s.place == nil {
 		if claimed, ok := s.Device.(*block.Claimed); ok {
 			return claimed, claimed.AllowWriting()
@@ -139,7 +140,7 @@ func differHint(err error) error {
 
 // An output is where new metadata is written to.
 type output struct {
-	*source
+	*opened
 	path string
 	undo string // file; empty: none is kept
 }
@@ -151,7 +152,7 @@ func (o *inPlace) openOutput(env *cli.Env, v *volumes, path string) (*output, er
 		if err != nil {
 			return nil, diskHint(err, bothOptions)
 		}
-		return &output{&source{Device: dev}, path, o.Undo}, nil
+		return &output{&opened{Device: dev}, path, o.Undo}, nil
 	}
 	s, _, err := v.openInPlace(env, path) // what volumes held before says nothing
 	if err != nil {

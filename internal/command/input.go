@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
 )
@@ -42,7 +43,7 @@ func readPack(f *os.File) (*packfmt.Reader, error) {
 	}
 	pack, err := packfmt.NewReader(f, size)
 	if errors.Is(err, packfmt.ErrNotPacked) {
-		return nil, cli.NotPacked(f, err)
+		return nil, source.NotPacked(f, err)
 	}
 	return pack, err
 }
@@ -50,29 +51,29 @@ func readPack(f *os.File) (*packfmt.Reader, error) {
 // packMemory is how much of a pack a tool that reads it takes into memory.
 const packMemory = 1 << 30
 
-// openMetadata is [cli.OpenMetadata] for tools that only read: they take packed
+// openMetadata is [source.OpenMetadata] for tools that only read: they take packed
 // metadata as well.
 func openMetadata(env *cli.Env, path string, snapshot bool) (block.Device, error) {
-	dev, err := cli.OpenMetadata(path, snapshot)
-	if errors.Is(err, cli.ErrPacked) {
+	dev, err := source.OpenMetadata(path, snapshot)
+	if errors.Is(err, source.ErrPacked) {
 		return loadPack(env, path)
 	}
 	return dev, err
 }
 
-// openInactive is [cli.OpenInactive], and takes packed metadata as well.
+// openInactive is [source.OpenInactive], and takes packed metadata as well.
 func openInactive(env *cli.Env, path string) (block.Device, error) {
-	dev, err := cli.OpenInactive(path)
-	if errors.Is(err, cli.ErrPacked) {
+	dev, err := source.OpenInactive(path)
+	if errors.Is(err, source.ErrPacked) {
 		return loadPack(env, path)
 	}
 	return dev, err
 }
 
-// openDamaged is [cli.OpenDamaged], and takes packed metadata as well.
+// openDamaged is [source.OpenDamaged], and takes packed metadata as well.
 func openDamaged(env *cli.Env, path string, snapshot bool) (dev block.Device, doubt, err error) {
-	dev, doubt, err = cli.OpenDamaged(path, snapshot)
-	if errors.Is(err, cli.ErrPacked) {
+	dev, doubt, err = source.OpenDamaged(path, snapshot)
+	if errors.Is(err, source.ErrPacked) {
 		dev, err = loadPack(env, path)
 	}
 	return dev, doubt, err

@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/undo"
 	"thinpool/tool/check"
 )
 
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPrinter) error {
+func (c *Check) mend(env *cli.Env, dev *opened, opt check.Options, out *faultPrinter) error {
 	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
 	if err != nil {
 		return differHint(err)
@@ -45,7 +46,7 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
+func (c *Check) write(env *cli.Env, dev *opened, repair *check.Repair) error {
 	to, err := dev.writable()
 	if err != nil {
 		return err
@@ -81,9 +82,9 @@ func (c *Check) applyUndo(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	err = file.Apply(env, to, cli.ForeignBlock)
+	err = file.Apply(env, to, source.ForeignBlock)
 	if errors.Is(err, undo.ErrOther) {
-		if is := cli.Recognise(dev); is != nil {
+		if is := source.Recognise(dev); is != nil {
 			err = fmt.Errorf("%w. Nothing was written", is)
 		}
 	}
@@ -94,13 +95,13 @@ func (c *Check) applyUndo(env *cli.Env) error {
 }
 
 // openUndone opens what a repair is to be undone on, which may be half metadata.
-func (c *Check) openUndone(env *cli.Env) (*source, error) {
+func (c *Check) openUndone(env *cli.Env) (*opened, error) {
 	if c.InPlace {
 		dev, _, err := c.openInPlace(env, c.Input)
 		return dev, err
 	}
-	dev, err := cli.OpenOutput(c.Input)
-	return &source{Device: dev}, diskHint(err, "--in-place")
+	dev, err := source.OpenOutput(c.Input)
+	return &opened{Device: dev}, diskHint(err, "--in-place")
 }
 
 // say prints a sentence that is no fault.

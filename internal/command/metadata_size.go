@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -196,7 +197,7 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if m.given() || isMetadata(m.From) || cli.IsDisk(m.From) {
+	if m.given() || isMetadata(m.From) || source.IsDisk(m.From) {
 		pool, dev, err := m.openPool(env, m.From, m.Snapshot)
 		if err != nil {
 			return nil, err
@@ -214,7 +215,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 	if m.Snapshot.Set {
 		return nil, cli.Usagef("--metadata-snap: %s is no metadata", m.From)
 	}
-	in, err := env.OpenText(m.From)
+	in, err := source.OpenText(env, m.From)
 	if err != nil {
 		return nil, err
 	}

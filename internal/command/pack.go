@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
@@ -41,7 +42,7 @@ func (p *Pack) Run(env *cli.Env) error {
 		return err
 	}
 	// A pack is not packed once more.
-	dev, err := p.openWith(env, p.Input, p.MetadataSnap.Set, func() (block.Device, error) { return cli.OpenMetadata(p.Input, p.MetadataSnap.Set) })
+	dev, err := p.openWith(env, p.Input, p.MetadataSnap.Set, func() (block.Device, error) { return source.OpenMetadata(p.Input, p.MetadataSnap.Set) })
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 			return found
 		}
 	}
-	out, err := env.CreateOutput(p.Output, "none", p.files(p.Input)...)
+	out, err := source.CreateOutput(env, p.Output, "none", p.files(p.Input)...)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
 	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
-		return cli.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+		return source.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
 	}
 	if snapshot != nil {
 		if err := snapshot.StillHeld(); err != nil {
@@ -124,7 +125,7 @@ func (u *Unpack) Run(env *cli.Env) error {
 		return err
 	}
 	defer in.Close()
-	out, err := env.CreateTarget(u.Output, int64(pack.Blocks)*block.Size, u.Input)
+	out, err := source.CreateTarget(env, u.Output, int64(pack.Blocks)*block.Size, u.Input)
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ var errKept = errors.New("Output file not overwritten")
 
 // mayOverwrite asks before metadata is overwritten.
 func mayOverwrite(env *cli.Env, input, output string, force bool) error {
-	if cli.SameFile(input, output) {
+	if source.SameFile(input, output) {
 		return cli.Usagef("input and output are the same file: %s", output)
 	}
 	if force || output == "-" {

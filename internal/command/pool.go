@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -30,13 +31,13 @@ func poolIn(env *cli.Env, dev block.Device, path string, snap cli.Optional) (*me
 	}
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: snap.Set, SnapshotBlock: nr})
 	if errors.Is(err, metadata.ErrNoSnapshot) {
-		return nil, fmt.Errorf("%s: %w; %s", path, err, cli.SnapshotAdvice(path))
+		return nil, fmt.Errorf("%s: %w; %s", path, err, source.SnapshotAdvice(path))
 	}
 	if errors.Is(err, metadata.ErrUnformatted) {
 		return nil, fmt.Errorf("%w, or wiped (run thin_check for details)", err)
 	}
 	if err != nil {
-		return nil, damaged(cli.Hint(err))
+		return nil, damaged(source.Hint(err))
 	}
 	if snap.Set {
 		env.Log.Info("metadata snapshot", "block", uint64(pool.Superblock.Block))

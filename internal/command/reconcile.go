@@ -19,7 +19,7 @@ type lvmRecord struct {
 
 // compareWithLVM prints in what LVM and the metadata do not agree. The error is
 // [cli.ErrReported] if the pool, or a volume, cannot be activated because of it.
-func (p *faultPrinter) compareWithLVM(env *cli.Env, from *source) error {
+func (p *faultPrinter) compareWithLVM(env *cli.Env, from *opened) error {
 	if from.place == nil || from.place.pool == nil {
 		return nil
 	}

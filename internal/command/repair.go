@@ -12,6 +12,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -170,9 +171,9 @@ func (r *Repair) validate() error {
 	switch {
 	case r.Output == "" && !r.DryRun && !r.ListStates && !r.InPlace:
 		return cli.Usagef("--output is missing; --dry-run, --list-states and --in-place need none")
-	case r.Output != "" && cli.SameFile(r.Input, r.Output):
+	case r.Output != "" && source.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
-	case r.reads(r.Input, r.Report) || cli.SameFile(r.Output, r.Report):
+	case r.reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
 	return r.inPlace.validate()
@@ -180,7 +181,7 @@ func (r *Repair) validate() error {
 
 // openInput opens the damaged metadata. The options that say where on a disk metadata is
 // are about the output if that is a disk.
-func (r *Repair) openInput(env *cli.Env) (*source, error) {
+func (r *Repair) openInput(env *cli.Env) (*opened, error) {
 	switch {
 	case !r.InPlace:
 		return r.openInactive(env, r.Input)
@@ -188,17 +189,17 @@ func (r *Repair) openInput(env *cli.Env) (*source, error) {
 		return r.mustBeMetadata(env, r.Input)
 	}
 	dev, err := openInactive(env, r.Input)
-	if errors.Is(err, cli.ErrDisk) {
+	if errors.Is(err, source.ErrDisk) {
 		err = fmt.Errorf("%w; --in-place with -o looks for metadata on the output only: repair into a file first, or without -o", err)
 	}
-	return &source{Device: dev}, err
+	return &opened{Device: dev}, err
 }
 
 // hopeless adds to the error that there is nothing to be found what else the input
 // may be.
 func hopeless(err error) error {
 	if errors.Is(err, repair.ErrNoRoots) {
-		return cli.Hint(err)
+		return source.Hint(err)
 	}
 	return err
 }
@@ -221,7 +222,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 	if r.Report == "" {
 		return nil
 	}
-	file, err := env.CreateOutput(r.Report, "", r.files(r.Input)...)
+	file, err := source.CreateOutput(env, r.Report, "", r.files(r.Input)...)
 	if err != nil {
 		return err
 	}
@@ -254,7 +255,7 @@ func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadat
 	return err
 }
 
-func (r *Repair) listStates(env *cli.Env, dev *source, opt repair.Options) error {
+func (r *Repair) listStates(env *cli.Env, dev *opened, opt repair.Options) error {
 	all, rivals, err := repair.States(env, dev, opt)
 	switch {
 	case err != nil:

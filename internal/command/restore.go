@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -40,7 +41,7 @@ const leastOutput = 10
 
 // Run implements cli.Command.
 func (r *Restore) Run(env *cli.Env) error {
-	if cli.SameFile(r.Input, r.Output) {
+	if source.SameFile(r.Input, r.Output) {
 		return cli.Usagef("input and output are the same file: %s", r.Output)
 	}
 	if err := errors.Join(r.inPlace.validate(), r.onlyInPlace(r.InPlace)); err != nil {
@@ -63,7 +64,7 @@ func (r *Restore) Run(env *cli.Env) error {
 
 // openOutput opens the device that new metadata is to be written to.
 func openOutput(path string) (block.Device, error) {
-	dev, err := cli.OpenOutput(path)
+	dev, err := source.OpenOutput(path)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func largeEnough(dev block.Device, path string) error {
 
 // read reads the description into v.
 func (r *Restore) read(env *cli.Env, v metadata.Visitor, note func(string)) error {
-	in, err := env.OpenText(r.Input)
+	in, err := source.OpenText(env, r.Input)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/pdata/survey"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/scan"
@@ -64,7 +65,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	if s.End != nil {
 		opt.End = block.Nr(*s.End)
 	}
-	file, err := env.CreateOutput(s.Output, "", s.files(s.Input)...)
+	file, err := source.CreateOutput(env, s.Output, "", s.files(s.Input)...)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (s *Scan) Run(env *cli.Env) error {
 		return err
 	}
 	if sum.Superblock != nil {
-		reason := cli.Hint(sum.Superblock).Error()
+		reason := source.Hint(sum.Superblock).Error()
 		if doubt != nil {
 			reason = doubt.Error()
 		}
@@ -90,7 +91,7 @@ func (s *Scan) Run(env *cli.Env) error {
 }
 
 // scan writes the rows to w.
-func (s *Scan) scan(env *cli.Env, dev *source, opt scan.Options, w io.Writer) (scan.Summary, error) {
+func (s *Scan) scan(env *cli.Env, dev *opened, opt scan.Options, w io.Writer) (scan.Summary, error) {
 	out := bufio.NewWriter(w)
 	table := scanTable{dev.place.named(out), len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
 	print := table.row

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -51,21 +52,21 @@ func (s *Shrink) Run(env *cli.Env) error {
 		return cli.Usagef("--data is missing; --dry-run and --no-copy need none")
 	case s.NrBlocks == 0:
 		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
-	case s.Output != "" && cli.SameFile(s.Input, s.Output):
+	case s.Output != "" && source.SameFile(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s; the old metadata is the way back, if anything fails", s.Output)
-	case s.Data != "" && (cli.SameFile(s.Input, s.Data) || s.Output != "" && cli.SameFile(s.Output, s.Data)):
+	case s.Data != "" && (source.SameFile(s.Input, s.Data) || s.Output != "" && source.SameFile(s.Output, s.Data)):
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
 	}
 	// All stay open, and so claimed, until all is done: no pool can become active meanwhile.
 	var data block.Device
 	if s.Data != "" && !s.NoCopy {
 		var err error
-		if data, err = cli.OpenDataForWriting(s.Data); err != nil {
+		if data, err = source.OpenDataForWriting(s.Data); err != nil {
 			return err
 		}
 		defer data.Close()
 	}
-	if !s.Binary && cli.IsDump(s.Input) {
+	if !s.Binary && source.IsDump(s.Input) {
 		return s.dump(env, data)
 	}
 	return s.metadata(env, data)
@@ -73,7 +74,7 @@ func (s *Shrink) Run(env *cli.Env) error {
 
 // metadata makes metadata of metadata.
 func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
-	dev, err := cli.OpenInactive(s.Input)
+	dev, err := source.OpenInactive(s.Input)
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	case s.DryRun:
 		return s.list(env, plan)
 	}
-	out, err := env.CreateOutput(s.Output, "", s.Input)
+	out, err := source.CreateOutput(env, s.Output, "", s.Input)
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 
 // visit hands the dump to the visitor that there is for its format.
 func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) error {
-	in, err := env.OpenText(s.Input)
+	in, err := source.OpenText(env, s.Input)
 	if err != nil {
 		return err
 	}

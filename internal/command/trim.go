@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/trim"
@@ -36,11 +37,11 @@ func (t *Trim) Run(env *cli.Env) error {
 	switch {
 	case t.DataDev == "" && !t.DryRun:
 		return cli.Usagef("--data-dev is missing")
-	case t.DataDev != "" && cli.SameFile(t.MetadataDev, t.DataDev):
+	case t.DataDev != "" && source.SameFile(t.MetadataDev, t.DataDev):
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
 	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
-	dev, err := cli.OpenInactive(t.MetadataDev)
+	dev, err := source.OpenInactive(t.MetadataDev)
 	if err != nil {
 		return inUse(err)
 	}
@@ -87,7 +88,7 @@ func (t *Trim) openData() (trim.Data, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: no such file or device", t.DataDev)
 	case errors.Is(err, block.ErrBusy):
-		return nil, inUse(cli.Busy(t.DataDev, err))
+		return nil, inUse(source.Busy(t.DataDev, err))
 	}
 	return data, err
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cli
+package source
 
 import (
 	"io"
@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"thinpool/internal/cli"
 )
 
 func chmod(t *testing.T, path string, mode os.FileMode, gid int) {
@@ -47,7 +49,7 @@ func TestModeLike(t *testing.T) {
 
 func output(t *testing.T, path string, from ...string) os.FileInfo {
 	t.Helper()
-	out, err := (&Env{Context: t.Context()}).CreateOutput(path, "", from...)
+	out, err := CreateOutput(&cli.Env{Context: t.Context()}, path, "", from...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package cli
+package source
 
 // deviceNumber knows block devices on Linux only.
 func deviceNumber(string) (string, bool) { return "", false }

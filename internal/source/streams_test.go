@@ -1,4 +1,4 @@
-package cli
+package source
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"thinpool/internal/cli"
 )
 
 const text = "<superblock uuid=\"\" time=\"1\">\n</superblock>\n"
@@ -35,9 +37,9 @@ func compressed(t *testing.T, how, s string) string {
 	return b.String()
 }
 
-func read(t *testing.T, env *Env, path string) (string, error) {
+func read(t *testing.T, env *cli.Env, path string) (string, error) {
 	t.Helper()
-	in, err := env.OpenText(path)
+	in, err := OpenText(env, path)
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +61,7 @@ func TestOpenText(t *testing.T) {
 		"zstd, skippable one": {"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + zst, text},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := &Env{Context: t.Context(), Stdin: strings.NewReader(tc.content)}
+			env := &cli.Env{Context: t.Context(), Stdin: strings.NewReader(tc.content)}
 			for _, path := range []string{"-", write(t, []byte(tc.content))} {
 				if got, err := read(t, env, path); err != nil || got != tc.want {
 					t.Errorf("%s: %q, %v, want %q", path, got, err, tc.want)
@@ -79,7 +81,7 @@ func TestOpenTextPipe(t *testing.T) {
 		defer w.Close()
 		_, _ = io.WriteString(w, compressed(t, "zstd", long))
 	}()
-	if got, err := read(t, &Env{Context: t.Context(), Stdin: r}, "-"); err != nil || got != long {
+	if got, err := read(t, &cli.Env{Context: t.Context(), Stdin: r}, "-"); err != nil || got != long {
 		t.Errorf("%d bytes, %v, want %d", len(got), err, len(long))
 	}
 }
@@ -94,15 +96,15 @@ func TestOpenTextRefuses(t *testing.T) {
 		"magic number mismatch":                   compressed(t, "zstd", text) + "rest",
 		"gzip: invalid header":                    "\x1f\x8b\x09\x00\x00\x00\x00\x00\x00\x00",
 	} {
-		_, err := read(t, &Env{Context: t.Context()}, write(t, []byte(content)))
+		_, err := read(t, &cli.Env{Context: t.Context()}, write(t, []byte(content)))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-	if _, err := read(t, &Env{Context: t.Context()}, dir); err == nil || err.Error() != dir+": is a directory" {
+	if _, err := read(t, &cli.Env{Context: t.Context()}, dir); err == nil || err.Error() != dir+": is a directory" {
 		t.Errorf("a directory: %v", err)
 	}
-	if _, err := read(t, &Env{Context: t.Context()}, dir+"/missing"); !os.IsNotExist(err) {
+	if _, err := read(t, &cli.Env{Context: t.Context()}, dir+"/missing"); !os.IsNotExist(err) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
@@ -132,8 +134,8 @@ func TestOutput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, tc.path)
-			env := &Env{Context: t.Context()}
-			out, err := env.CreateOutput(path, tc.how)
+			env := &cli.Env{Context: t.Context()}
+			out, err := CreateOutput(env, path, tc.how)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,7 +170,7 @@ func TestOutputDiscard(t *testing.T) {
 		"interrupted": func(o *Output) { cancel(); _ = o.Commit(); o.Discard() },
 	} {
 		path := write(t, []byte("old"))
-		out, err := (&Env{Context: ctx}).CreateOutput(path, "zstd")
+		out, err := CreateOutput(&cli.Env{Context: ctx}, path, "zstd")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,9 +196,9 @@ func TestOutputPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout bytes.Buffer
-	env := &Env{Context: t.Context(), Product: &stdout}
+	env := &cli.Env{Context: t.Context(), Product: &stdout}
 	for _, to := range []string{"", "-", "/dev/null", link} {
-		out, err := env.CreateOutput(to, "")
+		out, err := CreateOutput(env, to, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,10 +220,10 @@ func TestOutputPlaces(t *testing.T) {
 	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != os.ModeSymlink {
 		t.Errorf("the link: %v, %v", info, err)
 	}
-	if _, err := env.CreateOutput(t.TempDir(), ""); err == nil {
+	if _, err := CreateOutput(env, t.TempDir(), ""); err == nil {
 		t.Error("a directory is taken")
 	}
-	if _, err := env.CreateOutput("/nowhere/file", ""); !os.IsNotExist(err) {
+	if _, err := CreateOutput(env, "/nowhere/file", ""); !os.IsNotExist(err) {
 		t.Errorf("a missing directory: %v", err)
 	}
 }

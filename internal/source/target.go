@@ -1,14 +1,12 @@
-package cli
+package source
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"strings"
 
+	"thinpool/internal/cli"
 	"thinpool/metadata/block"
 )
 
@@ -23,7 +21,7 @@ type Target struct {
 
 // CreateTarget opens the block device at path, or makes a file of size bytes with content of
 // the files at from.
-func (e *Env) CreateTarget(path string, size int64, from ...string) (*Target, error) {
+func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Target, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
@@ -38,7 +36,7 @@ func (e *Env) CreateTarget(path string, size int64, from ...string) (*Target, er
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	out, err := e.CreateOutput(path, "none", from...)
+	out, err := CreateOutput(env, path, "none", from...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,26 +71,4 @@ func (t *Target) Discard() {
 		return
 	}
 	t.out.Discard()
-}
-
-// Confirm asks a question on standard error and reports whether the answer is yes.
-// Where nothing may be said, it is no.
-func (e *Env) Confirm(question string) (bool, error) {
-	if e.Stderr == io.Discard {
-		return false, nil
-	}
-	if _, err := fmt.Fprint(e.Stderr, question); err != nil {
-		return false, err
-	}
-	const most = 256
-	in := bufio.NewReader(io.LimitReader(&patientReader{ctx: e, r: e.Stdin, buf: make([]byte, most)}, most))
-	answer, err := in.ReadString('\n')
-	if err != nil && err != io.EOF {
-		return false, err
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return true, nil
-	}
-	return false, nil
 }
