@@ -85,7 +85,7 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.ApplyUndo != "" {
 		return c.applyUndo(env)
 	}
-	dev, err := c.source(env)
+	dev, err := source.Open(env, c.input())
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c *Check) Run(env *cli.Env) error {
 	if c.mends() {
 		return c.mend(env, dev, opt, &out)
 	}
-	if c.MetadataSnap && dev.place == nil {
+	if c.MetadataSnap && dev.Place == nil {
 		out.reserve = source.SnapshotAdvice(c.Input)
 	}
 	sum, err := check.Run(env, dev, opt, out.fault)
@@ -124,8 +124,8 @@ func (c *Check) Run(env *cli.Env) error {
 
 // lookForNewer reports if the superblock leads to an older state of the pool than there
 // is: where the trees of devices have faults, or LVM's text is at hand to compare with.
-func (c *Check) lookForNewer(env *cli.Env, dev *opened, out *faultPrinter, sum *check.Summary) error {
-	facts := dev.place.lvmFacts()
+func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *faultPrinter, sum *check.Summary) error {
+	facts := dev.Place.Facts()
 	part := c.MetadataSnap || c.SuperblockOnly || c.MappingRoot != nil || c.DetailsRoot != nil
 	if part || facts == nil && !out.inDevices {
 		return nil
@@ -145,19 +145,15 @@ func (c *Check) lookForNewer(env *cli.Env, dev *opened, out *faultPrinter, sum *
 	return nil
 }
 
-// source opens the input. What cannot be mended is refused before it is checked.
-func (c *Check) source(env *cli.Env) (*opened, error) {
+// input is what is checked. What cannot be mended is refused before it is checked.
+func (c *Check) input() source.Spec {
 	switch {
 	case !c.mends():
-		return c.open(env, c.Input, c.MetadataSnap)
+		return source.Spec{Path: c.Input, Snapshot: cli.Optional{Set: c.MetadataSnap}, Packs: true, Disk: c.disk()}
 	case c.InPlace:
-		return c.mustBeMetadata(env, c.Input)
+		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk()}
 	}
-	dev, doubt, err := source.Claim(c.Input)
-	if err == nil && doubt != nil {
-		err = errors.Join(fmt.Errorf("%s: %w", c.Input, doubt), dev.Close())
-	}
-	return &opened{Device: dev}, diskHint(err, bothOptions)
+	return source.Spec{Path: c.Input, Access: source.Claim, DiskHint: inPlaceHint}
 }
 
 // verdict is the error for what was found, or was left.

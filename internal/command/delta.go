@@ -63,7 +63,7 @@ func (d *Delta) Run(env *cli.Env) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	pool, dev, err := d.openPool(env, d.Input, d.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()})
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (d *Delta) check() error {
 	switch {
 	case d.Size != nil && *d.Size == 0:
 		return cli.Usagef("--size: nothing lies within 0 bytes")
-	case d.reads(d.Input, d.Output):
+	case d.disk().Reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	}
 	return nil
@@ -105,12 +105,12 @@ func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 		return pool.TreeAt(block.Nr(*root))
 	}
 	t, err := pool.Tree(metadata.DevID(*thin))
-	return t, damaged(err)
+	return t, source.Damaged(err)
 }
 
 // compare writes the difference.
 func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
-	out, err := source.CreateOutput(env, d.Output, "", d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, "", d.disk().Files(d.Input)...)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 	}
 	if err := delta.Run(env, pool, left, right, opt, w.ranges); err != nil {
 		w.flush() // what came before the damage
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err

@@ -57,7 +57,7 @@ style 0.9 and cannot be told to ask for it.`
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) error {
 	switch {
-	case d.reads(d.Input, d.Output):
+	case d.disk().Reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
 		return cli.Usagef("--repair and --metadata-snap cannot go together")
@@ -67,11 +67,11 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	open := d.openInactive // there is no repairing a metadata snapshot
-	if !d.Repair {
-		open = func(env *cli.Env, path string) (*opened, error) { return d.open(env, path, d.MetadataSnap.Set) }
+	spec := source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()}
+	if d.Repair { // there is no repairing a metadata snapshot
+		spec.Access = source.ReadIdle
 	}
-	dev, err := open(env, d.Input)
+	dev, err := source.Open(env, spec)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (d *Dump) Run(env *cli.Env) error {
 		from, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
 		opt.Overrides = metadata.Overrides{} // the repair has made use of them
 	}
-	pool, err := poolIn(env, from, d.Input, d.MetadataSnap)
+	pool, err := dev.PoolIn(env, from)
 	if err != nil {
 		return err
 	}
@@ -110,18 +110,18 @@ func (d *Dump) Run(env *cli.Env) error {
 }
 
 // repair finds what can be saved, and says on standard error what is lost.
-func (d *Dump) repair(env *cli.Env, from *opened) (*repair.Result, error) {
+func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error) {
 	opt, err := d.salvage.options(d.overrides.metadata())
 	if err != nil {
 		return nil, err
 	}
-	opt.Progress, opt.LVM = env.Progress, from.place.lvmFacts()
+	opt.Progress, opt.LVM = env.Progress, from.Place.Facts()
 	found, err := repair.Find(env, from, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, from.place.deviceNames()); err != nil {
+		if err := textReport(env.Stderr, &found.Report, from.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -133,7 +133,7 @@ func (d *Dump) repair(env *cli.Env, from *opened) (*repair.Result, error) {
 
 // dump writes the content of pool.
 func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
-	out, err := source.CreateOutput(env, d.Output, d.Compress, d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, d.Compress, d.disk().Files(d.Input)...)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 		return err
 	}
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err

@@ -64,7 +64,7 @@ func (g *Generate) Run(env *cli.Env) error {
 	if g.Output == "" {
 		return cli.Usagef("--output is missing")
 	}
-	dev, err := openOutput(g.Output)
+	dev, err := source.Open(env, source.Spec{Path: g.Output, Access: source.Overwrite, Least: leastOutput})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/tool/ls"
 )
@@ -106,13 +107,12 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	pool, dev, err := l.openPool(env, l.Input, l.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: l.Input, Snapshot: l.MetadataSnap, Packs: true, Disk: l.disk()})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	names := dev.place.deviceNames()
-	if names != nil && l.Fields == "" {
+	if dev.Name != nil && l.Fields == "" {
 		columns = append(columns, nameField)
 	}
 	opt := ls.Options{Progress: env.Progress}
@@ -122,14 +122,18 @@ func (l *Ls) Run(env *cli.Env) error {
 	}
 	rows, err := ls.Run(env, pool, opt)
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err
 	}
 	var named []lsRow
 	for _, r := range rows {
-		named = append(named, lsRow{r, names[r.ID]})
+		row := lsRow{Row: r}
+		if dev.Name != nil {
+			row.Name = dev.Name(r.ID)
+		}
+		named = append(named, row)
 	}
 	if l.json() {
 		return printRows(env.Stdout, named, pool.Superblock.DataBlockSize)

@@ -12,10 +12,10 @@ import (
 
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev *opened, opt check.Options, out *faultPrinter) error {
+func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *faultPrinter) error {
 	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
 	if err != nil {
-		return differHint(err)
+		return source.DifferHint(err)
 	}
 	if repair == nil {
 		out.say("nothing was repaired, as there are fatal faults")
@@ -46,8 +46,8 @@ func (c *Check) mend(env *cli.Env, dev *opened, opt check.Options, out *faultPri
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev *opened, repair *check.Repair) error {
-	to, err := dev.writable()
+func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Repair) error {
+	to, err := dev.Writable()
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *Check) write(env *cli.Env, dev *opened, repair *check.Repair) error {
 		env.Progress("writing "+c.Undo, 0, 0)
 		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
 		if err := undo.Create(env, c.Undo, dev, change); err != nil {
-			return fmt.Errorf("undo file: %w; nothing was mended", differHint(err))
+			return fmt.Errorf("undo file: %w; nothing was mended", source.DifferHint(err))
 		}
 	}
 	env.Progress("mending", 0, 0)
@@ -68,17 +68,17 @@ func (c *Check) write(env *cli.Env, dev *opened, repair *check.Repair) error {
 
 // applyUndo undoes a repair.
 func (c *Check) applyUndo(env *cli.Env) error {
-	file, in, err := openUndo(env, c.ApplyUndo)
+	file, in, err := source.OpenUndo(env, c.ApplyUndo)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	dev, err := c.openUndone(env)
+	dev, err := source.Open(env, c.undone())
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	to, err := dev.writable()
+	to, err := dev.Writable()
 	if err != nil {
 		return err
 	}
@@ -94,14 +94,12 @@ func (c *Check) applyUndo(env *cli.Env) error {
 	return nil
 }
 
-// openUndone opens what a repair is to be undone on, which may be half metadata.
-func (c *Check) openUndone(env *cli.Env) (*opened, error) {
+// undone is what a repair is undone on, which may be half metadata.
+func (c *Check) undone() source.Spec {
 	if c.InPlace {
-		dev, _, err := c.openInPlace(env, c.Input)
-		return dev, err
+		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}
 	}
-	dev, err := source.OpenOutput(c.Input)
-	return &opened{Device: dev}, diskHint(err, "--in-place")
+	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk --in-place writes into the metadata volume"}
 }
 
 // say prints a sentence that is no fault.

@@ -3,7 +3,6 @@ package command
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -12,7 +11,6 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/packfmt"
 	"thinpool/tool/dump"
 	"thinpool/tool/size"
 )
@@ -57,7 +55,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	switch {
 	case m.From != "":
 		return m.from(env, unit)
-	case m.Snapshot.Set || m.given():
+	case m.Snapshot.Set || m.disk().Given():
 		return cli.Usagef("--metadata-snap goes with --from, and so do --lv, --pv, --leg and --lvm-metadata")
 	}
 	pool, err := m.pool()
@@ -197,14 +195,14 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if m.given() || isMetadata(m.From) || source.IsDisk(m.From) {
-		pool, dev, err := m.openPool(env, m.From, m.Snapshot)
+	if m.disk().Given() || source.IsMetadata(m.From) || source.IsDisk(m.From) {
+		pool, dev, err := source.OpenPool(env, source.Spec{Path: m.From, Snapshot: m.Snapshot, Packs: true, Disk: m.disk()})
 		if err != nil {
 			return nil, err
 		}
 		defer dev.Close()
 		if err := dump.Run(env, pool, dump.Options{LiveSize: true, Progress: env.Progress}, v); err != nil {
-			return nil, damaged(err)
+			return nil, source.Damaged(err)
 		}
 		if m.Snapshot.Set {
 			return nil, pool.StillHeld() // what is used now is not the snapshot's alone
@@ -220,30 +218,8 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 		return nil, err
 	}
 	defer in.Close()
-	if err := readText(env, in, v, metadata.Overrides{}, nil); err != nil {
+	if err := source.ReadDump(env, in, v, metadata.Overrides{}, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.From, err)
 	}
 	return nil, nil
-}
-
-// isMetadata reports whether a file begins with a superblock or is packed metadata.
-func isMetadata(path string) bool {
-	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeType&^os.ModeDevice != 0 {
-		return false // what a pipe gives can be read only once
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	var b block.Data
-	n, _ := f.Read(b[:])
-	if packfmt.Is(b[:n]) {
-		return true
-	}
-	if n < len(b) {
-		return false
-	}
-	_, err = metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
-	return err == nil
 }

@@ -3,8 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"thinpool/internal/cli"
@@ -35,14 +33,14 @@ tools that only read metadata read packs as well: thin_check FILE.`
 
 // Run implements cli.Command.
 func (p *Pack) Run(env *cli.Env) error {
-	if p.reads(p.Input, p.Output) {
+	if p.disk().Reads(p.Input, p.Output) {
 		return cli.Usagef("%s is read, and cannot be the output", p.Output)
 	}
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
 	}
 	// A pack is not packed once more.
-	dev, err := p.openWith(env, p.Input, p.MetadataSnap.Set, func() (block.Device, error) { return source.OpenMetadata(p.Input, p.MetadataSnap.Set) })
+	dev, err := source.Open(env, source.Spec{Path: p.Input, Snapshot: p.MetadataSnap, Disk: p.disk()})
 	if err != nil {
 		return err
 	}
@@ -50,7 +48,7 @@ func (p *Pack) Run(env *cli.Env) error {
 	if !p.MetadataSnap.Set {
 		return p.pack(env, dev, nil)
 	}
-	pool, err := poolIn(env, dev, p.Input, p.MetadataSnap)
+	pool, err := dev.Pool(env)
 	if err != nil {
 		return err
 	}
@@ -63,14 +61,14 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 	if snapshot != nil {
 		blocks, err := snapshot.Blocks(env)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.Input, damaged(err))
+			return fmt.Errorf("%s: %w", p.Input, source.Damaged(err))
 		}
 		opt.Only = func(nr block.Nr) bool {
 			_, found := slices.BinarySearch(blocks, nr)
 			return found
 		}
 	}
-	out, err := source.CreateOutput(env, p.Output, "none", p.files(p.Input)...)
+	out, err := source.CreateOutput(env, p.Output, "none", p.disk().Files(p.Input)...)
 	if err != nil {
 		return err
 	}
@@ -120,7 +118,7 @@ func (u *Unpack) Run(env *cli.Env) error {
 	if err := mayOverwrite(env, u.Input, u.Output, u.Force); err != nil {
 		return err
 	}
-	in, pack, err := openPack(u.Input)
+	in, pack, err := source.OpenPack(u.Input)
 	if err != nil {
 		return err
 	}
@@ -149,7 +147,7 @@ func mayOverwrite(env *cli.Env, input, output string, force bool) error {
 	if force || output == "-" {
 		return nil
 	}
-	holds, err := holdsMetadata(output)
+	holds, err := source.HoldsMetadata(output)
 	if err != nil || !holds {
 		return err
 	}
@@ -158,25 +156,4 @@ func mayOverwrite(env *cli.Env, input, output string, force bool) error {
 		err = errKept
 	}
 	return err
-}
-
-// holdsMetadata reports whether block 0 of what is at path is a superblock.
-func holdsMetadata(path string) (bool, error) {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice {
-		return false, nil // creating it will tell
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	var b block.Data
-	switch _, err := io.ReadFull(f, b[:]); {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	return packfmt.Superblock(&b) != "", nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 )
 
@@ -19,15 +20,15 @@ type lvmRecord struct {
 
 // compareWithLVM prints in what LVM and the metadata do not agree. The error is
 // [cli.ErrReported] if the pool, or a volume, cannot be activated because of it.
-func (p *faultPrinter) compareWithLVM(env *cli.Env, from *opened) error {
-	if from.place == nil || from.place.pool == nil {
+func (p *faultPrinter) compareWithLVM(env *cli.Env, from *source.Source) error {
+	if from.Place == nil || from.Place.Pool == nil {
 		return nil
 	}
 	pool, err := metadata.Open(from, metadata.Options{})
 	if err != nil {
 		return nil // the check has said why
 	}
-	both := lvmcheck.Pool{Group: from.place.group, Volume: from.place.pool, Superblock: pool.Superblock}
+	both := lvmcheck.Pool{Group: from.Place.Group, Volume: from.Place.Pool, Superblock: pool.Superblock}
 	for d, err := range pool.Devices(env) {
 		if err != nil {
 			return env.Err()

@@ -16,7 +16,7 @@ import (
 )
 
 // textReport prints what a repair found for people, with the names of volumes if there are any.
-func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) error {
+func textReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string) error {
 	out := bufio.NewWriter(w)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
@@ -29,7 +29,7 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	header := "device\texpected\tread\tconfirmed\tguessed\tlost\t"
-	if names != nil {
+	if name != nil {
 		header += "volume\t"
 	}
 	fmt.Fprintln(table, header)
@@ -42,8 +42,8 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 			lost = "0"
 		}
 		fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%s\t", d.ID, expected, d.Read, d.Confirmed, d.Guessed, lost)
-		if names != nil {
-			fmt.Fprintf(table, "%s\t", cmp.Or(names[d.ID], "-"))
+		if name != nil {
+			fmt.Fprintf(table, "%s\t", cmp.Or(name(d.ID), "-"))
 		}
 		fmt.Fprintln(table)
 	}

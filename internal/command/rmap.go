@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/textenc"
 	"thinpool/metadata"
 	"thinpool/tool/rmap"
@@ -86,7 +87,7 @@ func (r region) blocks(blockSize uint32) rmap.Region {
 
 // Run implements cli.Command.
 func (r *Rmap) Run(env *cli.Env) error {
-	pool, dev, err := r.openPool(env, r.Input, r.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: r.Input, Snapshot: r.MetadataSnap, Packs: true, Disk: r.disk()})
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (r *Rmap) Run(env *cli.Env) error {
 		line = rmapObject
 	}
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	return pool.StillHeld()
 }

@@ -42,17 +42,17 @@ func (s *Scan) Run(env *cli.Env) error {
 	switch {
 	case s.End != nil && *s.End <= s.Begin:
 		return cli.Usagef("--end %d is not above --begin %d", *s.End, s.Begin)
-	case s.reads(s.Input, s.Output):
+	case s.disk().Reads(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
-	dev, doubt, err := s.openDamaged(env, s.Input, s.MetadataSnap.Set)
+	dev, err := source.Open(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk(), Doubtful: true})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	stillHeld := func() error { return nil }
 	if s.MetadataSnap.Set {
-		pool, err := poolIn(env, dev, s.Input, s.MetadataSnap)
+		pool, err := dev.Pool(env)
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (s *Scan) Run(env *cli.Env) error {
 	if s.End != nil {
 		opt.End = block.Nr(*s.End)
 	}
-	file, err := source.CreateOutput(env, s.Output, "", s.files(s.Input)...)
+	file, err := source.CreateOutput(env, s.Output, "", s.disk().Files(s.Input)...)
 	if err != nil {
 		return err
 	}
@@ -82,8 +82,8 @@ func (s *Scan) Run(env *cli.Env) error {
 	}
 	if sum.Superblock != nil {
 		reason := source.Hint(sum.Superblock).Error()
-		if doubt != nil {
-			reason = doubt.Error()
+		if dev.Doubt != nil {
+			reason = dev.Doubt.Error()
 		}
 		fmt.Fprintf(env.Stderr, "thin_scan: %s: the owners of blocks are not known: %s\n", s.Input, reason)
 	}
@@ -91,9 +91,9 @@ func (s *Scan) Run(env *cli.Env) error {
 }
 
 // scan writes the rows to w.
-func (s *Scan) scan(env *cli.Env, dev *opened, opt scan.Options, w io.Writer) (scan.Summary, error) {
+func (s *Scan) scan(env *cli.Env, dev *source.Source, opt scan.Options, w io.Writer) (scan.Summary, error) {
 	out := bufio.NewWriter(w)
-	table := scanTable{dev.place.named(out), len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
+	table := scanTable{dev.Place.Named(out), len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
 	print := table.row
 	if s.Format == "json" {
 		enc := newEncoder(out)

@@ -74,14 +74,14 @@ func (s *Shrink) Run(env *cli.Env) error {
 
 // metadata makes metadata of metadata.
 func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
-	dev, err := source.OpenInactive(s.Input)
+	dev, err := source.Open(env, source.Spec{Path: s.Input, Access: source.ReadIdle})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	var out block.Device
 	if !s.DryRun {
-		if out, err = openOutput(s.Output); err != nil {
+		if out, err = source.Open(env, source.Spec{Path: s.Output, Access: source.Overwrite, Least: leastOutput}); err != nil {
 			return err
 		}
 		defer out.Close()
@@ -91,10 +91,10 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	visit := func(v metadata.Visitor) error {
-		return damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
+		return source.Damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
 	}
 	var used shrink.Usage
 	if err := visit(&used); err != nil {
@@ -142,7 +142,7 @@ func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b 
 func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shrink.Usage) error {
 	free, err := trim.Free(env, dev, trim.Options{Progress: env.Progress})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	next := metadata.DataBlock(0)
 	for _, r := range free {
@@ -193,7 +193,7 @@ func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) e
 	defer in.Close()
 	env.Progress("reading "+s.Input, 0, 0)
 	text := bufio.NewReader(in)
-	if err := readText(env, text, visitor(isJSON(text)), metadata.Overrides{}, nil); err != nil {
+	if err := source.ReadDump(env, text, visitor(source.IsJSON(text)), metadata.Overrides{}, nil); err != nil {
 		return fmt.Errorf("%s: %w", s.Input, err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/tool/stat"
 )
@@ -40,7 +41,7 @@ func (s *Stat) Run(env *cli.Env) error {
 	if s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks") {
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
-	pool, dev, err := s.openPool(env, s.Input, s.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk()})
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (s *Stat) Run(env *cli.Env) error {
 		err = s.histogram(env, out, pool)
 	}
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err

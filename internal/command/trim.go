@@ -41,7 +41,7 @@ func (t *Trim) Run(env *cli.Env) error {
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
 	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
-	dev, err := source.OpenInactive(t.MetadataDev)
+	dev, err := source.Open(env, source.Spec{Path: t.MetadataDev, Access: source.ReadIdle})
 	if err != nil {
 		return inUse(err)
 	}
@@ -58,7 +58,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	sb := pool.Live
 	// The check has found the block size to be valid.
@@ -68,7 +68,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	opt := trim.Options{Progress: env.Progress}
 	free, err := trim.Free(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, damaged(err))
+		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, source.Damaged(err))
 	}
 	if t.DryRun {
 		return t.list(env, free, blockBytes(sb))

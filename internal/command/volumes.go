@@ -11,6 +11,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/lvmreport"
+	"thinpool/internal/source"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -85,31 +86,28 @@ func (t *ThinVolumes) Run(env *cli.Env) error {
 }
 
 // look opens the images. busy says that disks are in use, and what is on them may change.
-func (t *ThinVolumes) look(env *cli.Env) (p *place, busy bool, err error) {
-	p = &place{}
-	if err = t.scan(env, p, t.Input, lvm.ImageOptions{}); errors.Is(err, block.ErrBusy) {
+func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error) {
+	p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{})
+	if errors.Is(err, block.ErrBusy) {
 		busy = true
-		err = p.Close()
-		if p = (&place{}); err == nil {
-			err = t.scan(env, p, t.Input, lvm.ImageOptions{Shared: true})
-		}
+		p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{Shared: true})
 	}
 	if err != nil {
-		return nil, busy, errors.Join(err, p.Close())
+		return nil, busy, err
 	}
-	if !slices.ContainsFunc(lvmreport.PVs(p.set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
-		err := because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.set.Problems)
+	if !slices.ContainsFunc(lvmreport.PVs(p.Set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
+		err := source.Because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.Problems)
 		return nil, busy, errors.Join(err, p.Close())
 	}
 	return p, busy, nil
 }
 
 // groups are those that were asked for.
-func (t *ThinVolumes) groups(p *place) ([]*lvm.Group, error) {
+func (t *ThinVolumes) groups(p *source.Disks) ([]*lvm.Group, error) {
 	if t.VG == "" {
-		return p.set.Groups, nil
+		return p.Groups, nil
 	}
-	g, err := p.set.Group(t.VG)
+	g, err := p.Group(t.VG)
 	if err != nil {
 		return nil, fmt.Errorf("--vg %s: %w", t.VG, err)
 	}
@@ -117,24 +115,24 @@ func (t *ThinVolumes) groups(p *place) ([]*lvm.Group, error) {
 }
 
 // printText prints the text of the only group.
-func (t *ThinVolumes) printText(env *cli.Env, p *place) error {
+func (t *ThinVolumes) printText(env *cli.Env, p *source.Disks) error {
 	groups, err := t.groups(p)
 	if err != nil {
 		return err
 	}
 	switch len(groups) {
 	case 1:
-		sayProblems(env, slices.Concat(p.set.Problems, groups[0].Problems))
+		source.SayProblems(env, slices.Concat(p.Problems, groups[0].Problems))
 		_, err := env.Product.Write(groups[0].Text)
 		return err
 	case 0:
-		return because(fmt.Errorf("%s: %w", strings.Join(t.Input, ", "), errNoVolumes), p.set.Problems)
+		return source.Because(fmt.Errorf("%s: %w", strings.Join(t.Input, ", "), source.ErrNoVolumes), p.Problems)
 	}
 	var known []string
 	for _, g := range groups {
 		known = append(known, g.Name+" ("+g.ID+")")
 	}
-	return fmt.Errorf("which group? --vg VG takes one of %s", list(known))
+	return fmt.Errorf("which group? --vg VG takes one of %s", source.List(known))
 }
 
 // A volumeRow is a logical volume and, if it is a pool or a thin volume, what the metadata
@@ -173,14 +171,14 @@ type account struct {
 
 // list lists everything. What cannot be read of a pool is said, and is no failure; that LVM
 // could make nothing of a physical volume is one.
-func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
+func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	groups, err := t.groups(p)
 	if err != nil {
 		return err
 	}
-	a := account{groups: groups, problems: p.set.Problems}
+	a := account{groups: groups, problems: p.Problems}
 	unusable := 0
-	for _, pv := range lvmreport.PVs(p.set) {
+	for _, pv := range lvmreport.PVs(p.Set) {
 		if pv.Group == nil && slices.Contains(pv.Problems, lvmreport.BadArea) {
 			unusable++
 		}
@@ -283,7 +281,7 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 	var devices []metadata.Device
 	for d, err := range pool.Devices(env) {
 		if err != nil {
-			return damaged(err)
+			return source.Damaged(err)
 		}
 		devices = append(devices, d)
 		p.devices = append(p.devices, ls.Row{Device: d})
@@ -294,7 +292,7 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 	}
 	rows, err := ls.Run(env, pool, ls.Options{Sharing: true, Progress: env.Progress})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	p.devices, p.sharing = rows, true
 	return nil

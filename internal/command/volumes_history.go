@@ -10,13 +10,14 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
+	"thinpool/internal/source"
 )
 
 // printHistory lists the texts that are still on the disks, or prints one of them.
-func (t *ThinVolumes) printHistory(env *cli.Env, p *place) error {
-	sayProblems(env, p.set.Problems)
+func (t *ThinVolumes) printHistory(env *cli.Env, p *source.Disks) error {
+	source.SayProblems(env, p.Problems)
 	env.Progress("looking for texts", 0, 0)
-	texts, err := lvmreport.History(env, p.set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
+	texts, err := lvmreport.History(env, p.Set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func where(x *lvmreport.Text) string {
 }
 
 // printOld prints the text that --seqno names.
-func (t *ThinVolumes) printOld(env *cli.Env, p *place, texts []lvmreport.Text) error {
+func (t *ThinVolumes) printOld(env *cli.Env, p *source.Disks, texts []lvmreport.Text) error {
 	var found, similar []string
 	var text *lvmreport.Text
 	for i := range texts {
@@ -89,13 +90,13 @@ func (t *ThinVolumes) printOld(env *cli.Env, p *place, texts []lvmreport.Text) e
 	}
 	switch {
 	case len(found) == 0 && len(similar) > 0:
-		return fmt.Errorf("--seqno: there is no such text; of this number there are %s", list(similar))
+		return fmt.Errorf("--seqno: there is no such text; of this number there are %s", source.List(similar))
 	case len(found) == 0:
 		return fmt.Errorf("--seqno: no text with the number %d is left; --history lists those that are", t.Seqno.seqno)
 	case len(found) > 1:
-		return fmt.Errorf("--seqno: there are several texts with the number %d: %s; choose with N.K, and the group with --vg", t.Seqno.seqno, list(similar))
+		return fmt.Errorf("--seqno: there are several texts with the number %d: %s; choose with N.K, and the group with --vg", t.Seqno.seqno, source.List(similar))
 	}
-	raw, err := text.Read(env, p.set)
+	raw, err := text.Read(env, p.Set)
 	if err == nil && raw == nil {
 		err = errors.New("the text is no longer there")
 	}

@@ -11,6 +11,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
+	"thinpool/internal/source"
 	"thinpool/lvm"
 	"thinpool/metadata"
 )
@@ -114,7 +115,7 @@ func (t *ThinVolumes) print(env *cli.Env, a *account) error {
 	if _, err := env.Stdout.Write([]byte(out.String())); err != nil {
 		return err
 	}
-	sayProblems(env, a.problems)
+	source.SayProblems(env, a.problems)
 	for _, r := range a.pools() {
 		for _, d := range r.pool.differs {
 			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable.Text(d.String()))

@@ -2,7 +2,6 @@ package source
 
 import (
 	"io"
-	"os"
 
 	"thinpool/metadata/block"
 )
@@ -17,14 +16,14 @@ type Data struct {
 }
 
 // OpenData opens a data device or file for reading, a device exclusively and past the
-// page cache, as [OpenMetadata] does. shared leaves out the exclusive open.
+// page cache, as [Open] does. shared leaves out the exclusive open.
 func OpenData(path string, shared bool) (*Data, error) {
 	dev, err := openDevice(path, block.Options{Shared: shared}, sys.busyReading)
 	if err != nil {
 		return nil, err
 	}
 	d := &Data{ReaderAt: block.Anywhere(dev), Closer: dev, Size: dev.Size()}
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+	if regular(path) {
 		d.ReaderAt = dev // knows no alignment
 		if ahead, ok := dev.(interface{ Advise(off, n int64) }); ok {
 			d.Advise = ahead.Advise

@@ -39,9 +39,9 @@ func TestModeLike(t *testing.T) {
 		{0o660, other, 0o600}, // as block devices are
 		{0o664, other, 0o666},
 	} {
-		path := write(t, nil)
+		path := file(t, nil)
 		chmod(t, path, c.mode, c.gid)
-		if got := ModeLike(write(t, nil)+".missing", path); got != c.want {
+		if got := ModeLike(file(t, nil)+".missing", path); got != c.want {
 			t.Errorf("%v of group %d: %v, want %v", c.mode, c.gid, got, c.want)
 		}
 	}
@@ -70,7 +70,7 @@ func output(t *testing.T, path string, from ...string) os.FileInfo {
 // A new file is as private as the input, one that is replaced stays as it was.
 func TestOutputMode(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022))
-	secret := write(t, nil)
+	secret := file(t, nil)
 	chmod(t, secret, 0o600, os.Getegid())
 	if mode := output(t, filepath.Join(t.TempDir(), "new"), secret).Mode(); mode != 0o600 {
 		t.Errorf("of a secret: %v", mode)
@@ -78,7 +78,7 @@ func TestOutputMode(t *testing.T) {
 	if mode := output(t, filepath.Join(t.TempDir(), "new")).Mode(); mode != 0o644 {
 		t.Errorf("of nothing: %v", mode)
 	}
-	old := write(t, []byte("old"))
+	old := file(t, []byte("old"))
 	chmod(t, old, 0o664, os.Getegid()+1)
 	info := output(t, old, secret)
 	if stat := info.Sys().(*syscall.Stat_t); info.Mode() != 0o664 || int(stat.Gid) != os.Getegid()+1 {

@@ -175,81 +175,6 @@ func has(p []byte, at int, magic string) bool {
 //lint:ignore ST1005 the words are a contract
 var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?")
 
-// OpenMetadata opens a metadata device or file for reading. What is something
-// else is named in the error. If a device is in use the error tells how to read a
-// metadata snapshot of it: snapshot says that this is what is wanted, and leaves out
-// the exclusive open.
-func OpenMetadata(path string, snapshot bool) (block.Device, error) {
-	return openKnown(path, block.Options{Shared: snapshot}, sys.busyReading)
-}
-
-// OpenInactive is OpenMetadata for what cannot be done to a pool in use.
-func OpenInactive(path string) (block.Device, error) {
-	return openKnown(path, block.Options{}, sys.busyOtherwise)
-}
-
-func openKnown(path string, opt block.Options, busy func(string, error) error) (block.Device, error) {
-	dev, err := openDevice(path, opt, busy)
-	if err != nil {
-		return nil, err
-	}
-	if err := Recognise(dev); err != nil {
-		dev.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return dev, nil
-}
-
-// OpenDamaged opens a metadata device or file for reading, as OpenMetadata does, even
-// if it cannot be told from something else, or if its start cannot be read: doubt is
-// what speaks against it.
-func OpenDamaged(path string, snapshot bool) (dev block.Device, doubt, err error) {
-	if dev, err = openDevice(path, block.Options{Shared: snapshot}, sys.busyReading); err != nil {
-		return nil, nil, err
-	}
-	doubt = Recognise(dev)
-	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
-		dev.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
-	}
-	return dev, doubt, nil
-}
-
-// OpenOutput opens a metadata device or file for writing. It must exist. A file with
-// packed metadata, or the image of a disk, is refused: it is wanted for what it has. What
-// volumes held before they were given to a pool says nothing.
-func OpenOutput(path string) (block.Device, error) {
-	dev, err := openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(path)
-	if err == nil && info.Mode().IsRegular() {
-		if is := Recognise(dev); errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk) {
-			err = fmt.Errorf("%s: %w", path, is)
-		}
-	}
-	if err != nil {
-		dev.Close()
-		return nil, err
-	}
-	return dev, nil
-}
-
-// Claim opens for reading what may be written where it lies, and keeps other writers away.
-// doubt is as [OpenDamaged] has it.
-func Claim(path string) (dev *block.Claimed, doubt, err error) {
-	if dev, err = block.Claim(path); err != nil {
-		return nil, nil, openError(path, err, sys.busyOtherwise)
-	}
-	doubt = Recognise(dev)
-	if doubt != nil && (dev.Size() < block.Size || errors.Is(doubt, ErrPacked)) {
-		dev.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, doubt)
-	}
-	return dev, doubt, nil
-}
-
 // openDevice opens a device; busy makes the error of one that is in use.
 func openDevice(path string, opt block.Options, busy func(path string, err error) error) (block.Device, error) {
 	dev, err := block.Open(path, opt)
@@ -283,7 +208,7 @@ func IsDisk(path string) bool {
 // IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
 // What cannot be read is none.
 func IsDump(path string) bool {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+	if !regular(path) {
 		return false
 	}
 	f, err := os.Open(path)
@@ -355,4 +280,10 @@ func SameFile(a, b string) bool {
 	}
 	y, err := os.Stat(b)
 	return err == nil && os.SameFile(x, y)
+}
+
+// regular reports whether there is a regular file at path.
+func regular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }

@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
-// write returns the path of a new file with content.
-func write(t *testing.T, content []byte) string {
+// file returns the path of a new file with content.
+func file(t *testing.T, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -38,7 +39,7 @@ func superblock() []byte {
 	return append(b[:], make([]byte, 9*block.Size)...)
 }
 
-func TestOpenMetadataNamesForeign(t *testing.T) {
+func TestOpenNamesForeign(t *testing.T) {
 	for want, content := range map[string][]byte{
 		"a dump as XML":             []byte(`<superblock uuid="">`),
 		"XML":                       image(map[int]string{0: "\ufeff\n <?xml version=\"1.0\"?>"}),
@@ -70,8 +71,8 @@ func TestOpenMetadataNamesForeign(t *testing.T) {
 		"a qcow2 image":             image(map[int]string{0: "QFI\xfb"}),
 		"a program":                 image(map[int]string{0: "\x7fELF"}),
 	} {
-		path := write(t, content)
-		dev, err := OpenMetadata(path, false)
+		path := file(t, content)
+		dev, err := Open(&cli.Env{Context: t.Context()}, Spec{Path: path})
 		if err == nil {
 			dev.Close()
 		}
@@ -82,7 +83,7 @@ func TestOpenMetadataNamesForeign(t *testing.T) {
 }
 
 // What may be damaged metadata is left to the tools.
-func TestOpenMetadataTakes(t *testing.T) {
+func TestOpenTakes(t *testing.T) {
 	spoiled := func(at int, text string) []byte {
 		p := superblock()
 		copy(p[at:], text)
@@ -100,7 +101,7 @@ func TestOpenMetadataTakes(t *testing.T) {
 		"one block":              make([]byte, block.Size),
 		"ragged":                 make([]byte, block.Size+1),
 	} {
-		dev, err := OpenMetadata(write(t, content), false)
+		dev, err := Open(&cli.Env{Context: t.Context()}, Spec{Path: file(t, content)})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -145,7 +146,7 @@ func TestIsDump(t *testing.T) {
 		string(image(nil)):        false,
 		string(image(map[int]string{0: "<", offMagic: le64(metadata.Magic)})): false, // of the checksum
 	} {
-		if got := IsDump(write(t, []byte(content))); got != want {
+		if got := IsDump(file(t, []byte(content))); got != want {
 			t.Errorf("%.20q: %v, want %v", content, got, want)
 		}
 	}

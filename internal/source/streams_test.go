@@ -62,7 +62,7 @@ func TestOpenText(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := &cli.Env{Context: t.Context(), Stdin: strings.NewReader(tc.content)}
-			for _, path := range []string{"-", write(t, []byte(tc.content))} {
+			for _, path := range []string{"-", file(t, []byte(tc.content))} {
 				if got, err := read(t, env, path); err != nil || got != tc.want {
 					t.Errorf("%s: %q, %v, want %q", path, got, err, tc.want)
 				}
@@ -96,7 +96,7 @@ func TestOpenTextRefuses(t *testing.T) {
 		"magic number mismatch":                   compressed(t, "zstd", text) + "rest",
 		"gzip: invalid header":                    "\x1f\x8b\x09\x00\x00\x00\x00\x00\x00\x00",
 	} {
-		_, err := read(t, &cli.Env{Context: t.Context()}, write(t, []byte(content)))
+		_, err := read(t, &cli.Env{Context: t.Context()}, file(t, []byte(content)))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
@@ -169,7 +169,7 @@ func TestOutputDiscard(t *testing.T) {
 		"discarded":   func(o *Output) { o.Discard() },
 		"interrupted": func(o *Output) { cancel(); _ = o.Commit(); o.Discard() },
 	} {
-		path := write(t, []byte("old"))
+		path := file(t, []byte("old"))
 		out, err := CreateOutput(&cli.Env{Context: ctx}, path, "zstd")
 		if err != nil {
 			t.Fatal(err)
@@ -190,7 +190,7 @@ func TestOutputDiscard(t *testing.T) {
 }
 
 func TestOutputPlaces(t *testing.T) {
-	path := write(t, []byte("old"))
+	path := file(t, []byte("old"))
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)

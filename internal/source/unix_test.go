@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"thinpool/internal/cli"
 )
 
-func TestOpenMetadataRefuses(t *testing.T) {
+func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
-	pipe, socket, empty := filepath.Join(dir, "pipe"), filepath.Join(dir, "socket"), write(t, nil)
+	pipe, socket, empty := filepath.Join(dir, "pipe"), filepath.Join(dir, "socket"), file(t, nil)
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +31,7 @@ func TestOpenMetadataRefuses(t *testing.T) {
 		socket:      "Not a block device or regular file '" + socket + "'.",
 		empty:       empty + ": Metadata device/file too small.  Is this binary metadata?",
 	} {
-		if _, err := OpenMetadata(path, false); err == nil || err.Error() != want {
+		if _, err := Open(&cli.Env{Context: t.Context()}, Spec{Path: path}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", path, err, want)
 		}
 	}

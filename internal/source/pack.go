@@ -1,4 +1,4 @@
-package command
+package source
 
 import (
 	"errors"
@@ -7,13 +7,13 @@ import (
 	"os"
 
 	"thinpool/internal/cli"
-	"thinpool/internal/source"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
 )
 
-// openPack opens a file of packed metadata.
-func openPack(path string) (*os.File, *packfmt.Reader, error) {
+// OpenPack opens a file of packed metadata.
+func OpenPack(path string) (*os.File, *packfmt.Reader, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -43,7 +43,7 @@ func readPack(f *os.File) (*packfmt.Reader, error) {
 	}
 	pack, err := packfmt.NewReader(f, size)
 	if errors.Is(err, packfmt.ErrNotPacked) {
-		return nil, source.NotPacked(f, err)
+		return nil, NotPacked(f, err)
 	}
 	return pack, err
 }
@@ -51,36 +51,8 @@ func readPack(f *os.File) (*packfmt.Reader, error) {
 // packMemory is how much of a pack a tool that reads it takes into memory.
 const packMemory = 1 << 30
 
-// openMetadata is [source.OpenMetadata] for tools that only read: they take packed
-// metadata as well.
-func openMetadata(env *cli.Env, path string, snapshot bool) (block.Device, error) {
-	dev, err := source.OpenMetadata(path, snapshot)
-	if errors.Is(err, source.ErrPacked) {
-		return loadPack(env, path)
-	}
-	return dev, err
-}
-
-// openInactive is [source.OpenInactive], and takes packed metadata as well.
-func openInactive(env *cli.Env, path string) (block.Device, error) {
-	dev, err := source.OpenInactive(path)
-	if errors.Is(err, source.ErrPacked) {
-		return loadPack(env, path)
-	}
-	return dev, err
-}
-
-// openDamaged is [source.OpenDamaged], and takes packed metadata as well.
-func openDamaged(env *cli.Env, path string, snapshot bool) (dev block.Device, doubt, err error) {
-	dev, doubt, err = source.OpenDamaged(path, snapshot)
-	if errors.Is(err, source.ErrPacked) {
-		dev, err = loadPack(env, path)
-	}
-	return dev, doubt, err
-}
-
 func loadPack(env *cli.Env, path string) (block.Device, error) {
-	f, pack, err := openPack(path)
+	f, pack, err := OpenPack(path)
 	if err != nil {
 		return nil, err
 	}
@@ -90,4 +62,47 @@ func loadPack(env *cli.Env, path string) (block.Device, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return dev, nil
+}
+
+// IsMetadata reports whether a file begins with a superblock or is packed metadata.
+func IsMetadata(path string) bool {
+	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeType&^os.ModeDevice != 0 {
+		return false // what a pipe gives can be read only once
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var b block.Data
+	n, _ := f.Read(b[:])
+	if packfmt.Is(b[:n]) {
+		return true
+	}
+	if n < len(b) {
+		return false
+	}
+	_, err = metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
+	return err == nil
+}
+
+// HoldsMetadata reports whether block 0 of what is at path is a superblock.
+func HoldsMetadata(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice {
+		return false, nil // creating it will tell
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var b block.Data
+	switch _, err := io.ReadFull(f, b[:]); {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return packfmt.Superblock(&b) != "", nil
 }

@@ -1,4 +1,4 @@
-package command
+package source
 
 import (
 	"bytes"
@@ -11,17 +11,26 @@ import (
 )
 
 // deviceNames are the volumes of the pool by their device ids.
-func (p *place) deviceNames() map[metadata.DevID]string {
-	if p == nil || p.pool == nil {
+func (p *Place) deviceNames() map[metadata.DevID]string {
+	if p == nil || p.Pool == nil {
 		return nil
 	}
 	all := map[metadata.DevID]string{}
-	for _, v := range p.group.LVs {
-		if t := v.Thin(); t != nil && t.Pool == p.pool.Name && t.DeviceID <= metadata.MaxDevID {
-			all[metadata.DevID(t.DeviceID)] = p.group.Name + "/" + v.Name
+	for _, v := range p.Group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID <= metadata.MaxDevID {
+			all[metadata.DevID(t.DeviceID)] = p.Group.Name + "/" + v.Name
 		}
 	}
 	return all
+}
+
+// Name is what LVM calls a device of the pool; nil if it knows nothing about the pool.
+func (p *Place) Name() func(metadata.DevID) string {
+	names := p.deviceNames()
+	if names == nil {
+		return nil
+	}
+	return func(id metadata.DevID) string { return names[id] }
 }
 
 var deviceWord = regexp.MustCompile(`\bdevice (\d+)\b`)
@@ -34,9 +43,9 @@ type namer struct {
 	part  []byte // of a line
 }
 
-// named returns a writer that passes lines on to w with the names of volumes; w itself
+// Named returns a writer that passes lines on to w with the names of volumes; w itself
 // if p has none.
-func (p *place) named(w io.Writer) io.Writer {
+func (p *Place) Named(w io.Writer) io.Writer {
 	if names := p.deviceNames(); len(names) > 0 {
 		return &namer{w: w, names: names}
 	}
