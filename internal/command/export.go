@@ -174,13 +174,15 @@ func (x *Export) checkFiles() error {
 }
 
 // inputs are the files that are read.
-func (x *Export) inputs() []string { return append(x.disk().Files(x.Input), x.Metadata, x.Data, x.Origin) }
+func (x *Export) inputs() []string {
+	return append(x.disk().Files(x.Input), x.Metadata, x.Data, x.Origin)
+}
 
 // exportInputs is what an export reads.
 type exportInputs struct {
 	metadata block.Device
 	src      volume.Source
-	size     int64  // of the device, as LVM knows it; 0: nobody does
+	size     int64         // of the device, as LVM knows it; 0: nobody does
 	place    *source.Place // nil: not inside of an image
 	close    []io.Closer
 }
