@@ -6,6 +6,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/delta"
@@ -115,26 +116,26 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 		return err
 	}
 	defer out.Discard()
-	w := newDeltaWriter(out, deltaFormat{Name: d.Format, Verbose: d.Verbose, OmitSame: d.OmitSame, Unit: d.Unit}, pool.Superblock.DataBlockSize)
+	w := view.NewDeltaWriter(out, view.DeltaFormat{Name: d.Format, Verbose: d.Verbose, OmitSame: d.OmitSame, Unit: d.Unit}, pool.Superblock.DataBlockSize)
 	opt := delta.Options{OmitSame: d.OmitSame, Data: d.Verbose, Progress: env.Progress}
 	if d.Size != nil {
-		opt.Blocks = w.limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
+		opt.Blocks = w.Limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
 	}
 	header := pool.Superblock.Header()
 	if d.Format == "json" { // a metadata snapshot itself says 0
 		header.NrDataBlocks = pool.Live.DataSpaceMap.NrBlocks
 	}
-	if err := w.begin(header, left, right); err != nil {
+	if err := w.Begin(header, left, right); err != nil {
 		return err
 	}
-	if err := delta.Run(env, pool, left, right, opt, w.ranges); err != nil {
-		w.flush() // what came before the damage
+	if err := delta.Run(env, pool, left, right, opt, w.Ranges); err != nil {
+		w.Flush() // what came before the damage
 		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err
 	}
-	if err := w.end(); err != nil {
+	if err := w.End(); err != nil {
 		return err
 	}
 	return out.Commit()

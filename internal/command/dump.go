@@ -8,6 +8,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -121,7 +122,7 @@ func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error)
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, from.Name); err != nil {
+		if err := view.TextReport(env.Stderr, &found.Report, from.Name); err != nil {
 			return nil, err
 		}
 	}

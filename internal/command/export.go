@@ -11,6 +11,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
@@ -309,7 +310,7 @@ func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps
 		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, in.place.Name()); err != nil {
+		if err := view.TextReport(env.Stderr, &found.Report, in.place.Name()); err != nil {
 			return nil, nil, false, err
 		}
 	}

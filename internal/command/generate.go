@@ -41,6 +41,8 @@ func (g *Generate) Details() string {
 have not changed they share. The blocks that --damage spoils are listed on standard output.`
 }
 
+const percent = 100
+
 // Run implements cli.Command.
 func (g *Generate) Run(env *cli.Env) error {
 	damage, err := g.damage()

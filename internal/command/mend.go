@@ -7,19 +7,20 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
 	"thinpool/internal/undo"
+	"thinpool/internal/view"
 	"thinpool/tool/check"
 )
 
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *faultPrinter) error {
-	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
+func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
+	sum, repair, err := check.Prepare(env, dev, opt, hinted(out.Fault))
 	if err != nil {
 		return source.DifferHint(err)
 	}
 	if repair == nil {
-		out.say("nothing was repaired, as there are fatal faults")
-		out.summary(sum)
+		out.Say("nothing was repaired, as there are fatal faults")
+		out.Summary(sum)
 		return cli.ErrReported
 	}
 	if repair.Needed() {
@@ -27,11 +28,11 @@ func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *f
 			return err
 		}
 	}
-	out.repaired(repair)
+	out.Repaired(repair)
 	if repair.NoRoom != nil {
-		out.say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
+		out.Say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
 	}
-	out.summary(sum)
+	out.Summary(sum)
 	if repair.NoRoom != nil && c.AutoRepair {
 		return cli.ErrReported
 	}
@@ -100,48 +101,4 @@ func (c *Check) undone() source.Spec {
 		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}
 	}
 	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk --in-place writes into the metadata volume"}
-}
-
-// say prints a sentence that is no fault.
-func (p *faultPrinter) say(text string) {
-	if !p.quiet {
-		fmt.Fprintln(p.err, text)
-	}
-}
-
-// mendedRecord is faults that were mended, in JSON.
-type mendedRecord struct {
-	Type     string     `json:"type"` // "mended"
-	Code     check.Code `json:"code"`
-	Severity string     `json:"severity"`
-	Tree     string     `json:"tree"`
-	Faults   uint64     `json:"faults"`
-	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
-	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
-	Time     uint32     `json:"time,omitempty"`    // which is this
-}
-
-// roomRecord is free metadata blocks that mending takes, and that there are.
-type roomRecord struct {
-	Needed uint64 `json:"needed"`
-	Have   uint64 `json:"have"`
-}
-
-// repaired prints what was mended.
-func (p *faultPrinter) repaired(r *check.Repair) {
-	if p.live != nil {
-		p.live = &r.Superblock
-	}
-	p.noRoom = r.NoRoom
-	for _, m := range r.Mended {
-		p.mended += m.Faults
-		p.settled(m)
-		switch {
-		case p.quiet:
-		case p.json:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
-		default:
-			fmt.Fprintf(p.err, "mended: %v\n", m)
-		}
-	}
 }

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -65,9 +65,9 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	e := pool.Estimate(size.Rule(m.Rule))
 	switch {
 	case m.Explain:
-		return m.explain(env.Stdout, pool)
+		return view.Sizes(env.Stdout, pool, m.PoolSize, m.BlockSize)
 	case m.Format == "json":
-		return newEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
+		return view.NewEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -128,35 +128,6 @@ func (m *MetadataSize) number(w io.Writer, bytes uint64, unit cli.Unit) error {
 	return err
 }
 
-// explain prints all rules and what they mean for the pool.
-func (m *MetadataSize) explain(w io.Writer, p size.Pool) error {
-	fmt.Fprintf(w, "A pool of %v with blocks of %v: %d data blocks, %d devices.\n\n", m.PoolSize, m.BlockSize, p.Blocks(), p.Thins)
-	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "rule\tbytes\tsize\tbound\twhat it counts")
-	meaning := map[size.Rule]string{
-		size.Tree:   "half full trees, one block a device",
-		size.Kernel: "48 bytes a data block (the kernel's document)",
-		size.LVM:    "64 bytes a data block (what lvcreate allocates)",
-		size.Packed: "full trees: the least, right after thin_restore",
-	}
-	for _, rule := range size.Rules {
-		e := p.Estimate(rule)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\n", rule, e.Bytes, cli.HumanSize(e.Bytes), e.Bound, meaning[rule])
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(w, "\nNo pool can use more than 15.875 GiB (17045913600 bytes) of metadata.")
-	if fit := p.FittingBlockSize(); fit > p.BlockSize {
-		fmt.Fprintf(w, "With blocks of this size it may not be enough. Blocks of %s or more fit.\n", cli.HumanSize(fit))
-	}
-	fmt.Fprintln(w, "Snapshots cost nothing at first; --snapshots and --divergence count what they cost as they change.")
-	const mib = 1 << 20
-	lvm := p.Estimate(size.LVM)
-	_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM wants as much again for its spare copy)\n", (lvm.Bytes+mib-1)/mib)
-	return err
-}
-
 // exactRecord is what --from finds, in JSON.
 type exactRecord struct {
 	Bytes       uint64  `json:"bytes"`
@@ -178,7 +149,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	}
 	switch {
 	case m.Format == "json":
-		return newEncoder(env.Stdout).Encode(r)
+		return view.NewEncoder(env.Stdout).Encode(r)
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, r.Bytes, unit)
 	}

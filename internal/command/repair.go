@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -209,9 +210,9 @@ var errEmpty = errors.New("no mappings could be recovered; refusing to write an 
 func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report) error {
 	show := func(w io.Writer) error {
 		if r.Format == "json" {
-			return jsonReport(w, found)
+			return view.JSONReport(w, found)
 		}
-		return textReport(from.Place.Named(w), found, from.Name)
+		return view.TextReport(from.Place.Named(w), found, from.Name)
 	}
 	if !r.Quiet {
 		if err := show(env.Stdout); err != nil {
@@ -263,7 +264,7 @@ func (r *Repair) listStates(env *cli.Env, dev *source.Source, opt repair.Options
 		return nil
 	}
 	if r.Format == "json" {
-		return jsonStates(env.Stdout, all, rivals)
+		return view.JSONStates(env.Stdout, all, rivals)
 	}
-	return textStates(env.Stdout, all, rivals)
+	return view.TextStates(env.Stdout, all, rivals)
 }

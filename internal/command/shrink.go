@@ -7,6 +7,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -108,7 +109,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	case err != nil:
 		return err
 	case s.DryRun:
-		return s.list(env, plan)
+		return view.Shrink(env.Stdout, plan, s.Format == "json")
 	}
 	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := visit(plan.Rewrite(b)); err != nil {
@@ -165,7 +166,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	case err != nil:
 		return err
 	case s.DryRun:
-		return s.list(env, plan)
+		return view.Shrink(env.Stdout, plan, s.Format == "json")
 	}
 	out, err := source.CreateOutput(env, s.Output, "", s.Input)
 	if err != nil {
@@ -265,75 +266,4 @@ and load the pool with a table of that length; for LVM see thin_shrink(8)
 keep the old metadata (%s): it is valid until one of these steps is taken
 `, done, p.NewBlocks, size, size/cli.SectorSize, s.Output, change, s.Input)
 	return err
-}
-
-// The records of a plan in JSON: sizes and places in data blocks, and in bytes on the data device.
-type (
-	shrinkRecord struct {
-		Type          string `json:"type"` // "shrink"
-		Format        int    `json:"format"`
-		DataBlockSize uint32 `json:"data_block_size"` // sectors
-		OldBlocks     uint64 `json:"old_nr_data_blocks"`
-		NewBlocks     uint64 `json:"new_nr_data_blocks"`
-		NewBytes      uint64 `json:"new_bytes"`
-		Used          uint64 `json:"used_blocks"`
-	}
-	moveRecord struct {
-		Type            string `json:"type"` // "move"
-		Source          uint64 `json:"source"`
-		Destination     uint64 `json:"destination"`
-		Length          uint64 `json:"length"`
-		SourceByte      uint64 `json:"source_byte"`
-		DestinationByte uint64 `json:"destination_byte"`
-		LengthBytes     uint64 `json:"length_bytes"`
-	}
-	shrinkEndRecord struct {
-		Type   string `json:"type"` // "end"
-		Moves  uint64 `json:"moves"`
-		Blocks uint64 `json:"blocks"`
-		Bytes  uint64 `json:"bytes"`
-	}
-)
-
-// list prints the plan.
-func (s *Shrink) list(env *cli.Env, p *shrink.Plan) error {
-	out := bufio.NewWriter(env.Stdout)
-	list := listText
-	if s.Format == "json" {
-		list = listJSON
-	}
-	if err := list(out, p); err != nil {
-		return err
-	}
-	return out.Flush()
-}
-
-func listText(w io.Writer, p *shrink.Plan) error {
-	for _, m := range p.Moves {
-		from, to := uint64(m.From), uint64(m.To)
-		_, err := fmt.Fprintf(w, "move %d..%d to %d..%d bytes %d..%d to %d..%d\n", from, from+m.Len, to, to+m.Len,
-			p.Bytes(from), p.Bytes(from+m.Len), p.Bytes(to), p.Bytes(to+m.Len))
-		if err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(w, "%d of %d data blocks in use move (%s), from %d data blocks to %d (%d bytes)\n",
-		p.Moved, p.Used, cli.HumanSize(p.Bytes(p.Moved)), p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks))
-	return err
-}
-
-func listJSON(w io.Writer, p *shrink.Plan) error {
-	enc := newEncoder(w)
-	err := enc.Encode(shrinkRecord{"shrink", 1, p.DataBlockSize, p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks), p.Used})
-	for _, m := range p.Moves {
-		if err != nil {
-			return err
-		}
-		from, to := uint64(m.From), uint64(m.To)
-		err = enc.Encode(moveRecord{"move", from, to, m.Len, p.Bytes(from), p.Bytes(to), p.Bytes(m.Len)})
-	}
-	if err != nil {
-		return err
-	}
-	return enc.Encode(shrinkEndRecord{"end", uint64(len(p.Moves)), p.Moved, p.Bytes(p.Moved)})
 }

@@ -12,6 +12,7 @@ import (
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/lvmreport"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -135,40 +136,6 @@ func (t *ThinVolumes) printText(env *cli.Env, p *source.Disks) error {
 	return fmt.Errorf("which group? --vg VG takes one of %s", source.List(known))
 }
 
-// A volumeRow is a logical volume and, if it is a pool or a thin volume, what the metadata
-// says of it; or a device of a pool that LVM does not know.
-type volumeRow struct {
-	group   *lvm.Group
-	volume  *lvm.Volume // nil: LVM does not know it
-	partial bool
-	pool    *poolState // of a pool, or of the pool that the device is in
-	device  *ls.Row    // of a thin volume; nil if the pool does not have it
-}
-
-// A poolState is what the metadata of a pool says.
-type poolState struct {
-	volume     *lvm.Volume
-	superblock *metadata.Superblock // nil: it cannot be read
-	devices    []ls.Row             // as far as they can be read
-	sharing    bool                 // it is known what is exclusive
-	err        error                // why not all can be read
-	differs    []lvmcheck.Difference
-}
-
-// waiting reports whether the messages in the text are still to be sent: LVM raises its
-// transaction id first, and the pool's when they are done.
-func (p *poolState) waiting() bool {
-	return p.superblock == nil || p.superblock.TransactionID != p.volume.ThinPool().TransactionID
-}
-
-// An account is all that there is to list.
-type account struct {
-	groups   []*lvm.Group
-	pvs      []lvmreport.PV
-	rows     []volumeRow // by group and name
-	problems []lvm.Problem
-}
-
 // list lists everything. What cannot be read of a pool is said, and is no failure; that LVM
 // could make nothing of a physical volume is one.
 func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
@@ -176,14 +143,14 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	if err != nil {
 		return err
 	}
-	a := account{groups: groups, problems: p.Problems}
+	a := view.Volumes{Groups: groups, Problems: p.Problems}
 	unusable := 0
 	for _, pv := range lvmreport.PVs(p.Set) {
 		if pv.Group == nil && slices.Contains(pv.Problems, lvmreport.BadArea) {
 			unusable++
 		}
 		if t.VG == "" || slices.Contains(groups, pv.Group) {
-			a.pvs = append(a.pvs, pv)
+			a.PVs = append(a.PVs, pv)
 		}
 	}
 	for _, g := range groups {
@@ -192,7 +159,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 		}
 	}
 	if t.Format == "json" {
-		err = a.printJSON(env.Stdout)
+		err = a.JSON(env.Stdout)
 	} else {
 		err = t.print(env, &a)
 	}
@@ -202,20 +169,30 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	return err
 }
 
+// print prints tables for people, and on standard error what they should know.
+func (t *ThinVolumes) print(env *cli.Env, a *view.Volumes) error {
+	if err := a.Text(env.Stdout, view.VolumesText{Keys: t.Verbose > 0, Segments: t.Segments}); err != nil {
+		return err
+	}
+	source.SayProblems(env, a.Problems)
+	a.Differences(env.Stderr)
+	return nil
+}
+
 // addVolumes adds the volumes of a group, by their names.
-func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bool) error {
-	states := map[string]*poolState{}
+func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, busy bool) error {
+	states := map[string]*view.PoolState{}
 	for _, v := range g.LVs {
 		if v.ThinPool() == nil {
 			continue
 		}
-		state := &poolState{volume: v}
+		state := &view.PoolState{Volume: v}
 		if states[v.Name] = state; busy {
-			state.err = errors.New("the disk is in use: what the metadata says may change at any time")
+			state.Err = errors.New("the disk is in use: what the metadata says may change at any time")
 			continue
 		}
 		env.Progress("reading "+g.Name+"/"+v.Name, 0, 0)
-		state.err = t.readPool(env, g, state)
+		state.Err = t.readPool(env, g, state)
 		if err := env.Err(); err != nil {
 			return err
 		}
@@ -224,44 +201,32 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bo
 	sorted := slices.SortedFunc(slices.Values(g.LVs), func(a, b *lvm.Volume) int { return cmp.Compare(a.Name, b.Name) })
 	known := map[*ls.Row]bool{}
 	for _, v := range sorted {
-		row := volumeRow{group: g, volume: v, partial: partial[v], pool: states[v.Name]}
+		row := view.VolumeRow{Group: g, Volume: v, Partial: partial[v], Pool: states[v.Name]}
 		if thin := v.Thin(); thin != nil {
-			row.pool = states[thin.Pool]
-			row.device = row.pool.find(thin.DeviceID)
-			known[row.device] = true
+			row.Pool = states[thin.Pool]
+			row.Device = row.Pool.Find(thin.DeviceID)
+			known[row.Device] = true
 		}
-		a.rows = append(a.rows, row)
+		a.Rows = append(a.Rows, row)
 	}
 	for _, v := range sorted {
 		state := states[v.Name]
 		if state == nil {
 			continue
 		}
-		for i := range state.devices {
-			if d := &state.devices[i]; !known[d] {
-				a.rows = append(a.rows, volumeRow{group: g, pool: state, device: d})
+		for i := range state.Devices {
+			if d := &state.Devices[i]; !known[d] {
+				a.Rows = append(a.Rows, view.VolumeRow{Group: g, Pool: state, Device: d})
 			}
 		}
 	}
-	a.problems = append(slices.Clip(a.problems), g.Problems...)
+	a.Problems = append(slices.Clip(a.Problems), g.Problems...)
 	return nil
 }
 
-// find finds a device by its id; nil if it is not there.
-func (p *poolState) find(id uint64) *ls.Row {
-	if p == nil {
-		return nil
-	}
-	i, ok := slices.BinarySearchFunc(p.devices, id, func(r ls.Row, id uint64) int { return cmp.Compare(uint64(r.ID), id) })
-	if !ok {
-		return nil
-	}
-	return &p.devices[i]
-}
-
 // readPool reads what the metadata of a pool says, as far as that is possible.
-func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
-	name := p.volume.ThinPool().Metadata
+func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *view.PoolState) error {
+	name := p.Volume.ThinPool().Metadata
 	on := g.Volume(name)
 	if on == nil {
 		return fmt.Errorf("its metadata %s is not there", name)
@@ -277,16 +242,16 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 	if err != nil {
 		return err
 	}
-	p.superblock = &pool.Superblock
+	p.Superblock = &pool.Superblock
 	var devices []metadata.Device
 	for d, err := range pool.Devices(env) {
 		if err != nil {
 			return source.Damaged(err)
 		}
 		devices = append(devices, d)
-		p.devices = append(p.devices, ls.Row{Device: d})
+		p.Devices = append(p.Devices, ls.Row{Device: d})
 	}
-	p.differs = lvmcheck.Pool{Group: g, Volume: p.volume, Superblock: pool.Superblock, Devices: devices}.Compare()
+	p.Differs = lvmcheck.Pool{Group: g, Volume: p.Volume, Superblock: pool.Superblock, Devices: devices}.Compare()
 	if !t.Exclusive {
 		return nil
 	}
@@ -294,6 +259,6 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 	if err != nil {
 		return source.Damaged(err)
 	}
-	p.devices, p.sharing = rows, true
+	p.Devices, p.Sharing = rows, true
 	return nil
 }

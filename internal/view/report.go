@@ -1,4 +1,4 @@
-package command
+package view
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"text/tabwriter"
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
@@ -15,8 +14,8 @@ import (
 	"thinpool/tool/repair"
 )
 
-// textReport prints what a repair found for people, with the names of volumes if there are any.
-func textReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string) error {
+// TextReport prints what a repair found for people, with the names of volumes if there are any.
+func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string) error {
 	out := bufio.NewWriter(w)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
@@ -27,27 +26,9 @@ func textReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 		fmt.Fprintf(out, "- %s\n", note)
 	}
 	fmt.Fprintln(out)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	header := "device\texpected\tread\tconfirmed\tguessed\tlost\t"
-	if name != nil {
-		header += "volume\t"
+	if err := devicesTable(r, name).writeTo(out); err != nil {
+		return err
 	}
-	fmt.Fprintln(table, header)
-	for i := range r.Devices {
-		d := &r.Devices[i]
-		expected, lost := "?", "?"
-		if d.Known {
-			expected, lost = fmt.Sprint(d.Expected), fmt.Sprint(d.Lost)
-		} else if d.Complete() {
-			lost = "0"
-		}
-		fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%s\t", d.ID, expected, d.Read, d.Confirmed, d.Guessed, lost)
-		if name != nil {
-			fmt.Fprintf(table, "%s\t", cmp.Or(name(d.ID), "-"))
-		}
-		fmt.Fprintln(table)
-	}
-	table.Flush()
 	room := mostLostLines
 	for i := range r.Devices {
 		room = lostText(out, &r.Devices[i], h, room)
@@ -66,6 +47,30 @@ func textReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	}
 	fmt.Fprintf(out, "\n%s\n", verdict(r))
 	return out.Flush()
+}
+
+// devicesTable has a row a device: how many of its mappings were found, and how sure they are.
+func devicesTable(r *repair.Report, name func(metadata.DevID) string) *table {
+	columns := []string{"device", "expected", "read", "confirmed", "guessed", "lost"}
+	if name != nil {
+		columns = append(columns, "volume")
+	}
+	t := newTable(columns...)
+	for i := range r.Devices {
+		d := &r.Devices[i]
+		expected, lost := "?", "?"
+		if d.Known {
+			expected, lost = digits(d.Expected), digits(d.Lost)
+		} else if d.Complete() {
+			lost = "0"
+		}
+		cells := []string{fmt.Sprint(d.ID), expected, digits(d.Read), digits(d.Confirmed), digits(d.Guessed), lost}
+		if name != nil {
+			cells = append(cells, cmp.Or(name(d.ID), "-"))
+		}
+		t.add(cells...)
+	}
+	return t
 }
 
 // How many lost ranges a report lists: ten thousand snapshots may share thousands of them.
@@ -293,14 +298,14 @@ type orphanRecord struct {
 	Adopted  *metadata.DevID  `json:"kept_as,omitempty"`
 }
 
-// jsonReport prints what a repair found for programs: one line for the whole, then
+// JSONReport prints what a repair found for programs: one line for the whole, then
 // one a device, an orphan and another state that may be right.
-func jsonReport(w io.Writer, r *repair.Report) error {
+func JSONReport(w io.Writer, r *repair.Report) error {
 	h := &r.Header
 	first := reportRecord{
 		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Chosen: r.Chosen, Reason: r.Reason, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
 		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
-		Corrections: len(r.Corrections), Missing: orEmpty(r.Missing), Doubts: orEmpty(r.Doubts), Notes: orEmpty(r.Notes),
+		Corrections: len(r.Corrections), Missing: some(r.Missing), Doubts: some(r.Doubts), Notes: some(r.Notes),
 	}
 	return encodeLines(w, func(yield func(any) bool) {
 		if !yield(first) {
@@ -326,24 +331,16 @@ func jsonReport(w io.Writer, r *repair.Report) error {
 }
 
 func orphanRecordOf(o *repair.Orphan) orphanRecord {
-	rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: orEmpty(o.Devices)}
+	rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: some(o.Devices)}
 	if o.Kept {
 		rec.Adopted = &o.Adopted
 	}
 	return rec
 }
 
-// orEmpty makes an empty list of none, as JSON has no nil lists.
-func orEmpty[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
-}
-
 func encodeLines(w io.Writer, lines iter.Seq[any]) error {
 	buffer := bufio.NewWriter(w)
-	out := newEncoder(buffer)
+	out := NewEncoder(buffer)
 	for line := range lines {
 		if err := out.Encode(line); err != nil {
 			return err
@@ -374,12 +371,11 @@ func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	return rec
 }
 
-// textStates prints the states that are left on a device; rivals of them may be right as
+// TextStates prints the states that are left on a device; rivals of them may be right as
 // well as the first.
-func textStates(w io.Writer, all []*repair.State, rivals int) error {
+func TextStates(w io.Writer, all []*repair.State, rivals int) error {
 	out := bufio.NewWriter(w)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "state\tmapping root\tdetails root\ttime\ttransaction\tdevices\tmappings\tin use by others\twhole\tdevice ids\t")
+	t := newTable("state", "mapping root", "details root", "time", "transaction", "devices", "mappings", "in use by others", "whole", "device ids")
 	for i, s := range all {
 		details, transaction, whole := "-", "-", "no"
 		if s.Details != 0 {
@@ -397,10 +393,11 @@ func textStates(w io.Writer, all []*repair.State, rivals int) error {
 		case i <= rivals:
 			whole += ", may be right"
 		}
-		fmt.Fprintf(table, "%d\t%d\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t", i+1, s.Mapping, details, s.Time, transaction, len(s.Devices), s.Mappings, s.Reused, whole, stateIDs(s))
-		fmt.Fprintln(table)
+		t.add(fmt.Sprint(i+1), fmt.Sprint(s.Mapping), details, fmt.Sprint(s.Time), transaction, fmt.Sprint(len(s.Devices)), digits(s.Mappings), digits(s.Reused), whole, stateIDs(s))
 	}
-	table.Flush()
+	if err := t.writeTo(out); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, "\nthin_repair --state N takes one of them. Data blocks in use by others have been overwritten since.")
 	return out.Flush()
 }
@@ -456,7 +453,7 @@ func stateRecordOf(number int, s *repair.State, mayBeRight bool) stateRecord {
 	return rec
 }
 
-func jsonStates(w io.Writer, all []*repair.State, rivals int) error {
+func JSONStates(w io.Writer, all []*repair.State, rivals int) error {
 	return encodeLines(w, func(yield func(any) bool) {
 		for i, s := range all {
 			if !yield(stateRecordOf(i+1, s, i <= rivals)) {

@@ -1,4 +1,4 @@
-package command
+package view
 
 import (
 	"fmt"
@@ -12,24 +12,24 @@ import (
 	"thinpool/tool/delta"
 )
 
-// deltaFormat is how a difference is written.
-type deltaFormat struct {
+// DeltaFormat is how a difference is written.
+type DeltaFormat struct {
 	Name     string // xml, json, csv
 	Verbose  bool   // with data blocks
 	OmitSame bool
 	Unit     string // block, sector, byte
 }
 
-// A deltaWriter writes a difference as text. What goes wrong with its output is
+// A DeltaWriter writes a difference as text. What goes wrong with its output is
 // returned by the next call that can.
-type deltaWriter struct {
+type DeltaWriter struct {
 	w    io.Writer
 	buf  []byte
-	f    deltaFormat
+	f    DeltaFormat
 	size uint64 // of a block, in units
 	last uint64 // if not 0, the size of the device, in units
 
-	append  func(*deltaWriter, *delta.Range) // appends a range, in units, to buf
+	append  func(*DeltaWriter, *delta.Range) // appends a range, in units, to buf
 	stretch delta.Kind                       // in verbose XML: of the element that is open
 	open    bool
 	totals  [4]uint64 // lengths, in units, by kind
@@ -38,24 +38,24 @@ type deltaWriter struct {
 // deltaBuffer is how much text is collected before it is written.
 const deltaBuffer = 1 << 17
 
-func newDeltaWriter(w io.Writer, f deltaFormat, blockSize uint32) *deltaWriter {
-	d := &deltaWriter{w: w, f: f, buf: make([]byte, 0, 2*deltaBuffer)}
+func NewDeltaWriter(w io.Writer, f DeltaFormat, blockSize uint32) *DeltaWriter {
+	d := &DeltaWriter{w: w, f: f, buf: make([]byte, 0, 2*deltaBuffer)}
 	d.size = map[string]uint64{"block": 1, "sector": uint64(blockSize), "byte": uint64(blockSize) * cli.SectorSize}[f.Unit]
 	switch {
 	case f.Name == "json":
-		d.append = (*deltaWriter).json
+		d.append = (*DeltaWriter).json
 	case f.Name == "csv":
-		d.append = (*deltaWriter).csv
+		d.append = (*DeltaWriter).csv
 	case f.Verbose:
-		d.append = (*deltaWriter).xmlRange
+		d.append = (*DeltaWriter).xmlRange
 	default:
-		d.append = (*deltaWriter).xml
+		d.append = (*DeltaWriter).xml
 	}
 	return d
 }
 
-// limit notes the size of the device, and returns it in whole blocks.
-func (d *deltaWriter) limit(bytes, blockSize uint64) uint64 {
+// Limit notes the size of the device, and returns it in whole blocks.
+func (d *DeltaWriter) Limit(bytes, blockSize uint64) uint64 {
 	up := func(unit uint64) uint64 { return bytes/unit + min(bytes%unit, 1) }
 	switch d.f.Unit {
 	case "sector":
@@ -66,8 +66,8 @@ func (d *deltaWriter) limit(bytes, blockSize uint64) uint64 {
 	return up(blockSize * cli.SectorSize)
 }
 
-// begin writes what comes before the ranges.
-func (d *deltaWriter) begin(h metadata.Header, left, right metadata.Tree) error {
+// Begin writes what comes before the ranges.
+func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.Tree) error {
 	switch d.f.Name {
 	case "json":
 		d.printf(`{"type":"delta","format":1,%s,%s,"time":%d,"transaction":%d,"data_block_size":%d,"nr_data_blocks":%d,"unit":%q}`+"\n",
@@ -86,7 +86,7 @@ func (d *deltaWriter) begin(h metadata.Header, left, right metadata.Tree) error 
 		d.printf("<superblock uuid=\"\" time=\"%d\" transaction=\"%d\" data_block_size=\"%d\" nr_data_blocks=\"%d\">\n  <diff %s %s%s>\n",
 			h.Time, h.TransactionID, h.DataBlockSize, h.NrDataBlocks, xmlSide("left", left), xmlSide("right", right), unit)
 	}
-	return d.flush()
+	return d.Flush()
 }
 
 func xmlSide(side string, t metadata.Tree) string {
@@ -103,8 +103,8 @@ func jsonSide(side string, t metadata.Tree) string {
 	return fmt.Sprintf(`"%s":%d`, side, t.ID)
 }
 
-// ranges writes ranges.
-func (d *deltaWriter) ranges(ranges []delta.Range) error {
+// Ranges writes ranges.
+func (d *DeltaWriter) Ranges(ranges []delta.Range) error {
 	for i := range ranges {
 		r := &ranges[i]
 		if d.size != 1 {
@@ -118,11 +118,11 @@ func (d *deltaWriter) ranges(ranges []delta.Range) error {
 	if len(d.buf) < deltaBuffer {
 		return nil
 	}
-	return d.flush()
+	return d.Flush()
 }
 
 // scale turns blocks into units.
-func (d *deltaWriter) scale(r *delta.Range) error {
+func (d *DeltaWriter) scale(r *delta.Range) error {
 	block, fits := r.Begin, true
 	times := func(n uint64) uint64 {
 		high, low := bits.Mul64(n, d.size)
@@ -140,8 +140,8 @@ func (d *deltaWriter) scale(r *delta.Range) error {
 	return nil
 }
 
-// end writes what comes after the ranges.
-func (d *deltaWriter) end() error {
+// End writes what comes after the ranges.
+func (d *DeltaWriter) End() error {
 	switch d.f.Name {
 	case "json":
 		d.printf(`{"type":"end","left_only":%d,"right_only":%d,"different":%d`, d.totals[delta.LeftOnly], d.totals[delta.RightOnly], d.totals[delta.Different])
@@ -153,12 +153,13 @@ func (d *deltaWriter) end() error {
 		d.closeStretch()
 		d.printf("  </diff>\n</superblock>\n")
 	}
-	return d.flush()
+	return d.Flush()
 }
 
-func (d *deltaWriter) printf(format string, args ...any) { d.buf = fmt.Appendf(d.buf, format, args...) }
+func (d *DeltaWriter) printf(format string, args ...any) { d.buf = fmt.Appendf(d.buf, format, args...) }
 
-func (d *deltaWriter) flush() error {
+// Flush writes what is collected.
+func (d *DeltaWriter) Flush() error {
 	_, err := d.w.Write(d.buf)
 	d.buf = d.buf[:0]
 	return err
@@ -175,7 +176,7 @@ var xmlBegins = [...]string{
 	delta.Different: `    <different begin="`, delta.Same: `    <same begin="`,
 }
 
-func (d *deltaWriter) xml(r *delta.Range) {
+func (d *DeltaWriter) xml(r *delta.Range) {
 	d.buf = xmlLength(number(d.buf, xmlBegins[r.Kind], uint64(r.Begin)), r.Len)
 }
 
@@ -188,7 +189,7 @@ func xmlLength(dst []byte, n uint64) []byte {
 }
 
 // xmlRange opens an element for each stretch of one kind.
-func (d *deltaWriter) xmlRange(r *delta.Range) {
+func (d *DeltaWriter) xmlRange(r *delta.Range) {
 	if !d.open || d.stretch != r.Kind {
 		d.closeStretch()
 		d.stretch, d.open = r.Kind, true
@@ -207,14 +208,14 @@ func (d *deltaWriter) xmlRange(r *delta.Range) {
 	d.buf = xmlLength(b, r.Len)
 }
 
-func (d *deltaWriter) closeStretch() {
+func (d *DeltaWriter) closeStretch() {
 	if d.open {
 		d.buf = append(append(append(d.buf, "    </"...), d.stretch.String()...), ">\n"...)
 	}
 	d.open = false
 }
 
-func (d *deltaWriter) json(r *delta.Range) {
+func (d *DeltaWriter) json(r *delta.Range) {
 	b := append(append(d.buf, `{"type":"`...), r.Kind.String()...)
 	b = number(b, `","begin":`, uint64(r.Begin))
 	b = number(b, `,"length":`, r.Len)
@@ -227,7 +228,7 @@ func (d *deltaWriter) json(r *delta.Range) {
 	d.buf = append(b, "}\n"...)
 }
 
-func (d *deltaWriter) csv(r *delta.Range) {
+func (d *DeltaWriter) csv(r *delta.Range) {
 	b := number(append(d.buf, r.Kind.String()...), ",", uint64(r.Begin))
 	b = number(b, ",", r.Len)
 	if d.f.Verbose {

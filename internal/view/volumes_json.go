@@ -1,4 +1,4 @@
-package command
+package view
 
 import (
 	"bufio"
@@ -218,30 +218,31 @@ type problemRecord struct {
 	Message string `json:"message"`
 }
 
-func (a *account) printJSON(w io.Writer) error {
+// JSON writes a record a line.
+func (a *Volumes) JSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	enc := newEncoder(out)
+	enc := NewEncoder(out)
 	var err error
 	line := func(record any) {
 		if err == nil {
 			err = enc.Encode(record)
 		}
 	}
-	for _, pv := range a.pvs {
+	for _, pv := range a.PVs {
 		line(pvRecordOf(pv))
 	}
-	for _, g := range a.groups {
+	for _, g := range a.Groups {
 		line(a.vgRecord(g))
 	}
-	for i := range a.rows {
-		line(a.rows[i].record())
+	for i := range a.Rows {
+		line(a.Rows[i].record())
 	}
 	for _, r := range a.pools() {
-		for _, d := range r.pool.differs {
-			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend}, r.group.Name, r.group.ID, r.volume.Name})
+		for _, d := range r.Pool.Differs {
+			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend}, r.Group.Name, r.Group.ID, r.Volume.Name})
 		}
 	}
-	for _, p := range a.problems {
+	for _, p := range a.Problems {
 		line(problemRecord{"problem", p.Note, p.Text})
 	}
 	if err != nil {
@@ -289,7 +290,7 @@ func areaRecordOf(m lvm.MetadataArea) areaRecord {
 	return rec
 }
 
-func (a *account) vgRecord(g *lvm.Group) vgRecord {
+func (a *Volumes) vgRecord(g *lvm.Group) vgRecord {
 	s := a.sum(g)
 	return vgRecord{
 		Type: "vg", Name: g.Name, ID: g.ID, Seqno: g.Seqno, Format: g.Format,
@@ -304,14 +305,14 @@ func (a *account) vgRecord(g *lvm.Group) vgRecord {
 	}
 }
 
-func (r *volumeRow) record() any {
-	g, v := r.group, r.volume
+func (r *VolumeRow) record() any {
+	g, v := r.Group, r.Volume
 	if v == nil {
-		return unknownRecord{"device", g.Name, g.ID, r.pool.volume.Name, *r.mappedRecord()}
+		return unknownRecord{"device", g.Name, g.ID, r.Pool.Volume.Name, *r.mappedRecord()}
 	}
 	rec := lvRecord{
 		Type: "lv", VG: g.Name, VGID: g.ID, Name: v.Name, ID: v.ID, Visible: v.Visible(), Segtype: kindOfVolume(v),
-		Size: v.Size, Extents: v.Extents, Status: some(v.Status), Flags: some(v.Flags), Tags: some(v.Tags), Partial: r.partial,
+		Size: v.Size, Extents: v.Extents, Status: some(v.Status), Flags: some(v.Flags), Tags: some(v.Tags), Partial: r.Partial,
 		CreationHost: v.CreationHost, CreationTime: v.CreationTime, Segments: []segmentRecord{},
 		Other: others(v.Section, "id", "status", "flags", "tags", "creation_host", "creation_time", "segment_count", "segment*"),
 	}
@@ -345,7 +346,7 @@ func segmentRecordOf(g *lvm.Group, s *lvm.Segment) segmentRecord {
 	return rec
 }
 
-func (r *volumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
+func (r *VolumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 	rec := &poolRecord{
 		Metadata: p.Metadata, Data: p.Data, ChunkSize: p.ChunkSize * cli.SectorSize, TransactionID: p.TransactionID,
 		Discards: discards(p), ZeroNewBlocks: p.ZeroNewBlocks, CropMetadata: p.CropMetadata, Messages: []messageRecord{},
@@ -353,10 +354,10 @@ func (r *volumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 	for _, m := range p.Messages {
 		rec.Messages = append(rec.Messages, messageRecord(m))
 	}
-	if r.pool.err != nil {
-		rec.Error = r.pool.err.Error()
+	if r.Pool.Err != nil {
+		rec.Error = r.Pool.Err.Error()
 	}
-	if sb := r.pool.superblock; sb != nil {
+	if sb := r.Pool.Superblock; sb != nil {
 		rec.Superblock = &superblockRecord{
 			Transaction: sb.TransactionID, Time: sb.Time, NeedsCheck: sb.Flags&metadata.NeedsCheck != 0, HeldRoot: sb.HeldRoot,
 			DataBlockSize: sb.DataBlockSize, DataBlocks: sb.DataSpaceMap.NrBlocks, DataUsedBlocks: sb.DataSpaceMap.NrAllocated,
@@ -369,17 +370,17 @@ func (r *volumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 }
 
 // mappedRecord is nil if the pool does not have the device.
-func (r *volumeRow) mappedRecord() *mappedRecord {
-	d := r.device
+func (r *VolumeRow) mappedRecord() *mappedRecord {
+	d := r.Device
 	if d == nil {
 		return nil
 	}
 	rec := mappedRecordOf(d)
-	if r.pool.sharing {
+	if r.Pool.Sharing {
 		rec.ExclusiveBlocks, rec.SharedBlocks = &d.Exclusive, &d.Shared
 	}
-	if r.volume != nil {
-		percent := lvmreport.VolumeUsage(d.MappedBlocks, r.volume.Size, blockBytes(*r.pool.superblock)).Percent()
+	if r.Volume != nil {
+		percent := lvmreport.VolumeUsage(d.MappedBlocks, r.Volume.Size, BlockBytes(*r.Pool.Superblock)).Percent()
 		rec.DataPercent = &percent
 	}
 	return rec

@@ -1,4 +1,4 @@
-package command
+package view
 
 import (
 	"errors"
@@ -43,11 +43,11 @@ func TestAdvice(t *testing.T) {
 		"settled in part":         {[]check.Fault{late, late, quiet}, true, []check.Mended{{Code: late.Code, Severity: late.Severity, Faults: 1}}, []string{of(late)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := faultPrinter{out: io.Discard, err: io.Discard, mends: tc.repair}
+			p := FaultPrinter{Out: io.Discard, Err: io.Discard, Mends: tc.repair}
 			for _, f := range tc.faults {
-				p.fault(f)
+				p.Fault(f)
 			}
-			p.repaired(&check.Repair{Mended: tc.fixed})
+			p.Repaired(&check.Repair{Mended: tc.fixed})
 			if diff := cmp.Diff(tc.want, p.worst()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -59,14 +59,14 @@ func TestAdvice(t *testing.T) {
 func TestAdviceSnapshot(t *testing.T) {
 	missing := check.Fault{Code: check.SnapshotMissing, Severity: check.Fatal, Err: metadata.ErrNoSnapshot}
 	for _, json := range []bool{false, true} {
-		p := faultPrinter{out: io.Discard, err: io.Discard, json: json, reserve: "reserve one"}
-		p.fault(missing)
+		p := FaultPrinter{Out: io.Discard, Err: io.Discard, JSON: json, Reserve: "reserve one"}
+		p.Fault(missing)
 		if diff := cmp.Diff([]string{"reserve one"}, p.worst()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	p := faultPrinter{out: io.Discard, err: io.Discard}
-	p.fault(missing)
+	p := FaultPrinter{Out: io.Discard, Err: io.Discard}
+	p.Fault(missing)
 	if diff := cmp.Diff([]string{missing.Advice()}, p.worst()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
