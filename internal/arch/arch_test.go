@@ -18,7 +18,9 @@ import (
 var layers = [][]string{
 	{"cmd/*", "test/damage/cmd"},
 	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage"},
-	{"internal/cli", "xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
+	{"internal/source", "internal/view"},
+	{"internal/cli"},
+	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"internal/pdata/spacemap"},
@@ -41,7 +43,8 @@ var only = map[string][]string{
 
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
-	"lvm": {"internal/printable", "lvm/internal/partition", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
+	"internal/cli": {"internal/printable"},
+	"lvm":          {"internal/printable", "lvm/internal/partition", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.
@@ -132,6 +135,8 @@ func TestForbidden(t *testing.T) {
 		{"lvm", "thinpool/internal/pdata/btree", true},
 		{"lvm/internal/text", "thinpool/metadata/block", false},
 		{"metadata", "thinpool/lvm", true},
+		{"internal/cli", "thinpool/metadata/block", true},
+		{"internal/view", "thinpool/internal/source", true},
 	} {
 		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {
 			t.Errorf("%s imports %s: forbidden %v, want %v", tc.pkg, tc.imported, got, tc.wrong)

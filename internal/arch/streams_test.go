@@ -13,11 +13,10 @@ import (
 
 // around says which files alone may use what goes around the escapes of package printable, and why.
 var around = map[string][]string{
-	"json.NewEncoder": {"internal/command/json.go"},                                                                              // has them
-	"json.Marshal":    {"jsonfmt/write.go", "tool/export/journal.go"},                                                            // has them; a file that only we read
-	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go"}, // content, and LVM's own text
-	"e.Product":       {"internal/cli/streams.go"},                                                                               // dumps and packs
-	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                   // hand them to Run, and to a child
+	"json.NewEncoder": {"internal/view/json.go"},                                                                                                            // has them
+	"json.Marshal":    {"jsonfmt/write.go", "tool/export/journal.go"},                                                                                          // has them; a file that only we read
+	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go", "internal/source/streams.go"}, // content, LVM's own text, dumps and packs
+	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                                                 // hand them to Run, and to a child
 	"os.Stderr":       {"internal/cli/cli.go", "internal/cli/limits_linux.go", "internal/cli/limits_other.go"},
 }
 

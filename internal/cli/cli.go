@@ -1,6 +1,5 @@
-// Package cli is what the commands share: how a command line is read, where
-// output goes, which exit code an error becomes, and how inputs are recognised
-// and opened.
+// Package cli is what the commands share that knows no metadata: how a command line
+// is read, where output goes, and which exit code an error becomes.
 //
 // A tool is a [Tool]; its main is one call of [Main].
 package cli

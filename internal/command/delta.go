@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/delta"
@@ -62,7 +64,7 @@ func (d *Delta) Run(env *cli.Env) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	pool, dev, err := d.openPool(env, d.Input, d.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()})
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (d *Delta) check() error {
 	switch {
 	case d.Size != nil && *d.Size == 0:
 		return cli.Usagef("--size: nothing lies within 0 bytes")
-	case d.reads(d.Input, d.Output):
+	case d.disk().Reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	}
 	return nil
@@ -104,36 +106,36 @@ func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 		return pool.TreeAt(block.Nr(*root))
 	}
 	t, err := pool.Tree(metadata.DevID(*thin))
-	return t, damaged(err)
+	return t, source.Damaged(err)
 }
 
 // compare writes the difference.
 func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
-	out, err := env.CreateOutput(d.Output, "", d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, "", d.disk().Files(d.Input)...)
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	w := newDeltaWriter(out, deltaFormat{Name: d.Format, Verbose: d.Verbose, OmitSame: d.OmitSame, Unit: d.Unit}, pool.Superblock.DataBlockSize)
+	w := view.NewDeltaWriter(out, view.DeltaFormat{Name: d.Format, Verbose: d.Verbose, OmitSame: d.OmitSame, Unit: d.Unit}, pool.Superblock.DataBlockSize)
 	opt := delta.Options{OmitSame: d.OmitSame, Data: d.Verbose, Progress: env.Progress}
 	if d.Size != nil {
-		opt.Blocks = w.limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
+		opt.Blocks = w.Limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
 	}
 	header := pool.Superblock.Header()
 	if d.Format == "json" { // a metadata snapshot itself says 0
 		header.NrDataBlocks = pool.Live.DataSpaceMap.NrBlocks
 	}
-	if err := w.begin(header, left, right); err != nil {
+	if err := w.Begin(header, left, right); err != nil {
 		return err
 	}
-	if err := delta.Run(env, pool, left, right, opt, w.ranges); err != nil {
-		w.flush() // what came before the damage
-		return damaged(err)
+	if err := delta.Run(env, pool, left, right, opt, w.Ranges); err != nil {
+		w.Flush() // what came before the damage
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err
 	}
-	if err := w.end(); err != nil {
+	if err := w.End(); err != nil {
 		return err
 	}
 	return out.Commit()

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -56,7 +58,7 @@ style 0.9 and cannot be told to ask for it.`
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) error {
 	switch {
-	case d.reads(d.Input, d.Output):
+	case d.disk().Reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
 	case d.Repair && d.MetadataSnap.Set:
 		return cli.Usagef("--repair and --metadata-snap cannot go together")
@@ -66,11 +68,11 @@ func (d *Dump) Run(env *cli.Env) error {
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
 	}
-	open := d.openInactive // there is no repairing a metadata snapshot
-	if !d.Repair {
-		open = func(env *cli.Env, path string) (*source, error) { return d.open(env, path, d.MetadataSnap.Set) }
+	spec := source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()}
+	if d.Repair { // there is no repairing a metadata snapshot
+		spec.Access = source.ReadIdle
 	}
-	dev, err := open(env, d.Input)
+	dev, err := source.Open(env, spec)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (d *Dump) Run(env *cli.Env) error {
 		from, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
 		opt.Overrides = metadata.Overrides{} // the repair has made use of them
 	}
-	pool, err := poolIn(env, from, d.Input, d.MetadataSnap)
+	pool, err := dev.PoolIn(env, from)
 	if err != nil {
 		return err
 	}
@@ -109,18 +111,18 @@ func (d *Dump) Run(env *cli.Env) error {
 }
 
 // repair finds what can be saved, and says on standard error what is lost.
-func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
+func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error) {
 	opt, err := d.salvage.options(d.overrides.metadata())
 	if err != nil {
 		return nil, err
 	}
-	opt.Progress, opt.LVM = env.Progress, from.place.lvmFacts()
+	opt.Progress, opt.LVM = env.Progress, from.Place.Facts()
 	found, err := repair.Find(env, from, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, from.place.deviceNames()); err != nil {
+		if err := view.TextReport(env.Stderr, &found.Report, from.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +134,7 @@ func (d *Dump) repair(env *cli.Env, from *source) (*repair.Result, error) {
 
 // dump writes the content of pool.
 func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
-	out, err := env.CreateOutput(d.Output, d.Compress, d.files(d.Input)...)
+	out, err := source.CreateOutput(env, d.Output, d.Compress, d.disk().Files(d.Input)...)
 	if err != nil {
 		return err
 	}
@@ -142,7 +144,7 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 		return err
 	}
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"math"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
@@ -111,7 +113,7 @@ func (x *Export) check() (block.Nr, error) {
 		return 0, &cli.UsageError{Err: err}
 	case !inside && x.Metadata == "":
 		return 0, cli.Usagef("--metadata is missing, or the image of a disk")
-	case !inside && x.given():
+	case !inside && x.disk().Given():
 		return 0, cli.Usagef("--lv, --pv, --leg and --lvm-metadata go with the image of a disk")
 	case inside && (x.Data != "" && x.Map == "" || x.DataOffset != 0 || x.Origin != ""):
 		return 0, cli.Usagef("--data, --data-offset and --origin do not go with the image of a disk, where LVM knows them")
@@ -135,7 +137,7 @@ func (x *Export) check() (block.Nr, error) {
 	if err := x.checkOutput(); err != nil {
 		return 0, err
 	}
-	return blockOf(x.MetadataSnap)
+	return source.SnapshotBlock(x.MetadataSnap), nil
 }
 
 // checkOutput makes sure that the output can do what the options ask for.
@@ -154,18 +156,18 @@ func (x *Export) checkOutput() error {
 
 // checkFiles makes sure that nothing is written to what is read.
 func (x *Export) checkFiles() error {
-	if x.Data != "" && cli.SameFile(x.Metadata, x.Data) {
+	if x.Data != "" && source.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
 	for _, in := range x.inputs() {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
-			if in != "" && out != "" && cli.SameFile(in, out) {
+			if in != "" && out != "" && source.SameFile(in, out) {
 				return cli.Usagef("%s is read, and cannot be the output", out)
 			}
 		}
 	}
 	for _, out := range []string{x.Ranges, x.journalPath()} {
-		if out != "" && (out == x.Output || cli.SameFile(out, x.Output)) {
+		if out != "" && (out == x.Output || source.SameFile(out, x.Output)) {
 			return cli.Usagef("two outputs are the same file: %s", out)
 		}
 	}
@@ -173,14 +175,16 @@ func (x *Export) checkFiles() error {
 }
 
 // inputs are the files that are read.
-func (x *Export) inputs() []string { return append(x.files(x.Input), x.Metadata, x.Data, x.Origin) }
+func (x *Export) inputs() []string {
+	return append(x.disk().Files(x.Input), x.Metadata, x.Data, x.Origin)
+}
 
 // exportInputs is what an export reads.
 type exportInputs struct {
 	metadata block.Device
 	src      volume.Source
-	size     int64  // of the device, as LVM knows it; 0: nobody does
-	place    *place // nil: not inside of an image
+	size     int64         // of the device, as LVM knows it; 0: nobody does
+	place    *source.Place // nil: not inside of an image
 	close    []io.Closer
 }
 
@@ -200,16 +204,17 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		}
 	}()
 	if x.Metadata != "" {
-		if in.metadata, err = openMetadata(env, x.Metadata, x.MetadataSnap.Set); err != nil {
+		from, err := source.Open(env, source.Spec{Path: x.Metadata, Snapshot: x.MetadataSnap, Packs: true})
+		if err != nil {
 			return in, err
 		}
-		in.close = append(in.close, in.metadata)
+		in.metadata, in.close = from, append(in.close, from)
 	}
 	if x.Input != "" {
 		return in, x.openImages(env, in)
 	}
 	if x.Data != "" {
-		data, err := cli.OpenData(x.Data, x.MetadataSnap.Set)
+		data, err := source.OpenData(x.Data, x.MetadataSnap.Set)
 		if err != nil {
 			return in, err
 		}
@@ -227,7 +232,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		}
 	}
 	if x.Origin != "" {
-		origin, err := cli.OpenData(x.Origin, true) // other devices may share it
+		origin, err := source.OpenData(x.Origin, true) // other devices may share it
 		if err != nil {
 			return in, err
 		}
@@ -257,17 +262,17 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 	}
-	source, gaps := in.metadata, []volume.Gap(nil)
+	from, gaps := in.metadata, []volume.Gap(nil)
 	if x.Repair && x.Root == nil {
 		var err error
-		if source, gaps, v.lossy, err = x.mend(env, in); err != nil {
+		if from, gaps, v.lossy, err = x.mend(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
 	}
 	var err error
-	if v.pool, err = metadata.Open(source, opt); err != nil {
-		return nil, damaged(cli.Hint(err))
+	if v.pool, err = metadata.Open(from, opt); err != nil {
+		return nil, source.Damaged(source.Hint(err))
 	}
 	if v.tree, err = tree(v.pool, x.DevID, x.Root); err != nil {
 		return nil, err
@@ -284,7 +289,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		return nil, err
 	}
 	v.Volume, err = volume.Open(env, v.pool, v.tree, in.src, volume.Options{Size: size, Gaps: gaps})
-	return v, damaged(err)
+	return v, source.Damaged(err)
 }
 
 func numbered(nr *uint64) block.Nr {
@@ -299,13 +304,13 @@ func numbered(nr *uint64) block.Nr {
 func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
-		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.lvmFacts(),
+		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(),
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
 	}
 	if found.Report.Damaged {
-		if err := textReport(env.Stderr, &found.Report, in.place.deviceNames()); err != nil {
+		if err := view.TextReport(env.Stderr, &found.Report, in.place.Name()); err != nil {
 			return nil, nil, false, err
 		}
 	}
@@ -333,7 +338,7 @@ func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error)
 	}
 	size, err := volume.MappedSize(v.pool, v.tree)
 	if err != nil {
-		return 0, damaged(fmt.Errorf("the end of the last mapped block (--size gives that of the device): %w", err))
+		return 0, source.Damaged(fmt.Errorf("the end of the last mapped block (--size gives that of the device): %w", err))
 	}
 	fmt.Fprintf(env.Stderr, "the size is taken to be %d bytes, the end of the last mapped block; --size gives that of the device\n", size)
 	return size, nil
@@ -359,7 +364,7 @@ func (v *exportVolume) extents(ctx context.Context) iter.Seq2[volume.Extent, err
 			return nil
 		})
 		if err != nil && err != stopped {
-			yield(volume.Extent{}, damaged(err))
+			yield(volume.Extent{}, source.Damaged(err))
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
 	"thinpool/tool/export"
@@ -214,7 +215,7 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 	case kind == toFile:
 		f, err := x.file(size, job)
 		if errors.Is(err, block.ErrBusy) {
-			err = cli.Busy(x.Output, err)
+			err = source.Busy(x.Output, err)
 		}
 		return f, func() { f.Close() }, err
 	case kind == toDisk:
@@ -237,7 +238,7 @@ func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
 	if job.resumed {
 		return export.ReopenFile(x.Output, size)
 	}
-	return export.CreateFile(x.Output, size, x.Force, cli.ModeLike(x.inputs()...))
+	return export.CreateFile(x.Output, size, x.Force, source.ModeLike(x.inputs()...))
 }
 
 // verify reads everything back.

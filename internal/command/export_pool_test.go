@@ -133,16 +133,28 @@ func (p *exportPool) root(id metadata.DevID) block.Nr {
 	return tree.Root
 }
 
+// An exportedRange is a line of a list of ranges.
+type exportedRange struct {
+	Type          string
+	Begin, Length int64
+}
+
+// exportedSums are its last line.
+type exportedSums struct {
+	Type             string
+	Data, Zero, Lost int64
+}
+
 // ranges reads a list of ranges, and demands that it is complete.
-func (p *exportPool) ranges(text []byte) (all []rangeRecord) {
+func (p *exportPool) ranges(text []byte) (all []exportedRange) {
 	p.t.Helper()
-	var end endRecord
+	var end exportedSums
 	sums := map[string]int64{}
 	for line := range bytes.Lines(text) {
 		if end.Type != "" {
 			p.t.Fatalf("after the end: %s", line)
 		}
-		var r rangeRecord
+		var r exportedRange
 		if err := json.Unmarshal(line, &r); err != nil {
 			p.t.Fatal(err)
 		}

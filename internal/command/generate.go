@@ -8,6 +8,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/source"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -40,6 +41,8 @@ func (g *Generate) Details() string {
 have not changed they share. The blocks that --damage spoils are listed on standard output.`
 }
 
+const percent = 100
+
 // Run implements cli.Command.
 func (g *Generate) Run(env *cli.Env) error {
 	damage, err := g.damage()
@@ -63,7 +66,7 @@ func (g *Generate) Run(env *cli.Env) error {
 	if g.Output == "" {
 		return cli.Usagef("--output is missing")
 	}
-	dev, err := openOutput(g.Output)
+	dev, err := source.Open(env, source.Spec{Path: g.Output, Access: source.Overwrite, Least: leastOutput})
 	if err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
 	if len(g.Damage) > 0 {
 		return cli.Usagef("--damage is for metadata")
 	}
-	out, err := env.CreateOutput(g.Output, "")
+	out, err := source.CreateOutput(env, g.Output, "")
 	if err != nil {
 		return err
 	}

@@ -5,20 +5,22 @@ import (
 	"fmt"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/internal/undo"
+	"thinpool/internal/view"
 	"thinpool/tool/check"
 )
 
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPrinter) error {
-	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
+func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
+	sum, repair, err := check.Prepare(env, dev, opt, hinted(out.Fault))
 	if err != nil {
-		return differHint(err)
+		return source.DifferHint(err)
 	}
 	if repair == nil {
-		out.say("nothing was repaired, as there are fatal faults")
-		out.summary(sum)
+		out.Say("nothing was repaired, as there are fatal faults")
+		out.Summary(sum)
 		return cli.ErrReported
 	}
 	if repair.Needed() {
@@ -26,11 +28,11 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 			return err
 		}
 	}
-	out.repaired(repair)
+	out.Repaired(repair)
 	if repair.NoRoom != nil {
-		out.say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
+		out.Say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
 	}
-	out.summary(sum)
+	out.Summary(sum)
 	if repair.NoRoom != nil && c.AutoRepair {
 		return cli.ErrReported
 	}
@@ -45,8 +47,8 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
-	to, err := dev.writable()
+func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Repair) error {
+	to, err := dev.Writable()
 	if err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
 		env.Progress("writing "+c.Undo, 0, 0)
 		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
 		if err := undo.Create(env, c.Undo, dev, change); err != nil {
-			return fmt.Errorf("undo file: %w; nothing was mended", differHint(err))
+			return fmt.Errorf("undo file: %w; nothing was mended", source.DifferHint(err))
 		}
 	}
 	env.Progress("mending", 0, 0)
@@ -67,23 +69,23 @@ func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
 
 // applyUndo undoes a repair.
 func (c *Check) applyUndo(env *cli.Env) error {
-	file, in, err := openUndo(env, c.ApplyUndo)
+	file, in, err := source.OpenUndo(env, c.ApplyUndo)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	dev, err := c.openUndone(env)
+	dev, err := source.Open(env, c.undone())
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	to, err := dev.writable()
+	to, err := dev.Writable()
 	if err != nil {
 		return err
 	}
-	err = file.Apply(env, to, cli.ForeignBlock)
+	err = file.Apply(env, to, source.ForeignBlock)
 	if errors.Is(err, undo.ErrOther) {
-		if is := cli.Recognise(dev); is != nil {
+		if is := source.Recognise(dev); is != nil {
 			err = fmt.Errorf("%w. Nothing was written", is)
 		}
 	}
@@ -93,56 +95,10 @@ func (c *Check) applyUndo(env *cli.Env) error {
 	return nil
 }
 
-// openUndone opens what a repair is to be undone on, which may be half metadata.
-func (c *Check) openUndone(env *cli.Env) (*source, error) {
+// undone is what a repair is undone on, which may be half metadata.
+func (c *Check) undone() source.Spec {
 	if c.InPlace {
-		dev, _, err := c.openInPlace(env, c.Input)
-		return dev, err
+		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}
 	}
-	dev, err := cli.OpenOutput(c.Input)
-	return &source{Device: dev}, diskHint(err, "--in-place")
-}
-
-// say prints a sentence that is no fault.
-func (p *faultPrinter) say(text string) {
-	if !p.quiet {
-		fmt.Fprintln(p.err, text)
-	}
-}
-
-// mendedRecord is faults that were mended, in JSON.
-type mendedRecord struct {
-	Type     string     `json:"type"` // "mended"
-	Code     check.Code `json:"code"`
-	Severity string     `json:"severity"`
-	Tree     string     `json:"tree"`
-	Faults   uint64     `json:"faults"`
-	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
-	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
-	Time     uint32     `json:"time,omitempty"`    // which is this
-}
-
-// roomRecord is free metadata blocks that mending takes, and that there are.
-type roomRecord struct {
-	Needed uint64 `json:"needed"`
-	Have   uint64 `json:"have"`
-}
-
-// repaired prints what was mended.
-func (p *faultPrinter) repaired(r *check.Repair) {
-	if p.live != nil {
-		p.live = &r.Superblock
-	}
-	p.noRoom = r.NoRoom
-	for _, m := range r.Mended {
-		p.mended += m.Faults
-		p.settled(m)
-		switch {
-		case p.quiet:
-		case p.json:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
-		default:
-			fmt.Fprintf(p.err, "mended: %v\n", m)
-		}
-	}
+	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk --in-place writes into the metadata volume"}
 }

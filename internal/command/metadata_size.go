@@ -3,15 +3,14 @@ package command
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"text/tabwriter"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/packfmt"
 	"thinpool/tool/dump"
 	"thinpool/tool/size"
 )
@@ -56,7 +55,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	switch {
 	case m.From != "":
 		return m.from(env, unit)
-	case m.Snapshot.Set || m.given():
+	case m.Snapshot.Set || m.disk().Given():
 		return cli.Usagef("--metadata-snap goes with --from, and so do --lv, --pv, --leg and --lvm-metadata")
 	}
 	pool, err := m.pool()
@@ -66,9 +65,9 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	e := pool.Estimate(size.Rule(m.Rule))
 	switch {
 	case m.Explain:
-		return m.explain(env.Stdout, pool)
+		return view.Sizes(env.Stdout, pool, m.PoolSize, m.BlockSize)
 	case m.Format == "json":
-		return newEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
+		return view.NewEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -129,35 +128,6 @@ func (m *MetadataSize) number(w io.Writer, bytes uint64, unit cli.Unit) error {
 	return err
 }
 
-// explain prints all rules and what they mean for the pool.
-func (m *MetadataSize) explain(w io.Writer, p size.Pool) error {
-	fmt.Fprintf(w, "A pool of %v with blocks of %v: %d data blocks, %d devices.\n\n", m.PoolSize, m.BlockSize, p.Blocks(), p.Thins)
-	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "rule\tbytes\tsize\tbound\twhat it counts")
-	meaning := map[size.Rule]string{
-		size.Tree:   "half full trees, one block a device",
-		size.Kernel: "48 bytes a data block (the kernel's document)",
-		size.LVM:    "64 bytes a data block (what lvcreate allocates)",
-		size.Packed: "full trees: the least, right after thin_restore",
-	}
-	for _, rule := range size.Rules {
-		e := p.Estimate(rule)
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\n", rule, e.Bytes, cli.HumanSize(e.Bytes), e.Bound, meaning[rule])
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintln(w, "\nNo pool can use more than 15.875 GiB (17045913600 bytes) of metadata.")
-	if fit := p.FittingBlockSize(); fit > p.BlockSize {
-		fmt.Fprintf(w, "With blocks of this size it may not be enough. Blocks of %s or more fit.\n", cli.HumanSize(fit))
-	}
-	fmt.Fprintln(w, "Snapshots cost nothing at first; --snapshots and --divergence count what they cost as they change.")
-	const mib = 1 << 20
-	lvm := p.Estimate(size.LVM)
-	_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM wants as much again for its spare copy)\n", (lvm.Bytes+mib-1)/mib)
-	return err
-}
-
 // exactRecord is what --from finds, in JSON.
 type exactRecord struct {
 	Bytes       uint64  `json:"bytes"`
@@ -179,7 +149,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	}
 	switch {
 	case m.Format == "json":
-		return newEncoder(env.Stdout).Encode(r)
+		return view.NewEncoder(env.Stdout).Encode(r)
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, r.Bytes, unit)
 	}
@@ -196,14 +166,14 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if m.given() || isMetadata(m.From) || cli.IsDisk(m.From) {
-		pool, dev, err := m.openPool(env, m.From, m.Snapshot)
+	if m.disk().Given() || source.IsMetadata(m.From) || source.IsDisk(m.From) {
+		pool, dev, err := source.OpenPool(env, source.Spec{Path: m.From, Snapshot: m.Snapshot, Packs: true, Disk: m.disk()})
 		if err != nil {
 			return nil, err
 		}
 		defer dev.Close()
 		if err := dump.Run(env, pool, dump.Options{LiveSize: true, Progress: env.Progress}, v); err != nil {
-			return nil, damaged(err)
+			return nil, source.Damaged(err)
 		}
 		if m.Snapshot.Set {
 			return nil, pool.StillHeld() // what is used now is not the snapshot's alone
@@ -214,35 +184,13 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 	if m.Snapshot.Set {
 		return nil, cli.Usagef("--metadata-snap: %s is no metadata", m.From)
 	}
-	in, err := env.OpenText(m.From)
+	in, err := source.OpenText(env, m.From)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	if err := readText(env, in, v, metadata.Overrides{}, nil); err != nil {
+	if err := source.ReadDump(env, in, v, metadata.Overrides{}, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.From, err)
 	}
 	return nil, nil
-}
-
-// isMetadata reports whether a file begins with a superblock or is packed metadata.
-func isMetadata(path string) bool {
-	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeType&^os.ModeDevice != 0 {
-		return false // what a pipe gives can be read only once
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	var b block.Data
-	n, _ := f.Read(b[:])
-	if packfmt.Is(b[:n]) {
-		return true
-	}
-	if n < len(b) {
-		return false
-	}
-	_, err = metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
-	return err == nil
 }

@@ -3,11 +3,10 @@ package command
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
@@ -34,14 +33,14 @@ tools that only read metadata read packs as well: thin_check FILE.`
 
 // Run implements cli.Command.
 func (p *Pack) Run(env *cli.Env) error {
-	if p.reads(p.Input, p.Output) {
+	if p.disk().Reads(p.Input, p.Output) {
 		return cli.Usagef("%s is read, and cannot be the output", p.Output)
 	}
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
 	}
 	// A pack is not packed once more.
-	dev, err := p.openWith(env, p.Input, p.MetadataSnap.Set, func() (block.Device, error) { return cli.OpenMetadata(p.Input, p.MetadataSnap.Set) })
+	dev, err := source.Open(env, source.Spec{Path: p.Input, Snapshot: p.MetadataSnap, Disk: p.disk()})
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func (p *Pack) Run(env *cli.Env) error {
 	if !p.MetadataSnap.Set {
 		return p.pack(env, dev, nil)
 	}
-	pool, err := poolIn(env, dev, p.Input, p.MetadataSnap)
+	pool, err := dev.Pool(env)
 	if err != nil {
 		return err
 	}
@@ -62,14 +61,14 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 	if snapshot != nil {
 		blocks, err := snapshot.Blocks(env)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.Input, damaged(err))
+			return fmt.Errorf("%s: %w", p.Input, source.Damaged(err))
 		}
 		opt.Only = func(nr block.Nr) bool {
 			_, found := slices.BinarySearch(blocks, nr)
 			return found
 		}
 	}
-	out, err := env.CreateOutput(p.Output, "none", p.files(p.Input)...)
+	out, err := source.CreateOutput(env, p.Output, "none", p.disk().Files(p.Input)...)
 	if err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
 	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
-		return cli.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+		return source.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
 	}
 	if snapshot != nil {
 		if err := snapshot.StillHeld(); err != nil {
@@ -119,12 +118,12 @@ func (u *Unpack) Run(env *cli.Env) error {
 	if err := mayOverwrite(env, u.Input, u.Output, u.Force); err != nil {
 		return err
 	}
-	in, pack, err := openPack(u.Input)
+	in, pack, err := source.OpenPack(u.Input)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := env.CreateTarget(u.Output, int64(pack.Blocks)*block.Size, u.Input)
+	out, err := source.CreateTarget(env, u.Output, int64(pack.Blocks)*block.Size, u.Input)
 	if err != nil {
 		return err
 	}
@@ -142,13 +141,13 @@ var errKept = errors.New("Output file not overwritten")
 
 // mayOverwrite asks before metadata is overwritten.
 func mayOverwrite(env *cli.Env, input, output string, force bool) error {
-	if cli.SameFile(input, output) {
+	if source.SameFile(input, output) {
 		return cli.Usagef("input and output are the same file: %s", output)
 	}
 	if force || output == "-" {
 		return nil
 	}
-	holds, err := holdsMetadata(output)
+	holds, err := source.HoldsMetadata(output)
 	if err != nil || !holds {
 		return err
 	}
@@ -157,25 +156,4 @@ func mayOverwrite(env *cli.Env, input, output string, force bool) error {
 		err = errKept
 	}
 	return err
-}
-
-// holdsMetadata reports whether block 0 of what is at path is a superblock.
-func holdsMetadata(path string) (bool, error) {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice {
-		return false, nil // creating it will tell
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	var b block.Data
-	switch _, err := io.ReadFull(f, b[:]); {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	return packfmt.Superblock(&b) != "", nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -123,27 +125,27 @@ func (r *Repair) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	dev, err := r.openInput(env)
+	dev, err := source.Open(env, r.input())
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	opt.Progress, opt.LVM = env.Progress, dev.place.lvmFacts()
+	opt.Progress, opt.LVM = env.Progress, dev.Place.Facts()
 	if r.ListStates {
 		return r.listStates(env, dev, opt)
 	}
-	out := &output{dev, r.Input, r.Undo}
+	out := dev
 	if r.Output != "" && !r.DryRun {
-		if out, err = r.openOutput(env, &r.volumes, r.Output); err != nil {
+		if out, err = source.Open(env, r.output(r.Output, r.disk())); err != nil {
 			return err
 		}
 		defer out.Close()
 	}
 	found, err := repair.Find(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Input, differHint(hopeless(err)))
+		return fmt.Errorf("%s: %w", r.Input, source.DifferHint(hopeless(err)))
 	}
-	if err := r.report(env, dev.place, &found.Report); err != nil {
+	if err := r.report(env, dev, &found.Report); err != nil {
 		return err
 	}
 	if found.Report.Empty() {
@@ -170,35 +172,34 @@ func (r *Repair) validate() error {
 	switch {
 	case r.Output == "" && !r.DryRun && !r.ListStates && !r.InPlace:
 		return cli.Usagef("--output is missing; --dry-run, --list-states and --in-place need none")
-	case r.Output != "" && cli.SameFile(r.Input, r.Output):
+	case r.Output != "" && source.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
-	case r.reads(r.Input, r.Report) || cli.SameFile(r.Output, r.Report):
+	case r.disk().Reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
 	return r.inPlace.validate()
 }
 
-// openInput opens the damaged metadata. The options that say where on a disk metadata is
-// are about the output if that is a disk.
-func (r *Repair) openInput(env *cli.Env) (*source, error) {
+// input is the damaged metadata. The options that say where on a disk metadata is are about
+// the output if that is a disk.
+func (r *Repair) input() source.Spec {
 	switch {
 	case !r.InPlace:
-		return r.openInactive(env, r.Input)
+		return source.Spec{Path: r.Input, Access: source.ReadIdle, Packs: true, Disk: r.disk()}
 	case r.Output == "":
-		return r.mustBeMetadata(env, r.Input)
+		return source.Spec{Path: r.Input, Access: source.Claim, Disk: r.disk()}
 	}
-	dev, err := openInactive(env, r.Input)
-	if errors.Is(err, cli.ErrDisk) {
-		err = fmt.Errorf("%w; --in-place with -o looks for metadata on the output only: repair into a file first, or without -o", err)
+	return source.Spec{
+		Path: r.Input, Access: source.ReadIdle, Packs: true,
+		DiskHint: "--in-place with -o looks for metadata on the output only: repair into a file first, or without -o",
 	}
-	return &source{Device: dev}, err
 }
 
 // hopeless adds to the error that there is nothing to be found what else the input
 // may be.
 func hopeless(err error) error {
 	if errors.Is(err, repair.ErrNoRoots) {
-		return cli.Hint(err)
+		return source.Hint(err)
 	}
 	return err
 }
@@ -206,12 +207,12 @@ func hopeless(err error) error {
 var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. thin_repair --list-states shows what is left of earlier transactions")
 
 // report prints the report, and writes it to a file if asked.
-func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
+func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report) error {
 	show := func(w io.Writer) error {
 		if r.Format == "json" {
-			return jsonReport(w, found)
+			return view.JSONReport(w, found)
 		}
-		return textReport(from.named(w), found, from.deviceNames())
+		return view.TextReport(from.Place.Named(w), found, from.Name)
 	}
 	if !r.Quiet {
 		if err := show(env.Stdout); err != nil {
@@ -221,7 +222,7 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 	if r.Report == "" {
 		return nil
 	}
-	file, err := env.CreateOutput(r.Report, "", r.files(r.Input)...)
+	file, err := source.CreateOutput(env, r.Report, "", r.disk().Files(r.Input)...)
 	if err != nil {
 		return err
 	}
@@ -234,12 +235,12 @@ func (r *Repair) report(env *cli.Env, from *place, found *repair.Report) error {
 
 // write writes what was found as new metadata. Once the builder has it all nothing of
 // the damaged metadata is read any more: that may be what is written over.
-func (r *Repair) write(env *cli.Env, found *repair.Result, out *output) error {
+func (r *Repair) write(env *cli.Env, found *repair.Result, out *source.Source) error {
 	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := hand(env, found, dump.Options{Progress: env.Progress}, b); err != nil {
 		return err
 	}
-	return out.write(env, b)
+	return out.Replace(env, b, r.Undo)
 }
 
 // hand hands what a repair found to a visitor.
@@ -254,7 +255,7 @@ func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadat
 	return err
 }
 
-func (r *Repair) listStates(env *cli.Env, dev *source, opt repair.Options) error {
+func (r *Repair) listStates(env *cli.Env, dev *source.Source, opt repair.Options) error {
 	all, rivals, err := repair.States(env, dev, opt)
 	switch {
 	case err != nil:
@@ -263,7 +264,7 @@ func (r *Repair) listStates(env *cli.Env, dev *source, opt repair.Options) error
 		return nil
 	}
 	if r.Format == "json" {
-		return jsonStates(env.Stdout, all, rivals)
+		return view.JSONStates(env.Stdout, all, rivals)
 	}
-	return textStates(env.Stdout, all, rivals)
+	return view.TextStates(env.Stdout, all, rivals)
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
-	"thinpool/internal/textenc"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/tool/rmap"
 )
@@ -86,7 +87,7 @@ func (r region) blocks(blockSize uint32) rmap.Region {
 
 // Run implements cli.Command.
 func (r *Rmap) Run(env *cli.Env) error {
-	pool, dev, err := r.openPool(env, r.Input, r.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: r.Input, Snapshot: r.MetadataSnap, Packs: true, Disk: r.disk()})
 	if err != nil {
 		return err
 	}
@@ -98,36 +99,12 @@ func (r *Rmap) Run(env *cli.Env) error {
 	for _, region := range r.Regions {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
-	line := rmapLine
+	line := view.RmapLine
 	if r.Format == "json" {
-		line = rmapObject
+		line = view.RmapObject
 	}
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	return pool.StillHeld()
-}
-
-// rmapLine is the line that programs expect: five words, both ranges without their ends.
-func rmapLine(dst []byte, r rmap.Row) []byte {
-	dst = appendRange(append(dst, "data "...), uint64(r.Data), r.Len)
-	dst = textenc.AppendUint(append(dst, " -> thin("...), uint64(r.ID))
-	dst = appendRange(append(dst, ") "...), uint64(r.Thin), r.Len)
-	return append(dst, '\n')
-}
-
-func appendRange(dst []byte, begin, length uint64) []byte {
-	dst = append(textenc.AppendUint(dst, begin), ".."...)
-	return textenc.AppendUint(dst, begin+length)
-}
-
-// rmapObject is a row in JSON.
-func rmapObject(dst []byte, r rmap.Row) []byte {
-	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
-	field(`{"data_begin":`, uint64(r.Data))
-	field(`,"data_end":`, uint64(r.Data)+r.Len)
-	field(`,"dev_id":`, uint64(r.ID))
-	field(`,"thin_begin":`, uint64(r.Thin))
-	field(`,"thin_end":`, uint64(r.Thin)+r.Len)
-	return append(dst, "}\n"...)
 }

@@ -1,44 +1,12 @@
 package command
 
 import (
-	"fmt"
 	"math"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"thinpool/metadata"
 	"thinpool/tool/rmap"
 )
-
-// Lines are what the plain way of writing them gives.
-func TestRmapLine(t *testing.T) {
-	number := rapid.OneOf(rapid.Uint64Range(0, 1001), rapid.Uint64Range(1<<62, 1<<63), rapid.Uint64Max(math.MaxUint64>>1))
-	rapid.Check(t, func(t *rapid.T) {
-		r := rmap.Row{
-			Data: metadata.DataBlock(number.Draw(t, "data")), Thin: metadata.ThinBlock(number.Draw(t, "thin")),
-			ID: metadata.DevID(number.Draw(t, "device")), Len: number.Draw(t, "length"),
-		}
-		dataEnd, thinEnd := uint64(r.Data)+r.Len, uint64(r.Thin)+r.Len
-		want := fmt.Sprintf("before data %d..%d -> thin(%d) %d..%d\n", r.Data, dataEnd, r.ID, r.Thin, thinEnd)
-		if got := string(rmapLine([]byte("before "), r)); got != want {
-			t.Errorf("got  %swant %s", got, want)
-		}
-		want = fmt.Sprintf(`{"data_begin":%d,"data_end":%d,"dev_id":%d,"thin_begin":%d,"thin_end":%d}`+"\n", r.Data, dataEnd, r.ID, r.Thin, thinEnd)
-		if got := string(rmapObject(nil, r)); got != want {
-			t.Errorf("got  %swant %s", got, want)
-		}
-	})
-}
-
-func BenchmarkRmapLine(b *testing.B) {
-	text := rmapLine(nil, rmap.Row{Data: 47_100_000, Len: 1, ID: 19, Thin: 1_234_567})
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for data := metadata.DataBlock(1); b.Loop(); data = data * 7 % 47_999_999 {
-		text = rmapLine(text[:0], rmap.Row{Data: data, Len: 1, ID: 19, Thin: metadata.ThinBlock(data) / 8})
-	}
-}
 
 func TestRegion(t *testing.T) {
 	for in, want := range map[string]rmap.Region{

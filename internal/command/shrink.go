@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/internal/write"
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
@@ -51,21 +53,21 @@ func (s *Shrink) Run(env *cli.Env) error {
 		return cli.Usagef("--data is missing; --dry-run and --no-copy need none")
 	case s.NrBlocks == 0:
 		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
-	case s.Output != "" && cli.SameFile(s.Input, s.Output):
+	case s.Output != "" && source.SameFile(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s; the old metadata is the way back, if anything fails", s.Output)
-	case s.Data != "" && (cli.SameFile(s.Input, s.Data) || s.Output != "" && cli.SameFile(s.Output, s.Data)):
+	case s.Data != "" && (source.SameFile(s.Input, s.Data) || s.Output != "" && source.SameFile(s.Output, s.Data)):
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
 	}
 	// All stay open, and so claimed, until all is done: no pool can become active meanwhile.
 	var data block.Device
 	if s.Data != "" && !s.NoCopy {
 		var err error
-		if data, err = cli.OpenDataForWriting(s.Data); err != nil {
+		if data, err = source.OpenDataForWriting(s.Data); err != nil {
 			return err
 		}
 		defer data.Close()
 	}
-	if !s.Binary && cli.IsDump(s.Input) {
+	if !s.Binary && source.IsDump(s.Input) {
 		return s.dump(env, data)
 	}
 	return s.metadata(env, data)
@@ -73,14 +75,14 @@ func (s *Shrink) Run(env *cli.Env) error {
 
 // metadata makes metadata of metadata.
 func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
-	dev, err := cli.OpenInactive(s.Input)
+	dev, err := source.Open(env, source.Spec{Path: s.Input, Access: source.ReadIdle})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	var out block.Device
 	if !s.DryRun {
-		if out, err = openOutput(s.Output); err != nil {
+		if out, err = source.Open(env, source.Spec{Path: s.Output, Access: source.Overwrite, Least: leastOutput}); err != nil {
 			return err
 		}
 		defer out.Close()
@@ -90,10 +92,10 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	visit := func(v metadata.Visitor) error {
-		return damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
+		return source.Damaged(dump.Run(env, pool, dump.Options{Progress: env.Progress}, v))
 	}
 	var used shrink.Usage
 	if err := visit(&used); err != nil {
@@ -107,7 +109,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	case err != nil:
 		return err
 	case s.DryRun:
-		return s.list(env, plan)
+		return view.Shrink(env.Stdout, plan, s.Format == "json")
 	}
 	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := visit(plan.Rewrite(b)); err != nil {
@@ -141,7 +143,7 @@ func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b 
 func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shrink.Usage) error {
 	free, err := trim.Free(env, dev, trim.Options{Progress: env.Progress})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	next := metadata.DataBlock(0)
 	for _, r := range free {
@@ -164,9 +166,9 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	case err != nil:
 		return err
 	case s.DryRun:
-		return s.list(env, plan)
+		return view.Shrink(env.Stdout, plan, s.Format == "json")
 	}
-	out, err := env.CreateOutput(s.Output, "", s.Input)
+	out, err := source.CreateOutput(env, s.Output, "", s.Input)
 	if err != nil {
 		return err
 	}
@@ -185,14 +187,14 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 
 // visit hands the dump to the visitor that there is for its format.
 func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) error {
-	in, err := env.OpenText(s.Input)
+	in, err := source.OpenText(env, s.Input)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	env.Progress("reading "+s.Input, 0, 0)
 	text := bufio.NewReader(in)
-	if err := readText(env, text, visitor(isJSON(text)), metadata.Overrides{}, nil); err != nil {
+	if err := source.ReadDump(env, text, visitor(source.IsJSON(text)), metadata.Overrides{}, nil); err != nil {
 		return fmt.Errorf("%s: %w", s.Input, err)
 	}
 	return nil
@@ -264,75 +266,4 @@ and load the pool with a table of that length; for LVM see thin_shrink(8)
 keep the old metadata (%s): it is valid until one of these steps is taken
 `, done, p.NewBlocks, size, size/cli.SectorSize, s.Output, change, s.Input)
 	return err
-}
-
-// The records of a plan in JSON: sizes and places in data blocks, and in bytes on the data device.
-type (
-	shrinkRecord struct {
-		Type          string `json:"type"` // "shrink"
-		Format        int    `json:"format"`
-		DataBlockSize uint32 `json:"data_block_size"` // sectors
-		OldBlocks     uint64 `json:"old_nr_data_blocks"`
-		NewBlocks     uint64 `json:"new_nr_data_blocks"`
-		NewBytes      uint64 `json:"new_bytes"`
-		Used          uint64 `json:"used_blocks"`
-	}
-	moveRecord struct {
-		Type            string `json:"type"` // "move"
-		Source          uint64 `json:"source"`
-		Destination     uint64 `json:"destination"`
-		Length          uint64 `json:"length"`
-		SourceByte      uint64 `json:"source_byte"`
-		DestinationByte uint64 `json:"destination_byte"`
-		LengthBytes     uint64 `json:"length_bytes"`
-	}
-	shrinkEndRecord struct {
-		Type   string `json:"type"` // "end"
-		Moves  uint64 `json:"moves"`
-		Blocks uint64 `json:"blocks"`
-		Bytes  uint64 `json:"bytes"`
-	}
-)
-
-// list prints the plan.
-func (s *Shrink) list(env *cli.Env, p *shrink.Plan) error {
-	out := bufio.NewWriter(env.Stdout)
-	list := listText
-	if s.Format == "json" {
-		list = listJSON
-	}
-	if err := list(out, p); err != nil {
-		return err
-	}
-	return out.Flush()
-}
-
-func listText(w io.Writer, p *shrink.Plan) error {
-	for _, m := range p.Moves {
-		from, to := uint64(m.From), uint64(m.To)
-		_, err := fmt.Fprintf(w, "move %d..%d to %d..%d bytes %d..%d to %d..%d\n", from, from+m.Len, to, to+m.Len,
-			p.Bytes(from), p.Bytes(from+m.Len), p.Bytes(to), p.Bytes(to+m.Len))
-		if err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(w, "%d of %d data blocks in use move (%s), from %d data blocks to %d (%d bytes)\n",
-		p.Moved, p.Used, cli.HumanSize(p.Bytes(p.Moved)), p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks))
-	return err
-}
-
-func listJSON(w io.Writer, p *shrink.Plan) error {
-	enc := newEncoder(w)
-	err := enc.Encode(shrinkRecord{"shrink", 1, p.DataBlockSize, p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks), p.Used})
-	for _, m := range p.Moves {
-		if err != nil {
-			return err
-		}
-		from, to := uint64(m.From), uint64(m.To)
-		err = enc.Encode(moveRecord{"move", from, to, m.Len, p.Bytes(from), p.Bytes(to), p.Bytes(m.Len)})
-	}
-	if err != nil {
-		return err
-	}
-	return enc.Encode(shrinkEndRecord{"end", uint64(len(p.Moves)), p.Moved, p.Bytes(p.Moved)})
 }

@@ -3,11 +3,10 @@ package command
 import (
 	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"text/tabwriter"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/tool/stat"
 )
@@ -40,7 +39,7 @@ func (s *Stat) Run(env *cli.Env) error {
 	if s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks") {
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
-	pool, dev, err := s.openPool(env, s.Input, s.MetadataSnap)
+	pool, dev, err := source.OpenPool(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk()})
 	if err != nil {
 		return err
 	}
@@ -48,82 +47,21 @@ func (s *Stat) Run(env *cli.Env) error {
 	out := bufio.NewWriter(env.Stdout)
 	env.Progress("measuring "+s.Op, 0, 0)
 	if s.Op == "devices" {
-		err = s.devices(env, out, pool)
+		var devices []stat.Device
+		if devices, err = stat.Devices(env, pool); err == nil {
+			err = view.Stat(out, devices, s.Format == "json")
+		}
 	} else {
-		err = s.histogram(env, out, pool)
+		var h stat.Histogram
+		if h, err = histograms[s.Op](env, pool); err == nil {
+			err = view.Histogram(out, h, s.Format == "json")
+		}
 	}
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	if err := pool.StillHeld(); err != nil {
 		return err
 	}
 	return out.Flush()
-}
-
-const percent = 100
-
-// binRecord is a line of a histogram in JSON.
-type binRecord struct {
-	Value uint64 `json:"value"`
-	Times uint64 `json:"times"`
-}
-
-func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) error {
-	h, err := histograms[s.Op](ctx, pool)
-	if err != nil {
-		return err
-	}
-	times, sum := h.Total()
-	enc := newEncoder(w)
-	for _, b := range h {
-		if s.Format == "json" {
-			err = enc.Encode(binRecord(b))
-		} else {
-			_, err = fmt.Fprintf(w, "%d\t%d\t%.4f\n", b.Value, b.Times, percent*float64(b.Times)/float64(times))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if s.Format == "json" {
-		return nil
-	}
-	_, err = fmt.Fprintf(w, "total\t%d\naverage\t%.4f\n", times, float64(sum)/float64(max(1, times)))
-	return err
-}
-
-// statRecord is a device in JSON.
-type statRecord struct {
-	DevID         metadata.DevID `json:"dev_id"`
-	Mappings      uint64         `json:"mappings"`
-	Runs          uint64         `json:"runs"`
-	Leaves        uint64         `json:"leaves"`
-	SharedLeaves  uint64         `json:"shared_leaves"`
-	InternalNodes uint64         `json:"internal_nodes"`
-	Depth         int            `json:"depth"`
-	Fill          float64        `json:"fill"` // of the leaves, 0 to 1
-}
-
-func (s *Stat) devices(ctx context.Context, w io.Writer, pool *metadata.Pool) error {
-	devices, err := stat.Devices(ctx, pool)
-	if err != nil {
-		return err
-	}
-	if s.Format == "json" {
-		enc := newEncoder(w)
-		for _, d := range devices {
-			if err := enc.Encode(statRecord{d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "DEV\tMAPPINGS\tRUNS\tMEAN RUN\tLEAVES\tSHARED\tNODES\tDEPTH\tFILL\t")
-	for _, d := range devices {
-		fmt.Fprintf(table, "%d\t%d\t%d\t%.1f\t%d\t%d\t%d\t%d\t%.1f%%\t\n",
-			d.ID, d.Mappings, d.Runs, float64(d.Mappings)/float64(max(1, d.Runs)), d.Leaves, d.Shared, d.Nodes, d.Depth, percent*d.Fill())
-	}
-	return table.Flush()
 }

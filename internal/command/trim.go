@@ -1,12 +1,13 @@
 package command
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/tool/trim"
@@ -36,11 +37,11 @@ func (t *Trim) Run(env *cli.Env) error {
 	switch {
 	case t.DataDev == "" && !t.DryRun:
 		return cli.Usagef("--data-dev is missing")
-	case t.DataDev != "" && cli.SameFile(t.MetadataDev, t.DataDev):
+	case t.DataDev != "" && source.SameFile(t.MetadataDev, t.DataDev):
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
 	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
-	dev, err := cli.OpenInactive(t.MetadataDev)
+	dev, err := source.Open(env, source.Spec{Path: t.MetadataDev, Access: source.ReadIdle})
 	if err != nil {
 		return inUse(err)
 	}
@@ -57,25 +58,23 @@ func (t *Trim) Run(env *cli.Env) error {
 	}
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
 	sb := pool.Live
 	// The check has found the block size to be valid.
-	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/blockBytes(sb) < blocks {
-		return fmt.Errorf("%s: %w: %d bytes, and the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, blockBytes(sb))
+	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/view.BlockBytes(sb) < blocks {
+		return fmt.Errorf("%s: %w: %d bytes, and the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
 	}
 	opt := trim.Options{Progress: env.Progress}
 	free, err := trim.Free(env, dev, opt)
 	if err != nil {
-		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, damaged(err))
+		return fmt.Errorf("%s: nothing is discarded: %w", t.MetadataDev, source.Damaged(err))
 	}
 	if t.DryRun {
-		return t.list(env, free, blockBytes(sb))
+		return view.Free(env.Stdout, free, view.BlockBytes(sb), t.Format == "json")
 	}
 	return trim.Discard(env, data, sb.DataBlockSize, free, opt)
 }
-
-func blockBytes(sb metadata.Superblock) uint64 { return uint64(sb.DataBlockSize) * cli.SectorSize }
 
 // openData opens the data device; nil if none is given.
 func (t *Trim) openData() (trim.Data, error) {
@@ -87,7 +86,7 @@ func (t *Trim) openData() (trim.Data, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: no such file or device", t.DataDev)
 	case errors.Is(err, block.ErrBusy):
-		return nil, inUse(cli.Busy(t.DataDev, err))
+		return nil, inUse(source.Busy(t.DataDev, err))
 	}
 	return data, err
 }
@@ -99,31 +98,4 @@ func inUse(err error) error {
 		return fmt.Errorf("%w; in a pool in use fstrim and the pool discard themselves", err)
 	}
 	return err
-}
-
-// list prints the free ranges.
-func (t *Trim) list(env *cli.Env, free []trim.Range, size uint64) error {
-	out := bufio.NewWriter(env.Stdout)
-	enc := newEncoder(out)
-	for _, r := range free {
-		begin, end := uint64(r.Begin), uint64(r.End)
-		var err error
-		if t.Format == "json" {
-			err = enc.Encode(freeRecord{begin, end, begin * size, end * size})
-		} else {
-			_, err = fmt.Fprintf(out, "free %d..%d bytes %d..%d\n", begin, end, begin*size, end*size)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return out.Flush()
-}
-
-// freeRecord is a free range in JSON: data blocks, and bytes on the data device.
-type freeRecord struct {
-	Begin     uint64 `json:"begin"`
-	End       uint64 `json:"end"`
-	ByteBegin uint64 `json:"byte_begin"`
-	ByteEnd   uint64 `json:"byte_end"`
 }

@@ -11,6 +11,8 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/lvmreport"
+	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -85,31 +87,28 @@ func (t *ThinVolumes) Run(env *cli.Env) error {
 }
 
 // look opens the images. busy says that disks are in use, and what is on them may change.
-func (t *ThinVolumes) look(env *cli.Env) (p *place, busy bool, err error) {
-	p = &place{}
-	if err = t.scan(env, p, t.Input, lvm.ImageOptions{}); errors.Is(err, block.ErrBusy) {
+func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error) {
+	p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{})
+	if errors.Is(err, block.ErrBusy) {
 		busy = true
-		err = p.Close()
-		if p = (&place{}); err == nil {
-			err = t.scan(env, p, t.Input, lvm.ImageOptions{Shared: true})
-		}
+		p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{Shared: true})
 	}
 	if err != nil {
-		return nil, busy, errors.Join(err, p.Close())
+		return nil, busy, err
 	}
-	if !slices.ContainsFunc(lvmreport.PVs(p.set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
-		err := because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.set.Problems)
+	if !slices.ContainsFunc(lvmreport.PVs(p.Set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
+		err := source.Because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.Problems)
 		return nil, busy, errors.Join(err, p.Close())
 	}
 	return p, busy, nil
 }
 
 // groups are those that were asked for.
-func (t *ThinVolumes) groups(p *place) ([]*lvm.Group, error) {
+func (t *ThinVolumes) groups(p *source.Disks) ([]*lvm.Group, error) {
 	if t.VG == "" {
-		return p.set.Groups, nil
+		return p.Groups, nil
 	}
-	g, err := p.set.Group(t.VG)
+	g, err := p.Group(t.VG)
 	if err != nil {
 		return nil, fmt.Errorf("--vg %s: %w", t.VG, err)
 	}
@@ -117,75 +116,41 @@ func (t *ThinVolumes) groups(p *place) ([]*lvm.Group, error) {
 }
 
 // printText prints the text of the only group.
-func (t *ThinVolumes) printText(env *cli.Env, p *place) error {
+func (t *ThinVolumes) printText(env *cli.Env, p *source.Disks) error {
 	groups, err := t.groups(p)
 	if err != nil {
 		return err
 	}
 	switch len(groups) {
 	case 1:
-		sayProblems(env, slices.Concat(p.set.Problems, groups[0].Problems))
+		source.SayProblems(env, slices.Concat(p.Problems, groups[0].Problems))
 		_, err := env.Product.Write(groups[0].Text)
 		return err
 	case 0:
-		return because(fmt.Errorf("%s: %w", strings.Join(t.Input, ", "), errNoVolumes), p.set.Problems)
+		return source.Because(fmt.Errorf("%s: %w", strings.Join(t.Input, ", "), source.ErrNoVolumes), p.Problems)
 	}
 	var known []string
 	for _, g := range groups {
 		known = append(known, g.Name+" ("+g.ID+")")
 	}
-	return fmt.Errorf("which group? --vg VG takes one of %s", list(known))
-}
-
-// A volumeRow is a logical volume and, if it is a pool or a thin volume, what the metadata
-// says of it; or a device of a pool that LVM does not know.
-type volumeRow struct {
-	group   *lvm.Group
-	volume  *lvm.Volume // nil: LVM does not know it
-	partial bool
-	pool    *poolState // of a pool, or of the pool that the device is in
-	device  *ls.Row    // of a thin volume; nil if the pool does not have it
-}
-
-// A poolState is what the metadata of a pool says.
-type poolState struct {
-	volume     *lvm.Volume
-	superblock *metadata.Superblock // nil: it cannot be read
-	devices    []ls.Row             // as far as they can be read
-	sharing    bool                 // it is known what is exclusive
-	err        error                // why not all can be read
-	differs    []lvmcheck.Difference
-}
-
-// waiting reports whether the messages in the text are still to be sent: LVM raises its
-// transaction id first, and the pool's when they are done.
-func (p *poolState) waiting() bool {
-	return p.superblock == nil || p.superblock.TransactionID != p.volume.ThinPool().TransactionID
-}
-
-// An account is all that there is to list.
-type account struct {
-	groups   []*lvm.Group
-	pvs      []lvmreport.PV
-	rows     []volumeRow // by group and name
-	problems []lvm.Problem
+	return fmt.Errorf("which group? --vg VG takes one of %s", source.List(known))
 }
 
 // list lists everything. What cannot be read of a pool is said, and is no failure; that LVM
 // could make nothing of a physical volume is one.
-func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
+func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	groups, err := t.groups(p)
 	if err != nil {
 		return err
 	}
-	a := account{groups: groups, problems: p.set.Problems}
+	a := view.Volumes{Groups: groups, Problems: p.Problems}
 	unusable := 0
-	for _, pv := range lvmreport.PVs(p.set) {
+	for _, pv := range lvmreport.PVs(p.Set) {
 		if pv.Group == nil && slices.Contains(pv.Problems, lvmreport.BadArea) {
 			unusable++
 		}
 		if t.VG == "" || slices.Contains(groups, pv.Group) {
-			a.pvs = append(a.pvs, pv)
+			a.PVs = append(a.PVs, pv)
 		}
 	}
 	for _, g := range groups {
@@ -194,7 +159,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
 		}
 	}
 	if t.Format == "json" {
-		err = a.printJSON(env.Stdout)
+		err = a.JSON(env.Stdout)
 	} else {
 		err = t.print(env, &a)
 	}
@@ -204,20 +169,30 @@ func (t *ThinVolumes) list(env *cli.Env, p *place, busy bool) error {
 	return err
 }
 
+// print prints tables for people, and on standard error what they should know.
+func (t *ThinVolumes) print(env *cli.Env, a *view.Volumes) error {
+	if err := a.Text(env.Stdout, view.VolumesText{Keys: t.Verbose > 0, Segments: t.Segments}); err != nil {
+		return err
+	}
+	source.SayProblems(env, a.Problems)
+	a.Differences(env.Stderr)
+	return nil
+}
+
 // addVolumes adds the volumes of a group, by their names.
-func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bool) error {
-	states := map[string]*poolState{}
+func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, busy bool) error {
+	states := map[string]*view.PoolState{}
 	for _, v := range g.LVs {
 		if v.ThinPool() == nil {
 			continue
 		}
-		state := &poolState{volume: v}
+		state := &view.PoolState{Volume: v}
 		if states[v.Name] = state; busy {
-			state.err = errors.New("the disk is in use: what the metadata says may change at any time")
+			state.Err = errors.New("the disk is in use: what the metadata says may change at any time")
 			continue
 		}
 		env.Progress("reading "+g.Name+"/"+v.Name, 0, 0)
-		state.err = t.readPool(env, g, state)
+		state.Err = t.readPool(env, g, state)
 		if err := env.Err(); err != nil {
 			return err
 		}
@@ -226,44 +201,32 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *account, g *lvm.Group, busy bo
 	sorted := slices.SortedFunc(slices.Values(g.LVs), func(a, b *lvm.Volume) int { return cmp.Compare(a.Name, b.Name) })
 	known := map[*ls.Row]bool{}
 	for _, v := range sorted {
-		row := volumeRow{group: g, volume: v, partial: partial[v], pool: states[v.Name]}
+		row := view.VolumeRow{Group: g, Volume: v, Partial: partial[v], Pool: states[v.Name]}
 		if thin := v.Thin(); thin != nil {
-			row.pool = states[thin.Pool]
-			row.device = row.pool.find(thin.DeviceID)
-			known[row.device] = true
+			row.Pool = states[thin.Pool]
+			row.Device = row.Pool.Find(thin.DeviceID)
+			known[row.Device] = true
 		}
-		a.rows = append(a.rows, row)
+		a.Rows = append(a.Rows, row)
 	}
 	for _, v := range sorted {
 		state := states[v.Name]
 		if state == nil {
 			continue
 		}
-		for i := range state.devices {
-			if d := &state.devices[i]; !known[d] {
-				a.rows = append(a.rows, volumeRow{group: g, pool: state, device: d})
+		for i := range state.Devices {
+			if d := &state.Devices[i]; !known[d] {
+				a.Rows = append(a.Rows, view.VolumeRow{Group: g, Pool: state, Device: d})
 			}
 		}
 	}
-	a.problems = append(slices.Clip(a.problems), g.Problems...)
+	a.Problems = append(slices.Clip(a.Problems), g.Problems...)
 	return nil
 }
 
-// find finds a device by its id; nil if it is not there.
-func (p *poolState) find(id uint64) *ls.Row {
-	if p == nil {
-		return nil
-	}
-	i, ok := slices.BinarySearchFunc(p.devices, id, func(r ls.Row, id uint64) int { return cmp.Compare(uint64(r.ID), id) })
-	if !ok {
-		return nil
-	}
-	return &p.devices[i]
-}
-
 // readPool reads what the metadata of a pool says, as far as that is possible.
-func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
-	name := p.volume.ThinPool().Metadata
+func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *view.PoolState) error {
+	name := p.Volume.ThinPool().Metadata
 	on := g.Volume(name)
 	if on == nil {
 		return fmt.Errorf("its metadata %s is not there", name)
@@ -279,23 +242,23 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *poolState) error {
 	if err != nil {
 		return err
 	}
-	p.superblock = &pool.Superblock
+	p.Superblock = &pool.Superblock
 	var devices []metadata.Device
 	for d, err := range pool.Devices(env) {
 		if err != nil {
-			return damaged(err)
+			return source.Damaged(err)
 		}
 		devices = append(devices, d)
-		p.devices = append(p.devices, ls.Row{Device: d})
+		p.Devices = append(p.Devices, ls.Row{Device: d})
 	}
-	p.differs = lvmcheck.Pool{Group: g, Volume: p.volume, Superblock: pool.Superblock, Devices: devices}.Compare()
+	p.Differs = lvmcheck.Pool{Group: g, Volume: p.Volume, Superblock: pool.Superblock, Devices: devices}.Compare()
 	if !t.Exclusive {
 		return nil
 	}
 	rows, err := ls.Run(env, pool, ls.Options{Sharing: true, Progress: env.Progress})
 	if err != nil {
-		return damaged(err)
+		return source.Damaged(err)
 	}
-	p.devices, p.sharing = rows, true
+	p.Devices, p.Sharing = rows, true
 	return nil
 }

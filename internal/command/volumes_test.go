@@ -18,6 +18,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
+	"thinpool/internal/view"
 )
 
 // jsonLines decodes lines of JSON, by their types.
@@ -148,8 +149,8 @@ func TestVolumesTable(t *testing.T) {
 		cells := strings.Fields(line)
 		bytes, err := strconv.ParseUint(cells[1], 10, 64)
 		name := strings.TrimPrefix(cells[0], "vg1/")
-		if err != nil || !slices.Contains(table[name], plainSize(bytes)) {
-			t.Errorf("%s: there is no %s in %q", name, plainSize(bytes), table[name])
+		if err != nil || !slices.Contains(table[name], view.PlainSize(bytes)) {
+			t.Errorf("%s: there is no %s in %q", name, view.PlainSize(bytes), table[name])
 		}
 	}
 }
@@ -311,32 +312,6 @@ func garble(r *rand.Rand, text []byte) []byte {
 		}
 	}
 	return text
-}
-
-func TestPlainSize(t *testing.T) {
-	for bytes, want := range map[uint64]string{
-		0: "0b", 512: "512b", 1023: "1023b", 1024: "1KiB", 1536: "1536b", 4 << 20: "4MiB", 100 << 20: "100MiB", 1 << 40: "1TiB", 2394 << 20: "2394MiB",
-		1<<40 - 4<<20: "1024GiB", 244 << 16: "15MiB", 1 << 63: "8192PiB",
-	} {
-		if got := plainSize(bytes); got != want {
-			t.Errorf("%d: %s, want %s", bytes, got, want)
-		}
-	}
-}
-
-// Names of hosts, descriptions and the like may hold anything, as long as they want.
-func TestGrid(t *testing.T) {
-	g := &grid{title: "Title", columns: []string{"A", "N", "NONE", "LAST"}, left: []string{"A", "LAST"}}
-	g.add("\x1b[2J", "7", "", strings.Repeat("x", 1000))
-	g.add(strings.Repeat("é", 1000), "100", "", "")
-	var out strings.Builder
-	g.write(&out)
-	wide := strings.Repeat("é", widest/2)
-	want := fmt.Sprintf("Title\n  %-*s    N  LAST\n  %-*s    7  %s\n  %s...  100\n",
-		widest/2+3, "A", widest/2+3, `\u001b[2J`, strings.Repeat("x", 1000), wide)
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Error(diff)
-	}
 }
 
 func TestTextNumber(t *testing.T) {

@@ -1,0 +1,72 @@
+package command
+
+import (
+	"fmt"
+	"os"
+
+	"thinpool/internal/cli"
+	"thinpool/internal/source"
+	"thinpool/internal/undo"
+	"thinpool/metadata/block"
+)
+
+// volumes says where on disks or in images of them the metadata is. Tools that read
+// embed it.
+type volumes struct {
+	LV string `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	images
+}
+
+// images says where volume groups are, and how they are read.
+type images struct {
+	PV          []string `group:"images" help:"Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata." name:"pv" placeholder:"IMAGE" sep:"none"`
+	Leg         int      `group:"images" help:"Read this leg of mirrors, counted from 1." placeholder:"N"`
+	Backing     []string `group:"images" help:"A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more." name:"backing" placeholder:"FILE" sep:"none"`
+	LVMMetadata string   `group:"images" help:"Take what LVM knows from a file of vgcfgbackup." name:"lvm-metadata" placeholder:"FILE"`
+}
+
+func (v *images) open() source.Images {
+	return source.Images{PVs: v.PV, Leg: v.Leg, Backing: v.Backing, Text: v.LVMMetadata}
+}
+
+func (v *volumes) disk() *source.Disk { return &source.Disk{LV: v.LV, Images: v.images.open()} }
+
+// inPlace is the options of tools that may write over metadata that is wanted. Inside of a
+// disk or an image nothing is written without both.
+type inPlace struct {
+	InPlace bool   `help:"Write into the metadata where it lies, which may be inside of a disk or an image of one; with --undo only." name:"in-place"`
+	Undo    string `help:"Before anything is written, keep in this new file what it takes to undo it (thin_check --apply-undo)." placeholder:"FILE"`
+}
+
+// validate wants both options, and a file that is not there yet: rather before the work
+// than after it.
+func (o *inPlace) validate() error {
+	if o.InPlace && o.Undo == "" {
+		return cli.Usagef("--in-place wants --undo FILE as well: a new file that keeps what it takes to go back")
+	}
+	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
+		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
+	}
+	return nil
+}
+
+// onlyInPlace refuses options that have no meaning without --in-place.
+func (v *volumes) onlyInPlace(given bool) error {
+	if v.disk().Given() && !given {
+		return cli.Usagef("--lv, --pv, --leg, --backing and --lvm-metadata are for disks and their images, into which nothing is written without --in-place and --undo FILE")
+	}
+	return nil
+}
+
+const inPlaceHint = "on a raw disk --in-place with --undo FILE writes into the metadata volume"
+
+// leastOutput is how many blocks the smallest output has.
+const leastOutput block.Nr = 10
+
+// output is what new metadata is written to. What it held before says nothing.
+func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
+	if o.InPlace {
+		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput}
+	}
+	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput}
+}

@@ -1,0 +1,240 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"thinpool/internal/printable"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// A sysfs is where the kernel shows its block devices.
+type sysfs struct {
+	root   string
+	number func(path string) (majorMinor string, ok bool) // of a block device
+}
+
+var sys = sysfs{"/sys", deviceNumber}
+
+// node is the folder of the block device at path; "" if that is none, or nobody shows it.
+func (s sysfs) node(path string) string {
+	number, ok := s.number(path)
+	if !ok {
+		return ""
+	}
+	dir := filepath.Join(s.root, "dev", "block", number)
+	if _, err := os.Stat(dir); err != nil {
+		return ""
+	}
+	return dir
+}
+
+// related are the folders of the devices that use the one at dir ("holders"), or that it
+// uses ("slaves"); none if dir is "".
+func related(dir, how string) []string {
+	if dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, how))
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, e := range entries {
+		dirs = append(dirs, filepath.Join(dir, how, e.Name()))
+	}
+	return dirs
+}
+
+// dmName is what device-mapper calls the device at dir; "" if it is not its own.
+func dmName(dir string) string { return attribute(dir, "dm/name") }
+
+func attribute(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return printable.Text(strings.TrimSuffix(string(text), "\n")) // the kernel lets names have any characters
+}
+
+// devicePath is where programs find the device at dir.
+func devicePath(dir string) string {
+	if name := dmName(dir); name != "" {
+		return "/dev/mapper/" + name
+	}
+	return "/dev/" + filepath.Base(dir)
+}
+
+// isPool reports whether the device at dir looks like a pool. LVM marks its pools; others use
+// two devices at least, metadata and data.
+func isPool(dir string) bool {
+	if uuid := attribute(dir, "dm/uuid"); strings.HasPrefix(uuid, "LVM-") {
+		return strings.HasSuffix(uuid, "-tpool")
+	}
+	return dmName(dir) != "" && len(related(dir, "slaves")) > 1
+}
+
+// poolOn is the folder of the pool that uses the device at dir; "" if none is known.
+func poolOn(dir string) string {
+	holders := related(dir, "holders")
+	if i := slices.IndexFunc(holders, isPool); i >= 0 {
+		return holders[i]
+	}
+	return ""
+}
+
+// users names the devices that use the one at dir.
+func users(dir string) string {
+	var names []string
+	for _, holder := range related(dir, "holders") {
+		names = append(names, devicePath(holder))
+	}
+	return strings.Join(names, ", ")
+}
+
+// shellQuoted is a name as a shell takes it.
+func shellQuoted(name string) string {
+	plain := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("+-.:=@_", r)
+	}
+	if strings.TrimFunc(name, plain) == "" && name != "" {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
+
+func message(pool, text string) string {
+	return fmt.Sprintf("\n  dmsetup message %s 0 %s", shellQuoted(pool), text)
+}
+
+const (
+	reserve  = "reserve_metadata_snap"
+	release  = "release_metadata_snap"
+	andAgain = "\n  (this command again, with -m)"
+)
+
+// busyReading tells who uses the device at path, and how to read the metadata of a pool that is in
+// use. What is no metadata is named instead.
+func (s sysfs) busyReading(path string, err error) error {
+	dir := s.node(path)
+	sb, what := superblockOf(path)
+	if what != nil {
+		return fmt.Errorf("%w, and %w", err, what)
+	}
+	pool := poolOn(dir)
+	name := dmName(pool)
+	switch {
+	case pool != "" && sb == nil:
+		others := slices.DeleteFunc(related(pool, "slaves"), func(slave string) bool { return devicePath(slave) == devicePath(canonical(dir)) })
+		var paths []string
+		for _, o := range others {
+			paths = append(paths, devicePath(o))
+		}
+		return fmt.Errorf("%w by the pool %s, and has no superblock of metadata: is it the data? The pool also uses %s", err, name, strings.Join(paths, ", "))
+	case pool != "" && sb.HeldRoot != 0:
+		return fmt.Errorf("%w by the pool %s, which has a metadata snapshot in block %d. Read that, with -m, or deactivate the pool. If nobody else needs the snapshot, release it then:%s",
+			err, name, sb.HeldRoot, message(name, release))
+	case pool == "" && users(dir) != "":
+		return fmt.Errorf("%w by %s. Deactivate that first", err, users(dir))
+	case pool == "":
+		name = guessPool(path)
+	}
+	by := "; a pool may be using it"
+	if pool != "" {
+		by = " by the pool " + name
+	}
+	return fmt.Errorf("%w%s. Deactivate that, or read a metadata snapshot of it:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
+}
+
+// busyOtherwise tells who uses the device or file at path, where no metadata snapshot helps.
+func (s sysfs) busyOtherwise(path string, err error) error {
+	if errors.Is(err, block.ErrLocked) {
+		return busyFile(path, err)
+	}
+	dir := s.node(path)
+	switch pool := poolOn(dir); {
+	case pool != "":
+		return fmt.Errorf("%w by the pool %s. Deactivate that first", err, dmName(pool))
+	case users(dir) != "":
+		return fmt.Errorf("%w by %s. Deactivate that first", err, users(dir))
+	}
+	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first", err)
+}
+
+// busyFile tells who has locked the file at path.
+func busyFile(path string, err error) error {
+	who := strings.Join(lockers(path), ", ")
+	if who == "" {
+		who = "another process, such as a virtual machine"
+	}
+	return fmt.Errorf("%w by %s. Wait until that is done, or stop it first", err, who)
+}
+
+// guessPool is what LVM would call the pool whose metadata is at path.
+func guessPool(path string) string {
+	if base, ok := strings.CutSuffix(filepath.Base(path), "_tmeta"); ok {
+		return base + "-tpool"
+	}
+	return "POOL"
+}
+
+// canonical is the folder that dir, a link, leads to.
+func canonical(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// superblockOf reads the superblock of a device that is in use; nil if there is none. The error says
+// what the device is instead, if that can be told.
+func superblockOf(path string) (*metadata.Superblock, error) {
+	dev, err := block.Open(path, block.Options{Shared: true})
+	if err != nil {
+		return nil, nil
+	}
+	defer dev.Close()
+	if err := Recognise(dev); err != nil {
+		return nil, err
+	}
+	var b block.Data
+	if block.Read(dev, metadata.SuperblockLocation, &b) != nil {
+		return nil, nil
+	}
+	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, &b)
+	if err != nil {
+		return nil, nil
+	}
+	return &sb, nil
+}
+
+// Busy adds to an error about the device at path, which is in use, by whom.
+func Busy(path string, err error) error { return sys.busyOtherwise(path, err) }
+
+// SnapshotAdvice says how to make the pool that uses the device at path reserve a metadata
+// snapshot, or that none is needed.
+func SnapshotAdvice(path string) string { return sys.snapshotAdvice(path) }
+
+func (s sysfs) snapshotAdvice(path string) string {
+	dir := s.node(path)
+	pool := poolOn(dir)
+	_, device := s.number(path)
+	switch {
+	case dir == "" && device:
+		return "if no pool uses it, read it without -m; if one does, reserve a snapshot, and release it later:" + message("POOL", reserve) + andAgain + message("POOL", release)
+	case dir == "":
+		return "this is a file, which no pool uses, so read it without -m"
+	case pool == "":
+		return "no pool uses it now, so that it can be read without -m"
+	}
+	name := dmName(pool)
+	return "reserve one, and release it later:" + message(name, reserve) + andAgain + message(name, release)
+}

@@ -1,0 +1,152 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// shown is a device in a sysfs made up: what it is for device-mapper, and what it uses.
+type shown struct {
+	dm, uuid string
+	slaves   []string
+}
+
+// makeSysfs makes a sysfs with devices, by the names that the kernel has for them. The devices of
+// files are asked for by the last part of their paths.
+func makeSysfs(t *testing.T, devices map[string]shown) sysfs {
+	t.Helper()
+	s := sysfs{t.TempDir(), func(path string) (string, bool) {
+		_, ok := devices[filepath.Base(path)]
+		return "number of " + filepath.Base(path), ok
+	}}
+	at := func(parts ...string) string { return filepath.Join(append([]string{s.root}, parts...)...) }
+	check := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range devices {
+		check(os.MkdirAll(at("devices", name, "holders"), 0o700))
+		check(os.MkdirAll(at("devices", name, "slaves"), 0o700))
+		check(os.MkdirAll(at("dev", "block"), 0o700))
+		check(os.Symlink(at("devices", name), at("dev", "block", "number of "+name)))
+	}
+	for name, d := range devices {
+		if d.dm != "" {
+			check(os.Mkdir(at("devices", name, "dm"), 0o700))
+			check(os.WriteFile(at("devices", name, "dm", "name"), []byte(d.dm+"\n"), 0o600))
+			check(os.WriteFile(at("devices", name, "dm", "uuid"), []byte(d.uuid+"\n"), 0o600))
+		}
+		for _, slave := range d.slaves {
+			check(os.Symlink(at("devices", slave), at("devices", name, "slaves", slave)))
+			check(os.Symlink(at("devices", name), at("devices", slave, "holders", name)))
+		}
+	}
+	return s
+}
+
+// Who uses a device is said with the names that dmsetup and LVM have for it.
+func TestBusy(t *testing.T) {
+	held := func() []byte {
+		var b block.Data
+		sb := metadata.Superblock{Magic: metadata.Magic, Version: 2, DataBlockSize: 128, HeldRoot: 77}
+		sb.Encode(&b)
+		return append(b[:], make([]byte, 9*block.Size)...)
+	}
+	lvm := map[string]shown{
+		"dm-0": {dm: "vg-pool_tmeta", uuid: "LVM-x-tmeta"}, "dm-1": {dm: "vg-pool_tdata", uuid: "LVM-x-tdata"},
+		"dm-2": {dm: "vg-pool-tpool", uuid: "LVM-x-tpool", slaves: []string{"dm-0", "dm-1"}},
+		"dm-3": {dm: "vg-pool", uuid: "LVM-x", slaves: []string{"dm-2"}},
+	}
+	plain := map[string]shown{"vda": {}, "vdb": {}, "dm-0": {dm: "my pool", slaves: []string{"vda", "vdb"}}}
+	raid := map[string]shown{"sda": {}, "sdb": {}, "md0": {slaves: []string{"sda", "sdb"}}}
+	mapped := map[string]shown{"sda": {}, "dm-0": {dm: "crypt", slaves: []string{"sda"}}}
+	mirror := map[string]shown{
+		"dm-0": {dm: "vg-pool_tmeta_rimage_0", uuid: "LVM-y"}, "dm-1": {dm: "vg-pool_tmeta_rimage_1", uuid: "LVM-z"},
+		"dm-2": {dm: "vg-pool_tmeta", uuid: "LVM-x-tmeta", slaves: []string{"dm-0", "dm-1"}},
+	}
+	for _, c := range []struct {
+		name    string
+		devices map[string]shown
+		device  string
+		content []byte
+		want    string // without the path
+	}{
+		{"LVM", lvm, "dm-0", superblock(), `device is in use by the pool vg-pool-tpool. Deactivate that, or read a metadata snapshot of it:
+  dmsetup message vg-pool-tpool 0 reserve_metadata_snap
+  (this command again, with -m)
+  dmsetup message vg-pool-tpool 0 release_metadata_snap`},
+		{"a snapshot is held", lvm, "dm-0", held(), `device is in use by the pool vg-pool-tpool, which has a metadata snapshot in block 77. Read that, with -m, or deactivate the pool. If nobody else needs the snapshot, release it then:
+  dmsetup message vg-pool-tpool 0 release_metadata_snap`},
+		{"the data", lvm, "dm-1", image(nil), `device is in use by the pool vg-pool-tpool, and has no superblock of metadata: is it the data? The pool also uses /dev/mapper/vg-pool_tmeta`},
+		{"the pool itself", lvm, "dm-2", image(nil), `device is in use by /dev/mapper/vg-pool. Deactivate that first`},
+		{"dmsetup", plain, "vda", superblock(), `device is in use by the pool my pool. Deactivate that, or read a metadata snapshot of it:
+  dmsetup message 'my pool' 0 reserve_metadata_snap
+  (this command again, with -m)
+  dmsetup message 'my pool' 0 release_metadata_snap`},
+		{"data of dmsetup", plain, "vdb", image(nil), `device is in use by the pool my pool, and has no superblock of metadata: is it the data? The pool also uses /dev/vda`},
+		{"RAID", raid, "sda", superblock(), `device is in use by /dev/md0. Deactivate that first`},
+		{"encrypted", mapped, "sda", superblock(), `device is in use by /dev/mapper/crypt. Deactivate that first`},
+		{"mirror", mirror, "dm-0", superblock(), `device is in use by /dev/mapper/vg-pool_tmeta. Deactivate that first`},
+		{"something else", lvm, "dm-1", image(map[int]string{0: "XFSB"}), `device is in use, and this is an XFS file system, not thin metadata: ` + adviseTmeta},
+		{"nobody knows", nil, "vg-pool_tmeta", superblock(), `device is in use; a pool may be using it. Deactivate that, or read a metadata snapshot of it:
+  dmsetup message vg-pool-tpool 0 reserve_metadata_snap
+  (this command again, with -m)
+  dmsetup message vg-pool-tpool 0 release_metadata_snap`},
+		{"nobody knows any name", nil, "sda", superblock(), `device is in use; a pool may be using it. Deactivate that, or read a metadata snapshot of it:
+  dmsetup message POOL 0 reserve_metadata_snap
+  (this command again, with -m)
+  dmsetup message POOL 0 release_metadata_snap`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), c.device)
+			if err := os.WriteFile(path, c.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := makeSysfs(t, c.devices)
+			t.Chdir(filepath.Join(makeSysfs(t, lvm).root, "devices", "dm-0")) // which must not be looked at
+			err := s.busyReading(path, fmt.Errorf("%s: %w", path, block.ErrBusy))
+			if !errors.Is(err, block.ErrBusy) || err.Error() != path+": "+c.want {
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+			// Where a snapshot is no help none is advised.
+			err = s.busyOtherwise(path, fmt.Errorf("%s: %w", path, block.ErrBusy))
+			if !errors.Is(err, block.ErrBusy) || strings.Contains(err.Error(), "message") || !strings.Contains(err.Error(), ". Deactivate that first") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestSnapshotAdvice(t *testing.T) {
+	s := makeSysfs(t, map[string]shown{"vda": {}, "vdb": {}, "vdc": {}, "dm-0": {dm: "pool", slaves: []string{"vda", "vdb"}}})
+	for path, want := range map[string]string{
+		"/dev/vda": `reserve one, and release it later:
+  dmsetup message pool 0 reserve_metadata_snap
+  (this command again, with -m)
+  dmsetup message pool 0 release_metadata_snap`,
+		"/dev/vdc": "no pool uses it now, so that it can be read without -m",
+		"a file":   "this is a file, which no pool uses, so read it without -m",
+	} {
+		if got := s.snapshotAdvice(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestShellQuoted(t *testing.T) {
+	for name, want := range map[string]string{
+		"vg-pool-tpool": "vg-pool-tpool", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "": "''", `a\x20b`: `'a\x20b'`, "x;y": "'x;y'",
+	} {
+		if got := shellQuoted(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package source
+
+import (
+	"io"
+
+	"thinpool/metadata/block"
+)
+
+// Data is a data device, or an image of one, open for reading at any place.
+type Data struct {
+	io.ReaderAt
+	io.Closer
+	Size int64 // in bytes
+	// Advise makes the system read n bytes from off on ahead; nil where it does not.
+	Advise func(off, n int64)
+}
+
+// OpenData opens a data device or file for reading, a device exclusively and past the
+// page cache, as [Open] does. shared leaves out the exclusive open.
+func OpenData(path string, shared bool) (*Data, error) {
+	dev, err := openDevice(path, block.Options{Shared: shared}, sys.busyReading)
+	if err != nil {
+		return nil, err
+	}
+	d := &Data{ReaderAt: block.Anywhere(dev), Closer: dev, Size: dev.Size()}
+	if regular(path) {
+		d.ReaderAt = dev // knows no alignment
+		if ahead, ok := dev.(interface{ Advise(off, n int64) }); ok {
+			d.Advise = ahead.Advise
+		}
+	}
+	return d, nil
+}
+
+// OpenDataForWriting opens a data device or an image of one for reading and writing. It
+// must exist.
+func OpenDataForWriting(path string) (block.Device, error) {
+	return openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
+}

@@ -1,0 +1,130 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"thinpool/internal/cli"
+	"thinpool/internal/lvmcheck"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/undo"
+	"thinpool/internal/write"
+	"thinpool/lvm"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// mayBeWritten refuses volumes into which nothing can be, or must be, written.
+func (p *Place) mayBeWritten() error {
+	for _, pool := range p.Group.LVs {
+		if t := pool.ThinPool(); t != nil && t.Data == p.Volume.Name {
+			return fmt.Errorf("%s/%s holds the data of %s, no metadata: nothing is written there", p.Group.Name, p.Volume.Name, pool.Name)
+		}
+	}
+	_, err := p.Group.Writable(p.Volume)
+	return err
+}
+
+// Writable is what was opened to be claimed or overwritten, for writing too. It is closed
+// with s.
+func (s *Source) Writable() (block.Device, error) {
+	if s.Place == nil {
+		if claimed, ok := s.Device.(*block.Claimed); ok {
+			return claimed, claimed.AllowWriting()
+		}
+		return s.Device, nil
+	}
+	imgs, err := s.Place.Group.Writable(s.Place.Volume)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range imgs {
+		if err := img.OpenForWriting(); err != nil {
+			return nil, err
+		}
+	}
+	return s.Place.Group.OpenWritable(s.Place.Volume)
+}
+
+// DifferHint says what to do if the copies of mirrors are not the same.
+func DifferHint(err error) error {
+	if errors.Is(err, lvm.ErrDiffer) {
+		return fmt.Errorf("%w: thin_repair --in-place --undo FILE --leg N puts what copy N holds in place of all", err)
+	}
+	return err
+}
+
+// Replace writes new metadata over what s has, and first an undo file unless undoFile is empty.
+// All that b makes it of is in b, so s may be what it was read from.
+func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error {
+	if undoFile == "" {
+		if err := b.Write(env, s.Device); err != nil {
+			return fmt.Errorf("%s: %w", s.Path, err)
+		}
+		return nil
+	}
+	block0, err := b.Block0(env, block.Blocks(s))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	if err := s.Place.accepts(block0); err != nil {
+		return fmt.Errorf("%s: %w; nothing was written", s.Path, err)
+	}
+	to, err := s.Writable()
+	if err != nil {
+		return err
+	}
+	env.Progress("writing "+undoFile, 0, 0)
+	change := undo.Change{All: min(block.Blocks(s), spacemap.MaxMetadata), Block0: block0}
+	if err := undo.Create(env, undoFile, s, change); err != nil {
+		return fmt.Errorf("undo file: %w; nothing was written", DifferHint(err))
+	}
+	if err := b.Write(env, to); err != nil {
+		fmt.Fprintf(env.Stderr, "%s is not complete: thin_check --in-place --apply-undo %s %s puts back what was there\n", s.Path, undoFile, s.Path)
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	return nil
+}
+
+// accepts refuses metadata with which LVM or the kernel would refuse the pool at p, as its
+// blocks are of another size, or there are too many. block0 is its superblock.
+func (p *Place) accepts(block0 *block.Data) error {
+	if p == nil || p.Pool == nil {
+		return nil
+	}
+	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, block0)
+	if err != nil {
+		return err
+	}
+	both := lvmcheck.Pool{Group: p.Group, Volume: p.Pool, Superblock: sb}
+	for _, d := range both.Compare() {
+		if d.Refused && slices.Contains([]lvmcheck.Code{lvmcheck.ChunkSize, lvmcheck.DataSize}, d.Code) {
+			return fmt.Errorf("LVM: %s [%s]", d.Text, d.Code)
+		}
+	}
+	return nil
+}
+
+// OpenUndo opens and verifies an undo file.
+func OpenUndo(env *cli.Env, path string) (*undo.File, *os.File, error) {
+	// Looked at first, as opening a named pipe waits for the other end.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := undo.Open(env, in, info.Size())
+	if err != nil {
+		in.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, in, nil
+}

@@ -1,0 +1,191 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"thinpool/internal/printable"
+	"thinpool/lvm"
+	"thinpool/metadata"
+	"thinpool/tool/repair"
+)
+
+// A Place is where in a volume group metadata is.
+type Place struct {
+	*Disks
+	Group  *lvm.Group
+	Pool   *lvm.Volume // nil: LVM does not know that this is metadata
+	Thin   *lvm.Volume // in the pool, that was asked for; nil: none
+	Volume *lvm.Volume // that has the metadata
+}
+
+// choose finds the volume with the metadata: of the pool or volume that lv names, or
+// of the only pool.
+func (p *Place) choose(path, lv string) error {
+	switch {
+	case len(p.Groups) == 0:
+		return Because(fmt.Errorf("%s: %w", path, ErrNoVolumes), p.Problems)
+	case lv == "":
+		return p.onlyPool()
+	}
+	v, err := p.lookUp(lv)
+	if err != nil {
+		return err
+	}
+	return p.metadataOf(v)
+}
+
+// Because is an error with the problems that explain it.
+func Because(err error, problems []lvm.Problem) error {
+	why := []error{err}
+	for _, problem := range problems {
+		why = append(why, errors.New(printable.Text(problem.Text)))
+	}
+	return errors.Join(why...)
+}
+
+// onlyPool chooses the only pool that there is.
+func (p *Place) onlyPool() error {
+	var pools, others []string
+	for _, g := range p.Groups {
+		for _, v := range g.LVs {
+			switch {
+			case v.ThinPool() != nil:
+				pools = append(pools, g.Name+"/"+v.Name)
+				p.Group, p.Pool = g, v
+			case v.Visible():
+				others = append(others, g.Name+"/"+v.Name)
+			}
+		}
+	}
+	switch len(pools) {
+	case 1:
+		return p.metadataOf(p.Pool)
+	case 0:
+		return fmt.Errorf("LVM has no thin pool here; --lv VG/LV reads metadata from any volume: %s", List(others))
+	}
+	return fmt.Errorf("which pool? --lv VG/POOL takes one of %s", List(pools))
+}
+
+// Facts is what LVM knows of the pool that p is the metadata of; nil if it knows
+// nothing of it.
+func (p *Place) Facts() *repair.LVM {
+	if p == nil || p.Pool == nil {
+		return nil
+	}
+	pool := p.Pool.ThinPool()
+	facts := &repair.LVM{ChunkSize: pool.ChunkSize, TransactionID: pool.TransactionID, Volumes: map[metadata.DevID]repair.LVMThin{}}
+	creates := map[string]bool{}
+	for _, m := range pool.Messages {
+		creates[m.Create] = true
+	}
+	if len(pool.Messages) > 0 { // LVM sends them when it activates the pool, then counts on
+		facts.TransactionID--
+	}
+	const sector = 512
+	if data := p.Group.Volume(pool.Data); data != nil && pool.ChunkSize > 0 {
+		facts.DataBlocks = uint64(data.Size) / sector / pool.ChunkSize
+	}
+	for _, v := range p.Group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID <= metadata.MaxDevID && !creates[v.Name] {
+			facts.Volumes[metadata.DevID(t.DeviceID)] = repair.LVMThin{Name: p.Group.Name + "/" + v.Name, TransactionID: t.TransactionID}
+		}
+	}
+	return facts
+}
+
+// List lists names, as far as they fit a message.
+func List(names []string) string {
+	const most = 20
+	switch {
+	case len(names) == 0:
+		return "(there is none)"
+	case len(names) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// lookUp finds the volume VG/LV; LV alone will do if there is only one of that name.
+func (p *Place) lookUp(name string) (*lvm.Volume, error) {
+	name = strings.TrimPrefix(name, "/dev/")
+	vg, lv, ok := strings.Cut(name, "/")
+	if ok {
+		g, err := p.Set.Group(vg)
+		if err != nil {
+			return nil, fmt.Errorf("--lv %s: %w", name, err)
+		}
+		if p.Group = g; g.Volume(lv) == nil {
+			return nil, fmt.Errorf("--lv %s: group %s has no such volume; it has %s", name, g.Name, List(names(g)))
+		}
+		return g.Volume(lv), nil
+	}
+	var found *lvm.Volume
+	for _, g := range p.Groups {
+		if v := g.Volume(name); v != nil {
+			if found != nil {
+				return nil, fmt.Errorf("--lv %s: several groups have a volume of that name: give VG/%s", name, name)
+			}
+			p.Group, found = g, v
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("--lv %s: there is no such volume", name)
+	}
+	return found, nil
+}
+
+func names(g *lvm.Group) []string {
+	var all []string
+	for _, v := range g.LVs {
+		all = append(all, v.Name)
+	}
+	return all
+}
+
+// metadataOf chooses the metadata of a pool, of the pool of a thin volume, or what a
+// volume has, of which LVM may know whose metadata it is.
+func (p *Place) metadataOf(v *lvm.Volume) error {
+	if t := v.Thin(); t != nil {
+		p.Thin = v
+		if v = p.Group.Volume(t.Pool); v == nil || v.ThinPool() == nil {
+			return fmt.Errorf("%s: the pool %s is not there", p.Group.Name, t.Pool)
+		}
+	}
+	if t := v.ThinPool(); t != nil {
+		p.Pool, p.Volume = v, p.Group.Volume(t.Metadata)
+		if p.Volume == nil {
+			return fmt.Errorf("%s/%s: its metadata %s is not there", p.Group.Name, v.Name, t.Metadata)
+		}
+		return nil
+	}
+	p.Volume = v
+	for _, pool := range p.Group.LVs {
+		if t := pool.ThinPool(); t != nil && t.Metadata == v.Name {
+			p.Pool = pool
+		}
+	}
+	return nil
+}
+
+// ThinVolumes are the names of the volumes in the pool.
+func (p *Place) ThinVolumes() []string {
+	var all []string
+	for _, v := range p.Group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name {
+			all = append(all, p.Group.Name+"/"+v.Name)
+		}
+	}
+	return all
+}
+
+// ThinVolume is the volume in the pool that has a device id; nil if LVM knows of none.
+func (p *Place) ThinVolume(id uint64) *lvm.Volume {
+	for _, v := range p.Group.LVs {
+		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID == id {
+			return v
+		}
+	}
+	return nil
+}

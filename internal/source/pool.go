@@ -1,0 +1,62 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// OpenPool opens metadata and the pool in it. The source has to be closed.
+func OpenPool(env *cli.Env, spec Spec) (*metadata.Pool, *Source, error) {
+	s, err := Open(env, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := s.Pool(env)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return pool, s, nil
+}
+
+// Pool opens the pool: the live one, or with the snapshot of its Spec that.
+func (s *Source) Pool(env *cli.Env) (*metadata.Pool, error) { return s.PoolIn(env, s) }
+
+// PoolIn is Pool for what a repair made of s.
+func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) {
+	pool, err := metadata.Open(dev, metadata.Options{Snapshot: s.snapshot.Set, SnapshotBlock: SnapshotBlock(s.snapshot)})
+	if errors.Is(err, metadata.ErrNoSnapshot) {
+		return nil, fmt.Errorf("%s: %w; %s", s.Path, err, SnapshotAdvice(s.Path))
+	}
+	if errors.Is(err, metadata.ErrUnformatted) {
+		return nil, fmt.Errorf("%w, or wiped (run thin_check for details)", err)
+	}
+	if err != nil {
+		return nil, Damaged(Hint(err))
+	}
+	if s.snapshot.Set {
+		env.Log.Info("metadata snapshot", "block", uint64(pool.Superblock.Block))
+	}
+	return pool, nil
+}
+
+// SnapshotBlock is the block that -m names; 0 if it names none.
+func SnapshotBlock(o cli.Optional) block.Nr {
+	nr, err := strconv.ParseUint(o.Value, 10, 64)
+	if err != nil { // the option takes numbers only
+		return 0
+	}
+	return block.Nr(nr)
+}
+
+// Damaged adds to an error about the metadata where to read more about it.
+func Damaged(err error) error {
+	if errors.Is(err, block.ErrCorrupt) {
+		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)
+	}
+	return err
+}

@@ -1,0 +1,289 @@
+package source
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// sniffed is how much of the start of an input is looked at: up to where btrfs
+// has its magic.
+const sniffed = 0x10040 + 8
+
+// A signature is how something that is no thin metadata gives itself away.
+type signature struct {
+	offset int
+	magic  string
+	what   string
+	advice string
+	// sure looks closer where the magic is so short that a damaged superblock
+	// could have it by chance; nil: no need.
+	sure func(start []byte) bool
+}
+
+const (
+	adviseTmeta   = "look for the pool's metadata (_tmeta), not its data or a volume"
+	adviseRestore = "thin_restore makes metadata of it"
+	adviseUnpack  = "decompress it first"
+	advisePack    = "thin_metadata_unpack makes metadata of it"
+	adviseLVM     = "activate the pool's metadata volume and give that: lvchange -ay VG/POOL_tmeta"
+	adviseImage   = "convert it with qemu-img convert -O raw"
+	adviseCache   = "use cache_check and its family"
+	adviseEra     = "use era_check and its family"
+	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
+)
+
+func le64(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
+
+const packMagic = 0xa537a0aa6309ef77 // at the start of packed metadata
+
+// Magics at offset 32, as in the superblock of thin metadata.
+const (
+	offMagic   = 32
+	cacheMagic = 0o6142003 // the kernel has it in octal
+	eraMagic   = 2126579579
+)
+
+var signatures = []signature{
+	{0, "<superblock", "a dump as XML", adviseRestore, nil},
+	{0, "<?xml", "XML", adviseRestore, nil},
+	{0, "<!DOCTYPE", "XML", adviseRestore, nil},
+	{0, `{"type":"superblock"`, "a dump as JSON", adviseRestore, nil},
+	{0, "\x1f\x8b\x08", "compressed with gzip", adviseUnpack, nil},
+	{0, "\x28\xb5\x2f\xfd", "compressed with zstd", adviseUnpack, nil},
+	{0, "\xfd7zXZ\x00", "compressed with xz", adviseUnpack, nil},
+	{0, "BZh", "compressed with bzip2", adviseUnpack, func(p []byte) bool { return has(p, 4, "1AY&SY") }},
+	{offMagic, le64(cacheMagic), "metadata of dm-cache", adviseCache, nil},
+	{offMagic, le64(eraMagic), "metadata of dm-era", adviseEra, nil},
+	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", "open it with cryptsetup, then " + adviseTmeta, nil},
+	{0, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{512, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{1024, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{1536, "LABELONE", "an LVM physical volume", adviseLVM, nil},
+	{512, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
+	{4096, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
+	{0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
+	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
+	{bcacheMagic, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "part of bcache or bcachefs", adviseTmeta, nil},
+	{0, "XFSB", "an XFS file system", adviseTmeta, nil},
+	{extSuperblock + 56, "\x53\xef", "an ext2, ext3 or ext4 file system", adviseTmeta, sureExt},
+	{0x10040, "_BHRfS_M", "a btrfs file system", adviseTmeta, nil},
+	{4086, "SWAPSPACE2", "swap space", adviseTmeta, nil},
+	{3, "NTFS    ", "an NTFS file system", adviseTmeta, nil},
+	{0x52, "FAT32   ", "a FAT file system", adviseTmeta, nil},
+	{0x36, "FAT1", "a FAT file system", adviseTmeta, nil},
+	{0, "QFI\xfb", "a qcow2 image", adviseImage, nil},
+	{0, "KDMV", "a VMDK image", adviseImage, nil},
+	{0x40, "\x7f\x10\xda\xbe", "a VDI image", adviseImage, nil},
+	{0, "vhdxfile", "a VHDX image", adviseImage, nil},
+	{0, "conectix", "a VHD image", adviseImage, nil},
+	{0, "\x7fELF", "a program", adviseTmeta, nil},
+	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
+	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
+}
+
+const (
+	extSuperblock = 1024
+	bcacheMagic   = 4096 + 24
+)
+
+// sureExt looks at the block size and the revision of an ext2 superblock.
+func sureExt(p []byte) bool {
+	const offLogBlockSize, offRevision = extSuperblock + 24, extSuperblock + 76
+	return len(p) > offRevision+4 &&
+		binary.LittleEndian.Uint32(p[offLogBlockSize:]) <= 6 && binary.LittleEndian.Uint32(p[offRevision:]) <= 1
+}
+
+// surePartitions looks whether a boot sector has a table of partitions: at least
+// one, and no entry with impossible flags.
+func surePartitions(p []byte) bool {
+	const table, entry, entries, offType = 446, 16, 4, 4
+	found := false
+	for e := p[table : table+entries*entry]; len(e) > 0; e = e[entry:] {
+		if e[0]&^0x80 != 0 {
+			return false
+		}
+		found = found || e[offType] != 0
+	}
+	return found
+}
+
+// ErrPacked says that an input is packed metadata. Commands that only read may
+// unpack it into memory.
+var ErrPacked = errors.New("this is packed metadata, not thin metadata: " + advisePack)
+
+// ErrDisk says that an input is a disk, or an image of one, which may have metadata
+// inside. Commands that only read look for it there.
+var ErrDisk = errors.New("this is a disk, not thin metadata")
+
+// A diskError is an [ErrDisk] that says more.
+type diskError struct{ error }
+
+func (diskError) Is(target error) bool { return target == ErrDisk }
+
+// foreign says what start is, if it is recognised and no thin metadata. What is
+// not recognised may be damaged metadata, and passes.
+func foreign(start []byte) error {
+	if has(start, offMagic, le64(metadata.Magic)) {
+		return nil
+	}
+	if has(start, 0, le64(packMagic)) {
+		return ErrPacked
+	}
+	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
+	for _, s := range signatures {
+		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
+		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
+			return s.err()
+		}
+	}
+	return nil
+}
+
+func (s *signature) err() error {
+	err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
+	if s.advice == adviseLVM || s.advice == adviseImage {
+		return diskError{err}
+	}
+	return err
+}
+
+// ForeignBlock says what b, which is block nr and not block 0, is the beginning of: something
+// that leaves block 0 as it was when it is made.
+func ForeignBlock(nr block.Nr, b *block.Data) error {
+	for _, s := range signatures {
+		if at := s.offset - int(nr)*block.Size; at >= 0 && has(b[:], at, s.magic) {
+			return s.err()
+		}
+	}
+	return nil
+}
+
+func has(p []byte, at int, magic string) bool {
+	return len(p) >= at+len(magic) && string(p[at:at+len(magic)]) == magic
+}
+
+// errTooSmall has the words that scripts look for.
+//
+//lint:ignore ST1005 the words are a contract
+var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?")
+
+// openDevice opens a device; busy makes the error of one that is in use.
+func openDevice(path string, opt block.Options, busy func(path string, err error) error) (block.Device, error) {
+	dev, err := block.Open(path, opt)
+	return dev, openError(path, err, busy)
+}
+
+// openError puts an error of opening in the words of all tools.
+func openError(path string, err error, busy func(path string, err error) error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: no such file or device", path)
+	case errors.Is(err, block.ErrNotBlocks):
+		//lint:ignore ST1005 scripts know these words
+		return fmt.Errorf("Not a block device or regular file '%s'.", path)
+	case errors.Is(err, block.ErrBusy):
+		return busy(path, err)
+	}
+	return err
+}
+
+// IsDisk reports whether what is at path is a disk, or an image of one.
+func IsDisk(path string) bool {
+	dev, err := block.Open(path, block.Options{Shared: true})
+	if err != nil {
+		return false
+	}
+	defer dev.Close()
+	return errors.Is(Recognise(dev), ErrDisk)
+}
+
+// IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
+// What cannot be read is none.
+func IsDump(path string) bool {
+	if !regular(path) {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	start := make([]byte, block.Size)
+	n, _ := f.ReadAt(start, 0)
+	start = start[:n]
+	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
+	switch {
+	case has(start, offMagic, le64(metadata.Magic)):
+		return false
+	case has(start, 0, "\x1f\x8b"), has(start, 0, "\x28\xb5\x2f\xfd"):
+		return true
+	}
+	return has(text, 0, "<") || has(text, 0, "{")
+}
+
+// Recognise says what dev is, if it is recognised and is not thin metadata.
+func Recognise(dev block.Device) error {
+	if dev.Size() < block.Size {
+		start := make([]byte, dev.Size())
+		_, _ = dev.ReadAt(start, 0)
+		if err := foreign(start); err != nil {
+			return err
+		}
+		return errTooSmall
+	}
+	// Whole blocks, as direct I/O demands.
+	buf := block.Buffer(min(int(block.Blocks(dev)), (sniffed+block.Size-1)/block.Size))
+	n, err := dev.ReadAt(block.Bytes(buf), 0)
+	if n == 0 && err != nil && err != io.EOF {
+		return err
+	}
+	return foreign(block.Bytes(buf)[:n])
+}
+
+// NotPacked says of f, which should be packed metadata and is not, what it is instead
+// if that can be told; else it returns err.
+func NotPacked(f io.ReaderAt, err error) error {
+	start := make([]byte, sniffed)
+	n, _ := f.ReadAt(start, 0)
+	if has(start[:n], offMagic, le64(metadata.Magic)) {
+		return errors.New("this is metadata, not packed: thin_metadata_pack packs it")
+	}
+	for _, s := range signatures {
+		if has(start[:n], s.offset, s.magic) && (s.sure == nil || s.sure(start[:n])) {
+			return fmt.Errorf("this is %s, not packed metadata", s.what)
+		}
+	}
+	return err
+}
+
+// Hint adds to an error about a superblock what the device may be instead.
+func Hint(err error) error {
+	if wrong, ok := errors.AsType[*block.ChecksumError](err); ok && wrong.Block == 0 && wrong.Is == block.UnknownKind {
+		return fmt.Errorf("%w (is this the pool's metadata, _tmeta, or by mistake its data, _tdata?)", err)
+	}
+	return err
+}
+
+// SameFile reports whether two paths lead to one file or device.
+func SameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// regular reports whether there is a regular file at path.
+func regular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}

@@ -1,0 +1,181 @@
+// Package source is what the tools open: metadata on a device, in a file, packed, or in
+// a volume on a disk; data devices; dumps; and what they write to. It recognises what is
+// something else, and says who uses what is busy.
+package source
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata"
+)
+
+// OpenText opens a text input: a file, a pipe, or standard input for "-". What is
+// compressed with gzip or zstd is decompressed. Reading ends when env does, even if
+// nobody writes to the pipe.
+func OpenText(env *cli.Env, path string) (io.ReadCloser, error) {
+	source := io.NopCloser(env.Stdin)
+	if path != "-" {
+		f, err := env.OpenFile(path)
+		if err != nil {
+			return nil, err
+		}
+		source = f
+	}
+	in, err := decompress(env, source)
+	if err != nil {
+		source.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return in, nil
+}
+
+const bufferSize = 1 << 16
+
+func decompress(env *cli.Env, source io.ReadCloser) (io.ReadCloser, error) {
+	r := bufio.NewReaderSize(env.Patient(source), bufferSize)
+	start, err := r.Peek(offMagic + 8)
+	switch {
+	case has(start, 0, "\x1f\x8b"):
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return &decompressor{z, source}, nil
+	case has(start, 0, "\x28\xb5\x2f\xfd"), len(start) > 4 && start[0]&0xf0 == 0x50 && has(start, 1, "\x2a\x4d\x18"): // skippable
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(zstdMemory))
+		if err != nil {
+			return nil, err
+		}
+		return &decompressor{z.IOReadCloser(), source}, nil
+	case has(start, 0, "\xfd7zXZ\x00"):
+		return nil, errors.New("this is compressed with xz, which is not read here: use xz -dc FILE | ... -i -")
+	case has(start, 0, le64(packMagic)):
+		return nil, errors.New("this is packed metadata, not a dump: " + advisePack)
+	case has(start, offMagic, le64(metadata.Magic)):
+		return nil, errors.New("this is metadata, not a dump: thin_dump makes a dump of it")
+	case err != nil && err != io.EOF: // a short text is no error; a broken disk, or the end of e, is
+		return nil, err
+	}
+	return &decompressor{io.NopCloser(r), source}, nil
+}
+
+// zstdMemory bounds what a hostile zstd file can make us allocate.
+const zstdMemory = 256 << 20
+
+type decompressor struct {
+	io.ReadCloser
+	file io.Closer
+}
+
+func (d *decompressor) Close() error {
+	d.ReadCloser.Close()
+	return d.file.Close()
+}
+
+// An Output is a text output. What goes to a file appears there only with
+// Commit: a command that fails leaves no file, and an old one as it was.
+type Output struct {
+	io.Writer
+	ctx      context.Context
+	compress io.Closer // nil: not compressed
+	pipe     io.Closer // what is not a regular file, and written at once; nil: none
+	new      *newFile  // nil: none
+}
+
+// zstdWindow is how far back dumps are compressed against what came before, in bytes.
+const zstdWindow = 64 << 10
+
+// CreateOutput creates the output at path, "" or "-" being standard output. It is
+// compressed with how, "gzip" or "zstd", or as the name of the file says. from is the inputs:
+// a new file can be read by those only who can read them.
+func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, error) {
+	o := &Output{Writer: env.Product, ctx: env}
+	if path != "" && path != "-" {
+		if err := o.open(env, path, ModeLike(from...)); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case how != "":
+	case strings.HasSuffix(path, ".gz"):
+		how = "gzip"
+	case strings.HasSuffix(path, ".zst"):
+		how = "zstd"
+	}
+	switch how {
+	case "gzip":
+		z := gzip.NewWriter(o.Writer)
+		o.Writer, o.compress = z, z
+	case "zstd":
+		// On all processors. Lines repeat what is near: looking farther back takes longer,
+		// and longer distances take more room.
+		z, err := zstd.NewWriter(o.Writer, zstd.WithConcurrentBlocks(true),
+			zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow))
+		if err != nil {
+			o.Discard()
+			return nil, err
+		}
+		o.Writer, o.compress = z, z
+	}
+	return o, nil
+}
+
+// open makes a file that will be at path, or opens path itself if that is there and not a
+// regular file: /dev/null, a pipe.
+func (o *Output) open(env *cli.Env, path string, mode os.FileMode) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Type() == os.ModeDevice {
+		return fmt.Errorf("%s is a block device, where text would destroy what is on it: thin_restore writes metadata to devices", path)
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		f, err := env.OpenPipe(path)
+		if err == nil {
+			o.Writer, o.pipe = f, f
+		}
+		return err
+	}
+	if o.new, err = replaceFile(path, mode); err != nil {
+		return err
+	}
+	o.Writer = o.new
+	return nil
+}
+
+// Commit finishes the output and puts the file in its place.
+func (o *Output) Commit() error {
+	err := o.ctx.Err() // who interrupts does not want the file
+	if err == nil && o.compress != nil {
+		err = o.compress.Close()
+	}
+	switch {
+	case o.pipe != nil:
+		return errors.Join(err, o.pipe.Close())
+	case o.new == nil:
+		return err
+	case err != nil:
+		o.new.Discard()
+		return err
+	}
+	// Metadata may be overwritten next, trusting in this file.
+	return o.new.commit()
+}
+
+// Discard gives the output up. After Commit it does nothing.
+func (o *Output) Discard() {
+	if o.pipe != nil {
+		o.pipe.Close()
+	}
+	if o.new != nil {
+		o.new.Discard()
+	}
+}

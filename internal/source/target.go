@@ -1,0 +1,74 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"thinpool/internal/cli"
+	"thinpool/metadata/block"
+)
+
+// A Target is where a whole device is written to: a block device, or a file that
+// appears in its place only with Commit.
+type Target struct {
+	block.Device
+	Zero bool // all of it is zero
+
+	out *Output // nil: a block device
+}
+
+// CreateTarget opens the block device at path, or makes a file of size bytes with content of
+// the files at from.
+func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Target, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
+		dev, err := openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
+		if err != nil {
+			return nil, err
+		}
+		return &Target{Device: dev}, nil
+	case err == nil && !info.Mode().IsRegular():
+		//lint:ignore ST1005 scripts know these words
+		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	out, err := CreateOutput(env, path, "none", from...)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := out.device(size)
+	if err != nil {
+		out.Discard()
+		return nil, err
+	}
+	return &Target{Device: dev, Zero: true, out: out}, nil
+}
+
+// device is the new file as a device of size bytes, all zero.
+func (o *Output) device(size int64) (block.Device, error) {
+	if err := o.new.Truncate(size); err != nil {
+		return nil, err
+	}
+	return block.NewFile(o.new.File.File)
+}
+
+// Commit ends the writing, and puts a file in its place.
+func (t *Target) Commit() error {
+	if t.out == nil {
+		return t.Device.Close()
+	}
+	return t.out.Commit()
+}
+
+// Discard gives the target up. After Commit it does nothing.
+func (t *Target) Discard() {
+	if t.out == nil {
+		t.Device.Close()
+		return
+	}
+	t.out.Discard()
+}

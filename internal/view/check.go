@@ -1,0 +1,294 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"thinpool/internal/lvmcheck"
+	"thinpool/internal/pdata/spacemap"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+)
+
+// A FaultPrinter prints what a check finds.
+type FaultPrinter struct {
+	Out, Err    io.Writer
+	JSON, Quiet bool
+	Mends       bool                 // a repair follows
+	Reserve     string               // how to make a metadata snapshot, if that is wanted and known
+	Live        *metadata.Superblock // once it is known
+	InDevices   bool                 // there are faults in the trees of devices
+
+	advice []advice
+	mended uint64 // faults
+	noRoom *spacemap.SpaceError
+	listed int // ids of devices in JSON
+}
+
+// mostListed is how many ids of devices faults in JSON list together: ten thousand snapshots
+// may share thousands of damaged nodes.
+const mostListed = metadata.MostOwners
+
+// Superblock prints the lines that scripts read.
+func (p *FaultPrinter) Superblock(sb metadata.Superblock) {
+	p.Live = &sb
+	if !p.JSON && !p.Quiet {
+		fmt.Fprintf(p.Out, "TRANSACTION_ID=%d\nMETADATA_FREE_BLOCKS=%d\n", sb.TransactionID, sb.FreeMetadataBlocks())
+	}
+}
+
+// Fault prints a fault.
+func (p *FaultPrinter) Fault(f check.Fault) {
+	p.InDevices = p.InDevices || f.InDevices()
+	text := f.Advice()
+	if f.Code == check.SnapshotMissing && p.Reserve != "" {
+		text = p.Reserve
+	}
+	if !p.Mends || !f.Mendable() {
+		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})
+	}
+	switch {
+	case p.Quiet:
+	case p.JSON:
+		r := jsonFault(f)
+		r.Advice = text
+		if p.listed += len(r.Devices); p.listed > mostListed {
+			few := r.Devices[:min(len(r.Devices), 8)]
+			r.Devices, r.More = few, r.More || len(few) < len(r.Devices)
+		}
+		p.line(r)
+	default:
+		fmt.Fprintln(p.Err, f.String())
+	}
+}
+
+// advice is what to do about the faults of one code and severity.
+type advice struct {
+	code     check.Code
+	severity check.Severity
+	urgency  int
+	text     string
+	faults   uint64
+}
+
+// advise collects advice, each once.
+func (p *FaultPrinter) advise(a advice) {
+	for i, b := range p.advice {
+		if b.code == a.code && b.severity == a.severity && b.text == a.text {
+			p.advice[i].faults++
+			return
+		}
+	}
+	p.advice = append(p.advice, a)
+}
+
+// settled takes back advice about faults that a repair removed along with others.
+func (p *FaultPrinter) settled(m check.Mended) {
+	for i, a := range p.advice {
+		if a.code == m.Code && a.severity == m.Severity {
+			p.advice[i].faults -= min(a.faults, m.Faults)
+		}
+	}
+}
+
+// worst is the advice to print: the most urgent about the worst faults. What helps against others
+// may be wrong while those are there.
+func (p *FaultPrinter) worst() []string {
+	left := slices.DeleteFunc(slices.Clone(p.advice), func(a advice) bool { return a.faults == 0 })
+	if len(left) == 0 {
+		return nil
+	}
+	order := func(a, b advice) int {
+		return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.urgency, b.urgency))
+	}
+	worst := slices.MaxFunc(left, order)
+	var texts []string
+	for _, a := range left {
+		if order(a, worst) == 0 && !slices.Contains(texts, a.text) {
+			texts = append(texts, a.text)
+		}
+	}
+	return texts
+}
+
+func (p *FaultPrinter) line(v any) {
+	_ = NewEncoder(p.Out).Encode(v) // standard output remembers errors
+}
+
+// Summary prints the sums, and what to do.
+func (p *FaultPrinter) Summary(sum check.Summary) {
+	switch {
+	case p.Quiet:
+	case p.JSON:
+		p.line(p.jsonSummary(sum))
+	case sum.Fatal+sum.NonFatal+sum.Notes > 0:
+		fmt.Fprintf(p.Err, "%d fatal, %d non-fatal, %d notes", sum.Fatal, sum.NonFatal, sum.Notes)
+		if p.mended > 0 {
+			fmt.Fprintf(p.Err, "; %d of them mended", p.mended)
+		}
+		fmt.Fprintln(p.Err)
+		for _, text := range p.worst() {
+			fmt.Fprintf(p.Err, "what to do: %s\n", text)
+		}
+	}
+}
+
+// faultRecord is a fault in JSON. Fields that do not apply are left out.
+type faultRecord struct {
+	Type     string           `json:"type"` // "fault"
+	Code     check.Code       `json:"code"`
+	Severity string           `json:"severity"`
+	Tree     string           `json:"tree,omitempty"`
+	Devices  []metadata.DevID `json:"devices,omitempty"`
+	More     bool             `json:"more_devices,omitempty"`
+	Block    *block.Nr        `json:"block,omitempty"`
+	Lost     *lostRecord      `json:"lost,omitempty"`
+	Counts   *countRecord     `json:"counts,omitempty"`
+	Message  string           `json:"message"`
+	Advice   string           `json:"advice"`
+}
+
+// lostRecord is keys that cannot be reached: begin and, unless there is no bound, end (excluded).
+type lostRecord struct {
+	Begin uint64  `json:"begin"`
+	End   *uint64 `json:"end,omitempty"`
+}
+
+// countRecord is blocks from First on, Blocks of them, with a wrong count.
+type countRecord struct {
+	First   uint64 `json:"first"`
+	Blocks  uint64 `json:"blocks"`
+	Stored  uint32 `json:"stored"`
+	Counted uint32 `json:"counted"`
+}
+
+func jsonFault(f check.Fault) faultRecord {
+	r := faultRecord{
+		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices, More: f.MoreDevices,
+		Message: f.Err.Error(), Advice: f.Advice(),
+	}
+	if f.HasBlock {
+		r.Block = &f.Block
+	}
+	if f.Lost {
+		r.Lost = &lostRecord{Begin: f.Keys.Begin}
+		if f.Keys.End != 0 {
+			r.Lost.End = &f.Keys.End
+		}
+	}
+	if f.Count > 0 {
+		r.Counts = &countRecord{f.First, f.Count, f.Stored, f.Counted}
+	}
+	return r
+}
+
+// summaryRecord is the last line of the JSON output.
+type summaryRecord struct {
+	Type               string      `json:"type"` // "summary"
+	Fatal              uint64      `json:"fatal"`
+	NonFatal           uint64      `json:"non_fatal"`
+	Notes              uint64      `json:"notes"`
+	Devices            uint64      `json:"devices"`
+	Mappings           uint64      `json:"mappings"`
+	DataLeaks          uint64      `json:"data_leaks"`
+	MetadataLeaks      uint64      `json:"metadata_leaks"`
+	Mended             *uint64     `json:"mended,omitempty"`
+	NoRoom             *roomRecord `json:"no_room,omitempty"`
+	Advice             []string    `json:"advice,omitempty"`
+	TransactionID      *uint64     `json:"transaction_id,omitempty"`
+	MetadataBlocks     *uint64     `json:"metadata_blocks,omitempty"`
+	MetadataFreeBlocks *uint64     `json:"metadata_free_blocks,omitempty"`
+	DataBlocks         *uint64     `json:"data_blocks,omitempty"`
+	NeedsCheck         *bool       `json:"needs_check,omitempty"`
+	HeldRoot           *uint64     `json:"held_root,omitempty"`
+}
+
+func (p *FaultPrinter) jsonSummary(sum check.Summary) summaryRecord {
+	r := summaryRecord{
+		Type: "summary", Fatal: sum.Fatal, NonFatal: sum.NonFatal, Notes: sum.Notes,
+		Devices: sum.Devices, Mappings: sum.Mappings, DataLeaks: sum.DataLeaks, MetadataLeaks: sum.MetadataLeaks,
+		Advice: p.worst(),
+	}
+	if p.Mends {
+		r.Mended = &p.mended
+	}
+	if p.noRoom != nil {
+		r.NoRoom = &roomRecord{p.noRoom.Needed, p.noRoom.Have}
+	}
+	if sb := p.Live; sb != nil {
+		free, held, flag := sb.FreeMetadataBlocks(), uint64(sb.HeldRoot), sb.Flags&metadata.NeedsCheck != 0
+		r.TransactionID, r.MetadataFreeBlocks, r.HeldRoot, r.NeedsCheck = &sb.TransactionID, &free, &held, &flag
+		r.MetadataBlocks, r.DataBlocks = &sb.MetadataSpaceMap.NrBlocks, &sb.DataSpaceMap.NrBlocks
+	}
+	return r
+}
+
+// Say prints a sentence that is no fault.
+func (p *FaultPrinter) Say(text string) {
+	if !p.Quiet {
+		fmt.Fprintln(p.Err, text)
+	}
+}
+
+// mendedRecord is faults that were mended, in JSON.
+type mendedRecord struct {
+	Type     string     `json:"type"` // "mended"
+	Code     check.Code `json:"code"`
+	Severity string     `json:"severity"`
+	Tree     string     `json:"tree"`
+	Faults   uint64     `json:"faults"`
+	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
+	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
+	Time     uint32     `json:"time,omitempty"`    // which is this
+}
+
+// roomRecord is free metadata blocks that mending takes, and that there are.
+type roomRecord struct {
+	Needed uint64 `json:"needed"`
+	Have   uint64 `json:"have"`
+}
+
+// Repaired prints what was mended.
+func (p *FaultPrinter) Repaired(r *check.Repair) {
+	if p.Live != nil {
+		p.Live = &r.Superblock
+	}
+	p.noRoom = r.NoRoom
+	for _, m := range r.Mended {
+		p.mended += m.Faults
+		p.settled(m)
+		switch {
+		case p.Quiet:
+		case p.JSON:
+			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
+		default:
+			fmt.Fprintf(p.Err, "mended: %v\n", m)
+		}
+	}
+}
+
+// Difference prints in what LVM and the metadata do not agree.
+func (p *FaultPrinter) Difference(d lvmcheck.Difference) {
+	switch {
+	case p.Quiet:
+	case p.JSON:
+		p.line(lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend})
+	default:
+		fmt.Fprintln(p.Err, d.String())
+		for _, command := range d.Mend {
+			fmt.Fprintf(p.Err, "  %s\n", command)
+		}
+	}
+}
+
+// lvmRecord is a difference between LVM and the metadata in JSON.
+type lvmRecord struct {
+	Type    string        `json:"type"` // "lvm"
+	Code    lvmcheck.Code `json:"code"`
+	Refused bool          `json:"refused"`
+	Message string        `json:"message"`
+	Mend    []string      `json:"mend,omitempty"`
+}

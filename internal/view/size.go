@@ -1,0 +1,39 @@
+package view
+
+import (
+	"fmt"
+	"io"
+
+	"thinpool/internal/cli"
+	"thinpool/tool/size"
+)
+
+// Sizes prints all rules and what they mean for a pool, of which poolSize and blockSize are as
+// they were given.
+func Sizes(w io.Writer, p size.Pool, poolSize, blockSize fmt.Stringer) error {
+	fmt.Fprintf(w, "A pool of %v with blocks of %v: %d data blocks, %d devices.\n\n", poolSize, blockSize, p.Blocks(), p.Thins)
+	columns := []string{"rule", "bytes", "size", "bound", "what it counts"}
+	t := &table{columns: columns, left: columns, gap: "  "}
+	meaning := map[size.Rule]string{
+		size.Tree:   "half full trees, one block a device",
+		size.Kernel: "48 bytes a data block (the kernel's document)",
+		size.LVM:    "64 bytes a data block (what lvcreate allocates)",
+		size.Packed: "full trees: the least, right after thin_restore",
+	}
+	for _, rule := range size.Rules {
+		e := p.Estimate(rule)
+		t.add(string(rule), digits(e.Bytes), cli.HumanSize(e.Bytes), e.Bound, meaning[rule])
+	}
+	if err := t.writeTo(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\nNo pool can use more than 15.875 GiB (17045913600 bytes) of metadata.")
+	if fit := p.FittingBlockSize(); fit > p.BlockSize {
+		fmt.Fprintf(w, "With blocks of this size it may not be enough. Blocks of %s or more fit.\n", cli.HumanSize(fit))
+	}
+	fmt.Fprintln(w, "Snapshots cost nothing at first; --snapshots and --divergence count what they cost as they change.")
+	const mib = 1 << 20
+	lvm := p.Estimate(size.LVM)
+	_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM wants as much again for its spare copy)\n", (lvm.Bytes+mib-1)/mib)
+	return err
+}

@@ -1,0 +1,71 @@
+package view
+
+import (
+	"fmt"
+	"io"
+
+	"thinpool/metadata"
+	"thinpool/tool/stat"
+)
+
+const percent = 100
+
+// binRecord is a line of a histogram in JSON.
+type binRecord struct {
+	Value uint64 `json:"value"`
+	Times uint64 `json:"times"`
+}
+
+// Histogram prints a histogram, as lines or as JSON.
+func Histogram(w io.Writer, h stat.Histogram, json bool) error {
+	times, sum := h.Total()
+	enc := NewEncoder(w)
+	for _, b := range h {
+		var err error
+		if json {
+			err = enc.Encode(binRecord(b))
+		} else {
+			_, err = fmt.Fprintf(w, "%d\t%d\t%.4f\n", b.Value, b.Times, percent*float64(b.Times)/float64(times))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if json {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "total\t%d\naverage\t%.4f\n", times, float64(sum)/float64(max(1, times)))
+	return err
+}
+
+// statRecord is a device in JSON.
+type statRecord struct {
+	DevID         metadata.DevID `json:"dev_id"`
+	Mappings      uint64         `json:"mappings"`
+	Runs          uint64         `json:"runs"`
+	Leaves        uint64         `json:"leaves"`
+	SharedLeaves  uint64         `json:"shared_leaves"`
+	InternalNodes uint64         `json:"internal_nodes"`
+	Depth         int            `json:"depth"`
+	Fill          float64        `json:"fill"` // of the leaves, 0 to 1
+}
+
+// Stat prints what was measured of devices, as a table or as JSON.
+func Stat(w io.Writer, devices []stat.Device, json bool) error {
+	if json {
+		enc := NewEncoder(w)
+		for _, d := range devices {
+			if err := enc.Encode(statRecord{d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	t := newTable("DEV", "MAPPINGS", "RUNS", "MEAN RUN", "LEAVES", "SHARED", "NODES", "DEPTH", "FILL")
+	for _, d := range devices {
+		meanRun := float64(d.Mappings) / float64(max(1, d.Runs))
+		t.add(fmt.Sprint(d.ID), digits(d.Mappings), digits(d.Runs), fmt.Sprintf("%.1f", meanRun), digits(d.Leaves), digits(d.Shared), digits(d.Nodes),
+			fmt.Sprint(d.Depth), fmt.Sprintf("%.1f%%", percent*d.Fill()))
+	}
+	return t.writeTo(w)
+}
