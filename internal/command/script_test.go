@@ -23,6 +23,7 @@ import (
 	"thinpool/internal/command"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 )
 
 // The scripts run the tools as they are: as processes.
@@ -48,13 +49,12 @@ func TestScripts(t *testing.T) {
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			_, err := os.Stat(filepath.Join(sharedCases, name))
-			return err == nil, nil
+			return shared.Has("cases", name), nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fixture": fixture,
 			"history": history,
-			"shared":  shared,
+			"shared":  sharedCase,
 			"file":    file,
 			"spoil":   spoil,
 			"zero":    zero,
@@ -117,12 +117,9 @@ func history(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), h.Image, 0o644))
 }
 
-// sharedCases is the folder of cases beside the repository, where it is there.
-const sharedCases = "../../../shared/cases"
-
-// shared CASE/IMAGE FILE writes an image of a case beside the repository.
-func shared(ts *testscript.TestScript, _ bool, args []string) {
-	packed, err := os.Open(filepath.Join(sharedCases, args[0]))
+// sharedCase CASE/IMAGE FILE writes an image of a case beside the repository.
+func sharedCase(ts *testscript.TestScript, _ bool, args []string) {
+	packed, err := os.Open(shared.File("cases", args[0]))
 	ts.Check(err)
 	defer packed.Close()
 	dec, err := zstd.NewReader(packed)
