@@ -17,8 +17,10 @@ all:
 demo:
 	@$(GO) run ./internal/demo
 
+# make test: all tests, and what was skipped. TIMEOUT is of one package, for slow machines.
+TIMEOUT ?= 20m
 test:
-	$(GO) test ./...
+	$(GO) run ./test/run -timeout $(TIMEOUT) ./...
 
 # make lab FOR=10m: damage metadata in every way, judge check and repair, print a table
 lab:

@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"metadata"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "lvm/internal/*"},
-	{"metadata/block", "internal/newfile", "internal/printable"},
+	{"metadata/block", "internal/newfile", "internal/printable", "test/shared"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.

@@ -23,6 +23,7 @@ import (
 	"thinpool/internal/command"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 )
 
 // The scripts run the tools as they are: as processes.
@@ -48,13 +49,12 @@ func TestScripts(t *testing.T) {
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			_, err := os.Stat(filepath.Join(sharedCases, name))
-			return err == nil, nil
+			return shared.Has("cases", name), nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fixture": fixture,
 			"history": history,
-			"shared":  shared,
+			"shared":  sharedCase,
 			"file":    file,
 			"spoil":   spoil,
 			"zero":    zero,
@@ -92,6 +92,8 @@ func TestScripts(t *testing.T) {
 			"layout": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(fixtures.Layout(t, ts.MkAbs(args[0]), args[1])), 0o644))
 			},
+			"clone":  clone,
+			"same":   same,
 			"within": within,
 			"locked": locked,
 			"qcow2":  qcow2,
@@ -117,12 +119,9 @@ func history(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), h.Image, 0o644))
 }
 
-// sharedCases is the folder of cases beside the repository, where it is there.
-const sharedCases = "../../../shared/cases"
-
-// shared CASE/IMAGE FILE writes an image of a case beside the repository.
-func shared(ts *testscript.TestScript, _ bool, args []string) {
-	packed, err := os.Open(filepath.Join(sharedCases, args[0]))
+// sharedCase CASE/IMAGE FILE writes an image of a case beside the repository.
+func sharedCase(ts *testscript.TestScript, _ bool, args []string) {
+	packed, err := os.Open(shared.File("cases", args[0]))
 	ts.Check(err)
 	defer packed.Close()
 	dec, err := zstd.NewReader(packed)
@@ -258,31 +257,6 @@ func first(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("first"), []byte(line), 0o644))
 }
 
-// within A B RANGE... demands that two files of one size differ within each of the ranges of
-// blocks, FIRST..END, and nowhere else.
-func within(ts *testscript.TestScript, _ bool, args []string) {
-	a, err := os.ReadFile(ts.MkAbs(args[0]))
-	ts.Check(err)
-	b, err := os.ReadFile(ts.MkAbs(args[1]))
-	ts.Check(err)
-	if len(a) != len(b) {
-		ts.Fatalf("%d and %d bytes", len(a), len(b))
-	}
-	for _, arg := range args[2:] {
-		var first, end int
-		_, err := fmt.Sscanf(arg, "%d..%d", &first, &end)
-		ts.Check(err)
-		from, to := first*block.Size, end*block.Size
-		if bytes.Equal(a[from:to], b[from:to]) {
-			ts.Fatalf("nothing differs in %s", arg)
-		}
-		copy(a[from:to], b[from:to])
-	}
-	if !bytes.Equal(a, b) {
-		ts.Fatalf("something differs elsewhere")
-	}
-}
-
 // locked FILE COMMAND... runs a tool, which must fail, while somebody has the file locked.
 func locked(ts *testscript.TestScript, _ bool, args []string) {
 	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
@@ -308,7 +282,7 @@ func qcow2(ts *testscript.TestScript, _ bool, args []string) {
 	be.PutUint64(out[l1*cluster:], copied|l2*cluster)
 	nr := 0
 	for piece := range slices.Chunk(raw, cluster) {
-		if bytes.ContainsFunc(piece, func(r rune) bool { return r != 0 }) {
+		if len(bytes.TrimLeft(piece, "\x00")) > 0 {
 			be.PutUint64(out[l2*cluster+8*nr:], copied|uint64(len(out)))
 			out = append(out, piece...)
 		}

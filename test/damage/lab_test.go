@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,23 +13,19 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 	"thinpool/tool/check"
 )
 
-// What may lie beside the repository.
-const (
-	shared   = "../../../shared"
-	corpus   = shared + "/kernel/corpus"
-	verifier = shared + "/design/verify_format.py"
-	getPeer  = shared + "/bench/get-peer"
-)
+// verifier returns the independent checker, if it is there.
+func verifier(t *testing.T) string {
+	t.Helper()
+	return shared.Optional(t, "design", "verify_format.py")
+}
 
 func imagesOf(t *testing.T, names ...string) []*Image {
 	t.Helper()
-	if _, err := os.Stat(corpus); err != nil {
-		t.Logf("only the project's own images: %v", err)
-	}
-	images, err := Images(corpus, names...)
+	images, err := Images(shared.Optional(t, "kernel", "corpus"), names...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +83,7 @@ func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
 	}
-	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier}
-	if _, err := os.Stat(verifier); err != nil {
-		t.Logf("without the independent checker: %v", err)
-		opt.Verifier = ""
-	}
+	opt := Options{Images: smallImages(t), Seed: 1, Case: -1, Cases: 12, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 40, Verifier: verifier(t)}
 	table := runLab(t, opt)
 	for _, k := range kinds {
 		if table.rows[k.name] == nil {
@@ -110,7 +101,7 @@ func TestAgainstPeers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
 	}
-	peers, why := Peers(getPeer)
+	peers, why := Peers(shared.File("bench", "get-peer"))
 	if len(why) > 0 {
 		t.Log(strings.Join(why, "; "))
 	}

@@ -3,7 +3,6 @@ package damage
 import (
 	"bytes"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -25,14 +24,12 @@ func TestComposed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checker := verifier(t)
 	for _, k := range composedKinds {
 		for _, name := range k.names {
 			t.Run(name, func(t *testing.T) {
 				n := 0
-				opt := Options{Images: images, Seed: 1, Case: -1, Cases: 3, Kind: name, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 100, Verifier: verifier}
-				if _, err := os.Stat(verifier); err != nil {
-					opt.Verifier = ""
-				}
+				opt := Options{Images: images, Seed: 1, Case: -1, Cases: 3, Kind: name, Workers: runtime.GOMAXPROCS(0), VerifyEvery: 100, Verifier: checker}
 				opt.Wrong = func(c *Case, wrong string) { t.Errorf("%s\n    %s", c, wrong) }
 				table, err := Run(t.Context(), opt)
 				if err != nil {

@@ -21,17 +21,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"thinpool/fixtures"
+	"thinpool/test/shared"
 )
 
 // Where things may lie beside the repository.
 var (
-	shared    = must(filepath.Abs("../../../shared"))
-	corpus    = filepath.Join(shared, "kernel", "corpus")
-	packs     = filepath.Join(shared, "packs")
-	activate  = filepath.Join(shared, "kernel", "activate")
-	lvmAccept = filepath.Join(shared, "kernel", "lvm-accept")
-	verifier  = filepath.Join(shared, "design", "verify_format.py")
-	getPeer   = filepath.Join(shared, "bench", "get-peer")
+	corpus    = shared.File("kernel", "corpus")
+	activate  = shared.File("kernel", "activate")
+	lvmAccept = shared.File("kernel", "lvm-accept")
+	runInVM   = shared.File("kernel", "run-in-vm")
+	getPeer   = shared.File("bench", "get-peer")
 )
 
 var tools string // folder with our tools, built once
@@ -102,15 +101,14 @@ func images(t *testing.T) []image {
 		}
 		all = append(all, image{name, path, sound})
 	}
-	index, err := os.ReadFile(filepath.Join(corpus, "INDEX.md"))
-	if err != nil {
-		t.Logf("the corpus is not there (%v): using the project's own images", err)
+	if shared.Optional(t, "kernel", "corpus") == "" { // the project's own images
 		truths := must(fixtures.Truths())
 		for _, name := range fixtures.Names() {
 			add(name, must(fixtures.Image(name)), truths[name].Verify != 1)
 		}
 		return all
 	}
+	index := must(os.ReadFile(filepath.Join(corpus, "INDEX.md")))
 	verdict := regexp.MustCompile(`(?m)^\| ([a-z-]+) \|(?:[^|]*\|){5} (\d) \|`)
 	for _, m := range verdict.FindAllStringSubmatch(string(index), -1) {
 		packed := must(os.ReadFile(filepath.Join(corpus, m[1]+".img.zst")))
@@ -228,8 +226,8 @@ func verify(t *testing.T, path string) {
 		t.Log("python3 is not installed: not verified by the independent checker")
 		return
 	}
-	if _, err := os.Stat(verifier); err != nil {
-		t.Logf("not verified by the independent checker: %v", err)
+	verifier := shared.Optional(t, "design", "verify_format.py")
+	if verifier == "" {
 		return
 	}
 	if r := run(t, python, verifier, "--strict", path); r.code != 0 {
@@ -254,7 +252,7 @@ func peers(t *testing.T) []peer {
 			found = append(found, peer{"0.9", "/usr/sbin", "0.9"})
 		}
 	}
-	if _, err := os.Stat(getPeer); err == nil {
+	if shared.Optional(t, "bench", "get-peer") != "" {
 		if r := run(t, getPeer); r.code == 0 {
 			found = append(found, peer{"1.1", strings.TrimSpace(r.out), "1.x"})
 		} else {
@@ -310,10 +308,7 @@ func exchange(t *testing.T, p peer, im image, dump string) {
 // The packs hold metadata of a pool under LVM. We unpack them as the peer does.
 func TestPacks(t *testing.T) {
 	for name, free := range map[string]int{"tmeta": 16096, "tmeta_with_metadata_snap": 16095} {
-		pack := filepath.Join(packs, name+".pack")
-		if _, err := os.Stat(pack); err != nil {
-			t.Skip(err)
-		}
+		pack := shared.Path(t, "packs", name+".pack")
 		path := filepath.Join(t.TempDir(), name)
 		ours(t, "thin_metadata_unpack", "-i", pack, "-o", path)
 		sum := fmt.Sprintf("%x", sha256.Sum256(must(os.ReadFile(path))))

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"thinpool/test/shared"
 )
 
 // devices are the ids of an image.
@@ -137,9 +138,9 @@ func TestDeltaPeersRoots(t *testing.T) {
 func TestDeltaPacks(t *testing.T) {
 	others := peers(t)
 	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
-	pack := filepath.Join(packs, "tmeta_with_metadata_snap.pack")
-	if _, err := os.Stat(pack); err != nil || i < 0 {
-		t.Skipf("nothing to unpack, or nothing to unpack it with (%v)", err)
+	pack := shared.Path(t, "packs", "tmeta_with_metadata_snap.pack")
+	if i < 0 {
+		t.Skip("no other implementation here packs metadata")
 	}
 	path := filepath.Join(t.TempDir(), "tmeta")
 	if r := run(t, others[i].tool("thin_metadata_unpack"), "-i", pack, "-o", path); r.code != 0 {

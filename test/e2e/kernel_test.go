@@ -10,6 +10,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 )
 
 // needKernel skips unless the tests that boot a virtual machine were asked for.
@@ -18,9 +19,7 @@ func needKernel(t *testing.T, program string) {
 	if os.Getenv("THINPOOL_KERNEL") == "" {
 		t.Skip("set THINPOOL_KERNEL=1 to try what is written on a real kernel (takes minutes)")
 	}
-	if _, err := os.Stat(program); err != nil {
-		t.Skipf("no virtual machine: %v", err)
-	}
+	shared.Path(t, "kernel", filepath.Base(program))
 }
 
 // accepted demands that the kernel activates metadata and writes to all devices.

@@ -86,7 +86,6 @@ echo ALL PASSED
 
 // TestKernelLive has the tools read pools in use, of dmsetup and of LVM, in a virtual machine.
 func TestKernelLive(t *testing.T) {
-	runInVM := filepath.Join(shared, "kernel", "run-in-vm")
 	needKernel(t, runInVM)
 	dir := t.TempDir()
 	script, meta, data := filepath.Join(dir, "script"), filepath.Join(dir, "meta"), filepath.Join(dir, "data")

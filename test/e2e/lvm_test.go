@@ -18,29 +18,21 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/lvm"
-)
-
-var (
-	runInVM = filepath.Join(shared, "kernel", "run-in-vm")
-	layouts = filepath.Join(shared, "design", "lvm2_guest_layouts.sh")
-	peek    = filepath.Join(shared, "design", "lvm2_peek.py")
+	"thinpool/test/shared"
 )
 
 // layoutDisks returns the paths of disks on which a kernel wrote volumes of every layout, and
 // the SHA-256 of each volume. They are made once, and kept.
 func layoutDisks(t *testing.T) ([]string, map[string]string) {
 	t.Helper()
-	script, err := os.ReadFile(layouts)
-	if err != nil {
-		t.Skip(err)
-	}
+	layouts := shared.Path(t, "design", "lvm2_guest_layouts.sh")
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Skip(err)
 	}
-	dir := filepath.Join(cache, "thinpool-accept", fmt.Sprintf("layouts-%x", sha256.Sum256(script))[:24])
+	dir := filepath.Join(cache, "thinpool-accept", fmt.Sprintf("layouts-%x", sha256.Sum256(must(os.ReadFile(layouts))))[:24])
 	if _, err := os.Stat(filepath.Join(dir, "out", "sums")); err != nil {
-		makeLayouts(t, dir)
+		makeLayouts(t, layouts, dir)
 	}
 	sums := map[string]string{}
 	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(dir, "out", "sums"))))) {
@@ -55,7 +47,7 @@ func layoutDisks(t *testing.T) ([]string, map[string]string) {
 	return paths, sums
 }
 
-func makeLayouts(t *testing.T, dir string) {
+func makeLayouts(t *testing.T, layouts, dir string) {
 	t.Helper()
 	needKernel(t, runInVM)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -214,15 +206,19 @@ type peeked struct {
 	} `json:"pvs"`
 }
 
+// peekTool returns the independent reader, or skips the test.
+func peekTool(t *testing.T) string {
+	t.Helper()
+	return shared.Path(t, "design", "lvm2_peek.py")
+}
+
 // An independent reader finds the same groups, volumes and content, text and history.
 func TestLVMPeek(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip(err)
 	}
-	if _, err := os.Stat(peek); err != nil {
-		t.Skip(err)
-	}
+	peekTool(t)
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		t.Run(name, func(t *testing.T) {
 			paths, _ := fixtures.Disks(t, name)
@@ -237,7 +233,7 @@ func TestLVMPeek(t *testing.T) {
 
 func comparePeek(t *testing.T, python string, paths []string, content bool) {
 	var want peeked
-	r := run(t, python, append([]string{peek}, paths...)...)
+	r := run(t, python, append([]string{peekTool(t)}, paths...)...)
 	if err := json.Unmarshal([]byte(r.out), &want); err != nil || r.code != 0 {
 		t.Fatalf("%v %s", err, r.stderr)
 	}
@@ -259,7 +255,7 @@ func comparePeek(t *testing.T, python string, paths []string, content bool) {
 			t.Errorf("%+v, want %+v", ours, pv)
 		}
 	}
-	if text := run(t, python, append(append([]string{peek}, paths...), "--text", g.Name)...); text.out != string(g.Text) {
+	if text := run(t, python, append(append([]string{peekTool(t)}, paths...), "--text", g.Name)...); text.out != string(g.Text) {
 		t.Error("texts differ")
 	}
 	peekHistory(t, python, paths)
@@ -268,7 +264,7 @@ func comparePeek(t *testing.T, python string, paths []string, content bool) {
 			continue
 		}
 		out := filepath.Join(t.TempDir(), "out")
-		if r := run(t, python, append(append([]string{peek}, paths...), "--lv", g.Name+"/"+v.Name, "-o", out)...); r.code != 0 {
+		if r := run(t, python, append(append([]string{peekTool(t)}, paths...), "--lv", g.Name+"/"+v.Name, "-o", out)...); r.code != 0 {
 			t.Errorf("%s: %s", v.Name, r.stderr)
 			continue
 		}
@@ -293,7 +289,7 @@ func peekHistory(t *testing.T, python string, paths []string) {
 		LVs    []string
 		Live   bool
 	}
-	r := run(t, python, append(append([]string{peek}, paths...), "--history")...)
+	r := run(t, python, append(append([]string{peekTool(t)}, paths...), "--history")...)
 	if err := json.Unmarshal([]byte(r.out), &want); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,11 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"thinpool/test/shared"
 )
 
 var (
@@ -19,10 +20,7 @@ var (
 func TestKernelStatus(t *testing.T) {
 	compared := 0
 	for _, im := range images(t) {
-		text, err := os.ReadFile(filepath.Join(corpus, im.name+".status"))
-		if err != nil {
-			t.Skipf("the corpus is not there: %v", err)
-		}
+		text := must(os.ReadFile(shared.Path(t, "kernel", "corpus", im.name+".status")))
 		if im.name == "powercut" {
 			continue // writes went on after the last commit
 		}

@@ -184,9 +184,7 @@ func TestVolumesPeek(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if _, err := os.Stat(peek); err != nil {
-		t.Skip(err)
-	}
+	peekTool(t)
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		t.Run(name, func(t *testing.T) {
 			paths, _ := fixtures.Disks(t, name)
@@ -204,7 +202,7 @@ func TestVolumesPeek(t *testing.T) {
 
 func compareVolumes(t *testing.T, python string, paths []string) {
 	t.Helper()
-	r := run(t, python, append([]string{peek}, paths...)...)
+	r := run(t, python, append([]string{peekTool(t)}, paths...)...)
 	var peeked peekedDisks
 	if err := json.Unmarshal([]byte(r.out), &peeked); err != nil || r.code != 0 || len(peeked.VGs) != 1 {
 		t.Fatalf("%v: %v %s", paths, err, r.stderr)

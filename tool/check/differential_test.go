@@ -16,11 +16,9 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 	"thinpool/tool/check"
 )
-
-// verifier is an independent checker, which may lie beside the repository.
-const verifier = "../../../shared/design/verify_format.py"
 
 // A verdict is what it says.
 type verdict struct {
@@ -39,9 +37,7 @@ func TestDifferential(t *testing.T) {
 	if err != nil {
 		t.Skip("python3 is not installed")
 	}
-	if _, err := os.Stat(verifier); err != nil {
-		t.Skipf("the independent checker is not there: %v", err)
-	}
+	verifier := shared.Path(t, "design", "verify_format.py")
 	first, end := 0, 24
 	if r := os.Getenv("THINPOOL_DIFFERENTIAL"); r != "" {
 		if _, err := fmt.Sscanf(r, "%d-%d", &first, &end); err != nil {
@@ -69,7 +65,7 @@ func TestDifferential(t *testing.T) {
 			content = content[:rnd.IntN(len(content))]
 			what = append(what, fmt.Sprintf("cut to %d bytes", len(content)))
 		}
-		theirs, ok := verify(t, python, path, content)
+		theirs, ok := verify(t, python, verifier, path, content)
 		if !ok {
 			continue
 		}
@@ -84,7 +80,7 @@ func TestDifferential(t *testing.T) {
 }
 
 // verify asks the independent checker; false if it broke on the damage, which is its right.
-func verify(t *testing.T, python, path string, content []byte) (theirs verdict, ok bool) {
+func verify(t *testing.T, python, verifier, path string, content []byte) (theirs verdict, ok bool) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)

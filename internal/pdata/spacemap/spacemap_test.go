@@ -96,9 +96,25 @@ func TestCounter(t *testing.T) {
 		batch.Flush()
 		repeated := map[uint64]bool{}
 		for b := range c.Repeated() {
-			repeated[b] = true
+			if repeated[b] = true; want[b] < 2 {
+				t.Fatalf("block %d is repeated, but has count %d", b, want[b])
+			}
 		}
-		for b := range uint64(n) {
+		nonzero := uint64(0)
+		for _, count := range want {
+			nonzero += uint64(min(1, count))
+		}
+		if free := c.Histogram()[0]; free != n-nonzero {
+			t.Fatalf("%d blocks have count 0, want %d", free, n-nonzero)
+		}
+		near := map[uint64]bool{}
+		for b := range want {
+			for d := range min(b, 70) + 1 {
+				near[b-d] = true
+			}
+			near[min(b+1, n-1)] = true
+		}
+		for b := range near {
 			if c.Get(b) != want[b] || c.Marked(b) != marked[b] || repeated[b] != (want[b] > 1) {
 				t.Fatalf("block %d: count %d, marked %v, repeated %v; want %d, %v", b, c.Get(b), c.Marked(b), repeated[b], want[b], marked[b])
 			}

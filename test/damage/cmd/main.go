@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"thinpool/test/damage"
+	"thinpool/test/shared"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func run() (ok bool, err error) {
 		number = flag.Int("case", -1, "only the case of this `number`; needs -image")
 		output = flag.String("o", "", "with -case: write the damaged image to this `file` and stop")
 		peers  = flag.Bool("peers", false, "compare with other implementations of thin_repair")
-		shared = flag.String("shared", "../shared", "`folder` that has more images, the independent checker and a peer")
+		beside = flag.String("shared", shared.Dir(), "`folder` that has more images, the independent checker and a peer")
 		most   = flag.Int("show", 20, "print at most so many demands that were not met")
 	)
 	flag.Parse()
@@ -46,7 +47,7 @@ func run() (ok bool, err error) {
 	if *image != "" {
 		names = strings.Split(*image, ",")
 	}
-	if opt.Images, err = damage.Images(filepath.Join(*shared, "kernel", "corpus"), names...); err != nil {
+	if opt.Images, err = damage.Images(filepath.Join(*beside, "kernel", "corpus"), names...); err != nil {
 		return false, err
 	}
 	if *output != "" {
@@ -56,14 +57,14 @@ func run() (ok bool, err error) {
 		}
 		return true, os.WriteFile(*output, c.Contents(), 0o644)
 	}
-	opt.Verifier = filepath.Join(*shared, "design", "verify_format.py")
+	opt.Verifier = filepath.Join(*beside, "design", "verify_format.py")
 	if _, err := os.Stat(opt.Verifier); err != nil {
 		fmt.Fprintln(os.Stderr, "lab: without the independent checker:", err)
 		opt.Verifier = ""
 	}
 	if *peers {
 		var why []string
-		if opt.Peers, why = damage.Peers(filepath.Join(*shared, "bench", "get-peer")); len(why) > 0 {
+		if opt.Peers, why = damage.Peers(filepath.Join(*beside, "bench", "get-peer")); len(why) > 0 {
 			fmt.Fprintln(os.Stderr, "lab:", strings.Join(why, "; "))
 		}
 	}
