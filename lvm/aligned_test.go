@@ -10,10 +10,11 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // A strict device refuses what direct I/O would.
-type strict struct{ *block.Mem }
+type strict struct{ *blocktest.Mem }
 
 var errUnaligned = errors.New("not aligned")
 
@@ -41,7 +42,7 @@ func TestAligned(t *testing.T) {
 	const size = 3*bounceBlocks*block.Size + 3*sector
 	rapid.Check(t, func(t *rapid.T) {
 		want := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
-		a := &aligned{dev: strict{block.NewMemFrom(bytes.Clone(want))}}
+		a := &aligned{dev: strict{blocktest.NewMemFrom(bytes.Clone(want))}}
 		for range 4 {
 			off := rapid.IntRange(0, size-1).Draw(t, "off")
 			n := rapid.OneOf(rapid.IntRange(0, min(5000, size-off)), rapid.IntRange(0, size-off)).Draw(t, "n")

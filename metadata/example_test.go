@@ -6,7 +6,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/xmlfmt"
 )
@@ -63,7 +63,7 @@ func ExampleOpen_snapshot() {
 		fmt.Println(err)
 		return
 	}
-	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{Snapshot: true})
+	p, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{Snapshot: true})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -15,6 +15,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // open opens one of the images that the kernel made.
@@ -108,10 +109,10 @@ func digestRuns(t *testing.T, p *metadata.Pool, d metadata.Device, digest io.Wri
 }
 
 func TestOpenErrors(t *testing.T) {
-	if _, err := metadata.Open(block.NewMem(1<<20), metadata.Options{}); !errors.Is(err, metadata.ErrUnformatted) {
+	if _, err := metadata.Open(blocktest.NewMem(1<<20), metadata.Options{}); !errors.Is(err, metadata.ErrUnformatted) {
 		t.Errorf("zeroes: %v", err)
 	}
-	if _, err := metadata.Open(block.NewMem(10), metadata.Options{}); err == nil || errors.Is(err, block.ErrCorrupt) {
+	if _, err := metadata.Open(blocktest.NewMem(10), metadata.Options{}); err == nil || errors.Is(err, block.ErrCorrupt) {
 		t.Errorf("too small: %v", err)
 	}
 	dev := fixtures.Mem(t, "layers")
@@ -172,7 +173,7 @@ func TestBlocks(t *testing.T) {
 			t.Fatalf("%v, %v", blocks, err)
 		}
 		want := mappings(t, p)
-		alone := block.NewMem(dev.Size())
+		alone := blocktest.NewMem(dev.Size())
 		var b block.Data
 		for _, nr := range blocks {
 			if err := errors.Join(block.Read(dev, nr, &b), block.Write(alone, nr, &b)); err != nil {
@@ -352,7 +353,7 @@ func FuzzDecodeSuperblock(f *testing.F) {
 	}
 	f.Add(image[:block.Size])
 	f.Fuzz(func(t *testing.T, p []byte) {
-		dev := block.NewMem(16 * block.Size)
+		dev := blocktest.NewMem(16 * block.Size)
 		var b block.Data
 		copy(b[:], p)
 		block.Reseal(&b, block.Superblock)
@@ -393,7 +394,7 @@ func examplePool() *metadata.Pool {
 	if err != nil {
 		panic(err)
 	}
-	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	p, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		panic(err)
 	}

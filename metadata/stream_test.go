@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // Lookup finds what Runs yields and nothing else, also where a node's lower
@@ -53,20 +54,20 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, read := range map[string]func(t *testing.T, p *metadata.Pool, dev *block.Mem, d metadata.Device){
-		"to the end": func(t *testing.T, p *metadata.Pool, _ *block.Mem, d metadata.Device) {
+	for name, read := range map[string]func(t *testing.T, p *metadata.Pool, dev *blocktest.Mem, d metadata.Device){
+		"to the end": func(t *testing.T, p *metadata.Pool, _ *blocktest.Mem, d metadata.Device) {
 			for _, err := range p.Runs(t.Context(), d) {
 				if err != nil {
 					t.Error(err)
 				}
 			}
 		},
-		"stopped at once": func(t *testing.T, p *metadata.Pool, _ *block.Mem, d metadata.Device) {
+		"stopped at once": func(t *testing.T, p *metadata.Pool, _ *blocktest.Mem, d metadata.Device) {
 			for range p.Runs(t.Context(), d) {
 				break
 			}
 		},
-		"cancelled on the way": func(t *testing.T, p *metadata.Pool, _ *block.Mem, d metadata.Device) {
+		"cancelled on the way": func(t *testing.T, p *metadata.Pool, _ *blocktest.Mem, d metadata.Device) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var last error
@@ -78,7 +79,7 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 				t.Error(last)
 			}
 		},
-		"a bad leaf": func(t *testing.T, p *metadata.Pool, dev *block.Mem, d metadata.Device) {
+		"a bad leaf": func(t *testing.T, p *metadata.Pool, dev *blocktest.Mem, d metadata.Device) {
 			m, err := p.Mappings(t.Context(), d)
 			if err != nil {
 				t.Fatal(err)
@@ -88,11 +89,11 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 			for _, err := range p.Runs(t.Context(), d) {
 				last = err
 			}
-			if _, lost := errors.AsType[*metadata.LostError](last); !lost || !errors.Is(last, block.ErrFailed) {
+			if _, lost := errors.AsType[*metadata.LostError](last); !lost || !errors.Is(last, blocktest.ErrFailed) {
 				t.Errorf("error %v, want a lost leaf", last)
 			}
 		},
-		"devices stopped": func(t *testing.T, p *metadata.Pool, _ *block.Mem, _ metadata.Device) {
+		"devices stopped": func(t *testing.T, p *metadata.Pool, _ *blocktest.Mem, _ metadata.Device) {
 			for range p.Devices(t.Context()) {
 				break
 			}
@@ -100,7 +101,7 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				dev := block.NewMemFrom(image)
+				dev := blocktest.NewMemFrom(image)
 				p, err := metadata.Open(dev, metadata.Options{Parallel: 4})
 				if err != nil {
 					t.Fatal(err)

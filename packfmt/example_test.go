@@ -6,13 +6,14 @@ import (
 	"fmt"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/packfmt"
 )
 
 // A device is packed, and the pack read as if it were the device.
 func Example() {
 	ctx := context.Background()
-	dev := block.NewMem(1001 * block.Size)
+	dev := blocktest.NewMem(1001 * block.Size)
 	var b block.Data
 	block.Seal(1000, &b, block.Bitmap)
 	if err := block.Write(dev, 1000, &b); err != nil {

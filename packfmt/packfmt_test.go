@@ -14,13 +14,14 @@ import (
 	"thinpool/fixtures"
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // packOf packs content.
 func packOf(t testing.TB, content []byte, opt Options) ([]byte, Summary) {
 	t.Helper()
 	var out bytes.Buffer
-	sum, err := Pack(context.Background(), block.NewMemFrom(content), &out, opt)
+	sum, err := Pack(context.Background(), blocktest.NewMemFrom(content), &out, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func unpacked(p []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev := block.NewMemFrom(bytes.Repeat([]byte{0xa5}, int(r.Blocks)*block.Size))
+	dev := blocktest.NewMemFrom(bytes.Repeat([]byte{0xa5}, int(r.Blocks)*block.Size))
 	if err := r.Unpack(context.Background(), dev, false, Options{}); err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func TestProperty(t *testing.T) {
 				want = withoutInvalid(content)
 			}
 			var out bytes.Buffer
-			if _, err := Pack(context.Background(), block.NewMemFrom(content), &out, Options{All: all}); err != nil {
+			if _, err := Pack(context.Background(), blocktest.NewMemFrom(content), &out, Options{All: all}); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := unpacked(out.Bytes()); err != nil || !bytes.Equal(got, want) {
@@ -290,7 +291,7 @@ func TestUnpackPowerCut(t *testing.T) {
 	for seed := range 200 {
 		before := make([]byte, len(content))
 		copy(before, old)
-		dev := block.NewMemFrom(before)
+		dev := blocktest.NewMemFrom(before)
 		writes := seed / 4
 		dev.FailWritesAfter(writes)
 		failed := r.Unpack(context.Background(), dev, false, Options{})
@@ -315,7 +316,7 @@ func TestUnpackTooSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev := block.NewMem(4 * block.Size)
+	dev := blocktest.NewMem(4 * block.Size)
 	if err := r.Unpack(t.Context(), dev, false, Options{}); err == nil || dev.Ops() != 0 {
 		t.Errorf("error %v after %d writes", err, dev.Ops())
 	}
@@ -355,9 +356,9 @@ func TestMemory(t *testing.T) {
 }
 
 func TestUnreadable(t *testing.T) {
-	dev := block.NewMem(300 * block.Size)
+	dev := blocktest.NewMem(300 * block.Size)
 	dev.FailReads(200)
-	if _, err := Pack(t.Context(), dev, io.Discard, Options{}); !errors.Is(err, block.ErrFailed) {
+	if _, err := Pack(t.Context(), dev, io.Discard, Options{}); !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -371,7 +372,7 @@ type brokenFrom struct {
 func (b brokenFrom) ReadAt(p []byte, off int64) (int, error) {
 	n, err := bytes.NewReader(b.file).ReadAt(p, off)
 	if off+int64(n) > b.at {
-		return max(0, int(b.at-off)), block.ErrFailed
+		return max(0, int(b.at-off)), blocktest.ErrFailed
 	}
 	return n, err
 }
@@ -387,7 +388,7 @@ func TestUnreadablePack(t *testing.T) {
 		if err == nil {
 			_, err = r.Load(t.Context(), 1<<30, Options{})
 		}
-		if !errors.Is(err, block.ErrFailed) {
+		if !errors.Is(err, blocktest.ErrFailed) {
 			t.Errorf("unreadable from byte %d of %d on: error %v", at, len(p), err)
 		}
 	}

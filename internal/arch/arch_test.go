@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"internal/pdata/spacemap"},
-	{"internal/pdata/btree", "lvm/internal/*"},
+	{"internal/pdata/btree", "lvm/internal/*", "metadata/block/blocktest"},
 	{"metadata/block", "internal/newfile", "internal/printable", "test/shared"},
 }
 
@@ -38,6 +38,7 @@ var exceptions = map[string][]string{
 var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
 	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
+	"thinpool/metadata/block/blocktest": {"fixtures", "internal/demo", "test/e2e", "test/damage"},
 	"github.com/lima-vm/go-qcow2reader": {"lvm"},
 }
 
@@ -129,6 +130,8 @@ func TestForbidden(t *testing.T) {
 		{"tool/check", "github.com/alecthomas/kong", true},
 		{"metadata/block", "github.com/klauspost/compress/zstd", true},
 		{"internal/command", "thinpool/fixtures", true},
+		{"tool/check", "thinpool/metadata/block/blocktest", true},
+		{"fixtures", "thinpool/metadata/block/blocktest", false},
 		{"new", "thinpool/metadata", true},
 		{"lvm", "thinpool/lvm/internal/raid", false},
 		{"lvm", "thinpool/internal/printable", false},

@@ -14,6 +14,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // An exportPool is a pool in files: metadata, data, and an external origin.
@@ -77,7 +78,7 @@ func (p *exportPool) read(path string) []byte {
 // want is the content of a device, mapping by mapping.
 func (p *exportPool) want(id metadata.DevID, size int, origin bool) []byte {
 	p.t.Helper()
-	pool, err := metadata.Open(block.NewMemFrom(p.read(p.meta)), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(p.read(p.meta)), metadata.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func zero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
 func (p *exportPool) root(id metadata.DevID) block.Nr {
 	p.t.Helper()
-	pool, err := metadata.Open(block.NewMemFrom(p.read(p.meta)), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(p.read(p.meta)), metadata.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/shrink"
@@ -24,7 +25,7 @@ const shrinkBlock = 128 * 512
 
 // sparsePool is a pool of 60 data blocks, of which every third is in use, shared by two devices; and
 // its data, all blocks of which differ.
-func sparsePool(tb testing.TB) (meta *block.Mem, data []byte) {
+func sparsePool(tb testing.TB) (meta *blocktest.Mem, data []byte) {
 	f := fixtures.NewForge(tb, 64, 60)
 	var runs []metadata.Run
 	for i := range 20 {
@@ -97,8 +98,8 @@ func TestShrinkFailures(t *testing.T) {
 	}
 	command := Shrink{Input: "old", Output: "new", Data: "data"}
 	env := anEnv(t)
-	run := func(dataOps, outOps int) (data, out *block.Mem, err error) {
-		data, out = block.NewMemFrom(slices.Clone(oldData)), block.NewMem(64*block.Size)
+	run := func(dataOps, outOps int) (data, out *blocktest.Mem, err error) {
+		data, out = blocktest.NewMemFrom(slices.Clone(oldData)), blocktest.NewMem(64*block.Size)
 		data.FailWritesAfter(dataOps)
 		out.FailWritesAfter(outOps)
 		return data, out, command.carryOut(env, plan, data, b, out)

@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/undo"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // An undo file is not applied to what is not the metadata that it was made for, even if it
@@ -91,7 +92,7 @@ func undoFiles(t *testing.T, device []byte) map[string][]byte {
 func undoFile(t *testing.T, device []byte, change undo.Change) []byte {
 	t.Helper()
 	var file bytes.Buffer
-	if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(device)), change); err != nil {
+	if err := undo.Write(t.Context(), &file, blocktest.NewMemFrom(slices.Clone(device)), change); err != nil {
 		t.Fatal(err)
 	}
 	return file.Bytes()

@@ -7,7 +7,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/internal/undo"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
 
@@ -19,7 +19,7 @@ func ExampleWrite() {
 		fmt.Println(err)
 		return
 	}
-	dev := block.NewMemFrom(bytes.Clone(image))
+	dev := blocktest.NewMemFrom(bytes.Clone(image))
 	_, repair, err := check.Prepare(ctx, dev, check.Options{}, func(check.Fault) {})
 	if err != nil {
 		fmt.Println(err)

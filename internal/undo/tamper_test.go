@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/undo"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 var le = binary.LittleEndian
@@ -217,7 +218,7 @@ func forgeSpoiled(b *block.Data) {
 
 func refusedOther(t *testing.T, name string, file, image []byte) {
 	t.Helper()
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := apply(t, file, dev); !errors.Is(err, undo.ErrOther) && (err == nil || err.Error() != begins+". Nothing was written") {
 		t.Errorf("%s: error %v, want %v", name, err, undo.ErrOther)
 	}
@@ -230,7 +231,7 @@ func refusedOther(t *testing.T, name string, file, image []byte) {
 func TestMadeSince(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	mend "thinpool/tool/repair"
@@ -23,7 +24,7 @@ import (
 // repair is a repair of an image, not yet carried out.
 func repair(t testing.TB, image []byte) *check.Repair {
 	t.Helper()
-	_, r, err := check.Prepare(t.Context(), block.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
+	_, r, err := check.Prepare(t.Context(), blocktest.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
 	if err != nil || r == nil || !r.Needed() {
 		t.Fatalf("nothing to repair: %v", err)
 	}
@@ -38,7 +39,7 @@ func change(r *check.Repair) undo.Change {
 func saved(t testing.TB, image []byte, r *check.Repair) []byte {
 	t.Helper()
 	var file bytes.Buffer
-	if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change(r)); err != nil {
+	if err := undo.Write(t.Context(), &file, blocktest.NewMemFrom(slices.Clone(image)), change(r)); err != nil {
 		t.Fatal(err)
 	}
 	return file.Bytes()
@@ -82,21 +83,21 @@ func TestApply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := repair(t, image)
 			file := saved(t, image, r)
-			dev := block.NewMemFrom(slices.Clone(image))
+			dev := blocktest.NewMemFrom(slices.Clone(image))
 			old := faults(t, dev)
 			if err := r.Write(t.Context(), dev); err != nil {
 				t.Fatal(err)
 			}
 			repaired, ops := dev.Contents(), dev.Ops()
 			for n := range ops {
-				dev := block.NewMemFrom(slices.Clone(image))
+				dev := blocktest.NewMemFrom(slices.Clone(image))
 				dev.FailWritesAfter(n)
 				_ = r.Write(t.Context(), dev)
 				restored(t, file, dev.Crash(n), image)
 			}
-			restored(t, file, block.NewMemFrom(slices.Clone(repaired)), image)
+			restored(t, file, blocktest.NewMemFrom(slices.Clone(repaired)), image)
 			for n := 0; ; n++ {
-				dev := block.NewMemFrom(slices.Clone(repaired))
+				dev := blocktest.NewMemFrom(slices.Clone(repaired))
 				dev.FailWritesAfter(n)
 				if apply(t, file, dev) == nil {
 					break
@@ -122,8 +123,8 @@ func remake(t testing.TB, image []byte) (*write.Builder, []byte) {
 // remakeOver is new metadata of what source holds, and the undo file for writing it over image.
 func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	t.Helper()
-	dev := block.NewMemFrom(slices.Clone(image))
-	found, err := mend.Find(t.Context(), block.NewMemFrom(slices.Clone(source)), mend.Options{})
+	dev := blocktest.NewMemFrom(slices.Clone(image))
+	found, err := mend.Find(t.Context(), blocktest.NewMemFrom(slices.Clone(source)), mend.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func TestApplyAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			image := tc.image
 			b, file := remakeOver(t, tc.source, image)
-			dev := block.NewMemFrom(slices.Clone(image))
+			dev := blocktest.NewMemFrom(slices.Clone(image))
 			if err := b.Write(t.Context(), dev); err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +215,7 @@ func TestApplyAll(t *testing.T) {
 			if bytes.Equal(remade, image) {
 				t.Fatal("nothing was written")
 			}
-			between := func(cut *block.Mem) {
+			between := func(cut *blocktest.Mem) {
 				t.Helper()
 				now := cut.Contents()
 				whole := bytes.Equal(now, image) || bytes.Equal(now, remade)
@@ -224,7 +225,7 @@ func TestApplyAll(t *testing.T) {
 				restored(t, file, cut, image)
 			}
 			for n := range ops {
-				dev := block.NewMemFrom(slices.Clone(image))
+				dev := blocktest.NewMemFrom(slices.Clone(image))
 				dev.FailWritesAfter(n)
 				if b.Write(t.Context(), dev) == nil {
 					t.Fatal("no write failed")
@@ -235,7 +236,7 @@ func TestApplyAll(t *testing.T) {
 			}
 			interrupted := 0
 			for n := 0; ; n++ {
-				dev := block.NewMemFrom(slices.Clone(remade))
+				dev := blocktest.NewMemFrom(slices.Clone(remade))
 				dev.FailWritesAfter(n)
 				if apply(t, file, dev) == nil {
 					break
@@ -252,7 +253,7 @@ func TestApplyAll(t *testing.T) {
 	}
 }
 
-func restored(t testing.TB, file []byte, dev *block.Mem, want []byte) {
+func restored(t testing.TB, file []byte, dev *blocktest.Mem, want []byte) {
 	t.Helper()
 	for range 2 { // the second time changes nothing
 		if err := apply(t, file, dev); err != nil {
@@ -269,7 +270,7 @@ func restored(t testing.TB, file []byte, dev *block.Mem, want []byte) {
 func TestReleasedOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
-	file, dev := saved(t, image, r), block.NewMemFrom(slices.Clone(image))
+	file, dev := saved(t, image, r), blocktest.NewMemFrom(slices.Clone(image))
 	if err := r.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +289,7 @@ func TestReleasedOverwritten(t *testing.T) {
 func TestAllOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +306,7 @@ func TestAllOverwritten(t *testing.T) {
 func TestRefused(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := r.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +316,7 @@ func TestRefused(t *testing.T) {
 func TestRefusedAll(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +352,7 @@ func refusals(t *testing.T, image, file, repaired []byte) {
 
 func refused(t testing.TB, name string, file, image []byte) {
 	t.Helper()
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	if err := apply(t, file, dev); err == nil || !bytes.Equal(dev.Contents(), image) {
 		t.Errorf("%s: error %v, written: %v", name, err, !bytes.Equal(dev.Contents(), image))
 	}
@@ -372,15 +373,15 @@ func TestCreate(t *testing.T) {
 		"all":  {all, remade, all.All - 1},
 	} {
 		path := filepath.Join(t.TempDir(), "undo")
-		dev := block.NewMemFrom(slices.Clone(image))
+		dev := blocktest.NewMemFrom(slices.Clone(image))
 		dev.FailReads(tc.bad)
-		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, block.ErrFailed) {
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, blocktest.ErrFailed) {
 			t.Errorf("%s: error %v, want that of the device", name, err)
 		}
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s: an unfinished file was left", name)
 		}
-		dev = block.NewMemFrom(slices.Clone(image))
+		dev = blocktest.NewMemFrom(slices.Clone(image))
 		if err := undo.Create(t.Context(), path, dev, tc.change); err != nil {
 			t.Fatal(err)
 		}
@@ -411,13 +412,13 @@ func TestAllSizes(t *testing.T) {
 		}
 		var file bytes.Buffer
 		change := undo.Change{All: block.Nr(blocks), Block0: superblock(uint64(blocks))}
-		if err := undo.Write(t.Context(), &file, block.NewMemFrom(slices.Clone(image)), change); err != nil {
+		if err := undo.Write(t.Context(), &file, blocktest.NewMemFrom(slices.Clone(image)), change); err != nil {
 			t.Fatal(err)
 		}
 		want, got := slices.Clone(image), slices.Clone(image)
 		clear(got[:blocks*block.Size])
 		copy(got, change.Block0[:])
-		dev := block.NewMemFrom(got)
+		dev := blocktest.NewMemFrom(got)
 		restored(t, file.Bytes(), dev, want)
 	}
 }
@@ -437,7 +438,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		copy(file[min(int(at), len(file)):], a)
 		copy(file[min(int(then), len(file)):], b)
-		dev := block.NewMemFrom(slices.Clone(image))
+		dev := blocktest.NewMemFrom(slices.Clone(image))
 		if apply(t, sum(file), dev) != nil && dev.Ops() != 0 {
 			t.Error("the file was refused, but something was written")
 		}

@@ -15,6 +15,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 )
@@ -144,10 +145,10 @@ func TestBuild(t *testing.T) {
 			rt.Fatal(err)
 		}
 		// The smallest device it fits must do, and one block less must not.
-		if err := b.Write(context.Background(), block.NewMem(int64(b.Least()-1)*block.Size)); err == nil {
+		if err := b.Write(context.Background(), blocktest.NewMem(int64(b.Least()-1)*block.Size)); err == nil {
 			rt.Errorf("fits into %d blocks, but Least is %d", b.Least()-1, b.Least())
 		}
-		dev := block.NewMem(int64(b.Least()) * block.Size)
+		dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 		if err := b.Write(context.Background(), dev); err != nil {
 			rt.Fatal(err)
 		}
@@ -242,7 +243,7 @@ func TestSharing(t *testing.T) {
 	if err := sample().tell(b); err != nil {
 		t.Fatal(err)
 	}
-	dev := block.NewMem(64 * block.Size)
+	dev := blocktest.NewMem(64 * block.Size)
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -275,13 +276,13 @@ func TestPowerCut(t *testing.T) {
 	}
 	for name, old := range oldDevices(t) {
 		t.Run(name, func(t *testing.T) {
-			whole := block.NewMemFrom(bytes.Clone(old))
+			whole := blocktest.NewMemFrom(bytes.Clone(old))
 			if err := b.Write(t.Context(), whole); err != nil {
 				t.Fatal(err)
 			}
 			complete := 0
 			for op := range whole.Ops() + 1 {
-				dev := block.NewMemFrom(bytes.Clone(old))
+				dev := blocktest.NewMemFrom(bytes.Clone(old))
 				dev.FailWritesAfter(op)
 				if err := b.Write(t.Context(), dev); (err == nil) != (op == whole.Ops()) {
 					t.Fatalf("after %d writes: err %v", op, err)
@@ -307,7 +308,7 @@ func oldDevices(t *testing.T) map[string][]byte {
 	if err := other.tell(b); err != nil {
 		t.Fatal(err)
 	}
-	dev := block.NewMem(size)
+	dev := blocktest.NewMem(size)
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +320,7 @@ func oldDevices(t *testing.T) map[string][]byte {
 }
 
 // afterCut judges a device after a power cut; true if the new metadata is complete.
-func afterCut(t *testing.T, dev *block.Mem, old []byte) bool {
+func afterCut(t *testing.T, dev *blocktest.Mem, old []byte) bool {
 	t.Helper()
 	now := dev.Contents()
 	if bytes.Equal(now, old) {
@@ -345,7 +346,7 @@ func TestTooSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := bytes.Repeat([]byte{7}, 12*block.Size)
-	dev := block.NewMemFrom(bytes.Clone(old))
+	dev := blocktest.NewMemFrom(bytes.Clone(old))
 	err := b.Write(t.Context(), dev)
 	if space, ok := errors.AsType[*write.SpaceError](err); !ok || space.Have != 12 || space.Needed != b.Least() {
 		t.Errorf("err %v, want a SpaceError with 12 of %d blocks", err, b.Least())
@@ -377,7 +378,7 @@ func TestWrongCalls(t *testing.T) {
 		"beyond data":       func(b *write.Builder) error { device(b); return b.Runs(run(0, 99, 2)) },
 		"beyond all thin":   func(b *write.Builder) error { device(b); return b.Runs(run(1<<64-1, 0, 2)) },
 		"after the highest": func(b *write.Builder) error { device(b); _ = b.Runs(run(1<<64-1, 0, 1)); return b.Runs(run(0, 1, 1)) },
-		"write before end":  func(b *write.Builder) error { return b.Write(t.Context(), block.NewMem(1<<20)) },
+		"write before end":  func(b *write.Builder) error { return b.Write(t.Context(), blocktest.NewMem(1<<20)) },
 		"late time":         func(b *write.Builder) error { device(b); return b.Runs([]metadata.Run{{Len: 1, Time: 1 << 24}}) },
 		"overlapping ref": func(b *write.Builder) error {
 			_ = b.BeginDef("x")
@@ -424,7 +425,7 @@ func ExampleBuilder() {
 	_ = b.EndDevice()
 	_ = b.End() // errors are left out here; each call may return one
 
-	dev := block.NewMem(1 << 20)
+	dev := blocktest.NewMem(1 << 20)
 	fmt.Println("blocks needed:", b.Needed(block.Blocks(dev)))
 	fmt.Println(b.Write(context.Background(), dev))
 	// Output:
@@ -472,7 +473,7 @@ func TestEmptyDefs(t *testing.T) {
 		must(b.EndDevice())
 	}
 	must(b.End())
-	dev := block.NewMem(int64(b.Least()) * block.Size)
+	dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 	must(b.Write(t.Context(), dev))
 	p, err := metadata.Open(dev, metadata.Options{})
 	must(err)

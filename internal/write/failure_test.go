@@ -10,16 +10,17 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 )
 
 // errMedium is what a write that fails returns.
 var errMedium = errors.New("medium error")
 
-// A faulty device fails single writes or flushes, unlike a [block.Mem], where all
+// A faulty device fails single writes or flushes, unlike a [blocktest.Mem], where all
 // fail from some point on. What failed does not reach the medium, or only in part.
 type faulty struct {
-	*block.Mem
+	*blocktest.Mem
 	fails func(op int, off int64, n int) bool // a flush has n = 0
 	part  float64                             // of a failed write that reaches the medium
 	op    int
@@ -67,14 +68,14 @@ func built(t *testing.T, p *pool) *write.Builder {
 func TestSingleFailure(t *testing.T) {
 	b := built(t, sample())
 	for name, old := range oldDevices(t) {
-		whole := block.NewMemFrom(bytes.Clone(old))
+		whole := blocktest.NewMemFrom(bytes.Clone(old))
 		if err := b.Write(t.Context(), whole); err != nil {
 			t.Fatal(err)
 		}
 		for op := range whole.Ops() {
 			for _, part := range []float64{0, 0.5, 1} {
 				t.Run(fmt.Sprintf("%s, op %d, %v of it done", name, op, part), func(t *testing.T) {
-					dev := &faulty{Mem: block.NewMemFrom(bytes.Clone(old)), part: part}
+					dev := &faulty{Mem: blocktest.NewMemFrom(bytes.Clone(old)), part: part}
 					dev.fails = func(at int, _ int64, _ int) bool { return at == op }
 					if err := b.Write(t.Context(), dev); !errors.Is(err, errMedium) {
 						t.Errorf("error %v, want that of the device", err)
@@ -82,7 +83,7 @@ func TestSingleFailure(t *testing.T) {
 					if dev.op > op+1 {
 						t.Errorf("%d writes and flushes after one had failed", dev.op-op-1)
 					}
-					afterCut(t, block.NewMemFrom(dev.Contents()), old)
+					afterCut(t, blocktest.NewMemFrom(dev.Contents()), old)
 					for seed := range 10 {
 						afterCut(t, dev.Crash(seed), old)
 					}
@@ -99,7 +100,7 @@ func TestBadBlocks(t *testing.T) {
 	old := oldDevices(t)["other metadata"]
 	for bad := range block.Nr(len(old) / block.Size) {
 		for _, full := range []bool{false, true} {
-			dev := &faulty{Mem: block.NewMemFrom(bytes.Clone(old))}
+			dev := &faulty{Mem: blocktest.NewMemFrom(bytes.Clone(old))}
 			dev.fails = func(_ int, off int64, n int) bool {
 				end := off + int64(n)
 				return n > 0 && end > int64(bad)*block.Size && (full || off < int64(bad+1)*block.Size)
@@ -111,7 +112,7 @@ func TestBadBlocks(t *testing.T) {
 			if (bad < b.Least()) != (err != nil) {
 				t.Errorf("block %d of the %d that are needed, full: %v: error %v", bad, b.Least(), full, err)
 			}
-			if complete := afterCut(t, block.NewMemFrom(dev.Contents()), old); complete != (err == nil) {
+			if complete := afterCut(t, blocktest.NewMemFrom(dev.Contents()), old); complete != (err == nil) {
 				t.Errorf("block %d, full: %v: complete: %v, error %v", bad, full, complete, err)
 			}
 		}
@@ -122,14 +123,14 @@ func TestBadBlocks(t *testing.T) {
 func TestUnreadableSuperblock(t *testing.T) {
 	b := built(t, sample())
 	for name, old := range oldDevices(t) {
-		whole := block.NewMemFrom(bytes.Clone(old))
+		whole := blocktest.NewMemFrom(bytes.Clone(old))
 		whole.FailReads(0)
 		if err := b.Write(t.Context(), whole); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		mustPass(t, block.NewMemFrom(whole.Contents()))
+		mustPass(t, blocktest.NewMemFrom(whole.Contents()))
 		for op := range whole.Ops() {
-			dev := block.NewMemFrom(bytes.Clone(old))
+			dev := blocktest.NewMemFrom(bytes.Clone(old))
 			dev.FailReads(0)
 			dev.FailWritesAfter(op)
 			if err := b.Write(t.Context(), dev); err == nil {
@@ -151,7 +152,7 @@ func TestPowerCutOverKernelMetadata(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := metadata.Open(block.NewMemFrom(bytes.Clone(old)), metadata.Options{})
+		p, err := metadata.Open(blocktest.NewMemFrom(bytes.Clone(old)), metadata.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,13 +160,13 @@ func TestPowerCutOverKernelMetadata(t *testing.T) {
 		if err := dump.Run(t.Context(), p, dump.Options{}, b); err != nil {
 			t.Fatal(err)
 		}
-		whole := block.NewMemFrom(bytes.Clone(old))
+		whole := blocktest.NewMemFrom(bytes.Clone(old))
 		if err := b.Write(t.Context(), whole); err != nil {
 			t.Fatal(err)
 		}
 		was, complete := p.Superblock, 0
 		for op := range whole.Ops() + 1 {
-			dev := block.NewMemFrom(bytes.Clone(old))
+			dev := blocktest.NewMemFrom(bytes.Clone(old))
 			dev.FailWritesAfter(op)
 			if err := b.Write(t.Context(), dev); (err == nil) != (op == whole.Ops()) {
 				t.Fatalf("%s: after %d writes: error %v", name, op, err)
@@ -195,7 +196,7 @@ func TestPowerCutOverKernelMetadata(t *testing.T) {
 func TestBlock0(t *testing.T) {
 	b := built(t, sample())
 	for name, old := range oldDevices(t) {
-		dev := block.NewMemFrom(bytes.Clone(old))
+		dev := blocktest.NewMemFrom(bytes.Clone(old))
 		want, err := b.Block0(t.Context(), block.Blocks(dev))
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestBlock0(t *testing.T) {
 
 // A builder has read all by End, so that metadata can be written over what it was made of.
 func TestWriteOverSource(t *testing.T) {
-	source := block.NewMem(64 * block.Size)
+	source := blocktest.NewMem(64 * block.Size)
 	if err := built(t, sample()).Write(t.Context(), source); err != nil {
 		t.Fatal(err)
 	}
@@ -228,11 +229,11 @@ func TestWriteOverSource(t *testing.T) {
 	if err := dump.Run(t.Context(), p, dump.Options{}, b); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := block.NewMemFrom(source.Contents())
+	elsewhere := blocktest.NewMemFrom(source.Contents())
 	for nr := range block.Blocks(source) { // nothing of it can be read any more, not even block 0
 		source.FailReads(nr)
 	}
-	for _, dev := range []*block.Mem{source, elsewhere} {
+	for _, dev := range []*blocktest.Mem{source, elsewhere} {
 		if err := b.Write(t.Context(), dev); err != nil {
 			t.Fatal(err)
 		}

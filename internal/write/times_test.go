@@ -9,6 +9,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // Devices that would write to shared data blocks in place get a later snapshotted_time, and no
@@ -71,7 +72,7 @@ func TestSnapshottedTime(t *testing.T) {
 				must(b.EndDevice())
 			}
 			must(b.End())
-			dev := block.NewMem(int64(b.Least()) * block.Size)
+			dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 			must(b.Write(context.Background(), dev))
 			pool, err := metadata.Open(dev, metadata.Options{})
 			must(err)

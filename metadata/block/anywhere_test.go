@@ -1,4 +1,4 @@
-package block
+package block_test
 
 import (
 	"bytes"
@@ -7,13 +7,16 @@ import (
 	"math/rand/v2"
 	"testing"
 	"unsafe"
+
+	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // demanding is a device that refuses what direct I/O would.
-type demanding struct{ *Mem }
+type demanding struct{ *blocktest.Mem }
 
 func (d demanding) ReadAt(p []byte, off int64) (int, error) {
-	if off%Size != 0 || len(p)%Size != 0 || uintptr(unsafe.Pointer(&p[0]))%Size != 0 {
+	if off%block.Size != 0 || len(p)%block.Size != 0 || uintptr(unsafe.Pointer(&p[0]))%block.Size != 0 {
 		return 0, errors.New("not aligned")
 	}
 	return d.Mem.ReadAt(p, off)
@@ -22,17 +25,17 @@ func (d demanding) ReadAt(p []byte, off int64) (int, error) {
 // Any stretch can be read, up to an end that is no whole block.
 func TestAnywhere(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	want := make([]byte, 300*Size+512)
+	want := make([]byte, 300*block.Size+512)
 	for i := range want {
 		want[i] = byte(rnd.Uint32())
 	}
-	dev := demanding{NewMemFrom(bytes.Clone(want))}
-	r := Anywhere(dev)
+	dev := demanding{blocktest.NewMemFrom(bytes.Clone(want))}
+	r := block.Anywhere(dev)
 	for i := range 1000 {
 		off := rnd.IntN(len(want) + 10)
-		p := make([]byte, rnd.IntN(200*Size)>>rnd.IntN(16)+1)
+		p := make([]byte, rnd.IntN(200*block.Size)>>rnd.IntN(16)+1)
 		if i%10 == 0 {
-			off, p = off/Size*Size, Bytes(Buffer(1+len(p)/Size))
+			off, p = off/block.Size*block.Size, block.Bytes(block.Buffer(1+len(p)/block.Size))
 		}
 		n, err := r.ReadAt(p, int64(off))
 		rest := want[min(off, len(want)):]
@@ -42,7 +45,7 @@ func TestAnywhere(t *testing.T) {
 		}
 	}
 	dev.FailReads(3)
-	if _, err := r.ReadAt(make([]byte, 100), 3*Size+5); !errors.Is(err, ErrFailed) {
+	if _, err := r.ReadAt(make([]byte, 100), 3*block.Size+5); !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("a read that fails: %v", err)
 	}
 	if n, err := r.ReadAt(nil, 5); n != 0 || err != nil {

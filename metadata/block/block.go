@@ -21,6 +21,9 @@ import (
 // Size is the size of a metadata block in bytes.
 const Size = 4096
 
+// SectorSize is what a disk writes in one piece, in bytes: a power cut tears blocks there.
+const SectorSize = 512
+
 // Nr is the number of a metadata block: its byte offset divided by [Size].
 type Nr uint64
 

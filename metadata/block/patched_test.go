@@ -8,13 +8,14 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // A Patched reads as a copy of the device would on which the patches were written.
 func TestPatched(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const blocks = 12
-		base := block.NewMem(blocks * block.Size)
+		base := blocktest.NewMem(blocks * block.Size)
 		for nr := range block.Nr(blocks) {
 			b := sealed(nr, block.Node, uint64(nr))
 			if err := block.Write(base, nr, &b); err != nil {
@@ -56,7 +57,7 @@ func TestPatched(t *testing.T) {
 
 // A block that fails can be replaced, and its neighbours still be read.
 func TestPatchedOverFailure(t *testing.T) {
-	base := block.NewMem(4 * block.Size)
+	base := blocktest.NewMem(4 * block.Size)
 	base.FailReads(2)
 	p := block.NewPatched(base, 4)
 	want := sealed(2, block.Node, 1)

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // countable returns a device whose blocks begin with their numbers, and which
 // counts requests.
 func countable(blocks block.Nr) *counted {
-	m := block.NewMem(int64(blocks) * block.Size)
+	m := blocktest.NewMem(int64(blocks) * block.Size)
 	for nr := range blocks {
 		var b block.Data
 		binary.LittleEndian.PutUint64(b[:], uint64(nr))
@@ -25,7 +26,7 @@ func countable(blocks block.Nr) *counted {
 }
 
 type counted struct {
-	*block.Mem
+	*blocktest.Mem
 	requests atomic.Int64
 }
 

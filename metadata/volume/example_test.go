@@ -9,7 +9,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/metadata/volume"
 )
 
@@ -18,7 +18,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	pool, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

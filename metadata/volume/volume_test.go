@@ -18,6 +18,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/metadata/volume"
 )
 
@@ -311,7 +312,7 @@ func TestReadErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad := block.NewMem(10 * blockSize)
+	bad := blocktest.NewMem(10 * blockSize)
 	bad.FailReads(4*blockSize/block.Size + 1)
 	v, err := volume.Open(t.Context(), pool, tree, volume.Source{Data: bad, DataSize: bad.Size(), Origin: pattern{2, 5}, OriginSize: 1000}, volume.Options{Size: 4 * blockSize})
 	if err != nil {
@@ -319,7 +320,7 @@ func TestReadErrors(t *testing.T) {
 	}
 	p := make([]byte, blockSize)
 	_, err = v.ReadAt(p, 2*blockSize)
-	if want := "bytes 131072..196607 (262144..327679 on the data device), from data block 4 on: simulated device failure"; err == nil || err.Error() != want || !errors.Is(err, block.ErrFailed) {
+	if want := "bytes 131072..196607 (262144..327679 on the data device), from data block 4 on: simulated device failure"; err == nil || err.Error() != want || !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	_, err = v.ReadAt(p, 0)

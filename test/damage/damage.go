@@ -11,6 +11,7 @@ import (
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // A Case is a damaged image.
@@ -264,7 +265,7 @@ func (c *Case) read(nr block.Nr) (*block.Data, error) {
 	case int64(nr+1)*block.Size > c.size:
 		return nil, io.ErrUnexpectedEOF
 	case c.failing[nr]:
-		return nil, block.ErrFailed
+		return nil, blocktest.ErrFailed
 	case b != nil:
 		return b, nil
 	}
@@ -310,7 +311,7 @@ func (d device) ReadAt(p []byte, off int64) (int, error) {
 	n := copy(p, d.c.Image.Content[min(off, d.c.size):d.c.size])
 	for nr := block.Nr(off / block.Size); int64(nr)*block.Size < off+int64(n); nr++ {
 		if d.c.failing[nr] {
-			return 0, block.ErrFailed
+			return 0, blocktest.ErrFailed
 		}
 		if b := d.c.changed[nr]; b != nil {
 			copy(p[int64(nr)*block.Size-off:n], b[:])

@@ -15,6 +15,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/ls"
@@ -106,7 +107,7 @@ var readers = map[string]func(ctx context.Context, dev block.Device) error{
 		if err := dump.Run(ctx, p, dump.Options{}, b); err != nil {
 			return err
 		}
-		return b.Write(ctx, block.NewMem(256*block.Size))
+		return b.Write(ctx, blocktest.NewMem(256*block.Size))
 	},
 	"ls": func(ctx context.Context, dev block.Device) error {
 		p, err := metadata.Open(dev, metadata.Options{Parallel: 1})
@@ -148,7 +149,7 @@ type spoiler struct {
 
 type editor struct {
 	tb  testing.TB
-	dev *block.Mem
+	dev *blocktest.Mem
 }
 
 func (e *editor) put64(nr block.Nr, at int, v uint64) {
@@ -307,7 +308,7 @@ func tryReaders(t *testing.T, dev block.Device, fatal bool) {
 
 // A vast device is a sparse file, as large as a file can be.
 type vast struct {
-	*block.Mem
+	*blocktest.Mem
 	size int64
 }
 

@@ -11,6 +11,7 @@ import (
 	"thinpool/jsonfmt"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/xmlfmt"
 )
 
@@ -151,7 +152,7 @@ func TestHostileText(t *testing.T) {
 				if err := tc.read(ctx, tc.in(), b); err != nil {
 					return err
 				}
-				return b.Write(ctx, block.NewMem(64*block.Size))
+				return b.Write(ctx, blocktest.NewMem(64*block.Size))
 			})
 			switch {
 			case err == nil:

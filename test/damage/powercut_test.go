@@ -7,7 +7,7 @@ import (
 
 	"thinpool/internal/write"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -31,13 +31,13 @@ func TestRepairPowerCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := c.Contents() // LVM repairs into a spare device, but an admin may name the damaged one's copy
-	whole := block.NewMemFrom(bytes.Clone(old))
+	whole := blocktest.NewMemFrom(bytes.Clone(old))
 	if err := b.Write(t.Context(), whole); err != nil {
 		t.Fatal(err)
 	}
 	want, complete := ReadAll(whole.Contents()), 0
 	for op := range whole.Ops() + 1 {
-		dev := block.NewMemFrom(bytes.Clone(old))
+		dev := blocktest.NewMemFrom(bytes.Clone(old))
 		dev.FailWritesAfter(op)
 		if err := b.Write(t.Context(), dev); (err == nil) != (op == whole.Ops()) {
 			t.Fatalf("after %d writes: error %v", op, err)

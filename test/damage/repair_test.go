@@ -12,6 +12,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -43,7 +44,7 @@ func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 	if b.Least() > most {
 		return nil
 	}
-	out := block.NewMem(int64(b.Least()) * block.Size)
+	out := blocktest.NewMem(int64(b.Least()) * block.Size)
 	if err := b.Write(ctx, out); err != nil {
 		t.Errorf("repair: its result cannot be written: %v", err)
 		return nil
@@ -72,7 +73,7 @@ func edit(nr block.Nr, at int, sealed bool, v uint64) []byte {
 // check passes succeeds, and what repair makes is sound.
 func FuzzImage(f *testing.F) {
 	image := fixtures.Small(f).Contents()
-	pool, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func FuzzImage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, edits []byte) {
 		// A tool that does not end would only look like slow fuzzing.
 		defer time.AfterFunc(mostTime, func() { panic("no tool takes so long for 64 blocks") }).Stop()
-		dev := block.NewMemFrom(slices.Clone(image))
+		dev := blocktest.NewMemFrom(slices.Clone(image))
 		for ; len(edits) >= editSize; edits = edits[editSize:] {
 			nr := block.Nr(edits[0]) % block.Blocks(dev)
 			var b block.Data

@@ -9,6 +9,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -93,7 +94,7 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
 		return err
 	}
-	dev := block.NewMem(int64(max(b.Least(), c.Image.blocks())) * block.Size)
+	dev := blocktest.NewMem(int64(max(b.Least(), c.Image.blocks())) * block.Size)
 	if err := b.Write(ctx, dev); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/test/shared"
 	"thinpool/tool/check"
 )
@@ -98,7 +99,7 @@ func TestMoreKernelImages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			faults, sum := faultsOf(t, block.NewMemFrom(image), check.Options{})
+			faults, sum := faultsOf(t, blocktest.NewMemFrom(image), check.Options{})
 			if len(faults) > 0 || row[6] != "0" {
 				t.Errorf("faults %q, but the independent checker exits with %s", texts(faults), row[6])
 			}

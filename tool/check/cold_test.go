@@ -7,6 +7,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/generate"
 )
@@ -14,7 +15,7 @@ import (
 // A check asks a cold disk for large pieces, in the order they lie in, and for nothing
 // twice that is worth a word. Of 17 MB a request for each block would be 4 000.
 func TestColdStorage(t *testing.T) {
-	mem := block.NewMem(64 << 20)
+	mem := blocktest.NewMem(64 << 20)
 	b := write.New(write.Options{})
 	shape := generate.Shape{Devices: 20, Mappings: 50_000, RunLength: 4, Snapshots: 3, Divergence: 0.01}
 	if err := generate.Run(t.Context(), shape, b); err != nil {
@@ -49,9 +50,9 @@ func TestColdKernel(t *testing.T) {
 
 // cold checks what is on dev as if that was a cold disk, and returns the number of
 // metadata blocks in use as well.
-func cold(t *testing.T, dev block.Device) (load block.Load, used uint64) {
+func cold(t *testing.T, dev block.Device) (load blocktest.Load, used uint64) {
 	t.Helper()
-	disk := block.NewDisk(dev)
+	disk := blocktest.NewDisk(dev)
 	_, err := check.Run(t.Context(), disk, check.Options{
 		Parallel:   1,
 		Superblock: func(sb metadata.Superblock) { used = sb.MetadataSpaceMap.NrAllocated },

@@ -14,6 +14,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
 
@@ -120,7 +121,7 @@ func TestReadErrors(t *testing.T) {
 		t.Error("the image changed")
 	}
 	l.FailReads(0)
-	if _, err := check.Run(t.Context(), l.Mem, check.Options{}, func(check.Fault) {}); !errors.Is(err, block.ErrFailed) {
+	if _, err := check.Run(t.Context(), l.Mem, check.Options{}, func(check.Fault) {}); !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("block 0 cannot be read: error %v, want that of the device", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/test/shared"
 	"thinpool/tool/check"
 )
@@ -55,7 +56,7 @@ func TestDifferential(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		dev := block.NewMemFrom(slices.Clone(images[name]))
+		dev := blocktest.NewMemFrom(slices.Clone(images[name]))
 		var what []string
 		for range 1 + rnd.IntN(2) {
 			what = append(what, mutate(t, dev, rnd))
@@ -70,7 +71,7 @@ func TestDifferential(t *testing.T) {
 			continue
 		}
 		compared++
-		if wrong := disagreement(t, theirs, block.NewMemFrom(content)); wrong != "" {
+		if wrong := disagreement(t, theirs, blocktest.NewMemFrom(content)); wrong != "" {
 			t.Errorf("seed %d, %s, %q: %s", seed, name, what, wrong)
 		}
 	}
@@ -115,7 +116,7 @@ func disagreement(t *testing.T, theirs verdict, dev block.Device) string {
 
 // mutate changes one thing in the metadata, most of the time with the checksum
 // repaired, and says what.
-func mutate(t *testing.T, dev *block.Mem, rnd *rand.Rand) string {
+func mutate(t *testing.T, dev *blocktest.Mem, rnd *rand.Rand) string {
 	var used []block.Nr
 	var b, other block.Data
 	for nr := range block.Blocks(dev) {

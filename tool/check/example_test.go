@@ -5,13 +5,13 @@ import (
 	"fmt"
 
 	"thinpool/fixtures"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
 
 func ExampleRun() {
 	image, _ := fixtures.Image("powercut")
-	sum, err := check.Run(context.Background(), block.NewMemFrom(image), check.Options{}, func(f check.Fault) {
+	sum, err := check.Run(context.Background(), blocktest.NewMemFrom(image), check.Options{}, func(f check.Fault) {
 		fmt.Println(f.Severity, f.Code, f.First)
 	})
 	fmt.Println(sum.Fatal, "fatal,", sum.Mappings, "mappings", err)

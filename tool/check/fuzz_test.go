@@ -8,6 +8,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 )
@@ -20,7 +21,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add([]byte{9, 0, 0, 8, 8, 0}) // a child is its sibling
 	f.Add(bytes.Repeat([]byte{3, 0, 16, 0, 7, 1}, 9))
 	f.Fuzz(func(t *testing.T, edits []byte) {
-		dev := block.NewMemFrom(slices.Clone(image))
+		dev := blocktest.NewMemFrom(slices.Clone(image))
 		for ; len(edits) >= 6; edits = edits[6:] { // block, offset, value; with the checksum repaired
 			nr := block.Nr(le.Uint16(edits)) % block.Blocks(dev)
 			var b block.Data

@@ -12,6 +12,7 @@ import (
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
 
@@ -106,8 +107,8 @@ func (tc *spoiled) test(t *testing.T, l *lab) {
 }
 
 var brokenBlocks = []spoiled{
-	{"I1 device too small", func(l *lab) block.Nr { l.Mem = block.NewMemFrom(l.Contents()[:1000*block.Size]); return 0 }, check.DeviceTooSmall, check.Fatal, nil, "covers 2048 blocks, but the device has only 1000", nil},
-	{"I1 ragged end", func(l *lab) block.Nr { l.Mem = block.NewMemFrom(append(l.Contents(), 1, 2, 3)); return 0 }, check.RaggedEnd, check.Note, nil, "no multiple", nil},
+	{"I1 device too small", func(l *lab) block.Nr { l.Mem = blocktest.NewMemFrom(l.Contents()[:1000*block.Size]); return 0 }, check.DeviceTooSmall, check.Fatal, nil, "covers 2048 blocks, but the device has only 1000", nil},
+	{"I1 ragged end", func(l *lab) block.Nr { l.Mem = blocktest.NewMemFrom(append(l.Contents(), 1, 2, 3)); return 0 }, check.RaggedEnd, check.Note, nil, "no multiple", nil},
 	{"I2 leaf", func(l *lab) block.Nr { return l.scratch(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "lost keys 12326..24649: block 237: bad checksum", also(check.MappedBlocksWrong)},
 	{"I2 root", func(l *lab) block.Nr { return l.scratch(l.root(1)) }, check.NodeDamaged, check.Fatal, ids(7), "lost keys from 0 on", also(check.MappedBlocksWrong)},
 	{"I2 top level", func(l *lab) block.Nr { return l.scratch(l.sb.MappingRoot) }, check.NodeDamaged, check.Fatal, nil, "mapping tree, top level", also(check.DeviceMismatch)},
@@ -136,7 +137,7 @@ var brokenBlocks = []spoiled{
 	{"I9 unknown flag", func(l *lab) block.Nr { return l.put32(0, flags, 4) }, check.FlagsUnknown, check.Note, nil, "0x4", nil},
 	{"I10 size", func(l *lab) block.Nr { return l.put64(0, nrBlocks, 9999) }, check.SizeOdd, check.Note, nil, "9999", nil},
 	{"I10 tail", func(l *lab) block.Nr { return l.put64(0, 400, 1) }, check.TailNotZero, check.Note, nil, "0x190", nil},
-	{"I44 never formatted", func(l *lab) block.Nr { l.Mem = block.NewMem(1 << 20); return nowhere }, check.Unformatted, check.Fatal, nil, "never formatted", nil},
+	{"I44 never formatted", func(l *lab) block.Nr { l.Mem = blocktest.NewMem(1 << 20); return nowhere }, check.Unformatted, check.Fatal, nil, "never formatted", nil},
 	{"I44 wiped", func(l *lab) block.Nr { return l.zero(0) }, check.SuperblockDamaged, check.Fatal, nil, "block 0 was wiped; 252 valid metadata blocks follow in the first 64 MiB", nil},
 }
 

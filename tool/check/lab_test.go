@@ -10,6 +10,7 @@ import (
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 var le = binary.LittleEndian
@@ -35,7 +36,7 @@ const (
 // returns the block where the fault is to be found.
 type lab struct {
 	testing.TB
-	*block.Mem
+	*blocktest.Mem
 	sb      metadata.Superblock
 	pool    *metadata.Pool
 	devices []metadata.Device
@@ -43,7 +44,7 @@ type lab struct {
 
 func newLab(t testing.TB, image []byte) *lab {
 	t.Helper()
-	l := &lab{TB: t, Mem: block.NewMemFrom(slices.Clone(image))}
+	l := &lab{TB: t, Mem: blocktest.NewMemFrom(slices.Clone(image))}
 	pool, err := metadata.Open(l.Mem, metadata.Options{Parallel: 1})
 	if err != nil {
 		t.Fatal(err)

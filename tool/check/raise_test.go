@@ -12,12 +12,13 @@ import (
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
 
 // oneWritable is 300 devices with a metadata snapshot. Two of them share a data block, and
 // one of these would write to it in place.
-func oneWritable(t testing.TB) *block.Mem {
+func oneWritable(t testing.TB) *blocktest.Mem {
 	f := fixtures.NewForge(t, 600, 1000)
 	f.Held = true
 	for id := range metadata.DevID(300) {
@@ -36,7 +37,7 @@ func oneWritable(t testing.TB) *block.Mem {
 
 // sharedWritable is devices that share leaves, of which some would write to their blocks in
 // place. Leaks have to be fixed, too.
-func sharedWritable(t testing.TB) *block.Mem {
+func sharedWritable(t testing.TB) *blocktest.Mem {
 	f := fixtures.NewForge(t, 64, 40000)
 	f.Held, f.Superblock.Time = true, 9
 	own := f.Leaf(metadata.Run{Thin: 200, Data: 300, Len: 100, Time: 8})
@@ -77,7 +78,7 @@ func TestRepairRaises(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name       string
-		image      func(testing.TB) *block.Mem
+		image      func(testing.TB) *blocktest.Mem
 		raised     []metadata.DevID
 		to, clock  uint32
 		copied     int // nodes of the details tree
@@ -90,13 +91,13 @@ func TestRepairRaises(t *testing.T) {
 		{"450, snapshot", mendable["writable, many, snapshot"], all(450), 1, 1, 5, 2, "of 450 devices", nil},
 		{"one", mendable["writable, one of many, snapshot"], ids(200), 2, 2, 2, 2, "of 1 device raised to 2", nil},
 		{"shared leaf", mendable["writable shared leaf, leaks"], ids(1, 3), 6, 9, 1, 4, "of 2 devices raised to 6", nil},
-		{"clock behind", func(t testing.TB) *block.Mem {
+		{"clock behind", func(t testing.TB) *blocktest.Mem {
 			return two(t, 10, metadata.Run{Len: 100, Time: 15})
 		}, ids(1, 2), 16, 16, 1, 2, "of 2 devices raised to 16", nil},
-		{"next to the last time", func(t testing.TB) *block.Mem {
+		{"next to the last time", func(t testing.TB) *blocktest.Mem {
 			return two(t, metadata.MaxTime-1, metadata.Run{Len: 100, Time: metadata.MaxTime - 1})
 		}, ids(1, 2), metadata.MaxTime, metadata.MaxTime, 1, 2, "16777215", nil},
-		{"last time, too", func(t testing.TB) *block.Mem {
+		{"last time, too", func(t testing.TB) *blocktest.Mem {
 			return two(t, metadata.MaxTime, metadata.Run{Len: 100, Time: 3}, metadata.Run{Thin: 100, Data: 100, Len: 1, Time: metadata.MaxTime})
 		}, ids(1, 2), 4, metadata.MaxTime, 1, 2, "raised to 4", also(check.SharedWritable, check.SharedWritable)},
 	} {
@@ -169,7 +170,7 @@ func equal(a, b map[metadata.DevID]metadata.Details) bool {
 }
 
 // two is two devices that have the same mappings in leaves of their own.
-func two(t testing.TB, clock uint32, runs ...metadata.Run) *block.Mem {
+func two(t testing.TB, clock uint32, runs ...metadata.Run) *blocktest.Mem {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Superblock.Time = clock
 	f.DeviceAt(1, f.Leaf(runs...), 0)

@@ -19,6 +19,7 @@ import (
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/test/shared"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
@@ -26,11 +27,11 @@ import (
 )
 
 // mendable are images with something to mend, and nothing else wrong.
-var mendable = map[string]func(testing.TB) *block.Mem{
-	"powercut":    func(t testing.TB) *block.Mem { return fixtures.Mem(t, "powercut") },
-	"needs-check": func(t testing.TB) *block.Mem { return fixtures.Mem(t, "needs-check") },
+var mendable = map[string]func(testing.TB) *blocktest.Mem{
+	"powercut":    func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "powercut") },
+	"needs-check": func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "needs-check") },
 	"leaky":       fixtures.Leaky,
-	"high counts": func(t testing.TB) *block.Mem {
+	"high counts": func(t testing.TB) *blocktest.Mem {
 		f := fixtures.NewForge(t, 64, 40000)
 		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
 		f.Device(1, leaf)
@@ -41,7 +42,7 @@ var mendable = map[string]func(testing.TB) *block.Mem{
 		}
 		return f.Finish()
 	},
-	"flag, leaks, snapshot": func(t testing.TB) *block.Mem {
+	"flag, leaks, snapshot": func(t testing.TB) *blocktest.Mem {
 		f := fixtures.NewForge(t, 64, 1000)
 		f.Held, f.Superblock.Flags = true, metadata.NeedsCheck|1<<7
 		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
@@ -52,7 +53,7 @@ var mendable = map[string]func(testing.TB) *block.Mem{
 		f.LeakMetadata()
 		return f.Finish()
 	},
-	"metadata overflow": func(t testing.TB) *block.Mem {
+	"metadata overflow": func(t testing.TB) *blocktest.Mem {
 		l := labOf(t, "wide-sharing")
 		l.edit(l.sb.MetadataSpaceMap.RefCountRoot, func(b *block.Data) {
 			if le.Uint32(b[nodeEntries:]) == 0 {
@@ -62,29 +63,29 @@ var mendable = map[string]func(testing.TB) *block.Mem{
 		})
 		return l.Mem
 	},
-	"nr_allocated": func(t testing.TB) *block.Mem {
+	"nr_allocated": func(t testing.TB) *blocktest.Mem {
 		l := labOf(t, "metadata-snap")
 		l.put64(0, dataMap+8, 1)
 		l.put64(0, metadataMap+8, 1<<40)
 		return l.Mem
 	},
-	"wrong entries": func(t testing.TB) *block.Mem {
+	"wrong entries": func(t testing.TB) *blocktest.Mem {
 		l := labOf(t, "metadata-snap")
 		l.wrongEntry(true, 8, 5)
 		l.wrongEntry(false, 12, 16320)
 		return l.Mem
 	},
-	"two metadata bitmaps":            func(t testing.TB) *block.Mem { return nearlyFull(t, 10) },
-	"writable":                        func(t testing.TB) *block.Mem { return fixtures.Writable(t, 12, false) },
-	"writable, many":                  func(t testing.TB) *block.Mem { return fixtures.Writable(t, 450, false) },
-	"writable, many, snapshot":        func(t testing.TB) *block.Mem { return fixtures.Writable(t, 450, true) },
+	"two metadata bitmaps":            func(t testing.TB) *blocktest.Mem { return nearlyFull(t, 10) },
+	"writable":                        func(t testing.TB) *blocktest.Mem { return fixtures.Writable(t, 12, false) },
+	"writable, many":                  func(t testing.TB) *blocktest.Mem { return fixtures.Writable(t, 450, false) },
+	"writable, many, snapshot":        func(t testing.TB) *blocktest.Mem { return fixtures.Writable(t, 450, true) },
 	"writable, one of many, snapshot": oneWritable,
 	"writable shared leaf, leaks":     sharedWritable,
 }
 
 // nearlyFull returns an image with a leak whose space maps lie in the second
 // bitmap of the metadata, where few blocks are left.
-func nearlyFull(t testing.TB, spare int) *block.Mem {
+func nearlyFull(t testing.TB, spare int) *blocktest.Mem {
 	f := fixtures.NewForge(t, block.Nr(spacemap.PerBitmap+10+spare), 1000)
 	for f.Next() < spacemap.PerBitmap {
 	}
@@ -185,7 +186,7 @@ func TestRepair(t *testing.T) {
 
 // verified asks the independent checker, if it is there. Unless notes are allowed
 // there must be none.
-func verified(t *testing.T, dev *block.Mem, notes bool) {
+func verified(t *testing.T, dev *blocktest.Mem, notes bool) {
 	t.Helper()
 	verifier := shared.Optional(t, "design", "verify_format.py")
 	python, err := exec.LookPath("python3")
@@ -232,7 +233,7 @@ func TestRepairInvariants(t *testing.T) {
 }
 
 // testMended repairs dev and tests that what remains is what cannot be mended.
-func testMended(t testing.TB, dev *block.Mem) {
+func testMended(t testing.TB, dev *blocktest.Mem) {
 	t.Helper()
 	var faults []check.Fault
 	sum, r, err := check.Prepare(context.Background(), readOnly{dev}, check.Options{Parallel: 2}, func(f check.Fault) { faults = append(faults, f) })
@@ -337,13 +338,13 @@ func TestRepairInterrupted(t *testing.T) {
 					mended = append(mended, f.String())
 				}
 			}
-			dev = block.NewMemFrom(slices.Clone(before))
+			dev = blocktest.NewMemFrom(slices.Clone(before))
 			if err := r.Write(t.Context(), dev); err != nil {
 				t.Fatal(err)
 			}
 			ops := dev.Ops()
 			for n := range ops {
-				dev := block.NewMemFrom(slices.Clone(before))
+				dev := blocktest.NewMemFrom(slices.Clone(before))
 				dev.FailWritesAfter(n)
 				if err := r.Write(t.Context(), dev); err == nil {
 					t.Errorf("no error when operation %d fails", n)
@@ -417,7 +418,7 @@ func TestRepairNoRoom(t *testing.T) {
 
 // full returns a flagged image with a data leak and so many free metadata blocks;
 // if grave, with a count that is too high, too.
-func full(t testing.TB, free int, grave bool) *block.Mem {
+func full(t testing.TB, free int, grave bool) *blocktest.Mem {
 	f := fixtures.NewForge(t, block.Nr(11+free), 1000)
 	f.Superblock.Flags = metadata.NeedsCheck
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))

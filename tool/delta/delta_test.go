@@ -16,6 +16,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/delta"
 )
 
@@ -96,7 +97,7 @@ func compare(ctx context.Context, p *metadata.Pool, left, right metadata.Tree, o
 
 // A forest is two trees that share leaves and internal nodes, and what they map.
 type forest struct {
-	dev    *block.Mem
+	dev    *blocktest.Mem
 	maps   [2]mapping
 	shared []block.Nr // what both have at the same place, but for the first leaves
 }

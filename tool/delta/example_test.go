@@ -6,7 +6,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/delta"
 )
 
@@ -17,7 +17,7 @@ func ExampleRun() {
 		fmt.Println(err)
 		return
 	}
-	pool, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/xmlfmt"
 )
@@ -58,7 +59,7 @@ func pool(t *testing.T, devices ...string) *metadata.Pool {
 		}
 		errs = append(errs, b.EndDevice())
 	}
-	dev := block.NewMem(1 << 20)
+	dev := blocktest.NewMem(1 << 20)
 	if err := errors.Join(append(errs, b.End(), b.Write(t.Context(), dev))...); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func BenchmarkRun(b *testing.B) {
 	for i := range runs {
 		runs[i] = metadata.Run{Thin: metadata.ThinBlock(1_000_000 + 2*i), Data: metadata.DataBlock(10_000_000 + i*7919%mappings), Len: 1, Time: 1}
 	}
-	dev := block.NewMem(64 << 20)
+	dev := blocktest.NewMem(64 << 20)
 	err := errors.Join(builder.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 20_000_000}),
 		builder.BeginDevice(1, metadata.Details{}), builder.Runs(runs), builder.EndDevice(), builder.End(), builder.Write(b.Context(), dev))
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/metadata/volume"
 	"thinpool/tool/export"
 )
@@ -21,7 +21,7 @@ func ExampleRun() {
 	if err != nil {
 		panic(err)
 	}
-	pool, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		panic(err)
 	}

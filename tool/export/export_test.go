@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/metadata/volume"
 	"thinpool/tool/export"
 )
@@ -75,7 +76,7 @@ var noise = func() []byte {
 func (m *model) Read(p []byte, e volume.Extent) error {
 	for at := e.Data / block.Size; e.Kind == volume.Mapped && at*block.Size < e.Data+int64(len(p)); at++ {
 		if _, bad := m.bad[at]; bad {
-			return &volume.ReadError{Extent: e, BlockSize: unit, Err: block.ErrFailed}
+			return &volume.ReadError{Extent: e, BlockSize: unit, Err: blocktest.ErrFailed}
 		}
 	}
 	m.fill(p, e)
@@ -95,9 +96,9 @@ func (m *model) all() iter.Seq2[volume.Extent, error] {
 }
 
 // A mem is a target in memory that can fail.
-type mem struct{ *block.Mem }
+type mem struct{ *blocktest.Mem }
 
-func newMem() mem                     { return mem{block.NewMem(size)} }
+func newMem() mem                     { return mem{blocktest.NewMem(size)} }
 func (m mem) Zero(int64, int64) error { return nil } // as a new file
 func (m mem) Sync() error             { return m.Flush() }
 
@@ -126,7 +127,7 @@ func TestRun(t *testing.T) {
 // What no extent has is not written to.
 func TestGaps(t *testing.T) {
 	m, want := &model{}, bytes.Repeat([]byte{0xee}, size)
-	to := mem{block.NewMemFrom(bytes.Clone(want))}
+	to := mem{blocktest.NewMemFrom(bytes.Clone(want))}
 	for at := int64(512); at < size-unit; at += unit * 3 / 2 {
 		e := volume.Extent{Kind: volume.Mapped, Begin: at, Len: unit, Data: 5 * at}
 		m.fill(want[e.Begin:e.End()], e)
@@ -160,7 +161,7 @@ func TestResume(t *testing.T) {
 			return nil
 		}}
 		err := export.Run(t.Context(), m, m.all(), to, opt)
-		if !errors.Is(err, block.ErrFailed) {
+		if !errors.Is(err, blocktest.ErrFailed) {
 			t.Fatalf("write %d of %d fails: %v", n, ops, err)
 		}
 		if position > 0 {
@@ -258,7 +259,7 @@ func TestUnreadable(t *testing.T) {
 	var found [][2]int64
 	to = newMem()
 	opt := export.Options{Unreadable: func(e volume.Extent) {
-		if e.Kind != volume.Lost || !errors.Is(e.Err, block.ErrFailed) {
+		if e.Kind != volume.Lost || !errors.Is(e.Err, blocktest.ErrFailed) {
 			t.Errorf("%v: %v", e, e.Err)
 		}
 		found = append(found, [2]int64{e.Begin, e.End()})

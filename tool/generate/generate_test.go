@@ -10,17 +10,18 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/generate"
 )
 
-func made(t testing.TB, s generate.Shape) *block.Mem {
+func made(t testing.TB, s generate.Shape) *blocktest.Mem {
 	t.Helper()
 	b := write.New(write.Options{Parallel: 1})
 	if err := generate.Run(context.Background(), s, b); err != nil {
 		t.Fatal(err)
 	}
-	dev := block.NewMem(int64(b.Least()) * block.Size)
+	dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 	if err := b.Write(context.Background(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func TestSound(t *testing.T) {
 		if err := generate.Run(context.Background(), s, b); err != nil {
 			t.Fatal(err)
 		}
-		dev := block.NewMem(int64(b.Least()) * block.Size)
+		dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 		if err := b.Write(context.Background(), dev); err != nil {
 			t.Fatal(err)
 		}

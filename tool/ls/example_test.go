@@ -6,7 +6,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/ls"
 )
 
@@ -16,7 +16,7 @@ func ExampleRun() {
 		fmt.Println(err)
 		return
 	}
-	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	p, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -9,6 +9,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -63,7 +64,7 @@ func noFatal(t *testing.T, found *repair.Result, seed uint64) {
 		t.Errorf("seed %d: %v", seed, err)
 		return
 	}
-	dev := block.NewMem(int64(b.Least()) * block.Size)
+	dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -48,7 +49,7 @@ func rebuilt(t *testing.T, found *repair.Result) {
 	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
 		t.Fatal(err)
 	}
-	dev := block.NewMem(int64(b.Least()) * block.Size)
+	dev := blocktest.NewMem(int64(b.Least()) * block.Size)
 	if err := b.Write(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +62,9 @@ func rebuilt(t *testing.T, found *repair.Result) {
 // roots are other nodes by now.
 func TestDoubleActivation(t *testing.T) {
 	image := testdata(t, "double-activation.img")
-	truth := contentOf(t, block.NewMemFrom(slices.Clone(image)))
+	truth := contentOf(t, blocktest.NewMemFrom(slices.Clone(image)))
 	copy(image, testdata(t, "double-activation.block0"))
-	found := find(t, block.NewMemFrom(image), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(image), repair.Options{})
 	if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" {
 		t.Errorf("(-want +got):\n%.1000s", diff)
 	}
@@ -79,8 +80,8 @@ func TestWrongRoots(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
 	image := testdata(t, "double-activation.img")
-	truth := contentOf(t, block.NewMemFrom(slices.Clone(image)))
-	s, err := survey.Read(t.Context(), block.NewReader(block.NewMemFrom(image), 0))
+	truth := contentOf(t, blocktest.NewMemFrom(slices.Clone(image)))
+	s, err := survey.Read(t.Context(), block.NewReader(blocktest.NewMemFrom(image), 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestWrongRoots(t *testing.T) {
 		sb.Encode(&b)
 		wrong := slices.Clone(image)
 		copy(wrong, b[:])
-		found := find(t, block.NewMemFrom(wrong), repair.Options{})
+		found := find(t, blocktest.NewMemFrom(wrong), repair.Options{})
 		if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" {
 			t.Errorf("roots %d (%v) and %d (%v) (-want +got):\n%.500s", sb.MappingRoot, s.Sorts[sb.MappingRoot], sb.DetailsRoot, s.Sorts[sb.DetailsRoot], diff)
 		}
@@ -121,7 +122,7 @@ func TestWrongRoots(t *testing.T) {
 // A leaf and the superblock of the metadata snapshot are lost. The snapshot's own leaf
 // fits the hole, and its mappings are not the lost ones.
 func TestLeafAndSnapshotLost(t *testing.T) {
-	found := find(t, block.NewMemFrom(testdata(t, "leaf-and-snapshot-lost.img")), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(testdata(t, "leaf-and-snapshot-lost.img")), repair.Options{})
 	d := found.Report.Devices[0]
 	if d.Expected != 110 || d.Read != 100 || d.Confirmed != 0 || d.Guessed+d.Lost != 10 || found.Report.Lossless() {
 		t.Errorf("%+v", d)
@@ -131,7 +132,7 @@ func TestLeafAndSnapshotLost(t *testing.T) {
 
 // The device details are lost, and the superblock's time is below that of the mappings.
 func TestStaleTime(t *testing.T) {
-	found := find(t, block.NewMemFrom(testdata(t, "stale-time.img")), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(testdata(t, "stale-time.img")), repair.Options{})
 	if h := found.Report.Header; h.Time <= 15 {
 		t.Errorf("time %d, and there are mappings of time 15", h.Time)
 	}
@@ -145,7 +146,7 @@ func TestStaleTime(t *testing.T) {
 
 // A byte of the checksum is wrong, and nothing else.
 func TestChecksumByte(t *testing.T) {
-	found := find(t, block.NewMemFrom(testdata(t, "checksum-byte.img")), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(testdata(t, "checksum-byte.img")), repair.Options{})
 	if got := contentOf(t, found.Device); got.len() != 38 || !found.Report.Lossless() || len(found.Report.Corrections) != 1 {
 		t.Errorf("%d mappings; %+v", got.len(), found.Report)
 	}
@@ -158,7 +159,7 @@ func TestChecksumField(t *testing.T) {
 	image, truth := open(t, "odd-blocks")
 	const leaf = 81
 	copy(image[leaf*block.Size:], []byte{1, 2, 3, 4})
-	found := find(t, block.NewMemFrom(image), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(image), repair.Options{})
 	if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" || !found.Report.Lossless() {
 		t.Errorf("lossless %v (-want +got):\n%s", found.Report.Lossless(), diff)
 	}
@@ -175,7 +176,7 @@ func TestSwappedBlocks(t *testing.T) {
 		was := slices.Clone(a)
 		copy(a, b)
 		copy(b, was)
-		found := find(t, block.NewMemFrom(image), repair.Options{})
+		found := find(t, blocktest.NewMemFrom(image), repair.Options{})
 		if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" || !found.Report.Lossless() {
 			t.Errorf("%v: lossless %v; %v (-want +got):\n%.500s", pair, found.Report.Lossless(), found.Report.Notes, diff)
 		}
@@ -208,7 +209,7 @@ func TestCutDevice(t *testing.T) {
 		image, _ := open(t, name)
 		for sixteenth := 1; sixteenth < 16; sixteenth++ {
 			cut := image[:len(image)/16*sixteenth/block.Size*block.Size]
-			found, err := repair.Find(t.Context(), block.NewMemFrom(slices.Clone(cut)), repair.Options{})
+			found, err := repair.Find(t.Context(), blocktest.NewMemFrom(slices.Clone(cut)), repair.Options{})
 			if err != nil {
 				continue // refused
 			}

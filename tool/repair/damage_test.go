@@ -12,10 +12,11 @@ import (
 	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/repair"
 )
 
-func edit(t *testing.T, dev *block.Mem, nr block.Nr, change func(*block.Data)) {
+func edit(t *testing.T, dev *blocktest.Mem, nr block.Nr, change func(*block.Data)) {
 	t.Helper()
 	fixtures.Edit(t, dev, nr, change)
 }
@@ -23,15 +24,15 @@ func edit(t *testing.T, dev *block.Mem, nr block.Nr, change func(*block.Data)) {
 // Block 0 is there, but cannot be used. What else it says stays a hint.
 func TestSuperblockUnusable(t *testing.T) {
 	size := uint64(128)
-	for name, spoil := range map[string]func(*block.Mem){
-		"unreadable": func(dev *block.Mem) { dev.FailReads(0) },
-		"incompatible features": func(dev *block.Mem) {
+	for name, spoil := range map[string]func(*blocktest.Mem){
+		"unreadable": func(dev *blocktest.Mem) { dev.FailReads(0) },
+		"incompatible features": func(dev *blocktest.Mem) {
 			edit(t, dev, 0, func(b *block.Data) { b[360] = 1 })
 		},
-		"impossible block size": func(dev *block.Mem) {
+		"impossible block size": func(dev *blocktest.Mem) {
 			edit(t, dev, 0, func(b *block.Data) { b[336] = 1 })
 		},
-		"two wrong bits": func(dev *block.Mem) {
+		"two wrong bits": func(dev *blocktest.Mem) {
 			var b block.Data
 			if err := block.Read(dev, 0, &b); err != nil {
 				t.Fatal(err)
@@ -44,7 +45,7 @@ func TestSuperblockUnusable(t *testing.T) {
 		},
 	} {
 		image, truth := open(t, "layers")
-		dev := block.NewMemFrom(image)
+		dev := blocktest.NewMemFrom(image)
 		spoil(dev)
 		_, err := repair.Find(t.Context(), dev, repair.Options{})
 		if !errors.Is(err, repair.ErrNoBlockSize) || name == "two wrong bits" && !strings.Contains(err.Error(), "says 128 sectors") {
@@ -77,7 +78,7 @@ func TestMisplacedCopies(t *testing.T) {
 			block.Reseal(&b, block.Node)
 			copy(image[(900+i)*block.Size:], b[:])
 		}
-		found := find(t, block.NewMemFrom(image), repair.Options{})
+		found := find(t, blocktest.NewMemFrom(image), repair.Options{})
 		if right, _ := truth.compare(contentOf(t, found.Device)); (right == truth.len()) != c.complete || found.Report.Lossless() != c.complete {
 			t.Errorf("%s: %d of %d mappings, lossless %v", name, right, truth.len(), found.Report.Lossless())
 		}
@@ -110,7 +111,7 @@ func TestImpossibleTimes(t *testing.T) {
 func TestBothRootsLostWithLVM(t *testing.T) {
 	h := history(t, "deletes")
 	last := h.Commits[len(h.Commits)-1]
-	dev := block.NewMemFrom(h.Image)
+	dev := blocktest.NewMemFrom(h.Image)
 	truth := contentOf(t, dev)
 	lvm := &repair.LVM{ChunkSize: 128, Volumes: map[metadata.DevID]repair.LVMThin{}}
 	for id := range truth {
@@ -166,12 +167,12 @@ func TestSharedInnerLost(t *testing.T) {
 // children are.
 func TestTwoInnerNodesLost(t *testing.T) {
 	h := history(t, "snapshots")
-	truth := contentOf(t, block.NewMemFrom(slices.Clone(h.Image)))
-	s, err := survey.Read(t.Context(), block.NewReader(block.NewMemFrom(slices.Clone(h.Image)), 0))
+	truth := contentOf(t, blocktest.NewMemFrom(slices.Clone(h.Image)))
+	s, err := survey.Read(t.Context(), block.NewReader(blocktest.NewMemFrom(slices.Clone(h.Image)), 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := metadata.Open(block.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func TestTwoInnerNodesLost(t *testing.T) {
 	if wiped < 2 {
 		t.Fatal("there are no two devices with internal nodes")
 	}
-	found := find(t, block.NewMemFrom(h.Image), repair.Options{})
+	found := find(t, blocktest.NewMemFrom(h.Image), repair.Options{})
 	for _, d := range found.Report.Devices {
 		if _, wrong := truth.compare(content{d.ID: contentOf(t, found.Device)[d.ID]}); uint64(wrong) > d.Guessed {
 			t.Errorf("device %d: %d wrong, %d guessed", d.ID, wrong, d.Guessed)
@@ -208,7 +209,7 @@ func TestReasons(t *testing.T) {
 	}
 	// The top level leads to a mapping leaf instead of another leaf of its own.
 	image, _ := open(t, "many-devices")
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +240,7 @@ func TestReasons(t *testing.T) {
 func TestHoles(t *testing.T) {
 	image, _ := open(t, "odd-blocks")
 	clear(image[81*block.Size:][:block.Size])
-	r := find(t, block.NewMemFrom(image), repair.Options{}).Report
+	r := find(t, blocktest.NewMemFrom(image), repair.Options{}).Report
 	holes := slices.Collect(r.Devices[1].Holes())
 	if len(holes) != 1 || holes[0].Block != 81 || holes[0].Keys != (btree.KeyRange{Begin: 45614, End: 50907}) || !errors.Is(holes[0].Err, block.ErrCorrupt) {
 		t.Errorf("%+v", holes)

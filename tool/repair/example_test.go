@@ -7,7 +7,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/internal/write"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
@@ -19,7 +19,7 @@ func ExampleFind() {
 	if err != nil {
 		panic(err)
 	}
-	damaged := block.NewMemFrom(image)
+	damaged := blocktest.NewMemFrom(image)
 	damaged.FailReads(81)
 
 	found, err := repair.Find(ctx, damaged, repair.Options{})
@@ -37,7 +37,7 @@ func ExampleFind() {
 	if err != nil {
 		panic(err)
 	}
-	fresh := block.NewMem(damaged.Size())
+	fresh := blocktest.NewMem(damaged.Size())
 	b := write.New(write.Options{})
 	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
 		panic(err)

@@ -8,6 +8,7 @@ import (
 	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // Of many index blocks those around one are taken, from the beginning on if they end.
@@ -52,7 +53,7 @@ func TestChain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := gather(t.Context(), newMedium(block.NewMemFrom(h.Image), 1), &metadata.Overrides{})
+		e, err := gather(t.Context(), newMedium(blocktest.NewMemFrom(h.Image), 1), &metadata.Overrides{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +91,7 @@ func TestNewestDetails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := gather(t.Context(), newMedium(block.NewMemFrom(h.Image), 1), &metadata.Overrides{})
+	e, err := gather(t.Context(), newMedium(blocktest.NewMemFrom(h.Image), 1), &metadata.Overrides{})
 	if err != nil {
 		t.Fatal(err)
 	}

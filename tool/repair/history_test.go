@@ -8,6 +8,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/repair"
 )
 
@@ -37,7 +38,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 			if !c.Whole {
 				continue
 			}
-			r := find(t, block.NewMemFrom(h.At(i)), repair.Options{}).Report
+			r := find(t, blocktest.NewMemFrom(h.At(i)), repair.Options{}).Report
 			// Where an old superblock was put back on top of newer commits there is one to choose.
 			if h.Right == len(h.Commits)-1 && len(h.Also) == 0 && (taken(&r) != rootsOf(c) || !r.Lossless() || r.Chosen) {
 				t.Errorf("%s, commit %d (%s): took %v, want %v; %v", name, i, c.What, taken(&r), rootsOf(c), r.Notes)
@@ -66,7 +67,7 @@ func TestSuperblockLostAtEveryCommit(t *testing.T) {
 			}
 			clear(image[:block.Size])
 			size, nr := uint64(sb.DataBlockSize), sb.DataSpaceMap.NrBlocks
-			r := find(t, block.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}}).Report
+			r := find(t, blocktest.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}}).Report
 			commits++
 			named := slices.ContainsFunc(r.Alternatives, func(s *repair.State) bool { return rootPair{s.Mapping, s.Details} == rootsOf(c) })
 			switch {
@@ -101,7 +102,7 @@ func TestSuperblockLostOnImages(t *testing.T) {
 		}
 		clear(image[:block.Size])
 		size, nr := uint64(sb.DataBlockSize), sb.DataSpaceMap.NrBlocks
-		found := find(t, block.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}})
+		found := find(t, blocktest.NewMemFrom(image), repair.Options{Overrides: metadata.Overrides{DataBlockSize: &size, NrDataBlocks: &nr}})
 		if r := found.Report; taken(&r) != (rootPair{sb.MappingRoot, sb.DetailsRoot}) || r.Lossless() {
 			t.Errorf("%s: took %v, want %d/%d; %s", name, taken(&r), sb.MappingRoot, sb.DetailsRoot, r.Reason)
 		}
@@ -133,7 +134,7 @@ func TestSuperblockSetBack(t *testing.T) {
 			}
 			image := slices.Clone(h.Image)
 			copy(image, h.Supers[i][:])
-			r := find(t, block.NewMemFrom(image), repair.Options{}).Report
+			r := find(t, blocktest.NewMemFrom(image), repair.Options{}).Report
 			if r.Lossless() {
 				t.Errorf("%s, superblock of commit %d: called certain, with roots %v", name, i, taken(&r))
 			}
@@ -167,7 +168,7 @@ func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
 				tried++
 				image := h.At(i)
 				copy(image, h.Supers[back][:])
-				r := find(t, block.NewMemFrom(image), repair.Options{}).Report
+				r := find(t, blocktest.NewMemFrom(image), repair.Options{}).Report
 				named := slices.ContainsFunc(r.Alternatives, func(s *repair.State) bool { return rootPair{s.Mapping, s.Details} == rootsOf(c) })
 				switch {
 				case name == "reloads" && r.Lossless() && taken(&r) == rootsOf(h.Commits[back]):
@@ -186,7 +187,7 @@ func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
 // A state that is listed can be taken by its number.
 func TestStateByNumber(t *testing.T) {
 	h := history(t, "deletes")
-	dev := block.NewMemFrom(h.Image)
+	dev := blocktest.NewMemFrom(h.Image)
 	all, rivals, err := repair.States(t.Context(), dev, repair.Options{})
 	if err != nil || rivals > 0 || len(all) < 5 {
 		t.Fatalf("%d states, %d rivals: %v", len(all), rivals, err)
@@ -224,8 +225,8 @@ func TestLVM(t *testing.T) {
 		ChunkSize: uint64(sb.DataBlockSize), DataBlocks: sb.DataSpaceMap.NrBlocks, TransactionID: sb.TransactionID,
 		Volumes: map[metadata.DevID]repair.LVMThin{},
 	}
-	whole := find(t, block.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
-	pool, err := metadata.Open(block.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
+	whole := find(t, blocktest.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
+	pool, err := metadata.Open(blocktest.NewMemFrom(slices.Clone(h.Image)), metadata.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,13 +237,13 @@ func TestLVM(t *testing.T) {
 		lvm.Volumes[d.ID] = repair.LVMThin{Name: fmt.Sprint("vg/lv", d.ID), TransactionID: d.TransactionID}
 	}
 	clear(h.Image[:block.Size])
-	r := find(t, block.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
+	r := find(t, blocktest.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
 	if r.Header != whole.Report.Header || taken(&r) != rootsOf(h.Commits[last]) || len(r.Missing) > 0 {
 		t.Errorf("header %+v, want %+v; took %v; missing %v", r.Header, whole.Report.Header, taken(&r), r.Missing)
 	}
 	lvm.Volumes[77] = repair.LVMThin{Name: "vg/gone", TransactionID: 1}
 	copy(h.Image, h.Supers[last][:])
-	r = find(t, block.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
+	r = find(t, blocktest.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
 	if !slices.Equal(r.Missing, []metadata.DevID{77}) || r.Lossless() {
 		t.Errorf("a volume without a device: missing %v, lossless %v", r.Missing, r.Lossless())
 	}

@@ -11,12 +11,13 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/repair"
 )
 
 // orphans returns metadata whose top level is lost. Devices 1 and 2 have as many mappings,
 // in blocks 1 and 2, and device 5 has others, in block 3.
-func orphans(t *testing.T) *block.Mem {
+func orphans(t *testing.T) *blocktest.Mem {
 	t.Helper()
 	f := fixtures.NewForge(t, 64, 10000)
 	for i, id := range []metadata.DevID{1, 2, 5} {
@@ -113,7 +114,7 @@ func TestMappingsBeyondEnd(t *testing.T) {
 // Without space maps the trees of an earlier commit are taken, as a guess.
 func TestRootsWithoutSpaceMap(t *testing.T) {
 	h := history(t, "snapshots")
-	dev := block.NewMemFrom(h.Image)
+	dev := blocktest.NewMemFrom(h.Image)
 	sb, err := metadata.DecodeSuperblock(0, &h.Supers[len(h.Supers)-1])
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,7 @@ func TestRootsWithoutSpaceMap(t *testing.T) {
 // Roots can be given, one or both. A wrong kind of root is not followed blindly.
 func TestRootsGiven(t *testing.T) {
 	image, truth := open(t, "layers")
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	for _, opt := range []repair.Options{{MappingRoot: 880}, {DetailsRoot: 952}, {MappingRoot: 880, DetailsRoot: 952}} {
 		found := find(t, dev, opt)
 		if right, wrong := truth.compare(contentOf(t, found.Device)); right != truth.len() || wrong > 0 || found.Report.Chosen {
@@ -148,17 +149,17 @@ func TestRootsGiven(t *testing.T) {
 func TestNewer(t *testing.T) {
 	h := history(t, "provision")
 	last := h.Commits[len(h.Commits)-1]
-	newer, err := repair.Newer(t.Context(), block.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
+	newer, err := repair.Newer(t.Context(), blocktest.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
 	if newer != nil || err != nil {
 		t.Errorf("sound: %v, %v", newer, err)
 	}
 	copy(h.Image, h.Supers[2][:])
-	newer, err = repair.Newer(t.Context(), block.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
+	newer, err = repair.Newer(t.Context(), blocktest.NewMemFrom(slices.Clone(h.Image)), repair.Options{})
 	if err != nil || newer == nil || newer.Mapping != last.MappingRoot || newer.Details != last.DetailsRoot {
 		t.Errorf("set back: %+v, %v", newer, err)
 	}
 	clear(h.Image[:block.Size])
-	if newer, err = repair.Newer(t.Context(), block.NewMemFrom(h.Image), repair.Options{}); newer != nil || err != nil {
+	if newer, err = repair.Newer(t.Context(), blocktest.NewMemFrom(h.Image), repair.Options{}); newer != nil || err != nil {
 		t.Errorf("lost: %v, %v", newer, err)
 	}
 }
@@ -210,7 +211,7 @@ func TestStop(t *testing.T) {
 			if n%3 == 1 {
 				opt.State = 2
 			}
-			_, err := repair.Find(ctx, block.NewMemFrom(slices.Clone(h.Image)), opt)
+			_, err := repair.Find(ctx, blocktest.NewMemFrom(slices.Clone(h.Image)), opt)
 			if err == nil {
 				break
 			}
@@ -218,7 +219,7 @@ func TestStop(t *testing.T) {
 				t.Fatalf("after %d: %v", n, err)
 			}
 			ctx.left.Store(n)
-			if _, _, err := repair.States(ctx, block.NewMemFrom(slices.Clone(h.Image)), opt); err != nil && !errors.Is(err, context.Canceled) {
+			if _, _, err := repair.States(ctx, blocktest.NewMemFrom(slices.Clone(h.Image)), opt); err != nil && !errors.Is(err, context.Canceled) {
 				t.Fatalf("states, after %d: %v", n, err)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
@@ -91,7 +92,7 @@ func open(t testing.TB, name string) ([]byte, content) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return image, contentOf(t, block.NewMemFrom(slices.Clone(image)))
+	return image, contentOf(t, blocktest.NewMemFrom(slices.Clone(image)))
 }
 
 func find(t testing.TB, dev block.Device, opt repair.Options) *repair.Result {
@@ -108,7 +109,7 @@ func TestSound(t *testing.T) {
 	t.Parallel()
 	for _, name := range fixtures.Names() {
 		image, truth := open(t, name)
-		found := find(t, block.NewMemFrom(image), repair.Options{})
+		found := find(t, blocktest.NewMemFrom(image), repair.Options{})
 		if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" || found.Report.Damaged || !found.Report.Lossless() {
 			t.Errorf("%s: report %+v (-want +got):\n%s", name, found.Report, diff)
 		}
@@ -131,7 +132,7 @@ func TestUnreadableBlocks(t *testing.T) {
 				}
 			}
 			for i := 0; i < len(used); i += max(1, len(used)/cases) {
-				dev := block.NewMemFrom(slices.Clone(image))
+				dev := blocktest.NewMemFrom(slices.Clone(image))
 				dev.FailReads(used[i])
 				found := find(t, dev, repair.Options{})
 				got := contentOf(t, found.Device)
@@ -176,7 +177,7 @@ func TestLostBlocks(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, im := range images {
-		dev := block.NewMemFrom(slices.Clone(im.content))
+		dev := blocktest.NewMemFrom(slices.Clone(im.content))
 		truth := contentOf(t, dev)
 		pool, err := metadata.Open(dev, metadata.Options{})
 		if err != nil {
@@ -203,7 +204,7 @@ func TestLostBlocks(t *testing.T) {
 			{one(), one()},
 			{one(), one(), one()},
 		} {
-			dev := block.NewMemFrom(slices.Clone(im.content))
+			dev := blocktest.NewMemFrom(slices.Clone(im.content))
 			for _, nr := range lost {
 				if err := block.Write(dev, nr, new(block.Data)); err != nil {
 					t.Fatal(err)
@@ -229,7 +230,7 @@ func TestLostBlocks(t *testing.T) {
 // A flipped bit costs nothing, wherever it is.
 func TestFlippedBits(t *testing.T) {
 	image, truth := open(t, "layers")
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	flips := 0
 	for nr := range block.Blocks(dev) {
 		var b block.Data
@@ -259,7 +260,7 @@ func TestBothRootsLost(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"transactions", "layers", "many-devices", "wide-sharing"} {
 		image, truth := open(t, name)
-		dev := block.NewMemFrom(image)
+		dev := blocktest.NewMemFrom(image)
 		p, err := metadata.Open(dev, metadata.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -282,7 +283,7 @@ func TestSuperblockLost(t *testing.T) {
 	for _, name := range []string{"layers", "metadata-snap"} {
 		image, truth := open(t, name)
 		clear(image[:block.Size])
-		dev := block.NewMemFrom(image)
+		dev := blocktest.NewMemFrom(image)
 		if _, err := repair.Find(t.Context(), dev, repair.Options{}); errors.Is(err, repair.ErrNoBlockSize) != (name == "layers") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -291,11 +292,11 @@ func TestSuperblockLost(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
 		}
 	}
-	if _, err := repair.Find(t.Context(), block.NewMem(1<<20), repair.Options{}); !errors.Is(err, metadata.ErrUnformatted) {
+	if _, err := repair.Find(t.Context(), blocktest.NewMem(1<<20), repair.Options{}); !errors.Is(err, metadata.ErrUnformatted) {
 		t.Errorf("zeroes: %v", err)
 	}
 	noise := bytes.Repeat([]byte("noise"), 1<<20/5)
-	if _, err := repair.Find(t.Context(), block.NewMemFrom(noise), repair.Options{}); !errors.Is(err, repair.ErrNoRoots) {
+	if _, err := repair.Find(t.Context(), blocktest.NewMemFrom(noise), repair.Options{}); !errors.Is(err, repair.ErrNoRoots) {
 		t.Errorf("noise: %v", err)
 	}
 }
@@ -303,7 +304,7 @@ func TestSuperblockLost(t *testing.T) {
 // Devices can be left out, by id or because they are not complete.
 func TestDrop(t *testing.T) {
 	image, truth := open(t, "odd-blocks")
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	const leaf = 81 // of device 2
 	dev.FailReads(leaf)
 	for _, opt := range []repair.Options{{DropPartial: true}, {DropDevices: []metadata.DevID{2}}} {
@@ -318,7 +319,7 @@ func TestDrop(t *testing.T) {
 // What earlier transactions left can be listed and taken.
 func TestStates(t *testing.T) {
 	image, _ := open(t, "deleted-discarded")
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	all, _, err := repair.States(t.Context(), dev, repair.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +348,7 @@ func TestStates(t *testing.T) {
 func TestReadsOnly(t *testing.T) {
 	image, _ := open(t, "wide-sharing")
 	copy(image[200*block.Size:], make([]byte, 20*block.Size))
-	dev := block.NewMemFrom(slices.Clone(image))
+	dev := blocktest.NewMemFrom(slices.Clone(image))
 	dev.FailWritesAfter(0)
 	find(t, dev, repair.Options{})
 	if !bytes.Equal(dev.Contents(), image) || dev.Ops() > 0 {

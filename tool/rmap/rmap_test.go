@@ -18,6 +18,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/rmap"
 )
 
@@ -81,7 +82,7 @@ func naive(tb testing.TB, p *metadata.Pool, regions []rmap.Region) []rmap.Row {
 
 // forge makes a pool of devices that share leaves and inner nodes, whose runs go on from leaf
 // to leaf, and that may map a data block more than once.
-func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *block.Mem {
+func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *blocktest.Mem {
 	f := fixtures.NewForge(tb, 400, min(dataBlocks, 1_000_000)) // the space map need not know all
 	slots := rapid.IntRange(1, 5).Draw(t, "slots")
 	const keysPerSlot = 40
@@ -177,9 +178,9 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	const leaf = 141 // thin blocks 248..495 of device 1
-	for name, spoil := range map[string]func(*block.Mem){
-		"all zero":   func(m *block.Mem) { block.Write(m, leaf, new(block.Data)) },
-		"bad sector": func(m *block.Mem) { m.FailReads(leaf) },
+	for name, spoil := range map[string]func(*blocktest.Mem){
+		"all zero":   func(m *blocktest.Mem) { block.Write(m, leaf, new(block.Data)) },
+		"bad sector": func(m *blocktest.Mem) { m.FailReads(leaf) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := fixtures.Mem(t, "sequential")

@@ -12,6 +12,7 @@ import (
 	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/scan"
 )
 
@@ -234,10 +235,10 @@ func TestDamage(t *testing.T) {
 
 // Without a superblock the kinds are known all the same.
 func TestNoSuperblock(t *testing.T) {
-	for name, damage := range map[string]func(*block.Mem){
-		"zero":       func(dev *block.Mem) { _ = block.Write(dev, 0, new(block.Data)) },
-		"garbled":    func(dev *block.Mem) { spoil(t, dev, 0, func(b *block.Data) { copy(b[64:], "garbled") }) },
-		"unreadable": func(dev *block.Mem) { dev.FailReads(0) },
+	for name, damage := range map[string]func(*blocktest.Mem){
+		"zero":       func(dev *blocktest.Mem) { _ = block.Write(dev, 0, new(block.Data)) },
+		"garbled":    func(dev *blocktest.Mem) { spoil(t, dev, 0, func(b *block.Data) { copy(b[64:], "garbled") }) },
+		"unreadable": func(dev *blocktest.Mem) { dev.FailReads(0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := forge(t, nil)
@@ -256,7 +257,7 @@ func TestNoSuperblock(t *testing.T) {
 	for nr := range block.Blocks(p.dev) {
 		p.dev.FailReads(nr)
 	}
-	if _, err := scan.Run(t.Context(), p.dev, scan.Options{}, nil); !errors.Is(err, block.ErrFailed) {
+	if _, err := scan.Run(t.Context(), p.dev, scan.Options{}, nil); !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("a dead device: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/scan"
 )
 
@@ -16,7 +17,7 @@ func ExampleRun() {
 		return
 	}
 	clear(image[121*block.Size : 122*block.Size])
-	dev := block.NewMemFrom(image)
+	dev := blocktest.NewMemFrom(image)
 	_, err = scan.Run(context.Background(), dev, scan.Options{FaultsOnly: true}, func(r scan.Row) error {
 		fmt.Println(r.First, r.Kind, r.Owners[0].Tree, r.Owners[0].FirstIDs, r.Keys, r.Faults)
 		return nil

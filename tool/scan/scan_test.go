@@ -15,6 +15,7 @@ import (
 	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/scan"
 )
 
@@ -228,7 +229,7 @@ func TestRange(t *testing.T) {
 // another, and all hang below internal nodes.
 type tree struct {
 	a, b, c, first, second block.Nr
-	dev                    *block.Mem
+	dev                    *blocktest.Mem
 	sb                     metadata.Superblock
 }
 
@@ -325,7 +326,7 @@ func FuzzRun(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		damaged := slices.Clone(image)
-		dev := block.NewMemFrom(damaged)
+		dev := blocktest.NewMemFrom(damaged)
 		for range n {
 			nr := block.Nr(rnd.Uint64N(24))
 			var b block.Data

@@ -16,6 +16,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/tool/shrink"
 )
@@ -59,7 +60,7 @@ func TestShrink(t *testing.T) {
 		checkMoves(t, plan, want)
 
 		old := dataOf(max(p.nr, n))
-		dev := block.NewMemFrom(slices.Clone(old))
+		dev := blocktest.NewMemFrom(slices.Clone(old))
 		if err := plan.Copy(context.Background(), dev, shrink.Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := dataOf(p.nr)
-	whole := block.NewMemFrom(slices.Clone(old))
+	whole := blocktest.NewMemFrom(slices.Clone(old))
 	plan, err := p.usage(t).Plan(40)
 	if err != nil {
 		t.Fatal(err)
@@ -158,10 +159,10 @@ func TestFailures(t *testing.T) {
 		t.Fatalf("only %d writes and flushes to fail", whole.Ops())
 	}
 	for op := range whole.Ops() + 1 {
-		dev := block.NewMemFrom(slices.Clone(old))
+		dev := blocktest.NewMemFrom(slices.Clone(old))
 		dev.FailWritesAfter(op)
 		err := plan.Copy(t.Context(), dev, shrink.Options{})
-		if done := op == whole.Ops(); done != (err == nil) || !done && !errors.Is(err, block.ErrFailed) {
+		if done := op == whole.Ops(); done != (err == nil) || !done && !errors.Is(err, blocktest.ErrFailed) {
 			t.Fatalf("op %d: %v", op, err)
 		}
 		unchanged(t, &before, p.kept, old, dev.Contents())
@@ -173,9 +174,9 @@ func TestFailures(t *testing.T) {
 			}
 		}
 	}
-	dev := block.NewMemFrom(slices.Clone(old))
+	dev := blocktest.NewMemFrom(slices.Clone(old))
 	dev.FailReads(50 * blockBytes / block.Size)
-	if err := plan.Copy(t.Context(), dev, shrink.Options{}); !errors.Is(err, block.ErrFailed) || dev.Ops() > 0 {
+	if err := plan.Copy(t.Context(), dev, shrink.Options{}); !errors.Is(err, blocktest.ErrFailed) || dev.Ops() > 0 {
 		t.Errorf("a block that cannot be read: %v, %d writes", err, dev.Ops())
 	}
 }
@@ -185,13 +186,13 @@ func TestCopyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short := block.NewMem(64*blockBytes - 1)
+	short := blocktest.NewMem(64*blockBytes - 1)
 	if err := plan.Copy(t.Context(), short, shrink.Options{}); !errors.Is(err, shrink.ErrTooSmall) || short.Ops() > 0 {
 		t.Errorf("a short device: %v, %d writes", err, short.Ops())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	dev := block.NewMem(64 * blockBytes)
+	dev := blocktest.NewMem(64 * blockBytes)
 	if err := plan.Copy(ctx, dev, shrink.Options{}); !errors.Is(err, context.Canceled) || dev.Ops() > 0 {
 		t.Errorf("interrupted: %v, %d writes", err, dev.Ops())
 	}

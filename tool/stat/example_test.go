@@ -6,7 +6,7 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/stat"
 )
 
@@ -15,7 +15,7 @@ func ExampleDevices() {
 	if err != nil {
 		panic(err)
 	}
-	p, err := metadata.Open(block.NewMemFrom(image), metadata.Options{})
+	p, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
 	if err != nil {
 		panic(err)
 	}

@@ -8,11 +8,11 @@ import (
 
 	"thinpool/fixtures"
 	"thinpool/metadata"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/stat"
 )
 
-func open(t testing.TB, name string) (*block.Mem, *metadata.Pool) {
+func open(t testing.TB, name string) (*blocktest.Mem, *metadata.Pool) {
 	t.Helper()
 	dev := fixtures.Mem(t, name)
 	p, err := metadata.Open(dev, metadata.Options{})
@@ -110,10 +110,10 @@ func TestDamage(t *testing.T) {
 	dev, p := open(t, "odd-blocks")
 	dev.FailReads(81)
 	_, err := stat.Devices(t.Context(), p)
-	if lost, ok := errors.AsType[*metadata.LostError](err); !ok || lost.ID != 2 || !errors.Is(err, block.ErrFailed) {
+	if lost, ok := errors.AsType[*metadata.LostError](err); !ok || lost.ID != 2 || !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("Devices: %v", err)
 	}
-	if _, err := stat.RunLengths(t.Context(), p); !errors.Is(err, block.ErrFailed) {
+	if _, err := stat.RunLengths(t.Context(), p); !errors.Is(err, blocktest.ErrFailed) {
 		t.Errorf("RunLengths: %v", err)
 	}
 	dev.FailReads(p.Live.DataSpaceMap.BitmapRoot)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"thinpool/fixtures"
-	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/trim"
 )
 
@@ -15,7 +15,7 @@ func ExampleFree() {
 		fmt.Println(err)
 		return
 	}
-	free, err := trim.Free(context.Background(), block.NewMemFrom(image), trim.Options{})
+	free, err := trim.Free(context.Background(), blocktest.NewMemFrom(image), trim.Options{})
 	fmt.Println(len(free), free[0], err)
 	// Output: 1 {3201 1638400} <nil>
 }

@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/trim"
 )
 
@@ -76,7 +77,7 @@ func TestFree(t *testing.T) {
 }
 
 // small is a pool of 300 data blocks: 10..19 and 100..149 are mapped, 200 is leaked.
-func small(tb testing.TB) *block.Mem {
+func small(tb testing.TB) *blocktest.Mem {
 	f := fixtures.NewForge(tb, 64, 300)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 5, Data: 10, Len: 10}, metadata.Run{Thin: 50, Data: 100, Len: 50}))
 	f.LeakData(200)
@@ -119,24 +120,24 @@ func TestDoubt(t *testing.T) {
 		}
 		return d.Root
 	}
-	for name, spoil := range map[string]func(*testing.T, *block.Mem){
-		"count too low": func(t *testing.T, m *block.Mem) {
+	for name, spoil := range map[string]func(*testing.T, *blocktest.Mem){
+		"count too low": func(t *testing.T, m *blocktest.Mem) {
 			fixtures.Edit(t, m, bitmap(t, m), func(b *block.Data) {
 				const header, blocksPerByte = 16, 4
 				b[header+100/blocksPerByte] = 0
 			})
 		},
-		"lost bitmap":     func(t *testing.T, m *block.Mem) { block.Write(m, bitmap(t, m), new(block.Data)) },
-		"unread bitmap":   func(t *testing.T, m *block.Mem) { m.FailReads(bitmap(t, m)) },
-		"lost mappings":   func(t *testing.T, m *block.Mem) { block.Write(m, root(t, m), new(block.Data)) },
-		"unread mappings": func(t *testing.T, m *block.Mem) { m.FailReads(root(t, m)) },
-		"fewer mappings": func(t *testing.T, m *block.Mem) {
+		"lost bitmap":     func(t *testing.T, m *blocktest.Mem) { block.Write(m, bitmap(t, m), new(block.Data)) },
+		"unread bitmap":   func(t *testing.T, m *blocktest.Mem) { m.FailReads(bitmap(t, m)) },
+		"lost mappings":   func(t *testing.T, m *blocktest.Mem) { block.Write(m, root(t, m), new(block.Data)) },
+		"unread mappings": func(t *testing.T, m *blocktest.Mem) { m.FailReads(root(t, m)) },
+		"fewer mappings": func(t *testing.T, m *blocktest.Mem) {
 			fixtures.Edit(t, m, root(t, m), func(b *block.Data) {
 				const nrEntries = 16
 				b[nrEntries]--
 			})
 		},
-		"lost superblock": func(_ *testing.T, m *block.Mem) { block.Write(m, 0, new(block.Data)) },
+		"lost superblock": func(_ *testing.T, m *blocktest.Mem) { block.Write(m, 0, new(block.Data)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := small(t)
@@ -161,7 +162,7 @@ func (r *recorder) Size() int64  { return r.size }
 func (r *recorder) Close() error { return nil }
 func (r *recorder) Discard(off, n int64) error {
 	if r.left--; r.left < 0 {
-		return block.ErrFailed
+		return blocktest.ErrFailed
 	}
 	r.areas = append(r.areas, [2]int64{off, off + n})
 	return nil

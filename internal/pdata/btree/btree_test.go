@@ -10,16 +10,17 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // device is an Allocator over a device in memory. Block 0 is left out.
 type device struct {
-	*block.Mem
+	*blocktest.Mem
 	next block.Nr
 }
 
 func newDevice(blocks int) *device {
-	return &device{block.NewMem(int64(blocks) * block.Size), 1}
+	return &device{blocktest.NewMem(int64(blocks) * block.Size), 1}
 }
 
 func (d *device) Alloc() (block.Nr, error) {

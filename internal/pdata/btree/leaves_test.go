@@ -13,6 +13,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // listLeaves says in short what Leaves yields, in the words of describe.
@@ -124,7 +125,7 @@ func TestLeavesLost(t *testing.T) {
 	check("inner node", ranges(root, btree.KeyRange{Begin: 250}), "lost keys 200..299", "keys 300..399", "lost keys from 400 on")
 	dev.FailReads(leaves[2])
 	for p, err := range btree.Leaves(t.Context(), block.NewReader(dev, 2), block.Blocks(dev), 8, root, btree.KeyRange{Begin: 350, End: 351}) {
-		if err != nil || !errors.Is(p.Err, block.ErrFailed) {
+		if err != nil || !errors.Is(p.Err, blocktest.ErrFailed) {
 			t.Errorf("a read that fails: %v, %v", p.Err, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // Whatever the index block of the metadata says, loading ends, and the counts that
@@ -49,9 +50,9 @@ const (
 )
 
 // indexed returns a device with an index block, a bitmap of the given content and no counts above 2.
-func indexed(t *testing.T, index, counts []byte) *block.Mem {
+func indexed(t *testing.T, index, counts []byte) *blocktest.Mem {
 	t.Helper()
-	dev := block.NewMem(deviceBlocks * block.Size)
+	dev := blocktest.NewMem(deviceBlocks * block.Size)
 	put := func(nr block.Nr, b *block.Data) {
 		if err := block.Write(dev, nr, b); err != nil {
 			t.Fatal(err)
@@ -72,7 +73,7 @@ func indexed(t *testing.T, index, counts []byte) *block.Mem {
 }
 
 // stored counts, one by one, the blocks with a count that the index leads to.
-func stored(t *testing.T, dev *block.Mem, nrBlocks uint64) uint64 {
+func stored(t *testing.T, dev *blocktest.Mem, nrBlocks uint64) uint64 {
 	t.Helper()
 	var index, bitmap block.Data
 	if block.Read(dev, indexBlock, &index) != nil || block.Read(dev, bitmapBlock, &bitmap) != nil {

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // The order of bits in a bitmap, as seen on disk: counts 3 3 3 3 2 1 are FF 09.
@@ -149,13 +150,13 @@ func TestCounterConcurrent(t *testing.T) {
 
 // device allocates blocks of a device in memory and counts them.
 type device struct {
-	*block.Mem
+	*blocktest.Mem
 	next   block.Nr
 	counts *Counter
 }
 
 func newDevice(blocks uint64) *device {
-	d := &device{block.NewMem(int64(blocks) * block.Size), 1, NewCounter(blocks)}
+	d := &device{blocktest.NewMem(int64(blocks) * block.Size), 1, NewCounter(blocks)}
 	d.counts.Add(0, 1)
 	return d
 }

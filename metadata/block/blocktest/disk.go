@@ -1,9 +1,11 @@
-package block
+package blocktest
 
 import (
 	"fmt"
 	"sync"
 	"time"
+
+	"thinpool/metadata/block"
 )
 
 // Figures for [Disk.Time].
@@ -18,7 +20,7 @@ const (
 // A Disk is a device that counts, for tests, what reading it would ask of a spinning
 // disk: requests, seeks and bytes.
 type Disk struct {
-	Device
+	block.Device
 	mu   sync.Mutex
 	next int64 // where the last request ended
 	load Load
@@ -31,9 +33,9 @@ type Load struct {
 }
 
 // NewDisk returns a Disk that holds what dev does.
-func NewDisk(dev Device) *Disk { return &Disk{Device: dev, next: -2 * reach} }
+func NewDisk(dev block.Device) *Disk { return &Disk{Device: dev, next: -2 * reach} }
 
-// ReadAt implements [Device].
+// ReadAt implements [block.Device].
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	d.mu.Lock()
 	d.load.Requests++

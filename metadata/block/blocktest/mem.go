@@ -1,4 +1,4 @@
-package block
+package blocktest
 
 import (
 	"errors"
@@ -6,10 +6,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-)
 
-// sector is what a disk writes in one piece; a power cut tears blocks there.
-const sector = 512
+	"thinpool/metadata/block"
+)
 
 // ErrFailed is what a [Mem] returns for reads and writes it was told to fail.
 var ErrFailed = errors.New("simulated device failure")
@@ -21,7 +20,7 @@ type Mem struct {
 	data    []byte  // as a reader sees it now
 	stable  []byte  // as of the last flush
 	since   []write // since the last flush
-	badRead map[Nr]bool
+	badRead map[block.Nr]bool
 	left    int // writes and flushes before they fail; negative: all work
 	ops     int // writes and flushes so far
 }
@@ -39,11 +38,11 @@ func NewMem(size int64) *Mem { return NewMemFrom(make([]byte, size)) }
 func NewMemFrom(p []byte) *Mem { return &Mem{data: p, stable: slices.Clone(p), left: -1} }
 
 // FailReads makes reads of these blocks fail from now on.
-func (m *Mem) FailReads(nrs ...Nr) {
+func (m *Mem) FailReads(nrs ...block.Nr) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.badRead == nil {
-		m.badRead = map[Nr]bool{}
+		m.badRead = map[block.Nr]bool{}
 	}
 	for _, nr := range nrs {
 		m.badRead[nr] = true
@@ -75,9 +74,9 @@ func (m *Mem) Crash(seed int) *Mem {
 	keep := rnd.Float64()
 	for _, i := range rnd.Perm(len(m.since)) {
 		w := m.since[i]
-		for at := 0; at < len(w.p); at += sector {
+		for at := 0; at < len(w.p); at += block.SectorSize {
 			if rnd.Float64() < keep {
-				copy(left[w.off+int64(at):], w.p[at:min(at+sector, len(w.p))])
+				copy(left[w.off+int64(at):], w.p[at:min(at+block.SectorSize, len(w.p))])
 			}
 		}
 	}
@@ -91,14 +90,14 @@ func (m *Mem) Contents() []byte {
 	return slices.Clone(m.data)
 }
 
-// ReadAt implements [Device].
+// ReadAt implements [block.Device].
 func (m *Mem) ReadAt(p []byte, off int64) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if off < 0 || off > int64(len(m.data)) {
 		return 0, io.EOF
 	}
-	for nr := Nr(off / Size); len(m.badRead) > 0 && int64(nr)*Size < off+int64(len(p)); nr++ {
+	for nr := block.Nr(off / block.Size); len(m.badRead) > 0 && int64(nr)*block.Size < off+int64(len(p)); nr++ {
 		if m.badRead[nr] {
 			return 0, ErrFailed
 		}
@@ -110,7 +109,7 @@ func (m *Mem) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements [Device].
+// WriteAt implements [block.Device].
 func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -126,7 +125,7 @@ func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
 	return copy(m.data[off:], p), nil
 }
 
-// Flush implements [Device].
+// Flush implements [block.Device].
 func (m *Mem) Flush() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -152,8 +151,8 @@ func (m *Mem) spend() bool {
 	return true
 }
 
-// Size implements [Device].
+// Size implements [block.Device].
 func (m *Mem) Size() int64 { return int64(len(m.data)) }
 
-// Close implements [Device].
+// Close implements [block.Device].
 func (m *Mem) Close() error { return nil }
