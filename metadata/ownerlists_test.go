@@ -9,7 +9,7 @@ import (
 	"thinpool/fixtures"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/metadata/btree"
+	"thinpool/internal/pdata/btree"
 )
 
 // reached returns the blocks that a walk down from a root meets.

@@ -215,9 +215,15 @@ type MismatchError struct {
 	Has, Lacks string
 }
 
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("device %d has %s but no %s", e.ID, e.Has, e.Lacks)
+func (e *MismatchError) Error() string { return e.Named("") }
+
+// Named is Error for a device that its user calls name.
+func (e *MismatchError) Named(name string) string {
+	return fmt.Sprintf("%s has %s but no %s", Label(e.ID, name), e.Has, e.Lacks)
 }
+
+// DevID is the device that the error is about.
+func (e *MismatchError) DevID() DevID { return e.ID }
 
 // Unwrap makes a MismatchError a [block.ErrCorrupt].
 func (e *MismatchError) Unwrap() error { return block.ErrCorrupt }
@@ -234,7 +240,7 @@ func (p *Pool) Device(id DevID) (Device, error) {
 	case err != nil:
 		return Device{}, fmt.Errorf("device details: %w", err)
 	case !hasRoot && !hasDetails:
-		return Device{}, fmt.Errorf("device %d: %w", id, ErrNoDevice)
+		return Device{}, &DeviceError{id, ErrNoDevice}
 	case !hasRoot:
 		return Device{}, &MismatchError{id, "details", "mappings"}
 	case !hasDetails:
@@ -249,9 +255,9 @@ func (p *Pool) Tree(id DevID) (Tree, error) {
 	root, ok, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
 	switch {
 	case err != nil:
-		return Tree{}, fmt.Errorf("device %d: mapping tree, top level: %w", id, err)
+		return Tree{}, &DeviceError{id, fmt.Errorf("mapping tree, top level: %w", err)}
 	case !ok:
-		return Tree{}, fmt.Errorf("device %d: %w", id, ErrNoDevice)
+		return Tree{}, &DeviceError{id, ErrNoDevice}
 	}
 	return Tree{ID: id, Root: block.Nr(le.Uint64(root))}, nil
 }
@@ -331,5 +337,5 @@ func inDevice(id DevID, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("device %d: %w", id, err)
+	return &DeviceError{id, err}
 }

@@ -285,11 +285,17 @@ type LostError struct {
 	Err  error
 }
 
-func (e *LostError) Error() string {
+func (e *LostError) Error() string { return e.Named("") }
+
+// DevID is the device that the error is about.
+func (e *LostError) DevID() DevID { return e.ID }
+
+// Named is Error for a device that its user calls name.
+func (e *LostError) Named(name string) string {
 	if e.Root != 0 {
 		return fmt.Sprintf("mapping tree at block %d: lost the mappings of %v: %v", e.Root, e.Keys, e.Err)
 	}
-	return fmt.Sprintf("device %d: lost the mappings of %v: %v", e.ID, e.Keys, e.Err)
+	return fmt.Sprintf("%s: lost the mappings of %v: %v", Label(e.ID, name), e.Keys, e.Err)
 }
 
 func (e *LostError) Unwrap() error { return e.Err }

@@ -74,7 +74,7 @@ func (c *Check) validate() error {
 func (c *Check) writes() bool { return c.mends() || c.ApplyUndo != "" }
 
 // Run implements cli.Command.
-func (c *Check) Run(env *cli.Env) error {
+func (c *Check) Run(env *cli.Env) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -86,7 +86,8 @@ func (c *Check) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
-	out := view.FaultPrinter{Out: env.Stdout, Err: env.Stderr, JSON: c.Format == "json", Quiet: c.Quiet, Mends: c.mends()}
+	defer func() { err = view.Named(err, dev.Name) }()
+	out := view.FaultPrinter{Out: env.Stdout, Err: env.Stderr, JSON: c.Format == "json", Quiet: c.Quiet, Mends: c.mends(), Name: dev.Name}
 	opt := check.Options{
 		Snapshot: c.MetadataSnap, SuperblockOnly: c.SuperblockOnly, SkipMappings: c.SkipMappings,
 		FlagAlone: !c.AutoRepair, Superblock: out.Superblock, Progress: env.Progress,

@@ -60,7 +60,7 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 }
 
 // Run implements cli.Command.
-func (d *Delta) Run(env *cli.Env) error {
+func (d *Delta) Run(env *cli.Env) (err error) {
 	if err := d.check(); err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func (d *Delta) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	left, err := tree(pool, d.Thin1, d.Root1)
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ style 0.9 and cannot be told to ask for it.`
 }
 
 // Run implements cli.Command.
-func (d *Dump) Run(env *cli.Env) error {
+func (d *Dump) Run(env *cli.Env) (err error) {
 	switch {
 	case d.disk().Reads(d.Input, d.Output):
 		return cli.Usagef("input and output are the same file: %s", d.Output)
@@ -77,6 +77,7 @@ func (d *Dump) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	opt := dump.Options{
 		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
 		Flat: d.Format == "xml" && d.Style == "0.9", LiveSize: d.Format == "json",
@@ -116,7 +117,7 @@ func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	opt.Progress, opt.LVM = env.Progress, from.Place.Facts()
+	opt.Progress, opt.LVM, opt.Name = env.Progress, from.Place.Facts(), from.Name
 	found, err := repair.Find(env, from, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Input, hopeless(err))

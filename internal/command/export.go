@@ -63,7 +63,7 @@ zero (with --changed-since: make it zero), lost, and at the end the sums.`
 }
 
 // Run implements cli.Command.
-func (x *Export) Run(env *cli.Env) error {
+func (x *Export) Run(env *cli.Env) (err error) {
 	snapshot, err := x.check()
 	if err != nil {
 		return err
@@ -73,6 +73,7 @@ func (x *Export) Run(env *cli.Env) error {
 		return err
 	}
 	defer in.Close()
+	defer func() { err = view.Named(err, in.place.Name()) }()
 	v, err := x.volume(env, in, snapshot)
 	if err != nil {
 		return err
@@ -304,7 +305,7 @@ func numbered(nr *uint64) block.Nr {
 func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
-		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(),
+		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(), Name: in.place.Name(),
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))

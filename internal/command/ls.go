@@ -34,7 +34,7 @@ read a few blocks a device, all others the device details only.`
 }
 
 // Run implements cli.Command.
-func (l *Ls) Run(env *cli.Env) error {
+func (l *Ls) Run(env *cli.Env) (err error) {
 	columns, err := l.columns()
 	if err != nil {
 		return err
@@ -44,6 +44,7 @@ func (l *Ls) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	if dev.Name != nil && l.Fields == "" {
 		columns = append(columns, view.LsName)
 	}

@@ -173,7 +173,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 		}
 		defer dev.Close()
 		if err := dump.Run(env, pool, dump.Options{LiveSize: true, Progress: env.Progress}, v); err != nil {
-			return nil, source.Damaged(err)
+			return nil, view.Named(source.Damaged(err), dev.Name)
 		}
 		if m.Snapshot.Set {
 			return nil, pool.StillHeld() // what is used now is not the snapshot's alone

@@ -7,6 +7,7 @@ import (
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
+	"thinpool/internal/view"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/packfmt"
@@ -32,7 +33,7 @@ tools that only read metadata read packs as well: thin_check FILE.`
 }
 
 // Run implements cli.Command.
-func (p *Pack) Run(env *cli.Env) error {
+func (p *Pack) Run(env *cli.Env) (err error) {
 	if p.disk().Reads(p.Input, p.Output) {
 		return cli.Usagef("%s is read, and cannot be the output", p.Output)
 	}
@@ -45,6 +46,7 @@ func (p *Pack) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	if !p.MetadataSnap.Set {
 		return p.pack(env, dev, nil)
 	}

@@ -117,7 +117,7 @@ only done with --accept-loss.`
 }
 
 // Run implements cli.Command.
-func (r *Repair) Run(env *cli.Env) error {
+func (r *Repair) Run(env *cli.Env) (err error) {
 	opt, err := r.salvage.options(r.overrides.metadata())
 	if err == nil {
 		err = r.validate()
@@ -130,7 +130,11 @@ func (r *Repair) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	opt.Progress, opt.LVM = env.Progress, dev.Place.Facts()
+	if r.Format != "json" {
+		opt.Name = dev.Name
+	}
 	if r.ListStates {
 		return r.listStates(env, dev, opt)
 	}
@@ -212,7 +216,7 @@ func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report)
 		if r.Format == "json" {
 			return view.JSONReport(w, found)
 		}
-		return view.TextReport(from.Place.Named(w), found, from.Name)
+		return view.TextReport(w, found, from.Name)
 	}
 	if !r.Quiet {
 		if err := show(env.Stdout); err != nil {

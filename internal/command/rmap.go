@@ -86,12 +86,13 @@ func (r region) blocks(blockSize uint32) rmap.Region {
 }
 
 // Run implements cli.Command.
-func (r *Rmap) Run(env *cli.Env) error {
+func (r *Rmap) Run(env *cli.Env) (err error) {
 	pool, dev, err := source.OpenPool(env, source.Spec{Path: r.Input, Snapshot: r.MetadataSnap, Packs: true, Disk: r.disk()})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
 		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
 	}

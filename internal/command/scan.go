@@ -36,7 +36,7 @@ all the same, and the exit code stays 0.`
 }
 
 // Run implements cli.Command.
-func (s *Scan) Run(env *cli.Env) error {
+func (s *Scan) Run(env *cli.Env) (err error) {
 	switch {
 	case s.End != nil && *s.End <= s.Begin:
 		return cli.Usagef("--end %d is not above --begin %d", *s.End, s.Begin)
@@ -48,6 +48,7 @@ func (s *Scan) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	stillHeld := func() error { return nil }
 	if s.MetadataSnap.Set {
 		pool, err := dev.Pool(env)
@@ -91,7 +92,7 @@ func (s *Scan) Run(env *cli.Env) error {
 // scan writes the rows to w.
 func (s *Scan) scan(env *cli.Env, dev *source.Source, opt scan.Options, w io.Writer) (scan.Summary, error) {
 	out := bufio.NewWriter(w)
-	table := view.ScanTable{Writer: dev.Place.Named(out), Width: len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
+	table := view.ScanTable{Writer: out, Name: dev.Name, Width: len(strconv.FormatUint(uint64(block.Blocks(dev)), 10))}
 	print := table.Row
 	if s.Format == "json" {
 		enc := view.NewEncoder(out)

@@ -35,7 +35,7 @@ var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogra
 }
 
 // Run implements cli.Command.
-func (s *Stat) Run(env *cli.Env) error {
+func (s *Stat) Run(env *cli.Env) (err error) {
 	if s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks") {
 		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
 	}
@@ -44,6 +44,7 @@ func (s *Stat) Run(env *cli.Env) error {
 		return err
 	}
 	defer dev.Close()
+	defer func() { err = view.Named(err, dev.Name) }()
 	out := bufio.NewWriter(env.Stdout)
 	env.Progress("measuring "+s.Op, 0, 0)
 	if s.Op == "devices" {

@@ -62,7 +62,6 @@ func (d *Disk) Find(env *cli.Env, path string, opt lvm.ImageOptions) (*Place, er
 	if err := p.choose(path, d.LV); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	env.Stderr = p.Named(env.Stderr)
 	SayProblems(env, slices.Concat(p.Problems, p.Group.Problems))
 	if slices.ContainsFunc(p.Group.PVs, func(pv *lvm.PhysicalVolume) bool { return pv.Disk == nil }) {
 		fmt.Fprintln(env.Stderr, "note: --pv IMAGE adds the image of a physical volume that is missing")

@@ -17,10 +17,11 @@ import (
 type FaultPrinter struct {
 	Out, Err    io.Writer
 	JSON, Quiet bool
-	Mends       bool                 // a repair follows
-	Reserve     string               // how to make a metadata snapshot, if that is wanted and known
-	Live        *metadata.Superblock // once it is known
-	InDevices   bool                 // there are faults in the trees of devices
+	Mends       bool                        // a repair follows
+	Reserve     string                      // how to make a metadata snapshot, if that is wanted and known
+	Live        *metadata.Superblock        // once it is known
+	Name        func(metadata.DevID) string // of the volume that a device is; nil: not known
+	InDevices   bool                        // there are faults in the trees of devices
 
 	advice []advice
 	mended uint64 // faults
@@ -61,7 +62,7 @@ func (p *FaultPrinter) Fault(f check.Fault) {
 		}
 		p.line(r)
 	default:
-		fmt.Fprintln(p.Err, f.String())
+		fmt.Fprintln(p.Err, f.Text(p.Name))
 	}
 }
 

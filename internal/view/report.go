@@ -31,19 +31,19 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	}
 	room := mostLostLines
 	for i := range r.Devices {
-		room = lostText(out, &r.Devices[i], h, room)
+		room = lostText(out, label(r.Devices[i].ID, name), &r.Devices[i], h, room)
 	}
 	if room == 0 {
 		fmt.Fprintf(out, "only the first %d lost ranges are listed\n", mostLostLines)
 	}
 	for _, id := range r.Missing {
-		fmt.Fprintf(out, "device %d: LVM has a volume for it, and the repaired metadata has no such device\n", id)
+		fmt.Fprintf(out, "%s: LVM has a volume for it, and the repaired metadata has no such device\n", label(id, name))
 	}
 	for i := range r.Orphans {
-		fmt.Fprintln(out, orphanText(&r.Orphans[i]))
+		fmt.Fprintln(out, orphanText(&r.Orphans[i], name))
 	}
 	for i, s := range r.Alternatives {
-		alternativeText(out, i+2, s, r)
+		alternativeText(out, i+2, s, r, name)
 	}
 	fmt.Fprintf(out, "\n%s\n", verdict(r))
 	return out.Flush()
@@ -81,9 +81,9 @@ const (
 
 // lostText prints where mappings of a device are missing or guessed, on so many lines at most.
 // It returns how many are left.
-func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header, room int) int {
+func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.Header, room int) int {
 	if d.Dropped {
-		fmt.Fprintf(w, "device %d: left out\n", d.ID)
+		fmt.Fprintf(w, "%s: left out\n", device)
 	}
 	what := "missing"
 	if d.Lost == 0 && d.Guessed > 0 {
@@ -97,13 +97,13 @@ func lostText(w io.Writer, d *repair.DeviceReport, h *metadata.Header, room int)
 			end = fmt.Sprintf("to %d", l.Keys.End-1)
 			bytes = fmt.Sprintf("bytes %d to %d", l.Keys.Begin*size, l.Keys.End*size-1)
 		}
-		fmt.Fprintf(w, "device %d: mappings are %s among thin blocks %d %s (%s): %v\n", d.ID, what, l.Keys.Begin, end, bytes, l.Err)
+		fmt.Fprintf(w, "%s: mappings are %s among thin blocks %d %s (%s): %v\n", device, what, l.Keys.Begin, end, bytes, l.Err)
 	}
 	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
-		fmt.Fprintf(w, "device %d: mappings are missing at unknown positions: a node of its tree may be of another transaction\n", d.ID)
+		fmt.Fprintf(w, "%s: mappings are missing at unknown positions: a node of its tree may be of another transaction\n", device)
 	}
 	if d.Reused > 0 {
-		fmt.Fprintf(w, "device %d: %d of its mappings lead to data blocks that others use now; their old content is gone\n", d.ID, d.Reused)
+		fmt.Fprintf(w, "%s: %d of its mappings lead to data blocks that others use now; their old content is gone\n", device, d.Reused)
 	}
 	return room
 }
@@ -123,24 +123,24 @@ func upTo[T any](all iter.Seq[T], room *int) iter.Seq[T] {
 }
 
 // orphanText describes a tree whose device is not known.
-func orphanText(o *repair.Orphan) string {
+func orphanText(o *repair.Orphan, name func(metadata.DevID) string) string {
 	text := fmt.Sprintf("block %d: a whole mapping tree of %d mappings is in use, and its device is not known", o.Root, o.Mappings)
 	if len(o.Devices) > 0 {
-		text += ": it may be that of " + idList(o.Devices, "device ", "one of devices ")
+		text += ": it may be that of " + idList(o.Devices, "one of devices ", name)
 	}
 	if o.Kept {
-		return fmt.Sprintf("%s. It is kept as device %d", text, o.Adopted)
+		return fmt.Sprintf("%s. It is kept as %s", text, label(o.Adopted, name))
 	}
 	return fmt.Sprintf("%s. --adopt %d=ID keeps it as device ID, --keep-orphans under a new id", text, o.Root)
 }
 
 // idList lists device ids, as far as they fit a line.
-func idList(ids []metadata.DevID, one, many string) string {
+func idList(ids []metadata.DevID, many string, name func(metadata.DevID) string) string {
 	const most = 8
-	text := many
 	if len(ids) == 1 {
-		text = one
+		return label(ids[0], name)
 	}
+	text := many
 	for i, id := range ids {
 		switch {
 		case i == most:
@@ -154,7 +154,7 @@ func idList(ids []metadata.DevID, one, many string) string {
 }
 
 // alternativeText says how another state that may be right differs from the one taken.
-func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report) {
+func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report, name func(metadata.DevID) string) {
 	fmt.Fprintf(w, "another state may be the right one (--state %d): mappings from block %d, device details from block %d, time %d, device transactions up to %d\n",
 		number, s.Mapping, s.Details, s.Time, s.TransactionID)
 	there := map[metadata.DevID]uint64{}
@@ -179,13 +179,13 @@ func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report)
 		}
 	}
 	if len(more) > 0 {
-		fmt.Fprintf(w, "  it also has %s\n", idList(more, "device ", "devices "))
+		fmt.Fprintf(w, "  it also has %s\n", idList(more, "devices ", name))
 	}
 	if len(fewer) > 0 {
-		fmt.Fprintf(w, "  it lacks %s\n", idList(fewer, "device ", "devices "))
+		fmt.Fprintf(w, "  it lacks %s\n", idList(fewer, "devices ", name))
 	}
 	if len(differ) > 0 {
-		fmt.Fprintf(w, "  it has other numbers of mappings for %s\n", idList(differ, "device ", "devices "))
+		fmt.Fprintf(w, "  it has other numbers of mappings for %s\n", idList(differ, "devices ", name))
 	}
 	if len(more)+len(fewer)+len(differ) == 0 {
 		fmt.Fprintln(w, "  it has the same devices with as many mappings")

@@ -15,7 +15,8 @@ import (
 // wait for those after it.
 type ScanTable struct {
 	Writer io.Writer
-	Width  int // of block numbers
+	Width  int                         // of block numbers
+	Name   func(metadata.DevID) string // of the volume that a device is; nil: not known
 }
 
 const (
@@ -38,7 +39,7 @@ func (t ScanTable) line(first, last, n, kind, checksum, stored, counted, owner s
 
 // Row prints a row.
 func (t ScanTable) Row(r scan.Row) error {
-	owner := owners(&r)
+	owner := owners(&r, t.Name)
 	if len(r.Faults) > 0 {
 		owner += " ! " + strings.Join(r.Faults, "; ")
 	}
@@ -74,29 +75,29 @@ var ownerNames = map[scan.Tree]string{
 }
 
 // owners says who leads to the blocks of a row.
-func owners(r *scan.Row) string {
+func owners(r *scan.Row, name func(metadata.DevID) string) string {
 	if len(r.Owners) == 0 {
 		return r.Use.String() + keysOf(r)
 	}
 	var names []string
 	for _, o := range r.Owners {
-		name := ownerNames[o.Tree]
-		if name == "" {
-			name = o.Tree.String()
+		tree := ownerNames[o.Tree]
+		if tree == "" {
+			tree = o.Tree.String()
 		}
 		if o.Tree == scan.Mappings {
-			name += " of " + someDevices(o)
+			tree += " of " + someDevices(o, name)
 		}
 		if o.Snapshot {
-			name += " in the metadata snapshot"
+			tree += " in the metadata snapshot"
 		}
-		names = append(names, name)
+		names = append(names, tree)
 	}
 	return strings.Join(names, "; ") + keysOf(r)
 }
 
 // someDevices names the devices of an owner, as far as they are known.
-func someDevices(o scan.Owner) string {
+func someDevices(o scan.Owner, name func(metadata.DevID) string) string {
 	var ids []string
 	for _, id := range o.FirstIDs {
 		ids = append(ids, fmt.Sprint(uint64(id)))
@@ -104,7 +105,7 @@ func someDevices(o scan.Owner) string {
 	rest := o.Devices - uint64(len(ids))
 	switch {
 	case o.Devices == 1:
-		return "device " + ids[0]
+		return label(o.FirstIDs[0], name)
 	case rest > 0:
 		return fmt.Sprintf("devices %s and %d more", strings.Join(ids, ", "), rest)
 	}

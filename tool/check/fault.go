@@ -187,14 +187,17 @@ func (f *Fault) Mendable() bool {
 	return f.Severity != Fatal && inMap || f.Code == SharedWritable && !f.atLimit || f.Code == NeedsCheckSet
 }
 
-func (f *Fault) String() string {
+func (f *Fault) String() string { return f.Text(nil) }
+
+// Text is String with what name calls devices; "" and a nil name call them nothing.
+func (f *Fault) Text(name func(metadata.DevID) string) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%v: ", f.Severity)
 	if f.Tree != "" {
 		fmt.Fprintf(&s, "%s: ", f.Tree)
 	}
 	if len(f.Devices) > 0 {
-		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices, f.MoreDevices))
+		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices, f.MoreDevices, name))
 	}
 	if f.Lost {
 		fmt.Fprintf(&s, "lost %v: ", f.Keys)
@@ -204,10 +207,13 @@ func (f *Fault) String() string {
 }
 
 // deviceList names devices, many of them in short.
-func deviceList(ids []metadata.DevID, more bool) string {
+func deviceList(ids []metadata.DevID, more bool, name func(metadata.DevID) string) string {
 	const most = 8
 	if len(ids) == 1 && !more {
-		return fmt.Sprintf("device %d", ids[0])
+		if name == nil {
+			return metadata.Label(ids[0], "")
+		}
+		return metadata.Label(ids[0], name(ids[0]))
 	}
 	var s strings.Builder
 	s.WriteString("devices")

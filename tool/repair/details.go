@@ -41,10 +41,10 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 	for _, d := range without {
 		was, ok := older[d.ID]
 		if ok && was.CreationTime <= max(s.sb.Time, s.pool.newest) {
-			s.note("device %d: its details are lost; transaction %d and creation time %d are from an earlier commit", d.ID, was.TransactionID, was.CreationTime)
+			s.note("%s: its details are lost; transaction %d and creation time %d are from an earlier commit", s.opt.label(d.ID), was.TransactionID, was.CreationTime)
 		} else {
 			was = metadata.Details{TransactionID: s.sb.TransactionID - min(1, s.sb.TransactionID), CreationTime: s.sb.Time}
-			s.note("device %d: its details are lost; transaction %d and its times are made up", d.ID, was.TransactionID)
+			s.note("%s: its details are lost; transaction %d and its times are made up", s.opt.label(d.ID), was.TransactionID)
 		}
 		d.Details, d.madeUp = was, true
 	}
@@ -55,12 +55,12 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 // made up, it and the time of the pool are later than all mappings, so that all of the
 // device counts as shared. Times that no pool can reach are replaced in the same way: a
 // mapping has no room for them.
-func (p *pool) setTimes(sb *metadata.Superblock, devices []device, note func(string, ...any)) {
+func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options, note func(string, ...any)) {
 	madeUp := false
 	for i := range devices {
 		d := &devices[i]
 		if d.CreationTime > metadata.MaxTime || d.SnapshottedTime > metadata.MaxTime {
-			note("device %d: its times %d and %d are more than a pool can reach", d.ID, d.CreationTime, d.SnapshottedTime)
+			note("%s: its times %d and %d are more than a pool can reach", opt.label(d.ID), d.CreationTime, d.SnapshottedTime)
 			d.CreationTime, d.SnapshottedTime, d.madeUp = 0, 0, true
 		}
 		madeUp = madeUp || d.madeUp

@@ -63,11 +63,11 @@ func (s *salvage) adoptAsked() error {
 		}
 		d := s.pool.device(id)
 		if d.hasRoot {
-			return fmt.Errorf("block %d cannot become device %d, which has its mappings in block %d", root, id, d.Root)
+			return fmt.Errorf("block %d cannot become %s, which has its mappings in block %d", root, s.opt.label(id), d.Root)
 		}
 		d.Root, d.hasRoot, d.adopted, d.outdated = root, true, true, true
 		s.adopted = append(s.adopted, root)
-		s.note("device %d: its mappings are those of the orphan in block %d, as asked for", id, root)
+		s.note("%s: its mappings are those of the orphan in block %d, as asked for", s.opt.label(id), root)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (r *rootSearch) take(d *device, o *orphan, sure bool, how string) {
 	d.rootFound, d.outdated = true, !r.sure
 	o.pointers--
 	r.adopted = append(r.adopted, o.block)
-	r.note("device %d: the root of its mappings is lost; block %d is %s", d.ID, d.Root, how)
+	r.note("%s: the root of its mappings is lost; block %d is %s", r.opt.label(d.ID), d.Root, how)
 }
 
 // fits reports whether o can be the tree of d.
@@ -249,8 +249,8 @@ func (r *rootSearch) takeOutdated() {
 	for _, d := range r.lost {
 		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Tree(was).Sort == survey.MappingLeaf {
 			d.Root, d.hasRoot, d.outdated = was, true, true
-			r.note("device %d: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier commit named",
-				d.ID, d.Root)
+			r.note("%s: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier commit named",
+				r.opt.label(d.ID), d.Root)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (s *salvage) newReport(damaged bool) Report {
 	}
 	for _, d := range r.Devices {
 		if have := d.Found(); !d.Known && d.Expected > 0 && have > d.Expected {
-			r.Doubts = append(r.Doubts, fmt.Sprintf("device %d has %d mappings more than its details count: some are not its own", d.ID, have-d.Expected))
+			r.Doubts = append(r.Doubts, fmt.Sprintf("%s has %d mappings more than its details count: some are not its own", s.opt.label(d.ID), have-d.Expected))
 		}
 	}
 	if s.opt.LVM != nil {
@@ -102,7 +102,7 @@ func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Rep
 			devices = append(devices, d)
 		}
 	}
-	p.setTimes(&sb, devices, note)
+	p.setTimes(&sb, devices, opt, note)
 	if n := sb.DataSpaceMap.NrBlocks; n > countable(p.limit) && opt.Overrides.NrDataBlocks == nil {
 		note("the superblock says %d data blocks, more than the metadata has room to count", n)
 		sizeKnown = false

@@ -43,6 +43,7 @@ type Options struct {
 	DropPartial bool                        // leave out devices that are not complete
 	Adopt       map[block.Nr]metadata.DevID // give orphan trees these ids
 	KeepOrphans bool                        // give all other orphan trees new ids
+	Name        func(metadata.DevID) string // what messages call devices, "" for nothing; nil: "device 7"
 	Parallel    int                         // reads in flight; 0: one a processor
 	Progress    func(phase string, done, total uint64)
 }
@@ -58,6 +59,14 @@ var (
 	ErrNoRoots     = errors.New("no compatible roots found")
 	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size; give it with --data-block-size (LVM: lvs -o chunk_size --units s)")
 )
+
+// label is what messages call a device.
+func (o *Options) label(id metadata.DevID) string {
+	if o.Name == nil {
+		return metadata.Label(id, "")
+	}
+	return metadata.Label(id, o.Name(id))
+}
 
 func (o *Options) progress(phase string) {
 	if o.Progress != nil {
