@@ -43,6 +43,7 @@ func copyOf(t *testing.T, path string) string {
 // The kernel takes what we restored or mended, and writes to it. That needs a virtual
 // machine and minutes, so it is run only if asked for.
 func TestKernel(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
 	for _, im := range images(t) {
 		t.Run(im.name, func(t *testing.T) {
@@ -64,6 +65,7 @@ func TestKernel(t *testing.T) {
 // TestKernelRepaired has the kernel activate what thin_repair made of images that
 // lost the top level of the mapping tree and every tenth mapping leaf.
 func TestKernelRepaired(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
 	sample := []string{"transactions", "layers", "metadata-snap", "wide-sharing", "powercut"}
 	for _, im := range images(t) {
@@ -87,6 +89,7 @@ func TestKernelRepaired(t *testing.T) {
 // TestKernelRepairedHistories has the kernel activate what thin_repair made of devices
 // whose superblock was lost or set back. THINPOOL_KERNEL=all tries all of them.
 func TestKernelRepairedHistories(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
 	for i, name := range fixtures.Histories() {
 		h := must(fixtures.OpenHistory(name))
@@ -161,6 +164,7 @@ func zeroBlocks(t *testing.T, path string, wiped ...block.Nr) {
 // TestLVM has LVM itself use the tools in a virtual machine: it activates, sees
 // damage, repairs, and compares the content of all volumes.
 func TestLVM(t *testing.T) {
+	t.Parallel()
 	needKernel(t, lvmAccept)
 	if r := run(t, lvmAccept, tools); r.code != 0 {
 		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.stderr)

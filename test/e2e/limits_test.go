@@ -64,6 +64,7 @@ func limitedFolder(t *testing.T, mappings string) string {
 // exits with 1: never with the trace of the Go runtime, nor with 2, the code of a wrong command
 // line.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" || entry() == "" {
 		t.Skip("little memory is looked after on linux/amd64 and linux/arm64")
 	}
@@ -102,6 +103,7 @@ func TestLimits(t *testing.T) {
 
 // Memory that suffices to begin, but not for the work.
 func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("for Linux")
 	}
@@ -117,6 +119,7 @@ func TestOutOfMemory(t *testing.T) {
 // Where memory is limited all else is as usual: the exit code of a wrong command line, messages
 // on standard error, the name that chooses a tool, and what signals do.
 func TestLimitedAsUsual(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("for Linux")
 	}

@@ -69,6 +69,7 @@ var knownToDiffer = map[string]string{
 }
 
 func TestSameBytes(t *testing.T) {
+	t.Parallel()
 	others := peers(t)
 	some := []string{"deleted-discarded", "empty", "metadata-snap", "needs-check", "transactions", "wide-sharing"}
 	var lines atomic.Int32
@@ -127,6 +128,7 @@ func sameOutput(t *testing.T, p peer, words []string) {
 
 // thin_metadata_size prints what 0.9 does, over all sizes and units that both take.
 func TestSameSizes(t *testing.T) {
+	t.Parallel()
 	others := peers(t)
 	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "0.9" })
 	if i < 0 {
@@ -168,6 +170,7 @@ func TestSameSizes(t *testing.T) {
 // Versions and help, and what a wrong command line leads to: exit codes that say the same, nothing on
 // standard output but what was asked for.
 func TestSameUsage(t *testing.T) {
+	t.Parallel()
 	versions := regexp.MustCompile(`^\d+\.\d+\.\d+\n$`)
 	for _, p := range peers(t) {
 		for _, tool := range []string{"thin_check", "thin_delta", "thin_dump", "thin_ls", "thin_metadata_size", "thin_repair", "thin_restore", "thin_rmap", "thin_trim"} {

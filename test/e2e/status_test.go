@@ -18,6 +18,7 @@ var (
 // What the kernel said of a pool and its devices while they were active is what
 // thin_check and thin_ls find in the metadata.
 func TestKernelStatus(t *testing.T) {
+	t.Parallel()
 	compared := 0
 	for _, im := range images(t) {
 		text := must(os.ReadFile(shared.Path(t, "kernel", "corpus", im.name+".status")))

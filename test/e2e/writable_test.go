@@ -59,6 +59,7 @@ func writable(t *testing.T, devices int) map[string]string {
 // Devices that would write to a block that others map, too: no pool stays down for that, and
 // --auto-repair removes the hazard, in place, and back.
 func TestWritable(t *testing.T) {
+	t.Parallel()
 	for _, devices := range []int{12, 450} {
 		for name, path := range writable(t, devices) {
 			t.Run(fmt.Sprintf("%d/%s", devices, name), func(t *testing.T) {
@@ -89,6 +90,7 @@ func TestWritable(t *testing.T) {
 
 // What thin_restore makes of such a description has no such hazard, and says what it changed.
 func TestWritableRestored(t *testing.T) {
+	t.Parallel()
 	for _, devices := range []int{12, 450} {
 		dir := t.TempDir()
 		xml, made := filepath.Join(dir, "xml"), filepath.Join(dir, "made")
@@ -123,6 +125,7 @@ func withoutTimes(dump string) string {
 // The kernel accepts such metadata, and writes to the shared block in place. After --auto-repair it
 // copies the block first.
 func TestKernelWritable(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
 	for name, path := range writable(t, 12) {
 		t.Run(name, func(t *testing.T) {
