@@ -71,6 +71,22 @@ func buildTools() error {
 	return err
 }
 
+// many skips a test that starts many processes if only short ones are wanted.
+func many(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many processes")
+	}
+}
+
+// times is how often something is tried: more often if THINPOOL_LONG asks for it.
+func times(usual, long int) int {
+	if os.Getenv("THINPOOL_LONG") != "" {
+		return long
+	}
+	return usual
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -112,11 +128,17 @@ type image struct {
 	sound      bool // leaks of data blocks at most
 }
 
-// images returns those of the corpus if it is there, else those of the project.
-func images(t *testing.T) []image {
+// largeImages take more time than all others together, and have nothing else that others lack.
+var largeImages = []string{"huge-data", "medium"}
+
+// images returns those of the corpus if it is there, else those of the project; of the large
+// ones those that are named, or all with THINPOOL_LONG.
+func images(t *testing.T, large ...string) []image {
 	t.Helper()
 	shared.Optional(t, "kernel", "corpus")
-	return unpacked()
+	return slices.DeleteFunc(slices.Clone(unpacked()), func(im image) bool {
+		return slices.Contains(largeImages, im.name) && !slices.Contains(large, im.name) && os.Getenv("THINPOOL_LONG") == ""
+	})
 }
 
 var unpackedSums = map[string][sha256.Size]byte{}
@@ -200,7 +222,8 @@ func withoutFlag(dump string) string { return strings.Replace(dump, ` flags="1"`
 // What was restored from a dump, of any format, says the same and is optimal.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, im := range images(t) {
+	many(t)
+	for _, im := range images(t, largeImages...) {
 		t.Run(im.name, func(t *testing.T) {
 			before := run(t, filepath.Join(tools, "thin_check"), "-q", im.path)
 			if (before.code == 0) != im.sound || before.out+before.stderr != "" {
@@ -310,6 +333,7 @@ var newerPeer = sync.OnceValues(func() (string, error) {
 // Other implementations read what we write, and write what we read.
 func TestPeers(t *testing.T) {
 	t.Parallel()
+	many(t)
 	others := peers(t)
 	for _, im := range images(t) {
 		for _, p := range others {
@@ -351,6 +375,7 @@ func exchange(t *testing.T, p peer, im image, dump string) {
 // The packs hold metadata of a pool under LVM. We unpack them as the peer does.
 func TestPacks(t *testing.T) {
 	t.Parallel()
+	many(t)
 	for name, free := range map[string]int{"tmeta": 16096, "tmeta_with_metadata_snap": 16095} {
 		pack := shared.Path(t, "packs", name+".pack")
 		path := filepath.Join(t.TempDir(), name)
@@ -392,6 +417,7 @@ func TestPacks(t *testing.T) {
 // the sizes at which it loses blocks are ours alone.
 func TestPackPeer(t *testing.T) {
 	t.Parallel()
+	many(t)
 	others := peers(t)
 	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
 	if i < 0 {

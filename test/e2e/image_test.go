@@ -53,6 +53,7 @@ func TestExportImages(t *testing.T) {
 // The same of pools on every layout, snapshots and external origins among them.
 func TestExportLayouts(t *testing.T) {
 	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	g := scanDisks(t, paths...)
 	thin := 0
@@ -73,6 +74,7 @@ func TestExportLayouts(t *testing.T) {
 // On an image the tools say what they say on the metadata alone.
 func TestToolsOnImages(t *testing.T) {
 	t.Parallel()
+	many(t)
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, _ := fixtures.Disks(t, name)
 		g := scanDisks(t, paths...)

@@ -188,6 +188,9 @@ func TestKernelInPlace(t *testing.T) {
 		{"lost leaf", "one-pv", lossyDamage, []string{"thin_repair", "--accept-loss"}, []string{"base"}},
 		{"lost blocks, two disks", "two-pvs", losslessDamage, []string{"thin_repair"}, nil},
 	} {
+		if !sampled(tc.name, "lost leaf", "lost blocks, two disks") {
+			continue
+		}
 		t.Run(tc.name, func(t *testing.T) {
 			disks, volumes := fixtures.Disks(t, tc.disks)
 			damageVolume(t, "pool_tmeta", disks, tc.damage)

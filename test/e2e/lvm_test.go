@@ -108,6 +108,7 @@ func volumeSum(g *lvm.Group, name string, opt lvm.ReadOptions) (string, error) {
 // Volumes of every layout are read as the kernel read them.
 func TestLVMLayouts(t *testing.T) {
 	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	g := scanDisks(t, paths...)
 	if len(g.Problems) > 0 {
@@ -156,6 +157,7 @@ func survives(kind string) int {
 // before; others name what is missing, or lie elsewhere.
 func TestLVMLayoutsDegraded(t *testing.T) {
 	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	whole := scanDisks(t, paths...)
 	check := func(t *testing.T, left []string, missing, least int) {
@@ -222,6 +224,7 @@ func peekTool(t *testing.T) string {
 // An independent reader finds the same groups, volumes and content, text and history.
 func TestLVMPeek(t *testing.T) {
 	t.Parallel()
+	many(t)
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip(err)

@@ -45,6 +45,7 @@ func expand(t *testing.T, out string) map[mapping]bool {
 // no data block that they do not have. The older one leaves lines with one beginning in any order.
 func TestRmapPeers(t *testing.T) {
 	t.Parallel()
+	many(t)
 	others := peers(t)
 	exact := 0
 	for _, im := range images(t) {
@@ -118,7 +119,8 @@ func dataBlocks(t *testing.T, path string) uint64 {
 // is what is in neither, but for leaks.
 func TestRmapAgrees(t *testing.T) {
 	t.Parallel()
-	for _, im := range images(t) {
+	many(t)
+	for _, im := range images(t, "medium") {
 		t.Run(im.name, func(t *testing.T) {
 			out := ours(t, "thin_rmap", "--region", "0..-1", im.path)
 			mapped := map[uint64]bool{}
@@ -157,6 +159,7 @@ func TestRmapAgrees(t *testing.T) {
 // Damage fails with the newer peer's first words, and trimming refuses it.
 func TestRmapDamage(t *testing.T) {
 	t.Parallel()
+	many(t)
 	for _, im := range images(t) {
 		if im.name != "transactions" {
 			continue

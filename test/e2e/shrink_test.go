@@ -42,6 +42,7 @@ func shrunk(t *testing.T, path, blocks string) string {
 // make the same of a dump, but for the number of data blocks, which they leave as it was.
 func TestShrink(t *testing.T) {
 	t.Parallel()
+	many(t)
 	number := regexp.MustCompile(` nr_data_blocks="\d+"`)
 	for _, im := range images(t) {
 		t.Run(im.name, func(t *testing.T) {
@@ -90,9 +91,9 @@ func TestShrink(t *testing.T) {
 func TestKernelShrunk(t *testing.T) {
 	t.Parallel()
 	needKernel(t, activate)
-	sample := []string{"layers", "one-fragmented", "wide-sharing", "odd-blocks", "metadata-snap"}
+	all := []string{"layers", "one-fragmented", "wide-sharing", "odd-blocks", "metadata-snap"}
 	for _, im := range images(t) {
-		if slices.Contains(sample, im.name) {
+		if slices.Contains(all, im.name) && sampled(im.name, "one-fragmented", "metadata-snap") {
 			t.Run(im.name, func(t *testing.T) { accepted(t, shrunk(t, im.path, shrunkSize(t, im.path))) })
 		}
 	}
@@ -147,6 +148,9 @@ func TestKernelShrinkData(t *testing.T) {
 	}
 	blocks := shrunkSize(t, path("meta"))
 	for _, form := range []string{"binary", "XML"} {
+		if !sampled(form, "binary") {
+			continue
+		}
 		t.Run(form, func(t *testing.T) {
 			data, in, out := copyOf(t, path("data")), path("meta"), path("new-"+form)
 			empty(t, out, 4<<20)

@@ -181,6 +181,7 @@ type peekedDisks struct {
 // An independent reader says the same of whole disks, and of some of them.
 func TestVolumesPeek(t *testing.T) {
 	t.Parallel()
+	many(t)
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip(err)

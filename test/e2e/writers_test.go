@@ -35,6 +35,7 @@ func pool(t *testing.T, path string, seed int, more ...string) {
 // file have a valid superblock over metadata of both.
 func TestOneRestore(t *testing.T) {
 	t.Parallel()
+	many(t)
 	dir := t.TempDir()
 	target := filepath.Join(dir, "target")
 	var dumps [2]string
@@ -49,7 +50,7 @@ func TestOneRestore(t *testing.T) {
 		whole[ours(t, "thin_dump", target)] = true
 	}
 	busy := 0
-	for range 200 {
+	for range times(60, 200) {
 		var results [2]result
 		var wg sync.WaitGroup
 		for i := range results {
@@ -72,7 +73,7 @@ func TestOneRestore(t *testing.T) {
 	if busy == 0 {
 		t.Error("no two of them ever met")
 	}
-	t.Logf("%d of 400 were refused", busy)
+	t.Logf("%d were refused", busy)
 }
 
 // The message names who has the file, even who has only locked it.
@@ -325,10 +326,11 @@ func unchanged(t *testing.T, dir string, content map[string][sha256.Size]byte) {
 // no file that it does not name.
 func TestStoppedWriters(t *testing.T) {
 	t.Parallel()
+	many(t)
 	from := writersFiles(t)
 	before, content := names(t, from), sums(t, from)
 	t.Cleanup(func() { unchanged(t, from, content) })
-	const kills = 10 // of each, at random moments
+	kills := times(7, 30) // of each, at random moments
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -365,6 +367,7 @@ func TestStoppedWriters(t *testing.T) {
 // leaves.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
+	many(t)
 	from := writersFiles(t)
 	before, content := names(t, from), sums(t, from)
 	t.Cleanup(func() { unchanged(t, from, content) })
