@@ -17,17 +17,26 @@ all:
 demo:
 	@$(GO) run ./internal/demo
 
-# make test: all tests, and what was skipped. TIMEOUT is of one package, for slow machines.
+# make test: all tests, and what was skipped. TIMEOUT is for one package on a slow machine.
 TIMEOUT ?= 20m
 test:
 	$(GO) run ./test/run -timeout $(TIMEOUT) ./...
+
+# make long: the same, with what is tried at random tried more often
+long:
+	THINPOOL_LONG=1 $(GO) run ./test/run -timeout 2h ./...
+
+# make kernel: what needs a virtual machine, a sample of it or, with THINPOOL_KERNEL=all, all of it
+kernel:
+	THINPOOL_KERNEL=$${THINPOOL_KERNEL:-1} $(GO) run ./test/run -timeout 5h -run '$(KERNEL)' ./test/e2e
+KERNEL = ^TestKernel|^TestLVM($$|Shrunk|Kernel)|^TestLVMLayouts$$
 
 # make lab FOR=10m: damage metadata in every way, judge check and repair, print a table
 lab:
 	$(GO) run ./test/damage/cmd -for $(FOR)
 
 # make check: what has to pass before a commit
-check: format vet race fuzz
+check: format vet test race fuzz
 
 format:
 	@out=$$($(TOOL) gofumpt -l .); test -z "$$out" || { echo "gofumpt wants to change:"; echo "$$out"; exit 1; }
@@ -36,17 +45,19 @@ vet:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
-# What test/e2e tests are other processes, in which nothing would look for races.
-# -short leaves out tests of many images, which make test runs without the detector.
+# make race: the packages with goroutines, and the commands that use them. -short leaves out
+# tests of many images, and TestScripts starts processes: make test runs both.
+GOROUTINES = $(shell $(GO) list -f '{{.ImportPath}} {{.Imports}}' ./internal/... ./lvm/... ./metadata/... ./packfmt ./tool/... ./xmlfmt | \
+  grep -E '[[ ](sync|golang.org/x/sync/errgroup)[] ]' | cut -d' ' -f1)
 race:
-	$(GO) test -race -short $$($(GO) list ./... | grep -v /test/e2e)
-	$(GO) test ./test/e2e
+	$(GO) test -race -short -timeout $(TIMEOUT) -skip '^TestScripts$$' $(GOROUTINES) ./internal/command
 
 # make fuzz: each fuzz target for FUZZTIME. Go sometimes reports the end of that time
 # as a failure, which has no failing input.
 fuzz:
-	@for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+	  p=$$(dirname $$file); \
+	  for f in $$(sed -n 's/^func \(Fuzz[[:alnum:]_]*\).*/\1/p' $$file); do \
 	    echo "fuzz $$p $$f"; \
 	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 $$p >fuzz.log 2>&1 || \
 	      { grep -q 'context deadline exceeded' fuzz.log && ! grep -q 'Failing input' fuzz.log; } || \
@@ -88,4 +99,4 @@ install: all
 clean:
 	rm -rf bin fuzz.log vulndb
 
-.PHONY: all demo test lab check format vet race fuzz vulncheck vulndb bench completions install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions install clean

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,22 +32,59 @@ var (
 	activate  = shared.File("kernel", "activate")
 	lvmAccept = shared.File("kernel", "lvm-accept")
 	runInVM   = shared.File("kernel", "run-in-vm")
-	getPeer   = shared.File("bench", "get-peer")
 )
 
-var tools string // folder with our tools, built once
+var (
+	work  string // folder for what is made once
+	tools string // folder with our tools, as they are installed: links to one binary
+)
 
 func TestMain(m *testing.M) {
-	tools = must(os.MkdirTemp("", "thinpool-accept"))
-	build := exec.Command("go", "build", "-ldflags", entry(), "-o", tools, "thinpool/cmd/...")
+	work = must(os.MkdirTemp("", "thinpool-accept"))
+	code := 1
+	if err := buildTools(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+		if paths := changed(); len(paths) > 0 {
+			fmt.Fprintf(os.Stderr, "tests wrote to %v\n", paths)
+			code = 1
+		}
+	}
+	os.RemoveAll(work)
+	os.Exit(code)
+}
+
+func buildTools() error {
+	tools = filepath.Join(work, "tools")
+	build := exec.Command("go", "build", "-ldflags", entry(), "-o", tools+"/", "thinpool/cmd/thin_tools")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
-		os.Exit(1)
+		return fmt.Errorf("%s%w", out, err)
 	}
-	code := m.Run()
-	os.RemoveAll(tools)
-	os.Exit(code)
+	names, err := filepath.Glob("../../cmd/thin_*")
+	for _, name := range names {
+		if name = filepath.Base(name); name != "thin_tools" {
+			err = errors.Join(err, os.Symlink("thin_tools", filepath.Join(tools, name)))
+		}
+	}
+	return err
+}
+
+// many skips a test that starts many processes if only short ones are wanted.
+func many(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many processes")
+	}
+}
+
+// times is how often something is tried: more often if THINPOOL_LONG asks for it.
+func times(usual, long int) int {
+	if os.Getenv("THINPOOL_LONG") != "" {
+		return long
+	}
+	return usual
 }
 
 func must[T any](v T, err error) T {
@@ -89,19 +128,42 @@ type image struct {
 	sound      bool // leaks of data blocks at most
 }
 
-// images returns those of the corpus if it is there, else those of the project.
-func images(t *testing.T) []image {
+// largeImages take more time than all others together, and have nothing else that others lack.
+var largeImages = []string{"huge-data", "medium"}
+
+// images returns those of the corpus if it is there, else those of the project; of the large
+// ones those that are named, or all with THINPOOL_LONG.
+func images(t *testing.T, large ...string) []image {
 	t.Helper()
-	dir := t.TempDir()
-	var all []image
-	add := func(name string, content []byte, sound bool) {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o444); err != nil {
-			t.Fatal(err)
+	shared.Optional(t, "kernel", "corpus")
+	return slices.DeleteFunc(slices.Clone(unpacked()), func(im image) bool {
+		return slices.Contains(largeImages, im.name) && !slices.Contains(large, im.name) && os.Getenv("THINPOOL_LONG") == ""
+	})
+}
+
+var unpackedSums = map[string][sha256.Size]byte{}
+
+// changed are the images that a test has changed: readers never write.
+func changed() (paths []string) {
+	for path, sum := range unpackedSums {
+		if sha256.Sum256(must(os.ReadFile(path))) != sum {
+			paths = append(paths, path)
 		}
+	}
+	return paths
+}
+
+// unpacked are the images, which nothing may write to, unpacked once.
+var unpacked = sync.OnceValue(func() (all []image) {
+	add := func(name string, content []byte, sound bool) {
+		path := filepath.Join(work, name)
+		if err := os.WriteFile(path, content, 0o444); err != nil {
+			panic(err)
+		}
+		unpackedSums[path] = sha256.Sum256(content)
 		all = append(all, image{name, path, sound})
 	}
-	if shared.Optional(t, "kernel", "corpus") == "" { // the project's own images
+	if !shared.Has("kernel", "corpus") { // the project's own images
 		truths := must(fixtures.Truths())
 		for _, name := range fixtures.Names() {
 			add(name, must(fixtures.Image(name)), truths[name].Verify != 1)
@@ -112,23 +174,18 @@ func images(t *testing.T) []image {
 	verdict := regexp.MustCompile(`(?m)^\| ([a-z-]+) \|(?:[^|]*\|){5} (\d) \|`)
 	for _, m := range verdict.FindAllStringSubmatch(string(index), -1) {
 		packed := must(os.ReadFile(filepath.Join(corpus, m[1]+".img.zst")))
-		add(m[1], unpack(t, packed), m[2] != "1")
+		add(m[1], unpack(packed), m[2] != "1")
 	}
 	if len(all) < 15 {
-		t.Fatalf("only %d images in the index of the corpus", len(all))
+		panic(fmt.Sprintf("only %d images in the index of the corpus", len(all)))
 	}
 	return all
-}
+})
 
-func unpack(t *testing.T, packed []byte) []byte {
-	t.Helper()
-	dec := must(zstd.NewReader(bytes.NewReader(packed)))
+func unpack(packed []byte) []byte {
+	dec := must(zstd.NewReader(nil))
 	defer dec.Close()
-	var out bytes.Buffer
-	if _, err := out.ReadFrom(dec); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return must(dec.DecodeAll(packed, nil))
 }
 
 // restore makes metadata of a dump and returns its path.
@@ -164,7 +221,9 @@ func withoutFlag(dump string) string { return strings.Replace(dump, ` flags="1"`
 
 // What was restored from a dump, of any format, says the same and is optimal.
 func TestRoundTrip(t *testing.T) {
-	for _, im := range images(t) {
+	t.Parallel()
+	many(t)
+	for _, im := range images(t, largeImages...) {
 		t.Run(im.name, func(t *testing.T) {
 			before := run(t, filepath.Join(tools, "thin_check"), "-q", im.path)
 			if (before.code == 0) != im.sound || before.out+before.stderr != "" {
@@ -253,10 +312,10 @@ func peers(t *testing.T) []peer {
 		}
 	}
 	if shared.Optional(t, "bench", "get-peer") != "" {
-		if r := run(t, getPeer); r.code == 0 {
-			found = append(found, peer{"1.1", strings.TrimSpace(r.out), "1.x"})
+		if dir, err := newerPeer(); err == nil {
+			found = append(found, peer{"1.1", dir, "1.x"})
 		} else {
-			t.Logf("the newer peer cannot be had: %s", r.stderr)
+			t.Logf("the newer peer cannot be had: %v", err)
 		}
 	}
 	if len(found) == 0 {
@@ -265,8 +324,16 @@ func peers(t *testing.T) []peer {
 	return found
 }
 
+// newerPeer is the folder with the tools of version 1.1, which a script gets.
+var newerPeer = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command(shared.File("bench", "get-peer")).Output()
+	return strings.TrimSpace(string(out)), err
+})
+
 // Other implementations read what we write, and write what we read.
 func TestPeers(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	for _, im := range images(t) {
 		for _, p := range others {
@@ -307,6 +374,8 @@ func exchange(t *testing.T, p peer, im image, dump string) {
 
 // The packs hold metadata of a pool under LVM. We unpack them as the peer does.
 func TestPacks(t *testing.T) {
+	t.Parallel()
+	many(t)
 	for name, free := range map[string]int{"tmeta": 16096, "tmeta_with_metadata_snap": 16095} {
 		pack := shared.Path(t, "packs", name+".pack")
 		path := filepath.Join(t.TempDir(), name)
@@ -347,6 +416,8 @@ func TestPacks(t *testing.T) {
 // What we pack is unpacked by the peer to the same device, and what it packs by us;
 // the sizes at which it loses blocks are ours alone.
 func TestPackPeer(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
 	if i < 0 {

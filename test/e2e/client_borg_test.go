@@ -10,6 +10,7 @@ import (
 // borgbackup/borg (scripts/lvm-thin-map.py) streams a dump of one device, or a difference; it demands
 // ranges in order that do not overlap, and knows no element range.
 func TestClient_borg(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	want := read(t, path, true)
 	for id, mappings := range want.mappings {

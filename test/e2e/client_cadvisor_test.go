@@ -12,6 +12,7 @@ import (
 // google/cadvisor (devicemapper/thin_ls_client.go) splits lines into two words, the second a plain number.
 // It takes thin_ls for a link to a binary of all tools.
 func TestClient_cadvisor(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	out := silent(t, run(t, filepath.Join(links(t), "thin_ls"), "--no-headers", "-m", "-o", "DEV,EXCLUSIVE_BYTES", path))
 	want := read(t, path, true)

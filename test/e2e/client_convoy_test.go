@@ -12,6 +12,7 @@ import (
 // rancher/convoy (devmapper/backup.go, tools/dm_dev_partition.sh) calls pdata_tools, reads its two streams as one, and
 // takes any element of diff.
 func TestClient_convoy(t *testing.T) {
+	t.Parallel()
 	pdata := filepath.Join(links(t), "pdata_tools")
 	both := func(args ...string) string {
 		t.Helper()

@@ -10,6 +10,7 @@ import (
 // options, and decodes into structs of signed numbers. It knows neither def nor ref: a mapping
 // that it does not see is not wiped.
 func TestClient_deckhouse(t *testing.T) {
+	t.Parallel()
 	type single struct {
 		OriginBlock int64 `xml:"origin_block,attr"`
 		DataBlock   int64 `xml:"data_block,attr"`

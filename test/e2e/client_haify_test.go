@@ -9,6 +9,7 @@ import (
 
 // haify-project/sds (pkg/controller/) has awk look for words in lines, the size before the ranges.
 func TestClient_haify(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	size := regexp.MustCompile(`data_block_size="([0-9]+)"`)
 	begin, length := regexp.MustCompile(`begin="([0-9]+)"`), regexp.MustCompile(`length="([0-9]+)"`)

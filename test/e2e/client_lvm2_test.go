@@ -16,6 +16,7 @@ import (
 // lvm2 (lib/activate/dev_manager.c, tools/lvconvert.c, lib/metadata/thin_manip.c) goes by exit codes,
 // the first line of thin_dump, and versions.
 func TestClient_lvm2(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"thin_check", "thin_dump", "thin_repair", "thin_restore"} {
 		var major, minor, patch uint
 		out := asked(t, tool, "-V")

@@ -9,6 +9,7 @@ import (
 // davidbartonau/lvm-thin-sendrcv (LVMBlockDiff.java) takes all of superblock/diff/*, throws on a fifth name, and
 // has ints of 32 bits.
 func TestClient_lvm_thin_sendrcv(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	root := must(parseTree(asked(t, "thin_delta", "-m", "--snap1", "1", "--snap2", "2", path)))
 	var found []stretch

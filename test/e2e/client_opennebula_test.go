@@ -4,6 +4,7 @@ import "testing"
 
 // OpenNebula/one (src/tm_mad/lib/backup_lvmthin.rb, src/onebex/exporters/lvm.rb) looks up paths with REXML.
 func TestClient_opennebula(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	root := must(parseTree(asked(t, "thin_delta", "--metadata-snap", "--thin1", "1", "--thin2", "2", path)))
 	if root.tag != "superblock" || root.number(t, "data_block_size") == 0 {

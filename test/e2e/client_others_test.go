@@ -13,6 +13,7 @@ import (
 
 // QubesOS/qubes-dist-upgrade (qubes-dist-upgrade.sh) computes with the size in the shell.
 func TestClient_qubes(t *testing.T) {
+	t.Parallel()
 	for _, pool := range []uint64{64 << 10, 10737418241, 500 << 30, 20 << 40} {
 		out := asked(t, "thin_metadata_size", "-n", "-u", "b", "--block-size=64k", fmt.Sprintf("--pool-size=%db", pool), "--max-thins=1000")
 		sum := must(exec.CommandContext(t.Context(), "sh", "-c", `echo $(( $1 * 2 ))`, "sh", out).Output())
@@ -24,6 +25,7 @@ func TestClient_qubes(t *testing.T) {
 
 // LINBIT/linstor-server (StltExtToolsChecker.java) looks for three numbers with dots.
 func TestClient_linstor(t *testing.T) {
+	t.Parallel()
 	if out := asked(t, "thin_check", "-V"); !regexp.MustCompile(`(\d+)\.(\d+)\.(\d+)`).MatchString(out) {
 		t.Errorf("%q", out)
 	}
@@ -46,6 +48,7 @@ func TestClient_nixos(t *testing.T) {
 
 // mingnus/dm (shell helpers) greps for the block size, and computes with sectors.
 func TestClient_mingnus(t *testing.T) {
+	t.Parallel()
 	path := fixture(t, "transactions")
 	if !strings.Contains(asked(t, "thin_dump", path, "--skip-mappings"), ` data_block_size="1024"`) {
 		t.Error("no block size")
@@ -56,6 +59,7 @@ func TestClient_mingnus(t *testing.T) {
 
 // Managers of virtual machines, and linux-scripts (proxmox/lvm-thin/list_meta_pve.sh), list devices.
 func TestClient_vm_managers(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	want := read(t, path, true)
 	lines := strings.Split(strings.TrimSpace(asked(t, "thin_ls", "-m", "--no-headers", "-o", "DEV,MAPPED_BYTES,EXCLUSIVE_BYTES", path)), "\n")
@@ -77,6 +81,7 @@ func TestClient_vm_managers(t *testing.T) {
 
 // The test suites of Red Hat (stqe, dmpd) look at exit codes only.
 func TestClient_dmpd(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	missing, tiny, xml := filepath.Join(dir, "missing"), filepath.Join(dir, "tiny"), filepath.Join(dir, "xml")
 	meta, out := fixture(t, "layers"), filepath.Join(dir, "out")

@@ -14,6 +14,7 @@ import (
 // stratis-storage/stratisd (src/engine/strat_engine/cmd.rs) has leaks mended, repairs if that fails, and
 // takes the size of metadata as a number of sectors.
 func TestClient_stratisd(t *testing.T) {
+	t.Parallel()
 	leaky := filepath.Join(t.TempDir(), "leaky")
 	if err := os.WriteFile(leaky, fixtures.Leaky(t).Contents(), 0o600); err != nil {
 		t.Fatal(err)

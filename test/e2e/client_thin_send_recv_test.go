@@ -14,6 +14,7 @@ import (
 // LINBIT/thin-send-recv (thin_send_recv.c, thin_delta_scanner.fl) has a scanner of tokens and a
 // fixed grammar: no other element or attribute, no other order.
 func TestClient_thin_send_recv(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	want := read(t, path, true)
 	s := newScanner(asked(t, "thin_delta", "-m", "--snap1", "1", "--snap2", "2", path))

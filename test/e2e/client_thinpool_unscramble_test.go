@@ -10,6 +10,7 @@ import (
 // traktofon/thinpool-unscramble (thin_unscramble.sh) puts volumes together by lines of thin_rmap over the whole data
 // device: five words, both ranges without their ends and of one length.
 func TestClient_thinpool_unscramble(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"sequential", "wide-sharing"} {
 		path := fixture(t, name)
 		want := read(t, path, false)

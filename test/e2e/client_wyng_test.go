@@ -10,6 +10,7 @@ import (
 // tasket/wyng-backup (src/wyng) compares the beginning of the version as text, drops the lines that
 // are one element same, and reads the rest with ElementTree.
 func TestClient_wyng(t *testing.T) {
+	t.Parallel()
 	if version := asked(t, "thin_delta", "-V"); version[:5] < "0.7.4" {
 		t.Errorf("version %q is refused", version)
 	}

@@ -19,6 +19,7 @@ import (
 // Dumps and differences have an element a line, two spaces a level, decimal attributes in a fixed
 // order, and no other: no declaration, no comment.
 func TestContract_xml(t *testing.T) {
+	t.Parallel()
 	number := func(names ...string) string {
 		var s strings.Builder
 		for _, name := range names {
@@ -62,6 +63,7 @@ func TestContract_xml(t *testing.T) {
 
 // The flags are written only if needs_check is set, but always in the style of 0.9.
 func TestContract_flags(t *testing.T) {
+	t.Parallel()
 	sound, flagged := fixture(t, "layers"), fixture(t, "needs-check")
 	for _, c := range []struct {
 		path, style, want string
@@ -80,6 +82,7 @@ func TestContract_flags(t *testing.T) {
 
 // One device is always flat; all of them are, on demand; thin_restore takes both.
 func TestContract_flat(t *testing.T) {
+	t.Parallel()
 	path := fixture(t, "wide-sharing")
 	whole := asked(t, "thin_dump", path)
 	flat := asked(t, "thin_dump", "--style", "0.9", path)
@@ -96,6 +99,7 @@ func TestContract_flat(t *testing.T) {
 // A metadata snapshot does not know the size of the data device: XML says 0, as ever; formats of
 // our own say what the pool has now.
 func TestContract_snapshotSize(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	for _, c := range []struct {
 		want string
@@ -117,6 +121,7 @@ func TestContract_snapshotSize(t *testing.T) {
 
 // The version is three numbers, and as text above that which clients ask for.
 func TestContract_version(t *testing.T) {
+	t.Parallel()
 	for _, e := range must(os.ReadDir(tools)) {
 		out := asked(t, e.Name(), "-V")
 		if !regexp.MustCompile(`^\d+\.\d+\.\d+\n$`).MatchString(out) || out < "1.0.0" {
@@ -127,6 +132,7 @@ func TestContract_version(t *testing.T) {
 
 // All spellings of -m, before and after the device, mean the same.
 func TestContract_metadataSnap(t *testing.T) {
+	t.Parallel()
 	path := heldPool(t)
 	held := fmt.Sprint(uint64(read(t, path, true).superblock.Block))
 	for tool, args := range map[string][]string{
@@ -162,6 +168,7 @@ func TestContract_metadataSnap(t *testing.T) {
 // Columns of thin_ls are right-aligned, with one space after each; what is not named for people is a
 // plain number.
 func TestContract_columns(t *testing.T) {
+	t.Parallel()
 	path := fixture(t, "layers")
 	for _, fields := range []string{
 		"DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,SHARED_BLOCKS,HIGHEST_BLOCK", "DEV,MAPPED_SECTORS,EXCLUSIVE_SECTORS,SHARED_SECTORS,HIGHEST_SECTOR",
@@ -199,6 +206,7 @@ func TestContract_numbers(t *testing.T) {
 
 // A device that is not there is an error, and nothing is printed of it.
 func TestContract_unknownDevice(t *testing.T) {
+	t.Parallel()
 	path := fixture(t, "layers")
 	for _, args := range [][]string{
 		{"thin_dump", "--dev-id", "99"},
@@ -218,6 +226,7 @@ func TestContract_unknownDevice(t *testing.T) {
 
 // Runs come in the order of thin blocks, do not overlap, and are as long as can be.
 func TestContract_runs(t *testing.T) {
+	t.Parallel()
 	for _, path := range []string{heldPool(t), fixture(t, "layers"), fixture(t, "powercut")} {
 		for id := range read(t, path, false).mappings {
 			root := must(parseTree(asked(t, "thin_dump", "--dev-id", fmt.Sprint(id), path)))

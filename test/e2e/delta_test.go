@@ -76,6 +76,8 @@ func joinedByBlock(t *testing.T, out string) string {
 
 // Other implementations print the same differences.
 func TestDeltaPeers(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	for _, im := range images(t) {
 		t.Run(im.name, func(t *testing.T) {
@@ -101,6 +103,8 @@ func TestDeltaPeers(t *testing.T) {
 
 // The same, of a root and in the metadata snapshot.
 func TestDeltaPeersRoots(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	for _, im := range images(t) {
 		if im.name != "metadata-snap" {
@@ -136,6 +140,8 @@ func TestDeltaPeersRoots(t *testing.T) {
 
 // What 1.1 makes of a pool's metadata under LVM.
 func TestDeltaPacks(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	i := slices.IndexFunc(others, func(p peer) bool { return p.name == "1.1" })
 	pack := shared.Path(t, "packs", "tmeta_with_metadata_snap.pack")

@@ -58,6 +58,7 @@ done
 
 // What thin_export makes of a pool is what the kernel reads from it.
 func TestKernelExport(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }

@@ -30,6 +30,7 @@ func exported(t *testing.T, paths []string, volume string) string {
 
 // What thin_export copies out of images is what the kernel read from the volumes.
 func TestExportImages(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, volumes := fixtures.Disks(t, name)
 		g := scanDisks(t, paths...)
@@ -51,6 +52,8 @@ func TestExportImages(t *testing.T) {
 
 // The same of pools on every layout, snapshots and external origins among them.
 func TestExportLayouts(t *testing.T) {
+	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	g := scanDisks(t, paths...)
 	thin := 0
@@ -70,6 +73,8 @@ func TestExportLayouts(t *testing.T) {
 
 // On an image the tools say what they say on the metadata alone.
 func TestToolsOnImages(t *testing.T) {
+	t.Parallel()
+	many(t)
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, _ := fixtures.Disks(t, name)
 		g := scanDisks(t, paths...)

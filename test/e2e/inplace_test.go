@@ -175,6 +175,7 @@ func onImages(tool string, disks []string, args ...string) []string {
 // activate the pools, and what is in the volumes is what was in them. Undoing the repair gives
 // back the damaged disks, byte for byte, although the pool was active meanwhile.
 func TestKernelInPlace(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	for _, tc := range []struct {
 		name, disks string
@@ -187,6 +188,9 @@ func TestKernelInPlace(t *testing.T) {
 		{"lost leaf", "one-pv", lossyDamage, []string{"thin_repair", "--accept-loss"}, []string{"base"}},
 		{"lost blocks, two disks", "two-pvs", losslessDamage, []string{"thin_repair"}, nil},
 	} {
+		if !sampled(tc.name, "lost leaf", "lost blocks, two disks") {
+			continue
+		}
 		t.Run(tc.name, func(t *testing.T) {
 			disks, volumes := fixtures.Disks(t, tc.disks)
 			damageVolume(t, "pool_tmeta", disks, tc.damage)
@@ -220,6 +224,7 @@ func TestKernelInPlace(t *testing.T) {
 // The same for metadata on raid1: both images are written, and the kernel finds no difference
 // between them.
 func TestKernelInPlaceRAID1(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	kept, sums := layoutDisks(t)
 	var disks []string

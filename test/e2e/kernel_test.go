@@ -17,9 +17,15 @@ import (
 func needKernel(t *testing.T, program string) {
 	t.Helper()
 	if os.Getenv("THINPOOL_KERNEL") == "" {
-		t.Skip("set THINPOOL_KERNEL=1 to try what is written on a real kernel (takes minutes)")
+		t.Skip("THINPOOL_KERNEL=1 tries what is written on a real kernel, THINPOOL_KERNEL=all all of it")
 	}
 	shared.Path(t, "kernel", filepath.Base(program))
+}
+
+// sampled reports whether a case is tried, each of which boots a virtual machine or several: those of
+// a good sample, or with THINPOOL_KERNEL=all every one.
+func sampled(name string, sample ...string) bool {
+	return os.Getenv("THINPOOL_KERNEL") == "all" || slices.Contains(sample, name)
 }
 
 // accepted demands that the kernel activates metadata and writes to all devices.
@@ -43,11 +49,17 @@ func copyOf(t *testing.T, path string) string {
 // The kernel takes what we restored or mended, and writes to it. That needs a virtual
 // machine and minutes, so it is run only if asked for.
 func TestKernel(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
-	for _, im := range images(t) {
-		t.Run(im.name, func(t *testing.T) {
-			accepted(t, restore(t, withoutFlag(ours(t, "thin_dump", im.path)), size(t, im.path)))
-		})
+	for _, im := range images(t, largeImages...) {
+		if sampled(im.name, "transactions", "metadata-snap", "wide-sharing", "odd-blocks") {
+			t.Run(im.name, func(t *testing.T) {
+				accepted(t, restore(t, withoutFlag(ours(t, "thin_dump", im.path)), size(t, im.path)))
+			})
+		}
+		if !sampled(im.name, "powercut") {
+			continue
+		}
 		strict := run(t, filepath.Join(tools, "thin_check"), "-q", "--strict", im.path)
 		if strict.code == 0 || !im.sound {
 			continue
@@ -64,10 +76,11 @@ func TestKernel(t *testing.T) {
 // TestKernelRepaired has the kernel activate what thin_repair made of images that
 // lost the top level of the mapping tree and every tenth mapping leaf.
 func TestKernelRepaired(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
-	sample := []string{"transactions", "layers", "metadata-snap", "wide-sharing", "powercut"}
+	all := []string{"transactions", "layers", "metadata-snap", "wide-sharing", "powercut"}
 	for _, im := range images(t) {
-		if !slices.Contains(sample, im.name) {
+		if !slices.Contains(all, im.name) || !sampled(im.name, "layers", "metadata-snap") {
 			continue
 		}
 		t.Run(im.name, func(t *testing.T) {
@@ -85,10 +98,11 @@ func TestKernelRepaired(t *testing.T) {
 }
 
 // TestKernelRepairedHistories has the kernel activate what thin_repair made of devices
-// whose superblock was lost or set back. THINPOOL_KERNEL=all tries all of them.
+// whose superblock was lost or set back.
 func TestKernelRepairedHistories(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
-	for i, name := range fixtures.Histories() {
+	for _, name := range fixtures.Histories() {
 		h := must(fixtures.OpenHistory(name))
 		last := len(h.Supers) - 1
 		lost := slices.Clone(h.Image)
@@ -98,7 +112,7 @@ func TestKernelRepairedHistories(t *testing.T) {
 			"of the first":      slices.Concat(h.Supers[0][:], h.Image[block.Size:]),
 			"of the one before": slices.Concat(h.Supers[last-1][:], h.Image[block.Size:]),
 		} {
-			if os.Getenv("THINPOOL_KERNEL") != "all" && (what != "lost" || i%4 != 0) {
+			if !sampled(name+" "+what, "crowd lost", "mixed of the one before") {
 				continue
 			}
 			t.Run(name+", superblock "+what, func(t *testing.T) {
@@ -161,6 +175,7 @@ func zeroBlocks(t *testing.T, path string, wiped ...block.Nr) {
 // TestLVM has LVM itself use the tools in a virtual machine: it activates, sees
 // damage, repairs, and compares the content of all volumes.
 func TestLVM(t *testing.T) {
+	t.Parallel()
 	needKernel(t, lvmAccept)
 	if r := run(t, lvmAccept, tools); r.code != 0 {
 		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.stderr)

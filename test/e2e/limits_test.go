@@ -64,10 +64,12 @@ func limitedFolder(t *testing.T, mappings string) string {
 // exits with 1: never with the trace of the Go runtime, nor with 2, the code of a wrong command
 // line.
 func TestLimits(t *testing.T) {
+	t.Parallel()
+	many(t)
 	if runtime.GOOS != "linux" || entry() == "" {
 		t.Skip("little memory is looked after on linux/amd64 and linux/arm64")
 	}
-	dir := limitedFolder(t, "10000")
+	dir := limitedFolder(t, "2000")
 	limits := strings.Split("-n 3,-n 5,-n 6,-n 7,-n 8,-n 9,-n 10,-v 200000,-v 700000,-v 1050000,-d 50000,-d 99000", ",")
 	names, err := os.ReadDir(tools)
 	if err != nil {
@@ -102,6 +104,8 @@ func TestLimits(t *testing.T) {
 
 // Memory that suffices to begin, but not for the work.
 func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	many(t)
 	if runtime.GOOS != "linux" {
 		t.Skip("for Linux")
 	}
@@ -117,10 +121,12 @@ func TestOutOfMemory(t *testing.T) {
 // Where memory is limited all else is as usual: the exit code of a wrong command line, messages
 // on standard error, the name that chooses a tool, and what signals do.
 func TestLimitedAsUsual(t *testing.T) {
+	t.Parallel()
+	many(t)
 	if runtime.GOOS != "linux" {
 		t.Skip("for Linux")
 	}
-	dir := limitedFolder(t, "10000")
+	dir := limitedFolder(t, "2000")
 	limited := func(args string) *exec.Cmd {
 		return exec.CommandContext(t.Context(), "bash", "-c", "cd "+dir+" && ulimit -v 4000000 && PATH="+tools+":$PATH && exec "+args)
 	}

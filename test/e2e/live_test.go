@@ -86,6 +86,7 @@ echo ALL PASSED
 
 // TestKernelLive has the tools read pools in use, of dmsetup and of LVM, in a virtual machine.
 func TestKernelLive(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	dir := t.TempDir()
 	script, meta, data := filepath.Join(dir, "script"), filepath.Join(dir, "meta"), filepath.Join(dir, "data")

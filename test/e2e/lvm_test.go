@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,8 @@ func layoutDisks(t *testing.T) ([]string, map[string]string) {
 		t.Skip(err)
 	}
 	dir := filepath.Join(cache, "thinpool-accept", fmt.Sprintf("layouts-%x", sha256.Sum256(must(os.ReadFile(layouts))))[:24])
+	makingLayouts.Lock()
+	defer makingLayouts.Unlock()
 	if _, err := os.Stat(filepath.Join(dir, "out", "sums")); err != nil {
 		makeLayouts(t, layouts, dir)
 	}
@@ -46,6 +49,8 @@ func layoutDisks(t *testing.T) ([]string, map[string]string) {
 	}
 	return paths, sums
 }
+
+var makingLayouts sync.Mutex
 
 func makeLayouts(t *testing.T, layouts, dir string) {
 	t.Helper()
@@ -102,6 +107,8 @@ func volumeSum(g *lvm.Group, name string, opt lvm.ReadOptions) (string, error) {
 
 // Volumes of every layout are read as the kernel read them.
 func TestLVMLayouts(t *testing.T) {
+	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	g := scanDisks(t, paths...)
 	if len(g.Problems) > 0 {
@@ -149,6 +156,8 @@ func survives(kind string) int {
 // Without any one disk, and without any two, the volumes that can do without are read as
 // before; others name what is missing, or lie elsewhere.
 func TestLVMLayoutsDegraded(t *testing.T) {
+	t.Parallel()
+	many(t)
 	paths, sums := layoutDisks(t)
 	whole := scanDisks(t, paths...)
 	check := func(t *testing.T, left []string, missing, least int) {
@@ -214,6 +223,8 @@ func peekTool(t *testing.T) string {
 
 // An independent reader finds the same groups, volumes and content, text and history.
 func TestLVMPeek(t *testing.T) {
+	t.Parallel()
+	many(t)
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip(err)
@@ -336,6 +347,7 @@ vgchange -q -an kv
 
 // What we write to volumes is what a kernel reads from them, and all copies are the same.
 func TestLVMKernelReadsWritten(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	paths, _ := layoutDisks(t)
 	dir := t.TempDir()

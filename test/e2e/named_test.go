@@ -87,6 +87,7 @@ func basedOn(t *testing.T, path, backing string) {
 // No tool opens a file that the command line does not name, but what an image is based on and lies
 // beside it.
 func TestNamedFilesOnly(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 // Where a tool waits for the other end of a pipe, the first signal ends it.
 func TestSignalAtPipe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pool := filepath.Join(dir, "pool")
 	if err := os.WriteFile(pool, must(fixtures.Image("layers")), 0o600); err != nil {
@@ -33,6 +34,7 @@ func TestSignalAtPipe(t *testing.T) {
 	} {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 			t.Run(args[0]+" "+sig.String(), func(t *testing.T) {
+				t.Parallel()
 				pipe := filepath.Join(t.TempDir(), "fifo")
 				if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 					t.Fatal(err)
@@ -50,6 +52,7 @@ func TestSignalAtPipe(t *testing.T) {
 
 // An undo file is read at any place: a pipe is refused, not waited for.
 func TestUndoFromPipe(t *testing.T) {
+	t.Parallel()
 	pool, fifo := filepath.Join(t.TempDir(), "pool"), filepath.Join(t.TempDir(), "fifo")
 	empty(t, pool, 1<<20)
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -63,6 +66,7 @@ func TestUndoFromPipe(t *testing.T) {
 
 // What comes through a pipe is read once, from its beginning.
 func TestSizeFromPipe(t *testing.T) {
+	t.Parallel()
 	pool := filepath.Join(t.TempDir(), "pool")
 	if err := os.WriteFile(pool, must(fixtures.Image("layers")), 0o600); err != nil {
 		t.Fatal(err)
@@ -78,6 +82,7 @@ func TestSizeFromPipe(t *testing.T) {
 
 // Who is told to ignore the end of a session goes on.
 func TestNohup(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pool, fifo := filepath.Join(dir, "pool"), filepath.Join(dir, "fifo")
 	if err := os.WriteFile(pool, must(fixtures.Image("layers")), 0o600); err != nil {
@@ -104,6 +109,7 @@ func TestNohup(t *testing.T) {
 
 // A shell that leads the output into the input would destroy it.
 func TestOutputIsInput(t *testing.T) {
+	t.Parallel()
 	pool := filepath.Join(t.TempDir(), "pool")
 	if err := os.WriteFile(pool, must(fixtures.Image("layers")), 0o600); err != nil {
 		t.Fatal(err)
@@ -121,6 +127,7 @@ func TestOutputIsInput(t *testing.T) {
 
 // What cannot be printed is not lost in silence; what is not printed is not missed.
 func TestClosedOutput(t *testing.T) {
+	t.Parallel()
 	if entry() == "" {
 		t.Skip("on this processor the tools cannot tell a closed standard output from /dev/null")
 	}

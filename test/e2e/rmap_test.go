@@ -44,6 +44,8 @@ func expand(t *testing.T, out string) map[mapping]bool {
 // nothing is shared their output is ours, byte for byte; elsewhere ours has all of theirs, and
 // no data block that they do not have. The older one leaves lines with one beginning in any order.
 func TestRmapPeers(t *testing.T) {
+	t.Parallel()
+	many(t)
 	others := peers(t)
 	exact := 0
 	for _, im := range images(t) {
@@ -116,7 +118,9 @@ func dataBlocks(t *testing.T, path string) uint64 {
 // What the dump says of each device is what the reverse map says, and what is listed as free
 // is what is in neither, but for leaks.
 func TestRmapAgrees(t *testing.T) {
-	for _, im := range images(t) {
+	t.Parallel()
+	many(t)
+	for _, im := range images(t, "medium") {
 		t.Run(im.name, func(t *testing.T) {
 			out := ours(t, "thin_rmap", "--region", "0..-1", im.path)
 			mapped := map[uint64]bool{}
@@ -154,6 +158,8 @@ func TestRmapAgrees(t *testing.T) {
 
 // Damage fails with the newer peer's first words, and trimming refuses it.
 func TestRmapDamage(t *testing.T) {
+	t.Parallel()
+	many(t)
 	for _, im := range images(t) {
 		if im.name != "transactions" {
 			continue

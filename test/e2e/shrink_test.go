@@ -41,6 +41,8 @@ func shrunk(t *testing.T, path, blocks string) string {
 // What becomes of metadata is sound, and what becomes of its dump. Other implementations
 // make the same of a dump, but for the number of data blocks, which they leave as it was.
 func TestShrink(t *testing.T) {
+	t.Parallel()
+	many(t)
 	number := regexp.MustCompile(` nr_data_blocks="\d+"`)
 	for _, im := range images(t) {
 		t.Run(im.name, func(t *testing.T) {
@@ -74,8 +76,7 @@ func TestShrink(t *testing.T) {
 			if shared.Optional(t, "bench", "get-peer") == "" {
 				return
 			}
-			peer := strings.TrimSpace(run(t, getPeer).out)
-			if r := run(t, filepath.Join(peer, "thin_shrink"), "--no-copy", "--nr-blocks", blocks, "--data", "none", "-i", in, "-o", theirs); r.code != 0 {
+			if r := run(t, filepath.Join(must(newerPeer()), "thin_shrink"), "--no-copy", "--nr-blocks", blocks, "--data", "none", "-i", in, "-o", theirs); r.code != 0 {
 				t.Fatalf("their exit code is %d: %s", r.code, r.stderr)
 			}
 			plain := func(s string) string { return strings.TrimSpace(number.ReplaceAllString(s, "")) }
@@ -88,10 +89,11 @@ func TestShrink(t *testing.T) {
 
 // The kernel activates what became of images, on the smaller data device, and writes to it.
 func TestKernelShrunk(t *testing.T) {
+	t.Parallel()
 	needKernel(t, activate)
-	sample := []string{"layers", "one-fragmented", "wide-sharing", "odd-blocks", "metadata-snap"}
+	all := []string{"layers", "one-fragmented", "wide-sharing", "odd-blocks", "metadata-snap"}
 	for _, im := range images(t) {
-		if slices.Contains(sample, im.name) {
+		if slices.Contains(all, im.name) && sampled(im.name, "one-fragmented", "metadata-snap") {
 			t.Run(im.name, func(t *testing.T) { accepted(t, shrunk(t, im.path, shrunkSize(t, im.path))) })
 		}
 	}
@@ -121,6 +123,7 @@ rmall && thin_check -q /dev/vda || die "the end"
 // The kernel fills a pool, we shrink it and cut its data device, and the kernel reads in
 // all thin devices what it had written.
 func TestKernelShrinkData(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	const blockBytes = 64 << 10
 	dir := t.TempDir()
@@ -145,6 +148,9 @@ func TestKernelShrinkData(t *testing.T) {
 	}
 	blocks := shrunkSize(t, path("meta"))
 	for _, form := range []string{"binary", "XML"} {
+		if !sampled(form, "binary") {
+			continue
+		}
 		t.Run(form, func(t *testing.T) {
 			data, in, out := copyOf(t, path("data")), path("meta"), path("new-"+form)
 			empty(t, out, 4<<20)
@@ -211,6 +217,7 @@ vgchange -an vg
 
 // LVM activates a pool that was shrunk as the man page says, with the same content.
 func TestLVMShrunk(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	disk, guest := filepath.Join(t.TempDir(), "disk"), filepath.Join(t.TempDir(), "guest")
 	empty(t, disk, 200<<20)

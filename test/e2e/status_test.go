@@ -18,8 +18,10 @@ var (
 // What the kernel said of a pool and its devices while they were active is what
 // thin_check and thin_ls find in the metadata.
 func TestKernelStatus(t *testing.T) {
+	t.Parallel()
+	many(t)
 	compared := 0
-	for _, im := range images(t) {
+	for _, im := range images(t, largeImages...) {
 		text := must(os.ReadFile(shared.Path(t, "kernel", "corpus", im.name+".status")))
 		if im.name == "powercut" {
 			continue // writes went on after the last commit

@@ -180,6 +180,8 @@ type peekedDisks struct {
 
 // An independent reader says the same of whole disks, and of some of them.
 func TestVolumesPeek(t *testing.T) {
+	t.Parallel()
+	many(t)
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip(err)
@@ -308,6 +310,7 @@ func listedLines(all map[string][]listed) []string {
 
 // Volumes of all layouts are listed as lvs did, and how full the pools are as the kernel did.
 func TestVolumesLayouts(t *testing.T) {
+	t.Parallel()
 	paths, _ := layoutDisks(t)
 	all := listVolumes(t, paths...)
 	var want, got []string
@@ -357,6 +360,7 @@ func TestVolumesLayouts(t *testing.T) {
 // A volume that was removed comes back with an old text, as it was; percentages are those of
 // lvs, also where they have to be rounded from the middle.
 func TestKernelOldText(t *testing.T) {
+	t.Parallel()
 	needKernel(t, runInVM)
 	dir := t.TempDir()
 	disk, text := filepath.Join(dir, "disk.img"), filepath.Join(dir, "text")

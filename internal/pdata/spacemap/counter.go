@@ -173,9 +173,15 @@ func (r *region) widen(count uint64) {
 		return
 	}
 	r.words = make([]uint64, regionSize<<r.log>>wordBits)
-	for i := range uint64(regionSize) {
-		bit := i << r.log
-		r.words[bit>>wordBits] |= uint64(old.get(i)) << (bit % 64)
+	perWord := uint64(64) >> old.log
+	for w, word := range old.words {
+		if word == 0 { // as all of a small device's are but the first
+			continue
+		}
+		for i := uint64(w) * perWord; i < uint64(w+1)*perWord; i++ {
+			bit := i << r.log
+			r.words[bit>>wordBits] |= uint64(old.get(i)) << (bit % 64)
+		}
 	}
 }
 
