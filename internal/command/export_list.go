@@ -110,7 +110,7 @@ type rangeRecord struct {
 
 // endRecord has the sums of the lengths.
 type endRecord struct {
-	Type string `json:"type"` // "end"
+	Type string `json:"type"` // "summary"
 	Size int64  `json:"size"` // of the device
 	Data int64  `json:"data"`
 	Zero int64  `json:"zero"`
@@ -118,7 +118,7 @@ type endRecord struct {
 }
 
 func newRangeLister(w io.Writer, size int64) *rangeLister {
-	return &rangeLister{w: bufio.NewWriter(w), end: endRecord{Type: "end", Size: size}}
+	return &rangeLister{w: bufio.NewWriter(w), end: endRecord{Type: "summary", Size: size}}
 }
 
 func (l *rangeLister) add(e volume.Extent) error {

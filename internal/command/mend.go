@@ -112,7 +112,7 @@ func (p *faultPrinter) say(text string) {
 
 // mendedRecord is faults that were mended, in JSON.
 type mendedRecord struct {
-	Type     string     `json:"type"` // "mended"
+	Type     string     `json:"type"` // "fixed"
 	Code     check.Code `json:"code"`
 	Severity string     `json:"severity"`
 	Tree     string     `json:"tree"`
@@ -140,7 +140,7 @@ func (p *faultPrinter) repaired(r *check.Repair) {
 		switch {
 		case p.quiet:
 		case p.json:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
+			p.line(mendedRecord{"fixed", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
 		default:
 			fmt.Fprintf(p.err, "mended: %v\n", m)
 		}

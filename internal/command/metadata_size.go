@@ -65,10 +65,10 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	}
 	e := pool.Estimate(size.Rule(m.Rule))
 	switch {
+	case m.Format == "json":
+		return m.estimates(env.Stdout, pool, e)
 	case m.Explain:
 		return m.explain(env.Stdout, pool)
-	case m.Format == "json":
-		return newEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -81,8 +81,25 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	return err
 }
 
+// estimates prints the estimate in JSON, with --explain after those of all rules.
+func (m *MetadataSize) estimates(w io.Writer, p size.Pool, chosen size.Estimate) error {
+	enc := newEncoder(w)
+	record := func(kind string, e size.Estimate) error {
+		return enc.Encode(estimateRecord{kind, string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
+	}
+	if m.Explain {
+		for _, rule := range size.Rules {
+			if err := record("estimate", p.Estimate(rule)); err != nil {
+				return err
+			}
+		}
+	}
+	return record("summary", chosen)
+}
+
 // estimateRecord is an estimate in JSON.
 type estimateRecord struct {
+	Type    string `json:"type"` // "estimate"; "summary": that of the chosen rule
 	Rule    string `json:"rule"`
 	Bytes   uint64 `json:"bytes"`
 	Sectors uint64 `json:"sectors"`
@@ -160,10 +177,11 @@ func (m *MetadataSize) explain(w io.Writer, p size.Pool) error {
 
 // exactRecord is what --from finds, in JSON.
 type exactRecord struct {
+	Type        string  `json:"type"` // "summary"
 	Bytes       uint64  `json:"bytes"`
 	Blocks      uint64  `json:"blocks"`
-	UsedBlocks  *uint64 `json:"used_blocks,omitempty"`
-	TotalBlocks *uint64 `json:"total_blocks,omitempty"`
+	UsedBlocks  *uint64 `json:"metadata_used_blocks,omitempty"`
+	TotalBlocks *uint64 `json:"metadata_blocks,omitempty"`
 }
 
 // from prints exactly what restoring a dump, or the metadata itself, takes.
@@ -173,7 +191,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	if err != nil {
 		return err
 	}
-	r := exactRecord{Bytes: uint64(b.Least()) * block.Size, Blocks: uint64(b.Least())}
+	r := exactRecord{Type: "summary", Bytes: uint64(b.Least()) * block.Size, Blocks: uint64(b.Least())}
 	if used != nil {
 		r.UsedBlocks, r.TotalBlocks = &used.NrAllocated, &used.NrBlocks
 	}

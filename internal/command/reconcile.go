@@ -14,7 +14,7 @@ type lvmRecord struct {
 	Code    lvmcheck.Code `json:"code"`
 	Refused bool          `json:"refused"`
 	Message string        `json:"message"`
-	Mend    []string      `json:"mend,omitempty"`
+	Mend    []string      `json:"fix,omitempty"`
 }
 
 // compareWithLVM prints in what LVM and the metadata do not agree. The error is

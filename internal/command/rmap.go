@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/textenc"
@@ -98,14 +99,29 @@ func (r *Rmap) Run(env *cli.Env) error {
 	for _, region := range r.Regions {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
+	var ranges, blocks atomic.Uint64
 	line := rmapLine
 	if r.Format == "json" {
-		line = rmapObject
+		line = func(dst []byte, r rmap.Row) []byte {
+			ranges.Add(1)
+			blocks.Add(r.Len)
+			return rmapObject(dst, r)
+		}
 	}
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return damaged(err)
 	}
-	return pool.StillHeld()
+	if err := pool.StillHeld(); err != nil || r.Format != "json" {
+		return err
+	}
+	return newEncoder(env.Stdout).Encode(rangesEndRecord{"summary", ranges.Load(), blocks.Load()})
+}
+
+// rangesEndRecord is the last line: how many ranges there are, and the sum of their lengths.
+type rangesEndRecord struct {
+	Type   string `json:"type"` // "summary"
+	Ranges uint64 `json:"ranges"`
+	Blocks uint64 `json:"blocks"`
 }
 
 // rmapLine is the line that programs expect: five words, both ranges without their ends.
@@ -124,10 +140,9 @@ func appendRange(dst []byte, begin, length uint64) []byte {
 // rmapObject is a row in JSON.
 func rmapObject(dst []byte, r rmap.Row) []byte {
 	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
-	field(`{"data_begin":`, uint64(r.Data))
-	field(`,"data_end":`, uint64(r.Data)+r.Len)
+	field(`{"type":"range","data_begin":`, uint64(r.Data))
 	field(`,"dev_id":`, uint64(r.ID))
 	field(`,"thin_begin":`, uint64(r.Thin))
-	field(`,"thin_end":`, uint64(r.Thin)+r.Len)
+	field(`,"length":`, r.Len)
 	return append(dst, "}\n"...)
 }

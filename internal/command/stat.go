@@ -65,8 +65,16 @@ const percent = 100
 
 // binRecord is a line of a histogram in JSON.
 type binRecord struct {
+	Type  string `json:"type"` // "bin"
 	Value uint64 `json:"value"`
 	Times uint64 `json:"times"`
+}
+
+// binsEndRecord is the last line: the sums of the times, and of the values so many times.
+type binsEndRecord struct {
+	Type  string `json:"type"` // "summary"
+	Times uint64 `json:"times"`
+	Sum   uint64 `json:"sum"`
 }
 
 func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) error {
@@ -78,7 +86,7 @@ func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) 
 	enc := newEncoder(w)
 	for _, b := range h {
 		if s.Format == "json" {
-			err = enc.Encode(binRecord(b))
+			err = enc.Encode(binRecord{"bin", b.Value, b.Times})
 		} else {
 			_, err = fmt.Fprintf(w, "%d\t%d\t%.4f\n", b.Value, b.Times, percent*float64(b.Times)/float64(times))
 		}
@@ -87,7 +95,7 @@ func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) 
 		}
 	}
 	if s.Format == "json" {
-		return nil
+		return enc.Encode(binsEndRecord{"summary", times, sum})
 	}
 	_, err = fmt.Fprintf(w, "total\t%d\naverage\t%.4f\n", times, float64(sum)/float64(max(1, times)))
 	return err
@@ -95,6 +103,7 @@ func (s *Stat) histogram(ctx context.Context, w io.Writer, pool *metadata.Pool) 
 
 // statRecord is a device in JSON.
 type statRecord struct {
+	Type          string         `json:"type"` // "device"
 	DevID         metadata.DevID `json:"dev_id"`
 	Mappings      uint64         `json:"mappings"`
 	Runs          uint64         `json:"runs"`
@@ -113,11 +122,11 @@ func (s *Stat) devices(ctx context.Context, w io.Writer, pool *metadata.Pool) er
 	if s.Format == "json" {
 		enc := newEncoder(w)
 		for _, d := range devices {
-			if err := enc.Encode(statRecord{d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
+			if err := enc.Encode(statRecord{"device", d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
 				return err
 			}
 		}
-		return nil
+		return enc.Encode(devicesEndRecord{"summary", len(devices)})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "DEV\tMAPPINGS\tRUNS\tMEAN RUN\tLEAVES\tSHARED\tNODES\tDEPTH\tFILL\t")
