@@ -260,10 +260,10 @@ func openDevice(path string, opt block.Options, busy func(path string, err error
 func openError(path string, err error, busy func(path string, err error) error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such file or device", path)
+		return Accessf("%s: no such file or device", path)
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
-		return fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return Accessf("Not a block device or regular file '%s'.", path)
 	case errors.Is(err, block.ErrBusy):
 		return busy(path, err)
 	}

@@ -34,7 +34,7 @@ func (e *Env) CreateTarget(path string, size int64, from ...string) (*Target, er
 		return &Target{Device: dev}, nil
 	case err == nil && !info.Mode().IsRegular():
 		//lint:ignore ST1005 scripts know these words
-		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return nil, Accessf("Not a block device or regular file '%s'.", path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}

@@ -288,7 +288,7 @@ func locked(ts *testscript.TestScript, _ bool, args []string) {
 	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
 	ts.Check(err)
 	defer dev.Close()
-	exitcode(ts, false, append([]string{"1"}, args[1:]...))
+	exitcode(ts, false, append([]string{"3"}, args[1:]...))
 }
 
 // qcow2 RAW FILE writes a disk of at most 512 MiB as a qcow2 image, without reference counts.
