@@ -19,17 +19,17 @@ func ExampleWriter() {
 	_ = w.EndDevice()
 	_ = w.End()
 	// Output:
-	// {"type":"superblock","format":1,"uuid":"","time":0,"transaction":0,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":1000}
-	// {"type":"device","dev_id":1,"mapped_blocks":10,"transaction":0,"creation_time":0,"snap_time":0}
-	// {"type":"range","origin":0,"data":500,"length":10,"time":0}
-	// {"type":"end","devices":1,"mappings":10}
+	// {"type":"superblock","format":1,"uuid":"","time":0,"transaction_id":0,"flags":0,"version":2,"data_block_size":128,"data_blocks":1000}
+	// {"type":"device","dev_id":1,"mapped_blocks":10,"transaction_id":0,"creation_time":0,"snap_time":0}
+	// {"type":"range","thin_begin":0,"data_begin":500,"length":10,"time":0}
+	// {"type":"summary","devices":1,"mappings":10}
 }
 
 // What goes wrong comes with its line and, if it is about a device, with that.
 func ExampleRead() {
-	const dump = `{"type":"superblock","format":1,"time":0,"transaction":1,"data_block_size":128,"nr_data_blocks":100}
-{"type":"device","dev_id":3,"mapped_blocks":2,"transaction":0,"creation_time":0,"snap_time":0}
-{"type":"range", "time":0, "length":2, "data":99, "origin":5}
+	const dump = `{"type":"superblock","format":1,"time":0,"transaction_id":1,"data_block_size":128,"data_blocks":100}
+{"type":"device","dev_id":3,"mapped_blocks":2,"transaction_id":0,"creation_time":0,"snap_time":0}
+{"type":"range", "time":0, "length":2, "data_begin":99, "thin_begin":5}
 `
 	w := jsonfmt.NewWriter(io.Discard)
 	fmt.Println(jsonfmt.Read(context.Background(), strings.NewReader(dump), w, jsonfmt.Options{}))

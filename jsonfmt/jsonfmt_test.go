@@ -25,14 +25,14 @@ func describe(v metadata.Visitor) error {
 		v.BeginDevice(2, metadata.Details{}), v.EndDevice(), v.End())
 }
 
-const golden = `{"type":"superblock","format":1,"uuid":"01020000000000000000000000000000","time":1,"transaction":2,"flags":1,"version":2,"data_block_size":128,"nr_data_blocks":16384}
+const golden = `{"type":"superblock","format":1,"uuid":"01020000000000000000000000000000","time":1,"transaction_id":2,"flags":1,"version":2,"data_block_size":128,"data_blocks":16384}
 {"type":"def","name":"19"}
-{"type":"range","origin":0,"data":0,"length":1600,"time":0}
-{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction":0,"creation_time":0,"snap_time":1}
+{"type":"range","thin_begin":0,"data_begin":0,"length":1600,"time":0}
+{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction_id":0,"creation_time":0,"snap_time":1}
 {"type":"ref","name":"19"}
-{"type":"range","origin":1600,"data":99,"length":1,"time":1}
-{"type":"device","dev_id":2,"mapped_blocks":0,"transaction":0,"creation_time":0,"snap_time":0}
-{"type":"end","devices":2,"mappings":1601}
+{"type":"range","thin_begin":1600,"data_begin":99,"length":1,"time":1}
+{"type":"device","dev_id":2,"mapped_blocks":0,"transaction_id":0,"creation_time":0,"snap_time":0}
+{"type":"summary","devices":2,"mappings":1601}
 `
 
 func TestWrite(t *testing.T) {
@@ -66,16 +66,16 @@ func TestRead(t *testing.T) {
 
 func TestReadOddities(t *testing.T) {
 	const (
-		head   = `{"type":"superblock","format":1,"time":9,"transaction":2,"data_block_size":128,"nr_data_blocks":1000}` + "\n"
-		device = `{"type":"device","dev_id":1,"mapped_blocks":1,"transaction":0,"creation_time":0,"snap_time":1}` + "\n"
-		one    = `{"type":"range","origin":5,"data":7,"length":1,"time":1}` + "\n"
-		end    = `{"type":"end","devices":1,"mappings":1}` + "\n"
+		head   = `{"type":"superblock","format":1,"time":9,"transaction_id":2,"data_block_size":128,"data_blocks":1000}` + "\n"
+		device = `{"type":"device","dev_id":1,"mapped_blocks":1,"transaction_id":0,"creation_time":0,"snap_time":1}` + "\n"
+		one    = `{"type":"range","thin_begin":5,"data_begin":7,"length":1,"time":1}` + "\n"
+		end    = `{"type":"summary","devices":1,"mappings":1}` + "\n"
 	)
 	for name, tc := range map[string]struct{ text, wrong string }{
 		"plain":              {head + device + one + end, ""},
 		"no newline at end":  {head + device + one + strings.TrimSpace(end), ""},
 		"empty lines":        {"\n" + head + "\n\n" + device + one + end + "\n", ""},
-		"spaces":             {head + device + `{ "type": "range", "length": 1, "time": 1, "data": 7, "origin": 5 }` + "\n" + end, ""},
+		"spaces":             {head + device + `{ "type": "range", "length": 1, "time": 1, "data_begin": 7, "thin_begin": 5 }` + "\n" + end, ""},
 		"carriage returns":   {strings.ReplaceAll(head+device+one+end, "\n", "\r\n"), ""},
 		"length 0":           {head + device + strings.Replace(one, `"length":1`, `"length":0`, 1) + one + end, ""},
 		"empty":              {"", "ends early"},
@@ -89,9 +89,9 @@ func TestReadOddities(t *testing.T) {
 		"ref outside":        {head + `{"type":"ref","name":"x"}`, "misplaced"},
 		"ref to nothing":     {head + device + `{"type":"ref","name":"x"}`, "not defined"},
 		"other format":       {strings.Replace(head, `"format":1`, `"format":2`, 1), "newer version"},
-		"unknown field":      {head + device + `{"type":"range","origin":5,"data":7,"length":1,"time":1,"foo":1}`, "unknown field"},
+		"unknown field":      {head + device + `{"type":"range","thin_begin":5,"data_begin":7,"length":1,"time":1,"foo":1}`, "unknown field"},
 		"unknown type":       {head + `{"type":"foo"}`, "unknown type"},
-		"missing field":      {head + device + `{"type":"range","origin":5}`, "without origin, data"},
+		"missing field":      {head + device + `{"type":"range","thin_begin":5}`, "without thin_begin, data_begin"},
 		"missing in device":  {head + `{"type":"device","dev_id":1}`, "without dev_id"},
 		"two objects":        {head + device + strings.TrimSpace(one) + one, "more than one"},
 		"no object":          {head + "[1]", "want a JSON object"},
@@ -153,8 +153,8 @@ func TestWriteRead(t *testing.T) {
 
 // The fast way to read a range and encoding/json agree on any line.
 func FuzzScanRange(f *testing.F) {
-	f.Add([]byte(`{"type":"range","origin":5,"data":7,"length":1,"time":1}` + "\n"))
-	f.Add([]byte(`{"type":"range","origin":05,"data":7,"length":1,"time":4294967296}` + "\n"))
+	f.Add([]byte(`{"type":"range","thin_begin":5,"data_begin":7,"length":1,"time":1}` + "\n"))
+	f.Add([]byte(`{"type":"range","thin_begin":05,"data_begin":7,"length":1,"time":4294967296}` + "\n"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		got, ok := scanRange(line)
 		if !ok {
@@ -164,7 +164,7 @@ func FuzzScanRange(f *testing.F) {
 		if err := json.Unmarshal(line, &r); err != nil {
 			t.Fatalf("%q is no JSON: %v", line, err)
 		}
-		want := metadata.Run{Thin: metadata.ThinBlock(*r.Origin), Data: metadata.DataBlock(*r.Data), Len: *r.Length, Time: *r.Time}
+		want := metadata.Run{Thin: metadata.ThinBlock(*r.ThinBegin), Data: metadata.DataBlock(*r.DataBegin), Len: *r.Length, Time: *r.Time}
 		if r.Type != "range" || got != want {
 			t.Errorf("%q: %v, want %v", line, got, want)
 		}

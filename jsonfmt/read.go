@@ -54,7 +54,7 @@ func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) err
 			return err
 		case err == io.EOF && len(text) == 0:
 			if d.state != ended {
-				return &SyntaxError{line, errors.New("the input ends early: the line of type end is missing")}
+				return &SyntaxError{line, errors.New("the input ends early: the line of type summary is missing")}
 			}
 			return d.v.End() // only now is it sure that nothing follows
 		}
@@ -89,14 +89,14 @@ type record struct {
 	Format        *uint64 `json:"format"`
 	UUID          *string `json:"uuid"`
 	Time          *uint32 `json:"time"`
-	Transaction   *uint64 `json:"transaction"`
+	TransactionID *uint64 `json:"transaction_id"`
 	Flags         *uint32 `json:"flags"`
 	Version       *uint32 `json:"version"`
 	DataBlockSize *uint32 `json:"data_block_size"`
-	NrDataBlocks  *uint64 `json:"nr_data_blocks"`
+	DataBlocks    *uint64 `json:"data_blocks"`
 	Name          *string `json:"name"`
-	Origin        *uint64 `json:"origin"`
-	Data          *uint64 `json:"data"`
+	ThinBegin     *uint64 `json:"thin_begin"`
+	DataBegin     *uint64 `json:"data_begin"`
 	Length        *uint64 `json:"length"`
 	DevID         *uint32 `json:"dev_id"`
 	MappedBlocks  *uint64 `json:"mapped_blocks"`
@@ -143,17 +143,17 @@ func (d *reader) record(r *record) error {
 	case "device":
 		return d.device(r)
 	case "range":
-		if r.Origin == nil || r.Data == nil || r.Length == nil || r.Time == nil {
-			return errors.New("range without origin, data, length or time")
+		if r.ThinBegin == nil || r.DataBegin == nil || r.Length == nil || r.Time == nil {
+			return errors.New("range without thin_begin, data_begin, length or time")
 		}
-		return d.run(metadata.Run{Thin: metadata.ThinBlock(*r.Origin), Data: metadata.DataBlock(*r.Data), Len: *r.Length, Time: *r.Time})
-	case "end":
-		return d.end(r)
+		return d.run(metadata.Run{Thin: metadata.ThinBlock(*r.ThinBegin), Data: metadata.DataBlock(*r.DataBegin), Len: *r.Length, Time: *r.Time})
+	case "summary":
+		return d.summary(r)
 	}
 	return fmt.Errorf("unknown type %.40q", r.Type)
 }
 
-var errMisplaced = errors.New("misplaced: want superblock, then defs and devices with their ranges, then end")
+var errMisplaced = errors.New("misplaced: want superblock, then defs and devices with their ranges, then summary")
 
 func (d *reader) superblock(r *record) error {
 	switch {
@@ -161,12 +161,12 @@ func (d *reader) superblock(r *record) error {
 		return errMisplaced
 	case r.Format == nil || *r.Format != formatNumber:
 		return fmt.Errorf("format is not %d: written by a newer version?", formatNumber)
-	case r.Time == nil || r.Transaction == nil || r.DataBlockSize == nil || r.NrDataBlocks == nil:
-		return errors.New("superblock without time, transaction, data_block_size or nr_data_blocks")
+	case r.Time == nil || r.TransactionID == nil || r.DataBlockSize == nil || r.DataBlocks == nil:
+		return errors.New("superblock without time, transaction_id, data_block_size or data_blocks")
 	}
 	h := metadata.Header{
-		Time: *r.Time, TransactionID: *r.Transaction, Version: metadata.Version,
-		DataBlockSize: *r.DataBlockSize, NrDataBlocks: *r.NrDataBlocks,
+		Time: *r.Time, TransactionID: *r.TransactionID, Version: metadata.Version,
+		DataBlockSize: *r.DataBlockSize, NrDataBlocks: *r.DataBlocks,
 	}
 	if r.Flags != nil {
 		h.Flags = *r.Flags
@@ -203,15 +203,15 @@ func (d *reader) def(name string) error {
 }
 
 func (d *reader) device(r *record) error {
-	if r.DevID == nil || r.MappedBlocks == nil || r.Transaction == nil || r.CreationTime == nil || r.SnapTime == nil {
-		return errors.New("device without dev_id, mapped_blocks, transaction, creation_time or snap_time")
+	if r.DevID == nil || r.MappedBlocks == nil || r.TransactionID == nil || r.CreationTime == nil || r.SnapTime == nil {
+		return errors.New("device without dev_id, mapped_blocks, transaction_id, creation_time or snap_time")
 	}
 	if err := d.endContent(); err != nil {
 		return err
 	}
 	id := metadata.DevID(*r.DevID)
 	details := metadata.Details{
-		MappedBlocks: *r.MappedBlocks, TransactionID: *r.Transaction,
+		MappedBlocks: *r.MappedBlocks, TransactionID: *r.TransactionID,
 		CreationTime: *r.CreationTime, SnapshottedTime: *r.SnapTime,
 	}
 	if err := d.valid.BeginDevice(id, details); err != nil {
@@ -282,12 +282,12 @@ func (d *reader) flush() error {
 	return err
 }
 
-func (d *reader) end(r *record) error {
+func (d *reader) summary(r *record) error {
 	if err := d.endContent(); err != nil {
 		return err
 	}
 	if r.Devices == nil || r.Mappings == nil || *r.Devices != d.devices || *r.Mappings != d.mappings {
-		return fmt.Errorf("the dump is not whole: it has %d devices and %d mappings, and its end counts others", d.devices, d.mappings)
+		return fmt.Errorf("the dump is not whole: it has %d devices and %d mappings, and its summary counts others", d.devices, d.mappings)
 	}
 	d.state = ended
 	return nil

@@ -1,15 +1,15 @@
 // Package jsonfmt reads and writes dumps as JSON, one object a line:
 //
-//	{"type":"superblock","format":1,"uuid":"","time":1,"transaction":2,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":16384}
+//	{"type":"superblock","format":1,"uuid":"","time":1,"transaction_id":2,"flags":0,"version":2,"data_block_size":128,"data_blocks":16384}
 //	{"type":"def","name":"19"}
-//	{"type":"range","origin":0,"data":0,"length":1600,"time":0}
-//	{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction":0,"creation_time":0,"snap_time":1}
+//	{"type":"range","thin_begin":0,"data_begin":0,"length":1600,"time":0}
+//	{"type":"device","dev_id":1,"mapped_blocks":1601,"transaction_id":0,"creation_time":0,"snap_time":1}
 //	{"type":"ref","name":"19"}
-//	{"type":"range","origin":1600,"data":99,"length":1,"time":1}
-//	{"type":"end","devices":1,"mappings":1601}
+//	{"type":"range","thin_begin":1600,"data_begin":99,"length":1,"time":1}
+//	{"type":"summary","devices":1,"mappings":1601}
 //
 // Lines belong to the def or device before them. A range maps length thin blocks
-// from origin on to as many data blocks; a ref stands for the ranges of a def.
+// from thin_begin on to as many data blocks from data_begin on; a ref stands for the ranges of a def.
 // data_block_size is in sectors of 512 bytes. The uuid is in hexadecimal, empty if
 // it is zero. The last line counts the devices and the lengths of all ranges, so
 // that a dump that was cut short does not pass for a whole one. Fields are never
@@ -48,7 +48,7 @@ func (w *Writer) Begin(h metadata.Header) error {
 	if h.UUID != [16]byte{} {
 		uuid = hex.EncodeToString(h.UUID[:])
 	}
-	if err := w.printf(`{"type":"superblock","format":%d,"uuid":"%s","time":%d,"transaction":%d,"flags":%d,"version":%d,"data_block_size":%d,"nr_data_blocks":%d}`+"\n",
+	if err := w.printf(`{"type":"superblock","format":%d,"uuid":"%s","time":%d,"transaction_id":%d,"flags":%d,"version":%d,"data_block_size":%d,"data_blocks":%d}`+"\n",
 		formatNumber, uuid, h.Time, h.TransactionID, h.Flags, h.Version, h.DataBlockSize, h.NrDataBlocks); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (w *Writer) EndDef() error { return w.out.Text(nil) }
 // BeginDevice implements metadata.Visitor.
 func (w *Writer) BeginDevice(id metadata.DevID, d metadata.Details) error {
 	w.devices++
-	return w.printf(`{"type":"device","dev_id":%d,"mapped_blocks":%d,"transaction":%d,"creation_time":%d,"snap_time":%d}`+"\n",
+	return w.printf(`{"type":"device","dev_id":%d,"mapped_blocks":%d,"transaction_id":%d,"creation_time":%d,"snap_time":%d}`+"\n",
 		id, d.MappedBlocks, d.TransactionID, d.CreationTime, d.SnapshottedTime)
 }
 
@@ -101,15 +101,15 @@ func (w *Writer) EndDevice() error { return w.out.Text(nil) }
 
 // End implements metadata.Visitor.
 func (w *Writer) End() error {
-	if err := w.printf(`{"type":"end","devices":%d,"mappings":%d}`+"\n", w.devices, w.mappings); err != nil {
+	if err := w.printf(`{"type":"summary","devices":%d,"mappings":%d}`+"\n", w.devices, w.mappings); err != nil {
 		return err
 	}
 	return w.out.Flush()
 }
 
 const (
-	range1 = `{"type":"range","origin":`
-	range2 = `,"data":`
+	range1 = `{"type":"range","thin_begin":`
+	range2 = `,"data_begin":`
 	range3 = `,"length":`
 	range4 = `,"time":`
 	range5 = "}\n"

@@ -5,6 +5,7 @@
 #define RLIMIT_DATA 2
 #define LEAST_DATA 0x6000000
 
+#define EXIT_ACCESS 3 // as exitAccess
 #define LOW_LENGTH 91
 DATA ·lowMemory+0(SB)/8, $"thinpool"
 DATA ·lowMemory+8(SB)/8, $": out of"

@@ -42,6 +42,6 @@ low:
 	MOVD $LOW_LENGTH, R2
 	SVC
 	MOVD $SYS_exit_group, R8
-	MOVD $1, R0
+	MOVD $EXIT_ACCESS, R0
 	SVC
 	BRK $0

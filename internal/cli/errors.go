@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"strings"
@@ -14,8 +15,9 @@ import (
 // Exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1
+	exitFailure = 1 // faults or a loss were found, or what was asked for cannot be done with what was read
 	exitUsage   = 2
+	exitAccess  = 3   // the system refused: something cannot be opened, read or written
 	exitSignal  = 128 // and the signal's number
 )
 
@@ -69,9 +71,30 @@ func exitCode(ctx context.Context, stderr io.Writer, name string, err error) int
 		case !errors.Is(err, ErrReported):
 			fmt.Fprintf(stderr, "%s: %s\n", name, strings.TrimSuffix(err.Error(), "\n"))
 		}
-		code = exitFailure
+		code = max(code, failureCode(err))
 	}
 	return code
+}
+
+// An accessError is about what cannot be opened, where no error of the system says so.
+type accessError struct{ error }
+
+func (e *accessError) Unwrap() error { return e.error }
+
+// Accessf returns an error about something that is not there or cannot be opened.
+func Accessf(format string, args ...any) error { return &accessError{fmt.Errorf(format, args...)} }
+
+// failureCode tells what the system refused from what was read and is not as it should be: a
+// monitor has to know whether metadata is damaged or was not there to be looked at.
+func failureCode(err error) int {
+	_, access := errors.AsType[*accessError](err)
+	_, path := errors.AsType[*fs.PathError](err)
+	_, link := errors.AsType[*os.LinkError](err)
+	_, call := errors.AsType[syscall.Errno](err)
+	if access || path || link || call || errors.Is(err, fs.ErrNotExist) {
+		return exitAccess
+	}
+	return exitFailure
 }
 
 // unjoin takes apart what errors.Join has joined.

@@ -27,7 +27,7 @@ const errorsAt = "THINPOOL_STDERR"
 func withinLimits(name string, run func(stderr io.Writer) int) int {
 	if err := spareDescriptors(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		return exitFailure
+		return exitAccess
 	}
 	if fd, err := strconv.Atoi(os.Getenv(errorsAt)); err == nil {
 		os.Unsetenv(errorsAt)
@@ -134,7 +134,7 @@ func verdict(name string, status syscall.WaitStatus, trace string) int {
 		return exitSignal + int(status.Signal())
 	case strings.Contains(trace, "fatal error: ") && !ours.MatchString(trace):
 		fmt.Fprintf(os.Stderr, "%s: out of memory: raise the limits (ulimit -v, ulimit -d)\n", name)
-		return exitFailure
+		return exitAccess
 	}
 	_, _ = io.WriteString(os.Stderr, trace)
 	return status.ExitStatus()

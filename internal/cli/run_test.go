@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"thinpool/metadata/block"
 )
 
 // does is a command that does what a test wants.
@@ -56,14 +58,22 @@ func TestExitCodes(t *testing.T) {
 		"wrong line":         {io.Discard, "--bogus", hello, 2, "does: unknown option --bogus\nTry 'does --help'.\n"},
 		"quiet wrong line":   {io.Discard, "-q a b", hello, 2, "does: unexpected argument \"b\"\nTry 'does --help'.\n"},
 		"found later":        {io.Discard, "-q", fails(Usagef("no %s", "good")), 2, "does: no good\nTry 'does --help'.\n"},
-		"full":               {full, "", hello, 1, "does: no space left on device\n"},
-		"full, not noticed":  {full, "", heedless, 1, "does: no space left on device\n"},
-		"full, version":      {full, "-V", hello, 1, "does: no space left on device\n"},
-		"full, help":         {full, "-h", hello, 1, "does: no space left on device\n"},
+		"full":               {full, "", hello, 3, "does: no space left on device\n"},
+		"full, not noticed":  {full, "", heedless, 3, "does: no space left on device\n"},
+		"full, version":      {full, "-V", hello, 3, "does: no space left on device\n"},
+		"full, help":         {full, "-h", hello, 3, "does: no space left on device\n"},
 		"closed":             {closed, "", hello, 0, ""},
 		"closed, not noted":  {closed, "", heedless, 0, ""},
 		"closed and failure": {closed, "", func(env *Env) error { return errors.Join(hello(env), bad) }, 1, "does: bad luck\n"},
-		"another pipe":       {io.Discard, "", fails(closed.err), 1, "does: write |1: broken pipe\n"},
+		"missing":            {io.Discard, "", func(*Env) error { _, err := os.Open("no/such"); return err }, 3, "does: open no/such: no such file or directory\n"},
+		"in use":             {io.Discard, "", fails(fmt.Errorf("dev: %w by x", block.ErrBusy)), 3, "does: dev: device is in use by x\n"},
+		"locked":             {io.Discard, "", fails(fmt.Errorf("file: %w", block.ErrLocked)), 3, "does: file: file is in use\n"},
+		"wrong kind":         {io.Discard, "", fails(fmt.Errorf("x: %w", block.ErrNotBlocks)), 3, "does: x: not a block device or regular file\n"},
+		"no access":          {io.Discard, "", fails(fmt.Errorf("x: %w", Accessf("is a directory"))), 3, "does: x: is a directory\n"},
+		"device fails":       {io.Discard, "", fails(fmt.Errorf("block 3: %w", syscall.EIO)), 3, "does: block 3: input/output error\n"},
+		"damaged":            {io.Discard, "", fails(fmt.Errorf("block 3: %w", block.ErrCorrupt)), 1, "does: block 3: metadata damaged\n"},
+		"faults, then full":  {io.Discard, "", fails(errors.Join(ErrReported, syscall.ENOSPC)), 3, "does: no space left on device\n"},
+		"another pipe":       {io.Discard, "", fails(closed.err), 3, "does: write |1: broken pipe\n"},
 		"own cancellation":   {io.Discard, "", fails(context.Canceled), 1, "does: context canceled\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ func (e *Env) OpenFile(path string) (*os.File, error) {
 	}
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		f.Close()
-		return nil, fmt.Errorf("%s: is a directory", path)
+		return nil, Accessf("%s: is a directory", path)
 	}
 	return f, nil
 }

@@ -61,13 +61,14 @@ func TestCommonCases(t *testing.T) {
 	cases := []struct {
 		name, path string
 		want       []string // in stderr, one of them
+		code       int
 	}{
-		{"missing", filepath.Join(dir, "missing"), []string{"no such file"}},
-		{"directory", dir, []string{"Not a block device or regular file", "is a directory"}},
-		{"empty", write("empty", nil), []string{"too small", noLabel}},
-		{"tiny", write("tiny", []byte("tiny")), []string{"too small", noLabel}},
-		{"noise", write("noise", bytes.Repeat([]byte("noise"), 20000)), []string{"checksum", "superblock", noLabel}},
-		{"XML", write("dump.xml", []byte(xml+strings.Repeat("\n", 1<<16))), []string{"this is a dump as XML", noLabel}},
+		{"missing", filepath.Join(dir, "missing"), []string{"no such file"}, 3},
+		{"directory", dir, []string{"Not a block device or regular file", "is a directory"}, 3},
+		{"empty", write("empty", nil), []string{"too small", noLabel}, 1},
+		{"tiny", write("tiny", []byte("tiny")), []string{"too small", noLabel}, 1},
+		{"noise", write("noise", bytes.Repeat([]byte("noise"), 20000)), []string{"checksum", "superblock", noLabel}, 1},
+		{"XML", write("dump.xml", []byte(xml+strings.Repeat("\n", 1<<16))), []string{"this is a dump as XML", noLabel}, 1},
 	}
 	for _, tool := range Tools() {
 		t.Run(tool.Name, func(t *testing.T) {
@@ -80,11 +81,11 @@ func TestCommonCases(t *testing.T) {
 					continue
 				}
 				code, _, stderr := runTool(t, tool, args...)
-				if code != 1 || !containsOne(stderr, c.want) || !strings.HasPrefix(stderr, tool.Name+": ") && !strings.HasPrefix(stderr, "fatal: ") {
-					t.Errorf("%s: exit code %d, want 1; stderr %q, want one of %q", c.name, code, stderr, c.want)
+				if code != c.code || !containsOne(stderr, c.want) || !strings.HasPrefix(stderr, tool.Name+": ") && !strings.HasPrefix(stderr, "fatal: ") {
+					t.Errorf("%s: exit code %d, want %d; stderr %q, want one of %q", c.name, code, c.code, stderr, c.want)
 				}
-				if code, _, stderr := runTool(t, tool, append([]string{"-q"}, args...)...); code != 1 || stderr != "" {
-					t.Errorf("%s with -q: exit code %d, want 1; stderr %q", c.name, code, stderr)
+				if code, _, stderr := runTool(t, tool, append([]string{"-q"}, args...)...); code != c.code || stderr != "" {
+					t.Errorf("%s with -q: exit code %d, want %d; stderr %q", c.name, code, c.code, stderr)
 				}
 			}
 			if code, stdout, stderr := runTool(t, tool, "--help"); code != 0 || stderr != "" || !strings.HasPrefix(stdout, "Usage: "+tool.Name+" ") {

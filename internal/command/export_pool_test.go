@@ -159,7 +159,7 @@ func (p *exportPool) ranges(text []byte) (all []exportedRange) {
 		if err := json.Unmarshal(line, &r); err != nil {
 			p.t.Fatal(err)
 		}
-		if r.Type == "end" {
+		if r.Type == "summary" {
 			if err := json.Unmarshal(line, &end); err != nil {
 				p.t.Fatal(err)
 			}
@@ -168,7 +168,7 @@ func (p *exportPool) ranges(text []byte) (all []exportedRange) {
 		all = append(all, r)
 		sums[r.Type] += r.Length
 	}
-	if end.Type != "end" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] {
+	if end.Type != "summary" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] {
 		p.t.Errorf("the end is %+v, the sums %v", end, sums)
 	}
 	return all

@@ -64,10 +64,10 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	}
 	e := pool.Estimate(size.Rule(m.Rule))
 	switch {
+	case m.Format == "json":
+		return view.SizesJSON(env.Stdout, pool, e, m.Explain)
 	case m.Explain:
 		return view.Sizes(env.Stdout, pool, m.PoolSize, m.BlockSize)
-	case m.Format == "json":
-		return view.NewEncoder(env.Stdout).Encode(estimateRecord{string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -78,14 +78,6 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	_, err = fmt.Fprintf(env.Stdout, "thin_metadata_size - %s %s estimated metadata area size for \"%s\"\n",
 		size.Number(e.Bytes, unit.Bytes), unit.Name, echo)
 	return err
-}
-
-// estimateRecord is an estimate in JSON.
-type estimateRecord struct {
-	Rule    string `json:"rule"`
-	Bytes   uint64 `json:"bytes"`
-	Sectors uint64 `json:"sectors"`
-	Bound   string `json:"bound,omitempty"` // the bound that decided
 }
 
 // pool checks the options that describe a pool.
@@ -130,10 +122,11 @@ func (m *MetadataSize) number(w io.Writer, bytes uint64, unit cli.Unit) error {
 
 // exactRecord is what --from finds, in JSON.
 type exactRecord struct {
+	Type        string  `json:"type"` // "summary"
 	Bytes       uint64  `json:"bytes"`
 	Blocks      uint64  `json:"blocks"`
-	UsedBlocks  *uint64 `json:"used_blocks,omitempty"`
-	TotalBlocks *uint64 `json:"total_blocks,omitempty"`
+	UsedBlocks  *uint64 `json:"metadata_used_blocks,omitempty"`
+	TotalBlocks *uint64 `json:"metadata_blocks,omitempty"`
 }
 
 // from prints exactly what restoring a dump, or the metadata itself, takes.
@@ -143,7 +136,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	if err != nil {
 		return err
 	}
-	r := exactRecord{Bytes: uint64(b.Least()) * block.Size, Blocks: uint64(b.Least())}
+	r := exactRecord{Type: "summary", Bytes: uint64(b.Least()) * block.Size, Blocks: uint64(b.Least())}
 	if used != nil {
 		r.UsedBlocks, r.TotalBlocks = &used.NrAllocated, &used.NrBlocks
 	}

@@ -101,11 +101,15 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
 	line := view.RmapLine
+	var objects view.RmapObjects
 	if r.Format == "json" {
-		line = view.RmapObject
+		line = objects.Append
 	}
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return source.Damaged(err)
 	}
-	return pool.StillHeld()
+	if err := pool.StillHeld(); err != nil || r.Format != "json" {
+		return err
+	}
+	return view.NewEncoder(env.Stdout).Encode(objects.Summary())
 }

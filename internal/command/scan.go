@@ -76,6 +76,11 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 	if err := stillHeld(); err != nil {
 		return err
 	}
+	if s.Format == "json" {
+		if err := view.NewEncoder(file).Encode(view.ScanSummary(sum)); err != nil {
+			return err
+		}
+	}
 	if err := file.Commit(); err != nil {
 		return err
 	}

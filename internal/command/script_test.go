@@ -3,6 +3,7 @@ package command_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,16 +31,41 @@ import (
 func TestMain(m *testing.M) {
 	commands := map[string]func(){"thin_tools": func() { cli.MultiMain(command.Tools()) }}
 	for _, t := range command.Tools() {
-		commands[t.Name] = func() { cli.Main(t) }
+		commands[t.Name] = func() { mainWithSchema(t) }
 	}
 	testscript.Main(m, commands)
 }
 
+// schemasAt names the folder of the schemas to the processes of scripts.
+const schemasAt = "TEST_SCHEMAS"
+
+// mainWithSchema runs a tool as a process. If it prints JSON that has to match the schema.
+func mainWithSchema(t cli.Tool) {
+	dir := os.Getenv(schemasAt)
+	if dir == "" || !slices.ContainsFunc(os.Args[1:], func(word string) bool { return strings.HasSuffix(word, "json") }) {
+		cli.Main(t)
+	}
+	var printed bytes.Buffer
+	code := cli.Run(context.Background(), t, os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &printed), os.Stderr)
+	if strings.HasPrefix(printed.String(), "{") {
+		if err := command.ValidateJSON(dir, t.Name, &printed); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 99
+		}
+	}
+	os.Exit(code)
+}
+
 func TestScripts(t *testing.T) {
+	schemas, err := filepath.Abs(command.Schemas)
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv(schemasAt, schemas)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or every process takes a second with -race
 			return nil
 		},
@@ -262,7 +288,7 @@ func locked(ts *testscript.TestScript, _ bool, args []string) {
 	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
 	ts.Check(err)
 	defer dev.Close()
-	exitcode(ts, false, append([]string{"1"}, args[1:]...))
+	exitcode(ts, false, append([]string{"3"}, args[1:]...))
 }
 
 // qcow2 RAW FILE writes a disk of at most 512 MiB as a qcow2 image, without reference counts.

@@ -84,7 +84,7 @@ func (t *Trim) openData() (trim.Data, error) {
 	data, err := trim.OpenData(t.DataDev)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such file or device", t.DataDev)
+		return nil, cli.Accessf("%s: no such file or device", t.DataDev)
 	case errors.Is(err, block.ErrBusy):
 		return nil, inUse(source.Busy(t.DataDev, err))
 	}

@@ -78,7 +78,7 @@ func asLvs(lv map[string]any) []map[string]string {
 		}
 		rows = append(rows, map[string]string{
 			"LV": name, "VG": at(lv, "vg"), "Type": at(lv, "segtype"), "LSize": at(lv, "size") + "B", "Devices": strings.Join(devices, ","),
-			"Pool": at(lv, "thin", "pool"), "Origin": at(lv, "thin", "origin"), "ThId": at(lv, "thin", "device_id"),
+			"Pool": at(lv, "thin", "pool"), "Origin": at(lv, "thin", "origin"), "ThId": at(lv, "thin", "dev_id"),
 			"TransId": first(at(lv, "thin", "transaction_id"), at(lv, "thin_pool", "transaction_id")),
 			"Data%":   first(at(lv, "thin", "device", "data_percent"), at(lv, "thin_pool", "superblock", "data_percent")),
 			"Meta%":   at(lv, "thin_pool", "superblock", "metadata_percent"),

@@ -147,13 +147,13 @@ func sayBacking(env *cli.Env, imgs []*lvm.Image) {
 // openImage is [lvm.OpenImage], in the words of all tools.
 func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
-		return nil, fmt.Errorf("%s: no such file or device", path)
+		return nil, cli.Accessf("%s: no such file or device", path)
 	}
 	img, err := lvm.OpenImage(path, opt)
 	switch {
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
-		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	case opt.Claim && errors.Is(err, block.ErrBusy):
 		return nil, Busy(path, err)
 	}

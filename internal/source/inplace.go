@@ -112,7 +112,7 @@ func OpenUndo(env *cli.Env, path string) (*undo.File, *os.File, error) {
 	// Looked at first, as opening a named pipe waits for the other end.
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", path)
+		err = cli.Accessf("%s: not a regular file", path)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -17,12 +17,12 @@ func OpenPack(path string) (*os.File, *packfmt.Reader, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, nil, fmt.Errorf("%s: no such file or device", path)
+		return nil, nil, cli.Accessf("%s: no such file or device", path)
 	case err != nil:
 		return nil, nil, err
 	case !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice:
 		//lint:ignore ST1005 scripts know these words
-		return nil, nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return nil, nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {

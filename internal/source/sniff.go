@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -185,10 +186,10 @@ func openDevice(path string, opt block.Options, busy func(path string, err error
 func openError(path string, err error, busy func(path string, err error) error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such file or device", path)
+		return cli.Accessf("%s: no such file or device", path)
 	case errors.Is(err, block.ErrNotBlocks):
 		//lint:ignore ST1005 scripts know these words
-		return fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return cli.Accessf("Not a block device or regular file '%s'.", path)
 	case errors.Is(err, block.ErrBusy):
 		return busy(path, err)
 	}

@@ -2,7 +2,6 @@ package source
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -32,7 +31,7 @@ func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Targe
 		return &Target{Device: dev}, nil
 	case err == nil && !info.Mode().IsRegular():
 		//lint:ignore ST1005 scripts know these words
-		return nil, fmt.Errorf("Not a block device or regular file '%s'.", path)
+		return nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}

@@ -143,8 +143,8 @@ type faultRecord struct {
 	Code     check.Code       `json:"code"`
 	Severity string           `json:"severity"`
 	Tree     string           `json:"tree,omitempty"`
-	Devices  []metadata.DevID `json:"devices,omitempty"`
-	More     bool             `json:"more_devices,omitempty"`
+	Devices  []metadata.DevID `json:"dev_ids,omitempty"`
+	More     bool             `json:"more_dev_ids,omitempty"`
 	Block    *block.Nr        `json:"block,omitempty"`
 	Lost     *lostRecord      `json:"lost,omitempty"`
 	Counts   *countRecord     `json:"counts,omitempty"`
@@ -152,16 +152,26 @@ type faultRecord struct {
 	Advice   string           `json:"advice"`
 }
 
-// lostRecord is keys that cannot be reached: begin and, unless there is no bound, end (excluded).
+// lostRecord is a range of keys, without a length if there is no bound.
 type lostRecord struct {
-	Begin uint64  `json:"begin"`
-	End   *uint64 `json:"end,omitempty"`
+	Begin  uint64  `json:"begin"`
+	Length *uint64 `json:"length,omitempty"`
 }
 
-// countRecord is blocks from First on, Blocks of them, with a wrong count.
+// rangeOf is the range from begin to end (excluded); an end of 0 is no bound.
+func rangeOf(begin, end uint64) lostRecord {
+	r := lostRecord{Begin: begin}
+	if end != 0 {
+		n := end - begin
+		r.Length = &n
+	}
+	return r
+}
+
+// countRecord is blocks with a wrong count.
 type countRecord struct {
-	First   uint64 `json:"first"`
-	Blocks  uint64 `json:"blocks"`
+	Begin   uint64 `json:"begin"`
+	Length  uint64 `json:"length"`
 	Stored  uint32 `json:"stored"`
 	Counted uint32 `json:"counted"`
 }
@@ -175,10 +185,8 @@ func jsonFault(f check.Fault) faultRecord {
 		r.Block = &f.Block
 	}
 	if f.Lost {
-		r.Lost = &lostRecord{Begin: f.Keys.Begin}
-		if f.Keys.End != 0 {
-			r.Lost.End = &f.Keys.End
-		}
+		lost := rangeOf(f.Keys.Begin, f.Keys.End)
+		r.Lost = &lost
 	}
 	if f.Count > 0 {
 		r.Counts = &countRecord{f.First, f.Count, f.Stored, f.Counted}
@@ -196,7 +204,7 @@ type summaryRecord struct {
 	Mappings           uint64      `json:"mappings"`
 	DataLeaks          uint64      `json:"data_leaks"`
 	MetadataLeaks      uint64      `json:"metadata_leaks"`
-	Mended             *uint64     `json:"mended,omitempty"`
+	Mended             *uint64     `json:"fixed,omitempty"`
 	NoRoom             *roomRecord `json:"no_room,omitempty"`
 	Advice             []string    `json:"advice,omitempty"`
 	TransactionID      *uint64     `json:"transaction_id,omitempty"`
@@ -236,7 +244,7 @@ func (p *FaultPrinter) Say(text string) {
 
 // mendedRecord is faults that were mended, in JSON.
 type mendedRecord struct {
-	Type     string     `json:"type"` // "mended"
+	Type     string     `json:"type"` // "fixed"
 	Code     check.Code `json:"code"`
 	Severity string     `json:"severity"`
 	Tree     string     `json:"tree"`
@@ -264,7 +272,7 @@ func (p *FaultPrinter) Repaired(r *check.Repair) {
 		switch {
 		case p.Quiet:
 		case p.JSON:
-			p.line(mendedRecord{"mended", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
+			p.line(mendedRecord{"fixed", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
 		default:
 			fmt.Fprintf(p.Err, "mended: %v\n", m)
 		}
@@ -291,5 +299,5 @@ type lvmRecord struct {
 	Code    lvmcheck.Code `json:"code"`
 	Refused bool          `json:"refused"`
 	Message string        `json:"message"`
-	Mend    []string      `json:"mend,omitempty"`
+	Mend    []string      `json:"fix,omitempty"`
 }

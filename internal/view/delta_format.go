@@ -70,7 +70,7 @@ func (d *DeltaWriter) Limit(bytes, blockSize uint64) uint64 {
 func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.Tree) error {
 	switch d.f.Name {
 	case "json":
-		d.printf(`{"type":"delta","format":1,%s,%s,"time":%d,"transaction":%d,"data_block_size":%d,"nr_data_blocks":%d,"unit":%q}`+"\n",
+		d.printf(`{"type":"delta","format":1,%s,%s,"time":%d,"transaction_id":%d,"data_block_size":%d,"data_blocks":%d,"unit":%q}`+"\n",
 			jsonSide("left", left), jsonSide("right", right), h.Time, h.TransactionID, h.DataBlockSize, h.NrDataBlocks, d.f.Unit)
 	case "csv":
 		d.printf("type,begin,length")
@@ -100,7 +100,7 @@ func jsonSide(side string, t metadata.Tree) string {
 	if t.Loose {
 		return fmt.Sprintf(`"%s_root":%d`, side, t.Root)
 	}
-	return fmt.Sprintf(`"%s":%d`, side, t.ID)
+	return fmt.Sprintf(`"%s_dev_id":%d`, side, t.ID)
 }
 
 // Ranges writes ranges.
@@ -144,7 +144,7 @@ func (d *DeltaWriter) scale(r *delta.Range) error {
 func (d *DeltaWriter) End() error {
 	switch d.f.Name {
 	case "json":
-		d.printf(`{"type":"end","left_only":%d,"right_only":%d,"different":%d`, d.totals[delta.LeftOnly], d.totals[delta.RightOnly], d.totals[delta.Different])
+		d.printf(`{"type":"summary","left_only":%d,"right_only":%d,"different":%d`, d.totals[delta.LeftOnly], d.totals[delta.RightOnly], d.totals[delta.Different])
 		if !d.f.OmitSame {
 			d.printf(`,"same":%d`, d.totals[delta.Same])
 		}

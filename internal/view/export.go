@@ -26,7 +26,7 @@ type rangeRecord struct {
 
 // endRecord has the sums of the lengths.
 type endRecord struct {
-	Type string `json:"type"` // "end"
+	Type string `json:"type"` // "summary"
 	Size int64  `json:"size"` // of the device
 	Data int64  `json:"data"`
 	Zero int64  `json:"zero"`
@@ -34,7 +34,7 @@ type endRecord struct {
 }
 
 func NewRanges(w io.Writer, size int64) *Ranges {
-	return &Ranges{w: bufio.NewWriter(w), end: endRecord{Type: "end", Size: size}}
+	return &Ranges{w: bufio.NewWriter(w), end: endRecord{Type: "summary", Size: size}}
 }
 
 // Add adds what comes next.

@@ -95,24 +95,25 @@ func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, hea
 
 // rowRecord is a device in JSON. Numbers of blocks are of data blocks.
 type rowRecord struct {
+	Type            string              `json:"type"` // "device"
 	DevID           metadata.DevID      `json:"dev_id"`
 	MappedBlocks    uint64              `json:"mapped_blocks"`
 	ExclusiveBlocks uint64              `json:"exclusive_blocks"`
 	SharedBlocks    uint64              `json:"shared_blocks"`
-	HighestBlock    *metadata.ThinBlock `json:"highest_block"` // null: nothing is mapped
-	Transaction     uint64              `json:"transaction"`
+	HighestBlock    *metadata.ThinBlock `json:"highest_block,omitempty"` // nil: nothing is mapped
+	Transaction     uint64              `json:"transaction_id"`
 	CreationTime    uint32              `json:"creation_time"`
 	SnapTime        uint32              `json:"snap_time"`
 	DataBlockSize   uint32              `json:"data_block_size"` // sectors
 	Name            string              `json:"name,omitempty"`
 }
 
-// LsJSON prints a record a device.
+// LsJSON prints a record a device, and the summary.
 func LsJSON(w io.Writer, rows []LsRow, blockSize uint32) error {
 	enc := NewEncoder(w)
 	for _, r := range rows {
 		rec := rowRecord{
-			DevID: r.ID, MappedBlocks: r.MappedBlocks, ExclusiveBlocks: r.Exclusive, SharedBlocks: r.Shared,
+			Type: "device", DevID: r.ID, MappedBlocks: r.MappedBlocks, ExclusiveBlocks: r.Exclusive, SharedBlocks: r.Shared,
 			Transaction: r.TransactionID, CreationTime: r.CreationTime, SnapTime: r.SnapshottedTime, DataBlockSize: blockSize, Name: r.Name,
 		}
 		if !r.Empty {
@@ -122,5 +123,11 @@ func LsJSON(w io.Writer, rows []LsRow, blockSize uint32) error {
 			return err
 		}
 	}
-	return nil
+	return enc.Encode(devicesEndRecord{"summary", len(rows)})
+}
+
+// devicesEndRecord is the last line: how many devices there are.
+type devicesEndRecord struct {
+	Type    string `json:"type"` // "summary"
+	Devices int    `json:"devices"`
 }

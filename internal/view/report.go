@@ -255,12 +255,12 @@ type reportRecord struct {
 	Reason        string           `json:"reason"`
 	MappingRoot   block.Nr         `json:"mapping_root"`
 	DetailsRoot   block.Nr         `json:"details_root"`
-	TransactionID uint64           `json:"transaction"`
+	TransactionID uint64           `json:"transaction_id"`
 	Time          uint32           `json:"time"`
 	DataBlockSize uint32           `json:"data_block_size"`
-	NrDataBlocks  uint64           `json:"nr_data_blocks"`
+	NrDataBlocks  uint64           `json:"data_blocks"`
 	Corrections   int              `json:"corrections"`
-	Missing       []metadata.DevID `json:"missing_volumes"`
+	Missing       []metadata.DevID `json:"missing_dev_ids"`
 	Doubts        []string         `json:"doubts"`
 	Notes         []string         `json:"notes"`
 }
@@ -277,7 +277,7 @@ type deviceRecord struct {
 	Lost      *uint64          `json:"lost,omitempty"`
 	Reused    uint64           `json:"reused"`
 	Complete  bool             `json:"complete"`
-	MadeUp    bool             `json:"details_made_up"`
+	MadeUp    bool             `json:"details_guessed"`
 	Dropped   bool             `json:"dropped"`
 	Holes     []lostPartRecord `json:"holes"`
 	LeftOut   uint64           `json:"holes_left_out,omitempty"`
@@ -287,6 +287,14 @@ type lostPartRecord struct {
 	lostRecord
 	Block   block.Nr `json:"block"`
 	Message string   `json:"message"`
+}
+
+// reportEndRecord is the last line: how many objects of each type were before it.
+type reportEndRecord struct {
+	Type    string `json:"type"` // "summary"
+	Devices int    `json:"devices"`
+	Orphans int    `json:"orphans"`
+	States  int    `json:"states"`
 }
 
 // orphanRecord is a tree whose device is not known.
@@ -327,6 +335,7 @@ func JSONReport(w io.Writer, r *repair.Report) error {
 				return
 			}
 		}
+		yield(reportEndRecord{"summary", len(r.Devices), len(r.Orphans), len(r.Alternatives)})
 	})
 }
 
@@ -359,11 +368,7 @@ func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 		rec.Expected, rec.Lost = &d.Expected, &d.Lost
 	}
 	for l := range upTo(d.Holes(), room) {
-		part := lostPartRecord{lostRecord{Begin: l.Keys.Begin}, l.Block, l.Err.Error()}
-		if l.Keys.End != 0 {
-			part.End = &l.Keys.End
-		}
-		rec.Holes = append(rec.Holes, part)
+		rec.Holes = append(rec.Holes, lostPartRecord{rangeOf(l.Keys.Begin, l.Keys.End), l.Block, l.Err.Error()})
 	}
 	if *room == 0 {
 		rec.LeftOut = d.LostRanges - min(d.LostRanges, uint64(len(rec.Holes)))
@@ -427,7 +432,7 @@ type stateRecord struct {
 	Closed        bool                `json:"closed"`
 	MayBeRight    bool                `json:"may_be_right"`
 	Time          uint32              `json:"time"`
-	TransactionID uint64              `json:"transaction"`
+	TransactionID uint64              `json:"transaction_id"`
 	Mappings      uint64              `json:"mappings"`
 	Reused        uint64              `json:"reused"`
 	Devices       []stateDeviceRecord `json:"devices"`
@@ -460,5 +465,6 @@ func JSONStates(w io.Writer, all []*repair.State, rivals int) error {
 				return
 			}
 		}
+		yield(reportEndRecord{Type: "summary", States: len(all)})
 	})
 }

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"sync/atomic"
+
 	"thinpool/internal/textenc"
 	"thinpool/tool/rmap"
 )
@@ -18,13 +20,34 @@ func appendRange(dst []byte, begin, length uint64) []byte {
 	return textenc.AppendUint(dst, begin+length)
 }
 
+// RmapObjects makes rows JSON, and counts them for the summary. It may be used concurrently.
+type RmapObjects struct{ ranges, blocks atomic.Uint64 }
+
+// Append appends a row.
+func (o *RmapObjects) Append(dst []byte, r rmap.Row) []byte {
+	o.ranges.Add(1)
+	o.blocks.Add(r.Len)
+	return RmapObject(dst, r)
+}
+
+// Summary is the last line.
+func (o *RmapObjects) Summary() any {
+	return rangesEndRecord{"summary", o.ranges.Load(), o.blocks.Load()}
+}
+
+// rangesEndRecord is how many ranges there are, and the sum of their lengths.
+type rangesEndRecord struct {
+	Type   string `json:"type"` // "summary"
+	Ranges uint64 `json:"ranges"`
+	Blocks uint64 `json:"blocks"`
+}
+
 // RmapObject is a row in JSON.
 func RmapObject(dst []byte, r rmap.Row) []byte {
 	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
-	field(`{"data_begin":`, uint64(r.Data))
-	field(`,"data_end":`, uint64(r.Data)+r.Len)
+	field(`{"type":"range","data_begin":`, uint64(r.Data))
 	field(`,"dev_id":`, uint64(r.ID))
 	field(`,"thin_begin":`, uint64(r.Thin))
-	field(`,"thin_end":`, uint64(r.Thin)+r.Len)
+	field(`,"length":`, r.Len)
 	return append(dst, "}\n"...)
 }

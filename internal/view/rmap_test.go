@@ -24,7 +24,7 @@ func TestRmapLine(t *testing.T) {
 		if got := string(RmapLine([]byte("before "), r)); got != want {
 			t.Errorf("got  %swant %s", got, want)
 		}
-		want = fmt.Sprintf(`{"data_begin":%d,"data_end":%d,"dev_id":%d,"thin_begin":%d,"thin_end":%d}`+"\n", r.Data, dataEnd, r.ID, r.Thin, thinEnd)
+		want = fmt.Sprintf(`{"type":"range","data_begin":%d,"dev_id":%d,"thin_begin":%d,"length":%d}`+"\n", r.Data, r.ID, r.Thin, r.Len)
 		if got := string(RmapObject(nil, r)); got != want {
 			t.Errorf("got  %swant %s", got, want)
 		}

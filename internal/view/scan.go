@@ -143,7 +143,7 @@ func keysOf(r *scan.Row) string {
 type scanRecord struct {
 	Type       string            `json:"type"` // "blocks"
 	Begin      block.Nr          `json:"begin"`
-	End        block.Nr          `json:"end"`
+	Length     uint64            `json:"length"`
 	Kind       string            `json:"kind"`
 	Checksum   string            `json:"checksum,omitempty"`
 	Correction *correctionRecord `json:"correction,omitempty"`
@@ -156,6 +156,19 @@ type scanRecord struct {
 	Faults     []string          `json:"faults"`
 }
 
+// scanEndRecord is the last line.
+type scanEndRecord struct {
+	Type        string `json:"type"`          // "summary"
+	Blocks      uint64 `json:"device_blocks"` // of the device, listed or not
+	Used        uint64 `json:"owned_blocks"`  // that some tree leads to
+	OwnersKnown bool   `json:"owners_known"`
+}
+
+// ScanSummary is the last line in JSON.
+func ScanSummary(sum scan.Summary) any {
+	return scanEndRecord{"summary", sum.Blocks, sum.Used, sum.Superblock == nil}
+}
+
 // correctionRecord is the change of one byte that makes a block valid.
 type correctionRecord struct {
 	Byte int   `json:"byte"` // offset in the block
@@ -166,13 +179,13 @@ type ownerRecord struct {
 	Tree     string           `json:"tree"`
 	Snapshot bool             `json:"snapshot"`
 	Devices  *uint64          `json:"devices,omitempty"`
-	FirstIDs []metadata.DevID `json:"first_ids,omitempty"`
+	FirstIDs []metadata.DevID `json:"first_dev_ids,omitempty"`
 }
 
 // ScanRecord is a row in JSON.
 func ScanRecord(r scan.Row) any {
 	rec := scanRecord{
-		Type: "blocks", Begin: r.First, End: r.First + block.Nr(r.N), Kind: kindOf(&r),
+		Type: "blocks", Begin: r.First, Length: r.N, Kind: kindOf(&r),
 		Checksum: [...]string{scan.NoChecksum: "", scan.RightChecksum: "right", scan.WrongChecksum: "wrong"}[r.Checksum],
 		Self:     r.Self, Use: r.Use.String(), Owners: []ownerRecord{}, Stored: r.Stored, Counted: r.Counted, Faults: []string{},
 	}
@@ -187,10 +200,8 @@ func ScanRecord(r scan.Row) any {
 		rec.Owners = append(rec.Owners, owner)
 	}
 	if r.Keys != nil {
-		rec.Keys = &lostRecord{Begin: r.Keys.Begin}
-		if r.Keys.End != 0 {
-			rec.Keys.End = &r.Keys.End
-		}
+		keys := rangeOf(r.Keys.Begin, r.Keys.End)
+		rec.Keys = &keys
 	}
 	rec.Faults = append(rec.Faults, r.Faults...)
 	return rec

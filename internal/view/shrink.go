@@ -15,22 +15,22 @@ type (
 		Type          string `json:"type"` // "shrink"
 		Format        int    `json:"format"`
 		DataBlockSize uint32 `json:"data_block_size"` // sectors
-		OldBlocks     uint64 `json:"old_nr_data_blocks"`
-		NewBlocks     uint64 `json:"new_nr_data_blocks"`
+		OldBlocks     uint64 `json:"old_data_blocks"`
+		NewBlocks     uint64 `json:"new_data_blocks"`
 		NewBytes      uint64 `json:"new_bytes"`
-		Used          uint64 `json:"used_blocks"`
+		Used          uint64 `json:"data_used_blocks"`
 	}
 	moveRecord struct {
 		Type            string `json:"type"` // "move"
-		Source          uint64 `json:"source"`
-		Destination     uint64 `json:"destination"`
+		Source          uint64 `json:"source_begin"`
+		Destination     uint64 `json:"destination_begin"`
 		Length          uint64 `json:"length"`
-		SourceByte      uint64 `json:"source_byte"`
-		DestinationByte uint64 `json:"destination_byte"`
-		LengthBytes     uint64 `json:"length_bytes"`
+		SourceByte      uint64 `json:"source_byte_begin"`
+		DestinationByte uint64 `json:"destination_byte_begin"`
+		LengthBytes     uint64 `json:"byte_length"`
 	}
 	shrinkEndRecord struct {
-		Type   string `json:"type"` // "end"
+		Type   string `json:"type"` // "summary"
 		Moves  uint64 `json:"moves"`
 		Blocks uint64 `json:"blocks"`
 		Bytes  uint64 `json:"bytes"`
@@ -77,5 +77,5 @@ func shrinkJSON(w io.Writer, p *shrink.Plan) error {
 	if err != nil {
 		return err
 	}
-	return enc.Encode(shrinkEndRecord{"end", uint64(len(p.Moves)), p.Moved, p.Bytes(p.Moved)})
+	return enc.Encode(shrinkEndRecord{"summary", uint64(len(p.Moves)), p.Moved, p.Bytes(p.Moved)})
 }

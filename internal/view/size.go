@@ -8,6 +8,31 @@ import (
 	"thinpool/tool/size"
 )
 
+// An estimateRecord is an estimate in JSON.
+type estimateRecord struct {
+	Type    string `json:"type"` // "estimate"; "summary": that of the chosen rule
+	Rule    string `json:"rule"`
+	Bytes   uint64 `json:"bytes"`
+	Sectors uint64 `json:"sectors"`
+	Bound   string `json:"bound,omitempty"` // the bound that decided
+}
+
+// SizesJSON prints the estimate that was chosen; with all, after those of all rules.
+func SizesJSON(w io.Writer, p size.Pool, chosen size.Estimate, all bool) error {
+	enc := NewEncoder(w)
+	record := func(kind string, e size.Estimate) error {
+		return enc.Encode(estimateRecord{kind, string(e.Rule), e.Bytes, e.Bytes / cli.SectorSize, e.Bound})
+	}
+	if all {
+		for _, rule := range size.Rules {
+			if err := record("estimate", p.Estimate(rule)); err != nil {
+				return err
+			}
+		}
+	}
+	return record("summary", chosen)
+}
+
 // Sizes prints all rules and what they mean for a pool, of which poolSize and blockSize are as
 // they were given.
 func Sizes(w io.Writer, p size.Pool, poolSize, blockSize fmt.Stringer) error {

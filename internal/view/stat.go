@@ -12,8 +12,16 @@ const percent = 100
 
 // binRecord is a line of a histogram in JSON.
 type binRecord struct {
+	Type  string `json:"type"` // "bin"
 	Value uint64 `json:"value"`
 	Times uint64 `json:"times"`
+}
+
+// binsEndRecord is the last line: the sums of the times, and of the values so many times.
+type binsEndRecord struct {
+	Type  string `json:"type"` // "summary"
+	Times uint64 `json:"times"`
+	Sum   uint64 `json:"sum"`
 }
 
 // Histogram prints a histogram, as lines or as JSON.
@@ -23,7 +31,7 @@ func Histogram(w io.Writer, h stat.Histogram, json bool) error {
 	for _, b := range h {
 		var err error
 		if json {
-			err = enc.Encode(binRecord(b))
+			err = enc.Encode(binRecord{"bin", b.Value, b.Times})
 		} else {
 			_, err = fmt.Fprintf(w, "%d\t%d\t%.4f\n", b.Value, b.Times, percent*float64(b.Times)/float64(times))
 		}
@@ -32,7 +40,7 @@ func Histogram(w io.Writer, h stat.Histogram, json bool) error {
 		}
 	}
 	if json {
-		return nil
+		return enc.Encode(binsEndRecord{"summary", times, sum})
 	}
 	_, err := fmt.Fprintf(w, "total\t%d\naverage\t%.4f\n", times, float64(sum)/float64(max(1, times)))
 	return err
@@ -40,6 +48,7 @@ func Histogram(w io.Writer, h stat.Histogram, json bool) error {
 
 // statRecord is a device in JSON.
 type statRecord struct {
+	Type          string         `json:"type"` // "device"
 	DevID         metadata.DevID `json:"dev_id"`
 	Mappings      uint64         `json:"mappings"`
 	Runs          uint64         `json:"runs"`
@@ -55,11 +64,11 @@ func Stat(w io.Writer, devices []stat.Device, json bool) error {
 	if json {
 		enc := NewEncoder(w)
 		for _, d := range devices {
-			if err := enc.Encode(statRecord{d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
+			if err := enc.Encode(statRecord{"device", d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
 				return err
 			}
 		}
-		return nil
+		return enc.Encode(devicesEndRecord{"summary", len(devices)})
 	}
 	t := newTable("DEV", "MAPPINGS", "RUNS", "MEAN RUN", "LEAVES", "SHARED", "NODES", "DEPTH", "FILL")
 	for _, d := range devices {

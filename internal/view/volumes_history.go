@@ -84,5 +84,11 @@ func HistoryJSON(w io.Writer, texts []lvmreport.Text) error {
 			return err
 		}
 	}
-	return nil
+	return enc.Encode(textsEndRecord{"summary", len(texts)})
+}
+
+// textsEndRecord is the last line: how many texts there are.
+type textsEndRecord struct {
+	Type  string `json:"type"` // "summary"
+	Texts int    `json:"texts"`
 }

@@ -159,7 +159,7 @@ type messageRecord struct {
 }
 
 type superblockRecord struct {
-	Transaction        uint64            `json:"transaction"`
+	Transaction        uint64            `json:"transaction_id"`
 	Time               uint32            `json:"time"`
 	NeedsCheck         bool              `json:"needs_check"`
 	HeldRoot           block.Nr          `json:"held_root"`
@@ -175,7 +175,7 @@ type superblockRecord struct {
 
 type thinRecord struct {
 	Pool           string        `json:"pool"`
-	DeviceID       uint64        `json:"device_id"`
+	DeviceID       uint64        `json:"dev_id"`
 	TransactionID  uint64        `json:"transaction_id"`
 	Origin         string        `json:"origin,omitempty"`
 	ExternalOrigin string        `json:"external_origin,omitempty"`
@@ -189,7 +189,7 @@ type mappedRecord struct {
 	MappedBlocks    uint64             `json:"mapped_blocks"`
 	ExclusiveBlocks *uint64            `json:"exclusive_blocks,omitempty"`
 	SharedBlocks    *uint64            `json:"shared_blocks,omitempty"`
-	Transaction     uint64             `json:"transaction"`
+	Transaction     uint64             `json:"transaction_id"`
 	CreationTime    uint32             `json:"creation_time"`
 	SnapTime        uint32             `json:"snap_time"`
 	DataPercent     *lvmreport.Percent `json:"data_percent,omitempty"`
@@ -245,10 +245,37 @@ func (a *Volumes) JSON(w io.Writer) error {
 	for _, p := range a.Problems {
 		line(problemRecord{"problem", p.Note, p.Text})
 	}
+	line(a.endRecord())
 	if err != nil {
 		return err
 	}
 	return out.Flush()
+}
+
+// volumesEndRecord is the last line: how many objects of each type were before it.
+type volumesEndRecord struct {
+	Type     string `json:"type"` // "summary"
+	PVs      int    `json:"pvs"`
+	VGs      int    `json:"vgs"`
+	LVs      int    `json:"lvs"`
+	Devices  int    `json:"devices"`
+	LVM      int    `json:"lvm"`
+	Problems int    `json:"problems"`
+}
+
+func (a *Volumes) endRecord() volumesEndRecord {
+	rec := volumesEndRecord{Type: "summary", PVs: len(a.PVs), VGs: len(a.Groups), Problems: len(a.Problems)}
+	for i := range a.Rows {
+		if a.Rows[i].Volume == nil {
+			rec.Devices++
+		} else {
+			rec.LVs++
+		}
+	}
+	for _, r := range a.pools() {
+		rec.LVM += len(r.Pool.Differs)
+	}
+	return rec
 }
 
 func pvRecordOf(pv lvmreport.PV) pvRecord {

@@ -1,10 +1,10 @@
 package block
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"unsafe"
 )
 
@@ -21,18 +21,26 @@ type Options struct {
 
 // ErrBusy says that a block device is in use, by a pool or a mounted file system, or that
 // another process has locked a file: then it is [ErrLocked], too.
-var ErrBusy = errors.New("device is in use")
+var ErrBusy error = openError{"device is in use", syscall.EBUSY}
 
 // ErrLocked says that another process has locked a regular file.
-var ErrLocked error = lockedError{}
+var ErrLocked error = lockedError{openError{"file is in use", syscall.EAGAIN}}
 
-type lockedError struct{}
+type lockedError struct{ openError }
 
-func (lockedError) Error() string        { return "file is in use" }
 func (lockedError) Is(target error) bool { return target == ErrBusy }
 
 // ErrNotBlocks says that a path names neither a block device nor a regular file.
-var ErrNotBlocks = errors.New("not a block device or regular file")
+var ErrNotBlocks error = openError{"not a block device or regular file", syscall.ENOTBLK}
+
+// An openError says in other words what the system calls errno.
+type openError struct {
+	text  string
+	errno syscall.Errno
+}
+
+func (e openError) Error() string { return e.text }
+func (e openError) Unwrap() error { return e.errno }
 
 // Open opens a regular file or a block device. A block device is opened
 // exclusively, and past the page cache where that works: dm-thin itself bypasses

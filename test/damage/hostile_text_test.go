@@ -53,8 +53,8 @@ func (e *endless) Read(p []byte) (int, error) {
 const (
 	xmlHead  = `<superblock uuid="" time="1" transaction="1" flags="0" version="2" data_block_size="128" nr_data_blocks="1000">` + "\n"
 	xmlThin  = `<device dev_id="1" mapped_blocks="0" transaction="0" creation_time="0" snap_time="0">` + "\n"
-	jsonHead = `{"type":"superblock","format":1,"uuid":"","time":1,"transaction":1,"flags":0,"version":2,"data_block_size":128,"nr_data_blocks":1000}` + "\n"
-	jsonThin = `{"type":"device","dev_id":1,"mapped_blocks":0,"transaction":0,"creation_time":0,"snap_time":0}` + "\n"
+	jsonHead = `{"type":"superblock","format":1,"uuid":"","time":1,"transaction_id":1,"flags":0,"version":2,"data_block_size":128,"data_blocks":1000}` + "\n"
+	jsonThin = `{"type":"device","dev_id":1,"mapped_blocks":0,"transaction_id":0,"creation_time":0,"snap_time":0}` + "\n"
 )
 
 // text returns a reader of so many repetitions.
@@ -132,13 +132,13 @@ var hostileTexts = []struct {
 		return strings.NewReader(jsonHead + jsonThin + `{"type":"ref","name":"` + strings.Repeat("x", 1e6) + `"}` + "\n")
 	}, ""},
 	{"json: number with exponent", readJSON, func() io.Reader {
-		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","origin":0,"data":0,"length":1e999999999,"time":0}` + "\n")
+		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","thin_begin":0,"data_begin":0,"length":1e999999999,"time":0}` + "\n")
 	}, ""},
 	{"json: range of 2^63 blocks", readJSON, func() io.Reader {
-		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","origin":0,"data":0,"length":9223372036854775808,"time":0}` + "\n")
+		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","thin_begin":0,"data_begin":0,"length":9223372036854775808,"time":0}` + "\n")
 	}, "data block"},
 	{"json: range up to 2^64", readJSON, func() io.Reader {
-		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","origin":18446744073709551615,"data":0,"length":2,"time":0}` + "\n")
+		return strings.NewReader(jsonHead + jsonThin + `{"type":"range","thin_begin":18446744073709551615,"data_begin":0,"length":2,"time":0}` + "\n")
 	}, ""},
 	{"json: superblocks for ever", readJSON, func() io.Reader { return endlessly("", jsonHead) }, "superblock"},
 	{"json: zeroes", readJSON, func() io.Reader { return endlessly("", "\x00") }, "longer than"},

@@ -107,8 +107,8 @@ func TestContract_snapshotSize(t *testing.T) {
 	}{
 		{` nr_data_blocks="0">`, []string{"thin_dump", "-m", path}},
 		{` nr_data_blocks="0">`, []string{"thin_delta", "-m", "--thin1", "1", "--thin2", "2", path}},
-		{`"nr_data_blocks":100000`, []string{"thin_dump", "-m", "-f", "json", path}},
-		{`"nr_data_blocks":100000`, []string{"thin_delta", "-m", "-f", "json", "--thin1", "1", "--thin2", "2", path}},
+		{`"data_blocks":100000`, []string{"thin_dump", "-m", "-f", "json", path}},
+		{`"data_blocks":100000`, []string{"thin_delta", "-m", "-f", "json", "--thin1", "1", "--thin2", "2", path}},
 	} {
 		first, _, _ := strings.Cut(asked(t, c.args[0], c.args[1:]...), "\n")
 		if !strings.Contains(first, c.want) {

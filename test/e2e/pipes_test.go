@@ -59,7 +59,7 @@ func TestUndoFromPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, filepath.Join(tools, "thin_check"), "--apply-undo", fifo, pool)
-	if r.code != 1 || !strings.Contains(r.stderr, fifo+": not a regular file") {
+	if r.code != 3 || !strings.Contains(r.stderr, fifo+": not a regular file") {
 		t.Errorf("exit code %d, %s", r.code, r.stderr)
 	}
 }
@@ -139,15 +139,15 @@ func TestClosedOutput(t *testing.T) {
 		command string
 		code    int
 	}{
-		{"thin_dump " + pool + " >&-", 1},
-		{"thin_ls " + pool + " >&-", 1},
-		{"thin_check " + pool + " >&-", 1},
+		{"thin_dump " + pool + " >&-", 3},
+		{"thin_ls " + pool + " >&-", 3},
+		{"thin_check " + pool + " >&-", 3},
 		{"thin_check -q " + pool + " >&-", 0},
 		{"thin_dump -o " + pool + ".xml " + pool + " >&-", 0},
 		{"thin_dump " + pool + " <>/dev/null >&0", 0}, // as daemons have it
 	} {
 		r := run(t, "/bin/bash", "-c", filepath.Join(tools, c.command))
-		if r.code != c.code || strings.Contains(r.stderr, "standard output: it is closed") != (c.code == 1) {
+		if r.code != c.code || strings.Contains(r.stderr, "standard output: it is closed") != (c.code == 3) {
 			t.Errorf("%s: exit code %d, %s", c.command, r.code, r.stderr)
 		}
 	}

@@ -21,7 +21,7 @@ func shrunkSize(t *testing.T, path string) string {
 	t.Helper()
 	first, _, _ := strings.Cut(ours(t, "thin_shrink", "--dry-run", "--format", "json", "--nr-blocks", "1000000000", "-i", path), "\n")
 	var plan struct {
-		Used uint64 `json:"used_blocks"`
+		Used uint64 `json:"data_used_blocks"`
 	}
 	if err := json.Unmarshal([]byte(first), &plan); err != nil {
 		t.Fatal(err)

@@ -59,20 +59,21 @@ type listed struct {
 		Zero           bool `json:"zero_new_blocks"`
 		Messages       []map[string]any
 		Superblock     *struct {
-			Transaction, Time uint64
-			NeedsCheck        bool   `json:"needs_check"`
-			HeldRoot          uint64 `json:"held_root"`
-			DataBlockSize     uint64 `json:"data_block_size"`
-			DataBlocks        uint64 `json:"data_blocks"`
-			DataUsed          uint64 `json:"data_used_blocks"`
-			MetadataBlocks    uint64 `json:"metadata_blocks"`
-			MetadataUsed      uint64 `json:"metadata_used_blocks"`
-			MetadataReserved  uint64 `json:"metadata_reserved_blocks"`
+			Transaction      uint64 `json:"transaction_id"`
+			Time             uint64
+			NeedsCheck       bool   `json:"needs_check"`
+			HeldRoot         uint64 `json:"held_root"`
+			DataBlockSize    uint64 `json:"data_block_size"`
+			DataBlocks       uint64 `json:"data_blocks"`
+			DataUsed         uint64 `json:"data_used_blocks"`
+			MetadataBlocks   uint64 `json:"metadata_blocks"`
+			MetadataUsed     uint64 `json:"metadata_used_blocks"`
+			MetadataReserved uint64 `json:"metadata_reserved_blocks"`
 		}
 	} `json:"thin_pool"`
 	Thin *struct {
 		Pool           string
-		DeviceID       uint64 `json:"device_id"`
+		DeviceID       uint64 `json:"dev_id"`
 		TransactionID  uint64 `json:"transaction_id"`
 		Origin         string
 		ExternalOrigin string `json:"external_origin"`
@@ -85,7 +86,7 @@ type listed struct {
 type thinDevice struct {
 	ID           uint64 `json:"dev_id"`
 	Mapped       uint64 `json:"mapped_blocks"`
-	Transaction  uint64
+	Transaction  uint64 `json:"transaction_id"`
 	CreationTime uint64 `json:"creation_time"`
 	SnapTime     uint64 `json:"snap_time"`
 }

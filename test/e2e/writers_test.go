@@ -60,7 +60,7 @@ func TestOneRestore(t *testing.T) {
 		for i, r := range results {
 			switch {
 			case r.code == 0:
-			case r.code == 1 && results[1-i].code == 0 && strings.Contains(r.stderr, "target: file is in use by"):
+			case r.code == 3 && results[1-i].code == 0 && strings.Contains(r.stderr, "target: file is in use by"):
 				busy++
 			default:
 				t.Fatalf("exit code %d, %s", r.code, r.stderr)
@@ -109,7 +109,7 @@ func TestBusyFile(t *testing.T) {
 			before := sum(t, path)
 			r := run(t, filepath.Join(tools, args[0]), args[1:]...)
 			// The kernel keeps 15 bytes of the name of a command.
-			if r.code != 1 || !strings.Contains(r.stderr, who[:len("file is in use by \"")+15]) || !strings.Contains(r.stderr, fmt.Sprintf("process %d", os.Getpid())) {
+			if r.code != 3 || !strings.Contains(r.stderr, who[:len("file is in use by \"")+15]) || !strings.Contains(r.stderr, fmt.Sprintf("process %d", os.Getpid())) {
 				t.Errorf("exit code %d, %s; want %s", r.code, r.stderr, who)
 			}
 			if sum(t, path) != before {
@@ -388,7 +388,7 @@ func TestNoRoom(t *testing.T) {
 				cmd := exec.Command("bash", append([]string{"-c", fmt.Sprintf(`ulimit -f %d; exec "$0" "$@"`, kib), filepath.Join(tools, w.args[0])}, w.args[1:]...)...)
 				cmd.Dir = dir
 				out, _ := cmd.CombinedOutput()
-				if code := cmd.ProcessState.ExitCode(); code == 0 && kib < 400 || code != 0 && code != 1 || code == 1 && !strings.Contains(string(out), "file too large") {
+				if code := cmd.ProcessState.ExitCode(); code == 0 && kib < 400 || code != 0 && code != 3 || code == 3 && !strings.Contains(string(out), "file too large") {
 					t.Errorf("%d KiB: exit code %d, %s", kib, code, out)
 				}
 				w.judge(t, dir, before, old, made)

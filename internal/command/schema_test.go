@@ -1,0 +1,143 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Schemas is where the schemas are, one a tool.
+const Schemas = "../../docs/schema"
+
+// ValidateJSON reads the JSON output of a tool. It returns an error if a line does not match the
+// schema of the tool in dir, or if the last line is neither a summary nor an error.
+func ValidateJSON(dir, tool string, output io.Reader) error {
+	if tool == "thin_generate" {
+		tool = "thin_dump"
+	}
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(dir, tool+".json"))
+	if err != nil {
+		return err
+	}
+	last := any(nil)
+	lines := bufio.NewScanner(output)
+	lines.Buffer(nil, 1<<26)
+	for lines.Scan() {
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(lines.Bytes()))
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		if err != nil {
+			return fmt.Errorf("%.300s: %w", lines.Text(), err)
+		}
+		object, ok := v.(map[string]any)
+		switch {
+		case !ok:
+			return fmt.Errorf("%.300s: not an object", lines.Text())
+		case last == "summary" && object["type"] != "error", last == "error":
+			return fmt.Errorf("%.300s comes after the %s", lines.Text(), last)
+		}
+		last = object["type"]
+	}
+	if last != "summary" && last != "error" {
+		return errors.Join(lines.Err(), fmt.Errorf("the last line has type %v", last))
+	}
+	return lines.Err()
+}
+
+// withJSON are the tools that print JSON of their own: thin_generate makes dumps, as thin_dump.
+func withJSON(t *testing.T) []string {
+	var names []string
+	for _, tool := range Tools() {
+		parser, err := kong.New(tool.New(), kong.NoDefaultHelp())
+		if err != nil {
+			t.Fatal(err)
+		}
+		format := func(f *kong.Flag) bool { return f.Name == "format" }
+		if tool.Name != "thin_generate" && slices.ContainsFunc(parser.Model.Flags, format) {
+			names = append(names, tool.Name)
+		}
+	}
+	return names
+}
+
+// Every tool that prints JSON has a schema that compiles, and nothing else has one.
+func TestSchemaPerTool(t *testing.T) {
+	var want []string
+	for _, tool := range withJSON(t) {
+		want = append(want, tool+".json")
+		if _, err := jsonschema.NewCompiler().Compile(filepath.Join(Schemas, tool+".json")); err != nil {
+			t.Errorf("%s: %v", tool, err)
+		}
+	}
+	entries, err := os.ReadDir(Schemas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		if e.Name() != "common.json" {
+			got = append(got, e.Name())
+		}
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("schemas %v, want %v", got, want)
+	}
+}
+
+// A field that the schema does not know is an error, and so is a stream that was cut short.
+func TestSchemaIsStrict(t *testing.T) {
+	const whole = `{"type":"device","dev_id":1,"mapped_blocks":1,"exclusive_blocks":1,"shared_blocks":0,"transaction_id":0,"creation_time":0,"snap_time":0,"data_block_size":128}
+{"type":"summary","devices":1}
+`
+	for name, tc := range map[string]struct {
+		text string
+		ok   bool
+	}{
+		"whole":          {whole, true},
+		"unknown field":  {strings.Replace(whole, `"dev_id"`, `"id":1,"dev_id"`, 1), false},
+		"missing field":  {strings.Replace(whole, `"dev_id":1,`, "", 1), false},
+		"cut":            {whole[:strings.Index(whole, "\n")+1], false},
+		"nothing":        {"", false},
+		"after summary":  {whole + whole, false},
+		"failed":         {`{"type":"error","message":"m","exit_code":3}` + "\n", true},
+		"failed in time": {whole + `{"type":"error","message":"m","exit_code":1}` + "\n", true},
+	} {
+		if err := ValidateJSON(Schemas, "thin_ls", strings.NewReader(tc.text)); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The examples in docs/json.md are whole, and what the schemas want.
+func TestSchemaOfExamples(t *testing.T) {
+	text, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^    \$ (thin_\w+).*\n((?:    \{.*\n)+)`)
+	examples := command.FindAllStringSubmatch(string(text), -1)
+	if len(examples) == 0 {
+		t.Error("no example found")
+	}
+	for _, m := range examples {
+		if err := ValidateJSON(Schemas, m[1], strings.NewReader(strings.ReplaceAll(m[2], "    {", "{"))); err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
+	}
+	if lines, found := strings.Count(string(text), "\n    {"), strings.Count(strings.Join(slices.Concat(examples...), ""), "    {")/2; lines != found {
+		t.Errorf("%d lines look like examples, and %d belong to a command", lines, found)
+	}
+}
