@@ -80,6 +80,7 @@ func TestReadOddities(t *testing.T) {
 		"length 0":           {head + device + strings.Replace(one, `"length":1`, `"length":0`, 1) + one + end, ""},
 		"empty":              {"", "ends early"},
 		"no end":             {head + device + one, "line 4: the input ends early"},
+		"failed dump":        {head + device + `{"type":"error","message":"I/O error","exit_code":3}`, "ends with an error"},
 		"cut line":           {head + device + one[:20], "want a JSON object"},
 		"wrong count":        {head + device + end, "not whole"},
 		"after the end":      {head + device + one + end + device, "misplaced"},

@@ -104,6 +104,8 @@ type record struct {
 	SnapTime      *uint32 `json:"snap_time"`
 	Devices       *uint64 `json:"devices"`
 	Mappings      *uint64 `json:"mappings"`
+	Message       *string `json:"message"`
+	ExitCode      *int    `json:"exit_code"`
 }
 
 func (d *reader) line(text []byte) error {
@@ -149,6 +151,8 @@ func (d *reader) record(r *record) error {
 		return d.run(metadata.Run{Thin: metadata.ThinBlock(*r.ThinBegin), Data: metadata.DataBlock(*r.DataBegin), Len: *r.Length, Time: *r.Time})
 	case "summary":
 		return d.summary(r)
+	case "error":
+		return errors.New("the dump is not whole: it ends with an error of the program that wrote it")
 	}
 	return fmt.Errorf("unknown type %.40q", r.Type)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"thinpool/fixtures"
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
-	"thinpool/internal/pdata/btree"
 )
 
 // reached returns the blocks that a walk down from a root meets.

@@ -144,13 +144,14 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 			defer messages.flush()
 			return usage(messages, t.Name, err)
 		}
-		return start(ctx, t, command, args, stdin, out, stderr)
+		return start(ctx, t, command, args, stdin, out, stderr, printsLines(parser.Model.Node))
 	}
 	return exitCode(ctx, messages, t.Name, out.failed())
 }
 
-// start runs command, whose options are set from args.
-func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer) int {
+// start runs command, whose options are set from args. With json the output is lines of JSON, of
+// which the last one says what failed.
+func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer, json bool) int {
 	common := command.CommonOptions()
 	shown := stderr
 	if common.Quiet {
@@ -158,7 +159,12 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	}
 	line := newProgress(shown)
 	defer line.close()
-	product, messages := line.beside(out, out.w), newText(line.beside(shown, shown), args)
+	lines := &wholeLines{w: out}
+	printed := io.Writer(out)
+	if json {
+		printed = lines
+	}
+	product, messages := line.beside(printed, out.w), newText(line.beside(shown, shown), args)
 	text := newText(product, args)
 	defer messages.flush()
 	if isTerminal(out.w) {
@@ -176,10 +182,16 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	if err == nil {
 		err = out.failed() // also where nobody looked at what a write returned
 	}
+	code := exitUsage
 	if _, ok := errors.AsType[*UsageError](err); ok {
-		return usage(newText(stderr, args), t.Name, err)
+		usage(newText(stderr, args), t.Name, err)
+	} else {
+		code = exitCode(ctx, env.Stderr, t.Name, err)
 	}
-	return exitCode(ctx, env.Stderr, t.Name, err)
+	if json && ctx.Err() == nil && (err == nil || !common.Quiet) {
+		lines.end(err, code)
+	}
+	return code
 }
 
 func logger(w io.Writer, verbose int) *slog.Logger {

@@ -15,6 +15,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"thinpool/fixtures"
+	"thinpool/metadata/block"
 )
 
 // Schemas is where the schemas are, one a tool.
@@ -139,5 +142,66 @@ func TestSchemaOfExamples(t *testing.T) {
 	}
 	if lines, found := strings.Count(string(text), "\n    {"), strings.Count(strings.Join(slices.Concat(examples...), ""), "    {")/2; lines != found {
 		t.Errorf("%d lines look like examples, and %d belong to a command", lines, found)
+	}
+}
+
+// jsonArgs are the arguments with which a tool prints JSON of the metadata at a path.
+func jsonArgs(tool, path string) []string {
+	switch tool {
+	case "thin_rmap":
+		return []string{"--format", "json", "--region", "0..-1", path}
+	case "thin_shrink":
+		return []string{"--format", "json", "--dry-run", "--binary", "--nr-blocks", "1000000000", "-i", path}
+	case "thin_repair":
+		return []string{"--format", "json", "--dry-run", "-i", path}
+	case "thin_export":
+		return metadataArgs(path, "")[tool]
+	}
+	return append([]string{"--format", "json"}, metadataArgs(path, "")[tool]...)
+}
+
+// Whatever the input is, each line matches, and the last one says how it ended: images as a kernel
+// made them, with every tenth block lost, without a superblock, and no image at all.
+func TestSchemaOfImages(t *testing.T) {
+	names := []string{"empty", "layers", "metadata-snap", "powercut"}
+	dir := t.TempDir()
+	var paths []string
+	for _, name := range names {
+		image := fixtures.Mem(t, name).Contents()
+		for kind, first := range map[string]int{"sound": len(image), "damaged": 5, "lost": 0} {
+			content := slices.Clone(image)
+			for nr := first; nr*block.Size < len(content); nr += 10 {
+				clear(content[nr*block.Size:][:100])
+			}
+			path := filepath.Join(dir, name+"-"+kind)
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+	}
+	paths = append(paths, dir, filepath.Join(dir, "missing"))
+	for _, tool := range Tools() {
+		if !slices.Contains(withJSON(t), tool.Name) {
+			continue
+		}
+		t.Run(tool.Name, func(t *testing.T) {
+			t.Parallel()
+			ends := map[bool]int{}
+			for _, path := range paths {
+				code, stdout, stderr := runTool(t, tool, jsonArgs(tool.Name, path)...)
+				if err := ValidateJSON(Schemas, tool.Name, strings.NewReader(stdout)); err != nil {
+					t.Errorf("%s: exit code %d, %v: %.300s", path, code, err, stderr)
+				}
+				lines := strings.Split(strings.TrimSpace(stdout), "\n")
+				failed := strings.HasPrefix(lines[len(lines)-1], `{"type":"error"`)
+				if ends[failed]++; code == 0 && failed || code > 1 && !failed {
+					t.Errorf("%s: exit code %d, and the last line is %.300s", path, code, lines[len(lines)-1])
+				}
+			}
+			if ends[true] == 0 || ends[false] == 0 && tool.Name != "thin_volumes" {
+				t.Errorf("%d runs failed, %d did not", ends[true], ends[false])
+			}
+		})
 	}
 }
