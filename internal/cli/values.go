@@ -35,7 +35,7 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%q is none of %s", value, strings.ReplaceAll(words, ",", ", "))
+		return fmt.Errorf("%q is none of %s%s", value, strings.ReplaceAll(words, ",", ", "), DidYouMean(value, strings.Split(words, ",")))
 	}
 	o.Value = value
 	return nil

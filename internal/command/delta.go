@@ -59,6 +59,14 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Rules implements cli.Ruler.
+func (d *Delta) Rules() []cli.Rule {
+	return []cli.Rule{
+		cli.Exclusive("thin1", "root1"), cli.Exclusive("thin2", "root2"),
+		cli.OneOf("thin1", "root1"), cli.OneOf("thin2", "root2"),
+	}
+}
+
 // Run implements cli.Command.
 func (d *Delta) Run(env *cli.Env) (err error) {
 	if err := d.check(); err != nil {
@@ -81,17 +89,8 @@ func (d *Delta) Run(env *cli.Env) (err error) {
 	return d.compare(env, pool, left, right)
 }
 
-// check makes sure that the options say what to compare.
+// check makes sure that the values of the options make sense.
 func (d *Delta) check() error {
-	for i, side := range [][2]*uint64{{d.Thin1, d.Root1}, {d.Thin2, d.Root2}} {
-		thin, root := side[0], side[1]
-		switch {
-		case thin == nil && root == nil:
-			return cli.Usagef("--thin%d or --root%d is not given", i+1, i+1)
-		case thin != nil && root != nil:
-			return cli.Usagef("--thin%d and --root%d cannot go together", i+1, i+1)
-		}
-	}
 	switch {
 	case d.Size != nil && *d.Size == 0:
 		return cli.Usagef("--size: nothing lies within 0 bytes")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"thinpool/internal/cli"
@@ -55,15 +56,19 @@ ref, end. THIN_DUMP_STYLE in the environment stands for --style, for programs th
 style 0.9 and cannot be told to ask for it.`
 }
 
+// Rules implements cli.Ruler.
+func (d *Dump) Rules() []cli.Rule {
+	return slices.Concat(
+		[]cli.Rule{cli.Exclusive("repair", "metadata-snap")},
+		salvageRules(),
+		cli.EachRequires(append([]string{"accept-loss"}, salvageOptions...), "repair"),
+	)
+}
+
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) (err error) {
-	switch {
-	case d.disk().Reads(d.Input, d.Output):
+	if d.disk().Reads(d.Input, d.Output) {
 		return cli.Usagef("input and output are the same file: %s", d.Output)
-	case d.Repair && d.MetadataSnap.Set:
-		return cli.Usagef("--repair and --metadata-snap cannot go together")
-	case !d.Repair && (d.salvage.given() || d.AcceptLoss):
-		return cli.Usagef("--accept-loss, and what says which state, roots, devices and orphans to take, go with --repair")
 	}
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
@@ -167,5 +172,5 @@ func (d *Dump) visitor(w io.Writer) (metadata.Visitor, error) {
 	if strings.HasPrefix(d.Format, "custom=") {
 		return nil, cli.Usagef("format %q: shared libraries are not loaded; want xml, human_readable or json", d.Format)
 	}
-	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json", d.Format)
+	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json%s", d.Format, cli.DidYouMean(d.Format, []string{"xml", "human_readable", "json"}))
 }

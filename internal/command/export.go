@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
@@ -87,53 +88,38 @@ func (x *Export) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// check makes sure that the options fit together. It returns the block of -m.
-func (x *Export) check() (block.Nr, error) {
-	lists := x.Format != "" || x.Ranges != ""
-	both := func(a bool, nameA string, b bool, nameB string) error {
-		if a && b {
-			return cli.Usagef("%s and %s cannot go together", nameA, nameB)
-		}
-		return nil
-	}
-	err := errors.Join(
-		both(x.DevID != nil, "--dev-id", x.Root != nil, "--root"),
-		both(x.Map != "", "--map", x.Output != "", "--output"),
-		both(x.Map != "", "--map", x.Format != "", "--format"),
-		both(x.Map != "", "--map", x.ChangedSince != nil, "--changed-since"),
-		both(x.Repair, "--repair", x.MetadataSnap.Set, "--metadata-snap"),
-		both(x.Repair, "--repair", x.ChangedSince != nil, "--changed-since"),
-		both(x.AssumeZeroed, "--assume-zeroed", x.ChangedSince != nil, "--changed-since"),
-		both(x.Force, "--force", x.Resume, "--resume"),
-		both(x.Output == "-", "--output=-", x.Format != "", "--format"),
+// Rules implements cli.Ruler.
+func (x *Export) Rules() []cli.Rule {
+	disk := "IMAGE" // LVM says there where data and origin are
+	return slices.Concat(
+		[]cli.Rule{
+			cli.Exclusive("dev-id", "root"),
+			cli.Exclusive("map", "output", "format", "changed-since"),
+			cli.Exclusive("repair", "metadata-snap", "changed-since"),
+			cli.Exclusive("assume-zeroed", "changed-since"),
+			cli.Exclusive("force", "resume"),
+			cli.Exclusive("output=-", "format"),
+			{If: []string{disk}, Not: []string{"data-offset", "origin"}, Why: "LVM knows it"},
+			{If: []string{disk, "data"}, Needs: []string{"map"}, Why: "LVM knows where the data is"},
+			{Needs: []string{"metadata", disk}},
+			{Needs: []string{"dev-id"}, Unless: []string{"root", disk}},
+			{Needs: []string{"output"}, Unless: []string{"format", "ranges", "map"}, Why: "- is standard output"},
+			{If: []string{"output"}, Needs: []string{"data", disk}},
+			cli.Requires("data-offset", "data", "map"),
+		},
+		cli.EachRequires(imageOptions, disk),
+		cli.EachRequires([]string{"resume", "force", "journal", "verify", "assume-zeroed"}, "output"),
+		cli.EachRequires([]string{"accept-loss", "data-block-size"}, "repair"),
 	)
-	writes := x.Output != ""
-	inside := x.Input != ""
+}
+
+// check makes sure that the values of the options fit together. It returns the block of -m.
+func (x *Export) check() (block.Nr, error) {
 	switch {
-	case err != nil:
-		return 0, &cli.UsageError{Err: err}
-	case !inside && x.Metadata == "":
-		return 0, cli.Usagef("--metadata is missing, or the image of a disk")
-	case !inside && x.disk().Given():
-		return 0, cli.Usagef("--lv, --pv, --leg and --lvm-metadata go with the image of a disk")
-	case inside && (x.Data != "" && x.Map == "" || x.DataOffset != 0 || x.Origin != ""):
-		return 0, cli.Usagef("--data, --data-offset and --origin do not go with the image of a disk, where LVM knows them")
-	case !inside && x.DevID == nil && x.Root == nil:
-		return 0, cli.Usagef("--dev-id is missing: which device?")
-	case !writes && !lists && x.Map == "":
-		return 0, cli.Usagef("--output is missing; - is standard output")
-	case writes && !inside && x.Data == "":
-		return 0, cli.Usagef("--data is missing; only --map and --format need none")
-	case !writes && (x.Force || x.Resume || x.Journal != "" || x.Verify || x.AssumeZeroed):
-		return 0, cli.Usagef("--force, --resume, --journal, --verify and --assume-zeroed go with --output")
-	case !x.Repair && (x.AcceptLoss || x.DataBlockSize != nil):
-		return 0, cli.Usagef("--accept-loss and --data-block-size go with --repair")
 	case x.Size != nil && (*x.Size == 0 || *x.Size%cli.SectorSize != 0 || *x.Size > math.MaxInt64):
 		return 0, cli.Usagef("--size: %d bytes are no number of sectors of %d bytes", *x.Size, cli.SectorSize)
 	case x.DataOffset%cli.SectorSize != 0 || x.DataOffset > math.MaxInt64:
 		return 0, cli.Usagef("--data-offset: %d bytes are no number of sectors of %d bytes", x.DataOffset, cli.SectorSize)
-	case x.DataOffset != 0 && x.Data == "" && x.Map == "":
-		return 0, cli.Usagef("--data-offset goes with --data")
 	}
 	if err := x.checkOutput(); err != nil {
 		return 0, err

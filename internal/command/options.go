@@ -38,22 +38,18 @@ type inPlace struct {
 	Undo    string `help:"Before anything is written, keep in this new file what it takes to undo it (thin_check --apply-undo)." placeholder:"FILE"`
 }
 
-// validate wants both options, and a file that is not there yet: rather before the work
-// than after it.
-func (o *inPlace) validate() error {
-	if o.InPlace && o.Undo == "" {
-		return cli.Usagef("--in-place wants --undo FILE as well: a new file that keeps what it takes to go back")
-	}
-	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
-		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
-	}
-	return nil
+// inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
+func inPlaceRules() []cli.Rule {
+	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file that keeps what it takes to go back"}}
 }
 
-// onlyInPlace refuses options that have no meaning without --in-place.
-func (v *volumes) onlyInPlace(given bool) error {
-	if v.disk().Given() && !given {
-		return cli.Usagef("--lv, --pv, --leg, --backing and --lvm-metadata are for disks and their images, into which nothing is written without --in-place and --undo FILE")
+// imageOptions are those of volumes.
+var imageOptions = []string{"lv", "pv", "leg", "backing", "lvm-metadata"}
+
+// newUndo wants an undo file that is not there yet: rather before the work than after it.
+func (o *inPlace) newUndo() error {
+	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
+		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
 	}
 	return nil
 }
