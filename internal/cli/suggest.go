@@ -20,12 +20,12 @@ func didYouMean(words []string) string {
 func closest(word string, known []string) []string {
 	const mostSuggested = 3
 	word = strings.ToLower(word)
-	near := max(1, len(word)/3)
+	near := 2*max(1, len(word)/3) + 1
 	var found []string
 	for _, k := range known {
-		d := distance(word, strings.ToLower(k))
+		d := 2 * distance(word, strings.ToLower(k))
 		for _, part := range parts(k) {
-			d = min(d, distance(word, part))
+			d = min(d, 2*distance(word, part)+1) // the whole word is better
 		}
 		switch {
 		case d < near:

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
@@ -59,12 +60,7 @@ func (c *Check) Rules() []cli.Rule {
 		cli.Requires("in-place", "auto-repair", "clear-needs-check-flag", "apply-undo"),
 		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file that keeps what it takes to go back"},
 	}
-	for _, write := range []string{"auto-repair", "clear-needs-check-flag", "apply-undo"} {
-		for _, o := range imageOptions {
-			rules = append(rules, cli.Rule{If: []string{write, o}, Needs: []string{"in-place"}, Why: "nothing is written into a disk without it"})
-		}
-	}
-	return rules
+	return slices.Concat(rules, intoDisks("auto-repair"), intoDisks("clear-needs-check-flag"), intoDisks("apply-undo"))
 }
 
 // Run implements cli.Command.

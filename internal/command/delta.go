@@ -14,8 +14,8 @@ import (
 
 // Delta is thin_delta.
 type Delta struct {
-	Thin1        *uint64      `help:"The first device." aliases:"snap1" placeholder:"ID" name:"thin1"`
-	Thin2        *uint64      `help:"The second device." aliases:"snap2" placeholder:"ID" name:"thin2"`
+	Thin1        *deviceID    `help:"The first device: its id or, on a disk or in an image of one, VG/LV." aliases:"snap1" placeholder:"ID" name:"thin1"`
+	Thin2        *deviceID    `help:"The second device." aliases:"snap2" placeholder:"ID" name:"thin2"`
 	Root1        *uint64      `help:"Instead of the first device, the mapping tree with its root in this block." placeholder:"BLOCK" name:"root1"`
 	Root2        *uint64      `help:"The same for the second device." placeholder:"BLOCK" name:"root2"`
 	MetadataSnap cli.Optional `help:"Compare in the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
@@ -78,11 +78,11 @@ func (d *Delta) Run(env *cli.Env) (err error) {
 	}
 	defer dev.Close()
 	defer func() { err = view.Named(err, dev.Name) }()
-	left, err := tree(pool, d.Thin1, d.Root1)
+	left, err := side(pool, dev, d.Thin1, d.Root1)
 	if err != nil {
 		return err
 	}
-	right, err := tree(pool, d.Thin2, d.Root2)
+	right, err := side(pool, dev, d.Thin2, d.Root2)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,16 @@ func (d *Delta) check() error {
 	return nil
 }
 
-// tree finds one of the two trees.
+// side finds one of the two trees.
+func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64) (metadata.Tree, error) {
+	id, err := thin.in(dev.Place)
+	if err != nil {
+		return metadata.Tree{}, err
+	}
+	return tree(pool, id, root)
+}
+
+// tree finds the mapping tree of a device, or the one with its root in a block.
 func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 	if root != nil {
 		return pool.TreeAt(block.Nr(*root))

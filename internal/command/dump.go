@@ -39,7 +39,7 @@ type Dump struct {
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Repair       bool         `help:"Dump what can be saved of damaged metadata, as thin_repair finds it." short:"r"`
-	DevID        []uint64     `help:"Only this device; may be repeated." placeholder:"N" name:"dev-id" sep:"none"`
+	DevID        []deviceID   `help:"Only this device; may be repeated. On a disk or in an image of one VG/LV will do." placeholder:"N" name:"dev-id" sep:"none"`
 	SkipMappings bool         `help:"Devices only, without their mappings."`
 	AcceptLoss   bool         `help:"Succeed with --repair although something is lost."`
 	overrides
@@ -87,8 +87,12 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
 		Flat: d.Format == "xml" && d.Style == "0.9", LiveSize: d.Format == "json",
 	}
-	for _, id := range d.DevID {
-		opt.Devices = append(opt.Devices, metadata.DevID(id))
+	for _, device := range d.DevID {
+		id, err := device.in(dev.Place)
+		if err != nil {
+			return err
+		}
+		opt.Devices = append(opt.Devices, metadata.DevID(*id))
 	}
 	lossless := true
 	var from block.Device = dev

@@ -27,7 +27,7 @@ type Export struct {
 	Data          string       `help:"Data device, or an image of it in a file." aliases:"data-dev" placeholder:"FILE"`
 	DataOffset    byteSize     `help:"Where the data device begins in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
 	Origin        string       `help:"The external origin of the device, or an image of it: shows where nothing is mapped." placeholder:"FILE"`
-	DevID         *uint64      `help:"Export this device." aliases:"device" placeholder:"N" name:"dev-id"`
+	DevID         *deviceID    `help:"Export this device: its id or, with an image of a disk, VG/LV." aliases:"device" placeholder:"N" name:"dev-id"`
 	Root          *uint64      `help:"Instead of a device, export the mapping tree with its root in this block." placeholder:"BLOCK"`
 	Size          *byteSize    `help:"Size of the device: bytes, or a number with a unit; the metadata does not know it. Without it, the end of the last mapped block." placeholder:"BYTES"`
 	Output        string       `help:"File to create, block device to overwrite, or - for standard output." short:"o" placeholder:"FILE"`
@@ -36,7 +36,7 @@ type Export struct {
 	Journal       string       `help:"Where to note how far the export got; FILE.resume unless the output is a device." placeholder:"FILE"`
 	Verify        bool         `help:"Read everything back in the end and compare it."`
 	AssumeZeroed  bool         `help:"The output device is all zero: write no zeros."`
-	ChangedSince  *uint64      `help:"Only what differs from this device." placeholder:"N"`
+	ChangedSince  *deviceID    `help:"Only what differs from this device: its id, or VG/LV." placeholder:"N"`
 	Format        string       `help:"json: list the exported ranges on standard output, an object a line." default:"" enum:",json" placeholder:"json"`
 	Ranges        string       `help:"List the exported ranges in a file, as json does." placeholder:"FILE"`
 	Map           string       `help:"dmsetup: instead of exporting, print a table for dmsetup create --readonly." default:"" enum:",dmsetup" placeholder:"dmsetup"`
@@ -172,6 +172,8 @@ type exportInputs struct {
 	src      volume.Source
 	size     int64         // of the device, as LVM knows it; 0: nobody does
 	place    *source.Place // nil: not inside of an image
+	device   *uint64       // what is exported; nil: the tree of --root
+	older    *uint64       // only what differs from this device; nil: all
 	close    []io.Closer
 }
 
@@ -199,6 +201,9 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	}
 	if x.Input != "" {
 		return in, x.openImages(env, in)
+	}
+	if err := x.devices(in); err != nil {
+		return in, err
 	}
 	if x.Data != "" {
 		data, err := source.OpenData(x.Data, x.MetadataSnap.Set)
@@ -229,22 +234,31 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	return in, nil
 }
 
+// devices finds the devices that the options name.
+func (x *Export) devices(in *exportInputs) (err error) {
+	if in.device, err = x.DevID.in(in.place); err == nil {
+		in.older, err = x.ChangedSince.in(in.place)
+	}
+	return err
+}
+
 // wholeSectors is what of a file a device can have.
 func wholeSectors(size int64) int64 { return size / cli.SectorSize * cli.SectorSize }
 
 // An exportVolume is what is exported.
 type exportVolume struct {
 	*volume.Volume
-	pool  *metadata.Pool
-	tree  metadata.Tree
-	older *metadata.Tree // only what differs from this one
-	src   volume.Source
-	lossy bool // something is lost, be it known what or not
+	pool          *metadata.Pool
+	tree          metadata.Tree
+	older         *metadata.Tree // only what differs from this one
+	src           volume.Source
+	device, since *uint64 // ids, as far as there are
+	lossy         bool    // something is lost, be it known what or not
 }
 
 // volume finds the device, and what is known of it.
 func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exportVolume, error) {
-	v := &exportVolume{src: in.src}
+	v := &exportVolume{src: in.src, device: in.device, since: in.older}
 	opt := metadata.Options{
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
@@ -261,11 +275,11 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	if v.pool, err = metadata.Open(from, opt); err != nil {
 		return nil, source.Damaged(source.Hint(err))
 	}
-	if v.tree, err = tree(v.pool, x.DevID, x.Root); err != nil {
+	if v.tree, err = tree(v.pool, in.device, x.Root); err != nil {
 		return nil, err
 	}
-	if x.ChangedSince != nil {
-		older, err := tree(v.pool, x.ChangedSince, nil)
+	if in.older != nil {
+		older, err := tree(v.pool, in.older, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -304,7 +318,7 @@ func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps
 	lossy = found.Report.Chosen || len(found.Report.Doubts) > 0
 	for i := range found.Report.Devices {
 		d := &found.Report.Devices[i]
-		if d.ID != metadata.DevID(*x.DevID) {
+		if d.ID != metadata.DevID(*in.device) {
 			continue
 		}
 		lossy = lossy || !d.Complete()

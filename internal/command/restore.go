@@ -32,7 +32,7 @@ the metadata volume of its pool is written.`
 
 // Rules implements cli.Ruler.
 func (r *Restore) Rules() []cli.Rule {
-	return append(cli.EachRequires(imageOptions, "in-place"), inPlaceRules()...)
+	return append(intoDisks(), inPlaceRules()...)
 }
 
 // Run implements cli.Command.
