@@ -1,6 +1,6 @@
 # Completes the command lines of the thin_* tools. Made by make completions.
 
-complete -c thin_delta -l thin1 -r -d 'The first device.'
+complete -c thin_delta -l thin1 -r -d 'The first device: its id or, on a disk or in an image of one, VG/LV.'
 complete -c thin_delta -l thin2 -r -d 'The second device.'
 complete -c thin_delta -l root1 -r -d 'Instead of the first device, the mapping tree with its root in this block.'
 complete -c thin_delta -l root2 -r -d 'The same for the second device.'

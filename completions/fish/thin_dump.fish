@@ -10,7 +10,7 @@ complete -c thin_dump -l output -s o -r -d 'Write to a file; it appears only if 
 complete -c thin_dump -l compress -x -a 'gzip zstd' -d 'Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway.'
 complete -c thin_dump -l metadata-snap -s m -d 'Dump the metadata snapshot; the pool may be in use.'
 complete -c thin_dump -l repair -s r -d 'Dump what can be saved of damaged metadata, as thin_repair finds it.'
-complete -c thin_dump -l dev-id -r -d 'Only this device; may be repeated.'
+complete -c thin_dump -l dev-id -r -d 'Only this device; may be repeated. On a disk or in an image of one VG/LV will do.'
 complete -c thin_dump -l skip-mappings -d 'Devices only, without their mappings.'
 complete -c thin_dump -l accept-loss -d 'Succeed with --repair although something is lost.'
 complete -c thin_dump -l transaction-id -r -d 'Use this transaction id.'

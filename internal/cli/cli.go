@@ -136,6 +136,9 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 		fmt.Fprintln(out, Version)
 	default:
 		err := words.parse(parser)
+		if ruler, ok := command.(Ruler); ok && err == nil {
+			err = words.checkRules(ruler.Rules())
+		}
 		if err == nil {
 			stderr, err = separateStreams(parser.Model.Node, stdin, stdout, stderr)
 		}

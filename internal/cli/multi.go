@@ -33,10 +33,18 @@ func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader,
 		_, err := io.WriteString(stdout, Version+"\n")
 		return exitCode(ctx, messages, name, err)
 	case first != "":
-		fmt.Fprintf(messages, "%s: there is no tool %q\n\n", name, first)
+		fmt.Fprintf(messages, "%s: there is no tool %q%s\n\n", name, first, DidYouMean(first, toolNames(tools)))
 	}
 	_ = listTools(messages, name, tools)
 	return exitUsage
+}
+
+func toolNames(tools []Tool) []string {
+	var names []string
+	for _, t := range tools {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 func listTools(w io.Writer, name string, tools []Tool) error {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -142,6 +143,9 @@ func (w *words) add(flag *kong.Flag, value *string) {
 	if w.seen[flag] && !takesNone(flag) && !flag.IsCumulative() {
 		w.fail("--%s is given twice", flag.Name)
 	}
+	if value != nil && flag.Enum != "" && !slices.Contains(flag.EnumSlice(), *value) {
+		w.fail("--%s must be one of %s but got %q%s", flag.Name, quoted(flag.EnumSlice()), *value, DidYouMean(*value, flag.EnumSlice()))
+	}
 	w.seen[flag] = true
 	if flag.Name == "help" || flag.Name == "version" {
 		w.action = flag.Name
@@ -151,6 +155,17 @@ func (w *words) add(flag *kong.Flag, value *string) {
 		word += "=" + *value
 	}
 	w.options = append(w.options, word)
+}
+
+// quoted lists the values of an option.
+func quoted(values []string) string {
+	var all []string
+	for _, v := range values {
+		if v != "" {
+			all = append(all, strconv.Quote(v))
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // find finds an option by its name or a prefix that no other has. Hidden
@@ -177,7 +192,7 @@ func (w *words) find(name string) *kong.Flag {
 	case len(visible) == 1 && name != "":
 		return visible[0]
 	case len(visible) == 0 || name == "":
-		w.fail("unknown option --%s", name)
+		w.fail("unknown option --%s%s", name, w.meant(name))
 	default:
 		var names []string
 		for _, f := range visible {
@@ -186,6 +201,21 @@ func (w *words) find(name string) *kong.Flag {
 		w.fail("--%s is ambiguous: %s", name, strings.Join(names, ", "))
 	}
 	return nil
+}
+
+// meant is the end of a message about an option that there is not.
+func (w *words) meant(name string) string {
+	var names []string
+	for _, f := range w.node.Flags {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	}
+	like := closest(name, names)
+	for i := range like {
+		like[i] = "--" + like[i]
+	}
+	return didYouMean(like)
 }
 
 func (w *words) fail(format string, args ...any) {

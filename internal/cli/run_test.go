@@ -154,7 +154,7 @@ func TestMulti(t *testing.T) {
 		"thin_tools -V":            {0, "1.0.0\n", ""},
 		"thin_tools --help":        {0, "Usage: thin_tools TOOL", ""},
 		"thin_tools":               {2, "", "Usage: thin_tools TOOL"},
-		"thin_tools thin_c thin_a": {2, "", "thin_tools: there is no tool \"thin_c\"\n\nUsage: "},
+		"thin_tools thin_c thin_a": {2, "", "thin_tools: there is no tool \"thin_c\": did you mean thin_a or thin_b?\n\nUsage: "},
 		"":                         {2, "", "Usage: thin_tools TOOL"},
 	} {
 		var out, errs strings.Builder

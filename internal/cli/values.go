@@ -25,7 +25,7 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 	}
 	value := fmt.Sprint(ctx.Scan.Pop().Value)
 	if tag := ctx.Value.Tag; tag.Has("number") {
-		n, err := parseNumber(value, 64)
+		n, err := ParseNumber(value, 64)
 		o.Value = strconv.FormatUint(n, 10)
 		return err
 	} else if words := tag.Get("words"); words != "" {
@@ -35,7 +35,7 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%q is none of %s", value, strings.ReplaceAll(words, ",", ", "))
+		return fmt.Errorf("%q is none of %s%s", value, strings.ReplaceAll(words, ",", ", "), DidYouMean(value, strings.Split(words, ",")))
 	}
 	o.Value = value
 	return nil
@@ -61,14 +61,14 @@ func numberMapper(bits int) kong.MapperFunc {
 		if err != nil {
 			return err
 		}
-		n, err := parseNumber(word.String(), bits)
+		n, err := ParseNumber(word.String(), bits)
 		target.SetUint(n)
 		return err
 	}
 }
 
-// parseNumber reads a decimal number that may have a plus sign.
-func parseNumber(word string, bits int) (uint64, error) {
+// ParseNumber reads a decimal number that may have a plus sign.
+func ParseNumber(word string, bits int) (uint64, error) {
 	if !isNumber(word) {
 		return 0, fmt.Errorf("%q is not a number", word)
 	}

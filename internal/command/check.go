@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
@@ -45,41 +46,30 @@ metadata or the new. Into disks and raw images nothing is written without --in-p
 // mends reports whether the command line asks for a repair.
 func (c *Check) mends() bool { return c.AutoRepair || c.ClearNeedsCheckFlag }
 
-// validate refuses what does not go together.
-func (c *Check) validate() error {
-	override := c.MappingRoot != nil || c.DetailsRoot != nil
-	smaller := c.MetadataSnap || override || c.SuperblockOnly || c.SkipMappings
-	switch {
-	case c.AutoRepair && (c.IgnoreNonFatal || smaller):
-		return cli.Usagef("--auto-repair wants a full check: it cannot go with --ignore-non-fatal-errors, -m, --super-block-only, --skip-mappings or other roots")
-	case c.ClearNeedsCheckFlag && (c.MetadataSnap || override):
-		return cli.Usagef("--clear-needs-check-flag cannot go with -m or other roots")
-	case c.ApplyUndo != "" && (c.mends() || c.Undo != "" || c.IgnoreNonFatal || c.Strict || smaller || c.Format != "text"):
-		return cli.Usagef("--apply-undo checks nothing and goes with no other option")
-	case c.Undo != "" && !c.mends():
-		return cli.Usagef("--undo goes with --auto-repair or --clear-needs-check-flag")
-	case c.InPlace && !c.writes():
-		return cli.Usagef("--in-place goes with --auto-repair, --clear-needs-check-flag or --apply-undo")
-	case c.InPlace && c.Leg != 0:
-		return cli.Usagef("--leg reads one copy, and what is mended is mended in all: thin_repair --in-place --leg makes all of them anew")
-	case c.ApplyUndo != "":
-		return c.onlyInPlace(c.InPlace)
-	case c.mends():
-		return errors.Join(c.inPlace.validate(), c.onlyInPlace(c.InPlace))
+// Rules implements cli.Ruler.
+func (c *Check) Rules() []cli.Rule {
+	override := []string{"override-mapping-root", "override-details-root"}
+	part := append([]string{"metadata-snap"}, override...)
+	less := append([]string{"super-block-only", "skip-mappings"}, part...)
+	rules := []cli.Rule{
+		{If: []string{"auto-repair"}, Not: append([]string{"ignore-non-fatal-errors"}, less...), Why: "a repair needs a full check"},
+		cli.Exclusive("clear-needs-check-flag", part...),
+		{If: []string{"apply-undo"}, Not: append([]string{"auto-repair", "clear-needs-check-flag", "undo", "ignore-non-fatal-errors", "strict", "format=json"}, less...), Why: "nothing is checked then"},
+		{If: []string{"in-place"}, Not: []string{"leg"}, Why: "it reads one copy, and a repair writes every copy; thin_repair --in-place --leg writes one over all"},
+		cli.Requires("undo", "auto-repair", "clear-needs-check-flag"),
+		cli.Requires("in-place", "auto-repair", "clear-needs-check-flag", "apply-undo"),
+		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file that keeps what it takes to go back"},
 	}
-	return nil
+	return slices.Concat(rules, intoDisks("auto-repair"), intoDisks("clear-needs-check-flag"), intoDisks("apply-undo"))
 }
-
-// writes reports whether the command line asks for something to be written.
-func (c *Check) writes() bool { return c.mends() || c.ApplyUndo != "" }
 
 // Run implements cli.Command.
 func (c *Check) Run(env *cli.Env) (err error) {
-	if err := c.validate(); err != nil {
-		return err
-	}
 	if c.ApplyUndo != "" {
 		return c.applyUndo(env)
+	}
+	if err := c.newUndo(); err != nil {
+		return err
 	}
 	dev, err := source.Open(env, c.input())
 	if err != nil {

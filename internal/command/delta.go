@@ -14,8 +14,8 @@ import (
 
 // Delta is thin_delta.
 type Delta struct {
-	Thin1        *uint64      `help:"The first device." aliases:"snap1" placeholder:"ID" name:"thin1"`
-	Thin2        *uint64      `help:"The second device." aliases:"snap2" placeholder:"ID" name:"thin2"`
+	Thin1        *deviceID    `help:"The first device: its id or, on a disk or in an image of one, VG/LV." aliases:"snap1" placeholder:"ID" name:"thin1"`
+	Thin2        *deviceID    `help:"The second device." aliases:"snap2" placeholder:"ID" name:"thin2"`
 	Root1        *uint64      `help:"Instead of the first device, the mapping tree with its root in this block." placeholder:"BLOCK" name:"root1"`
 	Root2        *uint64      `help:"The same for the second device." placeholder:"BLOCK" name:"root2"`
 	MetadataSnap cli.Optional `help:"Compare in the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
@@ -59,6 +59,14 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Rules implements cli.Ruler.
+func (d *Delta) Rules() []cli.Rule {
+	return []cli.Rule{
+		cli.Exclusive("thin1", "root1"), cli.Exclusive("thin2", "root2"),
+		cli.OneOf("thin1", "root1"), cli.OneOf("thin2", "root2"),
+	}
+}
+
 // Run implements cli.Command.
 func (d *Delta) Run(env *cli.Env) (err error) {
 	if err := d.check(); err != nil {
@@ -70,28 +78,19 @@ func (d *Delta) Run(env *cli.Env) (err error) {
 	}
 	defer dev.Close()
 	defer func() { err = view.Named(err, dev.Name) }()
-	left, err := tree(pool, d.Thin1, d.Root1)
+	left, err := side(pool, dev, d.Thin1, d.Root1)
 	if err != nil {
 		return err
 	}
-	right, err := tree(pool, d.Thin2, d.Root2)
+	right, err := side(pool, dev, d.Thin2, d.Root2)
 	if err != nil {
 		return err
 	}
 	return d.compare(env, pool, left, right)
 }
 
-// check makes sure that the options say what to compare.
+// check makes sure that the values of the options make sense.
 func (d *Delta) check() error {
-	for i, side := range [][2]*uint64{{d.Thin1, d.Root1}, {d.Thin2, d.Root2}} {
-		thin, root := side[0], side[1]
-		switch {
-		case thin == nil && root == nil:
-			return cli.Usagef("--thin%d or --root%d is not given", i+1, i+1)
-		case thin != nil && root != nil:
-			return cli.Usagef("--thin%d and --root%d cannot go together", i+1, i+1)
-		}
-	}
 	switch {
 	case d.Size != nil && *d.Size == 0:
 		return cli.Usagef("--size: nothing lies within 0 bytes")
@@ -101,7 +100,16 @@ func (d *Delta) check() error {
 	return nil
 }
 
-// tree finds one of the two trees.
+// side finds one of the two trees.
+func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64) (metadata.Tree, error) {
+	id, err := thin.in(dev.Place)
+	if err != nil {
+		return metadata.Tree{}, err
+	}
+	return tree(pool, id, root)
+}
+
+// tree finds the mapping tree of a device, or the one with its root in a block.
 func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
 	if root != nil {
 		return pool.TreeAt(block.Nr(*root))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"thinpool/internal/cli"
@@ -38,7 +39,7 @@ type Dump struct {
 	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Repair       bool         `help:"Dump what can be saved of damaged metadata, as thin_repair finds it." short:"r"`
-	DevID        []uint64     `help:"Only this device; may be repeated." placeholder:"N" name:"dev-id" sep:"none"`
+	DevID        []deviceID   `help:"Only this device; may be repeated. On a disk or in an image of one VG/LV will do." placeholder:"N" name:"dev-id" sep:"none"`
 	SkipMappings bool         `help:"Devices only, without their mappings."`
 	AcceptLoss   bool         `help:"Succeed with --repair although something is lost."`
 	overrides
@@ -55,15 +56,19 @@ ref, end. THIN_DUMP_STYLE in the environment stands for --style, for programs th
 style 0.9 and cannot be told to ask for it.`
 }
 
+// Rules implements cli.Ruler.
+func (d *Dump) Rules() []cli.Rule {
+	return slices.Concat(
+		[]cli.Rule{cli.Exclusive("repair", "metadata-snap")},
+		salvageRules(),
+		cli.EachRequires(append([]string{"accept-loss"}, salvageOptions...), "repair"),
+	)
+}
+
 // Run implements cli.Command.
 func (d *Dump) Run(env *cli.Env) (err error) {
-	switch {
-	case d.disk().Reads(d.Input, d.Output):
+	if d.disk().Reads(d.Input, d.Output) {
 		return cli.Usagef("input and output are the same file: %s", d.Output)
-	case d.Repair && d.MetadataSnap.Set:
-		return cli.Usagef("--repair and --metadata-snap cannot go together")
-	case !d.Repair && (d.salvage.given() || d.AcceptLoss):
-		return cli.Usagef("--accept-loss, and what says which state, roots, devices and orphans to take, go with --repair")
 	}
 	if _, err := d.visitor(io.Discard); err != nil {
 		return err
@@ -82,8 +87,12 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 		SkipMappings: d.SkipMappings, Overrides: d.overrides.metadata(), Progress: env.Progress,
 		Flat: d.Format == "xml" && d.Style == "0.9", LiveSize: d.Format == "json",
 	}
-	for _, id := range d.DevID {
-		opt.Devices = append(opt.Devices, metadata.DevID(id))
+	for _, device := range d.DevID {
+		id, err := device.in(dev.Place)
+		if err != nil {
+			return err
+		}
+		opt.Devices = append(opt.Devices, metadata.DevID(*id))
 	}
 	lossless := true
 	var from block.Device = dev
@@ -167,5 +176,5 @@ func (d *Dump) visitor(w io.Writer) (metadata.Visitor, error) {
 	if strings.HasPrefix(d.Format, "custom=") {
 		return nil, cli.Usagef("format %q: shared libraries are not loaded; want xml, human_readable or json", d.Format)
 	}
-	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json", d.Format)
+	return nil, cli.Usagef("unknown format %q: want xml, human_readable or json%s", d.Format, cli.DidYouMean(d.Format, []string{"xml", "human_readable", "json"}))
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
@@ -26,7 +27,7 @@ type Export struct {
 	Data          string       `help:"Data device, or an image of it in a file." aliases:"data-dev" placeholder:"FILE"`
 	DataOffset    byteSize     `help:"Where the data device begins in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
 	Origin        string       `help:"The external origin of the device, or an image of it: shows where nothing is mapped." placeholder:"FILE"`
-	DevID         *uint64      `help:"Export this device." aliases:"device" placeholder:"N" name:"dev-id"`
+	DevID         *deviceID    `help:"Export this device: its id or, with an image of a disk, VG/LV." aliases:"device" placeholder:"N" name:"dev-id"`
 	Root          *uint64      `help:"Instead of a device, export the mapping tree with its root in this block." placeholder:"BLOCK"`
 	Size          *byteSize    `help:"Size of the device: bytes, or a number with a unit; the metadata does not know it. Without it, the end of the last mapped block." placeholder:"BYTES"`
 	Output        string       `help:"File to create, block device to overwrite, or - for standard output." short:"o" placeholder:"FILE"`
@@ -35,7 +36,7 @@ type Export struct {
 	Journal       string       `help:"Where to note how far the export got; FILE.resume unless the output is a device." placeholder:"FILE"`
 	Verify        bool         `help:"Read everything back in the end and compare it."`
 	AssumeZeroed  bool         `help:"The output device is all zero: write no zeros."`
-	ChangedSince  *uint64      `help:"Only what differs from this device." placeholder:"N"`
+	ChangedSince  *deviceID    `help:"Only what differs from this device: its id, or VG/LV." placeholder:"N"`
 	Format        string       `help:"json: list the exported ranges on standard output, an object a line." default:"" enum:",json" placeholder:"json"`
 	Ranges        string       `help:"List the exported ranges in a file, as json does." placeholder:"FILE"`
 	Map           string       `help:"dmsetup: instead of exporting, print a table for dmsetup create --readonly." default:"" enum:",dmsetup" placeholder:"dmsetup"`
@@ -87,53 +88,38 @@ func (x *Export) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// check makes sure that the options fit together. It returns the block of -m.
-func (x *Export) check() (block.Nr, error) {
-	lists := x.Format != "" || x.Ranges != ""
-	both := func(a bool, nameA string, b bool, nameB string) error {
-		if a && b {
-			return cli.Usagef("%s and %s cannot go together", nameA, nameB)
-		}
-		return nil
-	}
-	err := errors.Join(
-		both(x.DevID != nil, "--dev-id", x.Root != nil, "--root"),
-		both(x.Map != "", "--map", x.Output != "", "--output"),
-		both(x.Map != "", "--map", x.Format != "", "--format"),
-		both(x.Map != "", "--map", x.ChangedSince != nil, "--changed-since"),
-		both(x.Repair, "--repair", x.MetadataSnap.Set, "--metadata-snap"),
-		both(x.Repair, "--repair", x.ChangedSince != nil, "--changed-since"),
-		both(x.AssumeZeroed, "--assume-zeroed", x.ChangedSince != nil, "--changed-since"),
-		both(x.Force, "--force", x.Resume, "--resume"),
-		both(x.Output == "-", "--output=-", x.Format != "", "--format"),
+// Rules implements cli.Ruler.
+func (x *Export) Rules() []cli.Rule {
+	disk := "IMAGE" // LVM says there where data and origin are
+	return slices.Concat(
+		[]cli.Rule{
+			cli.Exclusive("dev-id", "root"),
+			cli.Exclusive("map", "output", "format", "changed-since"),
+			cli.Exclusive("repair", "metadata-snap", "changed-since"),
+			cli.Exclusive("assume-zeroed", "changed-since"),
+			cli.Exclusive("force", "resume"),
+			cli.Exclusive("output=-", "format"),
+			{If: []string{disk}, Not: []string{"data-offset", "origin"}, Why: "LVM knows it"},
+			{If: []string{disk, "data"}, Needs: []string{"map"}, Why: "LVM knows where the data is"},
+			{Needs: []string{"metadata", disk}},
+			{Needs: []string{"dev-id"}, Unless: []string{"root", disk}},
+			{Needs: []string{"output"}, Unless: []string{"format", "ranges", "map"}, Why: "- is standard output"},
+			{If: []string{"output"}, Needs: []string{"data", disk}},
+			cli.Requires("data-offset", "data", "map"),
+		},
+		cli.EachRequires(imageOptions, disk),
+		cli.EachRequires([]string{"resume", "force", "journal", "verify", "assume-zeroed"}, "output"),
+		cli.EachRequires([]string{"accept-loss", "data-block-size"}, "repair"),
 	)
-	writes := x.Output != ""
-	inside := x.Input != ""
+}
+
+// check makes sure that the values of the options fit together. It returns the block of -m.
+func (x *Export) check() (block.Nr, error) {
 	switch {
-	case err != nil:
-		return 0, &cli.UsageError{Err: err}
-	case !inside && x.Metadata == "":
-		return 0, cli.Usagef("--metadata is missing, or the image of a disk")
-	case !inside && x.disk().Given():
-		return 0, cli.Usagef("--lv, --pv, --leg and --lvm-metadata go with the image of a disk")
-	case inside && (x.Data != "" && x.Map == "" || x.DataOffset != 0 || x.Origin != ""):
-		return 0, cli.Usagef("--data, --data-offset and --origin do not go with the image of a disk, where LVM knows them")
-	case !inside && x.DevID == nil && x.Root == nil:
-		return 0, cli.Usagef("--dev-id is missing: which device?")
-	case !writes && !lists && x.Map == "":
-		return 0, cli.Usagef("--output is missing; - is standard output")
-	case writes && !inside && x.Data == "":
-		return 0, cli.Usagef("--data is missing; only --map and --format need none")
-	case !writes && (x.Force || x.Resume || x.Journal != "" || x.Verify || x.AssumeZeroed):
-		return 0, cli.Usagef("--force, --resume, --journal, --verify and --assume-zeroed go with --output")
-	case !x.Repair && (x.AcceptLoss || x.DataBlockSize != nil):
-		return 0, cli.Usagef("--accept-loss and --data-block-size go with --repair")
 	case x.Size != nil && (*x.Size == 0 || *x.Size%cli.SectorSize != 0 || *x.Size > math.MaxInt64):
 		return 0, cli.Usagef("--size: %d bytes are no number of sectors of %d bytes", *x.Size, cli.SectorSize)
 	case x.DataOffset%cli.SectorSize != 0 || x.DataOffset > math.MaxInt64:
 		return 0, cli.Usagef("--data-offset: %d bytes are no number of sectors of %d bytes", x.DataOffset, cli.SectorSize)
-	case x.DataOffset != 0 && x.Data == "" && x.Map == "":
-		return 0, cli.Usagef("--data-offset goes with --data")
 	}
 	if err := x.checkOutput(); err != nil {
 		return 0, err
@@ -186,6 +172,8 @@ type exportInputs struct {
 	src      volume.Source
 	size     int64         // of the device, as LVM knows it; 0: nobody does
 	place    *source.Place // nil: not inside of an image
+	device   *uint64       // what is exported; nil: the tree of --root
+	older    *uint64       // only what differs from this device; nil: all
 	close    []io.Closer
 }
 
@@ -213,6 +201,9 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	}
 	if x.Input != "" {
 		return in, x.openImages(env, in)
+	}
+	if err := x.devices(in); err != nil {
+		return in, err
 	}
 	if x.Data != "" {
 		data, err := source.OpenData(x.Data, x.MetadataSnap.Set)
@@ -243,22 +234,31 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	return in, nil
 }
 
+// devices finds the devices that the options name.
+func (x *Export) devices(in *exportInputs) (err error) {
+	if in.device, err = x.DevID.in(in.place); err == nil {
+		in.older, err = x.ChangedSince.in(in.place)
+	}
+	return err
+}
+
 // wholeSectors is what of a file a device can have.
 func wholeSectors(size int64) int64 { return size / cli.SectorSize * cli.SectorSize }
 
 // An exportVolume is what is exported.
 type exportVolume struct {
 	*volume.Volume
-	pool  *metadata.Pool
-	tree  metadata.Tree
-	older *metadata.Tree // only what differs from this one
-	src   volume.Source
-	lossy bool // something is lost, be it known what or not
+	pool          *metadata.Pool
+	tree          metadata.Tree
+	older         *metadata.Tree // only what differs from this one
+	src           volume.Source
+	device, since *uint64 // ids, as far as there are
+	lossy         bool    // something is lost, be it known what or not
 }
 
 // volume finds the device, and what is known of it.
 func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exportVolume, error) {
-	v := &exportVolume{src: in.src}
+	v := &exportVolume{src: in.src, device: in.device, since: in.older}
 	opt := metadata.Options{
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
@@ -275,11 +275,11 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	if v.pool, err = metadata.Open(from, opt); err != nil {
 		return nil, source.Damaged(source.Hint(err))
 	}
-	if v.tree, err = tree(v.pool, x.DevID, x.Root); err != nil {
+	if v.tree, err = tree(v.pool, in.device, x.Root); err != nil {
 		return nil, err
 	}
-	if x.ChangedSince != nil {
-		older, err := tree(v.pool, x.ChangedSince, nil)
+	if in.older != nil {
+		older, err := tree(v.pool, in.older, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -318,7 +318,7 @@ func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps
 	lossy = found.Report.Chosen || len(found.Report.Doubts) > 0
 	for i := range found.Report.Devices {
 		d := &found.Report.Devices[i]
-		if d.ID != metadata.DevID(*x.DevID) {
+		if d.ID != metadata.DevID(*in.device) {
 			continue
 		}
 		lossy = lossy || !d.Complete()

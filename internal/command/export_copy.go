@@ -147,12 +147,12 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	fact("transaction", sb.TransactionID)
 	fact("time", sb.Time)
 	fact("data block size", sb.DataBlockSize)
-	fact("device", orNone(x.DevID))
+	fact("device", orNone(v.device))
 	fact("mapping tree in block", v.tree.Root)
 	fact("data offset", uint64(x.DataOffset))
 	fact("data size", v.src.DataSize)
 	fact("origin size", v.src.OriginSize)
-	fact("changed since", orNone(x.ChangedSince))
+	fact("changed since", orNone(v.since))
 	older := block.Nr(0)
 	if v.older != nil {
 		older = v.older.Root

@@ -21,11 +21,14 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	if p.Pool == nil {
 		return fmt.Errorf("%s/%s is no thin volume or pool that LVM knows: --metadata and --data take files and devices", p.Group.Name, p.Volume.Name)
 	}
+	if err := x.devices(in); err != nil {
+		return err
+	}
 	switch {
-	case x.DevID != nil: // which may be another one
-		p.Thin = p.ThinVolume(*x.DevID)
+	case in.device != nil: // which may be another one
+		p.Thin = p.ThinVolume(*in.device)
 	case p.Thin != nil && x.Root == nil:
-		x.DevID = &p.Thin.Thin().DeviceID
+		in.device = &p.Thin.Thin().DeviceID
 	case x.Root == nil:
 		return cli.Usagef("which volume? --lv takes one of %s, --dev-id any device", source.List(p.ThinVolumes()))
 	}

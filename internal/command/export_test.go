@@ -175,8 +175,8 @@ func TestExportResume(t *testing.T) {
 	args := []string{"--dev-id", "1", "--size", fmt.Sprint(size), "-o", out}
 	journal := func(position int64) {
 		t.Helper()
-		x := &Export{Metadata: p.meta, Data: p.data, DevID: new(uint64), Size: new(byteSize), Output: out, Force: true}
-		*x.DevID, *x.Size = 1, size
+		x := &Export{Metadata: p.meta, Data: p.data, DevID: new(deviceID), Size: new(byteSize), Output: out, Force: true}
+		x.DevID.id, *x.Size = 1, size
 		env := &cli.Env{Context: t.Context(), Stderr: io.Discard}
 		in, err := x.open(env)
 		if err != nil {

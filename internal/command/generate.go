@@ -43,6 +43,14 @@ have not changed they share. The blocks that --damage spoils are listed on stand
 
 const percent = 100
 
+// Rules implements cli.Ruler.
+func (g *Generate) Rules() []cli.Rule {
+	return []cli.Rule{
+		cli.Exclusive("damage", "format=xml", "format=json"),
+		{Needs: []string{"output"}, Unless: []string{"format=xml", "format=json"}},
+	}
+}
+
 // Run implements cli.Command.
 func (g *Generate) Run(env *cli.Env) error {
 	damage, err := g.damage()
@@ -62,9 +70,6 @@ func (g *Generate) Run(env *cli.Env) error {
 	}
 	if g.Format != "metadata" {
 		return g.text(env, shape)
-	}
-	if g.Output == "" {
-		return cli.Usagef("--output is missing")
 	}
 	dev, err := source.Open(env, source.Spec{Path: g.Output, Access: source.Overwrite, Least: leastOutput})
 	if err != nil {
@@ -93,9 +98,6 @@ func (g *Generate) Run(env *cli.Env) error {
 
 // text writes a dump.
 func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
-	if len(g.Damage) > 0 {
-		return cli.Usagef("--damage is for metadata")
-	}
 	out, err := source.CreateOutput(env, g.Output, "")
 	if err != nil {
 		return err

@@ -22,13 +22,17 @@ type Ls struct {
 
 const defaultFields = "DEV,MAPPED,CREATE_TIME,SNAP_TIME"
 
-// Details implements cli.Detailer.
-func (l *Ls) Details() string {
+func fieldNames() []string {
 	var names []string
 	for _, f := range view.LsFields {
 		names = append(names, f.Name)
 	}
-	return "Fields: " + strings.Join(names, " ") + `
+	return names
+}
+
+// Details implements cli.Detailer.
+func (l *Ls) Details() string {
+	return "Fields: " + strings.Join(fieldNames(), " ") + `
 Default: ` + defaultFields + `; in disk images NAME as well. EXCLUSIVE and SHARED fields walk all mappings, HIGHEST fields
 read a few blocks a device, all others the device details only.`
 }
@@ -89,7 +93,7 @@ func (l *Ls) columns() ([]view.LsField, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(view.LsFields, func(f view.LsField) bool { return f.Name == name })
 		if i < 0 {
-			return nil, cli.Usagef("unknown field %q", name)
+			return nil, cli.Usagef("unknown field %q%s", name, cli.DidYouMean(name, fieldNames()))
 		}
 		columns = append(columns, view.LsFields[i])
 	}

@@ -46,17 +46,24 @@ Rules: tree counts half full trees and a block a device; kernel is the kernel do
   thin_metadata_size -b64k -s1t -m10 --explain`
 }
 
+// Rules implements cli.Ruler.
+func (m *MetadataSize) Rules() []cli.Rule {
+	rules := []cli.Rule{
+		{Needs: []string{"block-size"}, Unless: []string{"from"}},
+		{Needs: []string{"pool-size"}, Unless: []string{"from"}},
+		{Needs: []string{"max-thins"}, Unless: []string{"rule=kernel", "rule=lvm", "from"}},
+	}
+	return append(rules, cli.EachRequires(append([]string{"metadata-snap"}, imageOptions...), "from")...)
+}
+
 // Run implements cli.Command.
 func (m *MetadataSize) Run(env *cli.Env) error {
 	unit, err := cli.ParseUnit(m.Unit)
 	if err != nil {
 		return cli.Usagef("%w", err)
 	}
-	switch {
-	case m.From != "":
+	if m.From != "" {
 		return m.from(env, unit)
-	case m.Snapshot.Set || m.disk().Given():
-		return cli.Usagef("--metadata-snap goes with --from, and so do --lv, --pv, --leg and --lvm-metadata")
 	}
 	pool, err := m.pool()
 	if err != nil {
@@ -82,15 +89,6 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 
 // pool checks the options that describe a pool.
 func (m *MetadataSize) pool() (size.Pool, error) {
-	byDevices := m.Rule == string(size.Tree) || m.Rule == string(size.Packed)
-	switch {
-	case m.BlockSize == nil:
-		return size.Pool{}, cli.Usagef("--block-size is needed")
-	case m.PoolSize == nil:
-		return size.Pool{}, cli.Usagef("--pool-size is needed")
-	case m.MaxThins == nil && byDevices:
-		return size.Pool{}, cli.Usagef("--max-thins is needed")
-	}
 	p := size.Pool{
 		BlockSize: m.BlockSize.Bytes, Size: m.PoolSize.Bytes,
 		Snapshots: m.Snapshots, Divergence: m.Divergence, ExtentSize: m.ExtentSize.Bytes,

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"thinpool/internal/cli"
 	"thinpool/internal/source"
@@ -38,22 +39,27 @@ type inPlace struct {
 	Undo    string `help:"Before anything is written, keep in this new file what it takes to undo it (thin_check --apply-undo)." placeholder:"FILE"`
 }
 
-// validate wants both options, and a file that is not there yet: rather before the work
-// than after it.
-func (o *inPlace) validate() error {
-	if o.InPlace && o.Undo == "" {
-		return cli.Usagef("--in-place wants --undo FILE as well: a new file that keeps what it takes to go back")
-	}
-	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
-		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
-	}
-	return nil
+// inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
+func inPlaceRules() []cli.Rule {
+	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file that keeps what it takes to go back"}}
 }
 
-// onlyInPlace refuses options that have no meaning without --in-place.
-func (v *volumes) onlyInPlace(given bool) error {
-	if v.disk().Given() && !given {
-		return cli.Usagef("--lv, --pv, --leg, --backing and --lvm-metadata are for disks and their images, into which nothing is written without --in-place and --undo FILE")
+// imageOptions are those of volumes.
+var imageOptions = []string{"lv", "pv", "leg", "backing", "lvm-metadata"}
+
+// intoDisks are the rules that keep what the other options write out of disks.
+func intoDisks(write ...string) []cli.Rule {
+	var rules []cli.Rule
+	for _, o := range imageOptions {
+		rules = append(rules, cli.Rule{If: append(write[:len(write):len(write)], o), Needs: []string{"in-place"}, Why: "nothing is written into a disk without it"})
+	}
+	return rules
+}
+
+// newUndo wants an undo file that is not there yet: rather before the work than after it.
+func (o *inPlace) newUndo() error {
+	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
+		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
 	}
 	return nil
 }
@@ -69,4 +75,34 @@ func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
 		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput}
 	}
 	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput}
+}
+
+// A deviceID is a thin device: its id or, where LVM's text is at hand, VG/LV.
+type deviceID struct {
+	id   uint64
+	name string // empty: the id
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *deviceID) UnmarshalText(text []byte) error {
+	if strings.Contains(string(text), "/") {
+		d.name = string(text)
+		return nil
+	}
+	var err error
+	d.id, err = cli.ParseNumber(string(text), 64)
+	return err
+}
+
+// in is the id of the device in the pool at p; nil if d is.
+func (d *deviceID) in(p *source.Place) (*uint64, error) {
+	switch {
+	case d == nil:
+		return nil, nil
+	case d.name == "":
+		return &d.id, nil
+	}
+	id, err := p.DevID(d.name)
+	n := uint64(id)
+	return &n, err
 }

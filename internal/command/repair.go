@@ -50,17 +50,16 @@ type salvage struct {
 	KeepOrphans bool     `help:"Give trees whose device is not known new device ids."`
 }
 
-func (s *salvage) given() bool {
-	return s.State != nil || s.Adopt != nil || s.KeepOrphans || s.MappingRoot != nil || s.DetailsRoot != nil || s.DropDevice != nil || s.KeepPartial || s.DropPartial
+// salvageOptions are those of salvage.
+var salvageOptions = []string{"state", "mapping-root", "details-root", "drop-device", "keep-partial", "drop-partial", "adopt", "keep-orphans"}
+
+func salvageRules() []cli.Rule {
+	return []cli.Rule{cli.Exclusive("keep-partial", "drop-partial"), cli.Exclusive("state", "mapping-root", "details-root")}
 }
 
 func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial, KeepOrphans: s.KeepOrphans}
 	switch {
-	case s.KeepPartial && s.DropPartial:
-		return opt, cli.Usagef("--keep-partial and --drop-partial cannot go together")
-	case s.State != nil && (s.MappingRoot != nil || s.DetailsRoot != nil):
-		return opt, cli.Usagef("--state cannot go with --mapping-root or --details-root")
 	case s.State != nil && *s.State < 1:
 		return opt, cli.Usagef("--state %d: the states that --list-states lists are numbered from 1", *s.State)
 	case s.State != nil:
@@ -114,6 +113,12 @@ damaged metadata until all data has been checked.
 With --in-place and --undo what is found takes the place of the damaged metadata, or with
 -o that of the metadata in the disk or image given there. If something is lost that is
 only done with --accept-loss.`
+}
+
+// Rules implements cli.Ruler.
+func (r *Repair) Rules() []cli.Rule {
+	output := cli.Rule{Needs: []string{"output"}, Unless: []string{"dry-run", "list-states", "in-place"}}
+	return slices.Concat([]cli.Rule{output}, salvageRules(), inPlaceRules())
 }
 
 // Run implements cli.Command.
@@ -171,17 +176,15 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// validate refuses what does not go together.
+// validate makes sure that nothing is written over what is read.
 func (r *Repair) validate() error {
 	switch {
-	case r.Output == "" && !r.DryRun && !r.ListStates && !r.InPlace:
-		return cli.Usagef("--output is missing; --dry-run, --list-states and --in-place need none")
 	case r.Output != "" && source.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
 	case r.disk().Reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
 		return cli.Usagef("the report would replace metadata: %s", r.Report)
 	}
-	return r.inPlace.validate()
+	return r.newUndo()
 }
 
 // input is the damaged metadata. The options that say where on a disk metadata is are about

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 
 	"thinpool/internal/cli"
@@ -31,12 +30,17 @@ With --in-place and --undo the output may be a disk with LVM on it, or a raw ima
 the metadata volume of its pool is written.`
 }
 
+// Rules implements cli.Ruler.
+func (r *Restore) Rules() []cli.Rule {
+	return append(intoDisks(), inPlaceRules()...)
+}
+
 // Run implements cli.Command.
 func (r *Restore) Run(env *cli.Env) error {
 	if source.SameFile(r.Input, r.Output) {
 		return cli.Usagef("input and output are the same file: %s", r.Output)
 	}
-	if err := errors.Join(r.inPlace.validate(), r.onlyInPlace(r.InPlace)); err != nil {
+	if err := r.newUndo(); err != nil {
 		return err
 	}
 	out, err := source.Open(env, r.output(r.Output, r.disk()))

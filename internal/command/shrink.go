@@ -41,16 +41,19 @@ The old metadata stays as it is, and valid with all its data until the new metad
 into use: whatever fails, nothing in use has been overwritten.`
 }
 
+// Rules implements cli.Ruler.
+func (s *Shrink) Rules() []cli.Rule {
+	return []cli.Rule{
+		{Needs: []string{"output"}, Unless: []string{"dry-run"}},
+		{Needs: []string{"data"}, Unless: []string{"dry-run", "no-copy"}},
+	}
+}
+
 // Run implements cli.Command.
 func (s *Shrink) Run(env *cli.Env) error {
-	copies := !s.NoCopy && !s.DryRun
 	switch {
 	case s.Input == "-":
 		return cli.Usagef("the input is read twice: it must be a file or a device")
-	case s.Output == "" && !s.DryRun:
-		return cli.Usagef("--output is missing; --dry-run needs none")
-	case s.Data == "" && copies:
-		return cli.Usagef("--data is missing; --dry-run and --no-copy need none")
 	case s.NrBlocks == 0:
 		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
 	case s.Output != "" && source.SameFile(s.Input, s.Output):

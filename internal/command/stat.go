@@ -34,11 +34,16 @@ var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogra
 	"data_run_len":    stat.RunLengths,
 }
 
+// Rules implements cli.Ruler.
+func (s *Stat) Rules() []cli.Rule {
+	return []cli.Rule{{
+		If: []string{"metadata-snap"}, Not: []string{"op=data_blocks", "op=metadata_blocks"},
+		Why: "a metadata snapshot has no reference counts; want --op=data_run_len or --op=devices",
+	}}
+}
+
 // Run implements cli.Command.
 func (s *Stat) Run(env *cli.Env) (err error) {
-	if s.MetadataSnap.Set && (s.Op == "data_blocks" || s.Op == "metadata_blocks") {
-		return cli.Usagef("a metadata snapshot has no reference counts; want --op data_run_len or devices with it")
-	}
 	pool, dev, err := source.OpenPool(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk()})
 	if err != nil {
 		return err

@@ -32,12 +32,14 @@ metadata is checked first, and only read: with fatal faults nothing is discarded
 --dry-run lists "free 5..45 bytes 327680..2949120", both ranges without their ends.`
 }
 
+// Rules implements cli.Ruler.
+func (t *Trim) Rules() []cli.Rule {
+	return []cli.Rule{{Needs: []string{"data-dev"}, Unless: []string{"dry-run"}}}
+}
+
 // Run implements cli.Command.
 func (t *Trim) Run(env *cli.Env) error {
-	switch {
-	case t.DataDev == "" && !t.DryRun:
-		return cli.Usagef("--data-dev is missing")
-	case t.DataDev != "" && source.SameFile(t.MetadataDev, t.DataDev):
+	if t.DataDev != "" && source.SameFile(t.MetadataDev, t.DataDev) {
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
 	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.

@@ -62,16 +62,17 @@ func (n *textNumber) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Rules implements cli.Ruler.
+func (t *ThinVolumes) Rules() []cli.Rule {
+	return []cli.Rule{
+		cli.Requires("seqno", "history"),
+		cli.Exclusive("text", "history"),
+		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "a text is printed as it is"},
+	}
+}
+
 // Run implements cli.Command.
 func (t *ThinVolumes) Run(env *cli.Env) error {
-	switch {
-	case t.Seqno.set && !t.History:
-		return cli.Usagef("--seqno needs --history")
-	case t.Text && t.History:
-		return cli.Usagef("--text and --history do not go together")
-	case t.Format == "json" && (t.Text || t.Seqno.set):
-		return cli.Usagef("a text is printed as it is: --format json does not go with it")
-	}
 	p, busy, err := t.look(env)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"thinpool/internal/cli"
 	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
@@ -188,4 +189,19 @@ func (p *Place) ThinVolume(id uint64) *lvm.Volume {
 		}
 	}
 	return nil
+}
+
+// DevID is the device of the pool that LVM calls name, VG/LV.
+func (p *Place) DevID(name string) (metadata.DevID, error) {
+	if p == nil || p.Pool == nil {
+		return 0, cli.Usagef("%s: volumes have names only where LVM's text is, on a disk or in an image of one: give the device id", name)
+	}
+	vg, lv, _ := strings.Cut(strings.TrimPrefix(name, "/dev/"), "/")
+	if v := p.Group.Volume(lv); vg == p.Group.Name && v != nil {
+		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID <= metadata.MaxDevID {
+			return metadata.DevID(t.DeviceID), nil
+		}
+	}
+	known := p.ThinVolumes()
+	return 0, fmt.Errorf("%s: the pool %s/%s has no such volume; it has %s%s", name, p.Group.Name, p.Pool.Name, List(known), cli.DidYouMean(name, known))
 }
