@@ -1,10 +1,9 @@
 package metadata_test
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"thinpool/fixtures"
 	"thinpool/internal/pdata/btree"
@@ -12,92 +11,115 @@ import (
 	"thinpool/metadata/block"
 )
 
-// reached returns the blocks that a walk down from a root meets.
-func reached(f *btree.Forest, root block.Nr) map[block.Nr]bool {
-	seen, todo := map[block.Nr]bool{}, []block.Nr{root}
-	for len(todo) > 0 {
-		nr := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[nr] {
-			continue
-		}
-		seen[nr] = true
-		if kind, i := f.Kind(nr); kind == btree.InnerNode {
-			todo = append(todo, f.Inner()[i].Children...)
-		}
-	}
-	return seen
-}
-
-// The owners of a block are the devices whose trees lead to it, whatever nodes they share; of
-// sound metadata at least, as loops are cut somewhere.
+// OwnersOf names the devices that going down from each device finds, for the blocks asked for
+// and no others.
 func TestOwnersOf(t *testing.T) {
-	images := map[string]block.Device{"small": fixtures.Small(t), "web": fixtures.Web(t, 20, 3)}
-	for _, name := range []string{"layers", "odd-blocks", "wide-sharing"} {
-		images[name] = fixtures.Mem(t, name)
-	}
-	for name, dev := range images {
-		p, err := metadata.Open(dev, metadata.Options{})
-		if err != nil {
-			t.Fatal(err)
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 50 {
+		f := fixtures.NewForge(t, 512, 100000)
+		var all, level []block.Nr
+		for i := range 12 {
+			level = append(level, f.Leaf(metadata.Run{Thin: metadata.ThinBlock(1000 * i), Data: metadata.DataBlock(100 * i), Len: 100}))
 		}
-		var devices []metadata.Device
-		for d, err := range p.Devices(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			devices = append(devices, d)
-		}
-		m, err := p.Mappings(t.Context(), devices...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, blocks := map[block.Nr][]metadata.DevID{}, map[block.Nr]bool{}
-		for _, d := range devices {
-			for nr := range reached(m.Forest, d.Root) {
-				if nr%3 != 0 { // not all are asked for
-					want[nr], blocks[nr] = append(want[nr], d.ID), true
+		below := map[block.Nr][]block.Nr{}
+		all = append(all, level...)
+		for range 2 { // nodes over any of those below
+			var above []block.Nr
+			for range 6 {
+				var children []btree.Child
+				nr := f.Next()
+				for i, child := range level {
+					if rnd.IntN(3) == 0 || i == len(level)-1 {
+						children = append(children, btree.Child{Key: uint64(i), Block: child})
+						below[nr] = append(below[nr], child)
+					}
 				}
+				above = append(above, f.InnerAt(nr, children...))
+			}
+			level, all = above, append(all, above...)
+		}
+		devices := make([]metadata.Device, rnd.IntN(12))
+		roots := make([]block.Nr, len(devices))
+		want := map[block.Nr][]metadata.DevID{}
+		for i := range devices {
+			roots[i] = all[rnd.IntN(len(all))]
+			devices[i] = metadata.Device{ID: metadata.DevID(i), Root: roots[i]}
+			mine := map[block.Nr]bool{}
+			descend(below, roots[i], mine)
+			for nr := range mine {
+				want[nr] = append(want[nr], metadata.DevID(i))
 			}
 		}
-		got := map[block.Nr][]metadata.DevID{}
-		for nr, o := range metadata.OwnersOf(m.Forest, devices, blocks) {
-			if got[nr] = o.IDs; o.Some {
-				t.Errorf("%s: block %d: not all owners are listed", name, nr)
+		forest, err := btree.Load(t.Context(), block.NewReader(f.Mem, 1), 512, metadata.MappingSize, roots...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := map[block.Nr]bool{}
+		for _, nr := range all {
+			if rnd.IntN(2) == 0 {
+				asked[nr] = true
 			}
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
+		got := metadata.OwnersOf(forest, devices, asked)
+		for _, nr := range all {
+			o, named := got[nr]
+			if wanted := asked[nr] && len(want[nr]) > 0; named != wanted || named && (o.Some || !slices.Equal(o.IDs, want[nr])) {
+				t.Errorf("block %d, asked for: %v: %+v, want %v", nr, asked[nr], o, want[nr])
+			}
+		}
+		if none := metadata.OwnersOf(forest, devices, nil); len(none) > 0 {
+			t.Errorf("nothing was asked for: %v", none)
 		}
 	}
 }
 
-// Lists are made once of the same lists, and too many ids are not listed.
+// descend collects nr and what is below it.
+func descend(below map[block.Nr][]block.Nr, nr block.Nr, into map[block.Nr]bool) {
+	into[nr] = true
+	for _, c := range below[nr] {
+		descend(below, c, into)
+	}
+}
+
+// A list is made once of what it consists of, in whatever order that comes.
 func TestOwnerLists(t *testing.T) {
-	var l metadata.OwnerLists
-	long := make([]metadata.DevID, metadata.MostOwners/2)
-	for i := range long {
-		long[i] = metadata.DevID(i)
+	var s metadata.OwnerLists
+	a, b, c := s.Add(metadata.OwnerList{IDs: []metadata.DevID{1, 5}}), s.Add(metadata.OwnerList{IDs: []metadata.DevID{2, 5}}), s.Add(metadata.OwnerList{})
+	if n := s.Join(nil); n != -1 {
+		t.Errorf("nothing is list %d", n)
 	}
-	a, b, c := l.Add(metadata.OwnerList{IDs: []metadata.DevID{1, 5}}), l.Add(metadata.OwnerList{IDs: []metadata.DevID{2, 5}}), l.Add(metadata.OwnerList{IDs: long})
-	both := l.Join([]int32{b, a, b})
-	if got := l.List(both); !slices.Equal(got.IDs, []metadata.DevID{1, 2, 5}) || got.Some {
-		t.Errorf("%v", got)
+	if n := s.Join([]int32{b, b}); n != b {
+		t.Errorf("a list alone is list %d, want %d", n, b)
 	}
-	if again := l.Join([]int32{a, b}); again != both {
-		t.Errorf("the same lists were joined twice")
+	ab := s.Join([]int32{b, a, b})
+	if o := s.List(ab); o.Some || !slices.Equal(o.IDs, []metadata.DevID{1, 2, 5}) {
+		t.Errorf("%+v, want 1, 2, 5", o)
 	}
-	if l.Join(nil) != -1 || l.Join([]int32{c}) != c {
-		t.Error("none, and one")
+	if again := s.Join([]int32{a, b}); again != ab || !s.List(again).Same(s.List(ab)) {
+		t.Errorf("made again it is list %d, want %d", again, ab)
 	}
-	for n := int32(0); n < 4; n++ {
-		one := l.Add(metadata.OwnerList{IDs: []metadata.DevID{metadata.DevID(n)}})
-		got := l.List(l.Join([]int32{c, one}))
-		if few := n > 0; got.Some != few && n != 1 {
-			t.Errorf("join %d: %d listed, some %v", n, len(got.IDs), got.Some)
-		}
-		if got.Some && len(got.IDs) > 16 {
-			t.Errorf("join %d: %d listed", n, len(got.IDs))
-		}
+	if s.List(a).Same(s.List(b)) || !s.List(c).Same(metadata.OwnerList{}) || s.List(a).Same(metadata.OwnerList{IDs: s.List(a).IDs, Some: true}) {
+		t.Error("lists are taken for others")
+	}
+	if got := metadata.AppendList(metadata.AppendList(metadata.AppendList(nil, a), a), b); !slices.Equal(got, []int32{a, b}) {
+		t.Errorf("lists %v, want %d and %d", got, a, b)
+	}
+}
+
+// The ids in all lists are bounded: lists that would have more have some of them, and say so.
+func TestOwnerListsBounded(t *testing.T) {
+	many := make([]metadata.DevID, metadata.MostOwners)
+	for i := range many {
+		many[i] = metadata.DevID(i)
+	}
+	var s metadata.OwnerLists
+	few := s.Add(metadata.OwnerList{IDs: many[:5]})
+	all := s.Add(metadata.OwnerList{IDs: many})
+	o := s.List(s.Join([]int32{few, all}))
+	if !o.Some || len(o.IDs) > 20 || !slices.Equal(o.Asked(), many[:8]) {
+		t.Errorf("%d ids, more of them: %v; asked are %v", len(o.IDs), o.Some, o.Asked())
+	}
+	if o = s.List(s.Join([]int32{few, s.Add(o)})); !o.Some {
+		t.Error("what is joined with a part is said to be all")
 	}
 }
