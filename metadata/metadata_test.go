@@ -284,7 +284,7 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := 0
-	for part := range m.Forest.Parts(d.Root) {
+	for part := range m.Forest.LeafRanges(d.Root) {
 		if i++; i == 3 {
 			dev.FailReads(part.Block)
 			var last error

@@ -104,8 +104,8 @@ func OwnersOf(f *btree.Forest, devices []Device, blocks map[block.Nr]bool) map[b
 	leads := make([]bool, len(nodes)) // to one of the blocks
 	for k := len(order) - 1; k >= 0; k-- {
 		leads[order[k]] = blocks[nodes[order[k]].Block] || slices.ContainsFunc(nodes[order[k]].Children, func(c block.Nr) bool {
-			kind, i := f.Kind(c)
-			return blocks[c] || kind == btree.InnerNode && leads[i]
+			role, i := f.Role(c)
+			return blocks[c] || role == btree.InnerNode && leads[i]
 		})
 	}
 	var lists OwnerLists
@@ -115,7 +115,7 @@ func OwnersOf(f *btree.Forest, devices []Device, blocks map[block.Nr]bool) map[b
 		if blocks[nr] {
 			of[nr] = AppendList(of[nr], n)
 		}
-		if kind, i := f.Kind(nr); kind == btree.InnerNode && leads[i] {
+		if role, i := f.Role(nr); role == btree.InnerNode && leads[i] {
 			above[i] = AppendList(above[i], n)
 		}
 	}

@@ -29,7 +29,7 @@ func (o *Owners) join(p Owners) {
 func LeafOwners(f *btree.Forest, devices []Device) []Owners {
 	inner, leaves := make([]Owners, len(f.Inner())), make([]Owners, len(f.Leaves()))
 	give := func(nr block.Nr, o Owners) {
-		switch kind, i := f.Kind(nr); kind {
+		switch role, i := f.Role(nr); role {
 		case btree.InnerNode:
 			inner[i].join(o)
 		case btree.LeafNode:
@@ -56,7 +56,7 @@ func parentsFirst(f *btree.Forest, devices []Device) []int {
 	type visit struct{ node, next int }
 	var path []visit
 	enter := func(nr block.Nr) {
-		if kind, i := f.Kind(nr); kind == btree.InnerNode && !seen[i] {
+		if role, i := f.Role(nr); role == btree.InnerNode && !seen[i] {
 			seen[i] = true
 			path = append(path, visit{node: i})
 		}

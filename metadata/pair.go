@@ -18,13 +18,13 @@ type Tree struct {
 // A Pair is two mapping trees, to be read side by side.
 type Pair struct {
 	trees [2]Tree
-	parts *btree.Pair
+	parts *btree.TreePair
 	stream
 }
 
 // Pair loads what has to be read of the upper parts of two mapping trees.
 func (p *Pool) Pair(ctx context.Context, left, right Tree, opt btree.PairOptions) (*Pair, error) {
-	parts, err := btree.LoadPair(ctx, p.r, p.limit, MappingSize, left.Root, right.Root, opt)
+	parts, err := btree.LoadTreePair(ctx, p.r, p.limit, MappingSize, left.Root, right.Root, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +44,12 @@ func (p *Pair) Each(ctx context.Context, fn func(*Step, []Run) error) error {
 
 func (p *Pair) steps() iter.Seq[Step] {
 	return func(yield func(Step) bool) {
-		for part := range p.parts.Parts() {
+		for part := range p.parts.LeafRanges() {
 			tree := p.trees[0]
 			if part.Side == btree.Right {
 				tree = p.trees[1]
 			}
-			step := Step{ID: tree.ID, Leaf: part.Part, Side: part.Side}
+			step := Step{ID: tree.ID, Leaf: part.LeafRange, Side: part.Side}
 			if tree.Loose {
 				step.Root = tree.Root
 			}

@@ -40,7 +40,7 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 type Step struct {
 	ID   DevID    // whose leaf it is, for errors
 	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
-	Leaf btree.Part
+	Leaf btree.LeafRange
 	Side btree.Side   // in a [Pair]
 	Do   func() error // if not nil: called in its turn instead of reading a leaf
 }
@@ -48,7 +48,7 @@ type Step struct {
 // Device yields the steps that read the mappings of d.
 func (m *Mappings) Device(d Device) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
-		for part := range m.Forest.Parts(d.Root) {
+		for part := range m.Forest.LeafRanges(d.Root) {
 			if !yield(Step{ID: d.ID, Leaf: part}) {
 				return
 			}
@@ -217,7 +217,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 }
 
 // leafRuns appends the mappings in the leaf n to dst.
-func leafRuns(dst []Run, n btree.Node, part btree.Part) ([]Run, error) {
+func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
 	if !n.Leaf() {
 		return dst, &btree.MisplacedError{Block: part.Block}
 	}

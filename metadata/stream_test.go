@@ -241,8 +241,8 @@ func TestLeafOwners(t *testing.T) {
 
 // reach collects the leaves below nr.
 func reach(f *btree.Forest, nr block.Nr, leaves map[int]bool) {
-	kind, i := f.Kind(nr)
-	if kind == btree.LeafNode {
+	role, i := f.Role(nr)
+	if role == btree.LeafNode {
 		leaves[i] = true
 		return
 	}

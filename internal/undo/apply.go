@@ -134,7 +134,7 @@ func (f *File) applySome(ctx context.Context, dev block.Device, from int) error 
 func (f *File) applyAll(ctx context.Context, dev block.Device, block0 *block.Data) error {
 	spoiled := block.Buffer(1)
 	spoiled[0] = f.old0
-	block.Spoil(&spoiled[0])
+	block.Invalidate(&spoiled[0])
 	switch {
 	case *block0 == f.block0, *block0 == spoiled[0]:
 	case *block0 == f.old0:

@@ -200,7 +200,7 @@ func TestApplyAll(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	cases["over something else"] = over{leaky, somethingElse(len(leaky))}
 	interrupted := slices.Clone(leaky)
-	block.Spoil((*block.Data)(interrupted[:block.Size]))
+	block.Invalidate((*block.Data)(interrupted[:block.Size]))
 	clear(interrupted[block.Size:][:block.Size])
 	cases["over a repair that was interrupted"] = over{leaky, interrupted}
 	for name, tc := range cases {

@@ -60,7 +60,7 @@ func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, 
 		return nil, err
 	}
 	var roots []btree.Child
-	for part := range forest.Parts(sb.MappingRoot) {
+	for part := range forest.LeafRanges(sb.MappingRoot) {
 		if part.Err == nil {
 			roots = append(roots, c.topRoots[part.Leaf]...)
 		}
@@ -82,7 +82,7 @@ func (c *checker) deviceDetails(sb metadata.Superblock, view string) ([]deviceDe
 		return nil, err
 	}
 	var details []deviceDetails
-	for part := range forest.Parts(sb.DetailsRoot) {
+	for part := range forest.LeafRanges(sb.DetailsRoot) {
 		if part.Err == nil {
 			details = append(details, c.detailsOf[part.Leaf]...)
 		}
@@ -115,14 +115,14 @@ func (c *checker) smallTree(forest **btree.Forest, root block.Nr, valueSize int,
 		for key, value := range n.All() {
 			add(leaf, key, value)
 		}
-		faults = append(faults, quirkFaults((*forest).Leaves()[leaf].Block, n.Quirks(), tree)...)
+		faults = append(faults, anomalyFaults((*forest).Leaves()[leaf].Block, n.HeaderAnomalies(), tree)...)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	judge := btree.NewJudge(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
-	judge.Tree(root)
+	checker := btree.NewChecker(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
+	checker.CheckTree(root)
 	c.reportSorted(faults)
 	return *forest, nil
 }

@@ -47,7 +47,7 @@ func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view 
 	} else { // devices are not written to through a metadata snapshot
 		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
-	c.judge(roots, devices, view, faults, bad)
+	c.checkTrees(roots, devices, view, faults, bad)
 	c.reportSorted(twice)
 	return nil
 }
@@ -83,7 +83,7 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []bad
 		mu.Lock()
 		defer mu.Unlock()
 		bad = append(bad, l.found()...)
-		faults = append(faults, quirkFaults(l.nr, n.Quirks(), tree)...)
+		faults = append(faults, anomalyFaults(l.nr, n.HeaderAnomalies(), tree)...)
 		if done++; done%1024 == 0 {
 			c.progress("mappings", done, uint64(len(c.maps.Leaves())))
 		}
@@ -222,26 +222,26 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// quirkFaults are the faults of a leaf's header.
-func quirkFaults(nr block.Nr, q btree.Quirks, tree string) []Fault {
-	if q == btree.NoQuirks {
+// anomalyFaults are the faults of a leaf's header.
+func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
+	if q == btree.NoAnomalies {
 		return nil
 	}
 	var faults []Fault
 	collect := &checker{report: func(f Fault) { faults = append(faults, f) }}
-	btree.NewJudge(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).Quirks(nr, q)
+	btree.NewChecker(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).CheckHeader(nr, q)
 	return faults
 }
 
-// judge tests the structure of each tree and reports all that is wrong with the
+// checkTrees tests the structure of each tree and reports all that is wrong with the
 // mappings, with the devices affected: faults and bad are what the leaves gave.
-func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
+func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
-	judge := btree.NewJudge(c.maps, func(f btree.Finding) { findings = append(findings, f) })
-	trees := make(map[block.Nr]btree.Tree, len(roots))
+	checker := btree.NewChecker(c.maps, func(f btree.Finding) { findings = append(findings, f) })
+	trees := make(map[block.Nr]btree.TreeSummary, len(roots))
 	all := make([]metadata.Device, len(roots))
 	for i, r := range roots {
-		trees[r.Block] = judge.Tree(r.Block)
+		trees[r.Block] = checker.CheckTree(r.Block)
 		all[i] = metadata.Device{ID: metadata.DevID(r.Key), Root: r.Block}
 	}
 	blocks := map[block.Nr]bool{}

@@ -87,7 +87,7 @@ func (c *checker) planRaise() *raise {
 // find adds the nodes from nr down that have to be copied; false if there are none.
 func (p *raise) find(nr block.Nr) bool {
 	found := false
-	switch kind, i := p.c.details.Kind(nr); kind {
+	switch role, i := p.c.details.Role(nr); role {
 	case btree.LeafNode:
 		for _, d := range p.c.detailsOf[i] {
 			found = found || p.c.hazard.devices[d.id]
@@ -104,7 +104,7 @@ func (p *raise) find(nr block.Nr) bool {
 }
 
 func (p *raise) children(nr block.Nr) []block.Nr {
-	if kind, i := p.c.details.Kind(nr); kind == btree.InnerNode {
+	if role, i := p.c.details.Role(nr); role == btree.InnerNode {
 		return p.c.details.Inner()[i].Children
 	}
 	return nil

@@ -23,8 +23,8 @@ type Repair struct {
 	// Superblock is what Write makes of the live one.
 	Superblock metadata.Superblock
 
-	maps          *spacemap.Mending // nil: only the superblock changes
-	before, after block.Data        // block 0
+	maps          *spacemap.Fix // nil: only the superblock changes
+	before, after block.Data    // block 0
 }
 
 // Mended is faults of one code in one part of the metadata, mended.
@@ -85,7 +85,7 @@ func (r *Repair) planMaps(c *checker) error {
 		raised = c.planRaise()
 		change = raised.change()
 	}
-	if r.maps, err = spacemap.Mend(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
+	if r.maps, err = spacemap.PlanFix(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err

@@ -149,7 +149,7 @@ func (w *walk) tree(root block.Nr) repeat {
 }
 
 func (w *walk) visit(nr block.Nr, depth int) {
-	switch kind, i := w.forest.Kind(nr); kind {
+	switch role, i := w.forest.Role(nr); role {
 	case btree.LeafNode:
 		w.leaf(nr, w.uses[i])
 	case btree.InnerNode:

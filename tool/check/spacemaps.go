@@ -178,7 +178,7 @@ func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool
 			}
 		case spacemap.SurplusEntry, spacemap.StrayOverflow, spacemap.OverflowBeyond, spacemap.CountBeyond:
 			fault.Code, fault.Severity = SpaceMapOdd, NonFatal
-		case spacemap.OddTail:
+		case spacemap.NonZeroTail:
 			fault.Code, fault.Severity = TailNotZero, Note
 		case spacemap.WrongNrFree, spacemap.WrongHint, spacemap.WrongNrAllocated:
 			fault.Code, fault.Severity = SpaceMapCounters, Note

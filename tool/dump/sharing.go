@@ -42,7 +42,7 @@ func (s *sharing) add(dev metadata.Device) {
 		s.leaves = make([]neighbours, len(s.forest.Leaves()))
 	}
 	if s.met[dev.Root] { // the same list again
-		for part := range s.forest.Parts(dev.Root) {
+		for part := range s.forest.LeafRanges(dev.Root) {
 			if part.Err == nil {
 				s.leaves[part.Leaf].devices++
 			}
@@ -52,7 +52,7 @@ func (s *sharing) add(dev metadata.Device) {
 	s.met[dev.Root] = true
 	s.firsts = append(s.firsts, dev)
 	prev := int32(atEdge)
-	for part := range s.forest.Parts(dev.Root) {
+	for part := range s.forest.LeafRanges(dev.Root) {
 		if part.Err != nil {
 			prev = atEdge
 			continue
@@ -98,7 +98,7 @@ func (s *sharing) first(leaf int) bool {
 // A def is an atomic run that occurs more than once.
 type def struct {
 	id     metadata.DevID // of the first device that has it
-	leaves []btree.Part
+	leaves []btree.LeafRange
 }
 
 // defs returns all defs, by ascending block of the first leaf.
@@ -107,7 +107,7 @@ func (s *sharing) defs() []def {
 	done := make([]bool, len(s.leaves)) // first leaves of defs
 	for _, dev := range s.firsts {
 		mine := false // the current run is new, and a def
-		for part := range s.forest.Parts(dev.Root) {
+		for part := range s.forest.LeafRanges(dev.Root) {
 			if part.Err != nil || !s.shared(part.Leaf) {
 				mine = false
 				continue

@@ -74,7 +74,7 @@ func sharing(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) err
 	}
 	for i := range rows {
 		r := &rows[i]
-		for part := range m.Forest.Parts(r.Root) {
+		for part := range m.Forest.LeafRanges(r.Root) {
 			if part.Err != nil {
 				return &metadata.LostError{ID: r.ID, Keys: part.Keys, Err: part.Err}
 			}

@@ -45,8 +45,8 @@ func (s *salvage) orphans() []orphan {
 	var found []orphan
 	for i := range nodes {
 		nr := nodes[i].Block
-		t := s.survey.Tree(nr)
-		if t.Sort != survey.MappingLeaf || t.N == 0 || !s.live(nr) || nr == s.state.Mapping {
+		t := s.survey.Subtree(nr)
+		if t.Kind != survey.MappingLeaf || t.N == 0 || !s.live(nr) || nr == s.state.Mapping {
 			continue
 		}
 		if stored := s.counts.Get(uint64(nr)); stored > pointers[nr] {

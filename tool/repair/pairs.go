@@ -32,7 +32,7 @@ func (t *detailTable) ids() string {
 // detailTables reads all trees of device details that nothing leads to.
 func (e *evidence) detailTables() []*detailTable {
 	var tables []*detailTable
-	for _, root := range e.survey.Roots(detailsSort) {
+	for _, root := range e.survey.Roots(detailsKind) {
 		t := &detailTable{root: root}
 		for leaf := range e.survey.Leaves(root) {
 			for _, d := range e.detailsIn(leaf.Block) {
@@ -67,11 +67,11 @@ func (e *evidence) detailsIn(nr block.Nr) []metadata.Device {
 // devices, or at least none below what can be read. It returns 0 if there are none.
 func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr {
 	var ids []byte
-	var trees []survey.Tree
+	var trees []survey.Subtree
 	for leaf := range e.survey.Leaves(root) {
 		for _, c := range e.survey.Entries(leaf) {
 			ids = le.AppendUint32(ids, uint32(c.Key))
-			trees = append(trees, e.survey.Tree(c.Block))
+			trees = append(trees, e.survey.Subtree(c.Block))
 		}
 	}
 	var best *detailTable

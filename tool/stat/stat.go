@@ -132,7 +132,7 @@ func once(m *metadata.Mappings, devices []metadata.Device, end func() error) ite
 			}
 			roots[d.Root] = true
 			goesOn := false
-			for part := range m.Forest.Parts(d.Root) {
+			for part := range m.Forest.LeafRanges(d.Root) {
 				fresh := part.Err != nil || !read[part.Leaf]
 				if !fresh || !goesOn {
 					if !yield(metadata.Step{Do: end}) {
@@ -263,7 +263,7 @@ func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 	}
 	t.below[nr] = nil // should it lead back here
 	sum := &tree{}
-	switch kind, i := t.forest.Kind(nr); kind {
+	switch role, i := t.forest.Role(nr); role {
 	case btree.LeafNode:
 		if i >= len(t.ends) {
 			return nil, &btree.MisplacedError{Block: nr}
