@@ -199,7 +199,7 @@ func (p *faultPrinter) fault(f check.Fault) {
 	if f.Code == check.SnapshotMissing && p.reserve != "" {
 		text = p.reserve
 	}
-	if !p.mends || !f.Mendable() {
+	if !p.mends || !f.Fixable() {
 		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})
 	}
 	switch {
@@ -241,7 +241,7 @@ func (p *faultPrinter) advise(a advice) {
 }
 
 // settled takes back advice about faults that a repair removed along with others.
-func (p *faultPrinter) settled(m check.Mended) {
+func (p *faultPrinter) settled(m check.Fixed) {
 	for i, a := range p.advice {
 		if a.code == m.Code && a.severity == m.Severity {
 			p.advice[i].faults -= min(a.faults, m.Faults)

@@ -99,16 +99,16 @@ func (d *Delta) check() error {
 }
 
 // tree finds one of the two trees.
-func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
+func tree(pool *metadata.Pool, thin, root *uint64) (metadata.MappingTree, error) {
 	if root != nil {
-		return pool.TreeAt(block.Nr(*root))
+		return pool.MappingTreeAt(block.Nr(*root))
 	}
-	t, err := pool.Tree(metadata.DevID(*thin))
+	t, err := pool.MappingTree(metadata.DevID(*thin))
 	return t, damaged(err)
 }
 
 // compare writes the difference.
-func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
+func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.MappingTree) error {
 	out, err := env.CreateOutput(d.Output, "", d.files(d.Input)...)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 		w.flush() // what came before the damage
 		return damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	if err := w.end(); err != nil {

@@ -67,7 +67,7 @@ func (d *deltaWriter) limit(bytes, blockSize uint64) uint64 {
 }
 
 // begin writes what comes before the ranges.
-func (d *deltaWriter) begin(h metadata.Header, left, right metadata.Tree) error {
+func (d *deltaWriter) begin(h metadata.Header, left, right metadata.MappingTree) error {
 	switch d.f.Name {
 	case "json":
 		d.printf(`{"type":"delta","format":1,%s,%s,"time":%d,"transaction":%d,"data_block_size":%d,"nr_data_blocks":%d,"unit":%q}`+"\n",
@@ -89,15 +89,15 @@ func (d *deltaWriter) begin(h metadata.Header, left, right metadata.Tree) error 
 	return d.flush()
 }
 
-func xmlSide(side string, t metadata.Tree) string {
-	if t.Loose {
+func xmlSide(side string, t metadata.MappingTree) string {
+	if t.ByRoot {
 		return fmt.Sprintf(`%s_root="%d"`, side, t.Root)
 	}
 	return fmt.Sprintf(`%s="%d"`, side, t.ID)
 }
 
-func jsonSide(side string, t metadata.Tree) string {
-	if t.Loose {
+func jsonSide(side string, t metadata.MappingTree) string {
+	if t.ByRoot {
 		return fmt.Sprintf(`"%s_root":%d`, side, t.Root)
 	}
 	return fmt.Sprintf(`"%s":%d`, side, t.ID)

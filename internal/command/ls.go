@@ -124,7 +124,7 @@ func (l *Ls) Run(env *cli.Env) error {
 	if err != nil {
 		return damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	var named []lsRow

@@ -12,7 +12,7 @@ import (
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
 func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPrinter) error {
-	sum, repair, err := check.Prepare(env, dev, opt, out.fault)
+	sum, repair, err := check.PlanFix(env, dev, opt, out.fault)
 	if err != nil {
 		return differHint(err)
 	}
@@ -34,7 +34,7 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 	if repair.NoRoom != nil && c.AutoRepair {
 		return cli.ErrReported
 	}
-	for _, m := range repair.Mended {
+	for _, m := range repair.Fixed {
 		if m.Severity == check.NonFatal {
 			sum.NonFatal -= m.Faults
 		} else {
@@ -45,7 +45,7 @@ func (c *Check) mend(env *cli.Env, dev *source, opt check.Options, out *faultPri
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev *source, repair *check.Repair) error {
+func (c *Check) write(env *cli.Env, dev *source, repair *check.Fix) error {
 	to, err := dev.writable()
 	if err != nil {
 		return err
@@ -129,12 +129,12 @@ type roomRecord struct {
 }
 
 // repaired prints what was mended.
-func (p *faultPrinter) repaired(r *check.Repair) {
+func (p *faultPrinter) repaired(r *check.Fix) {
 	if p.live != nil {
 		p.live = &r.Superblock
 	}
 	p.noRoom = r.NoRoom
-	for _, m := range r.Mended {
+	for _, m := range r.Fixed {
 		p.mended += m.Faults
 		p.settled(m)
 		switch {

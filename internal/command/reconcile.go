@@ -40,10 +40,10 @@ func (p *faultPrinter) compareWithLVM(env *cli.Env, from *source) error {
 		switch {
 		case p.quiet:
 		case p.json:
-			p.line(lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend})
+			p.line(lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Fix})
 		default:
 			fmt.Fprintln(p.err, d.String())
-			for _, command := range d.Mend {
+			for _, command := range d.Fix {
 				fmt.Fprintf(p.err, "  %s\n", command)
 			}
 		}

@@ -105,7 +105,7 @@ func (r *Rmap) Run(env *cli.Env) error {
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return damaged(err)
 	}
-	return pool.StillHeld()
+	return pool.CheckSnapshotHeld()
 }
 
 // rmapLine is the line that programs expect: five words, both ranges without their ends.

@@ -55,7 +55,7 @@ func (s *Stat) Run(env *cli.Env) error {
 	if err != nil {
 		return damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	return out.Flush()

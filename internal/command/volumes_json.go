@@ -238,7 +238,7 @@ func (a *account) printJSON(w io.Writer) error {
 	}
 	for _, r := range a.pools() {
 		for _, d := range r.pool.differs {
-			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend}, r.group.Name, r.group.ID, r.volume.Name})
+			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Fix}, r.group.Name, r.group.ID, r.volume.Name})
 		}
 	}
 	for _, p := range a.problems {

@@ -118,7 +118,7 @@ func (t *ThinVolumes) print(env *cli.Env, a *account) error {
 	for _, r := range a.pools() {
 		for _, d := range r.pool.differs {
 			fmt.Fprintf(env.Stderr, "%s/%s: %s\n", r.group.Name, r.volume.Name, printable.Text(d.String()))
-			for _, command := range d.Mend {
+			for _, command := range d.Fix {
 				fmt.Fprintf(env.Stderr, "  %s\n", command)
 			}
 		}

@@ -160,7 +160,7 @@ func TestSomethingElse(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	device := somethingElse(len(leaky))
 	r := repair(t, leaky)
-	refusedOther(t, "mended", saved(t, leaky, r), device)
+	refusedOther(t, "in place", saved(t, leaky, r), device)
 
 	_, remade := remake(t, leaky)
 	refusedOther(t, "remade", remade, device)

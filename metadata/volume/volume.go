@@ -29,7 +29,7 @@ const sectorSize = 512
 type Volume struct {
 	ctx       context.Context
 	pool      *metadata.Pool
-	tree      metadata.Tree
+	tree      metadata.MappingTree
 	src       Source
 	opt       Options
 	blockSize int64
@@ -42,7 +42,7 @@ type Volume struct {
 type Options struct {
 	Size int64 // in bytes
 	// Gaps are thin blocks of which mappings are missing, ascending: a repair knows
-	// them, the mended metadata does not. What is not mapped there is lost.
+	// them, the repaired metadata does not. What is not mapped there is lost.
 	Gaps []Gap
 }
 
@@ -54,7 +54,7 @@ type Gap struct {
 
 // Open returns the content of the device whose mappings are tree. All reading ends
 // with ctx.
-func Open(ctx context.Context, pool *metadata.Pool, tree metadata.Tree, src Source, opt Options) (*Volume, error) {
+func Open(ctx context.Context, pool *metadata.Pool, tree metadata.MappingTree, src Source, opt Options) (*Volume, error) {
 	size, err := BlockSize(pool)
 	switch {
 	case err != nil:
@@ -77,7 +77,7 @@ func BlockSize(pool *metadata.Pool) (int64, error) {
 
 // MappedSize is the size in bytes that a device has at least: the end of its last
 // mapped block; 0 if nothing is mapped.
-func MappedSize(pool *metadata.Pool, tree metadata.Tree) (int64, error) {
+func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	size, err := BlockSize(pool)
 	if err != nil {
 		return 0, err

@@ -26,7 +26,7 @@ func (s *salvage) countData(ctx context.Context, g *grove) (refs *spacemap.Count
 	for i := range batches {
 		batches[i] = refs.NewBatch()
 	}
-	err = p.forest.AgainEachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
+	err = p.forest.RereadLeaves(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil || out[p.forest.Leaves()[leaf].Block] {
 			return nil
 		}

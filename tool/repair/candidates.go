@@ -95,7 +95,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
-				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Asked(), uint64(data))
+				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Sample(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
@@ -107,7 +107,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		age, had := s.lineage.age(leaf.Block, h.owners.Asked())
+		age, had := s.lineage.age(leaf.Block, h.owners.Sample())
 		if rivals && !had {
 			continue
 		}
@@ -166,7 +166,7 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 // shares reports whether the devices of a hole take mappings of that time for shared:
 // all of them, if the details have to be made up.
 func (s *salvage) shares(h *hole, time uint32) bool {
-	if h.owners.Some {
+	if h.owners.Incomplete {
 		return false
 	}
 	for _, id := range h.owners.IDs {

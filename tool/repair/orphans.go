@@ -134,7 +134,7 @@ func (s *salvage) parents(holes []*hole, o orphan) []*hole {
 	}
 	if len(fit) > int(o.pointers) { // ask earlier commits whose it is
 		fit = slices.DeleteFunc(fit, func(h *hole) bool {
-			_, had := s.lineage.age(o.block, h.owners.Asked())
+			_, had := s.lineage.age(o.block, h.owners.Sample())
 			return !had
 		})
 	}

@@ -152,7 +152,7 @@ func (s *search) rows(ctx context.Context, found *store) error {
 	for bucket := 0; bucket < found.buckets; bucket = found.limit() {
 		if again {
 			found.reset(bucket)
-			if err := s.f.AgainEachLeaf(ctx, s.collector(found)); err != nil {
+			if err := s.f.RereadLeaves(ctx, s.collector(found)); err != nil {
 				return err
 			}
 		}

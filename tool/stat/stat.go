@@ -200,7 +200,7 @@ func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
 	if err := t.read(ctx); err != nil {
 		return nil, err
 	}
-	t.owners = metadata.LeafOwners(m.Forest, devices)
+	t.owners = metadata.LeafSharing(m.Forest, devices)
 	var measured []Device
 	for _, d := range devices {
 		sum, err := t.tree(d.Root, 0)
@@ -218,8 +218,8 @@ func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
 // trees measures subtrees.
 type trees struct {
 	forest *btree.Forest
-	ends   []ends            // by leaf
-	owners []metadata.Owners // by leaf
+	ends   []ends             // by leaf
+	owners []metadata.Sharing // by leaf
 	below  map[block.Nr]*tree
 }
 

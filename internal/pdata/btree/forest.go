@@ -280,8 +280,8 @@ func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node,
 	return nil
 }
 
-// AgainEachLeaf reads all leaves that EachLeaf found good once more.
-func (f *Forest) AgainEachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
+// RereadLeaves reads all leaves that EachLeaf found good once more.
+func (f *Forest) RereadLeaves(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
 	_, err := f.readLeaves(ctx, 0, fn)
 	return err
 }

@@ -136,7 +136,7 @@ func TestForestSharing(t *testing.T) {
 		t.Errorf("%d inner nodes, %d leaves", len(forest.Inner()), len(forest.Leaves()))
 	}
 	again := 0
-	err := forest.AgainEachLeaf(t.Context(), func(_, _ int, n btree.Node, err error) error {
+	err := forest.RereadLeaves(t.Context(), func(_, _ int, n btree.Node, err error) error {
 		if n.Len() == 100 {
 			again++ // one worker reads so few
 		}
@@ -286,7 +286,7 @@ func TestForestBomb(t *testing.T) {
 			for i := range devices {
 				devices[i] = metadata.Device{ID: metadata.DevID(i), Root: nr}
 			}
-			metadata.LeafOwners(forest, devices)
+			metadata.LeafSharing(forest, devices)
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
