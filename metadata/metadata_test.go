@@ -222,13 +222,13 @@ func mappings(t *testing.T, p *metadata.Pool) (n uint64) {
 }
 
 // A snapshot that is released while it is read is noticed.
-func TestStillHeld(t *testing.T) {
+func TestCheckSnapshotHeld(t *testing.T) {
 	dev := fixtures.Mem(t, "metadata-snap")
 	p, err := metadata.Open(dev, metadata.Options{Snapshot: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.StillHeld(); err != nil {
+	if err := p.CheckSnapshotHeld(); err != nil {
 		t.Errorf("nothing has changed: %v", err)
 	}
 	live := p.Live
@@ -238,7 +238,7 @@ func TestStillHeld(t *testing.T) {
 	if err := block.Write(dev, 0, &b); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.StillHeld(); !errors.Is(err, metadata.ErrReleased) {
+	if err := p.CheckSnapshotHeld(); !errors.Is(err, metadata.ErrReleased) {
 		t.Errorf("released: %v", err)
 	}
 }
@@ -284,7 +284,7 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := 0
-	for part := range m.Forest.Parts(d.Root) {
+	for part := range m.Forest.LeafRanges(d.Root) {
 		if i++; i == 3 {
 			dev.FailReads(part.Block)
 			var last error
@@ -315,7 +315,7 @@ func TestSuperblockCodec(t *testing.T) {
 		if got, err := metadata.DecodeSuperblock(0, &b); err != nil || got != want {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
-		if at := metadata.OddByte(&b); at >= 0 {
+		if at := metadata.NonZeroTail(&b); at >= 0 {
 			t.Errorf("byte %d has no meaning", at)
 		}
 	})

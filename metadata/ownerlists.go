@@ -10,19 +10,19 @@ import (
 // An OwnerList is the devices that lead to something, ascending. Many have the same list, which
 // must not be changed.
 type OwnerList struct {
-	IDs  []DevID
-	Some bool // there are more of them, which are not listed
+	IDs        []DevID
+	Incomplete bool // there are more of them, which are not listed
 }
 
 // firstOwners is how many devices are listed where not all can be.
 const firstOwners = 8
 
-// Asked returns the owners to ask where all have much the same to say, as snapshots do.
-func (o OwnerList) Asked() []DevID { return o.IDs[:min(len(o.IDs), firstOwners)] }
+// Sample returns the owners to ask where all have much the same to say, as snapshots do.
+func (o OwnerList) Sample() []DevID { return o.IDs[:min(len(o.IDs), firstOwners)] }
 
 // Same reports whether two lists are the same list.
 func (o OwnerList) Same(p OwnerList) bool {
-	return o.Some == p.Some && len(o.IDs) == len(p.IDs) && (len(o.IDs) == 0 || &o.IDs[0] == &p.IDs[0])
+	return o.Incomplete == p.Incomplete && len(o.IDs) == len(p.IDs) && (len(o.IDs) == 0 || &o.IDs[0] == &p.IDs[0])
 }
 
 // OwnerLists makes lists of owners. Most nodes have the owners of their parent, and those that
@@ -66,12 +66,12 @@ func (s *OwnerLists) Join(numbers []int32) int32 {
 	var all OwnerList
 	for _, n := range numbers {
 		o := s.lists[n]
-		all.Some = all.Some || o.Some
+		all.Incomplete = all.Incomplete || o.Incomplete
 		if s.listed += len(o.IDs); s.listed > MostOwners {
-			all.Some = true
-			o.IDs = o.Asked()
+			all.Incomplete = true
+			o.IDs = o.Sample()
 		}
-		if !all.Some || len(all.IDs) < firstOwners {
+		if !all.Incomplete || len(all.IDs) < firstOwners {
 			all.IDs = append(all.IDs, o.IDs...)
 		}
 	}
@@ -104,8 +104,8 @@ func OwnersOf(f *btree.Forest, devices []Device, blocks map[block.Nr]bool) map[b
 	leads := make([]bool, len(nodes)) // to one of the blocks
 	for k := len(order) - 1; k >= 0; k-- {
 		leads[order[k]] = blocks[nodes[order[k]].Block] || slices.ContainsFunc(nodes[order[k]].Children, func(c block.Nr) bool {
-			kind, i := f.Kind(c)
-			return blocks[c] || kind == btree.InnerNode && leads[i]
+			role, i := f.Role(c)
+			return blocks[c] || role == btree.InnerNode && leads[i]
 		})
 	}
 	var lists OwnerLists
@@ -115,7 +115,7 @@ func OwnersOf(f *btree.Forest, devices []Device, blocks map[block.Nr]bool) map[b
 		if blocks[nr] {
 			of[nr] = AppendList(of[nr], n)
 		}
-		if kind, i := f.Kind(nr); kind == btree.InnerNode && leads[i] {
+		if role, i := f.Role(nr); role == btree.InnerNode && leads[i] {
 			above[i] = AppendList(above[i], n)
 		}
 	}

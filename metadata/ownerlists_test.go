@@ -63,7 +63,7 @@ func TestOwnersOf(t *testing.T) {
 		got := metadata.OwnersOf(forest, devices, asked)
 		for _, nr := range all {
 			o, named := got[nr]
-			if wanted := asked[nr] && len(want[nr]) > 0; named != wanted || named && (o.Some || !slices.Equal(o.IDs, want[nr])) {
+			if wanted := asked[nr] && len(want[nr]) > 0; named != wanted || named && (o.Incomplete || !slices.Equal(o.IDs, want[nr])) {
 				t.Errorf("block %d, asked for: %v: %+v, want %v", nr, asked[nr], o, want[nr])
 			}
 		}
@@ -92,13 +92,13 @@ func TestOwnerLists(t *testing.T) {
 		t.Errorf("a list alone is list %d, want %d", n, b)
 	}
 	ab := s.Join([]int32{b, a, b})
-	if o := s.List(ab); o.Some || !slices.Equal(o.IDs, []metadata.DevID{1, 2, 5}) {
+	if o := s.List(ab); o.Incomplete || !slices.Equal(o.IDs, []metadata.DevID{1, 2, 5}) {
 		t.Errorf("%+v, want 1, 2, 5", o)
 	}
 	if again := s.Join([]int32{a, b}); again != ab || !s.List(again).Same(s.List(ab)) {
 		t.Errorf("made again it is list %d, want %d", again, ab)
 	}
-	if s.List(a).Same(s.List(b)) || !s.List(c).Same(metadata.OwnerList{}) || s.List(a).Same(metadata.OwnerList{IDs: s.List(a).IDs, Some: true}) {
+	if s.List(a).Same(s.List(b)) || !s.List(c).Same(metadata.OwnerList{}) || s.List(a).Same(metadata.OwnerList{IDs: s.List(a).IDs, Incomplete: true}) {
 		t.Error("lists are taken for others")
 	}
 	if got := metadata.AppendList(metadata.AppendList(metadata.AppendList(nil, a), a), b); !slices.Equal(got, []int32{a, b}) {
@@ -116,10 +116,10 @@ func TestOwnerListsBounded(t *testing.T) {
 	few := s.Add(metadata.OwnerList{IDs: many[:5]})
 	all := s.Add(metadata.OwnerList{IDs: many})
 	o := s.List(s.Join([]int32{few, all}))
-	if !o.Some || len(o.IDs) > 20 || !slices.Equal(o.Asked(), many[:8]) {
-		t.Errorf("%d ids, more of them: %v; asked are %v", len(o.IDs), o.Some, o.Asked())
+	if !o.Incomplete || len(o.IDs) > 20 || !slices.Equal(o.Sample(), many[:8]) {
+		t.Errorf("%d ids, more of them: %v; asked are %v", len(o.IDs), o.Incomplete, o.Sample())
 	}
-	if o = s.List(s.Join([]int32{few, s.Add(o)})); !o.Some {
+	if o = s.List(s.Join([]int32{few, s.Add(o)})); !o.Incomplete {
 		t.Error("what is joined with a part is said to be all")
 	}
 }

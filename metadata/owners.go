@@ -7,14 +7,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Owners is what there is to know of the devices that reach a leaf without
+// Sharing is what there is to know of the devices that reach a leaf without
 // naming each: enough to tell whether its blocks are shared.
-type Owners struct {
+type Sharing struct {
 	Any, Many bool   // one device at least; more than one
 	LeastSnap uint32 // least SnapshottedTime of them
 }
 
-func (o *Owners) join(p Owners) {
+func (o *Sharing) add(p Sharing) {
 	if !o.Any {
 		*o = p
 		return
@@ -23,21 +23,21 @@ func (o *Owners) join(p Owners) {
 	o.LeastSnap = min(o.LeastSnap, p.LeastSnap)
 }
 
-// LeafOwners finds the owners of each leaf of the mapping trees of devices, by
+// LeafSharing finds the owners of each leaf of the mapping trees of devices, by
 // index of the leaf in f. It goes down from the roots, each inner node after all
 // its parents, so it costs time by the number of nodes, not of devices times nodes.
-func LeafOwners(f *btree.Forest, devices []Device) []Owners {
-	inner, leaves := make([]Owners, len(f.Inner())), make([]Owners, len(f.Leaves()))
-	give := func(nr block.Nr, o Owners) {
-		switch kind, i := f.Kind(nr); kind {
+func LeafSharing(f *btree.Forest, devices []Device) []Sharing {
+	inner, leaves := make([]Sharing, len(f.Inner())), make([]Sharing, len(f.Leaves()))
+	give := func(nr block.Nr, o Sharing) {
+		switch role, i := f.Role(nr); role {
 		case btree.InnerNode:
-			inner[i].join(o)
+			inner[i].add(o)
 		case btree.LeafNode:
-			leaves[i].join(o)
+			leaves[i].add(o)
 		}
 	}
 	for _, d := range devices {
-		give(d.Root, Owners{Any: true, LeastSnap: d.SnapshottedTime})
+		give(d.Root, Sharing{Any: true, LeastSnap: d.SnapshottedTime})
 	}
 	for _, i := range parentsFirst(f, devices) {
 		for _, child := range f.Inner()[i].Children {
@@ -56,7 +56,7 @@ func parentsFirst(f *btree.Forest, devices []Device) []int {
 	type visit struct{ node, next int }
 	var path []visit
 	enter := func(nr block.Nr) {
-		if kind, i := f.Kind(nr); kind == btree.InnerNode && !seen[i] {
+		if role, i := f.Role(nr); role == btree.InnerNode && !seen[i] {
 			seen[i] = true
 			path = append(path, visit{node: i})
 		}

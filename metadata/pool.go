@@ -52,7 +52,7 @@ var (
 
 // mostBlocks bounds what a damaged superblock can make a reader allocate: the device
 // may be a sparse file as vast as it says. It is above what metadata can have, as
-// a view of mended metadata has its new blocks there.
+// a view of repaired metadata has its new blocks there.
 const mostBlocks = 2 * spacemap.MaxMetadata
 
 // Open reads the superblock of the metadata on dev. The error wraps
@@ -110,10 +110,10 @@ func (p *Pool) snapshot(want block.Nr) (Superblock, error) {
 // ErrReleased says that a metadata snapshot went away while it was being read.
 var ErrReleased = errors.New("the metadata snapshot was released meanwhile: what was read may be wrong")
 
-// StillHeld reports whether the metadata snapshot that p shows is still there. Who
+// CheckSnapshotHeld reports whether the metadata snapshot that p shows is still there. Who
 // reads a pool that is in use asks after reading; for a pool that is open without
 // a snapshot there is nothing to ask.
-func (p *Pool) StillHeld() error {
+func (p *Pool) CheckSnapshotHeld() error {
 	if p.Superblock.Block == SuperblockLocation {
 		return nil
 	}
@@ -249,22 +249,22 @@ func (p *Pool) Device(id DevID) (Device, error) {
 	return Device{id, DecodeDetails(details), block.Nr(le.Uint64(root))}, nil
 }
 
-// Tree looks up the mapping tree of a device, without its details. The error is
+// MappingTree looks up the mapping tree of a device, without its details. The error is
 // [ErrNoDevice] if the pool has no device of that id.
-func (p *Pool) Tree(id DevID) (Tree, error) {
+func (p *Pool) MappingTree(id DevID) (MappingTree, error) {
 	root, ok, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
 	switch {
 	case err != nil:
-		return Tree{}, &DeviceError{id, fmt.Errorf("mapping tree, top level: %w", err)}
+		return MappingTree{}, &DeviceError{id, fmt.Errorf("mapping tree, top level: %w", err)}
 	case !ok:
-		return Tree{}, &DeviceError{id, ErrNoDevice}
+		return MappingTree{}, &DeviceError{id, ErrNoDevice}
 	}
-	return Tree{ID: id, Root: block.Nr(le.Uint64(root))}, nil
+	return MappingTree{ID: id, Root: block.Nr(le.Uint64(root))}, nil
 }
 
-// TreeAt returns the mapping tree with its root in block root, be it a device's or one
+// MappingTreeAt returns the mapping tree with its root in block root, be it a device's or one
 // that an earlier transaction left behind. The error says that there is none.
-func (p *Pool) TreeAt(root block.Nr) (Tree, error) {
+func (p *Pool) MappingTreeAt(root block.Nr) (MappingTree, error) {
 	var b block.Data
 	err := error(&btree.PointerError{Child: uint64(root), Limit: p.limit})
 	if root > 0 && root < p.limit {
@@ -274,9 +274,9 @@ func (p *Pool) TreeAt(root block.Nr) (Tree, error) {
 		_, err = btree.Decode(root, &b, MappingSize)
 	}
 	if err != nil {
-		return Tree{}, fmt.Errorf("no mapping tree has its root in block %d: %w", root, err)
+		return MappingTree{}, fmt.Errorf("no mapping tree has its root in block %d: %w", root, err)
 	}
-	return Tree{Root: root, Loose: true}, nil
+	return MappingTree{Root: root, ByRoot: true}, nil
 }
 
 // Lookup finds where thin block b of d lies and when it was mapped; false if it
@@ -284,7 +284,7 @@ func (p *Pool) TreeAt(root block.Nr) (Tree, error) {
 func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bool, err error) {
 	v, ok, err := btree.Lookup(p.r, p.limit, d.Root, MappingSize, uint64(b))
 	if err != nil || !ok {
-		return 0, 0, false, inDevice(d.ID, err)
+		return 0, 0, false, deviceError(d.ID, err)
 	}
 	data, time = UnpackMapping(le.Uint64(v))
 	return data, time, true, nil
@@ -293,7 +293,7 @@ func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bo
 // Highest finds the highest mapped thin block of d; false if nothing is mapped.
 func (p *Pool) Highest(d Device) (ThinBlock, bool, error) {
 	key, ok, err := btree.Last(p.r, p.limit, d.Root, MappingSize)
-	return ThinBlock(key), ok, inDevice(d.ID, err)
+	return ThinBlock(key), ok, deviceError(d.ID, err)
 }
 
 // Runs yields the mappings of d as maximal runs, by ascending thin block. The
@@ -307,7 +307,7 @@ func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
 		}
 		var pending Run
 		stopped := errors.New("stopped")
-		err = m.Stream(ctx, m.Device(d), func(runs []Run) error {
+		err = m.Stream(ctx, m.Steps(d), func(runs []Run) error {
 			for _, r := range runs {
 				switch {
 				case pending.Len == 0:
@@ -332,8 +332,8 @@ func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
 	}
 }
 
-// inDevice says of an error which device it befell.
-func inDevice(id DevID, err error) error {
+// deviceError says of an error which device it befell.
+func deviceError(id DevID, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -16,11 +16,11 @@ import (
 // Mappings are the mapping trees of some devices, their upper parts in memory.
 type Mappings struct {
 	Forest *btree.Forest
-	stream
+	leafReader
 }
 
-// A stream reads leaves of mapping trees.
-type stream struct {
+// A leafReader reads leaves of mapping trees.
+type leafReader struct {
 	pool   *Pool
 	leaves int // about how many there are
 }
@@ -33,22 +33,22 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 		roots[i] = d.Root
 	}
 	f, err := btree.Load(ctx, p.r, p.limit, MappingSize, roots...)
-	return &Mappings{f, stream{p, len(f.Leaves())}}, err
+	return &Mappings{f, leafReader{p, len(f.Leaves())}}, err
 }
 
 // A Step is something to do in a [Mappings.Stream]: reading a leaf, or a call.
 type Step struct {
 	ID   DevID    // whose leaf it is, for errors
 	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
-	Leaf btree.Part
-	Side btree.Side   // in a [Pair]
+	Leaf btree.LeafRange
+	Side btree.Side   // in a [TreePair]
 	Do   func() error // if not nil: called in its turn instead of reading a leaf
 }
 
-// Device yields the steps that read the mappings of d.
-func (m *Mappings) Device(d Device) iter.Seq[Step] {
+// Steps yields the steps that read the mappings of d.
+func (m *Mappings) Steps(d Device) iter.Seq[Step] {
 	return func(yield func(Step) bool) {
-		for part := range m.Forest.Parts(d.Root) {
+		for part := range m.Forest.LeafRanges(d.Root) {
 			if !yield(Step{ID: d.ID, Leaf: part}) {
 				return
 			}
@@ -59,7 +59,7 @@ func (m *Mappings) Device(d Device) iter.Seq[Step] {
 // windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
 // of keys into an order of blocks that suits a disk, but in proportion, as what is
 // made of them takes memory.
-func (m *stream) windowLeaves() int {
+func (m *leafReader) windowLeaves() int {
 	const share, least, most = 64, 16, 256
 	return min(max(m.leaves/share, least), most)
 }
@@ -76,7 +76,7 @@ type window[T any] struct {
 // returns; those that go on in the next leaf are not joined. A leaf that is lost
 // ends the stream with an error that wraps [block.ErrCorrupt].
 func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]Run) error) error {
-	return each(ctx, &m.stream, steps, keepRuns, func(_ *Step, runs []Run) error { return fn(runs) })
+	return eachStep(ctx, &m.leafReader, steps, keepRuns, func(_ *Step, runs []Run) error { return fn(runs) })
 }
 
 func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
@@ -108,20 +108,20 @@ func (m *Mappings) Lines(ctx context.Context, steps iter.Seq[Step], format func(
 		}
 		return dst
 	}
-	return each(ctx, &m.stream, steps, keep, func(_ *Step, lines Lines) error { return fn(&lines) })
+	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, lines Lines) error { return fn(&lines) })
 }
 
-// each goes through the steps in their order. For each leaf it calls keep, where the leaf is
+// eachStep goes through the steps in their order. For each leaf it calls keep, where the leaf is
 // read, then in turn fn with what keep returned: it makes that of runs which it may not hold on
 // to, in dst, which it returned before for another leaf.
-func each[T any](ctx context.Context, m *stream, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
+func eachStep[T any](ctx context.Context, m *leafReader, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	full, empty := make(chan *window[T], 1), make(chan *window[T], 2)
 	empty <- new(window[T])
 	empty <- new(window[T])
 	g.Go(func() error {
 		defer close(full)
-		return fill(ctx, m, steps, keep, full, empty)
+		return fillWindows(ctx, m, steps, keep, full, empty)
 	})
 	g.Go(func() error {
 		for w := range full {
@@ -135,8 +135,8 @@ func each[T any](ctx context.Context, m *stream, steps iter.Seq[Step], keep func
 	return g.Wait()
 }
 
-// fill reads window after window.
-func fill[T any](ctx context.Context, m *stream, steps iter.Seq[Step], keep func(T, []Run) T, full, empty chan *window[T]) error {
+// fillWindows reads window after window.
+func fillWindows[T any](ctx context.Context, m *leafReader, steps iter.Seq[Step], keep func(T, []Run) T, full, empty chan *window[T]) error {
 	var w *window[T]
 	most := m.windowLeaves()
 	send := func() error {
@@ -217,7 +217,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 }
 
 // leafRuns appends the mappings in the leaf n to dst.
-func leafRuns(dst []Run, n btree.Node, part btree.Part) ([]Run, error) {
+func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
 	if !n.Leaf() {
 		return dst, &btree.MisplacedError{Block: part.Block}
 	}

@@ -136,7 +136,7 @@ func TestLinesAgreeWithStream(t *testing.T) {
 			}
 			var got, want []byte
 			var mapped uint64
-			err = errors.Join(m.Lines(t.Context(), m.Device(d), line, func(l *metadata.Lines) error {
+			err = errors.Join(m.Lines(t.Context(), m.Steps(d), line, func(l *metadata.Lines) error {
 				mapped += l.Mapped
 				switch l.Runs {
 				case 0:
@@ -146,7 +146,7 @@ func TestLinesAgreeWithStream(t *testing.T) {
 					got = line(append(line(got, []metadata.Run{l.First}), l.Between...), []metadata.Run{l.Last})
 				}
 				return nil
-			}), m.Stream(t.Context(), m.Device(d), func(runs []metadata.Run) error {
+			}), m.Stream(t.Context(), m.Steps(d), func(runs []metadata.Run) error {
 				want = line(want, runs)
 				return nil
 			}))
@@ -185,8 +185,8 @@ func TestDevicesMismatch(t *testing.T) {
 	}
 }
 
-// LeafOwners says the same as going through the leaves of each device.
-func TestLeafOwners(t *testing.T) {
+// LeafSharing says the same as going through the leaves of each device.
+func TestLeafSharing(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 50 {
 		f := fixtures.NewForge(t, 512, 100000)
@@ -218,18 +218,18 @@ func TestLeafOwners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := make([]metadata.Owners, len(forest.Leaves()))
+		want := make([]metadata.Sharing, len(forest.Leaves()))
 		for _, d := range devices {
 			mine := map[int]bool{}
 			reach(forest, d.Root, mine)
 			for leaf := range mine {
 				o := &want[leaf]
-				if *o = (metadata.Owners{Any: true, Many: o.Any, LeastSnap: min(o.LeastSnap, d.SnapshottedTime)}); !o.Many {
+				if *o = (metadata.Sharing{Any: true, Many: o.Any, LeastSnap: min(o.LeastSnap, d.SnapshottedTime)}); !o.Many {
 					o.LeastSnap = d.SnapshottedTime
 				}
 			}
 		}
-		got := metadata.LeafOwners(forest, devices)
+		got := metadata.LeafSharing(forest, devices)
 		for i := range want {
 			// A device that reaches a leaf in two ways is damaged; it may count as many.
 			if got[i].Any != want[i].Any || got[i].LeastSnap != want[i].LeastSnap || want[i].Many && !got[i].Many {
@@ -241,8 +241,8 @@ func TestLeafOwners(t *testing.T) {
 
 // reach collects the leaves below nr.
 func reach(f *btree.Forest, nr block.Nr, leaves map[int]bool) {
-	kind, i := f.Kind(nr)
-	if kind == btree.LeafNode {
+	role, i := f.Role(nr)
+	if role == btree.LeafNode {
 		leaves[i] = true
 		return
 	}

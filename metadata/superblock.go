@@ -33,7 +33,7 @@ const (
 	offCompatFlags       = 352
 	offCompatROFlags     = 356
 	offIncompatFlags     = 360
-	superblockUsed       = 364 // zero from here on
+	superblockEnd        = 364 // zero from here on
 )
 
 // Constants of the superblock.
@@ -141,14 +141,14 @@ func (sb *Superblock) Amend(b block.Data) block.Data {
 	return b
 }
 
-// OddByte returns the offset of the first byte of a superblock that has no
+// NonZeroTail returns the offset of the first byte of a superblock that has no
 // meaning and is not zero; -1 if there is none.
-func OddByte(b *block.Data) int {
+func NonZeroTail(b *block.Data) int {
 	for _, unused := range [...][2]int{
 		{offUUID, offMagic},
 		{offDataSpaceMap + spacemap.RootUsed, offMetadataSpaceMap},
 		{offMetadataSpaceMap + spacemap.RootUsed, offMappingRoot},
-		{superblockUsed, block.Size},
+		{superblockEnd, block.Size},
 	} {
 		for at := unused[0]; at < unused[1]; at++ {
 			if b[at] != 0 {

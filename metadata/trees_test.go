@@ -11,6 +11,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/metadata/block/blocktest"
 )
 
 // mapped are the mappings of runs, by thin block.
@@ -46,18 +47,18 @@ func TestPair(t *testing.T) {
 // testPair reads two devices, one of them as a tree that is known by its root only if loose is true.
 func testPair(t *testing.T, p *metadata.Pool, left, right metadata.Device, loose bool) {
 	t.Helper()
-	l, err := p.Tree(left.ID)
+	l, err := p.MappingTree(left.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := p.Tree(right.ID)
+	r, err := p.MappingTree(right.ID)
 	if loose {
-		r, err = p.TreeAt(right.Root)
+		r, err = p.MappingTreeAt(right.Root)
 	}
-	if err != nil || r.Loose != loose || r.Root != right.Root {
+	if err != nil || r.ByRoot != loose || r.Root != right.Root {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	pair, err := p.Pair(t.Context(), l, r, btree.PairOptions{Same: true})
+	pair, err := p.TreePair(t.Context(), l, r, btree.PairOptions{Same: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,21 +114,21 @@ func TestPairLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := p.Tree(1)
+	one, err := p.MappingTree(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := p.Tree(2)
+	two, err := p.MappingTree(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loose, err := p.TreeAt(two.Root)
+	loose, err := p.MappingTreeAt(two.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dev.FailReads(leaves[2])
-	for want, right := range map[string]metadata.Tree{"device 2: lost the mappings of": two, "mapping tree at block 5: lost the mappings of": loose} {
-		pair, err := p.Pair(t.Context(), one, right, btree.PairOptions{})
+	for want, right := range map[string]metadata.MappingTree{"device 2: lost the mappings of": two, "mapping tree at block 5: lost the mappings of": loose} {
+		pair, err := p.TreePair(t.Context(), one, right, btree.PairOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,19 +147,19 @@ func TestTreeErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Tree(3); !errors.Is(err, metadata.ErrNoDevice) || !strings.Contains(err.Error(), "device 3") {
+	if _, err := p.MappingTree(3); !errors.Is(err, metadata.ErrNoDevice) || !strings.Contains(err.Error(), "device 3") {
 		t.Errorf("a device that is not there: %v", err)
 	}
 	for what, root := range map[string]block.Nr{"superblock": 0, "beyond the end": 64, "a bitmap": f.Superblock.MetadataSpaceMap.BitmapRoot, "free": 63} {
-		if _, err := p.TreeAt(root); err == nil || !strings.Contains(err.Error(), "no mapping tree has its root in block") {
+		if _, err := p.MappingTreeAt(root); err == nil || !strings.Contains(err.Error(), "no mapping tree has its root in block") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if tree, err := p.TreeAt(leaves[2]); err != nil || tree.Root != leaves[2] {
+	if tree, err := p.MappingTreeAt(leaves[2]); err != nil || tree.Root != leaves[2] {
 		t.Errorf("a leaf alone: %+v, %v", tree, err)
 	}
 	for what, root := range map[string]block.Nr{"mapping tree, top level": f.Superblock.MappingRoot, "device details": f.Superblock.DetailsRoot} {
-		damaged := block.NewMemFrom(dev.Contents())
+		damaged := blocktest.NewMemFrom(dev.Contents())
 		if err := block.Write(damaged, root, new(block.Data)); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +173,7 @@ func TestTreeErrors(t *testing.T) {
 		if _, err := p.Blocks(t.Context()); !errors.Is(err, block.ErrCorrupt) {
 			t.Errorf("%s: blocks: %v", what, err)
 		}
-		if _, err := p.Tree(1); errors.Is(err, block.ErrCorrupt) != (root == f.Superblock.MappingRoot) {
+		if _, err := p.MappingTree(1); errors.Is(err, block.ErrCorrupt) != (root == f.Superblock.MappingRoot) {
 			t.Errorf("%s: tree of device 1: %v", what, err)
 		}
 	}
@@ -242,7 +243,7 @@ func TestSuperblockErrors(t *testing.T) {
 	for _, at := range []int{20, 110, 250, 1000, block.Size - 1} {
 		sb.Encode(&b)
 		b[at] = 1
-		if odd := metadata.OddByte(&b); odd != at {
+		if odd := metadata.NonZeroTail(&b); odd != at {
 			t.Errorf("byte %d has no meaning; found is %d", at, odd)
 		}
 	}

@@ -177,7 +177,7 @@ func TestProperty(t *testing.T) {
 // A record never becomes much longer than its block.
 func TestRecordSize(t *testing.T) {
 	var b block.Data
-	btree.NewDraft(&b, true, 8)
+	btree.NewNodeBuilder(&b, true, 8)
 	for i := 32; i < block.Size; i += wordSize {
 		le.PutUint64(b[i:], uint64(i)*0x9e3779b97f4a7c15)
 	}
@@ -191,11 +191,11 @@ func good(t testing.TB) []byte {
 	content := make([]byte, 5*block.Size)
 	block.Seal(0, (*block.Data)(content), block.Superblock)
 	var b block.Data
-	draft := btree.NewDraft(&b, true, 8)
+	builder := btree.NewNodeBuilder(&b, true, 8)
 	for i := range uint64(200) {
-		draft.AddUint64(i*i, i*i*i<<24|i)
+		builder.AddUint64(i*i, i*i*i<<24|i)
 	}
-	draft.Seal(3)
+	builder.Seal(3)
 	copy(content[3*block.Size:], b[:])
 	return roundTrip(t, content, Options{})
 }
@@ -208,7 +208,7 @@ func TestReject(t *testing.T) {
 		return h
 	}
 	var node block.Data
-	btree.NewDraft(&node, true, 8)
+	btree.NewNodeBuilder(&node, true, 8)
 	block.Seal(1, &node, block.Node)
 	literalNode := append([]byte{0xa2, 0, 0x10}, node[:]...)
 	twice := append(frameOf(1, literalNode...), frameOf(1, literalNode...)...)

@@ -101,25 +101,25 @@ func (d *Delta) check() error {
 }
 
 // side finds one of the two trees.
-func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64) (metadata.Tree, error) {
+func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64) (metadata.MappingTree, error) {
 	id, err := thin.in(dev.Place)
 	if err != nil {
-		return metadata.Tree{}, err
+		return metadata.MappingTree{}, err
 	}
 	return tree(pool, id, root)
 }
 
 // tree finds the mapping tree of a device, or the one with its root in a block.
-func tree(pool *metadata.Pool, thin, root *uint64) (metadata.Tree, error) {
+func tree(pool *metadata.Pool, thin, root *uint64) (metadata.MappingTree, error) {
 	if root != nil {
-		return pool.TreeAt(block.Nr(*root))
+		return pool.MappingTreeAt(block.Nr(*root))
 	}
-	t, err := pool.Tree(metadata.DevID(*thin))
+	t, err := pool.MappingTree(metadata.DevID(*thin))
 	return t, source.Damaged(err)
 }
 
 // compare writes the difference.
-func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.Tree) error {
+func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.MappingTree) error {
 	out, err := source.CreateOutput(env, d.Output, "", d.disk().Files(d.Input)...)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 		w.Flush() // what came before the damage
 		return source.Damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	if err := w.End(); err != nil {

@@ -156,7 +156,7 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 	if err := dump.Run(env, pool, opt, visitor); err != nil {
 		return source.Damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	return out.Commit()

@@ -249,8 +249,8 @@ func wholeSectors(size int64) int64 { return size / cli.SectorSize * cli.SectorS
 type exportVolume struct {
 	*volume.Volume
 	pool          *metadata.Pool
-	tree          metadata.Tree
-	older         *metadata.Tree // only what differs from this one
+	tree          metadata.MappingTree
+	older         *metadata.MappingTree // only what differs from this one
 	src           volume.Source
 	device, since *uint64 // ids, as far as there are
 	lossy         bool    // something is lost, be it known what or not

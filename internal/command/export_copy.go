@@ -28,7 +28,7 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	// Only now: who reads half a table or list might use it.
 	if err := x.list(env, v); err != nil || x.Output == "" {
-		return errors.Join(err, v.pool.StillHeld())
+		return errors.Join(err, v.pool.CheckSnapshotHeld())
 	}
 	return x.copy(env, v, job, plan)
 }
@@ -65,7 +65,7 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
 		}
 	}
-	if err := v.pool.StillHeld(); err != nil {
+	if err := v.pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	if job.path != "" {

@@ -127,7 +127,7 @@ func (p *exportPool) root(id metadata.DevID) block.Nr {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	tree, err := pool.Tree(id)
+	tree, err := pool.MappingTree(id)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (l *Ls) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return source.Damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	var named []view.LsRow

@@ -14,7 +14,7 @@ import (
 // mend checks and repairs. The device is opened for writing only if something has
 // to be written: that alone makes some systems look at it anew.
 func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
-	sum, repair, err := check.Prepare(env, dev, opt, hinted(out.Fault))
+	sum, repair, err := check.PlanFix(env, dev, opt, hinted(out.Fault))
 	if err != nil {
 		return source.DifferHint(err)
 	}
@@ -36,7 +36,7 @@ func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *v
 	if repair.NoRoom != nil && c.AutoRepair {
 		return cli.ErrReported
 	}
-	for _, m := range repair.Mended {
+	for _, m := range repair.Fixed {
 		if m.Severity == check.NonFatal {
 			sum.NonFatal -= m.Faults
 		} else {
@@ -47,7 +47,7 @@ func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *v
 }
 
 // write carries the repair out, the undo file first.
-func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Repair) error {
+func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Fix) error {
 	to, err := dev.Writable()
 	if err != nil {
 		return err

@@ -167,7 +167,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 			return nil, view.Named(source.Damaged(err), dev.Name)
 		}
 		if m.Snapshot.Set {
-			return nil, pool.StillHeld() // what is used now is not the snapshot's alone
+			return nil, pool.CheckSnapshotHeld() // what is used now is not the snapshot's alone
 		}
 		sm := pool.Live.MetadataSpaceMap
 		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil

@@ -83,7 +83,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 		return source.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
 	}
 	if snapshot != nil {
-		if err := snapshot.StillHeld(); err != nil {
+		if err := snapshot.CheckSnapshotHeld(); err != nil {
 			return err
 		}
 	}

@@ -108,7 +108,7 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return source.Damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil || r.Format != "json" {
+	if err := pool.CheckSnapshotHeld(); err != nil || r.Format != "json" {
 		return err
 	}
 	return view.NewEncoder(env.Stdout).Encode(objects.Summary())

@@ -55,7 +55,7 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 		if err != nil {
 			return err
 		}
-		stillHeld = pool.StillHeld
+		stillHeld = pool.CheckSnapshotHeld
 	}
 	opt := scan.Options{Begin: block.Nr(s.Begin), FaultsOnly: s.ExamineCorruption, Snapshot: s.MetadataSnap.Set, Progress: env.Progress}
 	if opt.Begin >= block.Blocks(dev) {

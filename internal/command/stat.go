@@ -66,7 +66,7 @@ func (s *Stat) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return source.Damaged(err)
 	}
-	if err := pool.StillHeld(); err != nil {
+	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
 	return out.Flush()

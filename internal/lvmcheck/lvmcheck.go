@@ -34,7 +34,7 @@ type Difference struct {
 	Code    Code
 	Refused bool   // LVM or the kernel refuses the pool, or the volume
 	Text    string // a sentence
-	Mend    []string
+	Fix     []string
 }
 
 func (d *Difference) String() string {
@@ -94,8 +94,8 @@ type comparison struct {
 	found   []Difference
 }
 
-func (c *comparison) add(code Code, refused bool, mend []string, format string, args ...any) {
-	c.found = append(c.found, Difference{code, refused, fmt.Sprintf(format, args...), mend})
+func (c *comparison) add(code Code, refused bool, fix []string, format string, args ...any) {
+	c.found = append(c.found, Difference{code, refused, fmt.Sprintf(format, args...), fix})
 }
 
 // name is VG/LV.
@@ -184,14 +184,14 @@ func (c *comparison) transaction() {
 		if have < lvmHas {
 			side = "LVM is ahead: the metadata may be old, or come from a repair that went back"
 		}
-		mend, how := c.mendTransaction(expected)
-		c.add(TransactionID, true, mend, "LVM is at transaction %d, the metadata at %d; %s. LVM will say: Thin pool %s transaction_id is %d, while expected %d. %s",
+		fix, how := c.fixTransaction(expected)
+		c.add(TransactionID, true, fix, "LVM is at transaction %d, the metadata at %d; %s. LVM will say: Thin pool %s transaction_id is %d, while expected %d. %s",
 			lvmHas, have, side, c.active(), have, expected, how)
 	}
 }
 
-// mendTransaction says what is safe to do about different transaction ids.
-func (c *comparison) mendTransaction(expected uint64) (commands []string, how string) {
+// fixTransaction says what is safe to do about different transaction ids.
+func (c *comparison) fixTransaction(expected uint64) (commands []string, how string) {
 	switch {
 	case slices.ContainsFunc(c.found, func(d Difference) bool { return d.Code == VolumeTransactionID || d.Code == DeviceTwice }):
 		return nil, "The volumes are not the devices, so change neither side: look for the text that belongs to this metadata (thin_volumes --history, /etc/lvm/archive)"

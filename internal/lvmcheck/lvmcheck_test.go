@@ -145,7 +145,7 @@ func TestCompare(t *testing.T) {
 		change func(*side)
 		want   []lvmcheck.Code // those that are refused with an exclamation mark
 		says   string
-		mend   string // in the commands of the first
+		fix    string // in the commands of the first
 	}{
 		"agreed":              {func(*side) {}, nil, "", ""},
 		"LVM does not look":   {func(s *side) { s.lvm = 0 }, nil, "", ""},
@@ -200,9 +200,9 @@ func TestCompare(t *testing.T) {
 			if test.says != "" && !strings.Contains(found[0].Text, test.says) {
 				t.Errorf("%q does not say %q", found[0].Text, test.says)
 			}
-			if len(found) > 0 && (test.mend != "") != (len(found[0].Mend) > 0) ||
-				test.mend != "" && !slices.ContainsFunc(found[0].Mend, func(c string) bool { return strings.Contains(c, test.mend) }) {
-				t.Errorf("commands %q, want %q", found[0].Mend, test.mend)
+			if len(found) > 0 && (test.fix != "") != (len(found[0].Fix) > 0) ||
+				test.fix != "" && !slices.ContainsFunc(found[0].Fix, func(c string) bool { return strings.Contains(c, test.fix) }) {
+				t.Errorf("commands %q, want %q", found[0].Fix, test.fix)
 			}
 		})
 	}

@@ -77,7 +77,7 @@ func openThin(ctx context.Context, dev block.Device, v *lvm.Volume, src volume.S
 	if err != nil {
 		return nil, err
 	}
-	tree, err := pool.Tree(metadata.DevID(v.Thin().DeviceID))
+	tree, err := pool.MappingTree(metadata.DevID(v.Thin().DeviceID))
 	if err != nil {
 		return nil, err
 	}

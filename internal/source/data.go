@@ -22,7 +22,7 @@ func OpenData(path string, shared bool) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Data{ReaderAt: block.Anywhere(dev), Closer: dev, Size: dev.Size()}
+	d := &Data{ReaderAt: block.Unaligned(dev), Closer: dev, Size: dev.Size()}
 	if regular(path) {
 		d.ReaderAt = dev // knows no alignment
 		if ahead, ok := dev.(interface{ Advise(off, n int64) }); ok {

@@ -36,33 +36,33 @@ func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) err
 	if err := block.Read(dev, 0, &buf[0]); err != nil {
 		return fmt.Errorf("reading block 0: %w", err)
 	}
-	if err := f.respect(dev, foreign); err != nil {
+	if err := f.checkNotForeign(dev, foreign); err != nil {
 		return err
 	}
 	if f.nrs == nil {
-		return f.applyAll(ctx, dev, &buf[0])
+		return f.applyRewritten(ctx, dev, &buf[0])
 	}
 	switch buf[0] {
 	case f.block0:
-		return f.applySome(ctx, dev, 0)
+		return f.applyInPlace(ctx, dev, 0)
 	case f.old0:
 		// The repair or an Apply was interrupted. What the old metadata uses is there.
-		return f.applySome(ctx, dev, f.first)
+		return f.applyInPlace(ctx, dev, f.first)
 	}
-	return refusal(&buf[0])
+	return unexpectedBlock0Error(&buf[0])
 }
 
-// refusal is the error for a device with another block 0.
-func refusal(block0 *block.Data) error {
+// unexpectedBlock0Error is the error for a device with another block 0.
+func unexpectedBlock0Error(block0 *block.Data) error {
 	if _, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, block0); err == nil {
 		return ErrUsed
 	}
 	return ErrOther
 }
 
-// respect refuses a device on which something else was made that left block 0 alone, as it
+// checkNotForeign refuses a device on which something else was made that left block 0 alone, as it
 // begins further on.
-func (f *File) respect(dev block.Device, foreign Foreign) error {
+func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 	const looked = 32 // blocks
 	if foreign == nil {
 		return nil
@@ -79,7 +79,7 @@ func (f *File) respect(dev block.Device, foreign Foreign) error {
 		if err := block.Read(dev, nr, &now[0]); err != nil {
 			continue // what cannot be read may be written
 		}
-		if err := f.old(i, old); err != nil {
+		if err := f.readOld(i, old); err != nil {
 			return err
 		}
 		for at := 0; at < block.Size; at += sector { // what is as it was before was not made since
@@ -94,14 +94,14 @@ func (f *File) respect(dev block.Device, foreign Foreign) error {
 	return nil
 }
 
-// applySome puts back what mending changed, from a position on.
-func (f *File) applySome(ctx context.Context, dev block.Device, from int) error {
+// applyInPlace puts back what a repair in place changed, from a position on.
+func (f *File) applyInPlace(ctx context.Context, dev block.Device, from int) error {
 	old := block.Buffer(1)
 	for i := from; i < f.n; i++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.old(i, old); err != nil {
+		if err := f.readOld(i, old); err != nil {
 			return err
 		}
 		if i == f.first {
@@ -121,7 +121,7 @@ func (f *File) applySome(ctx context.Context, dev block.Device, from int) error 
 	return flush(dev, "flushing")
 }
 
-// applyAll puts everything back. block0 is what the device has.
+// applyRewritten puts everything back. block0 is what the device has.
 //
 // The repair and applyAll begin with block 0 spoiled, flushed, and end with a valid one. So
 // what block 0 is tells what the rest is:
@@ -131,26 +131,26 @@ func (f *File) applySome(ctx context.Context, dev block.Device, from int) error 
 //   - as it was before: nothing was written, or all was put back;
 //   - torn between the first two: the new metadata, as one is written when all else is
 //     complete and the other before anything else.
-func (f *File) applyAll(ctx context.Context, dev block.Device, block0 *block.Data) error {
+func (f *File) applyRewritten(ctx context.Context, dev block.Device, block0 *block.Data) error {
 	spoiled := block.Buffer(1)
 	spoiled[0] = f.old0
-	block.Spoil(&spoiled[0])
+	block.Invalidate(&spoiled[0])
 	switch {
 	case *block0 == f.block0, *block0 == spoiled[0]:
 	case *block0 == f.old0:
-		if err := f.compare(ctx, dev); err != nil {
+		if err := f.checkRestored(ctx, dev); err != nil {
 			return err
 		}
 		return f.finish(dev) // of a mirror the other copy may be spoiled still
-	case !mixed(block0, &f.block0, &spoiled[0]) || !f.isNew(dev):
-		return refusal(block0)
+	case !isTorn(block0, &f.block0, &spoiled[0]) || !f.isNew(dev):
+		return unexpectedBlock0Error(block0)
 	}
 	return f.overwrite(ctx, dev, &spoiled[0])
 }
 
-// mixed reports whether each sector of b is that of one of the others: a power cut may
+// isTorn reports whether each sector of b is that of one of the others: a power cut may
 // have torn the write of one over another.
-func mixed(b *block.Data, of ...*block.Data) bool {
+func isTorn(b *block.Data, of ...*block.Data) bool {
 	for at := 0; at < block.Size; at += sector {
 		if !slices.ContainsFunc(of, func(o *block.Data) bool { return bytes.Equal(b[at:at+sector], o[at:at+sector]) }) {
 			return false
@@ -174,18 +174,18 @@ func (f *File) isNew(dev block.Device) bool {
 		{sb.MetadataSpaceMap.BitmapRoot, block.Index},
 		{sb.MetadataSpaceMap.RefCountRoot, block.Node},
 	} {
-		if uint64(root.nr) >= f.most() || block.Read(dev, root.nr, &buf[0]) != nil || block.Verify(root.nr, &buf[0], root.kind) != nil {
+		if uint64(root.nr) >= f.maxBlocks() || block.Read(dev, root.nr, &buf[0]) != nil || block.Verify(root.nr, &buf[0], root.kind) != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// compare looks whether all is as it was before the repair, where block 0 is.
-func (f *File) compare(ctx context.Context, dev block.Device) error {
-	now := block.Buffer(atOnce)
-	return pieces(ctx, 0, block.Nr(f.n), func(from block.Nr, old []block.Data) error {
-		if err := f.old(int(from), old); err != nil {
+// checkRestored looks whether all is as it was before the repair, where block 0 is.
+func (f *File) checkRestored(ctx context.Context, dev block.Device) error {
+	now := block.Buffer(pieceBlocks)
+	return eachPiece(ctx, 0, block.Nr(f.n), func(from block.Nr, old []block.Data) error {
+		if err := f.readOld(int(from), old); err != nil {
 			return err
 		}
 		now := now[:len(old)]
@@ -206,8 +206,8 @@ func (f *File) overwrite(ctx context.Context, dev block.Device, spoiled *block.D
 	if err := writeBlock0(dev, spoiled); err != nil {
 		return fmt.Errorf("invalidating block 0: %w", err)
 	}
-	err := pieces(ctx, 1, block.Nr(f.n), func(from block.Nr, buf []block.Data) error {
-		if err := f.old(int(from), buf); err != nil {
+	err := eachPiece(ctx, 1, block.Nr(f.n), func(from block.Nr, buf []block.Data) error {
+		if err := f.readOld(int(from), buf); err != nil {
 			return err
 		}
 		if _, err := dev.WriteAt(block.Bytes(buf), int64(from)*block.Size); err != nil {

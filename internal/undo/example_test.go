@@ -20,7 +20,7 @@ func ExampleWrite() {
 		return
 	}
 	dev := blocktest.NewMemFrom(bytes.Clone(image))
-	_, repair, err := check.Prepare(ctx, dev, check.Options{}, func(check.Fault) {})
+	_, repair, err := check.PlanFix(ctx, dev, check.Options{}, func(check.Fault) {})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -40,17 +40,17 @@ func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 		return nil, errors.New("this is not an undo file")
 	}
 	version := le.Uint32(head[0][offVer:])
-	if version != mended && version != remade {
-		return nil, fmt.Errorf("undo file of version %d, want %d or %d", version, mended, remade)
+	if version != versionInPlace && version != versionRewritten {
+		return nil, fmt.Errorf("undo file of version %d, want %d or %d", version, versionInPlace, versionRewritten)
 	}
 	f := &File{in: in, size: le.Uint64(head[0][offSize:]), block0: head[1]}
-	if err := f.place(&head[0], version, size); err != nil {
+	if err := f.readHeader(&head[0], version, size); err != nil {
 		return nil, err
 	}
 	if err := verify(ctx, in, size); err != nil {
 		return nil, err
 	}
-	if version == mended {
+	if version == versionInPlace {
 		if err := f.readNumbers(); err != nil {
 			return nil, err
 		}
@@ -58,15 +58,15 @@ func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	return f, f.checkBlock0()
 }
 
-// place finds out where everything is in the file. No more blocks are believed than metadata
+// readHeader finds out where everything is in the file. No more blocks are believed than metadata
 // can have.
-func (f *File) place(head *block.Data, version uint32, size int64) error {
+func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 	n, first := le.Uint64(head[offBlocks:]), le.Uint64(head[offFirst:])
-	if n == 0 || n > f.most() || first >= n || version == remade && (n != f.most() || first != 0) {
+	if n == 0 || n > f.maxBlocks() || first >= n || version == versionRewritten && (n != f.maxBlocks() || first != 0) {
 		return damagedf("%d blocks, block 0 at position %d, of a device of %d bytes", n, first, f.size)
 	}
 	f.n, f.first, f.data = int(n), int(first), 2*block.Size
-	if version == mended {
+	if version == versionInPlace {
 		f.data += int64(tables(f.n)) * block.Size
 	}
 	if size != f.data+int64(f.n)*block.Size+sha256.Size {
@@ -78,8 +78,8 @@ func (f *File) place(head *block.Data, version uint32, size int64) error {
 	return nil
 }
 
-// most is how many blocks of the device metadata can be in.
-func (f *File) most() uint64 { return min(f.size/block.Size, spacemap.MaxMetadata) }
+// maxBlocks is how many blocks of the device metadata can be in.
+func (f *File) maxBlocks() uint64 { return min(f.size/block.Size, spacemap.MaxMetadata) }
 
 // readNumbers reads the numbers of the blocks, none of which is there twice.
 func (f *File) readNumbers() error {
@@ -91,7 +91,7 @@ func (f *File) readNumbers() error {
 	f.nrs = make([]block.Nr, f.n)
 	for i := range f.nrs {
 		nr := block.Nr(le.Uint64(numbers[8*i:]))
-		if (nr == 0) != (i == f.first) || uint64(nr) >= f.most() {
+		if (nr == 0) != (i == f.first) || uint64(nr) >= f.maxBlocks() {
 			return damagedf("block %d does not belong at position %d", nr, i)
 		}
 		f.nrs[i] = nr
@@ -107,7 +107,7 @@ func (f *File) readNumbers() error {
 // superblock is lost. Otherwise it differs only in what such a repair changes.
 func (f *File) checkBlock0() error {
 	old := block.Buffer(1)
-	if err := f.old(f.first, old); err != nil {
+	if err := f.readOld(f.first, old); err != nil {
 		return err
 	}
 	f.old0 = old[0]
@@ -116,7 +116,7 @@ func (f *File) checkBlock0() error {
 		return damagedf("the superblock that the repair wrote: %w", err)
 	}
 	f.superblock = sb
-	if sb.MetadataSpaceMap.NrBlocks > f.most() {
+	if sb.MetadataSpaceMap.NrBlocks > f.maxBlocks() {
 		return damagedf("its superblock is that of %d blocks, but the device has %d bytes", sb.MetadataSpaceMap.NrBlocks, f.size)
 	}
 	var want block.Data
@@ -158,8 +158,8 @@ func verify(ctx context.Context, in io.ReaderAt, size int64) error {
 	return nil
 }
 
-// old reads old blocks of the file, from position i on.
-func (f *File) old(i int, buf []block.Data) error {
+// readOld reads old blocks of the file, from position i on.
+func (f *File) readOld(i int, buf []block.Data) error {
 	if _, err := f.in.ReadAt(block.Bytes(buf), f.data+int64(i)*block.Size); err != nil {
 		return fmt.Errorf("reading the undo file: %w", err)
 	}

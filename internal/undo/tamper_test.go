@@ -160,7 +160,7 @@ func TestSomethingElse(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	device := somethingElse(len(leaky))
 	r := repair(t, leaky)
-	refusedOther(t, "mended", saved(t, leaky, r), device)
+	refusedOther(t, "in place", saved(t, leaky, r), device)
 
 	_, remade := remake(t, leaky)
 	refusedOther(t, "remade", remade, device)
@@ -176,7 +176,7 @@ func TestSomethingElse(t *testing.T) {
 	_, torn := remakeOver(t, leaky, device)
 	forgeSpoiled(at(torn, 2))
 	spoiled := *at(torn, 2)
-	block.Spoil(&spoiled)
+	block.Invalidate(&spoiled)
 	if !bytes.Equal(spoiled[:7*sector], device[:7*sector]) {
 		t.Fatal("block 0 is not what it should be")
 	}
@@ -237,7 +237,7 @@ func TestMadeSince(t *testing.T) {
 	}
 	remade := dev.Contents()
 	spoiled := slices.Clone(image)
-	block.Spoil((*block.Data)(spoiled[:block.Size]))
+	block.Invalidate((*block.Data)(spoiled[:block.Size]))
 	for name, p := range map[string][]byte{"complete": remade, "interrupted": spoiled} {
 		copy(p[block.Size:], begins)
 		refused(t, name, file, p)

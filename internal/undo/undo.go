@@ -1,11 +1,11 @@
 // Package undo keeps in a file what a repair is about to change, and puts it back.
 //
-// A repair either mends, which writes into free blocks and then the superblock, or makes
-// all metadata anew, which overwrites blocks that both the old and the new metadata use.
+// A repair either works in place, which writes into free blocks and then the superblock, or writes
+// all metadata again, which overwrites blocks that both the old and the new metadata use.
 // The undo file, of 4096-byte blocks, knows which; integers are little-endian:
 //
 //	header    0  8  "thinundo"
-//	          8  4  version: 1 mended, 2 made anew
+//	          8  4  version: 1 in place, 2 rewritten
 //	         12  4  zero
 //	         16  8  size of the metadata device in bytes
 //	         24  8  number of blocks, n
@@ -15,12 +15,12 @@
 //	the n blocks as they were
 //	32 bytes: SHA-256 of all before
 //
-// Of what was mended, the blocks come in the order in which they are put back, with a
+// Of a repair in place, the blocks come in the order in which they are put back, with a
 // flush before block 0 and one after it. First those that the repair released: the metadata
 // that it wrote does not use them. After block 0 those that it wrote: the old metadata
 // does not use those. So at any moment the device holds the one or the other.
 //
-// Where all was made anew, the file has every block that metadata can be in, 0 to n-1, so
+// Where all was rewritten, the file has every block that metadata can be in, 0 to n-1, so
 // that nothing a pool has done since is left either. They are put back as they were
 // overwritten: block 0 is made invalid first, the others follow, and block 0 is last, with a
 // flush after each of the three. So at any moment the device holds the new metadata, the old,
@@ -44,16 +44,16 @@ import (
 )
 
 const (
-	magic     = "thinundo"
-	mended    = 1 // versions
-	remade    = 2
-	offMagic  = 0
-	offVer    = 8
-	offSize   = 16
-	offBlocks = 24
-	offFirst  = 32
-	perTable  = block.Size / 8 // numbers in a block
-	atOnce    = 256            // blocks, that are copied in one piece
+	magic            = "thinundo"
+	versionInPlace   = 1 // versions
+	versionRewritten = 2
+	offMagic         = 0
+	offVer           = 8
+	offSize          = 16
+	offBlocks        = 24
+	offFirst         = 32
+	perTable         = block.Size / 8 // numbers in a block
+	pieceBlocks      = 256            // blocks, that are copied in one piece
 )
 
 var le = binary.LittleEndian
@@ -65,7 +65,7 @@ var ErrExists = errors.New("the undo file must not exist")
 type Change struct {
 	Released []block.Nr // used by the old metadata only
 	Written  []block.Nr // used by the new metadata only
-	// All, if not 0, says that all metadata is made anew, and that it can be in so many
+	// All, if not 0, says that all metadata is rewritten, and that it can be in so many
 	// blocks. Released and Written do not count then.
 	All    block.Nr
 	Block0 *block.Data // after the repair
@@ -129,9 +129,9 @@ func Write(ctx context.Context, out io.Writer, dev block.Device, c Change) error
 	w := io.MultiWriter(out, sum)
 	var err error
 	if c.All > 0 {
-		err = writeAll(ctx, w, dev, c)
+		err = writeRewritten(ctx, w, dev, c)
 	} else {
-		err = writeSome(ctx, w, dev, c)
+		err = writeInPlace(ctx, w, dev, c)
 	}
 	if err != nil {
 		return err
@@ -150,11 +150,11 @@ func header(version uint32, dev block.Device, n, position int) (b block.Data) {
 	return b
 }
 
-// writeSome writes the blocks that mending changes.
-func writeSome(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
+// writeInPlace writes the blocks that a repair in place changes.
+func writeInPlace(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
 	nrs := slices.Concat(c.Released, []block.Nr{0}, c.Written)
 	head := make([]block.Data, 2+tables(len(nrs)))
-	head[0], head[1] = header(mended, dev, len(nrs), len(c.Released)), *c.Block0
+	head[0], head[1] = header(versionInPlace, dev, len(nrs), len(c.Released)), *c.Block0
 	for i, nr := range nrs {
 		le.PutUint64(head[2+i/perTable][i%perTable*8:], uint64(nr))
 	}
@@ -176,13 +176,13 @@ func writeSome(ctx context.Context, w io.Writer, dev block.Device, c Change) err
 	return nil
 }
 
-// writeAll writes all blocks that metadata can be in.
-func writeAll(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
-	head := [2]block.Data{header(remade, dev, int(c.All), 0), *c.Block0}
+// writeRewritten writes all blocks that metadata can be in.
+func writeRewritten(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
+	head := [2]block.Data{header(versionRewritten, dev, int(c.All), 0), *c.Block0}
 	if _, err := w.Write(block.Bytes(head[:])); err != nil {
 		return err
 	}
-	return pieces(ctx, 0, c.All, func(from block.Nr, buf []block.Data) error {
+	return eachPiece(ctx, 0, c.All, func(from block.Nr, buf []block.Data) error {
 		if err := readPiece(dev, from, buf); err != nil {
 			return err
 		}
@@ -202,15 +202,15 @@ func readPiece(dev block.Device, from block.Nr, buf []block.Data) error {
 	return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
 }
 
-// pieces calls fn for blocks from up to but not including end, as many at once as fit a
+// eachPiece calls fn for blocks from up to but not including end, as many at once as fit a
 // buffer.
-func pieces(ctx context.Context, from, end block.Nr, fn func(from block.Nr, buf []block.Data) error) error {
-	buf := block.Buffer(atOnce)
-	for ; from < end; from += atOnce {
+func eachPiece(ctx context.Context, from, end block.Nr, fn func(from block.Nr, buf []block.Data) error) error {
+	buf := block.Buffer(pieceBlocks)
+	for ; from < end; from += pieceBlocks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := fn(from, buf[:min(atOnce, end-from)]); err != nil {
+		if err := fn(from, buf[:min(pieceBlocks, end-from)]); err != nil {
 			return err
 		}
 	}

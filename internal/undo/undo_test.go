@@ -18,25 +18,25 @@ import (
 	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
-	mend "thinpool/tool/repair"
+	salvage "thinpool/tool/repair"
 )
 
 // repair is a repair of an image, not yet carried out.
-func repair(t testing.TB, image []byte) *check.Repair {
+func repair(t testing.TB, image []byte) *check.Fix {
 	t.Helper()
-	_, r, err := check.Prepare(t.Context(), blocktest.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
+	_, r, err := check.PlanFix(t.Context(), blocktest.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
 	if err != nil || r == nil || !r.Needed() {
 		t.Fatalf("nothing to repair: %v", err)
 	}
 	return r
 }
 
-func change(r *check.Repair) undo.Change {
+func change(r *check.Fix) undo.Change {
 	return undo.Change{Released: r.Released(), Written: r.Blocks(), Block0: r.Block0()}
 }
 
 // saved returns the undo file for r.
-func saved(t testing.TB, image []byte, r *check.Repair) []byte {
+func saved(t testing.TB, image []byte, r *check.Fix) []byte {
 	t.Helper()
 	var file bytes.Buffer
 	if err := undo.Write(t.Context(), &file, blocktest.NewMemFrom(slices.Clone(image)), change(r)); err != nil {
@@ -124,7 +124,7 @@ func remake(t testing.TB, image []byte) (*write.Builder, []byte) {
 func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	t.Helper()
 	dev := blocktest.NewMemFrom(slices.Clone(image))
-	found, err := mend.Find(t.Context(), blocktest.NewMemFrom(slices.Clone(source)), mend.Options{})
+	found, err := salvage.Find(t.Context(), blocktest.NewMemFrom(slices.Clone(source)), salvage.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	return b, file.Bytes()
 }
 
-// remakeable are images whose metadata is made anew: whole, damaged, and with a superblock that
+// remakeable are images whose metadata is rewritten: whole, damaged, and with a superblock that
 // is damaged itself.
 func remakeable(t testing.TB) map[string][]byte {
 	t.Helper()
@@ -188,7 +188,7 @@ func foreign(nr block.Nr, b *block.Data) error {
 	return nil
 }
 
-// The same for metadata that is made anew: wherever writing it, or undoing that, is interrupted,
+// The same for metadata that is rewritten: wherever writing it, or undoing that, is interrupted,
 // the device holds the new metadata, the old, or a block 0 that nobody takes for valid; and
 // applying the file gives the original back.
 func TestApplyAll(t *testing.T) {
@@ -200,7 +200,7 @@ func TestApplyAll(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	cases["over something else"] = over{leaky, somethingElse(len(leaky))}
 	interrupted := slices.Clone(leaky)
-	block.Spoil((*block.Data)(interrupted[:block.Size]))
+	block.Invalidate((*block.Data)(interrupted[:block.Size]))
 	clear(interrupted[block.Size:][:block.Size])
 	cases["over a repair that was interrupted"] = over{leaky, interrupted}
 	for name, tc := range cases {
@@ -285,7 +285,7 @@ func TestReleasedOverwritten(t *testing.T) {
 	restored(t, file, dev, image)
 }
 
-// Whatever the pool wrote since metadata was made anew, and did not commit, goes as well.
+// Whatever the pool wrote since metadata was rewritten, and did not commit, goes as well.
 func TestAllOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)

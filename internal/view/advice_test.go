@@ -25,7 +25,7 @@ func TestAdvice(t *testing.T) {
 	for name, tc := range map[string]struct {
 		faults []check.Fault
 		repair bool
-		fixed  []check.Mended
+		fixed  []check.Fixed
 		want   []string
 	}{
 		"nothing wrong":           {nil, false, nil, nil},
@@ -39,15 +39,15 @@ func TestAdvice(t *testing.T) {
 		"cut":                     {[]check.Fault{small, node, snapshot}, false, nil, []string{of(small)}},
 		"repaired":                {[]check.Fault{flag, leak}, true, nil, nil},
 		"repaired but for one":    {[]check.Fault{flag, quiet, leak}, true, nil, []string{of(quiet)}},
-		"settled along with that": {[]check.Fault{late, late, quiet}, true, []check.Mended{{Code: late.Code, Severity: late.Severity, Faults: 2}}, []string{of(quiet)}},
-		"settled in part":         {[]check.Fault{late, late, quiet}, true, []check.Mended{{Code: late.Code, Severity: late.Severity, Faults: 1}}, []string{of(late)}},
+		"settled along with that": {[]check.Fault{late, late, quiet}, true, []check.Fixed{{Code: late.Code, Severity: late.Severity, Faults: 2}}, []string{of(quiet)}},
+		"settled in part":         {[]check.Fault{late, late, quiet}, true, []check.Fixed{{Code: late.Code, Severity: late.Severity, Faults: 1}}, []string{of(late)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := FaultPrinter{Out: io.Discard, Err: io.Discard, Mends: tc.repair}
 			for _, f := range tc.faults {
 				p.Fault(f)
 			}
-			p.Repaired(&check.Repair{Mended: tc.fixed})
+			p.Repaired(&check.Fix{Fixed: tc.fixed})
 			if diff := cmp.Diff(tc.want, p.worst()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

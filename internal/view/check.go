@@ -48,7 +48,7 @@ func (p *FaultPrinter) Fault(f check.Fault) {
 	if f.Code == check.SnapshotMissing && p.Reserve != "" {
 		text = p.Reserve
 	}
-	if !p.Mends || !f.Mendable() {
+	if !p.Mends || !f.Fixable() {
 		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})
 	}
 	switch {
@@ -87,7 +87,7 @@ func (p *FaultPrinter) advise(a advice) {
 }
 
 // settled takes back advice about faults that a repair removed along with others.
-func (p *FaultPrinter) settled(m check.Mended) {
+func (p *FaultPrinter) settled(m check.Fixed) {
 	for i, a := range p.advice {
 		if a.code == m.Code && a.severity == m.Severity {
 			p.advice[i].faults -= min(a.faults, m.Faults)
@@ -261,12 +261,12 @@ type roomRecord struct {
 }
 
 // Repaired prints what was mended.
-func (p *FaultPrinter) Repaired(r *check.Repair) {
+func (p *FaultPrinter) Repaired(r *check.Fix) {
 	if p.Live != nil {
 		p.Live = &r.Superblock
 	}
 	p.noRoom = r.NoRoom
-	for _, m := range r.Mended {
+	for _, m := range r.Fixed {
 		p.mended += m.Faults
 		p.settled(m)
 		switch {
@@ -284,10 +284,10 @@ func (p *FaultPrinter) Difference(d lvmcheck.Difference) {
 	switch {
 	case p.Quiet:
 	case p.JSON:
-		p.line(lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend})
+		p.line(lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Fix})
 	default:
 		fmt.Fprintln(p.Err, d.String())
-		for _, command := range d.Mend {
+		for _, command := range d.Fix {
 			fmt.Fprintf(p.Err, "  %s\n", command)
 		}
 	}

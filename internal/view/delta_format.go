@@ -67,7 +67,7 @@ func (d *DeltaWriter) Limit(bytes, blockSize uint64) uint64 {
 }
 
 // Begin writes what comes before the ranges.
-func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.Tree) error {
+func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.MappingTree) error {
 	switch d.f.Name {
 	case "json":
 		d.printf(`{"type":"delta","format":1,%s,%s,"time":%d,"transaction_id":%d,"data_block_size":%d,"data_blocks":%d,"unit":%q}`+"\n",
@@ -89,15 +89,15 @@ func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.Tree) error 
 	return d.Flush()
 }
 
-func xmlSide(side string, t metadata.Tree) string {
-	if t.Loose {
+func xmlSide(side string, t metadata.MappingTree) string {
+	if t.ByRoot {
 		return fmt.Sprintf(`%s_root="%d"`, side, t.Root)
 	}
 	return fmt.Sprintf(`%s="%d"`, side, t.ID)
 }
 
-func jsonSide(side string, t metadata.Tree) string {
-	if t.Loose {
+func jsonSide(side string, t metadata.MappingTree) string {
+	if t.ByRoot {
 		return fmt.Sprintf(`"%s_root":%d`, side, t.Root)
 	}
 	return fmt.Sprintf(`"%s_dev_id":%d`, side, t.ID)

@@ -239,7 +239,7 @@ func (a *Volumes) JSON(w io.Writer) error {
 	}
 	for _, r := range a.pools() {
 		for _, d := range r.Pool.Differs {
-			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Mend}, r.Group.Name, r.Group.ID, r.Volume.Name})
+			line(differenceRecord{lvmRecord{"lvm", d.Code, d.Refused, d.Text, d.Fix}, r.Group.Name, r.Group.ID, r.Volume.Name})
 		}
 	}
 	for _, p := range a.Problems {

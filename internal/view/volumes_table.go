@@ -68,7 +68,7 @@ func (a *Volumes) Differences(w io.Writer) {
 	for _, r := range a.pools() {
 		for _, d := range r.Pool.Differs {
 			fmt.Fprintf(w, "%s/%s: %s\n", r.Group.Name, r.Volume.Name, printable.Text(d.String()))
-			for _, command := range d.Mend {
+			for _, command := range d.Fix {
 				fmt.Fprintf(w, "  %s\n", command)
 			}
 		}

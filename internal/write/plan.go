@@ -124,7 +124,7 @@ func (b *Builder) countBlocks() uint64 {
 	n += btree.NodesInTree(len(b.devices), metadata.RootSize)
 	n += btree.NodesInTree(len(b.devices), metadata.DetailsSize)
 	bitmaps := int(spacemap.Bitmaps(p.data.Len()))
-	n += bitmaps + btree.NodesInTree(p.data.High(), spacemap.CountSize) + btree.NodesInTree(bitmaps, spacemap.EntrySize)
+	n += bitmaps + btree.NodesInTree(p.data.Overflowing(), spacemap.CountSize) + btree.NodesInTree(bitmaps, spacemap.EntrySize)
 	n += btree.NodesInTree(high, spacemap.CountSize) + 1 // with the index block
 	return uint64(n)
 }

@@ -253,7 +253,7 @@ func (s *store) runs(i int) func(yield func(metadata.Run) bool) {
 }
 
 // fill writes the mappings of a leaf into a node.
-func (s *store) fill(i int, d *btree.Draft) {
+func (s *store) fill(i int, d *btree.NodeBuilder) {
 	for r := range s.runs(i) {
 		value := metadata.PackMapping(r.Data, r.Time)
 		for j := range r.Len {

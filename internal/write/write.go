@@ -63,7 +63,7 @@ func invalidate(dev block.Device) error {
 	if err := block.Read(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
 		buf[0] = block.Data{}
 	}
-	block.Spoil(&buf[0])
+	block.Invalidate(&buf[0])
 	if err := block.Write(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (w *writer) leaves(ctx context.Context) error {
 				}
 				order := plan.order[from:min(from+writeBlocks, len(plan.order))]
 				for i, leaf := range order {
-					d := btree.NewDraft(&buf[i], true, metadata.MappingSize)
+					d := btree.NewNodeBuilder(&buf[i], true, metadata.MappingSize)
 					w.b.store.fill(int(leaf), &d)
 					d.Seal(block.Nr(plan.blockOf[leaf]))
 				}

@@ -5,15 +5,15 @@ import (
 	"unsafe"
 )
 
-// Anywhere returns a reader of dev for which offsets, lengths and memory need not be
+// Unaligned returns a reader of dev for which offsets, lengths and memory need not be
 // aligned; where they are, it costs nothing. It is as safe for concurrent use as dev.
-func Anywhere(dev Device) io.ReaderAt { return anywhere{dev} }
+func Unaligned(dev Device) io.ReaderAt { return unaligned{dev} }
 
-type anywhere struct{ dev Device }
+type unaligned struct{ dev Device }
 
 // ReadAt implements [io.ReaderAt]; what is not aligned takes a detour of at most
 // batchBlocks blocks at a time.
-func (a anywhere) ReadAt(p []byte, off int64) (int, error) {
+func (a unaligned) ReadAt(p []byte, off int64) (int, error) {
 	if off%Size == 0 && len(p)%Size == 0 && (len(p) == 0 || uintptr(unsafe.Pointer(&p[0]))%Size == 0) {
 		return a.dev.ReadAt(p, off)
 	}

@@ -23,14 +23,14 @@ func (d demanding) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Any stretch can be read, up to an end that is no whole block.
-func TestAnywhere(t *testing.T) {
+func TestUnaligned(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	want := make([]byte, 300*block.Size+512)
 	for i := range want {
 		want[i] = byte(rnd.Uint32())
 	}
 	dev := demanding{blocktest.NewMemFrom(bytes.Clone(want))}
-	r := block.Anywhere(dev)
+	r := block.Unaligned(dev)
 	for i := range 1000 {
 		off := rnd.IntN(len(want) + 10)
 		p := make([]byte, rnd.IntN(200*block.Size)>>rnd.IntN(16)+1)

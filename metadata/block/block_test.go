@@ -68,14 +68,14 @@ func TestVerifyRejects(t *testing.T) {
 	}
 }
 
-func TestSpoil(t *testing.T) {
+func TestInvalidate(t *testing.T) {
 	zero, valid := new(block.Data), new(block.Data)
 	block.Seal(0, valid, block.Superblock)
 	for _, b := range []*block.Data{zero, valid} {
 		rest := slices.Clone(b[4:])
-		block.Spoil(b)
+		block.Invalidate(b)
 		if *b == (block.Data{}) || block.KindOf(b) != block.UnknownKind || !bytes.Equal(b[4:], rest) {
-			t.Error("a spoilt block is zero, valid, or changed beyond its checksum")
+			t.Error("an invalidated block is zero, valid, or changed beyond its checksum")
 		}
 	}
 }

@@ -43,9 +43,6 @@ func KindOf(b *Data) Kind {
 	return UnknownKind
 }
 
-// Number is the block number that b says it has.
-func Number(b *Data) Nr { return Nr(le.Uint64(b[offBlocknr:])) }
-
 // Salt is the salt that the checksum of b was made with, if b is a valid block of
 // any kind: also one of dm-cache or dm-era, which use the same blocks.
 func Salt(b *Data) uint32 { return register(b) ^ le.Uint32(b[offChecksum:]) }
@@ -108,9 +105,9 @@ func Reseal(b *Data, kind Kind) {
 	le.PutUint32(b[offChecksum:], register(b)^salts[kind])
 }
 
-// Spoil makes b a block that is valid as no kind, and not all zero, by changing
+// Invalidate makes b a block that is valid as no kind, and not all zero, by changing
 // its checksum only.
-func Spoil(b *Data) {
+func Invalidate(b *Data) {
 	// The register alone is the checksum of a kind whose salt is 0, of which there
 	// is none. It may be 0 itself; then any other wrong value does.
 	le.PutUint32(b[offChecksum:], register(b))

@@ -2,44 +2,44 @@ package block
 
 import "io"
 
-// A Patched is a device some of whose blocks are replaced in memory, so that
-// damaged metadata can be read as if it were mended. The device itself is never
+// An Overlay is a device some of whose blocks are replaced in memory, so that
+// damaged metadata can be read as if it were repaired. The device itself is never
 // written. Patching must be over before anybody else reads.
-type Patched struct {
+type Overlay struct {
 	base   Device
 	size   Nr // blocks of the device that are shown
 	blocks map[Nr]*Data
 	end    Nr // of all blocks, also those beyond the end of the device
 }
 
-// NewPatched returns a Patched without patches. Of the device it shows at most so
+// NewOverlay returns an Overlay without patches. Of the device it shows at most so
 // many blocks: a sparse file may have more than anybody could read.
-func NewPatched(base Device, most Nr) *Patched {
+func NewOverlay(base Device, most Nr) *Overlay {
 	size := min(Blocks(base), most)
-	return &Patched{base, size, map[Nr]*Data{}, size}
+	return &Overlay{base, size, map[Nr]*Data{}, size}
 }
 
 // Put replaces block nr by a copy of b; the device grows if need be.
-func (p *Patched) Put(nr Nr, b *Data) {
+func (p *Overlay) Put(nr Nr, b *Data) {
 	patch := *b
 	p.blocks[nr] = &patch
 	p.end = max(p.end, nr+1)
 }
 
 // Alloc returns a block beyond the end, where the device grows.
-func (p *Patched) Alloc() (Nr, error) {
+func (p *Overlay) Alloc() (Nr, error) {
 	p.end++
 	return p.end - 1, nil
 }
 
-// Write is Put for a block that Alloc returned: a Patched is where trees can be built.
-func (p *Patched) Write(nr Nr, b *Data) error {
+// Write is Put for a block that Alloc returned: an Overlay is where trees can be built.
+func (p *Overlay) Write(nr Nr, b *Data) error {
 	p.Put(nr, b)
 	return nil
 }
 
 // ReadAt implements [Device].
-func (p *Patched) ReadAt(buf []byte, off int64) (int, error) {
+func (p *Overlay) ReadAt(buf []byte, off int64) (int, error) {
 	n := 0
 	for n < len(buf) {
 		m, err := p.readPiece(buf[n:], off+int64(n))
@@ -51,7 +51,7 @@ func (p *Patched) ReadAt(buf []byte, off int64) (int, error) {
 }
 
 // readPiece reads a patch, or what comes before the next one.
-func (p *Patched) readPiece(buf []byte, off int64) (int, error) {
+func (p *Overlay) readPiece(buf []byte, off int64) (int, error) {
 	nr, within := Nr(off/Size), off%Size
 	if nr >= p.end {
 		return 0, io.EOF
@@ -81,14 +81,14 @@ func (p *Patched) readPiece(buf []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteAt implements [Device]: a Patched is for reading.
-func (p *Patched) WriteAt([]byte, int64) (int, error) { return 0, ErrReadOnly }
+// WriteAt implements [Device]: an Overlay is for reading.
+func (p *Overlay) WriteAt([]byte, int64) (int, error) { return 0, ErrReadOnly }
 
 // Flush implements [Device].
-func (p *Patched) Flush() error { return nil }
+func (p *Overlay) Flush() error { return nil }
 
 // Size implements [Device].
-func (p *Patched) Size() int64 { return int64(p.end) * Size }
+func (p *Overlay) Size() int64 { return int64(p.end) * Size }
 
 // Close implements [Device]. The device below stays open.
-func (p *Patched) Close() error { return nil }
+func (p *Overlay) Close() error { return nil }

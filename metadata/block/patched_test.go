@@ -11,8 +11,8 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// A Patched reads as a copy of the device would on which the patches were written.
-func TestPatched(t *testing.T) {
+// An Overlay reads as a copy of the device would on which the patches were written.
+func TestOverlay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const blocks = 12
 		base := blocktest.NewMem(blocks * block.Size)
@@ -23,7 +23,7 @@ func TestPatched(t *testing.T) {
 			}
 		}
 		shown := rapid.IntRange(1, blocks+3).Draw(t, "shown")
-		p := block.NewPatched(base, block.Nr(shown))
+		p := block.NewOverlay(base, block.Nr(shown))
 		want := base.Contents()[:min(shown, blocks)*block.Size]
 		put := func(nr block.Nr) {
 			b := sealed(nr, block.Bitmap, uint64(nr)+100)
@@ -56,10 +56,10 @@ func TestPatched(t *testing.T) {
 }
 
 // A block that fails can be replaced, and its neighbours still be read.
-func TestPatchedOverFailure(t *testing.T) {
+func TestOverlayOverFailure(t *testing.T) {
 	base := blocktest.NewMem(4 * block.Size)
 	base.FailReads(2)
-	p := block.NewPatched(base, 4)
+	p := block.NewOverlay(base, 4)
 	want := sealed(2, block.Node, 1)
 	p.Put(2, &want)
 	var b block.Data

@@ -22,7 +22,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		log.Fatal(err)
 	}

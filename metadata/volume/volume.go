@@ -29,7 +29,7 @@ const sectorSize = 512
 type Volume struct {
 	ctx       context.Context
 	pool      *metadata.Pool
-	tree      metadata.Tree
+	tree      metadata.MappingTree
 	src       Source
 	opt       Options
 	blockSize int64
@@ -42,7 +42,7 @@ type Volume struct {
 type Options struct {
 	Size int64 // in bytes
 	// Gaps are thin blocks of which mappings are missing, ascending: a repair knows
-	// them, the mended metadata does not. What is not mapped there is lost.
+	// them, the repaired metadata does not. What is not mapped there is lost.
 	Gaps []Gap
 }
 
@@ -54,7 +54,7 @@ type Gap struct {
 
 // Open returns the content of the device whose mappings are tree. All reading ends
 // with ctx.
-func Open(ctx context.Context, pool *metadata.Pool, tree metadata.Tree, src Source, opt Options) (*Volume, error) {
+func Open(ctx context.Context, pool *metadata.Pool, tree metadata.MappingTree, src Source, opt Options) (*Volume, error) {
 	size, err := BlockSize(pool)
 	switch {
 	case err != nil:
@@ -77,7 +77,7 @@ func BlockSize(pool *metadata.Pool) (int64, error) {
 
 // MappedSize is the size in bytes that a device has at least: the end of its last
 // mapped block; 0 if nothing is mapped.
-func MappedSize(pool *metadata.Pool, tree metadata.Tree) (int64, error) {
+func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	size, err := BlockSize(pool)
 	if err != nil {
 		return 0, err
@@ -153,9 +153,9 @@ func (v *Volume) blocks() uint64 {
 }
 
 // leaves yields the leaves with mappings among want; a want without an end has nothing.
-func (v *Volume) leaves(ctx context.Context, want btree.KeyRange) iter.Seq2[btree.LeafPart, error] {
+func (v *Volume) leaves(ctx context.Context, want btree.KeyRange) iter.Seq2[btree.LoadedLeaf, error] {
 	if want.End == 0 {
-		return func(func(btree.LeafPart, error) bool) {}
+		return func(func(btree.LoadedLeaf, error) bool) {}
 	}
 	return btree.Leaves(ctx, v.pool.Reader(), v.pool.Limit(), metadata.MappingSize, v.tree.Root, want)
 }
@@ -175,7 +175,7 @@ func (v *Volume) layout(begin, end int64, emit func(Extent) bool) *layout {
 }
 
 // part covers what a leaf maps, or a lost piece; parts come by ascending keys.
-func (l *layout) part(p btree.LeafPart) {
+func (l *layout) part(p btree.LoadedLeaf) {
 	if p.Err != nil {
 		l.skipTo(l.offset(p.Keys.Begin))
 		end := l.end
@@ -288,7 +288,7 @@ func (v *Volume) find(off int64) (piece, error) {
 	thin := uint64(off / v.blockSize)
 	keys := btree.KeyRange{Begin: thin, End: thin + 1}
 	var p piece
-	cover := func(part *btree.LeafPart) {
+	cover := func(part *btree.LoadedLeaf) {
 		p.begin = int64(keys.Begin) * v.blockSize
 		p.end = v.opt.Size
 		if keys.End != 0 && keys.End < v.blocks() {

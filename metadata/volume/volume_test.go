@@ -51,7 +51,7 @@ func (d pattern) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // naive is the content of a device block by block, from all its runs.
-func naive(t *testing.T, pool *metadata.Pool, tree metadata.Tree, src volume.Source, size int64) []byte {
+func naive(t *testing.T, pool *metadata.Pool, tree metadata.MappingTree, src volume.Source, size int64) []byte {
 	t.Helper()
 	content := make([]byte, size)
 	if src.Origin != nil {
@@ -137,7 +137,7 @@ func TestContent(t *testing.T) {
 			if devices++; devices > 3 {
 				break
 			}
-			tree, err := pool.Tree(d.ID)
+			tree, err := pool.MappingTree(d.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestContentOfAnyRuns(t *testing.T) {
 		root := f.Inner(leaves...)
 		f.Device(1, root)
 		pool := open(t, f.Finish())
-		tree, err := pool.Tree(1)
+		tree, err := pool.MappingTree(1)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -262,7 +262,7 @@ func TestLost(t *testing.T) {
 	open := func(opt volume.Options) *volume.Volume {
 		t.Helper()
 		pool := open(t, dev)
-		tree, err := pool.Tree(1)
+		tree, err := pool.MappingTree(1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +308,7 @@ func TestReadErrors(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
 	pool := open(t, f.Finish())
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func TestStretches(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
 	pool := open(t, f.Finish())
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestAdvise(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
 	pool := open(t, f.Finish())
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,7 +404,7 @@ func TestOpenRefuses(t *testing.T) {
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1 << 50, Data: 3, Len: 2}))
 	dev := f.Finish()
 	pool := open(t, dev)
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func losslessDamage(t *testing.T, dev block.Device) {
 	p := must(metadata.Open(dev, metadata.Options{}))
 	wiped := []block.Nr{p.Live.MappingRoot}
 	for _, leaf := range leaves(t, p) {
-		damaged := block.NewPatched(dev, block.Blocks(dev))
+		damaged := block.NewOverlay(dev, block.Blocks(dev))
 		for _, nr := range append(wiped, leaf) {
 			damaged.Put(nr, new(block.Data))
 		}

@@ -9,9 +9,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// lookedAt is how many blocks are read to find out more about a block that cannot be used:
+// surroundingBlocks is how many blocks are read to find out more about a block that cannot be used:
 // the first 64 MiB.
-const lookedAt = 64 << 20 / block.Size
+const surroundingBlocks = 64 << 20 / block.Size
 
 // A WipedError says that block 0 cannot be read as a superblock, while the blocks after it
 // look like metadata.
@@ -66,7 +66,7 @@ func (c *checker) lookAround() (*surroundings, error) {
 	s := &surroundings{holders: map[block.Nr]block.Nr{}}
 	var mu sync.Mutex
 	blocks := func(yield func(block.Nr) bool) {
-		for nr := block.Nr(1); nr < min(lookedAt, c.r.Blocks()) && yield(nr); nr++ {
+		for nr := block.Nr(1); nr < min(surroundingBlocks, c.r.Blocks()) && yield(nr); nr++ {
 		}
 	}
 	err := c.r.Each(c.ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
@@ -108,8 +108,8 @@ func (c *checker) badBlock0(err error) error {
 	return nil
 }
 
-// elsewhere adds to an error about block nr, which cannot be used, where its content lies.
-func (c *checker) elsewhere(nr block.Nr, err error) error {
+// withHolder adds to an error about block nr, which cannot be used, where its content lies.
+func (c *checker) withHolder(nr block.Nr, err error) error {
 	_, checksum := errors.AsType[*block.ChecksumError](err)
 	_, format := errors.AsType[*block.FormatError](err)
 	if nr == 0 || err == nil || errors.Is(err, block.ErrCorrupt) && !checksum && !format {

@@ -26,8 +26,8 @@ type Options struct {
 	// The space maps then cannot be compared.
 	MappingRoot, DetailsRoot block.Nr
 	Parallel                 int // reads in flight; 0: one a processor
-	// FlagAlone makes [Prepare] clear needs_check even where there is no room to
-	// mend leaks and counters.
+	// FlagAlone makes [PlanFix] clear needs_check even where there is no room to
+	// fix leaks and counters.
 	FlagAlone bool
 	// Superblock, if not nil, is called once with the live superblock as soon as
 	// that is known to be readable, and before any fault is reported.
@@ -67,7 +67,7 @@ type checker struct {
 	refs         *spacemap.Counter       // references to metadata blocks
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
-	mendable     []Mended
+	fixable      []Fixed
 	hazard       hazard
 	late         []Fault // times above the superblock's, which a higher one may cover
 	compared     bool    // the space maps, with what was counted
@@ -94,8 +94,8 @@ func newChecker(ctx context.Context, dev block.Device, opt Options, report func(
 
 func (c *checker) count(f Fault) {
 	switch {
-	case f.Mendable():
-		c.noteMendable(f)
+	case f.Fixable():
+		c.noteFixable(f)
 	case f.newest > 0:
 		c.late = append(c.late, f)
 	}
@@ -117,7 +117,7 @@ func (c *checker) count(f Fault) {
 
 // run is the passes in their order. Each leaves facts for those after it.
 func (c *checker) run(dev block.Device) error {
-	sb, ok, err := c.superblock(dev)
+	sb, ok, err := c.checkSuperblock(dev)
 	if err != nil || !ok || c.opt.SuperblockOnly {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *checker) run(dev block.Device) error {
 	if c.opt.DetailsRoot != 0 {
 		sb.DetailsRoot = c.opt.DetailsRoot
 	}
-	if err := c.pool(sb, ""); err != nil {
+	if err := c.checkPool(sb, ""); err != nil {
 		return err
 	}
 	counts := !c.opt.Snapshot && !c.opt.SkipMappings && c.opt.MappingRoot == 0 && c.opt.DetailsRoot == 0
@@ -157,17 +157,17 @@ func (c *checker) run(dev block.Device) error {
 	}
 	if hasSnapshot {
 		c.report = later
-		err := c.pool(snap, "metadata snapshot")
+		err := c.checkPool(snap, "metadata snapshot")
 		c.report = now
 		if err != nil {
 			return err
 		}
 	}
-	return c.spaceMaps()
+	return c.checkSpaceMaps()
 }
 
-// superblock tests block 0. It returns false if nothing else can be tested.
-func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error) {
+// checkSuperblock tests block 0. It returns false if nothing else can be tested.
+func (c *checker) checkSuperblock(dev block.Device) (metadata.Superblock, bool, error) {
 	b := &c.block0
 	if err := c.r.Read(metadata.SuperblockLocation, b); err != nil {
 		return c.live, false, fmt.Errorf("superblock: %w", err)
@@ -183,7 +183,7 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
 		c.opt.Superblock(sb)
 	}
-	c.header(&sb, b)
+	c.checkHeader(&sb, b)
 	nr := sb.MetadataSpaceMap.NrBlocks
 	if nr == 0 || nr > spacemap.MaxMetadata {
 		c.superblockFault(sb.Block, SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)
@@ -202,8 +202,8 @@ func (c *checker) superblock(dev block.Device) (metadata.Superblock, bool, error
 	return sb, true, nil
 }
 
-// header tests the fields that every superblock has, the snapshot's too.
-func (c *checker) header(sb *metadata.Superblock, b *block.Data) {
+// checkHeader tests the fields that every superblock has, the snapshot's too.
+func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 	fault := func(code Code, s Severity, format string, args ...any) {
 		c.superblockFault(sb.Block, code, s, format, args...)
 	}
@@ -234,7 +234,7 @@ func (c *checker) header(sb *metadata.Superblock, b *block.Data) {
 	if sb.Time > metadata.MaxTime {
 		fault(TimeTooHigh, NonFatal, "time is %d, but mappings can hold at most %d", sb.Time, metadata.MaxTime)
 	}
-	if at := metadata.OddByte(b); at >= 0 {
+	if at := metadata.NonZeroTail(b); at >= 0 {
 		fault(TailNotZero, Note, "block %d, byte %#x: unused, but not zero", sb.Block, at)
 	}
 }
@@ -289,7 +289,7 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 	if sb.HeldRoot != 0 || sb.DataSpaceMap != (spacemap.Root{}) || sb.MetadataSpaceMap != (spacemap.Root{}) {
 		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock should have neither space maps nor a snapshot of its own", held))
 	}
-	c.header(&sb, &b)
+	c.checkHeader(&sb, &b)
 	return sb, true
 }
 

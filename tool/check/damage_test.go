@@ -27,7 +27,7 @@ func (l *lab) owners() map[block.Nr][]metadata.DevID {
 	owners := map[block.Nr][]metadata.DevID{}
 	for _, d := range l.devices {
 		owners[d.Root] = append(owners[d.Root], d.ID)
-		for part := range m.Forest.Parts(d.Root) {
+		for part := range m.Forest.LeafRanges(d.Root) {
 			if part.Block != d.Root {
 				owners[part.Block] = append(owners[part.Block], d.ID)
 			}

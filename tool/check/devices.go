@@ -14,28 +14,28 @@ type deviceDetails struct {
 	metadata.Details
 }
 
-// pool tests the trees of one superblock: the live one, then perhaps that of the
+// checkPool tests the trees of one superblock: the live one, then perhaps that of the
 // metadata snapshot, whose view is then part of what faults say. Blocks that an
 // earlier call has seen are not read again.
-func (c *checker) pool(sb metadata.Superblock, view string) error {
+func (c *checker) checkPool(sb metadata.Superblock, view string) error {
 	c.progress("devices", 0, 0)
-	roots, err := c.topLevel(sb, view)
+	roots, err := c.readTopLevel(sb, view)
 	if err != nil {
 		return err
 	}
-	details, err := c.deviceDetails(sb, view)
+	details, err := c.readDetails(sb, view)
 	if err != nil {
 		return err
 	}
-	devices := c.pair(roots, details, view)
-	c.times(sb, devices, view)
+	devices := c.pairDevices(roots, details, view)
+	c.checkDevices(sb, devices, view)
 	if view == "" {
 		c.sum.Devices = uint64(len(devices))
 	}
 	if c.opt.SkipMappings {
 		return nil
 	}
-	return c.mappings(roots, devices, view)
+	return c.checkMappings(roots, devices, view)
 }
 
 // in makes the name of a part of a view of the pool.
@@ -46,8 +46,8 @@ func in(view, part string) string {
 	return view + ", " + part
 }
 
-// topLevel reads the top level of the mapping tree: the root of each device's tree.
-func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, error) {
+// readTopLevel reads the top level of the mapping tree: the root of each device's tree.
+func (c *checker) readTopLevel(sb metadata.Superblock, view string) ([]btree.Child, error) {
 	tree := in(view, treeTop)
 	if c.topRoots == nil {
 		c.topRoots = map[int][]btree.Child{}
@@ -55,12 +55,12 @@ func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, 
 	add := func(leaf int, key uint64, value []byte) {
 		c.topRoots[leaf] = append(c.topRoots[leaf], btree.Child{Key: key, Block: block.Nr(le.Uint64(value))})
 	}
-	forest, err := c.smallTree(&c.top, sb.MappingRoot, metadata.RootSize, tree, add)
+	forest, err := c.readSmallTree(&c.top, sb.MappingRoot, metadata.RootSize, tree, add)
 	if err != nil {
 		return nil, err
 	}
 	var roots []btree.Child
-	for part := range forest.Parts(sb.MappingRoot) {
+	for part := range forest.LeafRanges(sb.MappingRoot) {
 		if part.Err == nil {
 			roots = append(roots, c.topRoots[part.Leaf]...)
 		}
@@ -68,8 +68,8 @@ func (c *checker) topLevel(sb metadata.Superblock, view string) ([]btree.Child, 
 	return roots, nil
 }
 
-// deviceDetails reads the device details tree.
-func (c *checker) deviceDetails(sb metadata.Superblock, view string) ([]deviceDetails, error) {
+// readDetails reads the device details tree.
+func (c *checker) readDetails(sb metadata.Superblock, view string) ([]deviceDetails, error) {
 	tree := in(view, treeDetails)
 	if c.detailsOf == nil {
 		c.detailsOf = map[int][]deviceDetails{}
@@ -77,12 +77,12 @@ func (c *checker) deviceDetails(sb metadata.Superblock, view string) ([]deviceDe
 	add := func(leaf int, key uint64, value []byte) {
 		c.detailsOf[leaf] = append(c.detailsOf[leaf], deviceDetails{metadata.DevID(key), metadata.DecodeDetails(value)})
 	}
-	forest, err := c.smallTree(&c.details, sb.DetailsRoot, metadata.DetailsSize, tree, add)
+	forest, err := c.readSmallTree(&c.details, sb.DetailsRoot, metadata.DetailsSize, tree, add)
 	if err != nil {
 		return nil, err
 	}
 	var details []deviceDetails
-	for part := range forest.Parts(sb.DetailsRoot) {
+	for part := range forest.LeafRanges(sb.DetailsRoot) {
 		if part.Err == nil {
 			details = append(details, c.detailsOf[part.Leaf]...)
 		}
@@ -90,9 +90,9 @@ func (c *checker) deviceDetails(sb metadata.Superblock, view string) ([]deviceDe
 	return details, nil
 }
 
-// smallTree reads and judges a tree of devices, adding its nodes to *forest. add
+// readSmallTree reads and judges a tree of devices, adding its nodes to *forest. add
 // is called for each entry of a leaf that was not read before.
-func (c *checker) smallTree(forest **btree.Forest, root block.Nr, valueSize int, tree string,
+func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize int, tree string,
 	add func(leaf int, key uint64, value []byte),
 ) (*btree.Forest, error) {
 	var err error
@@ -115,26 +115,26 @@ func (c *checker) smallTree(forest **btree.Forest, root block.Nr, valueSize int,
 		for key, value := range n.All() {
 			add(leaf, key, value)
 		}
-		faults = append(faults, quirkFaults((*forest).Leaves()[leaf].Block, n.Quirks(), tree)...)
+		faults = append(faults, anomalyFaults((*forest).Leaves()[leaf].Block, n.HeaderAnomalies(), tree)...)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	judge := btree.NewJudge(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
-	judge.Tree(root)
+	checker := btree.NewChecker(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
+	checker.CheckTree(root)
 	c.reportSorted(faults)
 	return *forest, nil
 }
 
 // reportFinding reports what is wrong with the structure of a tree.
 func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.OwnerList) {
-	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Some, Block: f.Block, HasBlock: true, Err: f.Err}
+	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: f.Block, HasBlock: true, Err: f.Err}
 	switch f.Kind {
 	case btree.Lost:
 		c.damaged = true
 		fault.Code, fault.Severity, fault.Keys, fault.Lost = NodeDamaged, Fatal, f.Keys, true
-		fault.Err = c.elsewhere(f.Block, f.Err)
+		fault.Err = c.withHolder(f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true
 		fault.Code, fault.Severity = KeysOutOfBounds, Fatal
@@ -153,8 +153,8 @@ func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.Ow
 	c.report(fault)
 }
 
-// pair matches the devices of the two trees, which both ascend.
-func (c *checker) pair(roots []btree.Child, details []deviceDetails, view string) []metadata.Device {
+// pairDevices matches the devices of the two trees, which both ascend.
+func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, view string) []metadata.Device {
 	var devices []metadata.Device
 	lone := func(id metadata.DevID, has, lacks string) {
 		c.report(Fault{
@@ -178,8 +178,8 @@ func (c *checker) pair(roots []btree.Child, details []deviceDetails, view string
 	return devices
 }
 
-// times tests the ids, times and transaction ids of devices.
-func (c *checker) times(sb metadata.Superblock, devices []metadata.Device, view string) {
+// checkDevices tests the ids, times and transaction ids of devices.
+func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device, view string) {
 	tree := in(view, treeDetails)
 	fault := func(d metadata.Device, code Code, s Severity, format string, args ...any) {
 		c.report(Fault{Code: code, Severity: s, Tree: tree, Devices: []metadata.DevID{d.ID}, Err: fmt.Errorf(format, args...)})

@@ -77,7 +77,7 @@ const (
 	adviseRepair  = "keep the pool down and a copy of this metadata; then rebuild it into another device with thin_repair"
 	adviseRebuild = "rebuild the metadata into another device: thin_dump, then thin_restore"
 	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
-	adviseMend    = "perhaps you wanted to run with --auto-repair, which mends this"
+	adviseFix     = "perhaps you wanted to run with --auto-repair, which mends this"
 	adviseNothing = "nothing needs to be done"
 	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
 	adviseAtLimit = "a write to one of the devices changes the others, too: copy the content of all but one to new devices, then delete the old ones"
@@ -95,7 +95,7 @@ var advice = map[Code]string{
 	SharedWritable:    "--auto-repair makes the kernel copy the shared blocks before it writes to them: it raises the snapshotted_time of the devices and the superblock's time",
 	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
 	SpaceMapCounters:  "nothing needs to be done; --auto-repair sets them right",
-	SpaceMapOdd:       adviseMend,
+	SpaceMapOdd:       adviseFix,
 	DataLeak:          adviseWaste,
 	MetadataLeak:      adviseWaste,
 	DataCountHigh:     adviseWaste,
@@ -149,8 +149,8 @@ func (f *Fault) Advice() string {
 	case Fatal:
 		return adviseRepair
 	case NonFatal:
-		if f.Mendable() {
-			return adviseMend
+		if f.Fixable() {
+			return adviseFix
 		}
 		return adviseRebuild
 	}
@@ -180,9 +180,9 @@ func (f *Fault) InDevices() bool {
 	return false
 }
 
-// Mendable reports whether a [Repair] fixes the fault: all that is not fatal in
+// Fixable reports whether a [Fix] fixes the fault: all that is not fatal in
 // the space maps, shared blocks that would be written in place, and the flag.
-func (f *Fault) Mendable() bool {
+func (f *Fault) Fixable() bool {
 	inMap := f.Tree == dataCodes.tree || f.Tree == metadataCodes.tree
 	return f.Severity != Fatal && inMap || f.Code == SharedWritable && !f.atLimit || f.Code == NeedsCheckSet
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Whatever the metadata is, the check ends, what it passes can be dumped, and what
-// is said to be mended is.
+// is said to be fixed is.
 func FuzzCheck(f *testing.F) {
 	image := fixtures.Small(f).Contents()
 	f.Add([]byte{1, 0, 20, 0, 0, 255})
@@ -55,7 +55,7 @@ func FuzzCheck(f *testing.F) {
 		if v.devices != sum.Devices || v.mappings != sum.Mappings {
 			t.Errorf("%d devices and %d mappings are dumped, %d and %d were checked", v.devices, v.mappings, sum.Devices, sum.Mappings)
 		}
-		testMended(t, dev)
+		testFixed(t, dev)
 	})
 }
 

@@ -116,12 +116,12 @@ func (l *lab) write(nr block.Nr, b *block.Data) block.Nr {
 }
 
 // parts returns the leaves of device d.
-func (l *lab) parts(d int) []btree.Part {
+func (l *lab) parts(d int) []btree.LeafRange {
 	m, err := l.pool.Mappings(l.TB.Context(), l.devices[d])
 	if err != nil {
 		l.TB.Fatal(err)
 	}
-	return slices.Collect(m.Forest.Parts(l.devices[d].Root))
+	return slices.Collect(m.Forest.LeafRanges(l.devices[d].Root))
 }
 
 // leaf returns leaf i of the mappings of device d.

@@ -15,10 +15,10 @@ import (
 
 var le = binary.LittleEndian
 
-// mappings tests the mapping trees of all devices: reads each leaf once, in
+// checkMappings tests the mapping trees of all devices: reads each leaf once, in
 // block order, counts the references to data blocks, then judges each tree.
 // roots are those of the top level, also of devices that lack details.
-func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view string) error {
+func (c *checker) checkMappings(roots []btree.Child, devices []metadata.Device, view string) error {
 	nrs := make([]block.Nr, len(roots))
 	for i, r := range roots {
 		nrs[i] = r.Block
@@ -33,21 +33,21 @@ func (c *checker) mappings(roots []btree.Child, devices []metadata.Device, view 
 	if err != nil {
 		return err
 	}
-	faults, bad, err := c.leaves(devices, view)
+	faults, bad, err := c.checkLeaves(devices, view)
 	if err != nil {
 		return err
 	}
 	var twice []Fault
 	if view == "" {
 		var hazards []badMappings
-		if hazards, twice, err = c.repeated(devices); err != nil {
+		if hazards, twice, err = c.checkRepeated(devices); err != nil {
 			return err
 		}
 		bad = append(bad, hazards...)
 	} else { // devices are not written to through a metadata snapshot
 		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
-	c.judge(roots, devices, view, faults, bad)
+	c.checkTrees(roots, devices, view, faults, bad)
 	c.reportSorted(twice)
 	return nil
 }
@@ -58,9 +58,9 @@ func (c *checker) countable() uint64 {
 	return min(c.live.DataSpaceMap.NrBlocks, uint64(c.limit)*spacemap.PerBitmap)
 }
 
-// leaves reads the leaves and tests each mapping. What it finds comes in no order.
-func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []badMappings, error) {
-	own := metadata.LeafOwners(c.maps, devices)
+// checkLeaves reads the leaves and tests each mapping. What it finds comes in no order.
+func (c *checker) checkLeaves(devices []metadata.Device, view string) ([]Fault, []badMappings, error) {
+	own := metadata.LeafSharing(c.maps, devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
 	for i := range batches {
 		batches[i] = c.data.NewBatch()
@@ -74,7 +74,7 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []bad
 		if err != nil {
 			return nil // judged with its tree
 		}
-		var o metadata.Owners
+		var o metadata.Sharing
 		if leaf < len(own) { // else a leaf of a damaged tree, found late
 			o = own[leaf]
 		}
@@ -83,7 +83,7 @@ func (c *checker) leaves(devices []metadata.Device, view string) ([]Fault, []bad
 		mu.Lock()
 		defer mu.Unlock()
 		bad = append(bad, l.found()...)
-		faults = append(faults, quirkFaults(l.nr, n.Quirks(), tree)...)
+		faults = append(faults, anomalyFaults(l.nr, n.HeaderAnomalies(), tree)...)
 		if done++; done%1024 == 0 {
 			c.progress("mappings", done, uint64(len(c.maps.Leaves())))
 		}
@@ -109,7 +109,7 @@ type badMappings struct {
 // leafTest is the test of the mappings in one leaf.
 type leafTest struct {
 	c                               *checker
-	o                               metadata.Owners
+	o                               metadata.Sharing
 	nr                              block.Nr
 	beyond, late, writable, atLimit badMappings
 }
@@ -183,7 +183,7 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 			leaves++
 		}
 		bad = bad[leaves:]
-		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Some, Block: sum.nr, HasBlock: true}
+		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Incomplete, Block: sum.nr, HasBlock: true}
 		what := ""
 		switch sum.code {
 		case MappingBeyond:
@@ -209,7 +209,7 @@ func compareOwners(a, b metadata.OwnerList) int {
 	if a.Same(b) {
 		return 0
 	}
-	return cmp.Or(slices.Compare(a.IDs, b.IDs), compareBool(a.Some, b.Some))
+	return cmp.Or(slices.Compare(a.IDs, b.IDs), compareBool(a.Incomplete, b.Incomplete))
 }
 
 func compareBool(a, b bool) int {
@@ -222,26 +222,26 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// quirkFaults are the faults of a leaf's header.
-func quirkFaults(nr block.Nr, q btree.Quirks, tree string) []Fault {
-	if q == btree.NoQuirks {
+// anomalyFaults are the faults of a leaf's header.
+func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
+	if q == btree.NoAnomalies {
 		return nil
 	}
 	var faults []Fault
 	collect := &checker{report: func(f Fault) { faults = append(faults, f) }}
-	btree.NewJudge(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).Quirks(nr, q)
+	btree.NewChecker(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).CheckHeader(nr, q)
 	return faults
 }
 
-// judge tests the structure of each tree and reports all that is wrong with the
+// checkTrees tests the structure of each tree and reports all that is wrong with the
 // mappings, with the devices affected: faults and bad are what the leaves gave.
-func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
+func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
-	judge := btree.NewJudge(c.maps, func(f btree.Finding) { findings = append(findings, f) })
-	trees := make(map[block.Nr]btree.Tree, len(roots))
+	checker := btree.NewChecker(c.maps, func(f btree.Finding) { findings = append(findings, f) })
+	trees := make(map[block.Nr]btree.TreeSummary, len(roots))
 	all := make([]metadata.Device, len(roots))
 	for i, r := range roots {
-		trees[r.Block] = judge.Tree(r.Block)
+		trees[r.Block] = checker.CheckTree(r.Block)
 		all[i] = metadata.Device{ID: metadata.DevID(r.Key), Root: r.Block}
 	}
 	blocks := map[block.Nr]bool{}
@@ -259,7 +259,7 @@ func (c *checker) judge(roots []btree.Child, devices []metadata.Device, view str
 		c.reportFinding(f, in(view, "mappings"), reach[f.Block])
 	}
 	for i := range faults {
-		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].Block].IDs, reach[faults[i].Block].Some
+		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].Block].IDs, reach[faults[i].Block].Incomplete
 	}
 	c.reportSorted(faults)
 	for i := range bad {

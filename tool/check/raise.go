@@ -41,7 +41,7 @@ func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 		}
 		c.hazard.newest = max(c.hazard.newest, b.newest)
 		owners := b.owners.IDs
-		if b.owners.Some { // for those that have no need of it a later time costs copies only
+		if b.owners.Incomplete { // for those that have no need of it a later time costs copies only
 			owners = slices.Collect(maps.Keys(snapped))
 		}
 		if last != nil && last.owners.Same(b.owners) && b.newest <= last.newest {
@@ -56,18 +56,18 @@ func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 	}
 }
 
-// A raise is a plan of how the devices of a hazard get their new snapshotted_time: it
+// A raisePlan is a plan of how the devices of a hazard get their new snapshotted_time: it
 // copies the nodes of the details tree that lead to them. A metadata snapshot that shares
 // the tree keeps the old nodes.
-type raise struct {
+type raisePlan struct {
 	c       *checker
 	nodes   []block.Nr // to be copied, children before their parents
 	changes map[block.Nr]int
 	root    block.Nr // of the new tree, once it is written
 }
 
-func (c *checker) planRaise() *raise {
-	p := &raise{c: c, changes: map[block.Nr]int{}}
+func (c *checker) planRaise() *raisePlan {
+	p := &raisePlan{c: c, changes: map[block.Nr]int{}}
 	p.find(c.live.DetailsRoot)
 	copied := map[block.Nr]bool{}
 	for _, nr := range p.nodes {
@@ -85,9 +85,9 @@ func (c *checker) planRaise() *raise {
 }
 
 // find adds the nodes from nr down that have to be copied; false if there are none.
-func (p *raise) find(nr block.Nr) bool {
+func (p *raisePlan) find(nr block.Nr) bool {
 	found := false
-	switch kind, i := p.c.details.Kind(nr); kind {
+	switch role, i := p.c.details.Role(nr); role {
 	case btree.LeafNode:
 		for _, d := range p.c.detailsOf[i] {
 			found = found || p.c.hazard.devices[d.id]
@@ -103,17 +103,17 @@ func (p *raise) find(nr block.Nr) bool {
 	return found
 }
 
-func (p *raise) children(nr block.Nr) []block.Nr {
-	if kind, i := p.c.details.Kind(nr); kind == btree.InnerNode {
+func (p *raisePlan) children(nr block.Nr) []block.Nr {
+	if role, i := p.c.details.Role(nr); role == btree.InnerNode {
 		return p.c.details.Inner()[i].Children
 	}
 	return nil
 }
 
-func (p *raise) count(nr block.Nr) int { return int(p.c.refs.Get(uint64(nr))) + p.changes[nr] }
+func (p *raisePlan) count(nr block.Nr) int { return int(p.c.refs.Get(uint64(nr))) + p.changes[nr] }
 
 // drop takes away a pointer to nr. A node without pointers drops its children.
-func (p *raise) drop(nr block.Nr) {
+func (p *raisePlan) drop(nr block.Nr) {
 	p.changes[nr]--
 	if p.count(nr) == 0 {
 		for _, child := range p.children(nr) {
@@ -123,7 +123,7 @@ func (p *raise) drop(nr block.Nr) {
 }
 
 // change is what the plan does to reference counts, and how it writes its blocks.
-func (p *raise) change() spacemap.Change {
+func (p *raisePlan) change() spacemap.Change {
 	change := spacemap.Change{Blocks: len(p.nodes), Write: p.write, Counts: map[block.Nr]uint32{}}
 	for nr, by := range p.changes {
 		switch n := p.count(nr); {
@@ -137,7 +137,7 @@ func (p *raise) change() spacemap.Change {
 }
 
 // write copies the nodes, which have not changed since they were checked.
-func (p *raise) write(a btree.Allocator) error {
+func (p *raisePlan) write(a btree.Allocator) error {
 	copyOf := map[block.Nr]block.Nr{}
 	var b block.Data
 	for _, nr := range p.nodes {
@@ -167,7 +167,7 @@ func (p *raise) write(a btree.Allocator) error {
 	return nil
 }
 
-func (p *raise) raise(id metadata.DevID, value []byte) {
+func (p *raisePlan) raise(id metadata.DevID, value []byte) {
 	if !p.c.hazard.devices[id] {
 		return
 	}

@@ -86,11 +86,11 @@ func TestRepairRaises(t *testing.T) {
 		said       string
 		stillThere []check.Code
 	}{
-		{"12", mendable["writable"], all(12), 1, 1, 1, 2, "mappings: snapshotted_time of 12 devices raised to 1", nil},
-		{"450", mendable["writable, many"], all(450), 1, 1, 5, 2, "of 450 devices", nil},
-		{"450, snapshot", mendable["writable, many, snapshot"], all(450), 1, 1, 5, 2, "of 450 devices", nil},
-		{"one", mendable["writable, one of many, snapshot"], ids(200), 2, 2, 2, 2, "of 1 device raised to 2", nil},
-		{"shared leaf", mendable["writable shared leaf, leaks"], ids(1, 3), 6, 9, 1, 4, "of 2 devices raised to 6", nil},
+		{"12", fixable["writable"], all(12), 1, 1, 1, 2, "mappings: snapshotted_time of 12 devices raised to 1", nil},
+		{"450", fixable["writable, many"], all(450), 1, 1, 5, 2, "of 450 devices", nil},
+		{"450, snapshot", fixable["writable, many, snapshot"], all(450), 1, 1, 5, 2, "of 450 devices", nil},
+		{"one", fixable["writable, one of many, snapshot"], ids(200), 2, 2, 2, 2, "of 1 device raised to 2", nil},
+		{"shared leaf", fixable["writable shared leaf, leaks"], ids(1, 3), 6, 9, 1, 4, "of 2 devices raised to 6", nil},
 		{"clock behind", func(t testing.TB) *blocktest.Mem {
 			return two(t, 10, metadata.Run{Len: 100, Time: 15})
 		}, ids(1, 2), 16, 16, 1, 2, "of 2 devices raised to 16", nil},
@@ -106,7 +106,7 @@ func TestRepairRaises(t *testing.T) {
 			_, before := detailsOf(t, dev, false)
 			r, faults := prepared(t, dev, check.Options{})
 			for _, f := range faults {
-				if f.Code == check.SharedWritable && f.Mendable() && !strings.Contains(f.Advice(), "--auto-repair") {
+				if f.Code == check.SharedWritable && f.Fixable() && !strings.Contains(f.Advice(), "--auto-repair") {
 					t.Errorf("advice: %s", f.Advice())
 				}
 			}
@@ -133,14 +133,14 @@ func TestRepairRaises(t *testing.T) {
 					t.Error("the metadata snapshot sees other details than before")
 				}
 			}
-			if said := fmt.Sprint(r.Mended); !strings.Contains(said, tc.said) {
+			if said := fmt.Sprint(r.Fixed); !strings.Contains(said, tc.said) {
 				t.Errorf("it says %s, not %q", said, tc.said)
 			}
 			left, sum := faultsOf(t, dev, check.Options{})
 			var codes []check.Code
 			for _, f := range left {
 				codes = append(codes, f.Code)
-				if f.Mendable() || f.Severity != check.Note || !strings.Contains(f.String(), "above their time 16777215") || strings.Contains(f.Advice(), "--auto-repair") {
+				if f.Fixable() || f.Severity != check.Note || !strings.Contains(f.String(), "above their time 16777215") || strings.Contains(f.Advice(), "--auto-repair") {
 					t.Errorf("left: %v; %s", f.String(), f.Advice())
 				}
 			}
@@ -182,8 +182,8 @@ func two(t testing.TB, clock uint32, runs ...metadata.Run) *blocktest.Mem {
 func TestRepairRaisesNothing(t *testing.T) {
 	dev := two(t, metadata.MaxTime, metadata.Run{Len: 100, Time: metadata.MaxTime})
 	r, faults := prepared(t, dev, check.Options{})
-	if len(faults) != 2 || r.Needed() || len(r.Mended) > 0 {
-		t.Errorf("faults %q; fixed %v", texts(faults), r.Mended)
+	if len(faults) != 2 || r.Needed() || len(r.Fixed) > 0 {
+		t.Errorf("faults %q; fixed %v", texts(faults), r.Fixed)
 	}
 }
 

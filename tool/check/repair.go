@@ -11,24 +11,24 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Repair fixes what can be fixed in place: wrong counts and counters of the space
+// A Fix fixes what can be fixed in place: wrong counts and counters of the space
 // maps, where they are too high or only waste space, devices that would write to
 // shared data blocks in place, and the flag needs_check. It writes into free blocks only, and then the superblock, so that
 // at any moment the device holds the old metadata or the new.
-type Repair struct {
-	// Mended is what Write mends, in the order of the faults.
-	Mended []Mended
+type Fix struct {
+	// Fixed is what Write fixes, in the order of the faults.
+	Fixed []Fixed
 	// NoRoom, if not nil, says that the space maps stay as they are.
 	NoRoom *spacemap.SpaceError
 	// Superblock is what Write makes of the live one.
 	Superblock metadata.Superblock
 
-	maps          *spacemap.Mending // nil: only the superblock changes
-	before, after block.Data        // block 0
+	maps          *spacemap.Fix // nil: only the superblock changes
+	before, after block.Data    // block 0
 }
 
-// Mended is faults of one code in one part of the metadata, mended.
-type Mended struct {
+// Fixed is faults of one code in one part of the metadata, and how they are fixed.
+type Fixed struct {
 	Code     Code
 	Severity Severity
 	Tree     string
@@ -46,23 +46,23 @@ var ErrVersion = errors.New("metadata of an unknown version is not written to")
 // ErrChanged says that the superblock is not the one that was checked.
 var ErrChanged = errors.New("the metadata changed since it was checked: is the pool in use?")
 
-// Prepare checks as [Run] does, and prepares to mend what was found. With options
+// PlanFix checks as [Run] does, and plans how to fix what was found. With options
 // that leave the space maps out, that is only the flag needs_check. The Repair is
 // nil if there are fatal faults, which nothing may be written over. Nothing is
-// written before [Repair.Write].
-func Prepare(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Repair, error) {
+// written before [Fix.Write].
+func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Fix, error) {
 	c := newChecker(ctx, dev, opt, report)
 	if err := c.run(dev); err != nil || c.sum.Fatal > 0 {
 		return c.sum, nil, err
 	}
-	if len(c.mendable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {
+	if len(c.fixable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {
 		return c.sum, nil, ErrVersion
 	}
-	r := &Repair{Mended: c.mendable, Superblock: c.live, before: c.block0, after: c.block0}
+	r := &Fix{Fixed: c.fixable, Superblock: c.live, before: c.block0, after: c.block0}
 	if err := r.planMaps(c); err != nil {
 		return c.sum, nil, fmt.Errorf("planning the repair: %w", err)
 	}
-	if len(r.Mended) > 0 {
+	if len(r.Fixed) > 0 {
 		r.Superblock.Flags &^= metadata.NeedsCheck
 		r.after = r.Superblock.Amend(r.before)
 	}
@@ -71,80 +71,80 @@ func Prepare(ctx context.Context, dev block.Device, opt Options, report func(Fau
 
 // planMaps plans the new space maps, and with them the new device details, if the maps
 // were compared and something is wrong that takes new blocks.
-func (r *Repair) planMaps(c *checker) error {
+func (r *Fix) planMaps(c *checker) error {
 	if !c.compared {
-		r.Mended = slices.DeleteFunc(r.Mended, Mended.inMaps)
+		r.Fixed = slices.DeleteFunc(r.Fixed, Fixed.inMaps)
 	}
-	if !slices.ContainsFunc(r.Mended, Mended.inMaps) {
+	if !slices.ContainsFunc(r.Fixed, Fixed.inMaps) {
 		return nil
 	}
 	var err error
-	var raised *raise
+	var raised *raisePlan
 	var change spacemap.Change
 	if len(c.hazard.devices) > 0 {
 		raised = c.planRaise()
 		change = raised.change()
 	}
-	if r.maps, err = spacemap.Mend(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
+	if r.maps, err = spacemap.PlanFix(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err
 		}
 		r.NoRoom = noRoom
-		if !c.opt.FlagAlone || slices.ContainsFunc(r.Mended, Mended.grave) {
-			r.Mended = nil
+		if !c.opt.FlagAlone || slices.ContainsFunc(r.Fixed, Fixed.serious) {
+			r.Fixed = nil
 		}
-		r.Mended = slices.DeleteFunc(r.Mended, Mended.inMaps)
+		r.Fixed = slices.DeleteFunc(r.Fixed, Fixed.inMaps)
 		return nil
 	}
 	discard := func(block.Nr, *block.Data) error { return nil }
 	r.Superblock.DataSpaceMap, r.Superblock.MetadataSpaceMap, err = r.maps.Write(discard)
 	if raised != nil {
 		r.Superblock.DetailsRoot = raised.root
-		r.raised(c)
+		r.applyRaise(c)
 	}
 	return err
 }
 
-// raised says what comes with a later snapshotted_time of some devices: the superblock's time.
+// applyRaise says what comes with a later snapshotted_time of some devices: the superblock's time.
 // That may cover times that were too high before.
-func (r *Repair) raised(c *checker) {
+func (r *Fix) applyRaise(c *checker) {
 	time := c.hazard.time()
-	i := slices.IndexFunc(r.Mended, func(m Mended) bool { return m.Code == SharedWritable })
-	r.Mended[i].Devices, r.Mended[i].Time = uint64(len(c.hazard.devices)), time
+	i := slices.IndexFunc(r.Fixed, func(m Fixed) bool { return m.Code == SharedWritable })
+	r.Fixed[i].Devices, r.Fixed[i].Time = uint64(len(c.hazard.devices)), time
 	if time <= r.Superblock.Time {
 		return
 	}
 	r.Superblock.Time = time
-	c.mendable = r.Mended
+	c.fixable = r.Fixed
 	for _, f := range c.late {
 		if f.newest <= time {
-			c.noteMendable(f)
+			c.noteFixable(f)
 		}
 	}
-	r.Mended = c.mendable
+	r.Fixed = c.fixable
 }
 
 // inMaps reports whether m takes new space maps.
-func (m Mended) inMaps() bool { return m.Code != NeedsCheckSet }
+func (m Fixed) inMaps() bool { return m.Code != NeedsCheckSet }
 
-// grave reports whether m is more than leaks and notes, with which a pool may be
+// serious reports whether m is more than leaks and notes, with which a pool may be
 // used.
-func (m Mended) grave() bool { return m.Severity != Note && m.Code != MetadataLeak }
+func (m Fixed) serious() bool { return m.Severity != Note && m.Code != MetadataLeak }
 
-func (c *checker) noteMendable(f Fault) {
-	i := slices.IndexFunc(c.mendable, func(m Mended) bool {
+func (c *checker) noteFixable(f Fault) {
+	i := slices.IndexFunc(c.fixable, func(m Fixed) bool {
 		return m.Code == f.Code && m.Severity == f.Severity && m.Tree == f.Tree
 	})
 	if i < 0 {
-		i = len(c.mendable)
-		c.mendable = append(c.mendable, Mended{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
+		i = len(c.fixable)
+		c.fixable = append(c.fixable, Fixed{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
 	}
-	c.mendable[i].Faults++
-	c.mendable[i].Blocks += f.Count
+	c.fixable[i].Faults++
+	c.fixable[i].Blocks += f.Count
 }
 
-func (m Mended) String() string {
+func (m Fixed) String() string {
 	what := "set right"
 	switch {
 	case m.Code == NeedsCheckSet:
@@ -162,14 +162,14 @@ func (m Mended) String() string {
 }
 
 // Needed reports whether there is anything to write.
-func (r *Repair) Needed() bool { return r.before != r.after }
+func (r *Fix) Needed() bool { return r.before != r.after }
 
 // Block0 is what block 0 holds after Write.
-func (r *Repair) Block0() *block.Data { return &r.after }
+func (r *Fix) Block0() *block.Data { return &r.after }
 
 // Blocks are what Write writes but for block 0, ascending: the old metadata does not
 // use them.
-func (r *Repair) Blocks() []block.Nr {
+func (r *Fix) Blocks() []block.Nr {
 	if r.maps == nil {
 		return nil
 	}
@@ -178,7 +178,7 @@ func (r *Repair) Blocks() []block.Nr {
 
 // Released are the blocks, ascending, that the old metadata uses and the new
 // does not. They keep their content for now, but the pool may reuse them.
-func (r *Repair) Released() []block.Nr {
+func (r *Fix) Released() []block.Nr {
 	if r.maps == nil {
 		return nil
 	}
@@ -187,7 +187,7 @@ func (r *Repair) Released() []block.Nr {
 
 // Write writes to the device that was checked. If it fails the device holds the
 // old metadata, or the new if only the last flush failed.
-func (r *Repair) Write(ctx context.Context, dev block.Device) error {
+func (r *Fix) Write(ctx context.Context, dev block.Device) error {
 	if !r.Needed() {
 		return nil
 	}

@@ -26,8 +26,8 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// mendable are images with something to mend, and nothing else wrong.
-var mendable = map[string]func(testing.TB) *blocktest.Mem{
+// fixable are images with something to fix, and nothing else wrong.
+var fixable = map[string]func(testing.TB) *blocktest.Mem{
 	"powercut":    func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "powercut") },
 	"needs-check": func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "needs-check") },
 	"leaky":       fixtures.Leaky,
@@ -95,10 +95,10 @@ func nearlyFull(t testing.TB, spare int) *blocktest.Mem {
 }
 
 // prepared prepares a repair, which must not write.
-func prepared(t testing.TB, dev block.Device, opt check.Options) (*check.Repair, []check.Fault) {
+func prepared(t testing.TB, dev block.Device, opt check.Options) (*check.Fix, []check.Fault) {
 	t.Helper()
 	var faults []check.Fault
-	_, r, err := check.Prepare(context.Background(), readOnly{dev}, opt, func(f check.Fault) { faults = append(faults, f) })
+	_, r, err := check.PlanFix(context.Background(), readOnly{dev}, opt, func(f check.Fault) { faults = append(faults, f) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func dumped(t testing.TB, dev block.Device) string {
 
 // kept tests that r changed no block but those it names, and in block 0 only
 // what it may.
-func kept(t testing.TB, before, after []byte, r *check.Repair) {
+func kept(t testing.TB, before, after []byte, r *check.Fix) {
 	t.Helper()
 	may := map[block.Nr]bool{0: true}
 	for _, nr := range r.Blocks() {
@@ -137,7 +137,7 @@ func kept(t testing.TB, before, after []byte, r *check.Repair) {
 			t.Errorf("block %d was changed", nr)
 		}
 	}
-	raised := slices.ContainsFunc(r.Mended, func(m check.Mended) bool { return m.Code == check.SharedWritable })
+	raised := slices.ContainsFunc(r.Fixed, func(m check.Fixed) bool { return m.Code == check.SharedWritable })
 	for at := range block.Size {
 		field := at < nodeBlocknr || at >= dataMap+8 && at < dataMap+32 || at >= metadataMap+8 && at < metadataMap+32
 		field = field || raised && (at >= poolTime && at < poolTime+4 || at >= detailsRoot && at < detailsRoot+8)
@@ -148,13 +148,13 @@ func kept(t testing.TB, before, after []byte, r *check.Repair) {
 }
 
 func TestRepair(t *testing.T) {
-	for name, image := range mendable {
+	for name, image := range fixable {
 		t.Run(name, func(t *testing.T) {
 			dev := image(t)
 			before, dump := dev.Contents(), dumped(t, dev)
 			r, faults := prepared(t, dev, check.Options{})
 			if len(faults) == 0 || !r.Needed() || r.NoRoom != nil {
-				t.Fatalf("nothing to mend: %v", r.NoRoom)
+				t.Fatalf("nothing to fix: %v", r.NoRoom)
 			}
 			if err := r.Write(t.Context(), dev); err != nil {
 				t.Fatal(err)
@@ -169,16 +169,16 @@ func TestRepair(t *testing.T) {
 				t.Errorf("dump (-want +got):\n%s", diff)
 			}
 			var n uint64
-			for _, m := range r.Mended {
+			for _, m := range r.Fixed {
 				n += m.Faults
 			}
-			if n != uint64(len(slices.DeleteFunc(faults, func(f check.Fault) bool { return !f.Mendable() }))) {
-				t.Errorf("%d faults are mended, it says", n)
+			if n != uint64(len(slices.DeleteFunc(faults, func(f check.Fault) bool { return !f.Fixable() }))) {
+				t.Errorf("%d faults are fixed, it says", n)
 			}
 			verified(t, dev, name == "flag, leaks, snapshot")
-			// What was mended needs nothing more.
+			// What was fixed needs nothing more.
 			if again, _ := prepared(t, dev, check.Options{}); again.Needed() || len(again.Blocks()) > 0 {
-				t.Errorf("mended twice: %v", again.Mended)
+				t.Errorf("fixed twice: %v", again.Fixed)
 			}
 		})
 	}
@@ -209,7 +209,7 @@ func verified(t *testing.T, dev *blocktest.Mem, notes bool) {
 	}
 }
 
-// Of each image with one thing wrong the repair mends what it says it can, or, if
+// Of each image with one thing wrong the repair fixes what it says it can, or, if
 // a fault is fatal, nothing.
 func TestRepairInvariants(t *testing.T) {
 	run := func(image []byte, tables ...[]spoiled) {
@@ -217,7 +217,7 @@ func TestRepairInvariants(t *testing.T) {
 			t.Run(tc.name, func(t *testing.T) {
 				l := newLab(t, image)
 				tc.spoil(l)
-				testMended(t, l.Mem)
+				testFixed(t, l.Mem)
 			})
 		}
 	}
@@ -232,11 +232,11 @@ func TestRepairInvariants(t *testing.T) {
 	run(image, brokenSnapshots)
 }
 
-// testMended repairs dev and tests that what remains is what cannot be mended.
-func testMended(t testing.TB, dev *blocktest.Mem) {
+// testFixed repairs dev and tests that what remains is what cannot be fixed.
+func testFixed(t testing.TB, dev *blocktest.Mem) {
 	t.Helper()
 	var faults []check.Fault
-	sum, r, err := check.Prepare(context.Background(), readOnly{dev}, check.Options{Parallel: 2}, func(f check.Fault) { faults = append(faults, f) })
+	sum, r, err := check.PlanFix(context.Background(), readOnly{dev}, check.Options{Parallel: 2}, func(f check.Fault) { faults = append(faults, f) })
 	if (r == nil) != (sum.Fatal > 0 || err != nil) {
 		t.Fatalf("%d fatal faults, repair: %v, error %v", sum.Fatal, r != nil, err)
 	}
@@ -262,13 +262,13 @@ func testMended(t testing.TB, dev *blocktest.Mem) {
 }
 
 // remaining are the faults that r leaves.
-func remaining(faults []check.Fault, r *check.Repair) []check.Fault {
+func remaining(faults []check.Fault, r *check.Fix) []check.Fault {
 	return slices.DeleteFunc(slices.Clone(faults), func(f check.Fault) bool {
-		return f.Mendable() || f.Code == check.TimeTooHigh && slices.ContainsFunc(r.Mended, func(m check.Mended) bool { return m.Code == f.Code })
+		return f.Fixable() || f.Code == check.TimeTooHigh && slices.ContainsFunc(r.Fixed, func(m check.Fixed) bool { return m.Code == f.Code })
 	})
 }
 
-// Any number of leaks anywhere is mended, in a forged image of any shape, and
+// Any number of leaks anywhere is fixed, in a forged image of any shape, and
 // whatever fails on the way, the device holds the old metadata or the new.
 func TestRepairProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -298,12 +298,12 @@ func TestRepairProperty(t *testing.T) {
 		dev.FailWritesAfter(rapid.IntRange(0, 10).Draw(rt, "fails"))
 		err := r.Write(t.Context(), dev)
 		left := texts(first(faultsOf(t, dev, check.Options{})))
-		if err == nil && anyMendable(left) {
+		if err == nil && anyFixable(left) {
 			rt.Errorf("left: %q", left)
 		}
 		cut := dev.Crash(rapid.Int().Draw(rt, "seed"))
 		atCut := texts(first(faultsOf(t, cut, check.Options{})))
-		if anyMendable(atCut) && !slices.Equal(old, atCut) {
+		if anyFixable(atCut) && !slices.Equal(old, atCut) {
 			rt.Errorf("after a power cut: %q", atCut)
 		}
 		if got := dumped(t, cut); got != dump {
@@ -315,15 +315,15 @@ func TestRepairProperty(t *testing.T) {
 
 func first[A, B any](a A, _ B) A { return a }
 
-// anyMendable reports whether faults of a forged image are more than its small nodes.
-func anyMendable(faults []string) bool {
+// anyFixable reports whether faults of a forged image are more than its small nodes.
+func anyFixable(faults []string) bool {
 	return slices.ContainsFunc(faults, func(s string) bool { return !strings.Contains(s, string(check.NodeUnderfull)) })
 }
 
 // Wherever a write or a flush fails, or the power, the device holds the old
 // metadata or the new, with the same mappings.
 func TestRepairInterrupted(t *testing.T) {
-	for name, image := range mendable {
+	for name, image := range fixable {
 		if name == "two metadata bitmaps" { // much memory for little more
 			continue
 		}
@@ -332,10 +332,10 @@ func TestRepairInterrupted(t *testing.T) {
 			before, dump := dev.Contents(), dumped(t, dev)
 			r, faults := prepared(t, dev, check.Options{})
 			old := texts(faults)
-			var mended []string
+			var fixed []string
 			for _, f := range faults {
-				if !f.Mendable() {
-					mended = append(mended, f.String())
+				if !f.Fixable() {
+					fixed = append(fixed, f.String())
 				}
 			}
 			dev = blocktest.NewMemFrom(slices.Clone(before))
@@ -352,23 +352,23 @@ func TestRepairInterrupted(t *testing.T) {
 				for seed := range 5 {
 					cut := dev.Crash(seed)
 					got := texts(first(faultsOf(t, cut, check.Options{})))
-					if !slices.Equal(got, old) && (!slices.Equal(got, mended) || n < ops-2) {
+					if !slices.Equal(got, old) && (!slices.Equal(got, fixed) || n < ops-2) {
 						t.Errorf("operation %d, seed %d: %q", n, seed, got)
 					}
 					if dumped(t, cut) != dump {
 						t.Errorf("operation %d, seed %d: another dump", n, seed)
 					}
-					// Mending it again goes on from there.
+					// Fixing it again goes on from there.
 					again, _ := prepared(t, cut, check.Options{})
 					if err := again.Write(t.Context(), cut); err != nil {
 						t.Fatal(err)
 					}
-					if got := texts(first(faultsOf(t, cut, check.Options{}))); !slices.Equal(got, mended) {
-						t.Errorf("operation %d, seed %d, mended again: %q", n, seed, got)
+					if got := texts(first(faultsOf(t, cut, check.Options{}))); !slices.Equal(got, fixed) {
+						t.Errorf("operation %d, seed %d, fixed again: %q", n, seed, got)
 					}
 				}
 			}
-			if got := texts(first(faultsOf(t, dev.Crash(1), check.Options{}))); !slices.Equal(got, mended) {
+			if got := texts(first(faultsOf(t, dev.Crash(1), check.Options{}))); !slices.Equal(got, fixed) {
 				t.Errorf("a power cut after the end: %q", got)
 			}
 		})
@@ -409,8 +409,8 @@ func TestRepairNoRoom(t *testing.T) {
 			if flag := !slices.ContainsFunc(left, func(f check.Fault) bool { return f.Code == check.NeedsCheckSet }); flag != tc.flag {
 				t.Errorf("flag cleared: %v, want %v", flag, tc.flag)
 			}
-			if mended := sum.DataLeaks == 0; mended != (tc.free == needed) {
-				t.Errorf("leaks mended: %v", mended)
+			if fixed := sum.DataLeaks == 0; fixed != (tc.free == needed) {
+				t.Errorf("leaks fixed: %v", fixed)
 			}
 		})
 	}
@@ -452,22 +452,22 @@ func TestRepairMoreBitmaps(t *testing.T) {
 // what is not used today.
 func TestRepairKeepsSuperblock(t *testing.T) {
 	for _, opt := range []check.Options{{}, {FlagAlone: true}, {SuperblockOnly: true}} {
-		dev := mendable["flag, leaks, snapshot"](t)
+		dev := fixable["flag, leaks, snapshot"](t)
 		const uuid, flagsOfFeatures, unused = 16, 352, 4000
 		fixtures.Edit(t, dev, 0, func(b *block.Data) { b[uuid], b[uuid+15], b[flagsOfFeatures], b[unused] = 1, 2, 3, 4 })
 		before := dev.Contents()
 		r, _ := prepared(t, dev, opt)
 		if err := r.Write(t.Context(), dev); err != nil || !r.Needed() {
-			t.Fatalf("%v; something to mend: %v", err, r.Needed())
+			t.Fatalf("%v; something to fix: %v", err, r.Needed())
 		}
 		kept(t, before, dev.Contents(), r)
 	}
 }
 
-// The smaller checks clear the flag and mend nothing else.
+// The smaller checks clear the flag and fix nothing else.
 func TestRepairFlagOnly(t *testing.T) {
 	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}} {
-		dev := mendable["flag, leaks, snapshot"](t)
+		dev := fixable["flag, leaks, snapshot"](t)
 		before := dev.Contents()
 		r, _ := prepared(t, dev, opt)
 		if err := r.Write(t.Context(), dev); err != nil {
@@ -486,8 +486,8 @@ func TestRepairFlagOnly(t *testing.T) {
 	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}, {}} {
 		dev := fixtures.Mem(t, "layers")
 		r, _ := prepared(t, dev, opt)
-		if err := r.Write(t.Context(), readOnly{dev}); err != nil || r.Needed() || len(r.Mended) > 0 {
-			t.Errorf("a sound image: %v, %v", err, r.Mended)
+		if err := r.Write(t.Context(), readOnly{dev}); err != nil || r.Needed() || len(r.Fixed) > 0 {
+			t.Errorf("a sound image: %v, %v", err, r.Fixed)
 		}
 	}
 }

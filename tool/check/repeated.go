@@ -12,12 +12,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// repeated tests the data blocks that more than one live leaf entry maps: no
+// checkRepeated tests the data blocks that more than one live leaf entry maps: no
 // device may write to them in place, and no device may have one twice. Snapshots
 // share blocks all the time, but at the same thin block; only metadata that
 // some other program wrote has a data block at different ones. That is what is
 // looked for first, as it costs no walk per device.
-func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, error) {
+func (c *checker) checkRepeated(devices []metadata.Device) ([]badMappings, []Fault, error) {
 	keys := newFirstKeys(c.data.Len())
 	var any, writable bool
 	for b := range c.data.Repeated() {
@@ -28,12 +28,12 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 	if !any {
 		return nil, nil, nil
 	}
-	keys.ready()
-	own := metadata.LeafOwners(c.maps, devices)
+	keys.startReading()
+	own := metadata.LeafSharing(c.maps, devices)
 	var mu sync.Mutex
 	var bad []badMappings
 	differ := map[uint64]bool{}
-	err := c.maps.AgainEachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err := c.maps.RereadLeaves(c.ctx, func(_, leaf int, n btree.Node, err error) error {
 		l := leafTest{c: c, nr: c.maps.Leaves()[leaf].Block}
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
@@ -41,7 +41,7 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 			if b >= c.data.Len() || c.data.Get(b) < 2 {
 				continue
 			}
-			if !keys.meet(b, n.Key(i)) {
+			if !keys.addKey(b, n.Key(i)) {
 				mu.Lock()
 				differ[b] = true
 				mu.Unlock()
@@ -60,20 +60,20 @@ func (c *checker) repeated(devices []metadata.Device) ([]badMappings, []Fault, e
 	if err != nil || len(differ) == 0 {
 		return bad, nil, err
 	}
-	twice, err := c.mappedTwice(devices, differ)
+	twice, err := c.findMappedTwice(devices, differ)
 	return bad, twice, err
 }
 
-// mappedTwice looks for the given data blocks in each device.
-func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool) ([]Fault, error) {
-	uses := map[int][]use{} // by leaf
+// findMappedTwice looks for the given data blocks in each device.
+func (c *checker) findMappedTwice(devices []metadata.Device, blocks map[uint64]bool) ([]Fault, error) {
+	uses := map[int][]repeatedMapping{} // by leaf
 	var mu sync.Mutex
-	err := c.maps.AgainEachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err := c.maps.RereadLeaves(c.ctx, func(_, leaf int, n btree.Node, err error) error {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range n.Len() {
 			if data, _ := metadata.UnpackMapping(n.Uint64(i)); blocks[uint64(data)] {
-				uses[leaf] = append(uses[leaf], use{n.Key(i), uint64(data)})
+				uses[leaf] = append(uses[leaf], repeatedMapping{n.Key(i), uint64(data)})
 			}
 		}
 		return err
@@ -84,18 +84,18 @@ func (c *checker) mappedTwice(devices []metadata.Device, blocks map[uint64]bool)
 	return c.eachMappedTwice(devices, uses), nil
 }
 
-// A use is a mapping of a data block that others map as well.
-type use struct{ key, data uint64 }
+// A repeatedMapping is a mapping of a data block that others map as well.
+type repeatedMapping struct{ key, data uint64 }
 
 // eachMappedTwice tests each device; a tree that many devices have is gone through once.
-func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]use) []Fault {
-	w := walk{forest: c.maps, uses: uses, seen: make([]int32, len(c.maps.Inner()))}
+func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repeatedMapping) []Fault {
+	w := repeatWalk{forest: c.maps, uses: uses, seen: make([]int32, len(c.maps.Inner()))}
 	for i := range c.maps.Inner() {
 		w.room += 8 * len(c.maps.Inner()[i].Children)
 	}
 	w.room = max(w.room, 1<<24)
 	var faults []Fault
-	byRoot := map[block.Nr]repeat{}
+	byRoot := map[block.Nr]repetition{}
 	var rest []metadata.DevID
 	for _, d := range devices {
 		r, known := byRoot[d.Root]
@@ -123,33 +123,33 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]use)
 	return faults
 }
 
-// A repeat is what a tree maps more than once.
-type repeat struct {
+// A repetition is what a tree maps more than once.
+type repetition struct {
 	n       int
 	at      block.Nr
 	example string
 }
 
-// A walk goes through the trees of devices in the order of keys, each node once.
-type walk struct {
+// A repeatWalk goes through the trees of devices in the order of keys, each node once.
+type repeatWalk struct {
 	forest *btree.Forest
-	uses   map[int][]use
+	uses   map[int][]repeatedMapping
 	first  map[uint64]uint64
 	seen   []int32 // by inner node: the last tree that led there
 	trees  int32
 	room   int // pointers and uses that may still be looked at
-	found  repeat
+	found  repetition
 }
 
-func (w *walk) tree(root block.Nr) repeat {
+func (w *repeatWalk) tree(root block.Nr) repetition {
 	w.trees++
-	w.first, w.found = map[uint64]uint64{}, repeat{}
+	w.first, w.found = map[uint64]uint64{}, repetition{}
 	w.visit(root, 0)
 	return w.found
 }
 
-func (w *walk) visit(nr block.Nr, depth int) {
-	switch kind, i := w.forest.Kind(nr); kind {
+func (w *repeatWalk) visit(nr block.Nr, depth int) {
+	switch role, i := w.forest.Role(nr); role {
 	case btree.LeafNode:
 		w.leaf(nr, w.uses[i])
 	case btree.InnerNode:
@@ -164,7 +164,7 @@ func (w *walk) visit(nr block.Nr, depth int) {
 	}
 }
 
-func (w *walk) leaf(nr block.Nr, uses []use) {
+func (w *repeatWalk) leaf(nr block.Nr, uses []repeatedMapping) {
 	w.room -= len(uses)
 	for _, u := range uses {
 		if key, ok := w.first[u.data]; !ok {
@@ -205,7 +205,7 @@ func (f *firstKeys) expect(b uint64) {
 	(*p).expected[b%keyPageSize/64] |= 1 << (b % 64)
 }
 
-func (f *firstKeys) ready() {
+func (f *firstKeys) startReading() {
 	for _, p := range f.pages {
 		if p == nil {
 			continue
@@ -219,8 +219,8 @@ func (f *firstKeys) ready() {
 	}
 }
 
-// meet reports whether the expected block b was met only at key so far.
-func (f *firstKeys) meet(b, key uint64) bool {
+// addKey reports whether the expected block b was met only at key so far.
+func (f *firstKeys) addKey(b, key uint64) bool {
 	p := f.pages[b>>keyPageBits]
 	w := b % keyPageSize / 64
 	slot := &p.slots[int(p.before[w])+bits.OnesCount64(p.expected[w]&(1<<(b%64)-1))]

@@ -9,9 +9,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// spaceMaps reads both space maps, counts the references to metadata blocks,
+// checkSpaceMaps reads both space maps, counts the references to metadata blocks,
 // those of the space maps included, and compares.
-func (c *checker) spaceMaps() error {
+func (c *checker) checkSpaceMaps() error {
 	c.progress("space maps", 0, 0)
 	var err error
 	if c.dataMap, err = spacemap.LoadData(c.ctx, c.r, c.limit, c.live.DataSpaceMap); err != nil {
@@ -21,16 +21,16 @@ func (c *checker) spaceMaps() error {
 		return err
 	}
 	c.countMetadata()
-	c.roles()
+	c.checkRoles()
 	// The mapping trees hold all references to data blocks. Those to metadata
 	// blocks lie in the space maps, too, so that damage there hides some.
 	exact := !c.damaged
-	if err := c.compare(c.dataMap, c.data, exact, dataCodes); err != nil {
+	if err := c.compareMap(c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
 	}
 	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
 	c.compared = exact
-	return c.compare(c.metadataMap, c.refs, exact, metadataCodes)
+	return c.compareMap(c.metadataMap, c.refs, exact, metadataCodes)
 }
 
 // countMetadata counts the references to metadata blocks: each distinct node
@@ -107,8 +107,8 @@ var roleOrder = []string{
 	"the index of the data space map", "the data overflow tree", "the metadata overflow tree",
 }
 
-// roles tests that every block has one use.
-func (c *checker) roles() {
+// checkRoles tests that every block has one use.
+func (c *checker) checkRoles() {
 	role := make([]uint8, c.limit) // index of its name, 0: none
 	names := []string{""}
 	named := func(name string) uint8 {
@@ -162,7 +162,7 @@ var (
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
 
-func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
+func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
 	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
 		fault := Fault{Tree: names.tree, Block: f.Block, HasBlock: f.Block != 0, Err: f.Err}
 		switch f.Kind {
@@ -174,11 +174,11 @@ func (c *checker) compare(m *spacemap.Map, counted *spacemap.Counter, exact bool
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal
 			if f.Kind == spacemap.Unreadable {
-				fault.Err = c.elsewhere(f.Block, f.Err)
+				fault.Err = c.withHolder(f.Block, f.Err)
 			}
 		case spacemap.SurplusEntry, spacemap.StrayOverflow, spacemap.OverflowBeyond, spacemap.CountBeyond:
 			fault.Code, fault.Severity = SpaceMapOdd, NonFatal
-		case spacemap.OddTail:
+		case spacemap.NonZeroTail:
 			fault.Code, fault.Severity = TailNotZero, Note
 		case spacemap.WrongNrFree, spacemap.WrongHint, spacemap.WrongNrAllocated:
 			fault.Code, fault.Severity = SpaceMapCounters, Note

@@ -52,8 +52,8 @@ type Options struct {
 // the slice, but not keep it. When a mapping was made, and so its time, does not matter. An error that wraps
 // [thinpool/metadata/block.ErrCorrupt] says that one of the trees is damaged; the ranges
 // before it are good.
-func Run(ctx context.Context, p *metadata.Pool, left, right metadata.Tree, opt Options, fn func([]Range) error) error {
-	pair, err := p.Pair(ctx, left, right, btree.PairOptions{End: opt.Blocks, Same: !opt.OmitSame})
+func Run(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree, opt Options, fn func([]Range) error) error {
+	pair, err := p.TreePair(ctx, left, right, btree.PairOptions{End: opt.Blocks, Same: !opt.OmitSame})
 	if err != nil {
 		return err
 	}

@@ -76,9 +76,9 @@ func open(t testing.TB, dev block.Device) *metadata.Pool {
 	return p
 }
 
-func tree(t testing.TB, p *metadata.Pool, id metadata.DevID) metadata.Tree {
+func tree(t testing.TB, p *metadata.Pool, id metadata.DevID) metadata.MappingTree {
 	t.Helper()
-	found, err := p.Tree(id)
+	found, err := p.MappingTree(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func tree(t testing.TB, p *metadata.Pool, id metadata.DevID) metadata.Tree {
 }
 
 // compare runs the comparison and returns all ranges.
-func compare(ctx context.Context, p *metadata.Pool, left, right metadata.Tree, opt delta.Options) ([]delta.Range, error) {
+func compare(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree, opt delta.Options) ([]delta.Range, error) {
 	var all []delta.Range
 	err := delta.Run(ctx, p, left, right, opt, func(ranges []delta.Range) error {
 		all = append(all, ranges...)
@@ -359,7 +359,7 @@ func TestDamage(t *testing.T) {
 		t.Errorf("before the damage: %v", got)
 	}
 	loose := tree(t, p, 2)
-	loose.Loose = true
+	loose.ByRoot = true
 	_, err = compare(t.Context(), p, tree(t, p, 1), loose, delta.Options{})
 	if want := fmt.Sprintf("mapping tree at block %d: lost the mappings of keys from 10 on: ", loose.Root); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("a lost leaf of a root: %v", err)
@@ -367,11 +367,11 @@ func TestDamage(t *testing.T) {
 	if _, err := compare(t.Context(), p, tree(t, p, 1), loose, delta.Options{Blocks: 10}); err != nil {
 		t.Errorf("damage beyond the end of the device: %v", err)
 	}
-	_, err = compare(t.Context(), p, tree(t, p, 1), metadata.Tree{Root: 1 << 40, Loose: true}, delta.Options{})
+	_, err = compare(t.Context(), p, tree(t, p, 1), metadata.MappingTree{Root: 1 << 40, ByRoot: true}, delta.Options{})
 	if _, ok := errors.AsType[*btree.PointerError](err); !ok {
 		t.Errorf("a root beyond the metadata: %v", err)
 	}
-	_, err = compare(t.Context(), p, tree(t, p, 1), metadata.Tree{Root: p.Superblock.DetailsRoot, Loose: true}, delta.Options{})
+	_, err = compare(t.Context(), p, tree(t, p, 1), metadata.MappingTree{Root: p.Superblock.DetailsRoot, ByRoot: true}, delta.Options{})
 	if !errors.Is(err, block.ErrCorrupt) {
 		t.Errorf("a root of another tree: %v", err)
 	}
@@ -468,7 +468,7 @@ func TestEnds(t *testing.T) {
 	if _, err := compare(ctx, p, tree(t, p, 1), tree(t, p, 2), delta.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("err %v", err)
 	}
-	if _, err := p.Tree(7); !errors.Is(err, metadata.ErrNoDevice) || err.Error() != "device 7: no such device" {
+	if _, err := p.MappingTree(7); !errors.Is(err, metadata.ErrNoDevice) || err.Error() != "device 7: no such device" {
 		t.Errorf("a device that is not there: %v", err)
 	}
 }

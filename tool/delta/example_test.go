@@ -22,9 +22,9 @@ func ExampleRun() {
 		fmt.Println(err)
 		return
 	}
-	var trees [2]metadata.Tree
+	var trees [2]metadata.MappingTree
 	for i, id := range []metadata.DevID{1, 2} {
-		if trees[i], err = pool.Tree(id); err != nil {
+		if trees[i], err = pool.MappingTree(id); err != nil {
 			fmt.Println(err)
 			return
 		}

@@ -169,7 +169,7 @@ func (d *dumper) steps(sharing *sharing) func(yield func(metadata.Step) bool) {
 }
 
 func (d *dumper) deviceSteps(dev metadata.Device, sharing *sharing, yield func(metadata.Step) bool) bool {
-	for part := range d.mappings.Forest.Parts(dev.Root) {
+	for part := range d.mappings.Forest.LeafRanges(dev.Root) {
 		step := metadata.Step{ID: dev.ID, Leaf: part}
 		if part.Err == nil && sharing.shared(part.Leaf) {
 			if !sharing.first(part.Leaf) {

@@ -200,7 +200,7 @@ func TestDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for part := range m.Forest.Parts(d.Root) {
+	for part := range m.Forest.LeafRanges(d.Root) {
 		dev.FailReads(part.Block)
 		break
 	}

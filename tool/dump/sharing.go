@@ -44,7 +44,7 @@ func (s *sharing) add(dev metadata.Device) {
 	}
 	if s.met[dev.Root]++; s.met[dev.Root] > 1 { // the same list again
 		if s.met[dev.Root] == 2 {
-			for part := range s.forest.Parts(dev.Root) {
+			for part := range s.forest.LeafRanges(dev.Root) {
 				if part.Err == nil {
 					s.leaves[part.Leaf].many = true
 				}
@@ -54,7 +54,7 @@ func (s *sharing) add(dev metadata.Device) {
 	}
 	s.firsts = append(s.firsts, dev)
 	prev := int32(atEdge)
-	for part := range s.forest.Parts(dev.Root) {
+	for part := range s.forest.LeafRanges(dev.Root) {
 		if part.Err != nil {
 			prev = atEdge
 			continue
@@ -100,7 +100,7 @@ func (s *sharing) first(leaf int) bool {
 // A def is an atomic run that occurs more than once.
 type def struct {
 	id     metadata.DevID // of the first device that has it
-	leaves []btree.Part
+	leaves []btree.LeafRange
 }
 
 // defs returns all defs, by ascending block of the first leaf.
@@ -109,7 +109,7 @@ func (s *sharing) defs() []def {
 	done := make([]bool, len(s.leaves)) // first leaves of defs
 	for _, dev := range s.firsts {
 		mine := false // the current run is new, and a def
-		for part := range s.forest.Parts(dev.Root) {
+		for part := range s.forest.LeafRanges(dev.Root) {
 			if part.Err != nil || !s.shared(part.Leaf) {
 				mine = false
 				continue

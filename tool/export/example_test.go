@@ -25,7 +25,7 @@ func ExampleRun() {
 	if err != nil {
 		panic(err)
 	}
-	tree, err := pool.Tree(1)
+	tree, err := pool.MappingTree(1)
 	if err != nil {
 		panic(err)
 	}

@@ -68,13 +68,13 @@ func sharing(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) err
 	if err := w.count(ctx); err != nil {
 		return err
 	}
-	exclusive, err := w.exclusive(ctx, metadata.LeafOwners(m.Forest, devices))
+	exclusive, err := w.exclusive(ctx, metadata.LeafSharing(m.Forest, devices))
 	if err != nil {
 		return err
 	}
 	for i := range rows {
 		r := &rows[i]
-		for part := range m.Forest.Parts(r.Root) {
+		for part := range m.Forest.LeafRanges(r.Root) {
 			if part.Err != nil {
 				return &metadata.LostError{ID: r.ID, Keys: part.Keys, Err: part.Err}
 			}
@@ -130,9 +130,9 @@ func (w *walk) count(ctx context.Context) error {
 }
 
 // exclusive returns for each leaf how many of its data blocks are mapped once.
-func (w *walk) exclusive(ctx context.Context, own []metadata.Owners) ([]uint64, error) {
+func (w *walk) exclusive(ctx context.Context, own []metadata.Sharing) ([]uint64, error) {
 	exclusive := make([]uint64, len(w.m.Forest.Leaves()))
-	err := w.m.Forest.AgainEachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
+	err := w.m.Forest.RereadLeaves(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil || leaf >= len(own) || own[leaf].Many {
 			return nil
 		}

@@ -68,7 +68,7 @@ func (a *ancestry) of(id metadata.DevID) map[block.Nr]int {
 	}
 	nodes := map[block.Nr]int{}
 	for i := 1; i < len(a.line); i++ {
-		if tops := a.e.tableRoots(a.line[i], topSort); len(tops) == 1 {
+		if tops := a.e.tableRoots(a.line[i], topKind); len(tops) == 1 {
 			a.collect(i, a.rootOf(i, tops[0], id), 0, nodes)
 		}
 	}
@@ -92,7 +92,7 @@ func (a *ancestry) rootOf(commit int, nr block.Nr, id metadata.DevID) block.Nr {
 				found = c
 			}
 		}
-		if nr = found.Block; n.Sort != survey.Inner {
+		if nr = found.Block; n.Kind != survey.Inner {
 			if found.Key != uint64(id) {
 				return 0
 			}
@@ -109,7 +109,7 @@ func (a *ancestry) collect(commit int, nr block.Nr, depth int, nodes map[block.N
 		return
 	}
 	nodes[nr] = commit
-	if n.Sort == survey.Inner {
+	if n.Kind == survey.Inner {
 		for _, c := range a.e.survey.Entries(n) {
 			a.collect(commit, c.Block, depth+1, nodes)
 		}
@@ -156,7 +156,7 @@ func (a *ancestry) indexIntact(commit int, nr block.Nr, depth int) bool {
 	if !ok || depth > btree.MaxDepth || !a.intact(commit, nr) {
 		return false
 	}
-	if n.Sort == survey.Inner {
+	if n.Kind == survey.Inner {
 		for _, c := range a.e.survey.Entries(n) {
 			if !a.indexIntact(commit, c.Block, depth+1) {
 				return false

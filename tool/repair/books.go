@@ -26,7 +26,7 @@ func (s *salvage) countData(ctx context.Context, g *grove) (refs *spacemap.Count
 	for i := range batches {
 		batches[i] = refs.NewBatch()
 	}
-	err = p.forest.AgainEachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
+	err = p.forest.RereadLeaves(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil || out[p.forest.Leaves()[leaf].Block] {
 			return nil
 		}
@@ -63,7 +63,7 @@ func (s *salvage) countSnapshot(refs *spacemap.Counter) bool {
 	}
 	for nr := range nodes {
 		n, _ := s.survey.Node(nr)
-		if kind, _ := s.pool.forest.Kind(nr); n.Sort == survey.MappingLeaf && kind != btree.LeafNode {
+		if role, _ := s.pool.forest.Role(nr); n.Kind == survey.MappingLeaf && role != btree.LeafNode {
 			s.countLeaf(nr, refs)
 		}
 	}
@@ -92,10 +92,10 @@ func (s *salvage) metadataBalanced() bool {
 	}
 	c := s.countBlocks(s.state.State)
 	for _, nr := range s.state.top.found {
-		c.tree(nr, topSort, btree.AllKeys, 0)
+		c.tree(nr, topKind, btree.AllKeys, 0)
 	}
 	for _, nr := range s.state.details.found {
-		c.tree(nr, detailsSort, btree.AllKeys, 0)
+		c.tree(nr, detailsKind, btree.AllKeys, 0)
 	}
 	for _, nr := range s.adopted[len(s.state.top.found)+len(s.state.details.found):] {
 		c.tree(nr, survey.MappingLeaf, btree.AllKeys, 0)

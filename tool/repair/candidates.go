@@ -95,7 +95,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
 			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
 			if missing > 0 || !sure && possible {
-				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Asked(), uint64(data))
+				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Sample(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
@@ -107,7 +107,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		age, had := s.lineage.age(leaf.Block, h.owners.Asked())
+		age, had := s.lineage.age(leaf.Block, h.owners.Sample())
 		if rivals && !had {
 			continue
 		}
@@ -115,8 +115,8 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			age = len(s.lineage.states)
 		}
 		if n, ok := s.mappingLeaf(leaf.Block); ok {
-			kind, _ := s.pool.forest.Kind(leaf.Block)
-			add(n, leaf.Block, age+1, had, kind == btree.LeafNode)
+			role, _ := s.pool.forest.Role(leaf.Block)
+			add(n, leaf.Block, age+1, had, role == btree.LeafNode)
 		}
 	}
 	look.candidates -= len(found)
@@ -133,7 +133,7 @@ func (s *salvage) mappingsIn(h *hole, look *lookout) map[[2]uint64]bool {
 	all := map[[2]uint64]bool{}
 	n := 0
 	for leaf := range look.in(h.room) {
-		if kind, _ := s.pool.forest.Kind(leaf.Block); kind != btree.LeafNode {
+		if role, _ := s.pool.forest.Role(leaf.Block); role != btree.LeafNode {
 			continue
 		}
 		if n++; n > most {
@@ -155,7 +155,7 @@ func (s *salvage) mappingsIn(h *hole, look *lookout) map[[2]uint64]bool {
 // all else about it is. What it says is no more than a candidate.
 func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 	b := new(block.Data)
-	if h.block == 0 || h.block >= s.limit || h.gap || s.survey.Sorts[h.block] != survey.Unknown || s.r.Read(h.block, b) != nil {
+	if h.block == 0 || h.block >= s.limit || h.gap || s.survey.Kinds[h.block] != survey.Unknown || s.r.Read(h.block, b) != nil {
 		return btree.Node{}, false
 	}
 	block.Reseal(b, block.Node)
@@ -166,7 +166,7 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 // shares reports whether the devices of a hole take mappings of that time for shared:
 // all of them, if the details have to be made up.
 func (s *salvage) shares(h *hole, time uint32) bool {
-	if h.owners.Some {
+	if h.owners.Incomplete {
 		return false
 	}
 	for _, id := range h.owners.IDs {
@@ -185,12 +185,12 @@ func (s *salvage) fill(h *hole, taken []decision) error {
 	var parts []subtree
 	var b block.Data
 	rest := taken
-	for size := range btree.Sizes(len(taken), btree.MaxEntries(metadata.MappingSize)) {
+	for size := range btree.FillSizes(len(taken), btree.MaxEntries(metadata.MappingSize)) {
 		nr, err := s.alloc()
 		if err != nil {
 			return err
 		}
-		d := btree.NewDraft(&b, true, metadata.MappingSize)
+		d := btree.NewNodeBuilder(&b, true, metadata.MappingSize)
 		for _, t := range rest[:size] {
 			d.AddUint64(t.thin, t.value)
 			if t.confirmed {

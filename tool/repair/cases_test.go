@@ -85,9 +85,9 @@ func TestWrongRoots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bySort := map[survey.Sort][]block.Nr{}
+	byKind := map[survey.Kind][]block.Nr{}
 	for _, n := range s.Nodes {
-		bySort[n.Sort] = append(bySort[n.Sort], n.Block)
+		byKind[n.Kind] = append(byKind[n.Kind], n.Block)
 	}
 	var b block.Data
 	copy(b[:], image)
@@ -96,10 +96,10 @@ func TestWrongRoots(t *testing.T) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(7, 0))
-	sorts := []survey.Sort{survey.Inner, survey.MappingLeaf, survey.TopLeaf, survey.DetailsLeaf, survey.IndexLeaf, survey.CountLeaf}
+	kinds := []survey.Kind{survey.Inner, survey.MappingLeaf, survey.TopLeaf, survey.DetailsLeaf, survey.IndexLeaf, survey.CountLeaf}
 	for i := range 90 {
 		sb := right
-		nodes, others := bySort[sorts[i%len(sorts)]], bySort[sorts[i/3%len(sorts)]]
+		nodes, others := byKind[kinds[i%len(kinds)]], byKind[kinds[i/3%len(kinds)]]
 		if i%3 != 1 {
 			sb.MappingRoot = nodes[rnd.IntN(len(nodes))]
 		}
@@ -111,7 +111,7 @@ func TestWrongRoots(t *testing.T) {
 		copy(wrong, b[:])
 		found := find(t, blocktest.NewMemFrom(wrong), repair.Options{})
 		if diff := cmp.Diff(truth, contentOf(t, found.Device)); diff != "" {
-			t.Errorf("roots %d (%v) and %d (%v) (-want +got):\n%.500s", sb.MappingRoot, s.Sorts[sb.MappingRoot], sb.DetailsRoot, s.Sorts[sb.DetailsRoot], diff)
+			t.Errorf("roots %d (%v) and %d (%v) (-want +got):\n%.500s", sb.MappingRoot, s.Kinds[sb.MappingRoot], sb.DetailsRoot, s.Kinds[sb.DetailsRoot], diff)
 		}
 		if r := found.Report; r.Lossless() != (sb.MappingRoot == right.MappingRoot && sb.DetailsRoot == right.DetailsRoot) {
 			t.Errorf("roots %d and %d: lossless %v", sb.MappingRoot, sb.DetailsRoot, r.Lossless())

@@ -36,8 +36,8 @@ func (c *census) size() (n int) {
 // countBlocks follows all pointers of a state.
 func (e *evidence) countBlocks(s *State) *census {
 	c := &census{e: e, refs: spacemap.NewCounter(uint64(e.blocks)), seen: make([]uint64, e.blocks/64+1)}
-	c.tree(s.Mapping, topSort, btree.AllKeys, 0)
-	c.tree(s.Details, detailsSort, btree.AllKeys, 0)
+	c.tree(s.Mapping, topKind, btree.AllKeys, 0)
+	c.tree(s.Details, detailsKind, btree.AllKeys, 0)
 	switch {
 	case s.generation == nil && s.Current:
 		c.lostMaps(&s.super)
@@ -57,8 +57,8 @@ func (e *evidence) countBlocks(s *State) *census {
 		c.refer(held)
 		for i := range e.copies {
 			if e.copies[i].Block == held {
-				c.tree(e.copies[i].MappingRoot, topSort, btree.AllKeys, 0)
-				c.tree(e.copies[i].DetailsRoot, detailsSort, btree.AllKeys, 0)
+				c.tree(e.copies[i].MappingRoot, topKind, btree.AllKeys, 0)
+				c.tree(e.copies[i].DetailsRoot, detailsKind, btree.AllKeys, 0)
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func (c *census) lostMaps(sb *metadata.Superblock) {
 	}
 	var b block.Data
 	switch {
-	case c.e.survey.Sorts[index] != survey.Index:
+	case c.e.survey.Kinds[index] != survey.Index:
 		c.miss(index)
 		return
 	case c.e.r.Read(index, &b) != nil:
@@ -92,7 +92,7 @@ func (c *census) lostMaps(sb *metadata.Superblock) {
 		if nr == 0 || !c.refer(nr) {
 			continue
 		}
-		if c.e.survey.Sorts[nr] != survey.Bitmap || !c.countsItself(nr, i) {
+		if c.e.survey.Kinds[nr] != survey.Bitmap || !c.countsItself(nr, i) {
 			c.miss(nr)
 		}
 	}
@@ -154,7 +154,7 @@ func (c *census) refer(nr block.Nr) bool {
 }
 
 // tree follows a pointer to a node of a tree with such leaves.
-func (c *census) tree(nr block.Nr, want survey.Sort, keys btree.KeyRange, depth int) {
+func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth int) {
 	if nr == 0 {
 		c.damaged++
 		return
@@ -162,27 +162,27 @@ func (c *census) tree(nr block.Nr, want survey.Sort, keys btree.KeyRange, depth 
 	if !c.refer(nr) || depth > btree.MaxDepth {
 		return
 	}
-	switch c.e.survey.Sorts[nr] {
+	switch c.e.survey.Kinds[nr] {
 	case survey.Unreadable, survey.Empty, survey.Unknown:
 		c.damaged++
 		return
 	}
 	n, ok := c.e.survey.Node(nr)
-	t := c.e.survey.Tree(nr)
+	t := c.e.survey.Subtree(nr)
 	switch {
 	case !ok,
-		t.Sort != survey.Unknown && !sameSort(t.Sort, want, t.N),
+		t.Kind != survey.Unknown && !compatibleKind(t.Kind, want, t.N),
 		t.N > 0 && !keys.Contains(t.First, t.Last):
 		c.foreign = append(c.foreign, nr)
 		return
 	}
 	entries := c.e.survey.Entries(n)
 	switch {
-	case n.Sort == survey.Inner:
+	case n.Kind == survey.Inner:
 		for i, e := range entries {
 			c.tree(e.Block, want, childKeys(entries, i, keys), depth+1)
 		}
-	case want == topSort && n.N > 0:
+	case want == topKind && n.N > 0:
 		if entries == nil {
 			c.foreign = append(c.foreign, nr) // a mapping leaf with a single mapping
 		}
@@ -220,7 +220,7 @@ func (c *census) bitmaps(leaf block.Nr) {
 		case nr == 0 || nr >= c.e.blocks:
 			c.damaged++
 		case !c.refer(nr):
-		case c.e.survey.Sorts[nr] != survey.Bitmap:
+		case c.e.survey.Kinds[nr] != survey.Bitmap:
 			c.miss(nr)
 		}
 	}

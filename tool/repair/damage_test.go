@@ -181,7 +181,7 @@ func TestTwoInnerNodesLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, ok := s.Node(d.Root); ok && n.Sort == survey.Inner && wiped < 2 {
+		if n, ok := s.Node(d.Root); ok && n.Kind == survey.Inner && wiped < 2 {
 			clear(h.Image[d.Root*block.Size:][:block.Size])
 			wiped++
 		}
@@ -224,7 +224,7 @@ func TestReasons(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, leaf := range s.Nodes {
-			if leaf.Sort == survey.MappingLeaf && leaf.N > 2 {
+			if leaf.Kind == survey.MappingLeaf && leaf.N > 2 {
 				binary.LittleEndian.PutUint64(n.Value(0), uint64(leaf.Block))
 			}
 		}

@@ -154,7 +154,7 @@ func (l *ledger) limit(taken [][]decision) {
 		}
 		h := &l.holes[i]
 		if work += len(h.owners.IDs); work > metadata.MostOwners {
-			h.owners = metadata.OwnerList{IDs: h.owners.Asked(), Some: true}
+			h.owners = metadata.OwnerList{IDs: h.owners.Sample(), Incomplete: true}
 		}
 		room := uint64(len(taken[i]))
 		if h.leaf {
@@ -188,7 +188,7 @@ func (l *ledger) closed(taken [][]decision) bool {
 	references := map[uint64]uint32{}
 	total := uint64(0)
 	for i, ds := range taken {
-		if l.holes[i].owners.Some {
+		if l.holes[i].owners.Incomplete {
 			return false
 		}
 		for _, d := range ds {

@@ -26,7 +26,7 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 	}
 	older := map[metadata.DevID]metadata.Details{}
 	for i := range s.survey.Nodes {
-		if s.survey.Nodes[i].Sort != survey.DetailsLeaf {
+		if s.survey.Nodes[i].Kind != survey.DetailsLeaf {
 			continue
 		}
 		if err := ctx.Err(); err != nil {

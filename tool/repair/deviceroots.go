@@ -92,7 +92,7 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 	}
 	kept := false
 	for _, o := range s.orphans() {
-		if kind, _ := s.pool.forest.Kind(o.block); !o.whole || kind != btree.Absent {
+		if role, _ := s.pool.forest.Role(o.block); !o.whole || role != btree.Absent {
 			continue // a lost node, or the lost snapshot, led to it as well
 		}
 		found := Orphan{Root: o.block, Mappings: o.n}
@@ -124,7 +124,7 @@ func (s *salvage) strayTrees() []orphan {
 	}
 	var found []orphan
 	for _, root := range s.survey.Roots(survey.MappingLeaf) {
-		t := s.survey.Tree(root)
+		t := s.survey.Subtree(root)
 		found = append(found, orphan{subtree{root, t.First, t.Last, t.N, t.Depth}, 1, t.Whole})
 	}
 	return found
@@ -247,7 +247,7 @@ func (r *rootSearch) matchByCount() {
 // use.
 func (r *rootSearch) takeOutdated() {
 	for _, d := range r.lost {
-		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Tree(was).Sort == survey.MappingLeaf {
+		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Subtree(was).Kind == survey.MappingLeaf {
 			d.Root, d.hasRoot, d.outdated = was, true, true
 			r.note("%s: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier commit named",
 				r.opt.label(d.ID), d.Root)

@@ -57,7 +57,7 @@ type evidence struct {
 	copies      []metadata.Superblock // valid ones of metadata snapshots, also of past ones
 	generations []*generation
 	brokenMaps  []block.Nr                     // index blocks with bitmaps that cannot be read
-	bySort      map[survey.Sort][]*survey.Node // nodes by the leaves below them
+	byKind      map[survey.Kind][]*survey.Node // nodes by the leaves below them
 	parents     []*survey.Node                 // nodes that lead to others
 	invalid     []uint64                       // a bit a block: those that are not valid
 	corrections []block.Correction
@@ -100,16 +100,16 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 		e.super.err = errZeroed // as there are nodes it was written once
 	}
 	e.limit = e.super.limit(m.blocks)
-	for nr := 1; nr < len(e.survey.Sorts); nr++ {
+	for nr := 1; nr < len(e.survey.Kinds); nr++ {
 		var b block.Data
-		if e.survey.Sorts[nr] != survey.Superblock || m.r.Read(block.Nr(nr), &b) != nil {
+		if e.survey.Kinds[nr] != survey.Superblock || m.r.Read(block.Nr(nr), &b) != nil {
 			continue
 		}
 		if sb, err := metadata.DecodeSuperblock(block.Nr(nr), &b); err == nil {
 			e.copies = append(e.copies, sb)
 		}
 	}
-	e.sortNodes()
+	e.listNodesByKind()
 	e.invalid = make([]uint64, m.blocks/64+1)
 	for nr := range m.blocks {
 		e.invalid[nr/64] |= uint64(b2i(!e.valid(nr))) << (nr % 64)
@@ -118,14 +118,14 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 	return e, ctx.Err()
 }
 
-// sortNodes lists the nodes by the sort of leaves that are below them.
-func (e *evidence) sortNodes() {
-	e.bySort = map[survey.Sort][]*survey.Node{}
+// listNodesByKind lists the nodes by the kind of leaves that are below them.
+func (e *evidence) listNodesByKind() {
+	e.byKind = map[survey.Kind][]*survey.Node{}
 	for i := range e.survey.Nodes {
 		n := &e.survey.Nodes[i]
-		sort := e.survey.Tree(n.Block).Sort
-		e.bySort[sort] = append(e.bySort[sort], n)
-		if n.Sort == survey.Inner || n.Sort == survey.TopLeaf {
+		kind := e.survey.Subtree(n.Block).Kind
+		e.byKind[kind] = append(e.byKind[kind], n)
+		if n.Kind == survey.Inner || n.Kind == survey.TopLeaf {
 			e.parents = append(e.parents, n)
 		}
 	}
@@ -178,7 +178,7 @@ func (e *evidence) sameContent(same []survey.Misplaced) (*block.Data, bool) {
 // hasMappings reports whether there are mappings on the device, whoever had them.
 func (e *evidence) hasMappings() bool {
 	for i := range e.survey.Nodes {
-		if n := &e.survey.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
+		if n := &e.survey.Nodes[i]; n.Kind == survey.MappingLeaf && n.N > 0 {
 			return true
 		}
 	}
@@ -230,7 +230,7 @@ var errZeroed = fmt.Errorf("block 0 is all zero: %w", block.ErrCorrupt)
 
 // valid reports whether a block is a valid one of any kind.
 func (e *evidence) valid(nr block.Nr) bool {
-	switch e.survey.Sorts[nr] {
+	switch e.survey.Kinds[nr] {
 	case survey.Unreadable, survey.Empty, survey.Unknown:
 		return false
 	}

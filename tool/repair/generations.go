@@ -19,7 +19,7 @@ type generation struct {
 	bitmaps    []block.Nr
 	used       []*spacemap.UsedSet // by bitmap
 	devices    int                 // in the device details that it counts; -1: not known
-	roots      [4][]block.Nr       // of the trees of which a commit has few; see rootSorts
+	roots      [4][]block.Nr       // of the trees of which a commit has few; see rootKinds
 	spare      int                 // trees of devices of the metadata snapshot
 	damaged    []block.Nr          // blocks that it counts and that cannot be read
 	parentLost bool                // one of these may have led to others
@@ -65,8 +65,8 @@ func (e *evidence) findGenerations() []*generation {
 // newest device details within a commit; or else the highest.
 func (e *evidence) newestIndexes() []block.Nr {
 	var all []block.Nr
-	for nr, sort := range e.survey.Sorts {
-		if sort == survey.Index {
+	for nr, kind := range e.survey.Kinds {
+		if kind == survey.Index {
 			all = append(all, block.Nr(nr))
 		}
 	}
@@ -108,7 +108,7 @@ func around(all []block.Nr, center block.Nr, n int) []block.Nr {
 func (e *evidence) newestDetails() []block.Nr {
 	var newest []block.Nr
 	var latest metadata.Details
-	for _, n := range e.bySort[detailsSort] {
+	for _, n := range e.byKind[detailsKind] {
 		var own metadata.Details
 		for _, d := range e.detailsIn(n.Block) {
 			own.TransactionID = max(own.TransactionID, d.TransactionID)
@@ -124,15 +124,15 @@ func (e *evidence) newestDetails() []block.Nr {
 	return newest
 }
 
-// rootSorts are the sorts of trees of which a commit has one, or two.
-var rootSorts = [4]struct {
-	sort survey.Sort
+// rootKinds are the kinds of trees of which a commit has one, or two.
+var rootKinds = [4]struct {
+	kind survey.Kind
 	most int
-}{{topSort, 1}, {detailsSort, 1}, {survey.IndexLeaf, 1}, {survey.CountLeaf, 2}}
+}{{topKind, 1}, {detailsKind, 1}, {survey.IndexLeaf, 1}, {survey.CountLeaf, 2}}
 
 func (e *evidence) findRoots(g *generation) {
-	for i, s := range rootSorts {
-		g.roots[i] = e.stray(g, s.sort)
+	for i, s := range rootKinds {
+		g.roots[i] = e.stray(g, s.kind)
 	}
 	for i := range e.copies {
 		g.spare += b2i(g.has(e.copies[i].Block))
@@ -147,7 +147,7 @@ func (e *evidence) findRoots(g *generation) {
 	g.parentLost = e.mayHaveLostParent(g)
 	g.devices = -1
 	if details := g.roots[1]; len(details) == 1 {
-		g.devices = int(e.survey.Tree(details[0]).N)
+		g.devices = int(e.survey.Subtree(details[0]).N)
 	}
 }
 
@@ -166,7 +166,7 @@ func (e *evidence) mayHaveLostParent(g *generation) bool {
 		e.eachBitmap(g.roots[2][0], leaves.add)
 	}
 	for _, n := range e.parents {
-		if n.Sort == survey.Inner && g.has(n.Block) && e.survey.Tree(n.Block).Depth == 1 {
+		if n.Kind == survey.Inner && g.has(n.Block) && e.survey.Subtree(n.Block).Depth == 1 {
 			for _, c := range e.survey.Entries(n) {
 				leaves.add(c.Block)
 			}
@@ -210,7 +210,7 @@ func (e *evidence) readGeneration(index block.Nr, bitmaps map[block.Nr]*spacemap
 		if nr == 0 || nr >= m.blocks {
 			break // old kernels left noise in unused entries
 		}
-		if s.Sorts[nr] != survey.Bitmap {
+		if s.Kinds[nr] != survey.Bitmap {
 			if !e.valid(nr) {
 				e.brokenMaps = append(e.brokenMaps, index)
 			}

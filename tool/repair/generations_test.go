@@ -30,9 +30,9 @@ func TestAround(t *testing.T) {
 // A device with a long history is not read as a whole.
 func TestManyIndexes(t *testing.T) {
 	const blocks = 3 * maxGenerations
-	s := &survey.Survey{Sorts: make([]survey.Sort, blocks)}
-	for i := range s.Sorts {
-		s.Sorts[i] = survey.Index
+	s := &survey.Survey{Kinds: make([]survey.Kind, blocks)}
+	for i := range s.Kinds {
+		s.Kinds[i] = survey.Index
 	}
 	e := &evidence{survey: s, super: super{err: block.ErrCorrupt}}
 	if got := e.newestIndexes(); len(got) != maxGenerations || got[len(got)-1] != blocks-1 {
@@ -99,7 +99,7 @@ func TestNewestDetails(t *testing.T) {
 	if last := h.Commits[len(h.Commits)-1]; !slices.Contains(newest, last.DetailsRoot) || !slices.IsSorted(newest) {
 		t.Errorf("%v, want block %d among them", newest, last.DetailsRoot)
 	}
-	if len(newest) >= len(e.bySort[detailsSort]) {
+	if len(newest) >= len(e.byKind[detailsKind]) {
 		t.Errorf("all %d details are called newest", len(newest))
 	}
 }

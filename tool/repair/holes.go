@@ -125,7 +125,7 @@ func (noRootError) Unwrap() error { return block.ErrCorrupt }
 
 // visit looks at the subtree at nr, entry e of parent.
 func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {
-	switch kind, i := g.forest.Kind(nr); kind {
+	switch role, i := g.forest.Role(nr); role {
 	case btree.LeafNode:
 		return entry{node: int32(-1 - i)}
 	case btree.InnerNode:

@@ -19,7 +19,7 @@ type leafIndex struct {
 func newLeafIndex(s *survey.Survey) *leafIndex {
 	var x leafIndex
 	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Sort == survey.MappingLeaf && n.N > 0 {
+		if n := &s.Nodes[i]; n.Kind == survey.MappingLeaf && n.N > 0 {
 			x.leaves = append(x.leaves, n)
 		}
 	}

@@ -110,7 +110,7 @@ func (l *lineage) roots() map[metadata.DevID]block.Nr {
 // collect adds the nodes below nr to nodes.
 func (e *evidence) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) {
 	n, ok := e.survey.Node(nr)
-	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Sort != survey.Inner && n.Sort != survey.MappingLeaf {
+	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Kind != survey.Inner && n.Kind != survey.MappingLeaf {
 		return
 	}
 	nodes[nr] = age

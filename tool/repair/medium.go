@@ -9,7 +9,7 @@ import (
 
 // A medium is the damaged device with all that was corrected or rebuilt laid over it.
 type medium struct {
-	overlay  *block.Patched
+	overlay  *block.Overlay
 	r        *block.Reader // of the overlay as it was at the last reopen
 	blocks   block.Nr      // on the damaged device, as far as metadata can reach
 	parallel int
@@ -17,7 +17,7 @@ type medium struct {
 
 func newMedium(dev block.Device, parallel int) *medium {
 	blocks := min(block.Blocks(dev), spacemap.MaxMetadata)
-	m := &medium{overlay: block.NewPatched(dev, blocks), blocks: blocks, parallel: parallel}
+	m := &medium{overlay: block.NewOverlay(dev, blocks), blocks: blocks, parallel: parallel}
 	m.reopen()
 	return m
 }

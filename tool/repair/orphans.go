@@ -45,8 +45,8 @@ func (s *salvage) orphans() []orphan {
 	var found []orphan
 	for i := range nodes {
 		nr := nodes[i].Block
-		t := s.survey.Tree(nr)
-		if t.Sort != survey.MappingLeaf || t.N == 0 || !s.live(nr) || nr == s.state.Mapping {
+		t := s.survey.Subtree(nr)
+		if t.Kind != survey.MappingLeaf || t.N == 0 || !s.live(nr) || nr == s.state.Mapping {
 			continue
 		}
 		if stored := s.counts.Get(uint64(nr)); stored > pointers[nr] {
@@ -134,7 +134,7 @@ func (s *salvage) parents(holes []*hole, o orphan) []*hole {
 	}
 	if len(fit) > int(o.pointers) { // ask earlier commits whose it is
 		fit = slices.DeleteFunc(fit, func(h *hole) bool {
-			_, had := s.lineage.age(o.block, h.owners.Asked())
+			_, had := s.lineage.age(o.block, h.owners.Sample())
 			return !had
 		})
 	}

@@ -27,10 +27,10 @@ const mostDetails = 1 << 22
 // detailTables reads the trees of device details that nothing leads to, by the ids that they
 // have; those in the highest blocks if there are too many.
 func (e *evidence) detailTables() map[string][]*detailTable {
-	roots := e.survey.Roots(detailsSort)
+	roots := e.survey.Roots(detailsKind)
 	from, room := len(roots), uint64(mostDetails)
 	for from > 0 {
-		n := e.survey.Tree(roots[from-1]).N
+		n := e.survey.Subtree(roots[from-1]).N
 		if n > room {
 			break
 		}
@@ -76,11 +76,11 @@ func (e *evidence) detailsIn(nr block.Nr) []metadata.Device {
 // devices, or at least none below what can be read. It returns 0 if there are none.
 func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr {
 	var ids []byte
-	var trees []survey.Tree
+	var trees []survey.Subtree
 	for leaf := range e.survey.Leaves(root) {
 		for _, c := range e.survey.Entries(leaf) {
 			ids = le.AppendUint32(ids, uint32(c.Key))
-			trees = append(trees, e.survey.Tree(c.Block))
+			trees = append(trees, e.survey.Subtree(c.Block))
 		}
 	}
 	var best *detailTable

@@ -20,7 +20,7 @@ type pool struct {
 	nrData  uint64   // data blocks, as far as that is known
 	devices []device // by ascending id
 	forest  *btree.Forest
-	trees   map[block.Nr]btree.Tree
+	trees   map[block.Nr]btree.TreeSummary
 	broken  bool     // the forest is not whole
 	highest uint64   // data block in use, plus 1
 	newest  uint32   // time of a mapping
@@ -95,16 +95,16 @@ func (p *pool) readMappings(ctx context.Context) error {
 		return err
 	}
 	p.broken = false
-	judge := btree.NewJudge(p.forest, func(found btree.Finding) {
+	checker := btree.NewChecker(p.forest, func(found btree.Finding) {
 		switch found.Kind {
 		case btree.Lost, btree.OutOfBounds, btree.UnevenDepth:
 			p.broken = true
 		}
 	})
-	p.trees = map[block.Nr]btree.Tree{}
+	p.trees = map[block.Nr]btree.TreeSummary{}
 	for _, root := range roots {
 		if _, ok := p.trees[root]; !ok {
-			p.trees[root] = judge.Tree(root)
+			p.trees[root] = checker.CheckTree(root)
 		}
 	}
 	return nil
@@ -182,7 +182,7 @@ func (p *pool) dropMappingsBeyondEnd(ctx context.Context, note func(string, ...a
 		if err != nil {
 			return err
 		}
-		d := btree.NewDraft(&kept, true, metadata.MappingSize)
+		d := btree.NewNodeBuilder(&kept, true, metadata.MappingSize)
 		for i := range min(n.Len(), btree.MaxEntries(metadata.MappingSize)) {
 			if data, _ := metadata.UnpackMapping(n.Uint64(i)); uint64(data) < p.nrData {
 				d.AddUint64(n.Key(i), n.Uint64(i))

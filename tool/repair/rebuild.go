@@ -16,7 +16,7 @@ func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
 		depth = max(depth, c.depth)
 	}
 	var b block.Data
-	d := btree.NewDraft(&b, false, btree.PointerSize)
+	d := btree.NewNodeBuilder(&b, false, btree.PointerSize)
 	sum := subtree{block: nr, first: children[0].first, depth: depth + 1}
 	for _, c := range children {
 		c, err := m.raise(c, depth)
@@ -51,7 +51,7 @@ func (m *medium) raise(t subtree, depth int) (subtree, error) {
 func (m *medium) assemble(parts []subtree) (subtree, error) {
 	for len(parts) > 1 {
 		var above []subtree
-		for size := range btree.Sizes(len(parts), btree.MaxEntries(btree.PointerSize)) {
+		for size := range btree.FillSizes(len(parts), btree.MaxEntries(btree.PointerSize)) {
 			nr, err := m.alloc()
 			if err != nil {
 				return subtree{}, err

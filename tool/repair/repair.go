@@ -133,11 +133,11 @@ func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, err
 	}
 	opt.progress("reading what the superblock leads to")
 	limit := sb.limit(m.blocks)
-	top, err := readTable(ctx, m, limit, sb.MappingRoot, topSort)
+	top, err := readTable(ctx, m, limit, sb.MappingRoot, topKind)
 	if err != nil {
 		return nil, nil, err
 	}
-	details, err := readTable(ctx, m, limit, sb.DetailsRoot, detailsSort)
+	details, err := readTable(ctx, m, limit, sb.DetailsRoot, detailsKind)
 	if err != nil || len(top.lost)+len(details.lost) > 0 || newerAtCursor(m, &sb, limit) {
 		return nil, nil, err
 	}

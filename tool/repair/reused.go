@@ -71,13 +71,13 @@ func (p *present) takenBelow(f *btree.Forest, nr block.Nr) uint64 {
 	}
 	p.below[nr] = 0 // should it lead back here
 	var sum uint64
-	switch kind, i := f.Kind(nr); kind {
+	switch role, i := f.Role(nr); role {
 	case btree.InnerNode:
 		for _, child := range f.Inner()[i].Children {
 			sum += p.takenBelow(f, child)
 		}
 	case btree.LeafNode:
-		if now, _ := p.forest.Kind(nr); now != btree.LeafNode {
+		if now, _ := p.forest.Role(nr); now != btree.LeafNode {
 			sum = p.taken(nr)
 		}
 	}
@@ -94,10 +94,10 @@ func (p *present) reused(ctx context.Context, nr block.Nr, depth int) (uint64, e
 	}
 	p.below[nr] = 0 // should it lead back here
 	var sum uint64
-	switch kind, _ := p.forest.Kind(nr); {
-	case n.Sort == survey.MappingLeaf && kind != btree.LeafNode:
+	switch role, _ := p.forest.Role(nr); {
+	case n.Kind == survey.MappingLeaf && role != btree.LeafNode:
 		sum = p.taken(nr)
-	case n.Sort == survey.Inner:
+	case n.Kind == survey.Inner:
 		for _, c := range p.survey.Entries(n) {
 			here, err := p.reused(ctx, c.Block, depth+1)
 			if err != nil {

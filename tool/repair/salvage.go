@@ -179,7 +179,7 @@ func (s *salvage) recoverDevices() {
 	both := false
 	for i := range s.survey.Nodes {
 		n := &s.survey.Nodes[i]
-		if n.Sort != survey.TopLeaf {
+		if n.Kind != survey.TopLeaf {
 			continue
 		}
 		for _, e := range s.survey.Entries(n) {
@@ -191,7 +191,7 @@ func (s *salvage) recoverDevices() {
 		}
 	}
 	for _, a := range top.lost {
-		both = both || slices.ContainsFunc(details.lost, func(b btree.Part) bool { return a.Keys.Overlaps(b.Keys) })
+		both = both || slices.ContainsFunc(details.lost, func(b btree.LeafRange) bool { return a.Keys.Overlaps(b.Keys) })
 	}
 	if both {
 		s.doubts = append(s.doubts, "the mapping tree and the device details have lost the same device ids: devices may be missing")

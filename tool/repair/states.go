@@ -113,16 +113,16 @@ func (f *stateFinder) fromSuperblock() error {
 	s.Mapping, s.Details = sb.MappingRoot, sb.DetailsRoot
 	for _, r := range [...]struct {
 		root *block.Nr
-		sort survey.Sort
+		kind survey.Kind
 		name string
-	}{{&s.Mapping, topSort, "mapping tree"}, {&s.Details, detailsSort, "device details"}} {
-		if f.e.isRoot(*r.root, r.sort) != wrong {
+	}{{&s.Mapping, topKind, "mapping tree"}, {&s.Details, detailsKind, "device details"}} {
+		if f.e.isRoot(*r.root, r.kind) != wrong {
 			continue
 		}
 		f.e.note("the superblock names block %d as root of the %s, but that block is %s", *r.root, r.name, f.e.describe(*r.root))
 		*r.root = 0
 		if g := s.generation; g != nil {
-			if roots := f.e.tableRoots(g, r.sort); len(roots) == 1 {
+			if roots := f.e.tableRoots(g, r.kind); len(roots) == 1 {
 				*r.root = roots[0]
 			}
 		}
@@ -154,7 +154,7 @@ func (f *stateFinder) fromSpaceMaps() error {
 }
 
 func (f *stateFinder) fromSpaceMap(g *generation) error {
-	tops, details := f.e.tableRoots(g, topSort), f.e.tableRoots(g, detailsSort)
+	tops, details := f.e.tableRoots(g, topKind), f.e.tableRoots(g, detailsKind)
 	if len(tops) == 0 {
 		tops = f.e.emptyRoots(g)
 	}
@@ -174,8 +174,8 @@ func (f *stateFinder) fromSpaceMap(g *generation) error {
 }
 
 // tableRoots is stray without what only the metadata snapshot leads to.
-func (e *evidence) tableRoots(g *generation, sort survey.Sort) []block.Nr {
-	roots := e.stray(g, sort)
+func (e *evidence) tableRoots(g *generation, kind survey.Kind) []block.Nr {
+	roots := e.stray(g, kind)
 	if g.spare == 0 {
 		return roots
 	}
@@ -189,7 +189,7 @@ func (e *evidence) tableRoots(g *generation, sort survey.Sort) []block.Nr {
 
 // emptyRoots returns the leaves that can be the top level of a pool without devices.
 func (e *evidence) emptyRoots(g *generation) []block.Nr {
-	return slices.DeleteFunc(e.stray(g, survey.MappingLeaf), func(nr block.Nr) bool { return e.survey.Tree(nr).N > 0 })
+	return slices.DeleteFunc(e.stray(g, survey.MappingLeaf), func(nr block.Nr) bool { return e.survey.Subtree(nr).N > 0 })
 }
 
 // superOf fills in what the space map of a commit tells about its superblock.
@@ -204,7 +204,7 @@ func (e *evidence) superOf(g *generation, sb *metadata.Superblock) {
 	}
 	if roots := e.stray(g, survey.IndexLeaf); len(roots) == 1 {
 		sb.DataSpaceMap.BitmapRoot = roots[0]
-		sb.DataSpaceMap.NrBlocks = (e.survey.Tree(roots[0]).Last + 1) * spacemap.PerBitmap
+		sb.DataSpaceMap.NrBlocks = (e.survey.Subtree(roots[0]).Last + 1) * spacemap.PerBitmap
 	}
 	for i := range e.copies {
 		if g.has(e.copies[i].Block) {
@@ -264,7 +264,7 @@ func (e *evidence) countsOf(g *generation) []uint8 {
 // fromCopies adds the states that superblocks of metadata snapshots name.
 func (f *stateFinder) fromCopies() error {
 	for _, c := range f.e.copies {
-		if f.e.isRoot(c.MappingRoot, topSort) == wrong || f.e.isRoot(c.DetailsRoot, detailsSort) == wrong {
+		if f.e.isRoot(c.MappingRoot, topKind) == wrong || f.e.isRoot(c.DetailsRoot, detailsKind) == wrong {
 			continue
 		}
 		if err := f.add(&State{From: FromSnapshot, Mapping: c.MappingRoot, Details: c.DetailsRoot, super: c}); err != nil {
@@ -277,7 +277,7 @@ func (f *stateFinder) fromCopies() error {
 // fromScan adds pairs of roots that nothing leads to.
 func (f *stateFinder) fromScan() error {
 	byIDs := f.e.detailTables()
-	roots := f.e.survey.Roots(topSort)
+	roots := f.e.survey.Roots(topKind)
 	devices := 0
 	for _, s := range f.all {
 		devices += len(s.Devices)
@@ -310,33 +310,33 @@ const (
 )
 
 // isRoot reports whether the block at nr can be the root of a tree with such leaves.
-func (e *evidence) isRoot(nr block.Nr, sort survey.Sort) int {
+func (e *evidence) isRoot(nr block.Nr, kind survey.Kind) int {
 	if nr == 0 {
 		return wrong
 	}
 	if nr >= e.blocks {
 		return unknown // the device may have been cut
 	}
-	switch e.survey.Sorts[nr] {
+	switch e.survey.Kinds[nr] {
 	case survey.Unreadable, survey.Empty, survey.Unknown:
 		return unknown
 	}
 	if _, ok := e.survey.Node(nr); !ok {
 		return wrong
 	}
-	switch t := e.survey.Tree(nr); {
-	case t.Sort == survey.Unknown:
+	switch t := e.survey.Subtree(nr); {
+	case t.Kind == survey.Unknown:
 		return unknown
-	case sameSort(t.Sort, sort, t.N):
+	case compatibleKind(t.Kind, kind, t.N):
 		return right
 	}
 	return wrong
 }
 
-// sameSort reports whether n entries that look like one sort can be of another: an
+// compatibleKind reports whether n entries that look like one kind can be of another: an
 // empty leaf and one with a single small value do not tell what they are.
-func sameSort(is, want survey.Sort, n uint64) bool {
-	eight := func(s survey.Sort) bool { return s == survey.MappingLeaf || s == survey.TopLeaf }
+func compatibleKind(is, want survey.Kind, n uint64) bool {
+	eight := func(s survey.Kind) bool { return s == survey.MappingLeaf || s == survey.TopLeaf }
 	return is == want || n <= 1 && eight(is) && eight(want)
 }
 
@@ -345,19 +345,19 @@ func (e *evidence) describe(nr block.Nr) string {
 	if nr >= e.blocks {
 		return "beyond the end of the device"
 	}
-	if n, ok := e.survey.Node(nr); ok && n.Sort == survey.Inner {
-		return fmt.Sprintf("an internal node above %v blocks", e.survey.Tree(nr).Sort)
+	if n, ok := e.survey.Node(nr); ok && n.Kind == survey.Inner {
+		return fmt.Sprintf("an internal node above %v blocks", e.survey.Subtree(nr).Kind)
 	}
-	return fmt.Sprintf("of another kind: %v", e.survey.Sorts[nr])
+	return fmt.Sprintf("of another kind: %v", e.survey.Kinds[nr])
 }
 
 // complete reads the tables of s, and fills in all that follows from them.
 func (e *evidence) complete(ctx context.Context, s *State) error {
 	var err error
-	if s.top, err = e.tableOf(ctx, s, s.Mapping, topSort); err != nil {
+	if s.top, err = e.tableOf(ctx, s, s.Mapping, topKind); err != nil {
 		return err
 	}
-	if s.details, err = e.tableOf(ctx, s, s.Details, detailsSort); err != nil {
+	if s.details, err = e.tableOf(ctx, s, s.Details, detailsKind); err != nil {
 		return err
 	}
 	if s.generation != nil {
@@ -368,12 +368,12 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 	s.Whole = s.Mapping != 0 && s.Details != 0 && s.tablesWhole()
 	for i := range s.Devices {
 		d := &s.Devices[i]
-		t := e.survey.Tree(d.Root)
+		t := e.survey.Subtree(d.Root)
 		d.Mappings = t.N
 		s.Mappings += t.N
 		s.Time = max(s.Time, t.Time, d.Details.CreationTime, d.Details.SnapshottedTime)
 		s.TransactionID = max(s.TransactionID, d.Details.TransactionID)
-		s.Whole = s.Whole && t.Whole && d.Known && sameSort(t.Sort, survey.MappingLeaf, t.N) && t.N == d.Expected
+		s.Whole = s.Whole && t.Whole && d.Known && compatibleKind(t.Kind, survey.MappingLeaf, t.N) && t.N == d.Expected
 	}
 	s.census = e.countBlocks(s)
 	s.Closed = s.census.closed
@@ -397,15 +397,15 @@ func (s *State) canBePool() bool {
 	return devices > 0 || empty || s.Current && s.generation != nil
 }
 
-func (e *evidence) tableOf(ctx context.Context, s *State, root block.Nr, sort survey.Sort) (*table, error) {
-	t := &table{lost: []btree.Part{{Keys: btree.AllKeys, Err: errNoRoot}}}
+func (e *evidence) tableOf(ctx context.Context, s *State, root block.Nr, kind survey.Kind) (*table, error) {
+	t := &table{lost: []btree.LeafRange{{Keys: btree.AllKeys, Err: errNoRoot}}}
 	if root != 0 {
 		var err error
-		if t, err = readTable(ctx, e.medium, e.limit, root, sort); err != nil {
+		if t, err = readTable(ctx, e.medium, e.limit, root, kind); err != nil {
 			return nil, err
 		}
 	}
-	return t, t.fill(ctx, e, s.generation, sort)
+	return t, t.fill(ctx, e, s.generation, kind)
 }
 
 // tablesWhole reports whether both tables name the same devices, and whatever of them

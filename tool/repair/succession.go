@@ -60,7 +60,7 @@ func (e *evidence) link(all []*generation) {
 // it in one, then in the other as well; and if it is a root, it is the only one of its
 // tree. Where that is not so it was overwritten in between. And no device is older in b.
 func (e *evidence) agree(a, b *generation) bool {
-	for i := range rootSorts {
+	for i := range rootKinds {
 		if a.sharesSurplusRoot(b, i) || b.sharesSurplusRoot(a, i) {
 			return false
 		}
@@ -78,7 +78,7 @@ func (e *evidence) agree(a, b *generation) bool {
 			}
 		}
 	}
-	for _, n := range e.bySort[survey.MappingLeaf] {
+	for _, n := range e.byKind[survey.MappingLeaf] {
 		if !a.has(n.Block) || !b.has(n.Block) {
 			continue
 		}
@@ -114,28 +114,28 @@ func (e *evidence) olderDevices(a, b *generation) bool {
 	return false
 }
 
-// sharesSurplusRoot reports whether g has more roots of a sort than a commit has, and one
+// sharesSurplusRoot reports whether g has more roots of a kind than a commit has, and one
 // of them is a block that the other uses as well.
-func (g *generation) sharesSurplusRoot(other *generation, sort int) bool {
-	return g.surplusRoots(sort) && slices.ContainsFunc(g.roots[sort], other.has)
+func (g *generation) sharesSurplusRoot(other *generation, kind int) bool {
+	return g.surplusRoots(kind) && slices.ContainsFunc(g.roots[kind], other.has)
 }
 
-// surplusRoots reports whether g has more roots of a sort than a commit has, and no lost
+// surplusRoots reports whether g has more roots of a kind than a commit has, and no lost
 // node that would explain it.
-func (g *generation) surplusRoots(sort int) bool {
+func (g *generation) surplusRoots(kind int) bool {
 	if g.parentLost {
 		return false
 	}
-	most := rootSorts[sort].most
-	if s := rootSorts[sort].sort; s == topSort || s == detailsSort {
+	most := rootKinds[kind].most
+	if s := rootKinds[kind].kind; s == topKind || s == detailsKind {
 		most += g.spare
 	}
-	return len(g.roots[sort]) > most
+	return len(g.roots[kind]) > most
 }
 
 // overwritten reports whether some blocks of g hold roots of another commit by now.
 func (g *generation) overwritten() bool {
-	for i := range rootSorts {
+	for i := range rootKinds {
 		if g.surplusRoots(i) {
 			return true
 		}

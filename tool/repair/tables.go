@@ -19,9 +19,9 @@ var le = binary.LittleEndian
 // A table is one of the two trees of devices, as far as it can be read: the top level
 // of the mapping tree, or the device details.
 type table struct {
-	root    block.Nr      // 0: not known
-	entries []btree.Entry // by ascending key
-	lost    []btree.Part  // by ascending keys
+	root    block.Nr          // 0: not known
+	entries []btree.Entry     // by ascending key
+	lost    []btree.LeafRange // by ascending keys
 	// found are the roots of what the space map gave for lost parts, and recovered the
 	// keys in them.
 	found     []block.Nr
@@ -31,26 +31,26 @@ type table struct {
 // has reports whether the table has a device, or might have had it.
 func (t *table) has(id uint64) (is, maybe bool) {
 	_, is = slices.BinarySearchFunc(t.entries, id, func(e btree.Entry, id uint64) int { return cmp.Compare(e.Key, id) })
-	return is, slices.ContainsFunc(t.lost, func(p btree.Part) bool { return p.Keys.Contains(id, id) })
+	return is, slices.ContainsFunc(t.lost, func(p btree.LeafRange) bool { return p.Keys.Contains(id, id) })
 }
 
-// tableSort and tableValue are the sort of leaf and the size of values of the tables.
+// tableKind and tableValue are the kind of leaf and the size of values of the tables.
 const (
-	topSort     = survey.TopLeaf
-	detailsSort = survey.DetailsLeaf
+	topKind     = survey.TopLeaf
+	detailsKind = survey.DetailsLeaf
 )
 
-func valueSizeOf(sort survey.Sort) int {
-	if sort == detailsSort {
+func valueSizeOf(kind survey.Kind) int {
+	if kind == detailsKind {
 		return metadata.DetailsSize
 	}
 	return metadata.RootSize
 }
 
 // readTable reads the table at root.
-func readTable(ctx context.Context, m *medium, limit, root block.Nr, sort survey.Sort) (*table, error) {
+func readTable(ctx context.Context, m *medium, limit, root block.Nr, kind survey.Kind) (*table, error) {
 	t := &table{root: root}
-	forest, err := btree.Load(ctx, m.r, limit, valueSizeOf(sort), root)
+	forest, err := btree.Load(ctx, m.r, limit, valueSizeOf(kind), root)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, sort survey
 		nr := forest.Leaves()[leaf].Block
 		mu.Lock()
 		defer mu.Unlock()
-		if sort == topSort && n.Len() > 0 && !survey.IsTopLeaf(n) {
+		if kind == topKind && n.Len() > 0 && !survey.IsTopLeaf(n) {
 			foreign[nr] = &foreignError{nr}
 			return nil
 		}
@@ -78,7 +78,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, sort survey
 	if err != nil {
 		return nil, err
 	}
-	for part := range forest.Parts(root) {
+	for part := range forest.LeafRanges(root) {
 		own := values[part.Block]
 		if part.Err == nil {
 			part.Err = foreign[part.Block]
@@ -107,20 +107,20 @@ func (e *foreignError) Unwrap() error { return block.ErrCorrupt }
 
 // fill looks for the lost parts of a table among the nodes that a generation counts,
 // and to which no node that it counts leads.
-func (t *table) fill(ctx context.Context, e *evidence, g *generation, sort survey.Sort) error {
+func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind survey.Kind) error {
 	if g == nil || len(t.lost) == 0 {
 		return nil
 	}
-	stray := e.tableRoots(g, sort)
+	stray := e.tableRoots(g, kind)
 	t.recovered = map[uint64]bool{}
 	for _, part := range t.lost {
 		last, any := uint64(0), false
 		for _, root := range stray {
-			tree := e.survey.Tree(root)
+			tree := e.survey.Subtree(root)
 			if tree.N == 0 || !part.Keys.Contains(tree.First, tree.Last) || any && tree.First <= last {
 				continue
 			}
-			found, err := readTable(ctx, e.medium, e.limit, root, sort)
+			found, err := readTable(ctx, e.medium, e.limit, root, kind)
 			if err != nil {
 				return err
 			}
@@ -135,32 +135,32 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, sort surve
 	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
 	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
 	if len(t.found) > 0 {
-		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[sort], len(t.recovered))
+		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[kind], len(t.recovered))
 	}
 	return nil
 }
 
-var tableNames = map[survey.Sort]string{topSort: "top level of the mapping tree", detailsSort: "device details"}
+var tableNames = map[survey.Kind]string{topKind: "top level of the mapping tree", detailsKind: "device details"}
 
-// stray returns the roots of trees of a sort that g counts though no node of such a tree
+// stray returns the roots of trees of a kind that g counts though no node of such a tree
 // that it counts leads to them, by ascending keys.
-func (e *evidence) stray(g *generation, sort survey.Sort) []block.Nr {
+func (e *evidence) stray(g *generation, kind survey.Kind) []block.Nr {
 	pointed := e.noBlocks()
-	for _, n := range e.bySort[sort] {
-		if n.Sort == survey.Inner && g.has(n.Block) {
+	for _, n := range e.byKind[kind] {
+		if n.Kind == survey.Inner && g.has(n.Block) {
 			for _, c := range e.survey.Entries(n) {
 				pointed.add(c.Block)
 			}
 		}
 	}
 	var roots []block.Nr
-	for _, n := range e.bySort[sort] {
+	for _, n := range e.byKind[kind] {
 		if g.has(n.Block) && !pointed.has(n.Block) {
 			roots = append(roots, n.Block)
 		}
 	}
 	slices.SortStableFunc(roots, func(a, b block.Nr) int {
-		return cmp.Compare(e.survey.Tree(a).First, e.survey.Tree(b).First)
+		return cmp.Compare(e.survey.Subtree(a).First, e.survey.Subtree(b).First)
 	})
 	return roots
 }

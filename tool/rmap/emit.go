@@ -194,8 +194,8 @@ func (e *emitter) load(bucket int) {
 		for i := range batch {
 			k := &batch[i]
 			if k.leaf != nr {
-				var kind btree.Kind
-				if kind, leaf = e.f.Kind(k.leaf); kind != btree.LeafNode {
+				var kind btree.Role
+				if kind, leaf = e.f.Role(k.leaf); kind != btree.LeafNode {
 					continue // it changed between two readings
 				}
 				nr, l, sole = k.leaf, e.f.Leaves()[leaf], e.owners.sole[leaf]
@@ -276,8 +276,8 @@ func (s *search) follow(d *metadata.Device, thin uint64, data, end metadata.Data
 func (s *search) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	nr := d.Root
 	for range btree.MaxDepth {
-		kind, i := s.f.Kind(nr)
-		switch kind {
+		role, i := s.f.Role(nr)
+		switch role {
 		case btree.LeafNode:
 			return i, s.f.Leaves()[i].N > 0
 		case btree.InnerNode:

@@ -29,7 +29,7 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 		inner: inner, start: make([]uint32, inner+leaves+1), like: make([]int32, leaves), sole: make([]int32, leaves),
 	}
 	node := func(nr block.Nr) int {
-		switch kind, i := f.Kind(nr); kind {
+		switch role, i := f.Role(nr); role {
 		case btree.InnerNode:
 			return i
 		case btree.LeafNode:

@@ -152,7 +152,7 @@ func (s *search) rows(ctx context.Context, found *store) error {
 	for bucket := 0; bucket < found.buckets; bucket = found.limit() {
 		if again {
 			found.reset(bucket)
-			if err := s.f.AgainEachLeaf(ctx, s.collector(found)); err != nil {
+			if err := s.f.RereadLeaves(ctx, s.collector(found)); err != nil {
 				return err
 			}
 		}
@@ -263,19 +263,19 @@ func (s *search) noteBeyond(nr block.Nr, run metadata.Run) {
 // is every device walked.
 func (s *search) damage() error {
 	var wrong error
-	judge := btree.NewJudge(s.f, func(f btree.Finding) {
+	checker := btree.NewChecker(s.f, func(f btree.Finding) {
 		if wrong == nil && (f.Kind == btree.Lost || f.Kind == btree.OutOfBounds) {
 			wrong = f.Err
 		}
 	})
 	for _, d := range s.devices {
-		judge.Tree(d.Root)
+		checker.CheckTree(d.Root)
 	}
 	if wrong != nil {
 		return s.firstLost(wrong)
 	}
 	if b := s.beyond; b != nil {
-		_, leaf := s.f.Kind(b.nr)
+		_, leaf := s.f.Role(b.nr)
 		ids := s.owners.climber().of(leaf)
 		if len(ids) == 0 {
 			return nil
@@ -295,7 +295,7 @@ func (s *search) firstLost(finding error) error {
 	var first error
 	more := 0
 	for _, d := range s.devices {
-		for part := range s.f.Parts(d.Root) {
+		for part := range s.f.LeafRanges(d.Root) {
 			err := part.Err
 			if err == nil {
 				if l := s.f.Leaves()[part.Leaf]; l.N > 0 && !part.Keys.Contains(l.First, l.Last) {

@@ -57,22 +57,22 @@ type pointer struct {
 
 // fits says what the blocks of a tree may be. The two kinds of leaf with values of 8
 // bytes cannot always be told apart by content.
-func fits(tree Tree, sort survey.Sort) bool {
+func fits(tree Tree, kind survey.Kind) bool {
 	switch tree {
 	case Superblock, SnapshotSuperblock:
-		return sort == survey.Superblock
+		return kind == survey.Superblock
 	case DataBitmap, MetadataBitmap:
-		return sort == survey.Bitmap
+		return kind == survey.Bitmap
 	case MetadataIndex:
-		return sort == survey.Index
+		return kind == survey.Index
 	case TopLevel, Mappings:
-		return sort == survey.Inner || sort == survey.TopLeaf || sort == survey.MappingLeaf
+		return kind == survey.Inner || kind == survey.TopLeaf || kind == survey.MappingLeaf
 	case Details:
-		return sort == survey.Inner || sort == survey.DetailsLeaf
+		return kind == survey.Inner || kind == survey.DetailsLeaf
 	case DataIndex:
-		return sort == survey.Inner || sort == survey.IndexLeaf
+		return kind == survey.Inner || kind == survey.IndexLeaf
 	}
-	return sort == survey.Inner || sort == survey.CountLeaf
+	return kind == survey.Inner || kind == survey.CountLeaf
 }
 
 // trees follows all pointers, from the superblock on.
@@ -137,7 +137,7 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 			s.devices[side][p.to].join(p.devices[side])
 		}
 	}
-	if fits(tree, s.survey.Sorts[p.to]) {
+	if fits(tree, s.survey.Kinds[p.to]) {
 		s.inBounds(p)
 		return true
 	}
@@ -152,7 +152,7 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 // a leaf of an earlier transaction gives itself away so.
 func (s *scanner) inBounds(p pointer) {
 	n, ok := s.survey.Node(p.to)
-	if !ok || n.Sort == survey.Inner || n.N == 0 || p.keys.Contains(n.First, n.Last) {
+	if !ok || n.Kind == survey.Inner || n.N == 0 || p.keys.Contains(n.First, n.Last) {
 		return
 	}
 	err := &btree.BoundsError{Block: p.to, Parent: p.from, First: n.First, Last: n.Last, Want: p.keys}
@@ -171,7 +171,7 @@ func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 		if !s.point(tree, p) || known {
 			return
 		}
-		if s.survey.Sorts[p.to] == survey.Inner {
+		if s.survey.Kinds[p.to] == survey.Inner {
 			bounds[p.to] = p.keys
 		} else if tree != Mappings {
 			leaves = append(leaves, p.to)
@@ -211,7 +211,7 @@ func (s *scanner) parentsFirst(tree Tree, roots []pointer) []block.Nr {
 	}
 	var path []visit
 	enter := func(nr block.Nr) {
-		if nr > 0 && nr < s.limit && s.survey.Sorts[nr] == survey.Inner && s.seen[nr] != uint8(tree) {
+		if nr > 0 && nr < s.limit && s.survey.Kinds[nr] == survey.Inner && s.seen[nr] != uint8(tree) {
 			s.seen[nr] = uint8(tree)
 			n, _ := s.survey.Node(nr)
 			path = append(path, visit{nr, s.survey.Entries(n)})

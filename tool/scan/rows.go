@@ -17,7 +17,7 @@ var le = binary.LittleEndian
 
 // An oddity is a block that is no valid block of any kind, but more than noise.
 type oddity struct {
-	sort  survey.Sort // as the block that it says to be
+	kind  survey.Kind // as the block that it says to be
 	right bool        // the checksum is
 	self  block.Nr
 	err   error // why it is not what its owner, or its checksum, demands; nil if misplaced
@@ -33,10 +33,10 @@ func (s *scanner) examineUnknown() error {
 		}
 		kind := block.KindOf(b)
 		wanted := s.wanted(nr)
-		o := oddity{sort: survey.Unknown, right: kind != block.UnknownKind, self: block.SelfReference(b)}
+		o := oddity{kind: survey.Unknown, right: kind != block.UnknownKind, self: block.SelfReference(b)}
 		switch {
 		case o.right && o.self != nr:
-			o.sort = survey.Examine(o.self, b, s.blocks)
+			o.kind = survey.Examine(o.self, b, s.blocks)
 		case o.right && kind == block.Node:
 			if _, o.err = btree.DecodeAny(nr, b); o.err == nil {
 				o.err = fmt.Errorf("block %d: a btree node with values of no known size", nr)
@@ -56,7 +56,7 @@ func (s *scanner) examineUnknown() error {
 func (s *scanner) unknown() iter.Seq[block.Nr] {
 	return func(yield func(block.Nr) bool) {
 		for nr := s.opt.Begin; nr < s.opt.End; nr++ {
-			if s.survey.Sorts[nr] == survey.Unknown && !yield(nr) {
+			if s.survey.Kinds[nr] == survey.Unknown && !yield(nr) {
 				return
 			}
 		}
@@ -92,7 +92,7 @@ func (s *scanner) wanted(nr block.Nr) block.Kind {
 
 // facts are all that is known of a block but for its keys and its own faults.
 type facts struct {
-	kind            survey.Sort
+	kind            survey.Kind
 	checksum        Checksum
 	use             Use
 	roles           [sides]uint16
@@ -166,7 +166,7 @@ func (s *scanner) report(report func(Row) error) error {
 
 // describe says what is known of a block.
 func (s *scanner) describe(nr block.Nr) stretch {
-	t := stretch{first: nr, n: 1, facts: facts{kind: s.survey.Sorts[nr], checksum: RightChecksum}}
+	t := stretch{first: nr, n: 1, facts: facts{kind: s.survey.Kinds[nr], checksum: RightChecksum}}
 	o, odd := s.odd[nr]
 	_, corrected := s.corrections[nr]
 	switch {
@@ -176,7 +176,7 @@ func (s *scanner) describe(nr block.Nr) stretch {
 		t.checksum = WrongChecksum
 	}
 	if odd {
-		t.kind = o.sort
+		t.kind = o.kind
 	}
 	t.single = odd || corrected || len(s.faults[nr]) > 0 || nr == 0 && s.sbErr != nil
 	if t.keys, t.hasKeys = s.keys[nr]; !t.hasKeys {
@@ -193,8 +193,8 @@ func (s *scanner) nodeKeys(nr block.Nr) (btree.KeyRange, bool) {
 		return btree.KeyRange{}, false
 	}
 	first, last := n.First, n.Last
-	if n.Sort == survey.Inner {
-		if tree := s.survey.Tree(nr); tree.N > 0 {
+	if n.Kind == survey.Inner {
+		if tree := s.survey.Subtree(nr); tree.N > 0 {
 			first, last = tree.First, tree.Last
 		}
 	}

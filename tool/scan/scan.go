@@ -42,7 +42,7 @@ type Summary struct {
 type Row struct {
 	First      block.Nr
 	N          uint64
-	Kind       survey.Sort // by content; of a damaged block, what it is once put right
+	Kind       survey.Kind // by content; of a damaged block, what it is once put right
 	Checksum   Checksum
 	Correction *block.Correction // the change that makes the block valid, if there is one
 	Self       *block.Nr         // which block the content says to be, if that is another
@@ -200,14 +200,14 @@ func (s *scanner) readAll(dev block.Device) error {
 		return err
 	}
 	unreadable := true
-	for _, sort := range s.survey.Sorts {
-		unreadable = unreadable && sort == survey.Unreadable
+	for _, kind := range s.survey.Kinds {
+		unreadable = unreadable && kind == survey.Unreadable
 	}
 	if unreadable {
 		var b block.Data
 		return errors.Join(errNothing, s.raw.Read(0, &b))
 	}
-	view := block.NewPatched(dev, s.raw.Blocks())
+	view := block.NewOverlay(dev, s.raw.Blocks())
 	s.corrections = map[block.Nr]block.Correction{}
 	for _, m := range s.survey.Corrected {
 		view.Put(m.Block, m.Content)

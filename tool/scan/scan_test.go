@@ -259,7 +259,7 @@ func TestSharedNodes(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		nr     block.Nr
-		kind   survey.Sort
+		kind   survey.Kind
 		count  uint32
 		keys   btree.KeyRange
 		owners []scan.Owner

@@ -132,7 +132,7 @@ func once(m *metadata.Mappings, devices []metadata.Device, end func() error) ite
 			}
 			roots[d.Root] = true
 			goesOn := false
-			for part := range m.Forest.Parts(d.Root) {
+			for part := range m.Forest.LeafRanges(d.Root) {
 				fresh := part.Err != nil || !read[part.Leaf]
 				if !fresh || !goesOn {
 					if !yield(metadata.Step{Do: end}) {
@@ -200,7 +200,7 @@ func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
 	if err := t.read(ctx); err != nil {
 		return nil, err
 	}
-	t.owners = metadata.LeafOwners(m.Forest, devices)
+	t.owners = metadata.LeafSharing(m.Forest, devices)
 	var measured []Device
 	for _, d := range devices {
 		sum, err := t.tree(d.Root, 0)
@@ -218,8 +218,8 @@ func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
 // trees measures subtrees.
 type trees struct {
 	forest *btree.Forest
-	ends   []ends            // by leaf
-	owners []metadata.Owners // by leaf
+	ends   []ends             // by leaf
+	owners []metadata.Sharing // by leaf
 	below  map[block.Nr]*tree
 }
 
@@ -263,7 +263,7 @@ func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 	}
 	t.below[nr] = nil // should it lead back here
 	sum := &tree{}
-	switch kind, i := t.forest.Kind(nr); kind {
+	switch role, i := t.forest.Role(nr); role {
 	case btree.LeafNode:
 		if i >= len(t.ends) {
 			return nil, &btree.MisplacedError{Block: nr}

@@ -174,13 +174,13 @@ func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter
 // node is looked at once.
 func whole(f *btree.Forest, devices []metadata.Device) error {
 	var wrong error
-	judge := btree.NewJudge(f, func(t btree.Finding) {
+	checker := btree.NewChecker(f, func(t btree.Finding) {
 		if wrong == nil && doubtful(t) {
 			wrong = t.Err
 		}
 	})
 	for _, d := range devices {
-		tree := judge.Tree(d.Root)
+		tree := checker.CheckTree(d.Root)
 		switch {
 		case wrong != nil:
 			return fmt.Errorf("device %d: %w", d.ID, wrong)

@@ -36,7 +36,7 @@ func (d *device) Write(nr block.Nr, b *block.Data) error { return block.Write(d.
 // leaf returns a sealed leaf at loc with the given keys, spoilt.
 func leaf(loc block.Nr, spoil func(*block.Data), keys ...uint64) *block.Data {
 	b := new(block.Data)
-	d := NewDraft(b, true, 8)
+	d := NewNodeBuilder(b, true, 8)
 	for _, k := range keys {
 		d.AddUint64(k, k*10)
 	}
@@ -114,7 +114,7 @@ func TestSizes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n, most := rapid.IntRange(0, 5000).Draw(t, "n"), rapid.IntRange(2, 400).Draw(t, "most")
 		sum, nodes := 0, 0
-		for size := range Sizes(n, most) {
+		for size := range FillSizes(n, most) {
 			if size > most || n > most && size < most/2 {
 				t.Errorf("a node of %d", size)
 			}
@@ -170,7 +170,7 @@ func TestBuildAndRead(t *testing.T) {
 	}
 }
 
-func judge(t *testing.T, d *device, roots ...block.Nr) (Tree, []string) {
+func judge(t *testing.T, d *device, roots ...block.Nr) (TreeSummary, []string) {
 	t.Helper()
 	f, err := Load(t.Context(), block.NewReader(d, 2), d.next, 8, roots...)
 	if err != nil {
@@ -180,10 +180,10 @@ func judge(t *testing.T, d *device, roots ...block.Nr) (Tree, []string) {
 		t.Fatal(err)
 	}
 	var findings []string
-	j := NewJudge(f, func(f Finding) { findings = append(findings, f.Err.Error()) })
-	var tree Tree
+	j := NewChecker(f, func(f Finding) { findings = append(findings, f.Err.Error()) })
+	var tree TreeSummary
 	for _, root := range roots {
-		tree = j.Tree(root)
+		tree = j.CheckTree(root)
 	}
 	return tree, findings
 }
@@ -192,11 +192,11 @@ func judge(t *testing.T, d *device, roots ...block.Nr) (Tree, []string) {
 func (d *device) put(t *testing.T, nr block.Nr, keys []uint64, children []block.Nr) {
 	t.Helper()
 	var b block.Data
-	draft := NewDraft(&b, false, 8)
+	builder := NewNodeBuilder(&b, false, 8)
 	for i, k := range keys {
-		draft.AddUint64(k, uint64(children[i]))
+		builder.AddUint64(k, uint64(children[i]))
 	}
-	draft.Seal(nr)
+	builder.Seal(nr)
 	if err := d.Write(nr, &b); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestForestShares(t *testing.T) {
 		t.Errorf("%d leaves are read, want %d", len(seen), want)
 	}
 	parts := 0
-	for part := range f.Parts(second) {
+	for part := range f.LeafRanges(second) {
 		if part.Err != nil {
 			t.Error(part.Err)
 		}
@@ -325,7 +325,7 @@ func TestPartsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lost []KeyRange
-	for part := range f.Parts(root) {
+	for part := range f.LeafRanges(root) {
 		if part.Err != nil {
 			lost = append(lost, part.Keys)
 		}

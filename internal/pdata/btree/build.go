@@ -12,10 +12,10 @@ type Allocator interface {
 	Write(block.Nr, *block.Data) error
 }
 
-// Sizes yields how many entries each node of a level gets if n entries are to
+// FillSizes yields how many entries each node of a level gets if n entries are to
 // be spread over nodes of capacity most: full nodes, and at the end one or two
 // at least half full, unless n itself is less. It yields one 0 for n = 0.
-func Sizes(n, most int) func(yield func(int) bool) {
+func FillSizes(n, most int) func(yield func(int) bool) {
 	return func(yield func(int) bool) {
 		for ; n >= 2*most; n -= most {
 			if !yield(most) {
@@ -32,7 +32,7 @@ func Sizes(n, most int) func(yield func(int) bool) {
 	}
 }
 
-// NodesFor is how many nodes [Sizes] yields.
+// NodesFor is how many nodes [FillSizes] yields.
 func NodesFor(n, most int) int { return max(1, (n+most-1)/most) }
 
 // A Child is an entry of an internal node: a lower bound and the block below it.
@@ -47,12 +47,12 @@ func BuildAbove(a Allocator, level []Child) (block.Nr, error) {
 	var b block.Data
 	for len(level) > 1 {
 		var above []Child
-		for size := range Sizes(len(level), MaxEntries(PointerSize)) {
-			d := NewDraft(&b, false, PointerSize)
+		for size := range FillSizes(len(level), MaxEntries(PointerSize)) {
+			d := NewNodeBuilder(&b, false, PointerSize)
 			for _, c := range level[:size] {
 				d.AddUint64(c.Key, uint64(c.Block))
 			}
-			nr, err := finish(a, &d)
+			nr, err := writeNode(a, &d)
 			if err != nil {
 				return 0, err
 			}
@@ -82,8 +82,8 @@ func Build(a Allocator, valueSize, n int, put func(i int, value []byte) (key uin
 	var value [block.Size]byte
 	leaves := make([]Child, 0, NodesFor(n, MaxEntries(valueSize)))
 	i := 0
-	for size := range Sizes(n, MaxEntries(valueSize)) {
-		d := NewDraft(&b, true, valueSize)
+	for size := range FillSizes(n, MaxEntries(valueSize)) {
+		d := NewNodeBuilder(&b, true, valueSize)
 		first := uint64(0)
 		for j := range size {
 			v := value[:valueSize]
@@ -94,7 +94,7 @@ func Build(a Allocator, valueSize, n int, put func(i int, value []byte) (key uin
 			}
 			i++
 		}
-		nr, err := finish(a, &d)
+		nr, err := writeNode(a, &d)
 		if err != nil {
 			return 0, err
 		}
@@ -109,7 +109,7 @@ func NodesInTree(n, valueSize int) int {
 	return leaves + NodesAbove(leaves)
 }
 
-func finish(a Allocator, d *Draft) (block.Nr, error) {
+func writeNode(a Allocator, d *NodeBuilder) (block.Nr, error) {
 	nr, err := a.Alloc()
 	if err != nil {
 		return 0, err

@@ -19,13 +19,13 @@ import (
 // A block that cannot be used is kept with its error; the rest of the trees
 // stays readable.
 type Forest struct {
-	r         *block.Reader
-	limit     block.Nr
-	valueSize int
-	table     [][]int32 // what each block is, by pages; see stateOf
-	inner     []Inner
-	leaves    []Leaf
-	read      int // leaves that EachLeaf has done
+	r          *block.Reader
+	limit      block.Nr
+	valueSize  int
+	table      [][]int32 // what each block is, by pages; see stateOf
+	inner      []Inner
+	leaves     []Leaf
+	leavesRead int // leaves that EachLeaf has done
 
 	mu  sync.Mutex // guards bad while leaves are read
 	bad map[block.Nr]error
@@ -33,11 +33,11 @@ type Forest struct {
 
 // An Inner is an internal node.
 type Inner struct {
-	Block    block.Nr
-	Keys     []uint64 // lower bounds of the children
-	Children []block.Nr
-	Cap      int
-	Quirks   Quirks
+	Block     block.Nr
+	Keys      []uint64 // lower bounds of the children
+	Children  []block.Nr
+	Cap       int
+	Anomalies HeaderAnomalies
 }
 
 // A Leaf is what is known of a leaf. All but Block is valid only once
@@ -48,12 +48,12 @@ type Leaf struct {
 	First, Last uint64 // keys, if there are any
 }
 
-// A Kind says what a block is in a Forest.
-type Kind int
+// A Role says what a block is in a Forest.
+type Role int
 
 // The kinds of block in a Forest.
 const (
-	Absent   Kind = iota // the trees do not lead there
+	Absent   Role = iota // the trees do not lead there
 	BadBlock             // they do, but it cannot be used; see [Forest.Err]
 	InnerNode
 	LeafNode // assumed until the leaf is read
@@ -94,7 +94,7 @@ func (f *Forest) grow(ctx context.Context, pending []int) error {
 	for len(pending) > 0 {
 		var guides []block.Nr
 		for _, i := range pending {
-			if c, kind := f.guide(i); kind == Absent && c != 0 {
+			if c, role := f.firstUsableChild(i); role == Absent && c != 0 {
 				guides = append(guides, c)
 			}
 		}
@@ -104,16 +104,16 @@ func (f *Forest) grow(ctx context.Context, pending []int) error {
 		}
 		var rest []block.Nr
 		for _, i := range pending {
-			switch c, kind := f.guide(i); {
+			switch c, role := f.firstUsableChild(i); {
 			case c == 0: // all children are bad
-			case kind == Absent: // the one read last was bad, so another must guide
+			case role == Absent: // the one read last was bad, so another must guide
 				next = append(next, i)
 			default:
 				for _, c := range f.inner[i].Children {
 					if f.state(c) != unknown || !f.inside(c) {
 						continue
 					}
-					if kind == LeafNode {
+					if role == LeafNode {
 						f.addLeaf(c)
 					} else {
 						rest = append(rest, c)
@@ -130,12 +130,12 @@ func (f *Forest) grow(ctx context.Context, pending []int) error {
 	return nil
 }
 
-// guide returns the first child of inner node i that is not known to be bad; 0
+// firstUsableChild returns the first child of inner node i that is not known to be bad; 0
 // if there is none.
-func (f *Forest) guide(i int) (block.Nr, Kind) {
+func (f *Forest) firstUsableChild(i int) (block.Nr, Role) {
 	for _, c := range f.inner[i].Children {
-		if kind, _ := f.Kind(c); kind != BadBlock {
-			return c, kind
+		if role, _ := f.Role(c); role != BadBlock {
+			return c, role
 		}
 	}
 	return 0, BadBlock
@@ -181,7 +181,7 @@ func (f *Forest) readNodes(ctx context.Context, nrs []block.Nr) ([]int, error) {
 }
 
 func newInner(nr block.Nr, n Node) *Inner {
-	in := &Inner{nr, make([]uint64, n.Len()), make([]block.Nr, n.Len()), n.Cap(), n.Quirks()}
+	in := &Inner{nr, make([]uint64, n.Len()), make([]block.Nr, n.Len()), n.Cap(), n.HeaderAnomalies()}
 	for i := range n.Len() {
 		in.Keys[i], in.Children[i] = n.Key(i), block.Nr(n.Uint64(i))
 	}
@@ -226,9 +226,9 @@ func (f *Forest) setBad(nr block.Nr, err error) {
 	f.setState(nr, badMark)
 }
 
-// Kind returns what block nr is in the trees, and its index among the inner
+// Role returns what block nr is in the trees, and its index among the inner
 // nodes or leaves. A pointer that leaves the metadata is a bad block.
-func (f *Forest) Kind(nr block.Nr) (Kind, int) {
+func (f *Forest) Role(nr block.Nr) (Role, int) {
 	switch s := f.state(nr); {
 	case s == unknown:
 		return Absent, 0
@@ -261,16 +261,16 @@ func (f *Forest) Leaves() []Leaf { return f.leaves }
 // [Forest.Leaves]. A leaf that cannot be used comes with an error and is a bad
 // block from then on. An error of fn ends the reading and is returned.
 func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
-	for f.read < len(f.leaves) {
-		first := f.read
-		f.read = len(f.leaves)
-		misjudged, err := f.readLeaves(ctx, first, fn)
+	for f.leavesRead < len(f.leaves) {
+		first := f.leavesRead
+		f.leavesRead = len(f.leaves)
+		inners, err := f.readLeaves(ctx, first, fn)
 		if err != nil {
 			return err
 		}
 		var found []int
-		slices.SortFunc(misjudged, func(a, b *Inner) int { return cmp.Compare(a.Block, b.Block) })
-		for _, in := range misjudged {
+		slices.SortFunc(inners, func(a, b *Inner) int { return cmp.Compare(a.Block, b.Block) })
+		for _, in := range inners {
 			found = append(found, f.addInner(*in))
 		}
 		if err := f.grow(ctx, found); err != nil {
@@ -280,8 +280,8 @@ func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node,
 	return nil
 }
 
-// AgainEachLeaf reads all leaves that EachLeaf found good once more.
-func (f *Forest) AgainEachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
+// RereadLeaves reads all leaves that EachLeaf found good once more.
+func (f *Forest) RereadLeaves(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
 	_, err := f.readLeaves(ctx, 0, fn)
 	return err
 }
@@ -289,10 +289,10 @@ func (f *Forest) AgainEachLeaf(ctx context.Context, fn func(worker, leaf int, n 
 // readLeaves reads the leaves with index first and above; it returns those that
 // turned out to be internal nodes.
 func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf int, n Node, err error) error) ([]*Inner, error) {
-	var misjudged []*Inner
+	var inners []*Inner
 	var broken []block.Nr
 	err := f.r.Each(ctx, f.leafBlocks(first), func(worker int, nr block.Nr, b *block.Data, err error) error {
-		_, i := f.Kind(nr)
+		_, i := f.Role(nr)
 		var n Node
 		if err == nil {
 			n, err = Decode(nr, b, f.valueSize)
@@ -305,7 +305,7 @@ func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf
 			f.mu.Unlock()
 		case !n.Leaf():
 			f.mu.Lock()
-			misjudged = append(misjudged, newInner(nr, n))
+			inners = append(inners, newInner(nr, n))
 			f.mu.Unlock()
 			return nil
 		default:
@@ -320,7 +320,7 @@ func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf
 	for _, nr := range broken {
 		f.setState(nr, badMark)
 	}
-	return misjudged, err
+	return inners, err
 }
 
 // leafBlocks yields the blocks of the leaves with index first and above, ascending.
@@ -336,37 +336,37 @@ func (f *Forest) leafBlocks(first int) iter.Seq[block.Nr] {
 	}
 }
 
-// A Part is a leaf of a tree, or a piece that is lost, in key order.
-type Part struct {
+// A LeafRange is a leaf of a tree, or a piece that is lost, in key order.
+type LeafRange struct {
 	Keys  KeyRange // that its parents leave to it
 	Block block.Nr
 	Leaf  int   // index in [Forest.Leaves] if Err is nil
 	Err   error // why the piece is lost
 }
 
-// Parts yields the leaves and the lost pieces of the tree at root, in the order
+// LeafRanges yields the leaves and the lost pieces of the tree at root, in the order
 // of their keys. A node that the tree reaches twice is lost the second time,
 // which ends loops.
-func (f *Forest) Parts(root block.Nr) iter.Seq[Part] {
-	return func(yield func(Part) bool) {
-		f.parts(root, 0, 0, AllKeys, map[int]bool{}, 0, yield)
+func (f *Forest) LeafRanges(root block.Nr) iter.Seq[LeafRange] {
+	return func(yield func(LeafRange) bool) {
+		f.leafRanges(root, 0, 0, AllKeys, map[int]bool{}, 0, yield)
 	}
 }
 
-func (f *Forest) parts(nr, parent block.Nr, entry int, keys KeyRange, seen map[int]bool, depth int, yield func(Part) bool) bool {
-	kind, i := f.Kind(nr)
+func (f *Forest) leafRanges(nr, parent block.Nr, entry int, keys KeyRange, seen map[int]bool, depth int, yield func(LeafRange) bool) bool {
+	role, i := f.Role(nr)
 	switch {
-	case kind == LeafNode:
-		return yield(Part{keys, nr, i, nil})
-	case kind != InnerNode:
-		return yield(Part{keys, nr, 0, f.Err(nr, parent, entry)})
+	case role == LeafNode:
+		return yield(LeafRange{keys, nr, i, nil})
+	case role != InnerNode:
+		return yield(LeafRange{keys, nr, 0, f.Err(nr, parent, entry)})
 	case seen[i] || depth == MaxDepth:
-		return yield(Part{keys, nr, 0, &LoopError{nr}})
+		return yield(LeafRange{keys, nr, 0, &LoopError{nr}})
 	}
 	seen[i] = true
 	in := &f.inner[i]
 	for j, c := range in.Children {
-		if !f.parts(c, nr, j, in.Range(j, keys), seen, depth+1, yield) {
+		if !f.leafRanges(c, nr, j, in.Range(j, keys), seen, depth+1, yield) {
 			return false
 		}
 	}
@@ -392,7 +392,7 @@ func LeafValues(ctx context.Context, r *block.Reader, limit, root block.Nr, valu
 			return
 		}
 		var b block.Data
-		for part := range f.Parts(root) {
+		for part := range f.LeafRanges(root) {
 			err := part.Err
 			if err == nil {
 				err = r.Read(part.Block, &b)

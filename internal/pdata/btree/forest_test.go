@@ -55,7 +55,7 @@ func leaf(f *fixtures.Forge, first, n uint64) block.Nr {
 // describe says in short what Parts yields.
 func describe(f *btree.Forest, root block.Nr) []string {
 	var s []string
-	for p := range f.Parts(root) {
+	for p := range f.LeafRanges(root) {
 		switch {
 		case p.Err == nil:
 			s = append(s, fmt.Sprintf("%v: leaf %d", p.Keys, p.Block))
@@ -69,19 +69,19 @@ func describe(f *btree.Forest, root block.Nr) []string {
 	return s
 }
 
-// verdict is the judge's, with the kinds and blocks of its findings.
-func verdict(f *btree.Forest, root block.Nr) (btree.Tree, []string) {
+// verdict is the checker's, with the kinds and blocks of its findings.
+func checkState(f *btree.Forest, root block.Nr) (btree.TreeSummary, []string) {
 	names := map[btree.FindingKind]string{
 		btree.Lost: "lost", btree.OutOfBounds: "out of bounds", btree.UnevenDepth: "uneven", btree.Underfull: "underfull",
 		btree.OddFlags: "flags", btree.OddPadding: "padding", btree.OddCapacity: "capacity",
 	}
 	var found []string
-	tree := btree.NewJudge(f, func(f btree.Finding) {
+	tree := btree.NewChecker(f, func(f btree.Finding) {
 		if f.Err == nil || f.Err.Error() == "" {
 			panic("a finding without a sentence")
 		}
 		found = append(found, fmt.Sprintf("%s %d", names[f.Kind], f.Block))
-	}).Tree(root)
+	}).CheckTree(root)
 	return tree, found
 }
 
@@ -101,19 +101,19 @@ func TestForestOfOneTree(t *testing.T) {
 	if len(got) != 200 || got[0] != fmt.Sprintf("keys 0..999: leaf %d", leaves[0]) || got[199] != fmt.Sprintf("keys from 199000 on: leaf %d", leaves[199]) {
 		t.Errorf("%d parts: %s ... %s", len(got), got[0], got[len(got)-1])
 	}
-	tree, found := verdict(forest, root)
-	want := btree.Tree{N: 20000, First: 0, Last: 199099, Depth: 2}
+	tree, found := checkState(forest, root)
+	want := btree.TreeSummary{N: 20000, First: 0, Last: 199099, Depth: 2}
 	if found = slices.DeleteFunc(found, func(s string) bool { return s == fmt.Sprint("underfull ", inner[1]) }); tree != want || len(found) > 0 {
 		t.Errorf("%+v, want %+v; found %v", tree, want, found)
 	}
-	if kind, i := forest.Kind(leaves[7]); kind != btree.LeafNode || forest.Leaves()[i].First != 7000 || forest.Leaves()[i].Last != 7099 {
-		t.Errorf("leaf 7 is %v, %+v", kind, forest.Leaves()[i])
+	if role, i := forest.Role(leaves[7]); role != btree.LeafNode || forest.Leaves()[i].First != 7000 || forest.Leaves()[i].Last != 7099 {
+		t.Errorf("leaf 7 is %v, %+v", role, forest.Leaves()[i])
 	}
-	if kind, _ := forest.Kind(0); kind != btree.BadBlock {
-		t.Errorf("block 0 is %v", kind)
+	if role, _ := forest.Role(0); role != btree.BadBlock {
+		t.Errorf("block 0 is %v", role)
 	}
-	if kind, _ := forest.Kind(forgeBlocks - 1); kind != btree.Absent {
-		t.Errorf("an unused block is %v", kind)
+	if role, _ := forest.Role(forgeBlocks - 1); role != btree.Absent {
+		t.Errorf("an unused block is %v", role)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestForestSharing(t *testing.T) {
 		t.Errorf("%d inner nodes, %d leaves", len(forest.Inner()), len(forest.Leaves()))
 	}
 	again := 0
-	err := forest.AgainEachLeaf(t.Context(), func(_, _ int, n btree.Node, err error) error {
+	err := forest.RereadLeaves(t.Context(), func(_, _ int, n btree.Node, err error) error {
 		if n.Len() == 100 {
 			again++ // one worker reads so few
 		}
@@ -156,34 +156,34 @@ func TestForestDamage(t *testing.T) {
 		fail  bool   // reads of B
 		parts string
 		found string
-		want  btree.Tree
+		want  btree.TreeSummary
 	}{
 		"pointer beyond the end": {
 			"0A 1000X 2000C", false, "A, lost 1000..1999, C", "lost R",
-			btree.Tree{N: 200, Last: 2099, Depth: 1, Damaged: true},
+			btree.TreeSummary{N: 200, Last: 2099, Depth: 1, Damaged: true},
 		},
-		"pointer to the superblock": {"0A 1000S", false, "A, lost 1000..", "lost R", btree.Tree{N: 100, Last: 99, Depth: 1, Damaged: true}},
+		"pointer to the superblock": {"0A 1000S", false, "A, lost 1000..", "lost R", btree.TreeSummary{N: 100, Last: 99, Depth: 1, Damaged: true}},
 		"unreadable leaf, twice": {
 			"0A 1000B 1500B 2000C", true, "A, lost 1000..1499, lost 1500..1999, C", "lost B",
-			btree.Tree{N: 200, Last: 2099, Depth: 1, Damaged: true},
+			btree.TreeSummary{N: 200, Last: 2099, Depth: 1, Damaged: true},
 		},
 		"unreadable first leaf": {
 			"1000B 2000C", true, "lost 1000..1999, C", "lost B",
-			btree.Tree{N: 100, First: 2000, Last: 2099, Depth: 1, Damaged: true},
+			btree.TreeSummary{N: 100, First: 2000, Last: 2099, Depth: 1, Damaged: true},
 		},
-		"nothing readable": {"1000B 2000X", true, "lost 1000..1999, lost 2000..", "lost B, lost R", btree.Tree{Damaged: true}},
-		"empty leaf":       {"0A 1000E 2000C", false, "A, E, C", "underfull E", btree.Tree{N: 200, Last: 2099, Depth: 1}},
+		"nothing readable": {"1000B 2000X", true, "lost 1000..1999, lost 2000..", "lost B, lost R", btree.TreeSummary{Damaged: true}},
+		"empty leaf":       {"0A 1000E 2000C", false, "A, E, C", "underfull E", btree.TreeSummary{N: 200, Last: 2099, Depth: 1}},
 		"internal node among leaves": {
 			"0A 1000D", false, "A, B, C", "underfull D, uneven R",
-			btree.Tree{N: 300, Last: 2099, Depth: 1},
+			btree.TreeSummary{N: 300, Last: 2099, Depth: 1},
 		},
 		"leaf among internal nodes": {
 			"0D 3000E", false, "B, C, E", "underfull D, underfull E, uneven R",
-			btree.Tree{N: 200, First: 1000, Last: 2099, Depth: 2},
+			btree.TreeSummary{N: 200, First: 1000, Last: 2099, Depth: 2},
 		},
 		"leaves of other keys": {
 			"0C 500A", false, "C, A", "out of bounds C, out of bounds A",
-			btree.Tree{N: 200, First: 2000, Last: 2099, Depth: 1, Damaged: true},
+			btree.TreeSummary{N: 200, First: 2000, Last: 2099, Depth: 1, Damaged: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestForestDamage(t *testing.T) {
 			}
 			forest, _ := loadForest(t, f.Mem, blocks['R'])
 			var parts []string
-			for p := range forest.Parts(blocks['R']) {
+			for p := range forest.LeafRanges(blocks['R']) {
 				if p.Err != nil {
 					parts = append(parts, "lost "+strings.TrimSuffix(fmt.Sprintf("%d..%d", p.Keys.Begin, p.Keys.End-1), fmt.Sprint(^uint64(0))))
 				} else {
@@ -226,7 +226,7 @@ func TestForestDamage(t *testing.T) {
 			if diff := cmp.Diff(tc.parts, strings.Join(parts, ", ")); diff != "" {
 				t.Errorf("parts (-want +got):\n%s", diff)
 			}
-			tree, findings := verdict(forest, blocks['R'])
+			tree, findings := checkState(forest, blocks['R'])
 			var found []string
 			for _, f := range findings {
 				at := strings.LastIndexByte(f, ' ')
@@ -257,7 +257,7 @@ func TestForestLoops(t *testing.T) {
 	if diff := cmp.Diff(want, describe(forest, self)); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
 	}
-	tree, found := verdict(forest, self)
+	tree, found := checkState(forest, self)
 	if !tree.Damaged || !slices.Contains(found, fmt.Sprint("lost ", self)) {
 		t.Errorf("%+v, %v", tree, found)
 	}
@@ -278,7 +278,7 @@ func TestForestBomb(t *testing.T) {
 			}
 			start := time.Now()
 			forest, _ := loadForest(t, f.Mem, nr)
-			verdict(forest, nr)
+			checkState(forest, nr)
 			if parts := describe(forest, nr); len(parts) > 252*41 {
 				t.Errorf("%d parts", len(parts))
 			}
@@ -286,7 +286,7 @@ func TestForestBomb(t *testing.T) {
 			for i := range devices {
 				devices[i] = metadata.Device{ID: metadata.DevID(i), Root: nr}
 			}
-			metadata.LeafOwners(forest, devices)
+			metadata.LeafSharing(forest, devices)
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -303,9 +303,9 @@ func TestForestDepth(t *testing.T) {
 		chain = append(chain, f.Inner(chain[len(chain)-1]))
 	}
 	forest, _ := loadForest(t, f.Mem, chain...)
-	judge := btree.NewJudge(forest, func(btree.Finding) {})
+	checker := btree.NewChecker(forest, func(btree.Finding) {})
 	for levels, root := range chain {
-		tree, parts := judge.Tree(root), describe(forest, root)
+		tree, parts := checker.CheckTree(root), describe(forest, root)
 		whole := strings.Contains(parts[0], ": leaf ")
 		_, found, err := btree.Lookup(block.NewReader(f.Mem, 1), forgeBlocks, root, 8, 0)
 		if want := levels <= 64; whole != want || tree.Damaged == want || (err == nil && found) != want {

@@ -6,33 +6,33 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Judge examines the structure of the trees of a Forest whose leaves have been
-// read. Each node is judged once; a further parent of it is only compared with
-// the verdict. What is wrong is reported as it is met, in key order.
-type Judge struct {
+// A Checker examines the structure of the trees of a Forest whose leaves have been
+// read. Each node is checked once; a further parent of it is only compared with
+// the result. What is wrong is reported as it is met, in key order.
+type Checker struct {
 	f        *Forest
 	report   func(Finding)
-	verdicts []verdict         // by index of inner node
+	states   []checkState      // by index of inner node
 	reported map[block.Nr]bool // blocks whose own faults are reported
 }
 
-// A Tree is the verdict on a tree or subtree.
-type Tree struct {
+// A TreeSummary is what there is to say of a tree or subtree.
+type TreeSummary struct {
 	N           uint64 // entries, as far as they can be read
 	First, Last uint64 // keys, if N is not 0
 	Depth       int    // levels above the leaves
 	Damaged     bool   // part of it is lost, or keys are where they cannot be found
 }
 
-type verdict struct {
-	tree  Tree
+type checkState struct {
+	tree  TreeSummary
 	state int
 }
 
 const (
 	unseen = iota
 	underway
-	judged
+	checked
 )
 
 // A FindingKind says what is wrong with a node.
@@ -59,32 +59,32 @@ type Finding struct {
 	Most  int      // Underfull: capacity
 }
 
-// NewJudge returns a Judge of f's trees that reports to report.
-func NewJudge(f *Forest, report func(Finding)) *Judge {
-	return &Judge{f, report, make([]verdict, len(f.inner)), map[block.Nr]bool{}}
+// NewChecker returns a Checker of f's trees that reports to report.
+func NewChecker(f *Forest, report func(Finding)) *Checker {
+	return &Checker{f, report, make([]checkState, len(f.inner)), map[block.Nr]bool{}}
 }
 
-// Tree judges the tree at root.
-func (j *Judge) Tree(root block.Nr) Tree {
-	return j.subtree(root, nil, 0, AllKeys, 0)
+// CheckTree checks the tree at root.
+func (j *Checker) CheckTree(root block.Nr) TreeSummary {
+	return j.checkSubtree(root, nil, 0, AllKeys, 0)
 }
 
-// subtree judges what entry of parent leads to.
-func (j *Judge) subtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, depth int) Tree {
-	kind, i := j.f.Kind(nr)
-	switch kind {
+// checkSubtree checks what entry of parent leads to.
+func (j *Checker) checkSubtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, depth int) TreeSummary {
+	role, i := j.f.Role(nr)
+	switch role {
 	case LeafNode:
 		l := &j.f.leaves[i]
 		if parent != nil {
-			j.fill(nr, keys, int(l.N), int(l.Cap))
+			j.checkFill(nr, keys, int(l.N), int(l.Cap))
 		}
-		return Tree{N: uint64(l.N), First: l.First, Last: l.Last}
+		return TreeSummary{N: uint64(l.N), First: l.First, Last: l.Last}
 	case InnerNode:
 		in := &j.f.inner[i]
 		if parent != nil {
-			j.fill(nr, keys, len(in.Keys), in.Cap)
+			j.checkFill(nr, keys, len(in.Keys), in.Cap)
 		}
-		return j.inner(i, keys, depth)
+		return j.checkInner(i, keys, depth)
 	}
 	from := block.Nr(0)
 	if parent != nil {
@@ -98,34 +98,34 @@ func (j *Judge) subtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, de
 		j.reported[nr] = true
 		j.report(Finding{Kind: Lost, Block: nr, Keys: keys, Err: err})
 	}
-	return Tree{Damaged: true}
+	return TreeSummary{Damaged: true}
 }
 
-func (j *Judge) inner(i int, keys KeyRange, depth int) Tree {
-	in, v := &j.f.inner[i], &j.verdicts[i]
+func (j *Checker) checkInner(i int, keys KeyRange, depth int) TreeSummary {
+	in, v := &j.f.inner[i], &j.states[i]
 	switch {
-	case v.state == judged && depth+v.tree.Depth <= MaxDepth:
+	case v.state == checked && depth+v.tree.Depth <= MaxDepth:
 		return v.tree
 	case v.state != unseen || depth == MaxDepth:
 		j.report(Finding{Kind: Lost, Block: in.Block, Keys: keys, Err: &LoopError{in.Block}})
-		return Tree{Damaged: true}
+		return TreeSummary{Damaged: true}
 	}
 	v.state = underway
-	j.Quirks(in.Block, in.Quirks)
-	var sum Tree
+	j.CheckHeader(in.Block, in.Anomalies)
+	var sum TreeSummary
 	sum.Depth = -1
 	for e, child := range in.Children {
 		want := in.Range(e, keys)
-		t := j.subtree(child, in, e, want, depth+1)
-		j.place(in, e, child, t, &sum)
+		t := j.checkSubtree(child, in, e, want, depth+1)
+		j.addChild(in, e, child, t, &sum)
 	}
 	sum.Depth++
-	v.tree, v.state = sum, judged
+	v.tree, v.state = sum, checked
 	return sum
 }
 
-// place adds the verdict t on child e of in to the verdict on in itself.
-func (j *Judge) place(in *Inner, e int, child block.Nr, t Tree, sum *Tree) {
+// addChild adds the summary t of child e of in to that of in itself.
+func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum *TreeSummary) {
 	sum.Damaged = sum.Damaged || t.Damaged
 	if t.N > 0 {
 		// Only the bounds that in itself sets: those from above are tested there.
@@ -152,8 +152,8 @@ func (j *Judge) place(in *Inner, e int, child block.Nr, t Tree, sum *Tree) {
 	}
 }
 
-// fill tests that a node that is no root is at least a third full.
-func (j *Judge) fill(nr block.Nr, keys KeyRange, n, most int) {
+// checkFill tests that a node that is no root is at least a third full.
+func (j *Checker) checkFill(nr block.Nr, keys KeyRange, n, most int) {
 	if n >= most/3 || j.reported[nr] {
 		return
 	}
@@ -162,8 +162,8 @@ func (j *Judge) fill(nr block.Nr, keys KeyRange, n, most int) {
 	j.report(Finding{Kind: Underfull, Block: nr, Keys: keys, Err: err, N: n, Most: most})
 }
 
-// Quirks reports what is unusual about the header of the node at nr.
-func (j *Judge) Quirks(nr block.Nr, q Quirks) {
+// CheckHeader reports what is unusual about the header of the node at nr.
+func (j *Checker) CheckHeader(nr block.Nr, q HeaderAnomalies) {
 	if q.Flags != 0 {
 		j.report(Finding{Kind: OddFlags, Block: nr, Err: fmt.Errorf("block %d, byte %#x: unknown flags %#x", nr, offFlags, q.Flags)})
 	}

@@ -8,10 +8,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A LeafPart is a leaf of a tree, or a piece that is lost.
-type LeafPart struct {
-	Part      // its Leaf is not set
-	Node Node // if Err is nil; valid until the next part
+// A LoadedLeaf is a leaf of a tree, or a piece that is lost.
+type LoadedLeaf struct {
+	LeafRange      // its Leaf is not set
+	Node      Node // if Err is nil; valid until the next part
 }
 
 // Leaves yields the leaves of the tree at root that may hold keys among want, and the
@@ -19,10 +19,10 @@ type LeafPart struct {
 // tree. Unlike a [Forest] it keeps only the children of one node a level in memory, at
 // most a MiB each; these are read in block order, at once. The error is ctx's; it comes
 // last, once.
-func Leaves(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, root block.Nr, want KeyRange) iter.Seq2[LeafPart, error] {
-	return func(yield func(LeafPart, error) bool) {
+func Leaves(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, root block.Nr, want KeyRange) iter.Seq2[LoadedLeaf, error] {
+	return func(yield func(LoadedLeaf, error) bool) {
 		w := &leafWalk{ctx: ctx, r: r, limit: min(limit, r.Blocks()), valueSize: valueSize, want: want, yield: yield}
-		w.descend([]Part{{Keys: AllKeys, Block: root}}, 0, 0, 0)
+		w.descend([]LeafRange{{Keys: AllKeys, Block: root}}, 0, 0, 0)
 	}
 }
 
@@ -32,16 +32,16 @@ type leafWalk struct {
 	limit     block.Nr
 	valueSize int
 	want      KeyRange
-	yield     func(LeafPart, error) bool
+	yield     func(LoadedLeaf, error) bool
 	levels    [][]block.Data // the nodes that were read, from the root down
 }
 
 // descend goes down from siblings, the children of parent from entry on. It reports
 // whether to go on.
-func (w *leafWalk) descend(siblings []Part, parent block.Nr, entry, depth int) bool {
+func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth int) bool {
 	nodes, err := w.read(siblings, depth)
 	if err != nil {
-		w.yield(LeafPart{}, err)
+		w.yield(LoadedLeaf{}, err)
 		return false
 	}
 	for i, p := range siblings {
@@ -58,7 +58,7 @@ func (w *leafWalk) descend(siblings []Part, parent block.Nr, entry, depth int) b
 			p.Err = &BoundsError{p.Block, parent, n.Key(0), n.Key(n.Len() - 1), p.Keys}
 		}
 		if p.Err != nil || n.Leaf() {
-			if !w.yield(LeafPart{p, n}, nil) {
+			if !w.yield(LoadedLeaf{p, n}, nil) {
 				return false
 			}
 			continue
@@ -73,7 +73,7 @@ func (w *leafWalk) descend(siblings []Part, parent block.Nr, entry, depth int) b
 
 // children returns the children of n that may hold keys of interest; first is the index
 // of the first of them. A child to which the parents leave no keys cannot be reached.
-func (w *leafWalk) children(n Node, keys KeyRange) (parts []Part, first int) {
+func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
 	for i := max(n.Search(w.want.Begin), 0); i < n.Len(); i++ {
 		r := KeyRange{max(n.Key(i), keys.Begin), keys.End}
 		if i+1 < n.Len() && (r.End == 0 || n.Key(i+1) < r.End) {
@@ -88,14 +88,14 @@ func (w *leafWalk) children(n Node, keys KeyRange) (parts []Part, first int) {
 			if len(parts) == 0 {
 				first = i
 			}
-			parts = append(parts, Part{Keys: r, Block: block.Nr(n.Uint64(i))})
+			parts = append(parts, LeafRange{Keys: r, Block: block.Nr(n.Uint64(i))})
 		}
 	}
 	return parts, first
 }
 
 // read reads the nodes at siblings, each once. The function it returns gives them.
-func (w *leafWalk) read(siblings []Part, depth int) (func(block.Nr) (Node, error), error) {
+func (w *leafWalk) read(siblings []LeafRange, depth int) (func(block.Nr) (Node, error), error) {
 	nrs := make([]block.Nr, 0, len(siblings))
 	for _, p := range siblings {
 		if p.Block > 0 && p.Block < w.limit {

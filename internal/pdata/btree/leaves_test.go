@@ -61,7 +61,7 @@ func TestLeaves(t *testing.T) {
 			if diff := cmp.Diff(all, listLeaves(t, dev, d.Root, btree.AllKeys)); diff != "" {
 				t.Errorf("%s, device %d: %s", name, d.ID, diff)
 			}
-			for i, p := range slices.Collect(f.Parts(d.Root)) {
+			for i, p := range slices.Collect(f.LeafRanges(d.Root)) {
 				for _, key := range []uint64{p.Keys.Begin, max(p.Keys.End, p.Keys.Begin+1) - 1} {
 					got := listLeaves(t, dev, d.Root, btree.KeyRange{Begin: key, End: key + 1})
 					if diff := cmp.Diff(all[i:i+1], got); diff != "" {

@@ -36,18 +36,18 @@ func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([
 // Last finds the highest key of the tree at root; false if it has no entries.
 // It reads one block a level, unless leaves at the end are empty.
 func Last(r *block.Reader, limit, root block.Nr, valueSize int) (key uint64, ok bool, err error) {
-	l := last{r, limit, valueSize, map[block.Nr]bool{}}
+	l := lastKeyWalk{r, limit, valueSize, map[block.Nr]bool{}}
 	return l.below(root, 0, 0, 0)
 }
 
-type last struct {
+type lastKeyWalk struct {
 	r         *block.Reader
 	limit     block.Nr
 	valueSize int
 	seen      map[block.Nr]bool
 }
 
-func (l *last) below(nr, parent block.Nr, entry, depth int) (uint64, bool, error) {
+func (l *lastKeyWalk) below(nr, parent block.Nr, entry, depth int) (uint64, bool, error) {
 	var b block.Data
 	switch {
 	case nr == 0 || nr >= l.limit:

@@ -187,35 +187,35 @@ func (n Node) Search(key uint64) int {
 	return lo - 1
 }
 
-// Quirks are what a node may have without harm to its readers.
-type Quirks struct {
+// HeaderAnomalies are what a node may have without harm to its readers.
+type HeaderAnomalies struct {
 	Flags    uint32 // bits other than internal and leaf
 	Padding  uint32
 	Capacity int // max_entries if it is not the usual one, else -1
 }
 
-// Quirks returns what is unusual about the header of n.
-func (n Node) Quirks() Quirks {
-	q := Quirks{le.Uint32(n.b[offFlags:]) &^ kindMask, le.Uint32(n.b[offPadding:]), -1}
+// HeaderAnomalies returns what is unusual about the header of n.
+func (n Node) HeaderAnomalies() HeaderAnomalies {
+	q := HeaderAnomalies{le.Uint32(n.b[offFlags:]) &^ kindMask, le.Uint32(n.b[offPadding:]), -1}
 	if n.Cap() != MaxEntries(n.valueSize) {
 		q.Capacity = n.Cap()
 	}
 	return q
 }
 
-// NoQuirks is what [Node.Quirks] returns for an ordinary node.
-var NoQuirks = Quirks{Capacity: -1}
+// NoAnomalies is what [Node.HeaderAnomalies] returns for an ordinary node.
+var NoAnomalies = HeaderAnomalies{Capacity: -1}
 
-// A Draft is a node being written.
-type Draft struct {
+// A NodeBuilder is a node being written.
+type NodeBuilder struct {
 	b         *block.Data
 	valueSize int
 	max, nr   int
 }
 
-// NewDraft makes b an empty node for values of valueSize bytes; all else in it
+// NewNodeBuilder makes b an empty node for values of valueSize bytes; all else in it
 // becomes zero.
-func NewDraft(b *block.Data, leaf bool, valueSize int) Draft {
+func NewNodeBuilder(b *block.Data, leaf bool, valueSize int) NodeBuilder {
 	*b = block.Data{}
 	flags := uint32(flagInternal)
 	if leaf {
@@ -224,12 +224,12 @@ func NewDraft(b *block.Data, leaf bool, valueSize int) Draft {
 	le.PutUint32(b[offFlags:], flags)
 	le.PutUint32(b[offMaxEntries:], uint32(MaxEntries(valueSize)))
 	le.PutUint32(b[offValueSize:], uint32(valueSize))
-	return Draft{b: b, valueSize: valueSize, max: MaxEntries(valueSize)}
+	return NodeBuilder{b: b, valueSize: valueSize, max: MaxEntries(valueSize)}
 }
 
 // Add appends key, which must be above the last one, and returns the room for
 // its value. There must be room: at most MaxEntries are added.
-func (d *Draft) Add(key uint64) []byte {
+func (d *NodeBuilder) Add(key uint64) []byte {
 	i := d.nr
 	d.nr++
 	le.PutUint64(d.b[headerSize+keySize*i:], key)
@@ -238,10 +238,10 @@ func (d *Draft) Add(key uint64) []byte {
 }
 
 // AddUint64 appends an entry whose value has 8 bytes.
-func (d *Draft) AddUint64(key, value uint64) { le.PutUint64(d.Add(key), value) }
+func (d *NodeBuilder) AddUint64(key, value uint64) { le.PutUint64(d.Add(key), value) }
 
 // Seal finishes the node as the one at loc.
-func (d *Draft) Seal(loc block.Nr) {
+func (d *NodeBuilder) Seal(loc block.Nr) {
 	le.PutUint32(d.b[offNrEntries:], uint32(d.nr))
 	block.Seal(loc, d.b, block.Node)
 }

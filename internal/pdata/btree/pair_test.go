@@ -39,7 +39,7 @@ func TestPairHasAllParts(t *testing.T) {
 			}
 			var want [2][]spot
 			for side, root := range []block.Nr{left, right} {
-				for part := range f.Parts(root) {
+				for part := range f.LeafRanges(root) {
 					want[side] = append(want[side], spot{part.Block, part.Keys})
 				}
 			}
@@ -52,7 +52,7 @@ func TestPairHasAllParts(t *testing.T) {
 
 func checkPair(t *testing.T, p *metadata.Pool, left, right block.Nr, same bool, want [2][]spot) {
 	t.Helper()
-	pair, err := btree.LoadPair(t.Context(), p.Reader(), p.Limit(), metadata.MappingSize, left, right, btree.PairOptions{Same: same})
+	pair, err := btree.LoadTreePair(t.Context(), p.Reader(), p.Limit(), metadata.MappingSize, left, right, btree.PairOptions{Same: same})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func checkPair(t *testing.T, p *metadata.Pool, left, right block.Nr, same bool, 
 	}
 	var got [2][]spot
 	n, last := 0, uint64(0)
-	for part := range pair.Parts() {
+	for part := range pair.LeafRanges() {
 		if part.Err != nil || part.Keys.Begin < last {
 			t.Fatalf("%v: %v after %d", part.Keys, part.Err, last)
 		}
@@ -102,12 +102,12 @@ func TestPairHeights(t *testing.T) {
 		t.Fatal(err)
 	}
 	sides := func(left, right block.Nr, opt btree.PairOptions) string {
-		pair, err := btree.LoadPair(t.Context(), p.Reader(), p.Limit(), metadata.MappingSize, left, right, opt)
+		pair, err := btree.LoadTreePair(t.Context(), p.Reader(), p.Limit(), metadata.MappingSize, left, right, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var s []byte
-		for part := range pair.Parts() {
+		for part := range pair.LeafRanges() {
 			s = append(s, " lrb"[part.Side])
 		}
 		return string(s)

@@ -20,7 +20,7 @@ const (
 	InTree                            // in the index or overflow tree; Tree says what
 	MissingEntry                      // no bitmap for some blocks
 	SurplusEntry                      // an index entry beyond the last bitmap
-	OddTail                           // bytes that should be zero are not
+	NonZeroTail                       // bytes that should be zero are not
 	NoOverflow                        // bitmap says 3 or more, overflow tree has no count
 	LowOverflow                       // a count in the overflow tree is below 3
 	StrayOverflow                     // a count in the overflow tree, but the bitmap says below 3
@@ -63,7 +63,7 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 	c := comparison{Map: m, counted: counted, exact: exact, report: report}
 	c.unread = m.covered() < m.Root.NrBlocks
 	for first := 0; first < len(m.Entries); first += chunk {
-		if err := c.bitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
+		if err := c.compareBitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ type bitmapResult struct {
 	unread   bool
 }
 
-func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
+func (c *comparison) compareBitmaps(ctx context.Context, first, end int) error {
 	type place struct {
 		nr block.Nr
 		i  int
@@ -120,7 +120,7 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 	err := c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
 		k, _ := slices.BinarySearchFunc(places, nr, func(p place, nr block.Nr) int { return cmp.Compare(p.nr, nr) })
 		for ; k < len(places) && places[k].nr == nr; k++ {
-			results[places[k].i-first] = c.bitmap(places[k].i, b, err)
+			results[places[k].i-first] = c.compareBitmap(places[k].i, b, err)
 		}
 		return nil
 	})
@@ -130,7 +130,7 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 			if f.Kind == WrongNrFree || f.Kind == WrongHint {
 				c.stale.entries[first+k] = res.right
 			}
-			c.add(f)
+			c.addFinding(f)
 		}
 		c.stale.used[first+k] = uint16(res.used)
 		c.used += res.used
@@ -139,8 +139,8 @@ func (c *comparison) bitmaps(ctx context.Context, first, end int) error {
 	return err
 }
 
-// bitmap compares bitmap i, whose block is b.
-func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
+// compareBitmap compares bitmap i, whose block is b.
+func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult {
 	e := c.Entries[i]
 	base := uint64(i) * PerBitmap
 	here := int(min(PerBitmap, c.Root.NrBlocks-base))
@@ -157,7 +157,7 @@ func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
 	for w := range wordsPerBitmap {
 		at := w * countsPerWord
 		stored := m.word(w)
-		if at+countsPerWord <= here && c.agree(base+uint64(at), stored) {
+		if at+countsPerWord <= here && c.wordAgrees(base+uint64(at), stored) {
 			nonzero := (stored | stored>>1) & lowBits // a bit for each count above 0
 			res.used += uint64(bits.OnesCount64(nonzero))
 			if free := ^nonzero & lowBits; free != 0 {
@@ -181,17 +181,17 @@ func (c *comparison) bitmap(i int, b *block.Data, err error) bitmapResult {
 			default:
 				res.used++
 			}
-			c.count(base+uint64(at+j), count, e.Block, add)
+			c.compareCount(base+uint64(at+j), count, e.Block, add)
 		}
 	}
 	res.right = IndexEntry{e.Block, PerBitmap - uint32(res.used), uint32(firstFree)}
-	c.entry(i, here, res.right, add)
+	c.compareEntry(i, here, res.right, add)
 	return res
 }
 
-// agree reports whether 32 stored counts from block b on are what was counted,
+// wordAgrees reports whether 32 stored counts from block b on are what was counted,
 // without looking at each. False only means that it cannot tell.
-func (c *comparison) agree(b, stored uint64) bool {
+func (c *comparison) wordAgrees(b, stored uint64) bool {
 	counted, plain := c.counted.words32(b)
 	if !plain || counted != stored || stored&(stored>>1)&lowBits != 0 {
 		return false
@@ -200,8 +200,8 @@ func (c *comparison) agree(b, stored uint64) bool {
 	return plain && high == 0
 }
 
-// count compares the count of one block; stored is 3 for 3 or more.
-func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Finding)) {
+// compareCount compares the count of one block; stored is 3 for 3 or more.
+func (c *comparison) compareCount(b uint64, stored uint32, bitmap block.Nr, add func(Finding)) {
 	high := c.high.Get(b)
 	switch {
 	case stored == overflowCount && high == 0:
@@ -227,8 +227,8 @@ func (c *comparison) count(b uint64, stored uint32, bitmap block.Nr, add func(Fi
 	}
 }
 
-// entry tests the index entry of a bitmap.
-func (c *comparison) entry(i, here int, right IndexEntry, add func(Finding)) {
+// compareEntry tests the index entry of a bitmap.
+func (c *comparison) compareEntry(i, here int, right IndexEntry, add func(Finding)) {
 	e := c.Entries[i]
 	// The kernel counts what lies beyond the end as free, thin_restore 0.9 does not.
 	covered := right.NrFree - uint32(PerBitmap-here)
@@ -246,8 +246,8 @@ func (c *comparison) entry(i, here int, right IndexEntry, add func(Finding)) {
 	}
 }
 
-// add reports f, joined with its neighbours if it is about counts.
-func (c *comparison) add(f Finding) {
+// addFinding reports f, joined with its neighbours if it is about counts.
+func (c *comparison) addFinding(f Finding) {
 	if f.Kind != TooLow && f.Kind != TooHigh {
 		c.flush()
 		c.report(f)

@@ -62,7 +62,7 @@ func indexed(t *testing.T, index, counts []byte) *blocktest.Mem {
 	copy(b[offIndex:], index)
 	block.Seal(indexBlock, &b, block.Index)
 	put(indexBlock, &b)
-	d := btree.NewDraft(&b, true, CountSize)
+	d := btree.NewNodeBuilder(&b, true, CountSize)
 	d.Seal(overflowBlock)
 	put(overflowBlock, &b)
 	b = block.Data{}

@@ -33,12 +33,12 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 	}
 	entries := map[uint64]IndexEntry{}
 	want := Bitmaps(root.NrBlocks)
-	err = m.eachLeaf(ctx, m.Index, "index", func(leaf block.Nr, key uint64, value []byte) {
+	err = m.eachEntry(ctx, m.Index, "index", func(leaf block.Nr, key uint64, value []byte) {
 		if key >= want {
 			m.add(Finding{Kind: SurplusEntry, Err: fmt.Errorf("index entry %d where %d are wanted", key, want)})
 			return
 		}
-		entries[key] = m.usable(DecodeEntry(value), key, leaf, limit)
+		entries[key] = m.checkedEntry(DecodeEntry(value), key, leaf, limit)
 	})
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 				break
 			}
 		}
-		m.missing(first, i)
+		m.addMissing(first, i)
 	}
 	if want > uint64(limit) {
 		m.add(Finding{
@@ -64,8 +64,8 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 	return m, m.loadOverflow(ctx, limit)
 }
 
-// missing reports that there are no index entries first to end-1, if that is any.
-func (m *Map) missing(first, end uint64) {
+// addMissing reports that there are no index entries first to end-1, if that is any.
+func (m *Map) addMissing(first, end uint64) {
 	f := Finding{Kind: MissingEntry, First: first * PerBitmap, N: min(end*PerBitmap, m.Root.NrBlocks) - first*PerBitmap}
 	switch end - first {
 	case 0:
@@ -78,9 +78,9 @@ func (m *Map) missing(first, end uint64) {
 	m.add(f)
 }
 
-// usable returns entry i, which lies in the given block, without its block if
+// checkedEntry returns entry i, which lies in the given block, without its block if
 // that is outside the metadata.
-func (m *Map) usable(e IndexEntry, i uint64, in, limit block.Nr) IndexEntry {
+func (m *Map) checkedEntry(e IndexEntry, i uint64, in, limit block.Nr) IndexEntry {
 	if e.Block > 0 && e.Block < limit {
 		return e
 	}
@@ -114,10 +114,10 @@ func LoadMetadata(ctx context.Context, r *block.Reader, limit block.Nr, root Roo
 	}
 	p := IndexEntries(&b)
 	for i := range m.Entries {
-		m.Entries[i] = m.usable(DecodeEntry(p[i*EntrySize:]), uint64(i), root.BitmapRoot, limit)
+		m.Entries[i] = m.checkedEntry(DecodeEntry(p[i*EntrySize:]), uint64(i), root.BitmapRoot, limit)
 	}
 	if rest := p[len(m.Entries)*EntrySize:]; err == nil && !allZero(rest) {
-		m.add(Finding{Kind: OddTail, Block: root.BitmapRoot, Err: fmt.Errorf("block %d: unused index entries are not zero", root.BitmapRoot)})
+		m.add(Finding{Kind: NonZeroTail, Block: root.BitmapRoot, Err: fmt.Errorf("block %d: unused index entries are not zero", root.BitmapRoot)})
 	}
 	return m, m.loadOverflow(ctx, limit)
 }
@@ -128,7 +128,7 @@ func (m *Map) loadOverflow(ctx context.Context, limit block.Nr) error {
 	if m.Overflow, err = btree.Load(ctx, m.r, limit, CountSize, m.Root.RefCountRoot); err != nil {
 		return err
 	}
-	return m.eachLeaf(ctx, m.Overflow, "overflow", func(leaf block.Nr, key uint64, value []byte) {
+	return m.eachEntry(ctx, m.Overflow, "overflow", func(leaf block.Nr, key uint64, value []byte) {
 		switch count := le.Uint32(value); {
 		case key >= m.Root.NrBlocks:
 			m.add(Finding{
@@ -153,11 +153,11 @@ func (m *Map) covered() uint64 {
 	return min(m.Root.NrBlocks, uint64(len(m.Entries))*PerBitmap)
 }
 
-// eachLeaf reads a tree of the map and calls fn for its entries, from one
+// eachEntry reads a tree of the map and calls fn for its entries, from one
 // goroutine at a time, in no order.
-func (m *Map) eachLeaf(ctx context.Context, f *btree.Forest, what string, fn func(leaf block.Nr, key uint64, value []byte)) error {
+func (m *Map) eachEntry(ctx context.Context, f *btree.Forest, what string, fn func(leaf block.Nr, key uint64, value []byte)) error {
 	var mu sync.Mutex
-	odd := map[block.Nr]btree.Quirks{}
+	odd := map[block.Nr]btree.HeaderAnomalies{}
 	err := f.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil // judged below
@@ -168,7 +168,7 @@ func (m *Map) eachLeaf(ctx context.Context, f *btree.Forest, what string, fn fun
 		for key, value := range n.All() {
 			fn(nr, key, value)
 		}
-		if q := n.Quirks(); q != btree.NoQuirks {
+		if q := n.HeaderAnomalies(); q != btree.NoAnomalies {
 			odd[nr] = q
 		}
 		return nil
@@ -177,7 +177,7 @@ func (m *Map) eachLeaf(ctx context.Context, f *btree.Forest, what string, fn fun
 	if f == m.Index {
 		root = m.Root.BitmapRoot
 	}
-	judge := btree.NewJudge(f, func(t btree.Finding) {
+	checker := btree.NewChecker(f, func(t btree.Finding) {
 		if f == m.Index {
 			m.stale.index = true
 		} else {
@@ -185,9 +185,9 @@ func (m *Map) eachLeaf(ctx context.Context, f *btree.Forest, what string, fn fun
 		}
 		m.add(Finding{Kind: InTree, Block: t.Block, Tree: &t, Err: fmt.Errorf("%s tree: %w", what, t.Err)})
 	})
-	judge.Tree(root)
+	checker.CheckTree(root)
 	for nr, q := range odd { // Compare sorts what was found
-		judge.Quirks(nr, q)
+		checker.CheckHeader(nr, q)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // stale is what of a map is not as it should be, by where it is kept: the parts
-// that have to be written anew.
+// that have to be rewritten.
 type stale struct {
 	bitmaps         map[int]bool       // with wrong counts
 	entries         map[int]IndexEntry // with wrong counters: what they should be
@@ -31,10 +31,10 @@ func (s *stale) begin(m *Map) {
 }
 
 // note remembers where the fault of f is kept, but for wrong counters. Fatal
-// faults are nothing to be mended.
+// faults are nothing to be fixed.
 func (s *stale) note(f Finding) {
 	switch f.Kind {
-	case SurplusEntry, OddTail:
+	case SurplusEntry, NonZeroTail:
 		s.index = true
 	case StrayOverflow, OverflowBeyond:
 		s.overflow = true
@@ -53,11 +53,11 @@ func (s *stale) note(f Finding) {
 	}
 }
 
-// indexStale reports whether the index has to be written anew: its entries hold
+// indexStale reports whether the index has to be rewritten: its entries hold
 // the places and counters of the bitmaps.
 func (s *stale) indexStale() bool { return s.index || len(s.bitmaps) > 0 || len(s.entries) > 0 }
 
-// A SpaceError says that too few metadata blocks are free to mend the space maps.
+// A SpaceError says that too few metadata blocks are free to fix the space maps.
 type SpaceError struct{ Needed, Have uint64 }
 
 func (e *SpaceError) Error() string {
@@ -65,22 +65,22 @@ func (e *SpaceError) Error() string {
 		e.Needed, e.Have)
 }
 
-// A Mending is a plan of how both space maps get the counts that were found.
+// A Fix is a plan of how both space maps get the counts that were found.
 //
 // It never overwrites a block in use, as the kernel never does: what is wrong goes
 // into blocks that are free, together with what leads there, and the superblock,
 // written last, changes from the old to the new. What is right stays where it is,
 // so that little room is needed. Counts of metadata blocks change by that as well;
 // the plan takes them along.
-type Mending struct {
-	data, metadata *Map
-	dataCounts     *Counter
-	counts         *Counter // of metadata blocks
-	limit          block.Nr
-	change         Change
-	highData       int // entries of the new data overflow tree
-	released       map[block.Nr]bool
-	blocks         []block.Nr
+type Fix struct {
+	data, metadata  *Map
+	dataCounts      *Counter
+	counts          *Counter // of metadata blocks
+	limit           block.Nr
+	change          Change
+	overflowingData int // entries of the new data overflow tree
+	released        map[block.Nr]bool
+	blocks          []block.Nr
 }
 
 // A Change is what the same transaction changes besides the maps: a part of the metadata
@@ -92,24 +92,24 @@ type Change struct {
 	Counts   map[block.Nr]uint32         // new counts of other blocks in use
 }
 
-// Mend plans how to mend the maps of the data device and of the metadata, for
+// PlanFix plans how to fix the maps of the data device and of the metadata, for
 // which dataCounts and refs are right; [Map.Compare] has compared both and found
 // nothing fatal. Blocks from limit on cannot be used. refs is what is right without
 // change and becomes what the new maps say. The error is a [SpaceError].
-func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change Change) (*Mending, error) {
-	p := &Mending{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, change: change, released: map[block.Nr]bool{}}
+func PlanFix(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change Change) (*Fix, error) {
+	p := &Fix{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, change: change, released: map[block.Nr]bool{}}
 	p.applyChange()
 	if data.stale.overflow {
-		p.highData = dataCounts.High()
+		p.overflowingData = dataCounts.Overflowing()
 	}
 	// The blocks that are taken have counts too. If those lie in bitmaps that would
 	// have stayed, more blocks are needed.
 	for grown := true; grown; {
 		grown = false
 		p.releaseStale()
-		needed := p.needed()
+		needed := p.blocksNeeded()
 		p.blocks = p.blocks[:0]
-		for nr := range p.free() {
+		for nr := range p.freeBlocks() {
 			if len(p.blocks) == needed {
 				break
 			}
@@ -137,7 +137,7 @@ func Mend(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change
 
 // applyChange takes in the counts that change for other reasons. Released blocks keep
 // theirs for now, so that nothing is written over them.
-func (p *Mending) applyChange() {
+func (p *Fix) applyChange() {
 	for _, nr := range p.change.Released {
 		p.release(nr)
 	}
@@ -151,14 +151,14 @@ func (p *Mending) applyChange() {
 }
 
 // Blocks are those that will be written, ascending: none of them is in use.
-func (p *Mending) Blocks() []block.Nr { return p.blocks }
+func (p *Fix) Blocks() []block.Nr { return p.blocks }
 
 // Released are the blocks, ascending, that the old maps use and the new do not.
-func (p *Mending) Released() []block.Nr { return slices.Sorted(maps.Keys(p.released)) }
+func (p *Fix) Released() []block.Nr { return slices.Sorted(maps.Keys(p.released)) }
 
 // releaseStale releases the blocks of all that is stale. That changes counts, and
 // so makes more of the metadata's map stale.
-func (p *Mending) releaseStale() {
+func (p *Fix) releaseStale() {
 	for before := -1; before < len(p.released); {
 		before = len(p.released)
 		for _, m := range []*Map{p.data, p.metadata} {
@@ -179,7 +179,7 @@ func (p *Mending) releaseStale() {
 	}
 }
 
-func (p *Mending) releaseTree(f *btree.Forest) {
+func (p *Fix) releaseTree(f *btree.Forest) {
 	for _, in := range f.Inner() {
 		p.release(in.Block)
 	}
@@ -188,7 +188,7 @@ func (p *Mending) releaseTree(f *btree.Forest) {
 	}
 }
 
-func (p *Mending) release(nr block.Nr) {
+func (p *Fix) release(nr block.Nr) {
 	p.released[nr] = true
 	p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
 	if p.counts.Get(uint64(nr)) >= overflowCount { // an odd tree that shares nodes with itself
@@ -196,18 +196,18 @@ func (p *Mending) release(nr block.Nr) {
 	}
 }
 
-// needed is how many blocks Write writes.
-func (p *Mending) needed() int {
+// blocksNeeded is how many blocks Write writes.
+func (p *Fix) blocksNeeded() int {
 	d, m := &p.data.stale, &p.metadata.stale
 	n := p.change.Blocks + len(d.bitmaps) + len(m.bitmaps)
 	if d.overflow {
-		n += btree.NodesInTree(p.highData, CountSize)
+		n += btree.NodesInTree(p.overflowingData, CountSize)
 	}
 	if d.indexStale() {
 		n += btree.NodesInTree(len(p.data.Entries), EntrySize)
 	}
 	if m.overflow {
-		n += btree.NodesInTree(p.highMetadata(), CountSize)
+		n += btree.NodesInTree(p.overflowingMetadata(), CountSize)
 	}
 	if m.indexStale() {
 		n++
@@ -215,9 +215,9 @@ func (p *Mending) needed() int {
 	return n
 }
 
-// highMetadata is the number of entries of the new metadata overflow tree.
-func (p *Mending) highMetadata() int {
-	n := p.counts.High()
+// overflowingMetadata is the number of entries of the new metadata overflow tree.
+func (p *Fix) overflowingMetadata() int {
+	n := p.counts.Overflowing()
 	for nr := range p.released {
 		if p.counts.Get(uint64(nr)) >= overflowCount {
 			n--
@@ -226,10 +226,10 @@ func (p *Mending) highMetadata() int {
 	return n
 }
 
-// free yields the blocks that nothing uses: first those that the old map calls
+// freeBlocks yields the blocks that nothing uses: first those that the old map calls
 // free as well, and of them first those in bitmaps that change anyway, then from
 // the bitmaps with the most of them.
-func (p *Mending) free() iter.Seq[block.Nr] {
+func (p *Fix) freeBlocks() iter.Seq[block.Nr] {
 	const stays, leaked = 1, 2
 	type group struct{ bitmap, rank, n int }
 	s := &p.metadata.stale
@@ -274,7 +274,7 @@ func (p *Mending) free() iter.Seq[block.Nr] {
 // Write gives each of the new blocks to write, with its content, and returns the
 // roots of the new maps. The blocks of the [Change] come first. It may be called again, and
 // does the same again.
-func (p *Mending) Write(write func(block.Nr, *block.Data) error) (data, metadata Root, err error) {
+func (p *Fix) Write(write func(block.Nr, *block.Data) error) (data, metadata Root, err error) {
 	a := &planned{p.blocks, write}
 	if p.change.Write != nil {
 		if err := p.change.Write(a); err != nil {

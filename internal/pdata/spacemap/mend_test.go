@@ -95,7 +95,7 @@ func (w *ward) mend(t rapid.TB, change Change) {
 	t.Helper()
 	data, metadata, _ := w.load(t)
 	old := slices.Concat(parts(data), parts(metadata))
-	p, err := Mend(data, metadata, w.right, w.refs, block.Blocks(w), change)
+	p, err := PlanFix(data, metadata, w.right, w.refs, block.Blocks(w), change)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestMendOddities(t *testing.T) {
 		}, []FindingKind{WrongNrFree}},
 		"tail of the index": {func(t *testing.T, w *ward) {
 			w.edit(t, w.metadata.BitmapRoot, func(b *block.Data) { b[block.Size-9] = 1 })
-		}, []FindingKind{OddTail}},
+		}, []FindingKind{NonZeroTail}},
 		"total": {func(_ *testing.T, w *ward) { w.data.NrAllocated++ }, []FindingKind{WrongNrAllocated}},
 		"high count in the overflow tree alone": {func(t *testing.T, w *ward) {
 			data, _, _ := w.load(t)
@@ -271,7 +271,7 @@ func TestMendNoRoom(t *testing.T) {
 	surplus := map[uint64]uint32{8: 1, 9: 7}
 	w := newWard(t, 100, 1000, nil, surplus, nil)
 	data, metadata, _ := w.load(t)
-	p, err := Mend(data, metadata, w.right, w.refs, block.Blocks(w), Change{})
+	p, err := PlanFix(data, metadata, w.right, w.refs, block.Blocks(w), Change{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestMendNoRoom(t *testing.T) {
 	for spare := range needed + 1 {
 		w := newWard(t, 100, 1000, nil, surplus, nil)
 		data, metadata, _ := w.load(t)
-		_, err := Mend(data, metadata, w.right, w.refs, w.next+block.Nr(spare), Change{})
+		_, err := PlanFix(data, metadata, w.right, w.refs, w.next+block.Nr(spare), Change{})
 		if spare == needed {
 			if err != nil {
 				t.Errorf("%d free blocks do not suffice: %v", spare, err)
@@ -298,10 +298,10 @@ func TestMendNoRoom(t *testing.T) {
 // An error of any write ends the writing; so does a change that takes another number of blocks
 // than it said.
 func TestMendWriteErrors(t *testing.T) {
-	plan := func(change Change) *Mending {
+	plan := func(change Change) *Fix {
 		w := newWard(t, 100, 1000, nil, map[uint64]uint32{8: 1, 9: 7}, map[uint64]uint32{50: 5})
 		data, metadata, _ := w.load(t)
-		p, err := Mend(data, metadata, w.right, w.refs, block.Blocks(w), change)
+		p, err := PlanFix(data, metadata, w.right, w.refs, block.Blocks(w), change)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,8 +401,8 @@ func TestHistogram(t *testing.T) {
 		c.Add(b, count)
 	}
 	want := map[uint32]uint64{0: n - 4, 1: 2, 2: 1, 300: 1}
-	if diff := cmp.Diff(want, c.Histogram()); diff != "" || c.High() != 1 {
-		t.Errorf("%d high counts; blocks by count (-want +got):\n%s", c.High(), diff)
+	if diff := cmp.Diff(want, c.Histogram()); diff != "" || c.Overflowing() != 1 {
+		t.Errorf("%d high counts; blocks by count (-want +got):\n%s", c.Overflowing(), diff)
 	}
 }
 

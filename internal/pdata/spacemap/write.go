@@ -7,8 +7,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// High is the number of blocks whose counts need an entry in the overflow tree.
-func (c *Counter) High() int {
+// Overflowing is the number of blocks whose counts need an entry in the overflow tree.
+func (c *Counter) Overflowing() int {
 	n := 0
 	for b := range c.Repeated() {
 		if c.Get(b) >= overflowCount {

@@ -17,12 +17,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Sort says what a block is, as far as its own content tells.
-type Sort uint8
+// A Kind says what a block is, as far as its own content tells.
+type Kind uint8
 
-// The sorts of block.
+// The kinds of block.
 const (
-	Unreadable  Sort = iota // the device fails
+	Unreadable  Kind = iota // the device fails
 	Empty                   // all zero
 	Unknown                 // no valid block of any kind
 	Superblock              // block 0, or the copy of a metadata snapshot
@@ -36,16 +36,16 @@ const (
 	CountLeaf               // block -> reference count above 2
 )
 
-var sortNames = [...]string{
+var kindNames = [...]string{
 	"unreadable", "empty", "unknown", "superblock", "index block", "bitmap",
 	"internal node", "mapping leaf", "top-level leaf", "details leaf", "index leaf", "count leaf",
 }
 
-func (s Sort) String() string { return sortNames[s] }
+func (s Kind) String() string { return kindNames[s] }
 
-// leafSorts is what leaves are, by the size of their values. Of those with 8 bytes
+// leafKinds is what leaves are, by the size of their values. Of those with 8 bytes
 // the values tell more.
-var leafSorts = map[int]Sort{
+var leafKinds = map[int]Kind{
 	metadata.MappingSize: MappingLeaf,
 	metadata.DetailsSize: DetailsLeaf,
 	spacemap.EntrySize:   IndexLeaf,
@@ -56,7 +56,7 @@ var le = binary.LittleEndian
 
 // A Survey is what is on a device.
 type Survey struct {
-	Sorts     []Sort      // by block
+	Kinds     []Kind      // by block
 	Nodes     []Node      // valid nodes of trees, by ascending block
 	Corrected []Corrected // damaged blocks that were corrected, by ascending block
 	Misplaced []Misplaced // blocks found in the place of others, by ascending Block
@@ -64,7 +64,7 @@ type Survey struct {
 	limit    block.Nr
 	at       []int32         // by block: index in Nodes, or -1
 	entries  [][]btree.Child // of internal nodes and top-level leaves
-	trees    []Tree          // by node, once it is known
+	subtrees []Subtree       // by node, once it is known
 	states   []uint8         // by node: whether trees has it
 	pointed  []bool          // by node: a whole tree points to it
 	pointers sync.Once       // of pointed
@@ -86,7 +86,7 @@ type Misplaced struct {
 // A Node is a valid node of a tree.
 type Node struct {
 	Block       block.Nr
-	Sort        Sort
+	Kind        Kind
 	N           int    // entries
 	First, Last uint64 // keys, if N is not 0
 	Time        uint32 // newest of a mapping leaf
@@ -97,23 +97,23 @@ type Node struct {
 // Read surveys the device of r. Blocks whose damage the checksum corrects are taken as
 // they should be. The error is ctx's.
 func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
-	s := &Survey{Sorts: make([]Sort, r.Blocks()), limit: r.Blocks()}
-	finds := make([]find, r.Workers())
+	s := &Survey{Kinds: make([]Kind, r.Blocks()), limit: r.Blocks()}
+	finds := make([]finder, r.Workers())
 	all := func(yield func(block.Nr) bool) {
 		for nr := block.Nr(0); nr < s.limit && yield(nr); nr++ {
 		}
 	}
 	err := r.Each(ctx, all, func(worker int, nr block.Nr, b *block.Data, err error) error {
 		if err != nil {
-			s.Sorts[nr] = Unreadable
+			s.Kinds[nr] = Unreadable
 			return nil
 		}
 		f := &finds[worker]
-		if s.Sorts[nr] = f.examine(nr, b, s.limit); s.Sorts[nr] != Unknown {
+		if s.Kinds[nr] = f.examine(nr, b, s.limit); s.Kinds[nr] != Unknown {
 			return nil
 		}
 		if correction, ok := block.Correct(nr, b); ok {
-			s.Sorts[nr] = f.examine(nr, b, s.limit)
+			s.Kinds[nr] = f.examine(nr, b, s.limit)
 			content := *b
 			f.corrected = append(f.corrected, Corrected{correction, &content})
 		} else if own, ok := misplaced(nr, b, s.limit); ok {
@@ -124,16 +124,18 @@ func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.gather(finds)
+	s.mergeFound(finds)
 	return s, nil
 }
 
 // Examine says what b is as block nr of a device with limit blocks. With the number
 // that b itself names it tells what a misplaced block is.
-func Examine(nr block.Nr, b *block.Data, limit block.Nr) Sort { return new(find).examine(nr, b, limit) }
+func Examine(nr block.Nr, b *block.Data, limit block.Nr) Kind {
+	return new(finder).examine(nr, b, limit)
+}
 
-// A find is what one goroutine has found.
-type find struct {
+// A finder is what one goroutine has found.
+type finder struct {
 	nodes     []Node
 	entries   [][]btree.Child
 	corrected []Corrected
@@ -144,13 +146,13 @@ type find struct {
 // another one.
 func misplaced(nr block.Nr, b *block.Data, limit block.Nr) (block.Nr, bool) {
 	kind := block.KindOf(b)
-	own := block.Number(b)
+	own := block.SelfReference(b)
 	// Only a superblock can be block 0.
 	return own, kind != block.UnknownKind && own != nr && own < limit && (own > 0 || kind == block.Superblock)
 }
 
 // examine says what a block is and keeps the nodes of trees.
-func (f *find) examine(nr block.Nr, b *block.Data, limit block.Nr) Sort {
+func (f *finder) examine(nr block.Nr, b *block.Data, limit block.Nr) Kind {
 	switch kind := block.KindOf(b); kind {
 	case block.UnknownKind:
 		if *b == (block.Data{}) {
@@ -167,26 +169,26 @@ func (f *find) examine(nr block.Nr, b *block.Data, limit block.Nr) Sort {
 		if block.Verify(nr, b, kind) != nil {
 			return Unknown
 		}
-		return map[block.Kind]Sort{block.Superblock: Superblock, block.Bitmap: Bitmap, block.Index: Index}[kind]
+		return map[block.Kind]Kind{block.Superblock: Superblock, block.Bitmap: Bitmap, block.Index: Index}[kind]
 	}
 }
 
-func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
+func (f *finder) node(nr block.Nr, n btree.Node, limit block.Nr) Kind {
 	node := Node{Block: nr, N: n.Len(), entries: -1}
 	if n.Len() > 0 {
 		node.First, node.Last = n.Key(0), n.Key(n.Len()-1)
 	}
-	switch sort, known := leafSorts[n.ValueSize()]; {
+	switch kind, known := leafKinds[n.ValueSize()]; {
 	case !n.Leaf():
-		node.Sort = Inner
+		node.Kind = Inner
 	case !known:
 		return Unknown
-	case sort == MappingLeaf && IsTopLeaf(n):
-		node.Sort = TopLeaf // or a mapping leaf, see settle
+	case kind == MappingLeaf && IsTopLeaf(n):
+		node.Kind = TopLeaf // or a mapping leaf, see settle
 	default:
-		node.Sort = sort
+		node.Kind = kind
 	}
-	if node.Sort == Inner || node.Sort == TopLeaf {
+	if node.Kind == Inner || node.Kind == TopLeaf {
 		node.entries = int32(len(f.entries))
 		entries := make([]btree.Child, n.Len())
 		for i := range entries {
@@ -194,11 +196,11 @@ func (f *find) node(nr block.Nr, n btree.Node, limit block.Nr) Sort {
 		}
 		f.entries = append(f.entries, entries)
 	}
-	if node.Sort == MappingLeaf {
+	if node.Kind == MappingLeaf {
 		node.Time = newest(n)
 	}
 	f.nodes = append(f.nodes, node)
-	return node.Sort
+	return node.Kind
 }
 
 // IsTopLeaf reports whether a leaf can be one of the top level of the mapping tree:
@@ -225,8 +227,8 @@ func newest(n btree.Node) uint32 {
 	return most
 }
 
-// gather joins what the goroutines have found.
-func (s *Survey) gather(finds []find) {
+// mergeFound joins what the goroutines have found.
+func (s *Survey) mergeFound(finds []finder) {
 	for _, f := range finds {
 		base := int32(len(s.entries))
 		for _, n := range f.nodes {
@@ -238,7 +240,7 @@ func (s *Survey) gather(finds []find) {
 		s.entries = append(s.entries, f.entries...)
 		s.Corrected = append(s.Corrected, f.corrected...)
 		for _, m := range f.misplaced {
-			switch s.Sorts[m.Block] {
+			switch s.Kinds[m.Block] {
 			case Unreadable, Empty, Unknown:
 				s.Misplaced = append(s.Misplaced, m)
 			}
@@ -254,28 +256,28 @@ func (s *Survey) gather(finds []find) {
 	for i, n := range s.Nodes {
 		s.at[n.Block] = int32(i)
 	}
-	s.settle()
-	s.trees, s.states = make([]Tree, len(s.Nodes)), make([]uint8, len(s.Nodes))
+	s.resolveSmallLeaves()
+	s.subtrees, s.states = make([]Subtree, len(s.Nodes)), make([]uint8, len(s.Nodes))
 }
 
-// settle decides between the two readings of a leaf with one small value: thin
+// resolveSmallLeaves decides between the two readings of a leaf with one small value: thin
 // block to data block 0, or device to block, unless that is known to be no mapping
 // tree. A tree can map data block 0 only once, so leaves with more values are no
 // mapping leaves.
-func (s *Survey) settle() {
+func (s *Survey) resolveSmallLeaves() {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		if n.Sort != TopLeaf || n.N > 1 {
+		if n.Kind != TopLeaf || n.N > 1 {
 			continue
 		}
 		if to := s.entries[n.entries][0].Block; to < s.limit && to != n.Block {
-			switch s.Sorts[to] {
+			switch s.Kinds[to] {
 			case MappingLeaf, Inner, Unreadable, Empty, Unknown:
 				continue
 			}
 		}
-		n.Sort, n.Time = MappingLeaf, uint32(s.entries[n.entries][0].Block)
-		s.Sorts[n.Block] = MappingLeaf
+		n.Kind, n.Time = MappingLeaf, uint32(s.entries[n.entries][0].Block)
+		s.Kinds[n.Block] = MappingLeaf
 	}
 }
 

@@ -35,8 +35,8 @@ func TestKernelImages(t *testing.T) {
 				t.Fatal(err)
 			}
 			devices++
-			tree := s.Tree(d.Root)
-			if !tree.Whole || tree.N != d.MappedBlocks || tree.Sort != survey.MappingLeaf || tree.Time > p.Live.Time {
+			tree := s.Subtree(d.Root)
+			if !tree.Whole || tree.N != d.MappedBlocks || tree.Kind != survey.MappingLeaf || tree.Time > p.Live.Time {
 				t.Errorf("%s: device %d: tree %+v, want %d mappings", name, d.ID, tree, d.MappedBlocks)
 			}
 			mappings += tree.N
@@ -44,20 +44,20 @@ func TestKernelImages(t *testing.T) {
 		if mappings != uint64(truth.Mappings) {
 			t.Errorf("%s: %d mappings, want %d", name, mappings, truth.Mappings)
 		}
-		for sort, root := range map[survey.Sort]block.Nr{survey.TopLeaf: p.Live.MappingRoot, survey.DetailsLeaf: p.Live.DetailsRoot} {
+		for kind, root := range map[survey.Kind]block.Nr{survey.TopLeaf: p.Live.MappingRoot, survey.DetailsLeaf: p.Live.DetailsRoot} {
 			if devices == 0 {
 				continue // an empty leaf does not say what it is
 			}
-			tree, isRoot := s.Tree(root), false
-			for _, nr := range s.Roots(sort) {
+			tree, isRoot := s.Subtree(root), false
+			for _, nr := range s.Roots(kind) {
 				isRoot = isRoot || nr == root
 			}
-			if tree.Sort != sort || tree.N != devices || !tree.Whole || !isRoot {
-				t.Errorf("%s: block %d: %+v, a root: %v; want %v of %d devices", name, root, tree, isRoot, sort, devices)
+			if tree.Kind != kind || tree.N != devices || !tree.Whole || !isRoot {
+				t.Errorf("%s: block %d: %+v, a root: %v; want %v of %d devices", name, root, tree, isRoot, kind, devices)
 			}
 		}
-		if s.Sorts[0] != survey.Superblock || len(s.Corrected) > 0 {
-			t.Errorf("%s: block 0 is %v; %d flips", name, s.Sorts[0], len(s.Corrected))
+		if s.Kinds[0] != survey.Superblock || len(s.Corrected) > 0 {
+			t.Errorf("%s: block 0 is %v; %d flips", name, s.Kinds[0], len(s.Corrected))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		sort  survey.Sort
+		kind  survey.Kind
 		spoil func()
 	}{
 		{survey.Unknown, func() {
@@ -90,9 +90,9 @@ func TestDamage(t *testing.T) {
 	} {
 		c.spoil()
 		s := read(t, dev)
-		tree := s.Tree(d.Root)
-		if s.Sorts[leaf] != c.sort || tree.Whole || tree.N != d.MappedBlocks-mappings {
-			t.Errorf("%v: block is %v, tree %+v, want %d mappings", c.sort, s.Sorts[leaf], tree, d.MappedBlocks-mappings)
+		tree := s.Subtree(d.Root)
+		if s.Kinds[leaf] != c.kind || tree.Whole || tree.N != d.MappedBlocks-mappings {
+			t.Errorf("%v: block is %v, tree %+v, want %d mappings", c.kind, s.Kinds[leaf], tree, d.MappedBlocks-mappings)
 		}
 		n := uint64(0)
 		for l := range s.Leaves(d.Root) {
@@ -118,8 +118,8 @@ func TestFlip(t *testing.T) {
 	}
 	s := read(t, dev)
 	if len(s.Corrected) != 1 || s.Corrected[0].Correction != (block.Correction{Block: 81, Kind: block.Node, Byte: 1000, Mask: 1 << 2}) ||
-		*s.Corrected[0].Content != want || s.Sorts[81] != survey.MappingLeaf {
-		t.Errorf("%d corrected, block is %v", len(s.Corrected), s.Sorts[81])
+		*s.Corrected[0].Content != want || s.Kinds[81] != survey.MappingLeaf {
+		t.Errorf("%d corrected, block is %v", len(s.Corrected), s.Kinds[81])
 	}
 }
 
@@ -132,7 +132,7 @@ func TestHostile(t *testing.T) {
 	}
 	f.Device(1, nr)
 	s := read(t, f.Finish())
-	if tree := s.Tree(nr); tree.Whole {
+	if tree := s.Subtree(nr); tree.Whole {
 		t.Errorf("a chain of 200 nodes is whole: %+v", tree)
 	}
 	for range s.Leaves(nr) {

@@ -5,14 +5,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Tree is what hangs below a node.
-type Tree struct {
-	Sort        Sort   // of its leaves; Unknown if no leaf can be read
+// A Subtree is what hangs below a node.
+type Subtree struct {
+	Kind        Kind   // of its leaves; Unknown if no leaf can be read
 	N           uint64 // entries that can be read
 	First, Last uint64 // keys, if N is not 0
 	Depth       int    // levels above the leaves
 	Time        uint32 // newest of the mappings
-	// Whole says that all of it is there and in order: blocks of one sort, leaves at
+	// Whole says that all of it is there and in order: blocks of one kind, leaves at
 	// one depth, keys within the bounds that the nodes above set.
 	Whole bool
 }
@@ -24,42 +24,42 @@ const (
 	known
 )
 
-// Tree says what hangs below the node at nr. Of the top level of a mapping tree
+// Subtree says what hangs below the node at nr. Of the top level of a mapping tree
 // that is the device ids, not the mappings.
-func (s *Survey) Tree(nr block.Nr) Tree {
-	return s.tree(nr, 0)
+func (s *Survey) Subtree(nr block.Nr) Subtree {
+	return s.subtree(nr, 0)
 }
 
-func (s *Survey) tree(nr block.Nr, depth int) Tree {
+func (s *Survey) subtree(nr block.Nr, depth int) Subtree {
 	n, ok := s.Node(nr)
 	if !ok {
-		return Tree{Sort: Unknown}
+		return Subtree{Kind: Unknown}
 	}
-	if n.Sort != Inner {
-		return Tree{n.Sort, uint64(n.N), n.First, n.Last, 0, n.Time, true}
+	if n.Kind != Inner {
+		return Subtree{n.Kind, uint64(n.N), n.First, n.Last, 0, n.Time, true}
 	}
 	i := s.at[nr]
 	switch {
 	case s.states[i] == known:
-		return s.trees[i]
+		return s.subtrees[i]
 	case s.states[i] == underway || depth == btree.MaxDepth:
-		return Tree{Sort: Unknown}
+		return Subtree{Kind: Unknown}
 	}
 	s.states[i] = underway
-	s.trees[i] = s.join(s.Entries(n), depth)
+	s.subtrees[i] = s.join(s.Entries(n), depth)
 	s.states[i] = known
-	return s.trees[i]
+	return s.subtrees[i]
 }
 
 // join says what an internal node with the given entries has below it.
-func (s *Survey) join(entries []btree.Child, depth int) Tree {
-	sum := Tree{Sort: Unknown, Whole: true}
+func (s *Survey) join(entries []btree.Child, depth int) Subtree {
+	sum := Subtree{Kind: Unknown, Whole: true}
 	for i, e := range entries {
-		t := s.tree(e.Block, depth+1)
-		if sum.Sort == Unknown && t.Sort != Unknown {
-			sum.Sort, sum.Depth = t.Sort, t.Depth+1
+		t := s.subtree(e.Block, depth+1)
+		if sum.Kind == Unknown && t.Kind != Unknown {
+			sum.Kind, sum.Depth = t.Kind, t.Depth+1
 		}
-		if t.Sort == Unknown || t.Sort != sum.Sort {
+		if t.Kind == Unknown || t.Kind != sum.Kind {
 			sum.Whole = false
 			continue
 		}
@@ -78,13 +78,13 @@ func (s *Survey) join(entries []btree.Child, depth int) Tree {
 	return sum
 }
 
-// Roots returns the nodes that can be roots of trees with leaves of that sort: no
+// Roots returns the nodes that can be roots of trees with leaves of that kind: no
 // whole tree points to them. They come by ascending block.
-func (s *Survey) Roots(sort Sort) []block.Nr {
+func (s *Survey) Roots(kind Kind) []block.Nr {
 	s.pointers.Do(s.followPointers)
 	var roots []block.Nr
 	for i := range s.Nodes {
-		if !s.pointed[i] && s.Tree(s.Nodes[i].Block).Sort == sort {
+		if !s.pointed[i] && s.Subtree(s.Nodes[i].Block).Kind == kind {
 			roots = append(roots, s.Nodes[i].Block)
 		}
 	}
@@ -96,12 +96,12 @@ func (s *Survey) followPointers() {
 	s.pointed = make([]bool, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		if n.Sort != TopLeaf && !(n.Sort == Inner && s.Tree(n.Block).Whole) {
+		if n.Kind != TopLeaf && !(n.Kind == Inner && s.Subtree(n.Block).Whole) {
 			continue
 		}
 		for _, e := range s.Entries(n) {
 			child, ok := s.Node(e.Block)
-			if !ok || n.Sort == TopLeaf && s.Tree(child.Block).Sort != MappingLeaf {
+			if !ok || n.Kind == TopLeaf && s.Subtree(child.Block).Kind != MappingLeaf {
 				continue // the block has become something else since
 			}
 			s.pointed[s.at[child.Block]] = true
@@ -113,24 +113,24 @@ func (s *Survey) followPointers() {
 // pointers, each once.
 func (s *Survey) Leaves(nr block.Nr) func(yield func(*Node) bool) {
 	return func(yield func(*Node) bool) {
-		s.leaves(nr, s.Tree(nr).Sort, map[block.Nr]bool{}, yield)
+		s.leaves(nr, s.Subtree(nr).Kind, map[block.Nr]bool{}, yield)
 	}
 }
 
-func (s *Survey) leaves(nr block.Nr, sort Sort, seen map[block.Nr]bool, yield func(*Node) bool) bool {
+func (s *Survey) leaves(nr block.Nr, kind Kind, seen map[block.Nr]bool, yield func(*Node) bool) bool {
 	n, ok := s.Node(nr)
 	switch {
 	case !ok || seen[nr]:
 		return true
-	case n.Sort == sort:
+	case n.Kind == kind:
 		seen[nr] = true
 		return yield(n)
-	case n.Sort != Inner:
+	case n.Kind != Inner:
 		return true
 	}
 	seen[nr] = true
 	for _, e := range s.Entries(n) {
-		if !s.leaves(e.Block, sort, seen, yield) {
+		if !s.leaves(e.Block, kind, seen, yield) {
 			return false
 		}
 	}
