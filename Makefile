@@ -85,6 +85,23 @@ bench: all
 completions:
 	$(GO) run ./internal/completions
 
+# make rename MODULE=host/owner/thinpool: a copy with another module path, in a folder that is not
+# there yet. What is copied is what git knows.
+DEST    ?= ../thinpool-renamed
+NOW      = $(shell $(GO) list -m)
+FOLDERS  = bench|cmd|fixtures|internal|jsonfmt|lvm|metadata|packfmt|test|textfmt|tool|tools|xmlfmt
+rename:
+	@test -n '$(MODULE)' || { echo 'usage: make rename MODULE=host/owner/thinpool [DEST=$(DEST)]' >&2; exit 2; }
+	@test ! -e '$(DEST)' || { echo '$(DEST) is there already' >&2; exit 2; }
+	mkdir -p '$(DEST)'
+	git ls-files -z | tar -cf - --null -T - | tar -xf - -C '$(DEST)'
+	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)' && $(GO) mod edit -module '$(MODULE)/tools' tools.mod
+	cd '$(DEST)' && find . -type f \( -name '*.go' -o -name '*.md' -o -name Makefile -o -path './.ci/*' \) -exec sed -i.orig -E \
+	  -e 's#(^|[^[:alnum:]_./-])$(NOW)/(($(FOLDERS))([^[:alnum:]_-]|$$)|")#\1$(MODULE)/\2#g' {} +
+	cd '$(DEST)' && find . -name '*.orig' -exec rm {} +
+	cd '$(DEST)' && gofmt -w . && $(GO) build ./...
+	@echo 'in $(DEST): $(MODULE)'
+
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
@@ -99,4 +116,4 @@ install: all
 clean:
 	rm -rf bin fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions rename install clean

@@ -1,4 +1,4 @@
-// Package packfmt reads and writes packed metadata: the valid blocks of a device
+// Package packfmt, whose API may change, reads and writes packed metadata: the valid blocks of a device
 // in a compressed file, as thin_metadata_pack makes it.
 //
 //	 0   8  magic                  24   8  number of blocks of the device

@@ -1,4 +1,4 @@
-// Package textfmt writes dumps for people: the format human_readable. It cannot
+// Package textfmt, whose API may change, writes dumps for people: the format human_readable. It cannot
 // be read back.
 package textfmt
 

@@ -1,4 +1,4 @@
-// Package damage damages metadata and demands that the tools take it well. Each
+// Package damage, whose API may change, damages metadata and demands that the tools take it well. Each
 // image that a kernel made is damaged in many ways, and for each it is judged,
 // by a plain reader that shares no tree code with the tools:
 //

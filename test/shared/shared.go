@@ -1,4 +1,4 @@
-// Package shared finds what may lie in a folder "shared" beside the repository:
+// Package shared, whose API may change, finds what may lie in a folder "shared" beside the repository:
 // images that kernels made, virtual machines, other implementations, an
 // independent checker. Tests that need something of it are skipped without it.
 package shared

@@ -1,4 +1,4 @@
-// Package export copies the content of thin devices to where it can be read without a
+// Package export, whose API may change, copies the content of thin devices to where it can be read without a
 // pool: a file with holes, a stream, a block device.
 //
 // What is copied is a stream of [volume.Extent], in order: a whole volume, or what

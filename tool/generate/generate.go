@@ -1,4 +1,4 @@
-// Package generate makes the content of pools that never were, for tests and
+// Package generate, whose API may change, makes the content of pools that never were, for tests and
 // benchmarks: as many devices, mappings and snapshots as asked, scattered as asked,
 // the same for the same seed.
 package generate

@@ -1,4 +1,4 @@
-// Package ls lists the thin devices of a pool and how much they occupy.
+// Package ls, whose API may change, lists the thin devices of a pool and how much they occupy.
 package ls
 
 import (

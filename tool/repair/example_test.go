@@ -5,11 +5,11 @@ import (
 	"fmt"
 
 	"thinpool/fixtures"
-	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
+	"thinpool/tool/restore"
 )
 
 // A damaged leaf costs its own mappings. What is left becomes new metadata.
@@ -38,7 +38,7 @@ func ExampleFind() {
 		panic(err)
 	}
 	fresh := blocktest.NewMem(damaged.Size())
-	b := write.New(write.Options{})
+	b := restore.New(restore.Options{})
 	if err := dump.Run(ctx, pool, dump.Options{}, b); err != nil {
 		panic(err)
 	}

@@ -1,4 +1,4 @@
-// Package rmap finds who maps a region of the data device: every device and thin
+// Package rmap, whose API may change, finds who maps a region of the data device: every device and thin
 // block that leads there, those of shared blocks included.
 //
 // Mappings are read leaf by leaf in the order they lie on the disk, each leaf once

@@ -1,4 +1,4 @@
-// Package scan says what every block of a metadata device is: what its content
+// Package scan, whose API may change, says what every block of a metadata device is: what its content
 // makes it, who leads to it, how often, and how often the metadata space map says.
 //
 // Content and owners are found independently of each other: a survey reads the whole

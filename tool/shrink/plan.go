@@ -1,4 +1,4 @@
-// Package shrink gives a pool another number of data blocks. It plans which of them have
+// Package shrink, whose API may change, gives a pool another number of data blocks. It plans which of them have
 // to move, so that all in use lie below the new end, copies these, and describes the pool with
 // its mappings led to where they are.
 //

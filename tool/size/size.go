@@ -1,4 +1,4 @@
-// Package size estimates how much metadata a pool needs. There are several rules
+// Package size, whose API may change, estimates how much metadata a pool needs. There are several rules
 // in use, and each has its reasons; package internal/write knows exactly what a
 // given description takes.
 package size

@@ -1,4 +1,4 @@
-// Package stat measures pools: how blocks are shared, how long runs are, how full
+// Package stat, whose API may change, measures pools: how blocks are shared, how long runs are, how full
 // the nodes of trees are.
 package stat
 

@@ -1,4 +1,4 @@
-// Package trim finds the free blocks of the data device of a pool, and gives them back
+// Package trim, whose API may change, finds the free blocks of the data device of a pool, and gives them back
 // to what is below: a disk, a storage array, a file system.
 //
 // A block is free only if two witnesses say so: the space map counts it as 0, and no
