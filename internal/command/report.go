@@ -55,7 +55,7 @@ func textReport(w io.Writer, r *repair.Report, names map[metadata.DevID]string) 
 	if room == 0 {
 		fmt.Fprintf(out, "no more than %d lost ranges are listed\n", mostLostLines)
 	}
-	for _, id := range r.Missing {
+	for _, id := range r.LostVolumes {
 		fmt.Fprintf(out, "device %d: LVM has a volume for it, and the repaired metadata has no such device\n", id)
 	}
 	for i := range r.Orphans {
@@ -124,7 +124,7 @@ func orphanText(o *repair.Orphan) string {
 		text += ": it may be that of " + idList(o.Devices, "device ", "one of devices ")
 	}
 	if o.Kept {
-		return fmt.Sprintf("%s. It is kept as device %d", text, o.Adopted)
+		return fmt.Sprintf("%s. It is kept as device %d", text, o.Assigned)
 	}
 	return fmt.Sprintf("%s. --adopt %d=ID keeps it as device ID, --keep-orphans under a new id", text, o.Root)
 }
@@ -220,8 +220,8 @@ func verdict(r *repair.Report) string {
 	if reused > 0 {
 		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
 	}
-	if len(r.Missing) > 0 {
-		parts = append(parts, plural(uint64(len(r.Missing)), "volume of LVM has no device", "volumes of LVM have no device"))
+	if len(r.LostVolumes) > 0 {
+		parts = append(parts, plural(uint64(len(r.LostVolumes)), "volume of LVM has no device", "volumes of LVM have no device"))
 	}
 	parts = append(parts, r.Doubts...)
 	switch {
@@ -300,7 +300,7 @@ func jsonReport(w io.Writer, r *repair.Report) error {
 	first := reportRecord{
 		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Chosen: r.Chosen, Reason: r.Reason, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
 		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
-		Corrections: len(r.Corrections), Missing: orEmpty(r.Missing), Doubts: orEmpty(r.Doubts), Notes: orEmpty(r.Notes),
+		Corrections: len(r.Corrections), Missing: orEmpty(r.LostVolumes), Doubts: orEmpty(r.Doubts), Notes: orEmpty(r.Notes),
 	}
 	return encodeLines(w, func(yield func(any) bool) {
 		if !yield(first) {
@@ -328,7 +328,7 @@ func jsonReport(w io.Writer, r *repair.Report) error {
 func orphanRecordOf(o *repair.Orphan) orphanRecord {
 	rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: orEmpty(o.Devices)}
 	if o.Kept {
-		rec.Adopted = &o.Adopted
+		rec.Adopted = &o.Assigned
 	}
 	return rec
 }
@@ -356,7 +356,7 @@ func encodeLines(w io.Writer, lines iter.Seq[any]) error {
 func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	rec := deviceRecord{
 		Type: "device", DevID: d.ID, Read: d.Read, Confirmed: d.Confirmed, Guessed: d.Guessed, Reused: d.Reused, Complete: d.Complete(),
-		MadeUp: d.MadeUp, Dropped: d.Dropped, Holes: []lostPartRecord{},
+		MadeUp: d.TimesGuessed, Dropped: d.Dropped, Holes: []lostPartRecord{},
 	}
 	if d.Known {
 		rec.Expected, rec.Lost = &d.Expected, &d.Lost
