@@ -79,15 +79,15 @@ func (r *Reader) prefix(p []byte, off int64) (int, error) {
 		at := off + int64(done)
 		n := min(len(p)-done, int(sector-at%sector))
 		if err := r.readAt(p[done:done+n], at); err != nil {
-			return done, r.g.explain(r.v, at, err)
+			return done, r.g.readError(r.v, at, err)
 		}
 		done += n
 	}
 	return len(p), nil // it could be read this time
 }
 
-// explain says which byte of a volume cannot be read.
-func (g *Group) explain(v *Volume, at int64, err error) error {
+// readError says which byte of a volume cannot be read.
+func (g *Group) readError(v *Volume, at int64, err error) error {
 	if m, ok := errors.AsType[*MissingError](err); ok && err == error(m) {
 		return fmt.Errorf("%w: %s/%s needs it from byte %d on", err, g.Name, v.Name, at)
 	}
@@ -259,7 +259,7 @@ func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, bu
 		if err != nil {
 			return nil, built{}, err
 		}
-		return b.physical(pv, at), built{}, nil
+		return b.onPhysicalVolume(pv, at), built{}, nil
 	}
 	lv := b.g.Volume(p.Name)
 	if lv == nil {
@@ -279,8 +279,8 @@ func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, bu
 	return src, below, nil
 }
 
-// physical is a physical volume from a byte of its extents on.
-func (b *builder) physical(pv *PhysicalVolume, at int64) source {
+// onPhysicalVolume is a physical volume from a byte of its extents on.
+func (b *builder) onPhysicalVolume(pv *PhysicalVolume, at int64) source {
 	switch {
 	case len(pv.Twice) > 0:
 		b.missing = &MissingError{pv, "is there more than once (" + joined(pv.Twice) + "): leave all but one out"}

@@ -73,7 +73,7 @@ func (b *builder) raid(v *Volume, s *Segment, depth int) (source, built, error) 
 	}
 	switch {
 	case s.Type == "raid1":
-		return mirror{state.order(images)}, below, nil
+		return mirror{state.readableFirst(images)}, below, nil
 	case raid.Parity(s.Type):
 		return &paritySet{layout, images, state.doubt}, below, nil
 	}
@@ -104,8 +104,8 @@ type state struct {
 	doubt error   // why parity must not be believed
 }
 
-// order puts the legs that are to be read last behind the others.
-func (st *state) order(images []source) []source {
+// readableFirst puts the legs that are to be read last behind the others.
+func (st *state) readableFirst(images []source) []source {
 	var first, last []source
 	for i, img := range images {
 		if st.last[i] {
@@ -141,7 +141,7 @@ func (b *builder) state(v *Volume, s *Segment, depth int) (*state, error) {
 		switch {
 		case slices.Contains(image.Status, "REBUILD"), slices.Contains(image.Status, "NOTSYNCED"):
 			st.out[i] = errNotInSync
-		case b.writtenOff(image):
+		case b.isWrittenOff(image):
 			st.out[i] = errWrittenOff
 		}
 		st.last[i] = slices.Contains(image.Status, "WRITEMOSTLY")
@@ -168,15 +168,15 @@ func (b *builder) state(v *Volume, s *Segment, depth int) (*state, error) {
 		b.note("%s: %v", v.Name, errResync)
 	}
 	for i, sb := range supers {
-		if reason := judge(i, sb, unread[i], fresh); reason != nil && st.out[i] == nil {
+		if reason := unusableReason(i, sb, unread[i], fresh); reason != nil && st.out[i] == nil {
 			st.out[i] = reason
 		}
 	}
 	return st, nil
 }
 
-// judge says why the i-th image must not be used, by its superblock and the freshest one.
-func judge(i int, sb *raid.Superblock, unread error, fresh *raid.Superblock) error {
+// unusableReason says why the i-th image must not be used, by its superblock and the freshest one.
+func unusableReason(i int, sb *raid.Superblock, unread error, fresh *raid.Superblock) error {
 	switch {
 	case fresh.Failed&bits.RotateLeft64(1, i) != 0:
 		return errFailed
@@ -218,8 +218,8 @@ func (b *builder) superblocks(v *Volume, s *Segment, depth int) (supers []*raid.
 	return supers, unread, nil
 }
 
-// writtenOff reports whether a volume lies on a physical volume that LVM says is missing.
-func (b *builder) writtenOff(v *Volume) bool {
+// isWrittenOff reports whether a volume lies on a physical volume that LVM says is missing.
+func (b *builder) isWrittenOff(v *Volume) bool {
 	for _, s := range v.Segments {
 		for _, p := range s.Stripes {
 			if pv := b.g.PV(p.Name); pv != nil && pv.Missing() {

@@ -74,7 +74,7 @@ type Options struct {
 // ended, or that there is no such physical volume as the options name.
 func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
 	s := &scanner{set: &Set{}, best: map[string]*Group{}, disks: map[string][]*Disk{}, named: map[string]*Disk{}}
-	if err := s.given(opt); err != nil {
+	if err := s.addGivenDisks(opt); err != nil {
 		return nil, err
 	}
 	for _, img := range imgs {
@@ -94,8 +94,8 @@ func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
 	for _, g := range s.set.Groups {
 		s.attach(g)
 	}
-	s.sameNames()
-	s.orphans()
+	s.findSameNames()
+	s.findOrphans()
 	return s.set, nil
 }
 
@@ -150,12 +150,12 @@ func (s *scanner) image(ctx context.Context, img *Image) error {
 			below = append(below, fmt.Sprintf("%v %s", r, what))
 		}
 	}
-	s.judge(whole, len(regions)-1, found, odd, below)
+	s.noteOddities(whole, len(regions)-1, found, odd, below)
 	return nil
 }
 
-// judge says what is odd about the physical volumes found in an image.
-func (s *scanner) judge(whole region, partitions int, found []region, odd, below []string) {
+// noteOddities says what is odd about the physical volumes found in an image.
+func (s *scanner) noteOddities(whole region, partitions int, found []region, odd, below []string) {
 	if len(found) == 0 {
 		text := fmt.Sprintf("no LVM label in %v", whole)
 		if partitions > 0 {
@@ -260,7 +260,7 @@ func (s *scanner) attach(g *Group) {
 		case len(found) == 0:
 			g.problem("%s (%s, last seen as %s) is missing", pv.Name, pv.ID, pv.Device)
 		default:
-			g.take(pv, found[0])
+			g.attachDisk(pv, found[0])
 		}
 	}
 	for _, d := range s.set.Disks {
@@ -270,8 +270,8 @@ func (s *scanner) attach(g *Group) {
 	}
 }
 
-// take gives a physical volume its disk, and says what is odd about that.
-func (g *Group) take(pv *PhysicalVolume, d *Disk) {
+// attachDisk gives a physical volume its disk, and says what is odd about that.
+func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 	if d.GroupID != "" && d.GroupID != g.ID {
 		g.problem("%s (%s) belongs to another group by now: %v is not used", pv.Name, pv.ID, d)
 		return
@@ -307,8 +307,8 @@ func joined(disks []*Disk) string {
 	return strings.Join(names, " and ")
 }
 
-// sameNames points out groups that only their ids tell apart.
-func (s *scanner) sameNames() {
+// findSameNames points out groups that only their ids tell apart.
+func (s *scanner) findSameNames() {
 	for i, g := range s.set.Groups {
 		if i > 0 && s.set.Groups[i-1].Name == g.Name {
 			s.problem("two groups are called %s: %s and %s", g.Name, s.set.Groups[i-1].ID, g.ID)
@@ -316,8 +316,8 @@ func (s *scanner) sameNames() {
 	}
 }
 
-// orphans points out physical volumes that no group has.
-func (s *scanner) orphans() {
+// findOrphans points out physical volumes that no group has.
+func (s *scanner) findOrphans() {
 	for _, d := range s.set.Disks {
 		known := d.GroupID != "" || slices.ContainsFunc(s.set.Groups, func(g *Group) bool { return g.pvByID[d.ID] != nil })
 		switch {
@@ -330,8 +330,8 @@ func (s *scanner) orphans() {
 	}
 }
 
-// given notes the disks that the caller names.
-func (s *scanner) given(opt Options) error {
+// addGivenDisks notes the disks that the caller names.
+func (s *scanner) addGivenDisks(opt Options) error {
 	for name, img := range opt.PVs {
 		var pv *PhysicalVolume
 		if opt.Backup != nil {

@@ -71,9 +71,9 @@ func (p Pool) Compare() []Difference {
 			c.volumes[t.DeviceID] = append(c.volumes[t.DeviceID], v)
 		}
 	}
-	c.devices()
-	c.sizes()
-	c.transaction()
+	c.checkDevices()
+	c.checkSizes()
+	c.checkTransaction()
 	slices.SortStableFunc(c.found, func(a, b Difference) int { return cmp.Compare(rank(a.Code), rank(b.Code)) })
 	return c.found
 }
@@ -101,8 +101,8 @@ func (c *comparison) add(code Code, refused bool, fix []string, format string, a
 // name is VG/LV.
 func (c *comparison) name(lv string) string { return c.Group.Name + "/" + lv }
 
-// devices compares the devices with the thin volumes.
-func (c *comparison) devices() {
+// checkDevices compares the devices with the thin volumes.
+func (c *comparison) checkDevices() {
 	for _, v := range c.Group.LVs { // in the order of the text
 		t := v.Thin()
 		if t == nil || t.Pool != c.Volume.Name {
@@ -129,19 +129,19 @@ func (c *comparison) devices() {
 		}
 		c.unknown = append(c.unknown, fmt.Sprint(d.ID))
 		c.add(UnknownDevice, false, []string{
-			fmt.Sprintf("dmsetup message %s 0 'delete %d'   # with the pool active, if nobody wants it", c.active(), d.ID),
+			fmt.Sprintf("dmsetup message %s 0 'delete %d'   # with the pool active, if nobody wants it", c.activeName(), d.ID),
 		}, "no volume has device id %d, which was made in transaction %d and has %d mapped blocks", d.ID, d.TransactionID, d.MappedBlocks)
 	}
 }
 
-// active is the name of the pool's device while it is active.
-func (c *comparison) active() string {
+// activeName is the name of the pool's device while it is active.
+func (c *comparison) activeName() string {
 	escape := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
 	return escape(c.Group.Name) + "-" + escape(c.Volume.Name) + "-tpool"
 }
 
-// sizes compares the sizes of blocks and of the data device.
-func (c *comparison) sizes() {
+// checkSizes compares the sizes of blocks and of the data device.
+func (c *comparison) checkSizes() {
 	if c.pool.ChunkSize != uint64(c.Superblock.DataBlockSize) {
 		c.add(ChunkSize, true, nil, "the chunk size of %s is %d sectors, the data block size of the metadata %d: this is the metadata of another pool",
 			c.name(c.Volume.Name), c.pool.ChunkSize, c.Superblock.DataBlockSize)
@@ -162,8 +162,8 @@ func (c *comparison) sizes() {
 	}
 }
 
-// transaction compares the transaction ids, once the devices are known.
-func (c *comparison) transaction() {
+// checkTransaction compares the transaction ids, once the devices are known.
+func (c *comparison) checkTransaction() {
 	lvmHas, have := c.pool.TransactionID, c.Superblock.TransactionID
 	expected := lvmHas
 	if len(c.pool.Messages) > 0 {
@@ -186,7 +186,7 @@ func (c *comparison) transaction() {
 		}
 		fix, how := c.fixTransaction(expected)
 		c.add(TransactionID, true, fix, "LVM is at transaction %d, the metadata at %d; %s. LVM will say: Thin pool %s transaction_id is %d, while expected %d. %s",
-			lvmHas, have, side, c.active(), have, expected, how)
+			lvmHas, have, side, c.activeName(), have, expected, how)
 	}
 }
 

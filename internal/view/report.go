@@ -36,7 +36,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	if room == 0 {
 		fmt.Fprintf(out, "only the first %d lost ranges are listed\n", mostLostLines)
 	}
-	for _, id := range r.Missing {
+	for _, id := range r.LostVolumes {
 		fmt.Fprintf(out, "%s: LVM has a volume for it, and the repaired metadata has no such device\n", label(id, name))
 	}
 	for i := range r.Orphans {
@@ -129,7 +129,7 @@ func orphanText(o *repair.Orphan, name func(metadata.DevID) string) string {
 		text += ": it may be that of " + idList(o.Devices, "one of devices ", name)
 	}
 	if o.Kept {
-		return fmt.Sprintf("%s. It is kept as %s", text, label(o.Adopted, name))
+		return fmt.Sprintf("%s. It is kept as %s", text, label(o.Assigned, name))
 	}
 	return fmt.Sprintf("%s. --adopt %d=ID keeps it as device ID, --keep-orphans under a new id", text, o.Root)
 }
@@ -225,8 +225,8 @@ func verdict(r *repair.Report) string {
 	if reused > 0 {
 		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
 	}
-	if len(r.Missing) > 0 {
-		parts = append(parts, plural(uint64(len(r.Missing)), "volume of LVM has no device", "volumes of LVM have no device"))
+	if len(r.LostVolumes) > 0 {
+		parts = append(parts, plural(uint64(len(r.LostVolumes)), "volume of LVM has no device", "volumes of LVM have no device"))
 	}
 	parts = append(parts, r.Doubts...)
 	switch {
@@ -313,7 +313,7 @@ func JSONReport(w io.Writer, r *repair.Report) error {
 	first := reportRecord{
 		Type: "repair", Lossless: r.Lossless(), Damaged: r.Damaged, Chosen: r.Chosen, Reason: r.Reason, MappingRoot: r.MappingRoot, DetailsRoot: r.DetailsRoot,
 		TransactionID: h.TransactionID, Time: h.Time, DataBlockSize: h.DataBlockSize, NrDataBlocks: h.NrDataBlocks,
-		Corrections: len(r.Corrections), Missing: some(r.Missing), Doubts: some(r.Doubts), Notes: some(r.Notes),
+		Corrections: len(r.Corrections), Missing: some(r.LostVolumes), Doubts: some(r.Doubts), Notes: some(r.Notes),
 	}
 	return encodeLines(w, func(yield func(any) bool) {
 		if !yield(first) {
@@ -342,7 +342,7 @@ func JSONReport(w io.Writer, r *repair.Report) error {
 func orphanRecordOf(o *repair.Orphan) orphanRecord {
 	rec := orphanRecord{Type: "orphan", Root: o.Root, Mappings: o.Mappings, Devices: some(o.Devices)}
 	if o.Kept {
-		rec.Adopted = &o.Adopted
+		rec.Adopted = &o.Assigned
 	}
 	return rec
 }
@@ -362,7 +362,7 @@ func encodeLines(w io.Writer, lines iter.Seq[any]) error {
 func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	rec := deviceRecord{
 		Type: "device", DevID: d.ID, Read: d.Read, Confirmed: d.Confirmed, Guessed: d.Guessed, Reused: d.Reused, Complete: d.Complete(),
-		MadeUp: d.MadeUp, Dropped: d.Dropped, Holes: []lostPartRecord{},
+		MadeUp: d.TimesGuessed, Dropped: d.Dropped, Holes: []lostPartRecord{},
 	}
 	if d.Known {
 		rec.Expected, rec.Lost = &d.Expected, &d.Lost

@@ -204,7 +204,7 @@ func (b *Builder) Ref(name string) error {
 // does a def that is too small to stand beside others.
 func (b *Builder) attach(s span) error {
 	alone := len(b.spans) == 0 && b.own.entries() == 0
-	for s.n > 0 && (b.fewOwn() || !alone && b.tooSmall(s)) {
+	for s.n > 0 && (b.hasFewOwn() || !alone && b.isTooSmall(s)) {
 		if err := b.copyLeaf(int(s.from)); err != nil {
 			return err
 		}
@@ -220,22 +220,22 @@ func (b *Builder) attach(s span) error {
 	return nil
 }
 
-// fewOwn reports whether there are mappings of the device alone, but too few for a leaf.
-func (b *Builder) fewOwn() bool {
+// hasFewOwn reports whether there are mappings of the device alone, but too few for a leaf.
+func (b *Builder) hasFewOwn() bool {
 	n := b.own.entries()
 	return n > 0 && n < leastFill
 }
 
-// tooSmall reports whether s is a single leaf that may not stand beside others.
+// isTooSmall reports whether s is a single leaf that may not stand beside others.
 // All leaves of a larger def are half full at least.
-func (b *Builder) tooSmall(s span) bool {
+func (b *Builder) isTooSmall(s span) bool {
 	return s.n == 1 && b.store.leaves[s.from].n < leastFill
 }
 
 // absorbFirst copies a small def, which so far was the only content of the
 // device, now that there is more.
 func (b *Builder) absorbFirst() error {
-	if len(b.spans) != 1 || b.own.entries() > 0 || !b.tooSmall(b.spans[0]) {
+	if len(b.spans) != 1 || b.own.entries() > 0 || !b.isTooSmall(b.spans[0]) {
 		return nil
 	}
 	i := int(b.spans[0].from)
@@ -324,7 +324,7 @@ func (b *Builder) EndDevice() error {
 		return errOrder
 	}
 	b.stage = idle
-	if err := b.settle(); err != nil {
+	if err := b.finishContent(); err != nil {
 		return err
 	}
 	b.details.MappedBlocks = b.mapped
@@ -334,10 +334,10 @@ func (b *Builder) EndDevice() error {
 	return err
 }
 
-// settle ends the content of a device. Mappings at its end that are too few for a
+// finishContent ends the content of a device. Mappings at its end that are too few for a
 // leaf take along the leaf before them.
-func (b *Builder) settle() error {
-	if b.fewOwn() && len(b.spans) > 0 {
+func (b *Builder) finishContent() error {
+	if b.hasFewOwn() && len(b.spans) > 0 {
 		if err := b.prepend(); err != nil {
 			return err
 		}
@@ -421,19 +421,19 @@ func (b *Builder) End() error {
 		return errOrder
 	}
 	b.stage = ended
-	b.settleHeader()
+	b.raiseHeader()
 	slices.SortFunc(b.devices, func(a, b device) int { return cmp.Compare(a.id, b.id) })
 	return b.makePlan()
 }
 
-// settleHeader raises what the content demands.
-func (b *Builder) settleHeader() {
+// raiseHeader raises what the content demands.
+func (b *Builder) raiseHeader() {
 	if b.lastTime > b.header.Time {
-		b.note("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
+		b.reportCorrection("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
 		b.header.Time = b.lastTime
 	}
 	if b.header.NrDataBlocks == 0 && b.highest > 0 {
-		b.note("nr_data_blocks is 0; using %d, up to the highest data block in use", b.highest)
+		b.reportCorrection("nr_data_blocks is 0; using %d, up to the highest data block in use", b.highest)
 		b.header.NrDataBlocks = b.highest
 	}
 	b.header.Version = metadata.Version

@@ -47,12 +47,12 @@ func (b *Builder) raiseTimes() {
 	}
 	switch n := len(concerned); {
 	case n == 1:
-		b.note("1 device would write to shared data blocks in place; its snapshotted_time is now %d", time)
+		b.reportCorrection("1 device would write to shared data blocks in place; its snapshotted_time is now %d", time)
 	case n > 1:
-		b.note("%d devices would write to shared data blocks in place; their snapshotted_time is now %d", n, time)
+		b.reportCorrection("%d devices would write to shared data blocks in place; their snapshotted_time is now %d", n, time)
 	}
 	if atLimit > 0 {
-		b.note("%d mappings of shared data blocks have the highest time, %d: a write to one device changes the others, too", atLimit, metadata.MaxTime)
+		b.reportCorrection("%d mappings of shared data blocks have the highest time, %d: a write to one device changes the others, too", atLimit, metadata.MaxTime)
 	}
 	b.header.Time = max(b.header.Time, time)
 }
@@ -173,8 +173,8 @@ func (b *Builder) countShared(r metadata.Run) uint64 {
 	return n
 }
 
-// note tells of something that had to be set right.
-func (b *Builder) note(format string, args ...any) {
+// reportCorrection tells of something that had to be set right.
+func (b *Builder) reportCorrection(format string, args ...any) {
 	if b.opt.Note != nil {
 		b.opt.Note(fmt.Sprintf(format, args...))
 	}

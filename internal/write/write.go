@@ -76,30 +76,31 @@ func invalidate(dev block.Device) error {
 func (b *Builder) Block0(ctx context.Context, blocks block.Nr) (*block.Data, error) {
 	quiet := *b
 	quiet.opt.Progress = nil
-	dev := &nowhere{blocks: blocks}
+	dev := &discardDevice{blocks: blocks}
 	if err := quiet.Write(ctx, dev); err != nil {
 		return nil, err
 	}
 	return &dev.block0, nil
 }
 
-// nowhere is a device that keeps block 0 alone.
-type nowhere struct {
+// discardDevice is a device that keeps block 0 alone.
+type discardDevice struct {
 	blocks block.Nr
 	block0 block.Data
 }
 
-func (d *nowhere) WriteAt(p []byte, off int64) (int, error) {
+func (d *discardDevice) WriteAt(p []byte, off int64) (int, error) {
 	if off == 0 {
 		copy(d.block0[:], p)
 	}
 	return len(p), nil
 }
 
-func (d *nowhere) ReadAt(p []byte, off int64) (int, error) { return copy(p, d.block0[off:]), nil }
-func (d *nowhere) Size() int64                             { return int64(d.blocks) * block.Size }
-func (d *nowhere) Flush() error                            { return nil }
-func (d *nowhere) Close() error                            { return nil }
+func (d *discardDevice) ReadAt(p []byte, off int64) (int, error) { return copy(p, d.block0[off:]), nil }
+
+func (d *discardDevice) Size() int64  { return int64(d.blocks) * block.Size }
+func (d *discardDevice) Flush() error { return nil }
+func (d *discardDevice) Close() error { return nil }
 
 // A writer writes blocks and counts the references between them.
 type writer struct {

@@ -49,7 +49,7 @@ func (r *Reading) equals(other *Reading) bool {
 func (c *Case) elsewhere(out *Reading) bool {
 	best := 0.0
 	for _, t := range c.truths() {
-		best = max(best, alike(out, t))
+		best = max(best, similarity(out, t))
 	}
 	p := c.Image.past
 	switch {
@@ -59,15 +59,15 @@ func (c *Case) elsewhere(out *Reading) bool {
 		return best < 0.5
 	}
 	for i := range p.Commits {
-		if r := p.reading(i); r != nil && !slices.Contains(c.right, p.state(i)) && alike(out, r) > best {
+		if r := p.reading(i); r != nil && !slices.Contains(c.right, p.state(i)) && similarity(out, r) > best {
 			return true
 		}
 	}
 	return best == 0 && c.Image.Truth.Mappings() > 0
 }
 
-// alike is 1 for pools with the same mappings, and 0 for those that have none in common.
-func alike(a, b *Reading) float64 {
+// similarity is 1 for pools with the same mappings, and 0 for those that have none in common.
+func similarity(a, b *Reading) float64 {
 	n := a.Mappings() + b.Mappings()
 	if n == 0 {
 		return 1

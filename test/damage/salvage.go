@@ -225,7 +225,7 @@ func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 		d := said.device(id)
 		switch {
 		case d != nil && older:
-			s.counted(d, out.Devices[id])
+			s.checkCounts(d, out.Devices[id])
 			s.invented(c, d, t.pairs(), out.Devices[id].pairs())
 		case d != nil:
 			s.device(c, d, t, out.Devices[id])
@@ -242,8 +242,8 @@ func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 // was made is an older transaction, and only that must be compared with.
 func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
 
-// counted demands that a report counts what was made of a device, and that its numbers add up.
-func (s *Salvage) counted(d *deviceClaims, out *Device) {
+// checkCounts demands that a report counts what was made of a device, and that its numbers add up.
+func (s *Salvage) checkCounts(d *deviceClaims, out *Device) {
 	if n := out.readable(); d.found() != n {
 		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.id, d.found(), n)
 	}
@@ -254,7 +254,7 @@ func (s *Salvage) counted(d *deviceClaims, out *Device) {
 
 // device compares the report on a device with what was true and what was made.
 func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
-	s.counted(d, out)
+	s.checkCounts(d, out)
 	was, is := truth.pairs(), out.pairs()
 	if c.Sealed {
 		s.invented(c, d, was, is)

@@ -196,7 +196,7 @@ func (p *planner) extent(e volume.Extent) error {
 func (p *planner) zeros(at, end int64) error {
 	for at < end {
 		next := min(at+zeroBytes, end)
-		if err := p.order(&request{begin: at, end: next}); err != nil {
+		if err := p.queue(&request{begin: at, end: next}); err != nil {
 			return err
 		}
 		at = next
@@ -213,13 +213,13 @@ func (p *planner) send() error {
 	p.cur = nil
 	select {
 	case p.work <- q:
-		return p.order(q)
+		return p.queue(q)
 	case <-p.ctx.Done():
 		return p.ctx.Err()
 	}
 }
 
-func (p *planner) order(q *request) error {
+func (p *planner) queue(q *request) error {
 	select {
 	case p.ordered <- q:
 		return nil
@@ -252,7 +252,7 @@ func (q *request) salvage(r Reader, e volume.Extent) {
 		piece := e
 		piece.Len = min(e.Len, block.Size)
 		if err := r.Read(q.buf[piece.Begin-q.begin:][:piece.Len], piece); err != nil {
-			q.lose(piece, err)
+			q.markLost(piece, err)
 		}
 		if e = e.From(piece.End()); e.Len == 0 {
 			return
@@ -260,7 +260,7 @@ func (q *request) salvage(r Reader, e volume.Extent) {
 	}
 }
 
-func (q *request) lose(e volume.Extent, err error) {
+func (q *request) markLost(e volume.Extent, err error) {
 	if n := len(q.bad); n > 0 && q.bad[n-1].End() == e.Begin {
 		q.bad[n-1].Len += e.Len
 		return
@@ -281,7 +281,7 @@ func (w *writer) write(q *request) error {
 	if q.err != nil && w.opt.Unreadable == nil {
 		return q.err
 	}
-	if err := w.put(q); err != nil {
+	if err := w.writeData(q); err != nil {
 		return err
 	}
 	w.at = q.end
@@ -302,17 +302,17 @@ func (w *writer) write(q *request) error {
 	return w.opt.Checkpoint(w.at)
 }
 
-// put writes one request, but zeros where it could not be read.
-func (w *writer) put(q *request) error {
+// writeData writes one request, but zeros where it could not be read.
+func (w *writer) writeData(q *request) error {
 	at := q.begin
 	data := func(end int64) error {
 		if at == end {
 			return nil
 		}
 		_, err := w.to.WriteAt(q.buf[at-q.begin:end-q.begin], at)
-		return wrap(at, end, err)
+		return rangeError(at, end, err)
 	}
-	zero := func(begin, end int64) error { return wrap(begin, end, w.to.Zero(begin, end-begin)) }
+	zero := func(begin, end int64) error { return rangeError(begin, end, w.to.Zero(begin, end-begin)) }
 	if q.parts == nil {
 		return zero(q.begin, q.end)
 	}
@@ -329,8 +329,8 @@ func (w *writer) put(q *request) error {
 	return data(q.end)
 }
 
-// wrap says which bytes an error is about.
-func wrap(begin, end int64, err error) error {
+// rangeError says which bytes an error is about.
+func rangeError(begin, end int64, err error) error {
 	if err == nil {
 		return nil
 	}

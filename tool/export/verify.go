@@ -37,7 +37,7 @@ func (c *comparer) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if !bytes.Equal(got, p) {
-		return 0, differs(got, p, off)
+		return 0, differenceError(got, p, off)
 	}
 	return len(p), nil
 }
@@ -76,8 +76,8 @@ func (c *comparer) Zero(off, n int64) error {
 	return nil
 }
 
-// differs finds the first byte that is wrong.
-func differs(got, want []byte, off int64) error {
+// differenceError finds the first byte that is wrong.
+func differenceError(got, want []byte, off int64) error {
 	i := 0
 	for got[i] == want[i] {
 		i++

@@ -32,9 +32,9 @@ func newAncestry(e *evidence, state *chosen) *ancestry {
 	return a
 }
 
-// intact reports whether a block still is what it was at a commit: once it was freed it
+// isIntact reports whether a block still is what it was at a commit: once it was freed it
 // was not used again.
-func (a *ancestry) intact(commit int, nr block.Nr) bool {
+func (a *ancestry) isIntact(commit int, nr block.Nr) bool {
 	freed := false
 	for i := commit; i >= 0; i-- {
 		has := a.line[i].has(nr)
@@ -46,11 +46,11 @@ func (a *ancestry) intact(commit int, nr block.Nr) bool {
 	return a.e.valid(nr)
 }
 
-// kept reports whether a mapping of an old leaf still is that of one of the devices: all
+// hadMapping reports whether a mapping of an old leaf still is that of one of the devices: all
 // commits since count its data block.
-func (a *ancestry) kept(leaf block.Nr, ids []metadata.DevID, data uint64) bool {
+func (a *ancestry) hadMapping(leaf block.Nr, ids []metadata.DevID, data uint64) bool {
 	for _, id := range ids {
-		since, ok := a.of(id)[leaf]
+		since, ok := a.nodesOf(id)[leaf]
 		for i := 1; ok && i < since; i++ {
 			ok = a.counts(i, data)
 		}
@@ -61,8 +61,8 @@ func (a *ancestry) kept(leaf block.Nr, ids []metadata.DevID, data uint64) bool {
 	return false
 }
 
-// of returns the nodes of a device's trees, each with the newest commit that has it.
-func (a *ancestry) of(id metadata.DevID) map[block.Nr]int {
+// nodesOf returns the nodes of a device's trees, each with the newest commit that has it.
+func (a *ancestry) nodesOf(id metadata.DevID) map[block.Nr]int {
 	if nodes, ok := a.nodes[id]; ok {
 		return nodes
 	}
@@ -81,7 +81,7 @@ func (a *ancestry) of(id metadata.DevID) map[block.Nr]int {
 
 // rootOf looks a device up below a node of the top level; 0 if it is not there.
 func (a *ancestry) rootOf(commit int, nr block.Nr, id metadata.DevID) block.Nr {
-	for depth := 0; depth < btree.MaxDepth && a.intact(commit, nr); depth++ {
+	for depth := 0; depth < btree.MaxDepth && a.isIntact(commit, nr); depth++ {
 		n, ok := a.e.survey.Node(nr)
 		if !ok {
 			return 0
@@ -105,7 +105,7 @@ func (a *ancestry) rootOf(commit int, nr block.Nr, id metadata.DevID) block.Nr {
 // collect adds the nodes below nr that are intact to nodes.
 func (a *ancestry) collect(commit int, nr block.Nr, depth int, nodes map[block.Nr]int) {
 	n, ok := a.e.survey.Node(nr)
-	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || !a.intact(commit, nr) {
+	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || !a.isIntact(commit, nr) {
 		return
 	}
 	nodes[nr] = commit
@@ -130,7 +130,7 @@ func (a *ancestry) counts(commit int, data uint64) bool {
 
 // bitmap returns which counts of a data bitmap are not 0; nil if it is not intact.
 func (a *ancestry) bitmap(commit int, i uint64) *spacemap.UsedSet {
-	roots := a.e.stray(a.line[commit], survey.IndexLeaf)
+	roots := a.e.strayRoots(a.line[commit], survey.IndexLeaf)
 	if len(roots) != 1 || !a.indexIntact(commit, roots[0], 0) {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (a *ancestry) bitmap(commit int, i uint64) *spacemap.UsedSet {
 	}
 	nr := spacemap.DecodeEntry(value).Block
 	var b block.Data
-	if nr >= a.e.blocks || !a.intact(commit, nr) || a.e.r.Read(nr, &b) != nil {
+	if nr >= a.e.blocks || !a.isIntact(commit, nr) || a.e.r.Read(nr, &b) != nil {
 		return nil
 	}
 	bitmap, err := spacemap.DecodeBitmap(nr, &b)
@@ -153,7 +153,7 @@ func (a *ancestry) bitmap(commit int, i uint64) *spacemap.UsedSet {
 // indexIntact reports whether all nodes of a data index tree are intact.
 func (a *ancestry) indexIntact(commit int, nr block.Nr, depth int) bool {
 	n, ok := a.e.survey.Node(nr)
-	if !ok || depth > btree.MaxDepth || !a.intact(commit, nr) {
+	if !ok || depth > btree.MaxDepth || !a.isIntact(commit, nr) {
 		return false
 	}
 	if n.Kind == survey.Inner {

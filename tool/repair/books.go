@@ -102,9 +102,9 @@ func (s *salvage) metadataBalanced() bool {
 	}
 	rootless := 0
 	for _, d := range s.pool.devices {
-		rootless += b2i(!d.hasRoot)
+		rootless += boolToInt(!d.hasRoot)
 	}
-	lost, ok := c.matches(s.countsOf(s.state.generation))
+	lost, ok := c.matchesSpaceMap(s.countsOf(s.state.generation))
 	return ok && lost == rootless && len(c.foreign) == 0
 }
 

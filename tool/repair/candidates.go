@@ -50,21 +50,21 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 		}
 	}
 	leaves := newLeafIndex(s.survey)
-	look := newLookout(leaves)
+	budget := newSearchBudget(leaves)
 	for _, h := range holes {
 		l.holes = append(l.holes, ledgerHole{keys: h.room, owners: h.owners, leaf: h.level == 0})
 	}
 	l.findRivals()
 	for i, h := range holes {
-		if l.holes[i].candidates, err = s.candidates(ctx, h, l.holes[i].rivals, look, refs, surplus); err != nil {
+		if l.holes[i].candidates, err = s.candidates(ctx, h, l.holes[i].rivals, budget, refs, surplus); err != nil {
 			return err
 		}
 	}
-	if look.spent() {
+	if budget.isExhausted() {
 		s.note("more is lost than can be searched for: what fits the last of the lost ranges was not looked for")
 	}
 	for i, taken := range l.decide() {
-		if err := s.fill(holes[i], taken); err != nil {
+		if err := s.fillHole(holes[i], taken); err != nil {
 			return err
 		}
 	}
@@ -74,14 +74,14 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 // candidates returns what leaves say of the keys in a hole, as far as it can be right,
 // by ascending thin block. Where the hole has rivals only those of earlier trees of the
 // same devices count.
-func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lookout, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
+func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *searchBudget, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
 	var found []candidate
-	if look.spent() {
+	if budget.isExhausted() {
 		return nil, nil
 	}
 	var inUse map[[2]uint64]bool
 	if sp.none || len(sp.unknown) > 0 {
-		inUse = s.mappingsIn(h, look)
+		inUse = s.mappingsIn(h, budget)
 	}
 	add := func(n btree.Node, leaf block.Nr, age int, had, shared bool) {
 		for i := range n.Len() {
@@ -93,9 +93,9 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			// Without the space map a mapping is possible if its data block is not in use, or
 			// shared with those who have the leaf.
 			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
-			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.shares(h, time))
+			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.treatsAsShared(h, time))
 			if missing > 0 || !sure && possible {
-				kept := leaf == h.block || s.ancestry.kept(leaf, h.owners.Sample(), uint64(data))
+				kept := leaf == h.block || s.ancestry.hadMapping(leaf, h.owners.Sample(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
 			}
 		}
@@ -103,7 +103,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 	if n, ok := s.damagedLeaf(h); ok {
 		add(n, h.block, 0, true, false)
 	}
-	for leaf := range look.in(h.room) {
+	for leaf := range budget.in(h.room) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -119,7 +119,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 			add(n, leaf.Block, age+1, had, role == btree.LeafNode)
 		}
 	}
-	look.candidates -= len(found)
+	budget.candidates -= len(found)
 	slices.SortFunc(found, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.thin, b.thin), cmp.Compare(a.value, b.value), cmp.Compare(a.age, b.age))
 	})
@@ -128,11 +128,11 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, look *lo
 
 // mappingsIn returns the mappings that other devices have for the keys of a hole: the
 // device may share them.
-func (s *salvage) mappingsIn(h *hole, look *lookout) map[[2]uint64]bool {
+func (s *salvage) mappingsIn(h *hole, budget *searchBudget) map[[2]uint64]bool {
 	const most = 2048 // leaves; with more of them it would take too much memory
 	all := map[[2]uint64]bool{}
 	n := 0
-	for leaf := range look.in(h.room) {
+	for leaf := range budget.in(h.room) {
 		if role, _ := s.pool.forest.Role(leaf.Block); role != btree.LeafNode {
 			continue
 		}
@@ -163,9 +163,9 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 	return n, err == nil && n.Leaf()
 }
 
-// shares reports whether the devices of a hole take mappings of that time for shared:
+// treatsAsShared reports whether the devices of a hole take mappings of that time for shared:
 // all of them, if the details have to be made up.
-func (s *salvage) shares(h *hole, time uint32) bool {
+func (s *salvage) treatsAsShared(h *hole, time uint32) bool {
 	if h.owners.Incomplete {
 		return false
 	}
@@ -177,8 +177,8 @@ func (s *salvage) shares(h *hole, time uint32) bool {
 	return true
 }
 
-// fill writes leaves with the mappings that were decided on for a hole.
-func (s *salvage) fill(h *hole, taken []decision) error {
+// fillHole writes leaves with the mappings that were decided on for a hole.
+func (s *salvage) fillHole(h *hole, taken []decision) error {
 	if len(taken) == 0 {
 		return nil
 	}

@@ -137,7 +137,7 @@ func TestStaleTime(t *testing.T) {
 		t.Errorf("time %d, and there are mappings of time 15", h.Time)
 	}
 	for _, d := range found.Report.Devices {
-		if !d.MadeUp || d.Read != d.Found() {
+		if !d.TimesGuessed || d.Read != d.Found() {
 			t.Errorf("%+v", d)
 		}
 	}

@@ -45,16 +45,16 @@ func (e *evidence) countBlocks(s *State) *census {
 	case s.generation == nil:
 		return c
 	}
-	c.refer(metadata.SuperblockLocation)
-	c.refer(s.generation.index)
+	c.addPointer(metadata.SuperblockLocation)
+	c.addPointer(s.generation.index)
 	for _, nr := range s.generation.bitmaps[:min(len(s.generation.bitmaps), int(spacemap.Bitmaps(s.super.MetadataSpaceMap.NrBlocks)))] {
-		c.refer(nr)
+		c.addPointer(nr)
 	}
 	c.tree(s.super.MetadataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
 	c.tree(s.super.DataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
 	c.tree(s.super.DataSpaceMap.BitmapRoot, survey.IndexLeaf, btree.AllKeys, 0)
 	if held := s.super.HeldRoot; held != 0 {
-		c.refer(held)
+		c.addPointer(held)
 		for i := range e.copies {
 			if e.copies[i].Block == held {
 				c.tree(e.copies[i].MappingRoot, topKind, btree.AllKeys, 0)
@@ -62,7 +62,7 @@ func (e *evidence) countBlocks(s *State) *census {
 			}
 		}
 	}
-	lost, ok := c.matches(e.countsOf(s.generation))
+	lost, ok := c.matchesSpaceMap(e.countsOf(s.generation))
 	c.closed = ok && lost+c.damaged+len(c.foreign) == 0
 	return c
 }
@@ -74,13 +74,13 @@ func (c *census) lostMaps(sb *metadata.Superblock) {
 	c.tree(sb.DataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
 	c.tree(sb.DataSpaceMap.BitmapRoot, survey.IndexLeaf, btree.AllKeys, 0)
 	index := sb.MetadataSpaceMap.BitmapRoot
-	if index == 0 || !c.refer(index) {
+	if index == 0 || !c.addPointer(index) {
 		return
 	}
 	var b block.Data
 	switch {
 	case c.e.survey.Kinds[index] != survey.Index:
-		c.miss(index)
+		c.noteDamaged(index)
 		return
 	case c.e.r.Read(index, &b) != nil:
 		c.damaged++
@@ -89,17 +89,17 @@ func (c *census) lostMaps(sb *metadata.Superblock) {
 	entries := spacemap.IndexEntries(&b)
 	for i := range spacemap.Bitmaps(min(sb.MetadataSpaceMap.NrBlocks, uint64(c.e.blocks))) {
 		nr := spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block
-		if nr == 0 || !c.refer(nr) {
+		if nr == 0 || !c.addPointer(nr) {
 			continue
 		}
 		if c.e.survey.Kinds[nr] != survey.Bitmap || !c.countsItself(nr, i) {
-			c.miss(nr)
+			c.noteDamaged(nr)
 		}
 	}
 }
 
-// miss notes that a block is not what it should be.
-func (c *census) miss(nr block.Nr) {
+// noteDamaged notes that a block is not what it should be.
+func (c *census) noteDamaged(nr block.Nr) {
 	if c.e.valid(nr) {
 		c.foreign = append(c.foreign, nr)
 		return
@@ -121,9 +121,9 @@ func (c *census) countsItself(nr block.Nr, i uint64) bool {
 	return err == nil && bitmap.Count(int(nr%spacemap.PerBitmap)) == 1
 }
 
-// matches reports whether the references are those that a space map counts. lost is how
+// matchesSpaceMap reports whether the references are those that a space map counts. lost is how
 // many pointers to blocks that cannot be read are missing; such blocks may be lost roots.
-func (c *census) matches(counts []uint8) (lost int, ok bool) {
+func (c *census) matchesSpaceMap(counts []uint8) (lost int, ok bool) {
 	for nr := range c.e.blocks {
 		stored := uint8(0)
 		if nr < block.Nr(len(counts)) {
@@ -141,8 +141,8 @@ func (c *census) matches(counts []uint8) (lost int, ok bool) {
 	return lost, true
 }
 
-// refer counts a pointer to a block, and reports whether it is the first.
-func (c *census) refer(nr block.Nr) bool {
+// addPointer counts a pointer to a block, and reports whether it is the first.
+func (c *census) addPointer(nr block.Nr) bool {
 	if nr >= c.e.blocks {
 		c.damaged++
 		return false
@@ -159,7 +159,7 @@ func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth 
 		c.damaged++
 		return
 	}
-	if !c.refer(nr) || depth > btree.MaxDepth {
+	if !c.addPointer(nr) || depth > btree.MaxDepth {
 		return
 	}
 	switch c.e.survey.Kinds[nr] {
@@ -219,9 +219,9 @@ func (c *census) bitmaps(leaf block.Nr) {
 		switch nr := spacemap.DecodeEntry(value).Block; {
 		case nr == 0 || nr >= c.e.blocks:
 			c.damaged++
-		case !c.refer(nr):
+		case !c.addPointer(nr):
 		case c.e.survey.Kinds[nr] != survey.Bitmap:
-			c.miss(nr)
+			c.noteDamaged(nr)
 		}
 	}
 }

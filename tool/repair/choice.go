@@ -132,7 +132,7 @@ func ranked(all []facts, among []int, newer func(i, j int) bool) []int {
 // a state has lost blocks to the medium says nothing of its age, unless hardly anything
 // is left; that others have overwritten them does.
 func compareFacts(a, b facts) int {
-	no := func(f func(facts) bool) int { return cmp.Compare(b2i(f(b)), b2i(f(a))) }
+	no := func(f func(facts) bool) int { return cmp.Compare(boolToInt(f(b)), boolToInt(f(a))) }
 	return cmp.Or(
 		cmp.Compare(a.missing, b.missing),
 		no(func(f facts) bool { return f.cutOff }),
@@ -217,7 +217,7 @@ func compareAge(a, b metadata.Details) int {
 		cmp.Compare(a.SnapshottedTime, b.SnapshottedTime))
 }
 
-func b2i(b bool) int {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}

@@ -119,8 +119,8 @@ func TestBothRootsLostWithLVM(t *testing.T) {
 	}
 	dev.FailReads(last.MappingRoot, last.DetailsRoot)
 	found := find(t, dev, repair.Options{LVM: lvm})
-	if right, _ := truth.compare(contentOf(t, found.Device)); right != truth.len() || len(found.Report.Missing) > 0 {
-		t.Errorf("%d of %d mappings; missing %v", right, truth.len(), found.Report.Missing)
+	if right, _ := truth.compare(contentOf(t, found.Device)); right != truth.len() || len(found.Report.LostVolumes) > 0 {
+		t.Errorf("%d of %d mappings; missing %v", right, truth.len(), found.Report.LostVolumes)
 	}
 	if found.Report.Lossless() {
 		t.Error("that is not certain")

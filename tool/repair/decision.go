@@ -65,7 +65,7 @@ func (l *ledger) decide() [][]decision {
 	}
 	l.dropContradictions(taken)
 	l.limit(taken)
-	if !l.closed(taken) {
+	if !l.balances(taken) {
 		return taken
 	}
 	for i := range taken {
@@ -104,7 +104,7 @@ func (h *ledgerHole) best() []decision {
 
 // better compares two candidates of which one can be right.
 func better(a, b candidate) int {
-	return cmp.Or(cmp.Compare(b2i(a.counted), b2i(b.counted)), cmp.Compare(b.age, a.age))
+	return cmp.Or(cmp.Compare(boolToInt(a.counted), boolToInt(b.counted)), cmp.Compare(b.age, a.age))
 }
 
 // dropContradictions decides between candidates for one data block. For several thin
@@ -167,7 +167,7 @@ func (l *ledger) limit(taken [][]decision) {
 		}
 		if room < uint64(len(taken[i])) {
 			slices.SortStableFunc(taken[i], func(a, b decision) int {
-				return cmp.Or(better(b.candidate, a.candidate), cmp.Compare(b2i(a.contested), b2i(b.contested)))
+				return cmp.Or(better(b.candidate, a.candidate), cmp.Compare(boolToInt(a.contested), boolToInt(b.contested)))
 			})
 			taken[i] = taken[i][:room]
 			slices.SortFunc(taken[i], func(a, b decision) int { return cmp.Compare(a.thin, b.thin) })
@@ -180,8 +180,8 @@ func (l *ledger) limit(taken [][]decision) {
 	}
 }
 
-// closed reports whether the books balance with what was taken.
-func (l *ledger) closed(taken [][]decision) bool {
+// balances reports whether the books balance with what was taken.
+func (l *ledger) balances(taken [][]decision) bool {
 	if !l.surplus.balanced {
 		return false
 	}

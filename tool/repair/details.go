@@ -15,7 +15,7 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 	for i := range s.pool.devices {
 		d := &s.pool.devices[i]
 		if s.aged { // snapshots may have been taken since
-			d.madeUp = true
+			d.timesGuessed = true
 		}
 		if !d.hasDetails {
 			without = append(without, d)
@@ -46,7 +46,7 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 			was = metadata.Details{TransactionID: s.sb.TransactionID - min(1, s.sb.TransactionID), CreationTime: s.sb.Time}
 			s.note("%s: its details are lost; transaction %d and its times are made up", s.opt.label(d.ID), was.TransactionID)
 		}
-		d.Details, d.madeUp = was, true
+		d.Details, d.timesGuessed = was, true
 	}
 	return nil
 }
@@ -61,9 +61,9 @@ func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options,
 		d := &devices[i]
 		if d.CreationTime > metadata.MaxTime || d.SnapshottedTime > metadata.MaxTime {
 			note("%s: its times %d and %d are more than a pool can reach", opt.label(d.ID), d.CreationTime, d.SnapshottedTime)
-			d.CreationTime, d.SnapshottedTime, d.madeUp = 0, 0, true
+			d.CreationTime, d.SnapshottedTime, d.timesGuessed = 0, 0, true
 		}
-		madeUp = madeUp || d.madeUp
+		madeUp = madeUp || d.timesGuessed
 	}
 	if sb.Time > metadata.MaxTime {
 		note("time %d is more than a pool can reach: it is now that of the newest mapping", sb.Time)
@@ -78,7 +78,7 @@ func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options,
 	}
 	sb.Time = now
 	for i := range devices {
-		if d := &devices[i]; d.madeUp {
+		if d := &devices[i]; d.timesGuessed {
 			d.SnapshottedTime = now
 			d.CreationTime = min(d.CreationTime, now)
 		}

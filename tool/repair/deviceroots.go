@@ -25,7 +25,7 @@ type rootSearch struct {
 
 // recoverRoots finds the mapping trees of devices whose root is not known.
 func (s *salvage) recoverRoots(ctx context.Context) error {
-	if err := s.adoptAsked(); err != nil {
+	if err := s.assignRequestedOrphans(); err != nil {
 		return err
 	}
 	r := &rootSearch{salvage: s, sure: len(s.opt.Adopt) == 0}
@@ -40,18 +40,18 @@ func (s *salvage) recoverRoots(ctx context.Context) error {
 	r.free = s.strayTrees()
 	r.was = s.lineage.roots()
 	r.matchByCount()
-	r.matchUnchanged()
-	r.matchBy(ctx, s.commonLeaves)
-	r.matchBy(ctx, s.commonMappings)
+	r.matchIdenticalTrees()
+	r.matchBySharedContent(ctx, s.commonLeaves)
+	r.matchBySharedContent(ctx, s.commonMappings)
 	r.matchByCount()
 	if s.counts == nil {
-		r.takeOutdated()
+		r.assignOutdatedTrees()
 	}
 	return ctx.Err()
 }
 
-// adoptAsked gives orphans the ids that were asked for.
-func (s *salvage) adoptAsked() error {
+// assignRequestedOrphans gives orphans the ids that were asked for.
+func (s *salvage) assignRequestedOrphans() error {
 	if len(s.opt.Adopt) == 0 {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (s *salvage) adoptAsked() error {
 		if d.hasRoot {
 			return fmt.Errorf("block %d cannot become %s, which has its mappings in block %d", root, s.opt.label(id), d.Root)
 		}
-		d.Root, d.hasRoot, d.adopted, d.outdated = root, true, true, true
+		d.Root, d.hasRoot, d.assigned, d.outdated = root, true, true, true
 		s.adopted = append(s.adopted, root)
 		s.note("%s: its mappings are those of the orphan in block %d, as asked for", s.opt.label(id), root)
 	}
@@ -103,9 +103,9 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 		}
 		if s.opt.KeepOrphans && next <= metadata.MaxDevID {
 			d := s.pool.device(next)
-			d.Root, d.hasRoot, d.adopted, d.outdated = o.block, true, true, true
+			d.Root, d.hasRoot, d.assigned, d.outdated = o.block, true, true, true
 			s.adopted = append(s.adopted, o.block)
-			found.Adopted, found.Kept = next, true
+			found.Assigned, found.Kept = next, true
 			next++
 			kept = true
 		}
@@ -130,9 +130,9 @@ func (s *salvage) strayTrees() []orphan {
 	return found
 }
 
-// take gives d the tree o. Unless that cannot be otherwise, it is a guess, and so is all
+// assignTree gives d the tree o. Unless that cannot be otherwise, it is a guess, and so is all
 // that follows.
-func (r *rootSearch) take(d *device, o *orphan, sure bool, how string) {
+func (r *rootSearch) assignTree(d *device, o *orphan, sure bool, how string) {
 	r.sure = r.sure && sure
 	d.Root, d.hasRoot = o.block, true
 	d.rootFound, d.outdated = true, !r.sure
@@ -147,27 +147,27 @@ func (r *rootSearch) fits(d *device, o *orphan) bool {
 	return !d.hasRoot && o.pointers > 0 && (!d.hasDetails || r.aged || possible)
 }
 
-// matchUnchanged finds trees that have not changed since an earlier commit.
-func (r *rootSearch) matchUnchanged() {
+// matchIdenticalTrees finds trees that have not changed since an earlier commit.
+func (r *rootSearch) matchIdenticalTrees() {
 	for _, d := range r.lost {
 		for i := range r.free {
 			if o := &r.free[i]; o.block == r.was[d.ID] && r.fits(d, o) {
-				r.take(d, o, false, "what an earlier commit named, and still in use")
+				r.assignTree(d, o, false, "what an earlier commit named, and still in use")
 			}
 		}
 	}
 }
 
-// matchBy finds trees that have something in common with what the device had earlier,
+// matchBySharedContent finds trees that have something in common with what the device had earlier,
 // those that have most first. Of several devices that had the same, the one with the
 // highest id is the most likely not to have been deleted since.
-func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Context, was block.Nr) func(now block.Nr) int) {
+func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx context.Context, was block.Nr) func(now block.Nr) int) {
 	type match struct {
 		d      *device
 		o      *orphan
 		common int
 	}
-	if !r.comparable() {
+	if !r.comparisonAffordable() {
 		r.noteOnce("too many devices have lost their roots to compare all trees")
 		return
 	}
@@ -192,13 +192,13 @@ func (r *rootSearch) matchBy(ctx context.Context, common func(ctx context.Contex
 		if !r.fits(m.d, m.o) {
 			continue
 		}
-		r.take(m.d, m.o, false, "the tree in use that has most in common with what it was in an earlier commit")
+		r.assignTree(m.d, m.o, false, "the tree in use that has most in common with what it was in an earlier commit")
 	}
 }
 
-// comparable reports whether there is time to compare the trees of all devices that have lost
+// comparisonAffordable reports whether there is time to compare the trees of all devices that have lost
 // their roots with all that are free.
-func (r *rootSearch) comparable() bool {
+func (r *rootSearch) comparisonAffordable() bool {
 	const most, least = 128, 10000 // of each node so often
 	leaves, nodes := uint64(0), uint64(len(r.survey.Nodes))
 	for i := range r.free {
@@ -206,7 +206,7 @@ func (r *rootSearch) comparable() bool {
 	}
 	lost := 0
 	for _, d := range r.lost {
-		lost += b2i(!d.hasRoot && r.was[d.ID] != 0)
+		lost += boolToInt(!d.hasRoot && r.was[d.ID] != 0)
 	}
 	return lost*len(r.free) <= least && uint64(lost)*leaves <= most*nodes+least
 }
@@ -236,16 +236,16 @@ func (r *rootSearch) matchByCount() {
 				continue
 			}
 			for _, d := range fit {
-				r.take(d, o, true, "the only tree in use with as many mappings")
+				r.assignTree(d, o, true, "the only tree in use with as many mappings")
 				settled = true
 			}
 		}
 	}
 }
 
-// takeOutdated takes the trees of earlier commits where it cannot be known which are in
+// assignOutdatedTrees takes the trees of earlier commits where it cannot be known which are in
 // use.
-func (r *rootSearch) takeOutdated() {
+func (r *rootSearch) assignOutdatedTrees() {
 	for _, d := range r.lost {
 		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Subtree(was).Kind == survey.MappingLeaf {
 			d.Root, d.hasRoot, d.outdated = was, true, true

@@ -112,7 +112,7 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 	e.listNodesByKind()
 	e.invalid = make([]uint64, m.blocks/64+1)
 	for nr := range m.blocks {
-		e.invalid[nr/64] |= uint64(b2i(!e.valid(nr))) << (nr % 64)
+		e.invalid[nr/64] |= uint64(boolToInt(!e.valid(nr))) << (nr % 64)
 	}
 	e.generations = e.findGenerations()
 	return e, ctx.Err()

@@ -81,7 +81,7 @@ func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 			rest = append(rest, i)
 		}
 		for j := range all {
-			age[i] += b2i(newer(j, i))
+			age[i] += boolToInt(newer(j, i))
 		}
 	}
 	slices.SortStableFunc(rest, func(i, j int) int {
@@ -125,7 +125,7 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 		}
 	}
 	for id := range lvm.Volumes {
-		f.missing += b2i(!have[id])
+		f.missing += boolToInt(!have[id])
 	}
 	return f
 }

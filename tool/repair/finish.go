@@ -22,7 +22,7 @@ func (s *salvage) newReport(damaged bool) Report {
 	if s.super.err != nil {
 		s.note("the superblock cannot be used: %v", s.super.err)
 	}
-	if s.super.err == nil && !s.state.sure && s.state.reference == nil && !s.opt.asks() {
+	if s.super.err == nil && !s.state.sure && s.state.reference == nil && !s.opt.requestsState() {
 		s.note("the superblock may have been set back: was the pool active on two hosts?")
 	}
 	if !s.state.sure {
@@ -40,7 +40,7 @@ func (s *salvage) newReport(damaged bool) Report {
 	if s.opt.LVM != nil {
 		for _, id := range slices.Sorted(maps.Keys(s.opt.LVM.Volumes)) {
 			if !slices.ContainsFunc(s.pool.devices, func(d device) bool { return d.ID == id }) {
-				r.Missing = append(r.Missing, id)
+				r.LostVolumes = append(r.LostVolumes, id)
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func (s *salvage) newReport(damaged bool) Report {
 // describeDevice says what is left of a device.
 func (s *salvage) describeDevice(i int) DeviceReport {
 	d := &s.pool.devices[i]
-	r := DeviceReport{ID: d.ID, MadeUp: d.madeUp, Adopted: d.adopted}
+	r := DeviceReport{ID: d.ID, TimesGuessed: d.timesGuessed, Assigned: d.assigned}
 	found := s.pool.mapped(d)
 	var holes tally
 	if s.grove != nil {
@@ -72,7 +72,7 @@ func (s *salvage) describeDevice(i int) DeviceReport {
 			r.Guessed += n
 		}
 	}
-	move(holes.recovered)
+	move(holes.rebuilt)
 	if d.rootFound || d.outdated {
 		move(r.Read)
 	}
@@ -80,7 +80,7 @@ func (s *salvage) describeDevice(i int) DeviceReport {
 		r.Lost = r.Expected - found
 	}
 	if missing := r.Lost > 0 || !r.Known; s.grove != nil && (missing || r.Guessed > 0) {
-		r.grove, r.root, r.missing = s.grove, s.grove.roots[i], missing
+		r.grove, r.root, r.hasLost = s.grove, s.grove.roots[i], missing
 		r.LostRanges = holes.open
 		if missing {
 			r.LostRanges = holes.lost

@@ -56,7 +56,7 @@ func (e *evidence) findGenerations() []*generation {
 			found = append(found, g)
 		}
 	}
-	e.link(found)
+	e.linkGenerations(found)
 	return found
 }
 
@@ -132,10 +132,10 @@ var rootKinds = [4]struct {
 
 func (e *evidence) findRoots(g *generation) {
 	for i, s := range rootKinds {
-		g.roots[i] = e.stray(g, s.kind)
+		g.roots[i] = e.strayRoots(g, s.kind)
 	}
 	for i := range e.copies {
-		g.spare += b2i(g.has(e.copies[i].Block))
+		g.spare += boolToInt(g.has(e.copies[i].Block))
 	}
 	for w := block.Nr(0); w < min(g.size(), e.blocks); w += 64 {
 		for lost := g.word(w) & e.invalid[w/64]; lost != 0; lost &= lost - 1 {
@@ -175,7 +175,7 @@ func (e *evidence) mayHaveLostParent(g *generation) bool {
 	missing := max(0, 1-len(g.roots[2])) + max(0, 2-len(g.roots[3])) // roots of the space maps
 	others := 0
 	for _, nr := range g.damaged {
-		others += b2i(!leaves.has(nr))
+		others += boolToInt(!leaves.has(nr))
 	}
 	return others > missing
 }

@@ -238,13 +238,13 @@ func TestLVM(t *testing.T) {
 	}
 	clear(h.Image[:block.Size])
 	r := find(t, blocktest.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
-	if r.Header != whole.Report.Header || taken(&r) != rootsOf(h.Commits[last]) || len(r.Missing) > 0 {
-		t.Errorf("header %+v, want %+v; took %v; missing %v", r.Header, whole.Report.Header, taken(&r), r.Missing)
+	if r.Header != whole.Report.Header || taken(&r) != rootsOf(h.Commits[last]) || len(r.LostVolumes) > 0 {
+		t.Errorf("header %+v, want %+v; took %v; missing %v", r.Header, whole.Report.Header, taken(&r), r.LostVolumes)
 	}
 	lvm.Volumes[77] = repair.LVMThin{Name: "vg/gone", TransactionID: 1}
 	copy(h.Image, h.Supers[last][:])
 	r = find(t, blocktest.NewMemFrom(h.Image), repair.Options{LVM: lvm}).Report
-	if !slices.Equal(r.Missing, []metadata.DevID{77}) || r.Lossless() {
-		t.Errorf("a volume without a device: missing %v, lossless %v", r.Missing, r.Lossless())
+	if !slices.Equal(r.LostVolumes, []metadata.DevID{77}) || r.Lossless() {
+		t.Errorf("a volume without a device: missing %v, lossless %v", r.LostVolumes, r.Lossless())
 	}
 }

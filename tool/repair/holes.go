@@ -20,7 +20,7 @@ type hole struct {
 	fill      subtree // what was found for it
 	confirmed uint64  // mappings of fill
 	guessed   uint64  // mappings of fill
-	recovered uint64  // mappings below the children from which the node was rebuilt
+	rebuilt   uint64  // mappings below the children from which the node was rebuilt
 }
 
 // A subtree is what is left of one.
@@ -134,15 +134,15 @@ func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int
 			g.inner(i, keys, depth)
 		}
 		if p.state != visited || depth+p.tree.depth > deepest {
-			return g.hole(nr, keys, &btree.LoopError{Block: nr})
+			return g.holeEntry(nr, keys, &btree.LoopError{Block: nr})
 		}
 		return entry{node: int32(i)}
 	}
-	return g.hole(nr, keys, g.forest.Err(nr, parent, e))
+	return g.holeEntry(nr, keys, g.forest.Err(nr, parent, e))
 }
 
-// hole returns the entry of the hole at block nr; several nodes may share it.
-func (g *grove) hole(nr block.Nr, keys btree.KeyRange, err error) entry {
+// holeEntry returns the entry of the hole at block nr; several nodes may share it.
+func (g *grove) holeEntry(nr block.Nr, keys btree.KeyRange, err error) entry {
 	at := place{nr, keys.Begin}
 	if g.byPlace[at] == 0 {
 		g.holes = append(g.holes, &hole{block: nr, keys: keys, level: -1, err: err})
@@ -159,7 +159,7 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 	for e, child := range in.Children {
 		p.entries[e] = g.visit(child, in.Block, e, in.Range(e, keys), depth+1)
 	}
-	g.place(in, p, keys)
+	g.cutMisplacedEntries(in, p, keys)
 	g.sum(in.Block, p)
 	for _, e := range p.entries {
 		if h := g.holeOf(e); h != nil && p.tree.depth > 0 {
@@ -179,7 +179,7 @@ func (g *grove) addGaps(p *patch, h *hole) {
 	var all []entry
 	gap := func(keys btree.KeyRange) {
 		if keys.End == 0 || keys.Begin < keys.End {
-			between := g.hole(h.block, keys, h.err)
+			between := g.holeEntry(h.block, keys, h.err)
 			g.holeOf(between).gap = true
 			all = append(all, between)
 		}
@@ -201,10 +201,10 @@ func (g *grove) addGaps(p *patch, h *hole) {
 	p.entries, p.changed = all, true
 }
 
-// place turns entries whose keys are not where they should be into holes. Keys
+// cutMisplacedEntries turns entries whose keys are not where they should be into holes. Keys
 // outside the bounds do no harm if they lie between those of the neighbours: then
 // it is the bounds that are wrong.
-func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
+func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
 		t := g.tree(p.entries[e])
 		return t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
@@ -230,7 +230,7 @@ func (g *grove) place(in *btree.Inner, p *patch, keys btree.KeyRange) {
 			if any && t.first <= last || bounds[e] && t.last >= next[e] {
 				want := in.Range(e, keys)
 				err := &btree.BoundsError{Block: t.block, Parent: in.Block, First: t.first, Last: t.last, Want: want}
-				p.entries[e] = g.hole(t.block, want, err)
+				p.entries[e] = g.holeEntry(t.block, want, err)
 				continue
 			}
 		}
@@ -287,7 +287,7 @@ func (g *grove) rebuild(e entry) (subtree, bool, error) {
 	if len(left) > btree.MaxEntries(btree.PointerSize) { // a few more fit than the kernel makes use of
 		p.tree, err = g.assemble(left)
 	} else {
-		p.tree, err = g.join(g.forest.Inner()[e.node].Block, left)
+		p.tree, err = g.joinSubtrees(g.forest.Inner()[e.node].Block, left)
 	}
 	return p.tree, p.tree.n > 0, err
 }

@@ -47,24 +47,24 @@ func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) 
 	}
 }
 
-// A lookout is the search for candidates, and how much of it may still be done. Leaves
+// A searchBudget is the search for candidates, and how much of it may still be done. Leaves
 // whose keys lie in thousands of holes, each, were made to be searched for ever.
-type lookout struct {
+type searchBudget struct {
 	*leafIndex
 	leaves     int // to be looked at
 	candidates int // to be kept
 }
 
-func newLookout(x *leafIndex) *lookout {
+func newSearchBudget(x *leafIndex) *searchBudget {
 	const holesOfLeaf, least = 128, 1 << 16
-	return &lookout{x, holesOfLeaf*len(x.leaves) + least, btree.MaxEntries(metadata.MappingSize)*len(x.leaves) + least}
+	return &searchBudget{x, holesOfLeaf*len(x.leaves) + least, btree.MaxEntries(metadata.MappingSize)*len(x.leaves) + least}
 }
 
-// spent reports whether no more may be looked at.
-func (l *lookout) spent() bool { return l.leaves <= 0 || l.candidates <= 0 }
+// isExhausted reports whether no more may be looked at.
+func (l *searchBudget) isExhausted() bool { return l.leaves <= 0 || l.candidates <= 0 }
 
 // in yields the leaves that have keys in a range, as long as that may be done.
-func (l *lookout) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
+func (l *searchBudget) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
 	return func(yield func(*survey.Node) bool) {
 		for leaf := range l.leafIndex.in(keys) {
 			if l.leaves--; l.leaves <= 0 || !yield(leaf) {

@@ -52,9 +52,9 @@ func (c *chosen) byAge() []*State {
 	return ordered
 }
 
-// replaced reports whether a device of an earlier state is not the one that has its id
+// isReplaced reports whether a device of an earlier state is not the one that has its id
 // now: ids are used again.
-func (l *lineage) replaced(d *DeviceRoot) bool {
+func (l *lineage) isReplaced(d *DeviceRoot) bool {
 	now, ok := l.now[d.ID]
 	return ok && d.Known && (now.TransactionID != d.Details.TransactionID || now.CreationTime != d.Details.CreationTime)
 }
@@ -62,16 +62,16 @@ func (l *lineage) replaced(d *DeviceRoot) bool {
 // keptDevices is for how many devices at a time it is known which nodes they had.
 const keptDevices = 16
 
-// of returns the nodes of all trees of a device that are left, and how many states ago
+// nodesOf returns the nodes of all trees of a device that are left, and how many states ago
 // each was seen last.
-func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
+func (l *lineage) nodesOf(id metadata.DevID) map[block.Nr]int {
 	if nodes, ok := l.nodes[id]; ok {
 		return nodes
 	}
 	nodes := map[block.Nr]int{}
 	for age, state := range l.states {
 		i, ok := slices.BinarySearchFunc(state.Devices, id, func(d DeviceRoot, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
-		if ok && !l.replaced(&state.Devices[i]) {
+		if ok && !l.isReplaced(&state.Devices[i]) {
 			l.e.collect(state.Devices[i].Root, 0, age, nodes)
 		}
 	}
@@ -86,7 +86,7 @@ func (l *lineage) of(id metadata.DevID) map[block.Nr]int {
 // false if none had.
 func (l *lineage) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
 	for _, id := range ids {
-		if a, had := l.of(id)[nr]; had && (!ok || a < age) {
+		if a, had := l.nodesOf(id)[nr]; had && (!ok || a < age) {
 			age, ok = a, true
 		}
 	}
@@ -99,7 +99,7 @@ func (l *lineage) roots() map[metadata.DevID]block.Nr {
 	for _, state := range l.states {
 		for i := range state.Devices {
 			d := &state.Devices[i]
-			if _, ok := roots[d.ID]; !ok && d.Root != 0 && !l.replaced(d) {
+			if _, ok := roots[d.ID]; !ok && d.Root != 0 && !l.isReplaced(d) {
 				roots[d.ID] = d.Root
 			}
 		}

@@ -54,13 +54,13 @@ func TestOrphans(t *testing.T) {
 // Orphans can be given to devices, old or new. What was asked for stays a guess.
 func TestAdopt(t *testing.T) {
 	found := find(t, orphans(t), repair.Options{Adopt: map[block.Nr]metadata.DevID{1: 1, 2: 2}})
-	if r := found.Report; len(r.Orphans) > 0 || r.Lossless() || r.Devices[0].Guessed != 100 || !r.Devices[0].Adopted {
+	if r := found.Report; len(r.Orphans) > 0 || r.Lossless() || r.Devices[0].Guessed != 100 || !r.Devices[0].Assigned {
 		t.Errorf("%+v", r)
 	}
 	rebuilt(t, found)
 	found = find(t, orphans(t), repair.Options{Adopt: map[block.Nr]metadata.DevID{2: 9}})
 	got := contentOf(t, found.Device)
-	if got.of(9) != 100 || got.of(2) != 0 || !found.Report.Devices[3].MadeUp {
+	if got.of(9) != 100 || got.of(2) != 0 || !found.Report.Devices[3].TimesGuessed {
 		t.Errorf("%+v", found.Report.Devices)
 	}
 	rebuilt(t, found)
@@ -85,7 +85,7 @@ func TestKeepOrphans(t *testing.T) {
 	}{{nil, 6}, {lvm, 31}} {
 		found := find(t, orphans(t), repair.Options{KeepOrphans: true, LVM: c.lvm})
 		got := contentOf(t, found.Device)
-		if got.of(c.first) != 100 || got.of(c.first+1) != 100 || found.Report.Orphans[1].Adopted != c.first+1 {
+		if got.of(c.first) != 100 || got.of(c.first+1) != 100 || found.Report.Orphans[1].Assigned != c.first+1 {
 			t.Errorf("%+v", found.Report.Orphans)
 		}
 		rebuilt(t, found)

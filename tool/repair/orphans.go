@@ -87,7 +87,7 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 			}
 			for _, c := range own {
 				s.adopted = append(s.adopted, c.block)
-				h.recovered += c.n
+				h.rebuilt += c.n
 			}
 			t, err := s.rebuildNode(h, own)
 			if err != nil {
@@ -112,11 +112,11 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 func (s *salvage) rebuildNode(h *hole, children []subtree) (subtree, error) {
 	for i := range children {
 		var err error
-		if children[i], err = s.raise(children[i], h.level-1); err != nil {
+		if children[i], err = s.deepen(children[i], h.level-1); err != nil {
 			return subtree{}, err
 		}
 	}
-	return s.join(h.block, children)
+	return s.joinSubtrees(h.block, children)
 }
 
 // hadChildren reports whether a hole can be a node whose children are still there.

@@ -31,10 +31,10 @@ type pool struct {
 type device struct {
 	metadata.Device
 	hasRoot, hasDetails bool
-	madeUp              bool   // the times in the details
+	timesGuessed        bool   // the times in the details
 	rootFound           bool   // its root was found by the space map
 	outdated            bool   // the tree may be that of another device or of an earlier commit
-	adopted             bool   // the tree is an orphan
+	assigned            bool   // the tree is an orphan
 	expected            uint64 // mappings, as the details said
 }
 
@@ -64,7 +64,7 @@ func readPool(ctx context.Context, m *medium, limit block.Nr, nrData uint64, top
 	for _, d := range mergeTables(top, details) {
 		p.devices = append(p.devices, device{
 			Device:  metadata.Device{ID: d.ID, Root: d.Root, Details: d.Details},
-			hasRoot: d.Root != 0, hasDetails: d.Known, expected: d.Expected, rootFound: top.recovered[uint64(d.ID)],
+			hasRoot: d.Root != 0, hasDetails: d.Known, expected: d.Expected, rootFound: top.foundIDs[uint64(d.ID)],
 		})
 	}
 	return p, p.readMappings(ctx)

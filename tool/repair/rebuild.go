@@ -5,9 +5,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// join writes at nr an internal node over subtrees, which ascend. Those that are
+// joinSubtrees writes at nr an internal node over subtrees, which ascend. Those that are
 // less deep than others get internal nodes with a single child.
-func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
+func (m *medium) joinSubtrees(nr block.Nr, children []subtree) (subtree, error) {
 	if len(children) == 0 {
 		return subtree{block: nr}, nil
 	}
@@ -19,7 +19,7 @@ func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
 	d := btree.NewNodeBuilder(&b, false, btree.PointerSize)
 	sum := subtree{block: nr, first: children[0].first, depth: depth + 1}
 	for _, c := range children {
-		c, err := m.raise(c, depth)
+		c, err := m.deepen(c, depth)
 		if err != nil {
 			return c, err
 		}
@@ -31,14 +31,14 @@ func (m *medium) join(nr block.Nr, children []subtree) (subtree, error) {
 	return sum, nil
 }
 
-// raise puts internal nodes with a single child above t until it is that deep.
-func (m *medium) raise(t subtree, depth int) (subtree, error) {
+// deepen puts internal nodes with a single child above t until it is that deep.
+func (m *medium) deepen(t subtree, depth int) (subtree, error) {
 	for t.depth < depth {
 		nr, err := m.alloc()
 		if err != nil {
 			return t, err
 		}
-		above, err := m.join(nr, []subtree{t})
+		above, err := m.joinSubtrees(nr, []subtree{t})
 		if err != nil {
 			return t, err
 		}
@@ -56,7 +56,7 @@ func (m *medium) assemble(parts []subtree) (subtree, error) {
 			if err != nil {
 				return subtree{}, err
 			}
-			t, err := m.join(nr, parts[:size])
+			t, err := m.joinSubtrees(nr, parts[:size])
 			if err != nil {
 				return subtree{}, err
 			}

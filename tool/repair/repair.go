@@ -74,8 +74,10 @@ func (o *Options) progress(phase string) {
 	}
 }
 
-// asks reports whether a certain state is asked for.
-func (o *Options) asks() bool { return o.State != 0 || o.MappingRoot != 0 || o.DetailsRoot != 0 }
+// requestsState reports whether a certain state is asked for.
+func (o *Options) requestsState() bool {
+	return o.State != 0 || o.MappingRoot != 0 || o.DetailsRoot != 0
+}
 
 // Find repairs the metadata on dev. An error that wraps [block.ErrCorrupt] says that
 // nothing is left to repair, or that more must be known for it.
@@ -128,7 +130,7 @@ func Find(ctx context.Context, dev block.Device, opt Options) (*Result, error) {
 // something else is asked for, or if a newer commit may be on the device.
 func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, error) {
 	sb := readSuper(m, &opt.Overrides)
-	if sb.err != nil || opt.asks() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
+	if sb.err != nil || opt.requestsState() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
 		return nil, nil, nil
 	}
 	opt.progress("reading what the superblock leads to")
@@ -160,7 +162,7 @@ func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, erro
 	state, ok := chooseState(e, all, opt.LVM)
 	switch {
 	case opt.MappingRoot != 0 || opt.DetailsRoot != 0:
-		return e.askedFor(ctx, state, opt)
+		return e.requestedState(ctx, state, opt)
 	case !ok:
 		return nil, ErrNoRoots
 	case opt.State == 0:
@@ -173,9 +175,9 @@ func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, erro
 	return &chosen{State: asked, sure: asked.Current, why: "it was asked for", states: append([]*State{asked}, rest...), reference: state.State}, nil
 }
 
-// askedFor returns the state of roots that were given. Where only one is, the other is
+// requestedState returns the state of roots that were given. Where only one is, the other is
 // that of the state which would be chosen.
-func (e *evidence) askedFor(ctx context.Context, state *chosen, opt *Options) (*chosen, error) {
+func (e *evidence) requestedState(ctx context.Context, state *chosen, opt *Options) (*chosen, error) {
 	s := &State{From: FromRequest, Mapping: opt.MappingRoot, Details: opt.DetailsRoot}
 	var states []*State
 	var reference *State

@@ -24,7 +24,7 @@ type Report struct {
 	Devices      []DeviceReport // by ascending id
 	Orphans      []Orphan       // trees that are in use, and whose device is not known
 	// Missing are the volumes that LVM has and the result has not, by ascending id.
-	Missing     []metadata.DevID
+	LostVolumes []metadata.DevID
 	Doubts      []string // what may be missing and cannot be counted
 	Corrections []block.Correction
 	Notes       []string // what was found and decided, in order
@@ -45,15 +45,15 @@ type DeviceReport struct {
 	Reused    uint64 // mappings whose data blocks belong to others in the state of the superblock
 	// LostRanges is how many ranges of thin blocks there are among which mappings may be
 	// missing or guessed; see Holes.
-	LostRanges uint64
-	MadeUp     bool // the times in the device details are made up
-	Dropped    bool // left out of the result
-	Named      bool // its id was given as one to be left out
-	Adopted    bool // its tree is an orphan that was given this id
+	LostRanges   uint64
+	TimesGuessed bool // the times in the device details are guesses
+	Dropped      bool // left out of the result
+	Named        bool // its id was given as one to be left out
+	Assigned     bool // its tree is an orphan that was given this id
 
 	grove   *grove // where its tree is, if there are lost ranges
 	root    entry
-	missing bool // mappings are missing, not only guessed
+	hasLost bool // mappings are missing, not only guessed
 }
 
 // Holes yields where mappings may be missing or are guessed, by ascending keys. Devices
@@ -63,7 +63,7 @@ func (d *DeviceReport) Holes() iter.Seq[LostRange] {
 	if d.LostRanges == 0 {
 		return func(func(LostRange) bool) {}
 	}
-	return d.grove.lostRanges(d.root, d.missing)
+	return d.grove.lostRanges(d.root, d.hasLost)
 }
 
 // Found is how many mappings the device has in the result.
@@ -88,7 +88,7 @@ type Orphan struct {
 	Root     block.Nr
 	Mappings uint64
 	Devices  []metadata.DevID // that have lost their root and may have had it
-	Adopted  metadata.DevID   // the device that it was given to, if Kept
+	Assigned metadata.DevID   // the device that it was given to, if Kept
 	Kept     bool
 }
 
@@ -99,7 +99,7 @@ func (r *Report) Lossless() bool {
 			return false
 		}
 	}
-	return !r.Chosen && len(r.Doubts)+len(r.Missing) == 0
+	return !r.Chosen && len(r.Doubts)+len(r.LostVolumes) == 0
 }
 
 // Empty reports whether there is nothing in the result of a pool that had something.

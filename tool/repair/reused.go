@@ -78,7 +78,7 @@ func (p *present) takenBelow(f *btree.Forest, nr block.Nr) uint64 {
 		}
 	case btree.LeafNode:
 		if now, _ := p.forest.Role(nr); now != btree.LeafNode {
-			sum = p.taken(nr)
+			sum = p.countTaken(nr)
 		}
 	}
 	p.below[nr] = sum
@@ -96,7 +96,7 @@ func (p *present) reused(ctx context.Context, nr block.Nr, depth int) (uint64, e
 	var sum uint64
 	switch role, _ := p.forest.Role(nr); {
 	case n.Kind == survey.MappingLeaf && role != btree.LeafNode:
-		sum = p.taken(nr)
+		sum = p.countTaken(nr)
 	case n.Kind == survey.Inner:
 		for _, c := range p.survey.Entries(n) {
 			here, err := p.reused(ctx, c.Block, depth+1)
@@ -110,8 +110,8 @@ func (p *present) reused(ctx context.Context, nr block.Nr, depth int) (uint64, e
 	return sum, nil
 }
 
-// taken counts the mappings in a leaf whose data blocks are in use.
-func (p *present) taken(nr block.Nr) (sum uint64) {
+// countTaken counts the mappings in a leaf whose data blocks are in use.
+func (p *present) countTaken(nr block.Nr) (sum uint64) {
 	n, ok := p.mappingLeaf(nr)
 	if !ok {
 		return 0

@@ -92,15 +92,15 @@ func (s *salvage) run(ctx context.Context) error {
 	if err := s.rebuildTrees(ctx, g); err != nil {
 		return err
 	}
-	if err := s.doubtUncounted(ctx); err != nil {
+	if err := s.noteUncounted(ctx); err != nil {
 		return err
 	}
 	return s.recoverDetails(ctx)
 }
 
-// doubtUncounted looks whether devices whose mappings are not counted, as their details
+// noteUncounted looks whether devices whose mappings are not counted, as their details
 // are lost, can be all there: then data blocks have the references that are counted.
-func (s *salvage) doubtUncounted(ctx context.Context) error {
+func (s *salvage) noteUncounted(ctx context.Context) error {
 	if !slices.ContainsFunc(s.pool.devices, func(d device) bool { return !d.hasDetails }) {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (s *salvage) recoverDevices() {
 	if len(top.entries)+len(details.entries) == 0 && len(s.state.states) > 1 && s.counts != nil {
 		// Which trees are in use the space map tells; who owned them an earlier commit does.
 		for _, older := range s.state.states[1:] {
-			if len(older.details.entries) == 0 || !s.knownToLVM(older) {
+			if len(older.details.entries) == 0 || !s.agreesWithLVM(older) {
 				continue
 			}
 			s.aged = true
@@ -198,8 +198,8 @@ func (s *salvage) recoverDevices() {
 	}
 }
 
-// knownToLVM reports whether a state has the volumes that LVM knows, if it is asked.
-func (s *salvage) knownToLVM(state *State) bool {
+// agreesWithLVM reports whether a state has the volumes that LVM knows, if it is asked.
+func (s *salvage) agreesWithLVM(state *State) bool {
 	if s.opt.LVM == nil {
 		return true
 	}

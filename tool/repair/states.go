@@ -175,7 +175,7 @@ func (f *stateFinder) fromSpaceMap(g *generation) error {
 
 // tableRoots is stray without what only the metadata snapshot leads to.
 func (e *evidence) tableRoots(g *generation, kind survey.Kind) []block.Nr {
-	roots := e.stray(g, kind)
+	roots := e.strayRoots(g, kind)
 	if g.spare == 0 {
 		return roots
 	}
@@ -189,20 +189,20 @@ func (e *evidence) tableRoots(g *generation, kind survey.Kind) []block.Nr {
 
 // emptyRoots returns the leaves that can be the top level of a pool without devices.
 func (e *evidence) emptyRoots(g *generation) []block.Nr {
-	return slices.DeleteFunc(e.stray(g, survey.MappingLeaf), func(nr block.Nr) bool { return e.survey.Subtree(nr).N > 0 })
+	return slices.DeleteFunc(e.strayRoots(g, survey.MappingLeaf), func(nr block.Nr) bool { return e.survey.Subtree(nr).N > 0 })
 }
 
 // superOf fills in what the space map of a commit tells about its superblock.
 func (e *evidence) superOf(g *generation, sb *metadata.Superblock) {
 	sb.MetadataSpaceMap = spacemap.Root{NrBlocks: uint64(min(g.size(), e.blocks)), BitmapRoot: g.index}
-	if roots := e.stray(g, survey.CountLeaf); len(roots) == 2 {
+	if roots := e.strayRoots(g, survey.CountLeaf); len(roots) == 2 {
 		metadata, data := roots[0], roots[1]
 		if !e.isOverflowOf(g, metadata) {
 			metadata, data = data, metadata
 		}
 		sb.MetadataSpaceMap.RefCountRoot, sb.DataSpaceMap.RefCountRoot = metadata, data
 	}
-	if roots := e.stray(g, survey.IndexLeaf); len(roots) == 1 {
+	if roots := e.strayRoots(g, survey.IndexLeaf); len(roots) == 1 {
 		sb.DataSpaceMap.BitmapRoot = roots[0]
 		sb.DataSpaceMap.NrBlocks = (e.survey.Subtree(roots[0]).Last + 1) * spacemap.PerBitmap
 	}

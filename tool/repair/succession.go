@@ -11,9 +11,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// link finds for each generation the one that was committed right after it, as far as
+// linkGenerations finds for each generation the one that was committed right after it, as far as
 // that can be told. all ascends by index block.
-func (e *evidence) link(all []*generation) {
+func (e *evidence) linkGenerations(all []*generation) {
 	const tries = 4 // index blocks that can come next, from the cursor on and from block 0 on
 	type step struct {
 		from, to *generation
@@ -34,7 +34,7 @@ func (e *evidence) link(all []*generation) {
 			seen[to] = true
 			there, ok := follows(g, to, e.blocks)
 			back, both := follows(to, g, e.blocks)
-			if !ok || both && !there.likelier(back) || g.lostAlone(to) || !e.agree(g, to) {
+			if !ok || both && !there.likelier(back) || g.lostUnsharedBlocks(to) || !e.nodesAgree(g, to) {
 				continue
 			}
 			steps = append(steps, step{g, to, there})
@@ -45,8 +45,8 @@ func (e *evidence) link(all []*generation) {
 	// have least in common, so the link that closes the ring is tried last, and refused.
 	slices.SortStableFunc(steps, func(a, b step) int {
 		return cmp.Or(
-			cmp.Compare(a.skipped, b.skipped), cmp.Compare(b2i(a.reload), b2i(b.reload)),
-			cmp.Compare(b2i(a.from.overwritten()), b2i(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed))
+			cmp.Compare(a.skipped, b.skipped), cmp.Compare(boolToInt(a.reload), boolToInt(b.reload)),
+			cmp.Compare(boolToInt(a.from.overwritten()), boolToInt(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed))
 	})
 	for _, s := range steps {
 		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {
@@ -55,11 +55,11 @@ func (e *evidence) link(all []*generation) {
 	}
 }
 
-// agree reports whether b can be the commit after a as far as the nodes tell that both
+// nodesAgree reports whether b can be the commit after a as far as the nodes tell that both
 // use: such a node is the same in both. So both use its children; if something leads to
 // it in one, then in the other as well; and if it is a root, it is the only one of its
 // tree. Where that is not so it was overwritten in between. And no device is older in b.
-func (e *evidence) agree(a, b *generation) bool {
+func (e *evidence) nodesAgree(a, b *generation) bool {
 	for i := range rootKinds {
 		if a.sharesSurplusRoot(b, i) || b.sharesSurplusRoot(a, i) {
 			return false
@@ -73,8 +73,8 @@ func (e *evidence) agree(a, b *generation) bool {
 				return false
 			}
 			if c.Block < e.blocks {
-				inA[c.Block/64] |= uint64(b2i(hasA)) << (c.Block % 64)
-				inB[c.Block/64] |= uint64(b2i(hasB)) << (c.Block % 64)
+				inA[c.Block/64] |= uint64(boolToInt(hasA)) << (c.Block % 64)
+				inB[c.Block/64] |= uint64(boolToInt(hasB)) << (c.Block % 64)
 			}
 		}
 	}
@@ -143,9 +143,9 @@ func (g *generation) overwritten() bool {
 	return false
 }
 
-// lostAlone reports whether g has lost blocks that the other does not use. Then too
+// lostUnsharedBlocks reports whether g has lost blocks that the other does not use. Then too
 // little is left of it to say that the other followed.
-func (g *generation) lostAlone(other *generation) bool {
+func (g *generation) lostUnsharedBlocks(other *generation) bool {
 	return slices.ContainsFunc(g.damaged, func(nr block.Nr) bool { return !other.has(nr) })
 }
 
@@ -169,7 +169,7 @@ type difference struct {
 // likelier reports whether d is a better explanation than the same in the opposite
 // direction: fewer blocks were skipped, or it does without loading the pool.
 func (d difference) likelier(back difference) bool {
-	return cmp.Or(cmp.Compare(d.skipped, back.skipped), cmp.Compare(b2i(d.reload), b2i(back.reload))) < 0
+	return cmp.Or(cmp.Compare(d.skipped, back.skipped), cmp.Compare(boolToInt(d.reload), boolToInt(back.reload))) < 0
 }
 
 // follows reports whether b can be the commit right after a. The kernel allocates the
@@ -252,7 +252,7 @@ func (g *generation) word(nr block.Nr) uint64 {
 func (g *generation) offers(c *census, blocks block.Nr) bool {
 	all := 0
 	for nr := range blocks {
-		all += b2i(c.has(nr) && !g.has(nr))
+		all += boolToInt(c.has(nr) && !g.has(nr))
 	}
 	const maps = 16 // nodes and bitmaps of both space maps, at most as many as of the trees if these are many
 	from := func(begin block.Nr) bool {

@@ -24,8 +24,8 @@ type table struct {
 	lost    []btree.LeafRange // by ascending keys
 	// found are the roots of what the space map gave for lost parts, and recovered the
 	// keys in them.
-	found     []block.Nr
-	recovered map[uint64]bool
+	found    []block.Nr
+	foundIDs map[uint64]bool
 }
 
 // has reports whether the table has a device, or might have had it.
@@ -112,7 +112,7 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 		return nil
 	}
 	stray := e.tableRoots(g, kind)
-	t.recovered = map[uint64]bool{}
+	t.foundIDs = map[uint64]bool{}
 	for _, part := range t.lost {
 		last, any := uint64(0), false
 		for _, root := range stray {
@@ -126,7 +126,7 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 			}
 			t.entries = append(t.entries, found.entries...)
 			for _, entry := range found.entries {
-				t.recovered[entry.Key] = true
+				t.foundIDs[entry.Key] = true
 			}
 			t.found = append(t.found, root)
 			last, any = tree.Last, true
@@ -135,16 +135,16 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
 	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
 	if len(t.found) > 0 {
-		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[kind], len(t.recovered))
+		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[kind], len(t.foundIDs))
 	}
 	return nil
 }
 
 var tableNames = map[survey.Kind]string{topKind: "top level of the mapping tree", detailsKind: "device details"}
 
-// stray returns the roots of trees of a kind that g counts though no node of such a tree
+// strayRoots returns the roots of trees of a kind that g counts though no node of such a tree
 // that it counts leads to them, by ascending keys.
-func (e *evidence) stray(g *generation, kind survey.Kind) []block.Nr {
+func (e *evidence) strayRoots(g *generation, kind survey.Kind) []block.Nr {
 	pointed := e.noBlocks()
 	for _, n := range e.byKind[kind] {
 		if n.Kind == survey.Inner && g.has(n.Block) {

@@ -12,7 +12,7 @@ import (
 type tally struct {
 	known              bool
 	confirmed, guessed uint64 // mappings that fill holes
-	recovered          uint64 // mappings below nodes that were rebuilt
+	rebuilt            uint64 // mappings below nodes that were rebuilt
 	lost               uint64 // holes and rebuilt nodes, gaps apart
 	open               uint64 // holes that are not filled, or with guesses, gaps apart
 }
@@ -21,7 +21,7 @@ func (t *tally) add(o tally) {
 	sum := func(a *uint64, b uint64) { *a += min(b, math.MaxUint64-*a) }
 	sum(&t.confirmed, o.confirmed)
 	sum(&t.guessed, o.guessed)
-	sum(&t.recovered, o.recovered)
+	sum(&t.rebuilt, o.rebuilt)
 	sum(&t.lost, o.lost)
 	sum(&t.open, o.open)
 }
@@ -32,7 +32,7 @@ func (h *hole) isOpen() bool { return !h.filled || h.guessed > 0 }
 // tally sums the holes below an entry, once they are filled.
 func (g *grove) tally(e entry) tally {
 	if h := g.holeOf(e); h != nil {
-		return tally{confirmed: h.confirmed, guessed: h.guessed, lost: uint64(b2i(!h.gap)), open: uint64(b2i(!h.gap && h.isOpen()))}
+		return tally{confirmed: h.confirmed, guessed: h.guessed, lost: uint64(boolToInt(!h.gap)), open: uint64(boolToInt(!h.gap && h.isOpen()))}
 	}
 	if e.node < 0 || !g.patches[e.node].changed {
 		return tally{}
@@ -49,7 +49,7 @@ func (g *grove) tally(e entry) tally {
 		sum.add(g.tally(below))
 	}
 	if h := g.rebuilt[g.forest.Inner()[e.node].Block]; h != nil {
-		sum.recovered += h.recovered
+		sum.rebuilt += h.rebuilt
 		sum.lost++
 	}
 	*t = sum

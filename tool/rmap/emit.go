@@ -222,7 +222,7 @@ func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
 	}
 	l := &e.f.Leaves()[p.ref]
 	atStart, atEnd := p.thin == l.First, p.thin+row.Len-1 == l.Last
-	for _, i := range e.climb.of(int(p.ref)) {
+	for _, i := range e.climb.devicesOf(int(p.ref)) {
 		e.addEdge(row, &e.devices[i], atStart, atEnd)
 	}
 }
@@ -231,7 +231,7 @@ func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
 func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
 	if atStart || atEnd {
 		region := e.regions[e.regionAfter(row.Data)]
-		if atStart && row.Data > region.Begin && e.goesOn(d, row) {
+		if atStart && row.Data > region.Begin && e.hasMappingBefore(d, row) {
 			return
 		}
 		if atEnd {
@@ -242,8 +242,8 @@ func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
 	e.rows = append(e.rows, row)
 }
 
-// goesOn reports whether d maps the thin block before row to the data block before it.
-func (s *search) goesOn(d *metadata.Device, row Row) bool {
+// hasMappingBefore reports whether d maps the thin block before row to the data block before it.
+func (s *search) hasMappingBefore(d *metadata.Device, row Row) bool {
 	if row.Thin == 0 {
 		return false
 	}

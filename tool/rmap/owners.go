@@ -85,7 +85,7 @@ func (o *owners) compare() {
 			first[string(key)] = like
 			o.sole[leaf] = shared
 			if len(parents) == 1 { // else of several devices, if nothing is damaged
-				if found := c.up(leaf); len(found) == 1 {
+				if found := c.climb(leaf); len(found) == 1 {
 					o.sole[leaf] = found[0]
 				}
 			}
@@ -116,8 +116,8 @@ func (o *owners) climber() *climber {
 	return &climber{owners: o, met: make([]uint64, o.inner), known: map[int32][]int32{}}
 }
 
-// of returns the devices that reach a leaf, by ascending index.
-func (c *climber) of(leaf int) []int32 {
+// devicesOf returns the devices that reach a leaf, by ascending index.
+func (c *climber) devicesOf(leaf int) []int32 {
 	like := c.like[leaf]
 	found, ok := c.known[like]
 	if !ok {
@@ -125,7 +125,7 @@ func (c *climber) of(leaf int) []int32 {
 			clear(c.known)
 			c.weight = 0
 		}
-		found = c.up(leaf)
+		found = c.climb(leaf)
 		slices.Sort(found)
 		c.known[like] = found
 		c.weight += len(found) + leafWeight
@@ -133,8 +133,8 @@ func (c *climber) of(leaf int) []int32 {
 	return found
 }
 
-// up goes up from a leaf to all devices that reach it.
-func (c *climber) up(leaf int) []int32 {
+// climb goes up from a leaf to all devices that reach it.
+func (c *climber) climb(leaf int) []int32 {
 	var found []int32
 	c.walk++
 	for c.path = append(c.path[:0], int32(c.inner+leaf)); len(c.path) > 0; {

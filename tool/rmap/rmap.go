@@ -135,7 +135,7 @@ func (s *search) run(ctx context.Context, p *metadata.Pool, opt Options) error {
 	if err := s.rows(ctx, newStore(s.regions, cmp.Or(opt.Memory, DefaultMemory), p.Reader().Workers())); err != nil {
 		return err
 	}
-	return s.damage()
+	return s.damageError()
 }
 
 // rows reads the mappings, as often as it takes to find all rows in what found can keep at a time.
@@ -258,10 +258,10 @@ func (s *search) noteBeyond(nr block.Nr, run metadata.Run) {
 	}
 }
 
-// damage returns the error for the first thing that could not be read, by device
+// damageError returns the error for the first thing that could not be read, by device
 // and thin block; nil if nothing is wrong. Only where a look at each node finds something
 // is every device walked.
-func (s *search) damage() error {
+func (s *search) damageError() error {
 	var wrong error
 	checker := btree.NewChecker(s.f, func(f btree.Finding) {
 		if wrong == nil && (f.Kind == btree.Lost || f.Kind == btree.OutOfBounds) {
@@ -272,11 +272,11 @@ func (s *search) damage() error {
 		checker.CheckTree(d.Root)
 	}
 	if wrong != nil {
-		return s.firstLost(wrong)
+		return s.firstLostError(wrong)
 	}
 	if b := s.beyond; b != nil {
 		_, leaf := s.f.Role(b.nr)
-		ids := s.owners.climber().of(leaf)
+		ids := s.owners.climber().devicesOf(leaf)
 		if len(ids) == 0 {
 			return nil
 		}
@@ -289,9 +289,9 @@ func (s *search) damage() error {
 	return nil
 }
 
-// firstLost finds the device and the thin blocks that the first finding concerns, and how many
+// firstLostError finds the device and the thin blocks that the first finding concerns, and how many
 // more pieces are lost.
-func (s *search) firstLost(finding error) error {
+func (s *search) firstLostError(finding error) error {
 	var first error
 	more := 0
 	for _, d := range s.devices {

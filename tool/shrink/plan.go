@@ -67,7 +67,7 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 	}
 	p := &Plan{
 		DataBlockSize: u.header.DataBlockSize, OldBlocks: u.header.NrDataBlocks, NewBlocks: n,
-		Used: u.mapped.below(mostBlocks), Moved: u.from(n), usage: u,
+		Used: u.mapped.below(mostBlocks), Moved: u.usedFrom(n), usage: u,
 	}
 	if !u.fits(n) {
 		free := n - u.taken.below(n)
@@ -90,8 +90,8 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 	return p, nil
 }
 
-// from is how many blocks in use lie at n and above.
-func (u *Usage) from(n uint64) uint64 { return u.mapped.below(mostBlocks) - u.mapped.below(n) }
+// usedFrom is how many blocks in use lie at n and above.
+func (u *Usage) usedFrom(n uint64) uint64 { return u.mapped.below(mostBlocks) - u.mapped.below(n) }
 
 // fits reports whether there is room below n for what lies above.
-func (u *Usage) fits(n uint64) bool { return u.from(n) <= n-u.taken.below(n) }
+func (u *Usage) fits(n uint64) bool { return u.usedFrom(n) <= n-u.taken.below(n) }

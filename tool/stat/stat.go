@@ -49,7 +49,7 @@ func DataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	if err != nil {
 		return nil, err
 	}
-	return counts(ctx, m, "data space map")
+	return countHistogram(ctx, m, "data space map")
 }
 
 // MetadataCounts is the histogram of the reference counts of metadata blocks in use.
@@ -62,10 +62,10 @@ func MetadataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	if err != nil {
 		return nil, err
 	}
-	return counts(ctx, m, "metadata space map")
+	return countHistogram(ctx, m, "metadata space map")
 }
 
-func counts(ctx context.Context, m *spacemap.Map, what string) (Histogram, error) {
+func countHistogram(ctx context.Context, m *spacemap.Map, what string) (Histogram, error) {
 	c, err := m.Counts(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 		pending = metadata.Run{}
 		return nil
 	}
-	err = m.Stream(ctx, once(m, devices, end), func(runs []metadata.Run) error {
+	err = m.Stream(ctx, stepsReadingOnce(m, devices, end), func(runs []metadata.Run) error {
 		for _, r := range runs {
 			if pending.Len > 0 && r.Continues(pending) {
 				pending.Len += r.Len
@@ -120,9 +120,9 @@ func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	return histogram(times), nil
 }
 
-// once yields the steps that read each leaf once, and call end where a device ends or
+// stepsReadingOnce yields the steps that read each leaf once, and call end where a device ends or
 // goes on in leaves that were read before.
-func once(m *metadata.Mappings, devices []metadata.Device, end func() error) iter.Seq[metadata.Step] {
+func stepsReadingOnce(m *metadata.Mappings, devices []metadata.Device, end func() error) iter.Seq[metadata.Step] {
 	return func(yield func(metadata.Step) bool) {
 		read := make([]bool, len(m.Forest.Leaves()))
 		roots := map[block.Nr]bool{}

@@ -65,19 +65,19 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaked, err := leaks(ctx, m, mapped)
+	leaked, err := leakedRanges(ctx, m, mapped)
 	switch {
 	case err != nil:
 		return nil, err
 	case m.Lost():
 		return nil, fmt.Errorf("data space map: part of it cannot be read: %w", block.ErrCorrupt)
 	}
-	return free(ctx, mapped, leaked)
+	return freeRanges(ctx, mapped, leaked)
 }
 
-// leaks returns the blocks that the space map m counts though no mapping leads to them, ascending. It
+// leakedRanges returns the blocks that the space map m counts though no mapping leads to them, ascending. It
 // is an error if it has a mapped block as free, or if a count cannot be known.
-func leaks(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Range, error) {
+func leakedRanges(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Range, error) {
 	var leaked []Range
 	var wrong error
 	err := m.Compare(ctx, mapped, true, func(f spacemap.Finding) {
@@ -88,21 +88,21 @@ func leaks(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Ra
 		case f.Kind == spacemap.TooLow && f.Stored == 0:
 			wrong = fmt.Errorf("data block %d: %w", f.First, ErrCountTooLow)
 		case f.Kind == spacemap.Unreadable, f.Kind == spacemap.MissingEntry, f.Kind == spacemap.NoOverflow,
-			f.Kind == spacemap.InTree && doubtful(*f.Tree):
+			f.Kind == spacemap.InTree && isDoubtful(*f.Tree):
 			wrong = fmt.Errorf("data space map: %w: %w", f.Err, block.ErrCorrupt)
 		}
 	})
 	return leaked, cmp.Or(err, wrong)
 }
 
-// doubtful reports whether a finding means that entries of a tree may be missing: others are
+// isDoubtful reports whether a finding means that entries of a tree may be missing: others are
 // only unusual.
-func doubtful(f btree.Finding) bool {
+func isDoubtful(f btree.Finding) bool {
 	return f.Kind == btree.Lost || f.Kind == btree.OutOfBounds || f.Kind == btree.UnevenDepth
 }
 
-// free returns what is neither mapped nor leaked.
-func free(ctx context.Context, mapped *spacemap.Counter, leaked []Range) ([]Range, error) {
+// freeRanges returns what is neither mapped nor leaked.
+func freeRanges(ctx context.Context, mapped *spacemap.Counter, leaked []Range) ([]Range, error) {
 	const pause = 1 << 20
 	var ranges []Range
 	for b := range metadata.DataBlock(mapped.Len()) {
@@ -167,15 +167,15 @@ func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter
 	for _, b := range batches {
 		b.Flush()
 	}
-	return whole(m.Forest, devices)
+	return checkWhole(m.Forest, devices)
 }
 
-// whole returns an error unless the trees of all devices can be read without doubt. Each
+// checkWhole returns an error unless the trees of all devices can be read without doubt. Each
 // node is looked at once.
-func whole(f *btree.Forest, devices []metadata.Device) error {
+func checkWhole(f *btree.Forest, devices []metadata.Device) error {
 	var wrong error
 	checker := btree.NewChecker(f, func(t btree.Finding) {
-		if wrong == nil && doubtful(t) {
+		if wrong == nil && isDoubtful(t) {
 			wrong = t.Err
 		}
 	})
