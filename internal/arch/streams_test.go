@@ -13,7 +13,7 @@ import (
 
 // around says which files alone may use what goes around the escapes of package printable, and why.
 var around = map[string][]string{
-	"json.NewEncoder": {"internal/view/json.go"},                                                                                                               // has them
+	"json.NewEncoder": {"internal/cli/failure.go", "internal/view/json.go"},                                                                                                               // has them
 	"json.Marshal":    {"jsonfmt/write.go", "tool/export/journal.go"},                                                                                          // has them; a file that only we read
 	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go", "internal/source/streams.go"}, // content, LVM's own text, dumps and packs
 	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                                                 // hand them to Run, and to a child
