@@ -14,7 +14,7 @@ complete -c thin_repair -l nr-data-blocks -r -d 'Use this number of data blocks.
 complete -c thin_repair -l state -r -d 'Take this state of the pool, by its number in thin_repair --list-states.'
 complete -c thin_repair -l mapping-root -r -d 'Begin at this root of the mapping tree.'
 complete -c thin_repair -l details-root -r -d 'Begin at this root of the device details.'
-complete -c thin_repair -l drop-device -r -d 'Leave this device out; may be repeated.'
+complete -c thin_repair -l drop-device -r -d 'Leave this device out; may be repeated. On a disk or in an image of one VG/LV will do.'
 complete -c thin_repair -l keep-partial -d 'Keep devices that have lost something (default).'
 complete -c thin_repair -l drop-partial -d 'Leave out devices that have lost something.'
 complete -c thin_repair -l adopt -r -d 'Give the tree at ROOT, whose device is not known, this device id; may be repeated.'

@@ -18,8 +18,13 @@ const (
 )
 
 // Progress is what tools call with what they are doing: a phase, and how much of
-// it is done. A total of 0 means unknown. It may be called concurrently.
-func (e *Env) Progress(phase string, done, total uint64) { e.progress.update(phase, done, total) }
+// it is done. A total of 0 means unknown. It may be called concurrently. An Env that no [Run] made
+// shows nothing.
+func (e *Env) Progress(phase string, done, total uint64) {
+	if e.progress != nil {
+		e.progress.update(phase, done, total)
+	}
+}
 
 // progress is one line at the bottom of a terminal. All other output to the
 // terminal goes through it, as it has to remove the line first.

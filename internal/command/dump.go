@@ -126,6 +126,9 @@ func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error)
 	if err != nil {
 		return nil, err
 	}
+	if opt.DropDevices, err = d.dropped(from.Place); err != nil {
+		return nil, err
+	}
 	opt.Progress, opt.LVM, opt.Name = env.Progress, from.Place.Facts(), from.Name
 	found, err := repair.Find(env, from, opt)
 	if err != nil {

@@ -40,14 +40,14 @@ type Repair struct {
 
 // salvage says what a repair takes and leaves.
 type salvage struct {
-	State       *int     `help:"Take this state of the pool, by its number in thin_repair --list-states." placeholder:"N"`
-	MappingRoot *uint64  `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
-	DetailsRoot *uint64  `help:"Begin at this root of the device details." placeholder:"BLOCK"`
-	DropDevice  []uint64 `help:"Leave this device out; may be repeated." placeholder:"ID" sep:"none"`
-	KeepPartial bool     `help:"Keep devices that have lost something (default)."`
-	DropPartial bool     `help:"Leave out devices that have lost something."`
-	Adopt       []string `help:"Give the tree at ROOT, whose device is not known, this device id; may be repeated." placeholder:"ROOT=ID" sep:"none"`
-	KeepOrphans bool     `help:"Give trees whose device is not known new device ids."`
+	State       *int       `help:"Take this state of the pool, by its number in thin_repair --list-states." placeholder:"N"`
+	MappingRoot *uint64    `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
+	DetailsRoot *uint64    `help:"Begin at this root of the device details." placeholder:"BLOCK"`
+	DropDevice  []deviceID `help:"Leave this device out; may be repeated. On a disk or in an image of one VG/LV will do." placeholder:"ID" sep:"none"`
+	KeepPartial bool       `help:"Keep devices that have lost something (default)."`
+	DropPartial bool       `help:"Leave out devices that have lost something."`
+	Adopt       []string   `help:"Give the tree at ROOT, whose device is not known, this device id; may be repeated." placeholder:"ROOT=ID" sep:"none"`
+	KeepOrphans bool       `help:"Give trees whose device is not known new device ids."`
 }
 
 // salvageOptions are those of salvage.
@@ -84,10 +84,20 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	if s.DetailsRoot != nil {
 		opt.DetailsRoot = block.Nr(*s.DetailsRoot)
 	}
-	for _, id := range s.DropDevice {
-		opt.DropDevices = append(opt.DropDevices, metadata.DevID(id))
-	}
 	return opt, nil
+}
+
+// dropped are the devices of the pool at p to leave out.
+func (s *salvage) dropped(p *source.Place) ([]metadata.DevID, error) {
+	var all []metadata.DevID
+	for _, device := range s.DropDevice {
+		id, err := device.in(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, metadata.DevID(*id))
+	}
+	return all, nil
 }
 
 // parseAdopt reads ROOT=ID.
@@ -139,6 +149,9 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	opt.Progress, opt.LVM = env.Progress, dev.Place.Facts()
 	if r.Format != "json" {
 		opt.Name = dev.Name
+	}
+	if opt.DropDevices, err = r.dropped(dev.Place); err != nil {
+		return err
 	}
 	if r.ListStates {
 		return r.listStates(env, dev, opt)
