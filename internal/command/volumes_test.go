@@ -265,7 +265,10 @@ func TestVolumesAnyText(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "text")
 	r := rand.New(rand.NewPCG(1, 2))
 	listed := 0
-	const rounds = 300
+	rounds := 300
+	if testing.Short() {
+		rounds = 60
+	}
 	for range rounds {
 		text := []byte(sound)
 		for range 1 + r.IntN(3) {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -69,6 +70,15 @@ func buildTools() error {
 		}
 	}
 	return err
+}
+
+// entry is what the Makefile tells the linker.
+func entry() string {
+	switch runtime.GOOS + "/" + runtime.GOARCH {
+	case "linux/amd64", "linux/arm64":
+		return "-E thinpool/internal/cli.entry"
+	}
+	return ""
 }
 
 // many skips a test that starts many processes if only short ones are wanted.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 import (
@@ -11,15 +13,6 @@ import (
 	"testing"
 	"time"
 )
-
-// entry is what the Makefile tells the linker.
-func entry() string {
-	switch runtime.GOOS + "/" + runtime.GOARCH {
-	case "linux/amd64", "linux/arm64":
-		return "-E thinpool/internal/cli.entry"
-	}
-	return ""
-}
 
 // limitedArgs are arguments with which each tool has something to do, in a folder with
 // metadata in meta and more of it in large, a dump in xml and a pack in packed.

@@ -34,6 +34,9 @@ type verdict struct {
 // agree whether it is fatal, and nothing that the other finds passes in silence.
 // THINPOOL_DIFFERENTIAL sets how many are compared, as FIRST-END.
 func TestDifferential(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many processes")
+	}
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("python3 is not installed")

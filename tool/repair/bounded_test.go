@@ -2,6 +2,7 @@ package repair_test
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"testing"
 
@@ -82,8 +83,16 @@ func noFatal(t *testing.T, found *repair.Result, seed uint64) {
 }
 
 // Whatever a hostile image is like, it is repaired or refused, and what is repaired is whole.
+// THINPOOL_LONG tries more of it.
 func TestHostile(t *testing.T) {
-	for seed := range uint64(10) {
+	seeds := uint64(4)
+	switch {
+	case os.Getenv("THINPOOL_LONG") != "":
+		seeds = 30
+	case testing.Short():
+		seeds = 1
+	}
+	for seed := range seeds {
 		found, err := repair.Find(t.Context(), fixtures.Hostile(t, seed), repair.Options{})
 		switch {
 		case err == nil:

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// completed has an option of each sort that shells treat in another way.
+type completed struct {
+	Common
+	Format string   `short:"f" enum:"text,json" default:"text" help:"How: it's [one] of two."`
+	Snap   Optional `short:"m" name:"metadata-snap" number:"" help:"Where."`
+	ID     []uint64 `name:"dev-id" sep:"none" help:"Which."`
+	Output string   `help:"Whither." placeholder:"FILE"`
+	Force  bool     `help:"Anyway."`
+	Secret bool     `hidden:""`
+}
+
+func (*completed) Run(*Env) error { return nil }
+
+// Each shell is told of each option, whether it takes a value, and which; hidden ones it is not told of.
+func TestCompletions(t *testing.T) {
+	files, err := Completions([]Tool{{"does", "", func() Command { return new(completed) }}, {"other", "", func() Command { return new(does) }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"bash/thin_tools": {
+			"    does)",
+			"        options='--verbose --quiet --help --version --format --metadata-snap --dev-id --output --force'",
+			"        -f | --format) values='text json' ;;",
+			"    other)",
+			"complete -o filenames -F _thin_tools does other",
+		},
+		"zsh/_thin_tools": {
+			"#compdef does other",
+			`        '(-f --format)'{-f+,--format=}'[How\: it'\''s \[one\] of two.]:format:(text json)' \`,
+			`        '(-m --metadata-snap)'{-m+,--metadata-snap=-}'[Where.]::metadata-snap:' \`,
+			`        '*--dev-id=[Which.]:dev-id:_files' \`,
+			`        '--output=[Whither.]:file:_files' \`,
+			`        '--force[Anyway.]' \`,
+		},
+		"fish/does.fish": {
+			`complete -c does -l format -s f -x -a 'text json' -d 'How: it\'s [one] of two.'`,
+			"complete -c does -l metadata-snap -s m -d 'Where.'",
+			"complete -c does -l dev-id -r -d 'Which.'",
+			"complete -c does -l force -d 'Anyway.'",
+		},
+		"fish/other.fish": {"complete -c other -l quiet -s q -d 'Print no messages, only set the exit code.'"},
+	} {
+		lines := strings.Split(files[name], "\n")
+		for _, line := range want {
+			if !slices.Contains(lines, line) {
+				t.Errorf("%s lacks %q:\n%s", name, line, files[name])
+			}
+		}
+		if strings.Contains(files[name], "secret") {
+			t.Errorf("%s tells a secret", name)
+		}
+	}
+	if len(files) != 4 {
+		t.Errorf("%d files, want 4", len(files))
+	}
+}
