@@ -54,7 +54,7 @@ func limitedFolder(t *testing.T, mappings string) string {
 }
 
 // With few descriptors or little memory every tool does its work or says what it lacks, and
-// exits with 1: never with the trace of the Go runtime, nor with 2, the code of a wrong command
+// exits with 3: never with the trace of the Go runtime, nor with 2, the code of a wrong command
 // line.
 func TestLimits(t *testing.T) {
 	t.Parallel()
