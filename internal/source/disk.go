@@ -152,7 +152,6 @@ func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 	img, err := lvm.OpenImage(path, opt)
 	switch {
 	case errors.Is(err, block.ErrNotBlocks):
-		//lint:ignore ST1005 scripts know these words
 		return nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	case opt.Claim && errors.Is(err, block.ErrBusy):
 		return nil, Busy(path, err)

@@ -21,7 +21,6 @@ func OpenPack(path string) (*os.File, *packfmt.Reader, error) {
 	case err != nil:
 		return nil, nil, err
 	case !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice:
-		//lint:ignore ST1005 scripts know these words
 		return nil, nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	}
 	f, err := os.Open(path)

@@ -188,7 +188,6 @@ func openError(path string, err error, busy func(path string, err error) error) 
 	case errors.Is(err, fs.ErrNotExist):
 		return cli.Accessf("%s: no such file or device", path)
 	case errors.Is(err, block.ErrNotBlocks):
-		//lint:ignore ST1005 scripts know these words
 		return cli.Accessf("Not a block device or regular file '%s'.", path)
 	case errors.Is(err, block.ErrBusy):
 		return busy(path, err)

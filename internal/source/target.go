@@ -30,7 +30,6 @@ func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Targe
 		}
 		return &Target{Device: dev}, nil
 	case err == nil && !info.Mode().IsRegular():
-		//lint:ignore ST1005 scripts know these words
 		return nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err

@@ -210,12 +210,15 @@ func TestContract_unknownDevice(t *testing.T) {
 	path := fixture(t, "layers")
 	for _, args := range [][]string{
 		{"thin_dump", "--dev-id", "99"},
-		{"thin_dump", "-f", "json", "--dev-id", "99"},
 		{"thin_dump", "--dev-id", "1", "--dev-id", "99"},
 		{"thin_delta", "--thin1", "1", "--thin2", "99"},
 		{"thin_delta", "--thin1", "99", "--thin2", "1"},
 	} {
 		fails(t, args[0], append(args[1:], path)...)
+	}
+	r := run(t, filepath.Join(tools, "thin_dump"), "-f", "json", "--dev-id", "99", path)
+	if want := `{"type":"error","message":"device 99: no such device","exit_code":1}` + "\n"; r.code != 1 || r.out != want {
+		t.Errorf("exit code %d, %q, want 1, %q", r.code, r.out, want)
 	}
 	file := filepath.Join(t.TempDir(), "dump")
 	fails(t, "thin_dump", "--dev-id", "99", "-o", file, path)

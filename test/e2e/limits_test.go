@@ -130,7 +130,7 @@ func TestLimitedAsUsual(t *testing.T) {
 		"thin_restore -i <(cat xml) -o restored":         {0, "", ""},
 		"thin_check -q 3<meta /dev/fd/3":                 {0, "", ""},
 		"bash -c 'exec -a thin_ls thin_tools -V' -- ":    {0, "1.0.0\n", ""},
-		"env THINPOOL_STDERR=text thin_check -q missing": {1, "", ""},
+		"env THINPOOL_STDERR=text thin_check -q missing": {3, "", ""},
 	} {
 		cmd := limited(args)
 		var out, stderr strings.Builder
