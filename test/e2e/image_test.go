@@ -31,6 +31,7 @@ func exported(t *testing.T, paths []string, volume string) string {
 // What thin_export copies out of images is what the kernel read from the volumes.
 func TestExportImages(t *testing.T) {
 	t.Parallel()
+	many(t)
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, volumes := fixtures.Disks(t, name)
 		g := scanDisks(t, paths...)

@@ -88,6 +88,7 @@ func basedOn(t *testing.T, path, backing string) {
 // beside it.
 func TestNamedFilesOnly(t *testing.T) {
 	t.Parallel()
+	many(t)
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip(err)
 	}
