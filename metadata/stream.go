@@ -81,34 +81,11 @@ func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]R
 
 func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
 
-// Lines are the mappings of a leaf as text, but for the first and the last run, which may
-// go on in others.
-type Lines struct {
-	First, Last Run // one and the same if Runs is 1
-	Between     []byte
-	Runs        int    // 0: the leaf is empty
-	Mapped      uint64 // blocks
-}
-
-// Lines is Stream for those who want text: it is made by format where leaves are read, on all
-// processors. The lines are valid until fn returns.
-func (m *Mappings) Lines(ctx context.Context, steps iter.Seq[Step], format func(dst []byte, runs []Run) []byte, fn func(*Lines) error) error {
-	keep := func(dst Lines, runs []Run) Lines {
-		dst = Lines{Between: dst.Between[:0], Runs: len(runs)}
-		if len(runs) == 0 {
-			return dst
-		}
-		last := len(runs) - 1
-		dst.First, dst.Last = runs[0], runs[last]
-		if last > 1 {
-			dst.Between = format(dst.Between, runs[1:last])
-		}
-		for _, r := range runs {
-			dst.Mapped += r.Len
-		}
-		return dst
-	}
-	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, lines Lines) error { return fn(&lines) })
+// StreamAs is [Mappings.Stream] for those who make something else of the runs, such as text: keep
+// does that where leaves are read, on all processors, in dst, which it returned before for another
+// leaf. It may not hold on to the runs. What it returns is fn's, in turn, until fn returns.
+func StreamAs[T any](ctx context.Context, m *Mappings, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(T) error) error {
+	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, made T) error { return fn(made) })
 }
 
 // eachStep goes through the steps in their order. For each leaf it calls keep, where the leaf is
