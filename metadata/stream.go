@@ -15,7 +15,7 @@ import (
 
 // Mappings are the mapping trees of some devices, their upper parts in memory.
 type Mappings struct {
-	Forest *btree.Forest
+	Forest *Forest
 	leafReader
 }
 
@@ -40,8 +40,8 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 type Step struct {
 	ID   DevID    // whose leaf it is, for errors
 	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
-	Leaf btree.LeafRange
-	Side btree.Side   // in a [TreePair]
+	Leaf LeafRange
+	Side Side         // in a [TreePair]
 	Do   func() error // if not nil: called in its turn instead of reading a leaf
 }
 
@@ -194,7 +194,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 }
 
 // leafRuns appends the mappings in the leaf n to dst.
-func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
+func leafRuns(dst []Run, n btree.Node, part LeafRange) ([]Run, error) {
 	if !n.Leaf() {
 		return dst, &btree.MisplacedError{Block: part.Block}
 	}
@@ -208,7 +208,7 @@ func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
 }
 
 // AppendRuns appends the mappings in a leaf of a mapping tree to dst, joined to runs.
-func AppendRuns(dst []Run, n btree.Node) []Run {
+func AppendRuns(dst []Run, n Node) []Run {
 	keys, values := n.Uint64s()
 	var key, value, length uint64 // of the run so far
 	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
@@ -257,8 +257,8 @@ func (w *window[T]) deliver(fn func(*Step, T) error) error {
 // A LostError says that a piece of a device's mappings cannot be read.
 type LostError struct {
 	ID   DevID
-	Root block.Nr       // if not 0, they are those of the tree here, which is no device's
-	Keys btree.KeyRange // thin blocks
+	Root block.Nr // if not 0, they are those of the tree here, which is no device's
+	Keys KeyRange // thin blocks
 	Err  error
 }
 
