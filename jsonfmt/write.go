@@ -29,7 +29,7 @@ import (
 
 const formatNumber = 1
 
-// A Writer writes a dump. It is a metadata.Formatter.
+// A Writer writes a dump. tool/dump has it format runs on all processors.
 type Writer struct {
 	out               *textenc.Writer
 	devices, mappings uint64
@@ -87,11 +87,11 @@ func (w *Writer) Runs(runs []metadata.Run) error {
 	return w.out.Runs(runs)
 }
 
-// Format implements metadata.Formatter.
+// Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines implements metadata.Formatter.
-func (w *Writer) Lines(l *metadata.Lines) error {
+// Lines takes runs whose text Format has made; it is for tool/dump.
+func (w *Writer) Lines(l *textenc.Lines) error {
 	w.mappings += l.Mapped
 	return w.out.Lines(l)
 }

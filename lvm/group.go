@@ -33,9 +33,9 @@ type Group struct {
 	CreationHost string
 	CreationTime int64
 
-	Section  *text.Section // of the group, with the keys that are not in this struct too
-	Text     []byte        // all of it, without the closing NUL
-	Problems []Problem     // what is odd about it or the physical volumes it is on
+	Section  *Section  // of the group, with the keys that are not in this struct too
+	Text     []byte    // all of it, without the closing NUL
+	Problems []Problem // what is odd about it or the physical volumes it is on
 
 	pvs, pvByID map[string]*PhysicalVolume
 	lvs         map[string]*Volume
@@ -56,7 +56,7 @@ type PhysicalVolume struct {
 	Start    uint64 // of the first extent, sectors
 	Extents  uint64
 	DeviceID string
-	Section  *text.Section
+	Section  *Section
 
 	// Disk is where it was found; nil if it is missing.
 	Disk *Disk
@@ -79,7 +79,7 @@ type Volume struct {
 	Extents       uint64
 	Size          int64     // bytes
 	Segments      []Segment // in the order of the volume, without gaps
-	Section       *text.Section
+	Section       *Section
 }
 
 // Visible reports whether it is none of those that LVM keeps to itself.

@@ -26,7 +26,7 @@ type Segment struct {
 	Thin     *Thin     // of a thin volume
 	Cache    *Cache    // of a cache and other volumes with an origin below them
 
-	Section *text.Section // all keys
+	Section *Section // all keys
 }
 
 // A Part is where a stripe begins: an extent of a physical or logical volume, which are

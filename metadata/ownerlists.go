@@ -95,7 +95,7 @@ func AppendList(numbers []int32, n int32) []int32 {
 
 // OwnersOf finds the devices that lead to the given blocks of f. It looks only at nodes that
 // lead to these, each once.
-func OwnersOf(f *btree.Forest, devices []Device, blocks map[block.Nr]bool) map[block.Nr]OwnerList {
+func OwnersOf(f *Forest, devices []Device, blocks map[block.Nr]bool) map[block.Nr]OwnerList {
 	reach := map[block.Nr]OwnerList{}
 	if len(blocks) == 0 {
 		return reach

@@ -15,7 +15,7 @@ import (
 
 // Mappings are the mapping trees of some devices, their upper parts in memory.
 type Mappings struct {
-	Forest *btree.Forest
+	Forest *Forest
 	leafReader
 }
 
@@ -40,8 +40,8 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 type Step struct {
 	ID   DevID    // whose leaf it is, for errors
 	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
-	Leaf btree.LeafRange
-	Side btree.Side   // in a [TreePair]
+	Leaf LeafRange
+	Side Side         // in a [TreePair]
 	Do   func() error // if not nil: called in its turn instead of reading a leaf
 }
 
@@ -81,34 +81,11 @@ func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]R
 
 func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
 
-// Lines are the mappings of a leaf as text, but for the first and the last run, which may
-// go on in others.
-type Lines struct {
-	First, Last Run // one and the same if Runs is 1
-	Between     []byte
-	Runs        int    // 0: the leaf is empty
-	Mapped      uint64 // blocks
-}
-
-// Lines is Stream for those who want text: it is made by format where leaves are read, on all
-// processors. The lines are valid until fn returns.
-func (m *Mappings) Lines(ctx context.Context, steps iter.Seq[Step], format func(dst []byte, runs []Run) []byte, fn func(*Lines) error) error {
-	keep := func(dst Lines, runs []Run) Lines {
-		dst = Lines{Between: dst.Between[:0], Runs: len(runs)}
-		if len(runs) == 0 {
-			return dst
-		}
-		last := len(runs) - 1
-		dst.First, dst.Last = runs[0], runs[last]
-		if last > 1 {
-			dst.Between = format(dst.Between, runs[1:last])
-		}
-		for _, r := range runs {
-			dst.Mapped += r.Len
-		}
-		return dst
-	}
-	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, lines Lines) error { return fn(&lines) })
+// StreamAs is [Mappings.Stream] for those who make something else of the runs, such as text: keep
+// does that where leaves are read, on all processors, in dst, which it returned before for another
+// leaf. It may not hold on to the runs. What it returns is fn's, in turn, until fn returns.
+func StreamAs[T any](ctx context.Context, m *Mappings, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(T) error) error {
+	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, made T) error { return fn(made) })
 }
 
 // eachStep goes through the steps in their order. For each leaf it calls keep, where the leaf is
@@ -217,7 +194,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 }
 
 // leafRuns appends the mappings in the leaf n to dst.
-func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
+func leafRuns(dst []Run, n btree.Node, part LeafRange) ([]Run, error) {
 	if !n.Leaf() {
 		return dst, &btree.MisplacedError{Block: part.Block}
 	}
@@ -231,7 +208,7 @@ func leafRuns(dst []Run, n btree.Node, part btree.LeafRange) ([]Run, error) {
 }
 
 // AppendRuns appends the mappings in a leaf of a mapping tree to dst, joined to runs.
-func AppendRuns(dst []Run, n btree.Node) []Run {
+func AppendRuns(dst []Run, n Node) []Run {
 	keys, values := n.Uint64s()
 	var key, value, length uint64 // of the run so far
 	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
@@ -280,8 +257,8 @@ func (w *window[T]) deliver(fn func(*Step, T) error) error {
 // A LostError says that a piece of a device's mappings cannot be read.
 type LostError struct {
 	ID   DevID
-	Root block.Nr       // if not 0, they are those of the tree here, which is no device's
-	Keys btree.KeyRange // thin blocks
+	Root block.Nr // if not 0, they are those of the tree here, which is no device's
+	Keys KeyRange // thin blocks
 	Err  error
 }
 

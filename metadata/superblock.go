@@ -60,8 +60,8 @@ type Superblock struct {
 	Time              uint32 // snapshot clock: raised by each snapshot
 	TransactionID     uint64
 	HeldRoot          block.Nr // block of the metadata snapshot; 0: none
-	DataSpaceMap      spacemap.Root
-	MetadataSpaceMap  spacemap.Root
+	DataSpaceMap      SpaceMapRoot
+	MetadataSpaceMap  SpaceMapRoot
 	MappingRoot       block.Nr
 	DetailsRoot       block.Nr
 	DataBlockSize     uint32 // sectors

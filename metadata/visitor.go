@@ -45,14 +45,3 @@ type Visitor interface {
 	EndDevice() error
 	End() error
 }
-
-// A Formatter is a Visitor that makes text of runs. That can be done before their turn comes,
-// and on all processors.
-type Formatter interface {
-	Visitor
-	// Format appends the text of runs to dst. Several goroutines call it at once, at any time.
-	Format(dst []byte, runs []Run) []byte
-	// Lines takes the place of Runs: those of a leaf, whose text Format has made. They belong
-	// to the caller and are valid only until Lines returns.
-	Lines(*Lines) error
-}

@@ -10,7 +10,7 @@ import (
 	"thinpool/metadata"
 )
 
-// A Writer writes a dump. It is a metadata.Formatter.
+// A Writer writes a dump. tool/dump has it format runs on all processors.
 type Writer struct{ out *textenc.Writer }
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
@@ -47,11 +47,11 @@ func (w *Writer) Ref(name string) error { return w.printf("    ref: %s\n", name)
 // Runs implements metadata.Visitor. Runs that continue each other become one.
 func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 
-// Format implements metadata.Formatter.
+// Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines implements metadata.Formatter.
-func (w *Writer) Lines(l *metadata.Lines) error { return w.out.Lines(l) }
+// Lines takes runs whose text Format has made; it is for tool/dump.
+func (w *Writer) Lines(l *textenc.Lines) error { return w.out.Lines(l) }
 
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.printf("\n") }

@@ -37,7 +37,7 @@ const (
 	Style09                  // of 0.9: the flags always, shared mappings repeated
 )
 
-// A Writer writes a dump as XML. It is a metadata.Formatter. The first line is
+// A Writer writes a dump as XML. tool/dump has it format runs on all processors. The first line is
 // written at once, as some programs read no other.
 type Writer struct {
 	style Style
@@ -94,11 +94,11 @@ func (w *Writer) Ref(name string) error {
 // Runs implements metadata.Visitor. Runs that continue each other become one.
 func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 
-// Format implements metadata.Formatter.
+// Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines implements metadata.Formatter.
-func (w *Writer) Lines(l *metadata.Lines) error { return w.out.Lines(l) }
+// Lines takes runs whose text Format has made; it is for tool/dump.
+func (w *Writer) Lines(l *textenc.Lines) error { return w.out.Lines(l) }
 
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.out.Text([]byte("  </device>\n")) }

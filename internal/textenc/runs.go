@@ -52,9 +52,9 @@ func (t *Writer) Runs(runs []metadata.Run) error {
 	return t.err
 }
 
-// Lines writes runs whose text was made by the format of this Writer, as metadata.Mappings
+// Lines writes runs whose text was made by the format of this Writer, as [StreamLines]
 // does. They are free again when it returns.
-func (t *Writer) Lines(l *metadata.Lines) error {
+func (t *Writer) Lines(l *Lines) error {
 	if l.Runs == 0 {
 		return t.err
 	}

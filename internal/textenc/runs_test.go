@@ -53,7 +53,7 @@ func TestLines(t *testing.T) {
 	}
 	var got bytes.Buffer
 	w := New(&got, plain)
-	for _, l := range []metadata.Lines{
+	for _, l := range []Lines{
 		{},
 		{First: run(1, 2), Last: run(1, 2), Runs: 1},
 		{First: run(3, 1), Last: run(3, 1), Runs: 1},
@@ -67,7 +67,7 @@ func TestLines(t *testing.T) {
 		}
 		clear(l.Between) // it is the caller's again
 	}
-	err := errors.Join(w.Text([]byte("--\n")), w.Lines(&metadata.Lines{First: run(22, 1), Last: run(22, 1), Runs: 1}), w.Flush())
+	err := errors.Join(w.Text([]byte("--\n")), w.Lines(&Lines{First: run(22, 1), Last: run(22, 1), Runs: 1}), w.Flush())
 	if want := "1+4\n10+2\nbetween\n20+2\n--\n22+1\n"; err != nil || got.String() != want {
 		t.Errorf("%q, %v; want %q", got.String(), err, want)
 	}

@@ -48,7 +48,7 @@ type Options struct {
 
 // A Gap is thin blocks of which it is not known whether they are mapped.
 type Gap struct {
-	Keys btree.KeyRange
+	Keys metadata.KeyRange
 	Err  error // why
 }
 
@@ -110,7 +110,7 @@ func (v *Volume) Extents(ctx context.Context) iter.Seq2[Extent, error] {
 			pending = e
 			return ready.Len == 0 || yield(ready, nil)
 		})
-		for part, err := range v.leaves(ctx, btree.KeyRange{End: v.blocks()}) {
+		for part, err := range v.leaves(ctx, metadata.KeyRange{End: v.blocks()}) {
 			if err != nil {
 				yield(Extent{}, err)
 				return
@@ -153,7 +153,7 @@ func (v *Volume) blocks() uint64 {
 }
 
 // leaves yields the leaves with mappings among want; a want without an end has nothing.
-func (v *Volume) leaves(ctx context.Context, want btree.KeyRange) iter.Seq2[btree.LoadedLeaf, error] {
+func (v *Volume) leaves(ctx context.Context, want metadata.KeyRange) iter.Seq2[btree.LoadedLeaf, error] {
 	if want.End == 0 {
 		return func(func(btree.LoadedLeaf, error) bool) {}
 	}
@@ -286,7 +286,7 @@ func (v *Volume) at(off int64) (Extent, error) {
 // find looks up the piece that byte off is in.
 func (v *Volume) find(off int64) (piece, error) {
 	thin := uint64(off / v.blockSize)
-	keys := btree.KeyRange{Begin: thin, End: thin + 1}
+	keys := metadata.KeyRange{Begin: thin, End: thin + 1}
 	var p piece
 	cover := func(part *btree.LoadedLeaf) {
 		p.begin = int64(keys.Begin) * v.blockSize

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -122,7 +121,7 @@ type Fault struct {
 	HasBlock    bool
 	// Keys are those that can no longer be reached, if Lost: thin blocks in a
 	// device's mappings, device ids in the other trees.
-	Keys btree.KeyRange
+	Keys metadata.KeyRange
 	Lost bool
 	// Blocks whose reference counts are wrong: First and how many, with the
 	// counts stored and found. Count is 0 for other faults.

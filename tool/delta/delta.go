@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 
-	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 )
 
@@ -53,7 +52,7 @@ type Options struct {
 // [thinpool/metadata/block.ErrCorrupt] says that one of the trees is damaged; the ranges
 // before it are good.
 func Run(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree, opt Options, fn func([]Range) error) error {
-	pair, err := p.TreePair(ctx, left, right, btree.PairOptions{End: opt.Blocks, Same: !opt.OmitSame})
+	pair, err := p.TreePair(ctx, left, right, metadata.PairOptions{End: opt.Blocks, Same: !opt.OmitSame})
 	if err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func Run(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree
 		if done++; opt.Progress != nil && done%1024 == 0 {
 			opt.Progress("comparing", done, uint64(pair.Len()))
 		}
-		if s.Side == btree.Both {
+		if s.Side == metadata.Both {
 			return m.both(runs, s.Leaf.Keys)
 		}
 		return m.feed(s.Side, runs, s.Leaf.Keys)

@@ -3,7 +3,6 @@ package delta
 import (
 	"math"
 
-	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 )
 
@@ -33,9 +32,9 @@ func newMerger(opt Options, fn func([]Range) error) *merger {
 }
 
 // feed takes the next runs of a side, which are all that it has among keys.
-func (m *merger) feed(side btree.Side, runs []metadata.Run, keys btree.KeyRange) error {
+func (m *merger) feed(side metadata.Side, runs []metadata.Run, keys metadata.KeyRange) error {
 	q := &m.left
-	if side == btree.Right {
+	if side == metadata.Right {
 		q = &m.right
 	}
 	runs = m.clip(runs)
@@ -55,7 +54,7 @@ func (m *merger) feed(side btree.Side, runs []metadata.Run, keys btree.KeyRange)
 // both takes the next runs of both sides, which have the same among keys. Before
 // them nothing can be missing: what lies below keys has come, as pieces come by
 // their first keys.
-func (m *merger) both(runs []metadata.Run, keys btree.KeyRange) error {
+func (m *merger) both(runs []metadata.Run, keys metadata.KeyRange) error {
 	m.left.done, m.right.done = max(m.left.done, keys.Begin), max(m.right.done, keys.Begin)
 	m.merge()
 	for _, r := range m.clip(runs) {
@@ -75,7 +74,7 @@ func (m *merger) finish() error {
 }
 
 // reach notes that the runs among keys have come.
-func (q *queue) reach(keys btree.KeyRange) {
+func (q *queue) reach(keys metadata.KeyRange) {
 	if keys.End == 0 {
 		q.done = math.MaxUint64
 	}

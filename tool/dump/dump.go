@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/pdata/btree"
+	"thinpool/internal/textenc"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -132,8 +133,8 @@ func (d *dumper) content(ctx context.Context) error {
 		}
 	}
 	steps := d.steps(sharing)
-	if v, ok := d.v.(metadata.Formatter); ok {
-		return d.mappings.Lines(ctx, steps, v.Format, v.Lines)
+	if v, ok := d.v.(textenc.Formatter); ok {
+		return textenc.StreamLines(ctx, d.mappings, steps, v.Format, v.Lines)
 	}
 	return d.mappings.Stream(ctx, steps, d.v.Runs)
 }

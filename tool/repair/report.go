@@ -3,7 +3,6 @@ package repair
 import (
 	"iter"
 
-	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -77,7 +76,7 @@ func (d *DeviceReport) Complete() bool {
 
 // A LostRange is thin blocks among which mappings are missing or guessed.
 type LostRange struct {
-	Keys  btree.KeyRange
+	Keys  metadata.KeyRange
 	Block block.Nr // that should have led to them
 	Err   error    // what is wrong with it
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 
-	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/internal/pdata/survey"
 	"thinpool/metadata"
@@ -38,11 +37,14 @@ type Summary struct {
 	Superblock error
 }
 
+// A BlockKind says what a block is, as far as its own content tells; String names it.
+type BlockKind = survey.Kind
+
 // A Row is adjacent blocks that are alike in every respect.
 type Row struct {
 	First      block.Nr
 	N          uint64
-	Kind       survey.Kind // by content; of a damaged block, what it is once put right
+	Kind       BlockKind // by content; of a damaged block, what it is once put right
 	Checksum   Checksum
 	Correction *block.Correction // the change that makes the block valid, if there is one
 	Self       *block.Nr         // which block the content says to be, if that is another
@@ -50,7 +52,7 @@ type Row struct {
 	Owners     []Owner
 	// Keys are those of a node's entries, of all adjacent nodes together, or those
 	// that are lost with it; the blocks that a bitmap counts; nil if there are none.
-	Keys    *btree.KeyRange
+	Keys    *metadata.KeyRange
 	Stored  *uint32 // in the metadata space map; nil if it cannot be known
 	Counted *uint32 // pointers that were found; nil if the owners are not known
 	Faults  []string
@@ -150,12 +152,12 @@ type scanner struct {
 	devices    [sides][]devices
 	ids        []metadata.DevID // what devices refer to
 	refs       *spacemap.Counter
-	stored     *spacemap.Counts            // nil: not known
-	keys       map[block.Nr]btree.KeyRange // of bitmaps and of lost nodes
-	faults     map[block.Nr][]string       // found while following pointers
-	odd        map[block.Nr]oddity         // blocks that the survey does not know
-	seen       []uint8                     // by block: the last tree that ordered it
-	incomplete bool                        // a node is lost, and pointers with it
+	stored     *spacemap.Counts               // nil: not known
+	keys       map[block.Nr]metadata.KeyRange // of bitmaps and of lost nodes
+	faults     map[block.Nr][]string          // found while following pointers
+	odd        map[block.Nr]oddity            // blocks that the survey does not know
+	seen       []uint8                        // by block: the last tree that ordered it
+	incomplete bool                           // a node is lost, and pointers with it
 }
 
 // Run reports what the blocks of dev are, in their order, as few rows as possible.
@@ -220,7 +222,7 @@ func (s *scanner) readAll(dev block.Device) error {
 // follow finds the owners of all blocks, and their counts.
 func (s *scanner) follow() error {
 	s.progress("following the trees")
-	s.faults, s.keys = map[block.Nr][]string{}, map[block.Nr]btree.KeyRange{}
+	s.faults, s.keys = map[block.Nr][]string{}, map[block.Nr]metadata.KeyRange{}
 	s.limit = s.blocks
 	if s.readSuperblock(); s.sbErr != nil {
 		return nil

@@ -26,7 +26,7 @@ func (o *Sharing) add(p Sharing) {
 // LeafSharing finds the owners of each leaf of the mapping trees of devices, by
 // index of the leaf in f. It goes down from the roots, each inner node after all
 // its parents, so it costs time by the number of nodes, not of devices times nodes.
-func LeafSharing(f *btree.Forest, devices []Device) []Sharing {
+func LeafSharing(f *Forest, devices []Device) []Sharing {
 	inner, leaves := make([]Sharing, len(f.Inner())), make([]Sharing, len(f.Leaves()))
 	give := func(nr block.Nr, o Sharing) {
 		switch role, i := f.Role(nr); role {
@@ -49,7 +49,7 @@ func LeafSharing(f *btree.Forest, devices []Device) []Sharing {
 
 // parentsFirst orders the inner nodes of the devices' trees so that each comes
 // after its parents. Loops, which only damage makes, are cut.
-func parentsFirst(f *btree.Forest, devices []Device) []int {
+func parentsFirst(f *Forest, devices []Device) []int {
 	nodes := f.Inner()
 	seen := make([]bool, len(nodes))
 	var order []int

@@ -19,13 +19,16 @@ type Fix struct {
 	// Fixed is what Write fixes, in the order of the faults.
 	Fixed []Fixed
 	// NoRoom, if not nil, says that the space maps stay as they are.
-	NoRoom *spacemap.SpaceError
+	NoRoom *SpaceError
 	// Superblock is what Write makes of the live one.
 	Superblock metadata.Superblock
 
 	maps          *spacemap.Fix // nil: only the superblock changes
 	before, after block.Data    // block 0
 }
+
+// A SpaceError says that too few metadata blocks are free to fix the space maps.
+type SpaceError = spacemap.SpaceError
 
 // Fixed is faults of one code in one part of the metadata, and how they are fixed.
 type Fixed struct {

@@ -23,7 +23,7 @@ type TreePair struct {
 }
 
 // TreePair loads what has to be read of the upper parts of two mapping trees.
-func (p *Pool) TreePair(ctx context.Context, left, right MappingTree, opt btree.PairOptions) (*TreePair, error) {
+func (p *Pool) TreePair(ctx context.Context, left, right MappingTree, opt PairOptions) (*TreePair, error) {
 	parts, err := btree.LoadTreePair(ctx, p.r, p.limit, MappingSize, left.Root, right.Root, opt)
 	if err != nil {
 		return nil, err
