@@ -82,8 +82,8 @@ func noFatal(t *testing.T, found *repair.Result, seed uint64) {
 
 // Whatever a hostile image is like, it is repaired or refused, and what is repaired is whole.
 func TestHostile(t *testing.T) {
-	for seed := range uint64(10) {
-		found, err := repair.Find(t.Context(), fixtures.Hostile(t, seed), repair.Options{})
+	for seed := range uint64(16) {
+		found, err := repair.Find(t.Context(), fixtures.Hostile(t, seed, 256), repair.Options{})
 		switch {
 		case err == nil:
 			noFatal(t, found, seed)
