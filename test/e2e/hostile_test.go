@@ -10,14 +10,14 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/metadata/block"
 )
 
-// What a tool may take for hostile metadata of 16 MiB at most, whatever it claims. These are
+// What a tool may take for hostile metadata of 2 MiB at most, whatever it claims. These are
 // bounds against growth without end, with room for slow machines.
 const (
-	hostileImages = 50
-	mostSeconds   = "20" // of a processor
-	mostKiB       = 768 << 10
+	mostSeconds = "20" // of a processor
+	mostKiB     = 768 << 10
 )
 
 // hostileCommands are the tools that read metadata, and those that repair it into out.
@@ -47,30 +47,44 @@ func hostileCommands(path, copied, out, data string) [][]string {
 	}
 }
 
+// hostileRepairs are the tools that have most to do.
+func hostileRepairs(path, _, out, _ string) [][]string {
+	return [][]string{{"thin_check", path}, {"thin_dump", "--repair", path}, {"thin_repair", "-i", path, "-o", out}}
+}
+
 // Hostile metadata ends every tool in time, in memory that goes with the device, and with a
 // message: no panic, no internal error, no exit code but 0, 1 and 2.
 func TestHostile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many images")
 	}
+	for seed := range uint64(8) {
+		hostile(t, seed, 96, hostileCommands)
+	}
+	for seed := range uint64(50) {
+		hostile(t, 8+seed, 96+block.Nr(seed)*8, hostileRepairs)
+	}
+}
+
+// hostile runs commands on a hostile image.
+func hostile(t *testing.T, seed uint64, blocks block.Nr, commands func(path, copied, out, data string) [][]string) {
+	t.Helper()
 	dir := t.TempDir()
 	path, copied, out, data := filepath.Join(dir, "meta"), filepath.Join(dir, "copy"), filepath.Join(dir, "out"), filepath.Join(dir, "data")
 	empty(t, data, 64<<20)
-	for seed := range uint64(hostileImages) {
-		dev := fixtures.Hostile(t, seed)
-		image := make([]byte, dev.Size())
-		if _, err := dev.ReadAt(image, 0); err != nil {
+	empty(t, out, 64<<20)
+	dev := fixtures.Hostile(t, seed, blocks)
+	image := make([]byte, dev.Size())
+	if _, err := dev.ReadAt(image, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, copied} {
+		if err := os.WriteFile(name, image, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{path, copied} {
-			if err := os.WriteFile(name, image, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		empty(t, out, 64<<20)
-		for _, args := range hostileCommands(path, copied, out, data) {
-			runHostile(t, seed, args)
-		}
+	}
+	for _, args := range commands(path, copied, out, data) {
+		runHostile(t, seed, args)
 	}
 }
 

@@ -89,6 +89,9 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 			if !h.room.Contains(n.Key(i), n.Key(i)) || uint64(data) >= refs.Len() {
 				continue
 			}
+			if leaf == h.block && n.Uint64(i) == 0 {
+				continue // a leaf that was cut off says nothing of data block 0
+			}
 			missing, sure := sp.at(uint64(data))
 			// Without the space map a mapping is possible if its data block is not in use, or
 			// shared with those who have the leaf.

@@ -16,12 +16,13 @@ type lineage struct {
 	states []*State                            // the newest first
 	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
 	nodes  map[metadata.DevID]map[block.Nr]int // see of
+	room   int                                 // pointers that may still be followed
 }
 
 func newLineage(s *salvage) *lineage {
 	l := &lineage{
 		e: s.evidence, states: s.state.byAge(),
-		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{},
+		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{}, room: mostFollowed,
 	}
 	for i := range s.pool.devices {
 		if d := &s.pool.devices[i]; d.hasDetails {
@@ -62,6 +63,11 @@ func (l *lineage) isReplaced(d *DeviceRoot) bool {
 // keptDevices is for how many devices at a time it is known which nodes they had.
 const keptDevices = 16
 
+// mostFollowed is how many pointers are followed to find out what devices had earlier: a
+// few seconds of work. As lost ranges ask for the devices of their neighbours, hundreds of devices with a
+// hundred thousand nodes each are known by then. After that nothing more is known of earlier commits.
+const mostFollowed = 1 << 26
+
 // nodesOf returns the nodes of all trees of a device that are left, and how many states ago
 // each was seen last.
 func (l *lineage) nodesOf(id metadata.DevID) map[block.Nr]int {
@@ -71,8 +77,8 @@ func (l *lineage) nodesOf(id metadata.DevID) map[block.Nr]int {
 	nodes := map[block.Nr]int{}
 	for age, state := range l.states {
 		i, ok := slices.BinarySearchFunc(state.Devices, id, func(d DeviceRoot, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
-		if ok && !l.isReplaced(&state.Devices[i]) {
-			l.e.collect(state.Devices[i].Root, 0, age, nodes)
+		if ok && l.room > 0 && !l.isReplaced(&state.Devices[i]) {
+			l.room -= l.e.collect(state.Devices[i].Root, 0, age, nodes)
 		}
 	}
 	if len(l.nodes) == keptDevices {
@@ -107,14 +113,16 @@ func (l *lineage) roots() map[metadata.DevID]block.Nr {
 	return roots
 }
 
-// collect adds the nodes below nr to nodes.
-func (e *evidence) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) {
+// collect adds the nodes below nr to nodes, and returns how many pointers it has followed.
+func (e *evidence) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) int {
 	n, ok := e.survey.Node(nr)
 	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Kind != survey.Inner && n.Kind != survey.MappingLeaf {
-		return
+		return 1
 	}
 	nodes[nr] = age
+	followed := 1
 	for _, c := range e.survey.Entries(n) {
-		e.collect(c.Block, depth+1, age, nodes)
+		followed += e.collect(c.Block, depth+1, age, nodes)
 	}
+	return followed
 }
