@@ -44,7 +44,7 @@ func TestVerdict(t *testing.T) {
 		said  string
 	}{
 		"silent":        {"", code, ""},
-		"out of memory": {"fatal error: runtime: cannot allocate memory\n\ngoroutine 1\n", exitFailure, "does: out of memory: raise the limits (ulimit -v, ulimit -d)\n"},
+		"out of memory": {"fatal error: runtime: cannot allocate memory\n\ngoroutine 1\n", exitAccess, "does: out of memory: raise the limits (ulimit -v, ulimit -d)\n"},
 		"our fault":     {"panic: wrong\nfatal error: \n", code, "panic: wrong\nfatal error: \n"},
 		"a deadlock":    {"fatal error: all goroutines are asleep - deadlock!\n", code, "fatal error: all goroutines are asleep - deadlock!\n"},
 		"a message":     {"warning\n", code, "warning\n"},
@@ -90,7 +90,7 @@ func TestSpareDescriptors(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "too many open files: raise the limit on them (ulimit -n)") {
 		t.Errorf("error %v", err)
 	}
-	if code != exitFailure || !strings.HasPrefix(said, "does: too many open files") {
+	if code != exitAccess || !strings.HasPrefix(said, "does: too many open files") {
 		t.Errorf("exit code %d, %q", code, said)
 	}
 }
