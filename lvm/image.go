@@ -13,7 +13,7 @@ import (
 
 // sector is the unit of all sizes in LVM's text that are not bytes or extents, whatever the
 // disk says its sectors are.
-const sector = 512
+const sector = block.SectorSize
 
 // ImageOptions say how [OpenImage] opens an image.
 type ImageOptions struct {

@@ -198,11 +198,8 @@ func leafRuns(dst []Run, n btree.Node, part LeafRange) ([]Run, error) {
 	if !n.Leaf() {
 		return dst, &btree.MisplacedError{Block: part.Block}
 	}
-	if n.Len() == 0 {
-		return dst, nil
-	}
-	if first, last := n.Key(0), n.Key(n.Len()-1); !part.Keys.Contains(first, last) {
-		return dst, &btree.BoundsError{Block: part.Block, First: first, Last: last, Want: part.Keys}
+	if err := part.CheckBounds(0, n); err != nil {
+		return dst, err
 	}
 	return AppendRuns(dst, n), nil
 }

@@ -41,7 +41,7 @@ const (
 	Magic              = 27022010
 	Version            = 2 // what kernels write today; version 1 has the same layout
 	SuperblockLocation = block.Nr(0)
-	MetadataBlockSize  = block.Size / 512 // sectors
+	MetadataBlockSize  = block.Size / block.SectorSize // sectors
 )
 
 // NeedsCheck is the flag the kernel sets when it could not write metadata. Until

@@ -13,6 +13,7 @@ import (
 
 	"thinpool/lvm"
 	"thinpool/metadata"
+	"thinpool/metadata/block"
 )
 
 // A Code names a kind of difference. Codes are stable.
@@ -151,8 +152,7 @@ func (c *comparison) checkSizes() {
 	if data == nil || c.pool.ChunkSize == 0 {
 		return
 	}
-	const sector = 512
-	chunks := uint64(data.Size) / sector / c.pool.ChunkSize
+	chunks := uint64(data.Size) / block.SectorSize / c.pool.ChunkSize
 	switch have := c.Superblock.DataSpaceMap.NrBlocks; {
 	case have > chunks:
 		c.add(DataSize, true, nil, "the metadata has %d data blocks, and %s has room for %d: the kernel refuses the pool; give the volume its size back: lvextend, or vgcfgrestore",

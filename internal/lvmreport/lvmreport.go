@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"thinpool/lvm"
+	"thinpool/metadata/block"
 )
 
 // A Problem is something wrong with a physical volume, or unusual. Problems are stable.
@@ -31,7 +32,7 @@ const (
 )
 
 // sector is the unit of sizes in LVM's text.
-const sector = 512
+const sector = block.SectorSize
 
 // A PV is a physical volume: one that a group knows, or one that was found on a disk, or both.
 type PV struct {

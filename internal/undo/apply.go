@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-const sector = 512 // what a disk writes in one piece
+const sector = block.SectorSize
 
 // Why a device is refused. Nothing was written then.
 var (

@@ -23,8 +23,6 @@ import (
 	"thinpool/metadata/block"
 )
 
-const sectorSize = 512
-
 // A Volume is the content of a thin device, for reading. It is safe for concurrent use.
 type Volume struct {
 	ctx       context.Context
@@ -72,7 +70,7 @@ func BlockSize(pool *metadata.Pool) (int64, error) {
 	if err := metadata.CheckDataBlockSize(uint64(sectors)); err != nil {
 		return 0, fmt.Errorf("superblock: %w: %w", err, block.ErrCorrupt)
 	}
-	return int64(sectors) * sectorSize, nil
+	return int64(sectors) * block.SectorSize, nil
 }
 
 // MappedSize is the size in bytes that a device has at least: the end of its last

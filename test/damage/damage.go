@@ -157,7 +157,7 @@ func likeness(a, b *block.Data) uint64 {
 }
 
 func cutOff(_ *Case, _ block.Nr, b *block.Data, rnd *rand.Rand) string {
-	const sector = 512
+	const sector = block.SectorSize
 	at := sector * (1 + rnd.IntN(block.Size/sector-1))
 	if !slices.ContainsFunc(b[at:], func(x byte) bool { return x != 0 }) {
 		at = sector / 2 // there was nothing behind it

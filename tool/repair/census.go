@@ -196,11 +196,10 @@ func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth 
 
 // childKeys returns the keys that child i can have.
 func childKeys(entries []btree.Child, i int, keys btree.KeyRange) btree.KeyRange {
-	r := btree.KeyRange{Begin: max(entries[i].Key, keys.Begin), End: keys.End}
-	if i+1 < len(entries) && (r.End == 0 || entries[i+1].Key < r.End) {
-		r.End = entries[i+1].Key
+	if i+1 == len(entries) {
+		return keys.LastChild(entries[i].Key)
 	}
-	return r
+	return keys.Child(entries[i].Key, entries[i+1].Key)
 }
 
 // bitmaps counts the pointers in a leaf of the data index tree.

@@ -191,9 +191,9 @@ func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 		}
 		for i, e := range entries {
 			p.to, p.entry = e.Block, i
-			p.keys = btree.KeyRange{Begin: max(e.Key, bounds[nr].Begin), End: bounds[nr].End}
-			if i+1 < len(entries) && (p.keys.End == 0 || entries[i+1].Key < p.keys.End) {
-				p.keys.End = entries[i+1].Key
+			p.keys = bounds[nr].LastChild(e.Key)
+			if i+1 < len(entries) {
+				p.keys = bounds[nr].Child(e.Key, entries[i+1].Key)
 			}
 			visit(p)
 		}

@@ -8,6 +8,7 @@ import (
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
+	"thinpool/metadata/block"
 )
 
 // What metadata can hold on the largest device, whatever a description claims. It bounds
@@ -48,8 +49,7 @@ func checkBlocks(n uint64, sectors uint32) error {
 }
 
 func blockBytes(sectors uint32) uint64 {
-	const sector = 512
-	return uint64(sectors) * sector
+	return uint64(sectors) * block.SectorSize
 }
 
 // BeginDef implements [metadata.Visitor].

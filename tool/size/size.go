@@ -40,7 +40,7 @@ const (
 	kernelMax = 16 * gib
 	// Ceiling is the most that the kernel can use: 15.875 GiB.
 	Ceiling    = spacemap.MaxMetadata * block.Size
-	sectorSize = 512
+	sectorSize = block.SectorSize
 	halfLeaf   = 126
 	fullLeaf   = 252
 )

@@ -204,8 +204,7 @@ const discardBytes = 1 << 30
 // Discard gives the ranges back, of blocks of blockSize sectors. Whatever interrupts it, the
 // device holds what it held, but for free blocks.
 func Discard(ctx context.Context, d Data, blockSize uint32, ranges []Range, opt Options) error {
-	const sector = 512
-	size := int64(blockSize) * sector
+	size := int64(blockSize) * block.SectorSize
 	if n := len(ranges); n > 0 && (size == 0 || uint64(ranges[n-1].End) > uint64(d.Size()/size)) {
 		return ErrTooSmall
 	}

@@ -94,6 +94,19 @@ func (r KeyRange) Contains(first, last uint64) bool {
 	return first >= r.Begin && (r.End == 0 || last < r.End)
 }
 
+// Child is what an internal node with the range r leaves to its child at key, if the next child
+// is at next.
+func (r KeyRange) Child(key, next uint64) KeyRange {
+	c := r.LastChild(key)
+	if c.End == 0 || next < c.End {
+		c.End = next
+	}
+	return c
+}
+
+// LastChild is what an internal node with the range r leaves to its last child, which is at key.
+func (r KeyRange) LastChild(key uint64) KeyRange { return KeyRange{max(key, r.Begin), r.End} }
+
 // Overlaps reports whether r and o have keys in common.
 func (r KeyRange) Overlaps(o KeyRange) bool {
 	return (o.End == 0 || r.Begin < o.End) && (r.End == 0 || o.Begin < r.End)

@@ -344,6 +344,17 @@ type LeafRange struct {
 	Err   error // why the piece is lost
 }
 
+// CheckBounds returns a [BoundsError] if the leaf n has keys that its parents leave to others.
+func (p *LeafRange) CheckBounds(parent block.Nr, n Node) error {
+	if n.Len() == 0 {
+		return nil
+	}
+	if first, last := n.Key(0), n.Key(n.Len()-1); !p.Keys.Contains(first, last) {
+		return &BoundsError{p.Block, parent, first, last, p.Keys}
+	}
+	return nil
+}
+
 // LeafRanges yields the leaves and the lost pieces of the tree at root, in the order
 // of their keys. A node that the tree reaches twice is lost the second time,
 // which ends loops.
@@ -375,11 +386,10 @@ func (f *Forest) leafRanges(nr, parent block.Nr, entry int, keys KeyRange, seen 
 
 // Range is what an inner node with the given range leaves to child i.
 func (in *Inner) Range(i int, keys KeyRange) KeyRange {
-	r := KeyRange{max(in.Keys[i], keys.Begin), keys.End}
-	if i+1 < len(in.Keys) && (r.End == 0 || in.Keys[i+1] < r.End) {
-		r.End = in.Keys[i+1]
+	if i+1 == len(in.Keys) {
+		return keys.LastChild(in.Keys[i])
 	}
-	return r
+	return keys.Child(in.Keys[i], in.Keys[i+1])
 }
 
 // LeafValues reads whole small trees: it yields the entries of the tree at root
@@ -404,8 +414,8 @@ func LeafValues(ctx context.Context, r *block.Reader, limit, root block.Nr, valu
 			if err == nil && !n.Leaf() {
 				err = &MisplacedError{part.Block}
 			}
-			if err == nil && n.Len() > 0 && !part.Keys.Contains(n.Key(0), n.Key(n.Len()-1)) {
-				err = &BoundsError{Block: part.Block, First: n.Key(0), Last: n.Key(n.Len() - 1), Want: part.Keys}
+			if err == nil {
+				err = part.CheckBounds(0, n)
 			}
 			if err != nil {
 				yield(Entry{}, err)

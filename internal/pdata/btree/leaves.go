@@ -54,8 +54,8 @@ func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth i
 		default:
 			n, p.Err = nodes(p.Block)
 		}
-		if p.Err == nil && n.Leaf() && n.Len() > 0 && !p.Keys.Contains(n.Key(0), n.Key(n.Len()-1)) {
-			p.Err = &BoundsError{p.Block, parent, n.Key(0), n.Key(n.Len() - 1), p.Keys}
+		if p.Err == nil && n.Leaf() {
+			p.Err = p.CheckBounds(parent, n)
 		}
 		if p.Err != nil || n.Leaf() {
 			if !w.yield(LoadedLeaf{p, n}, nil) {
@@ -75,9 +75,9 @@ func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth i
 // of the first of them. A child to which the parents leave no keys cannot be reached.
 func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
 	for i := max(n.Search(w.want.Begin), 0); i < n.Len(); i++ {
-		r := KeyRange{max(n.Key(i), keys.Begin), keys.End}
-		if i+1 < n.Len() && (r.End == 0 || n.Key(i+1) < r.End) {
-			r.End = n.Key(i + 1)
+		r := keys.LastChild(n.Key(i))
+		if i+1 < n.Len() {
+			r = keys.Child(n.Key(i), n.Key(i+1))
 		}
 		switch {
 		case r.End != 0 && r.Begin >= r.End, !r.Overlaps(w.want):
