@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -48,6 +49,15 @@ func (s *Source) Writable() (block.Device, error) {
 	return s.Place.Group.OpenWritable(s.Place.Volume)
 }
 
+// A legDevice reads what the source reads, which may be a leg that was chosen, and writes to all.
+type legDevice struct {
+	block.Device
+	from io.ReaderAt
+}
+
+// ReadAt implements [block.Device].
+func (d legDevice) ReadAt(p []byte, off int64) (int, error) { return d.from.ReadAt(p, off) }
+
 // DifferHint says what to do if the copies of mirrors are not the same.
 func DifferHint(err error) error {
 	if errors.Is(err, lvm.ErrDiffer) {
@@ -81,7 +91,8 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	if err := undo.Create(env, undoFile, s, change); err != nil {
 		return fmt.Errorf("undo file: %w; nothing was written", DifferHint(err))
 	}
-	if err := b.Write(env, to); err != nil {
+	// Block 0 is made invalid by what the undo file has of it.
+	if err := b.Write(env, legDevice{to, s.Device}); err != nil {
 		fmt.Fprintf(env.Stderr, "%s is not complete: thin_check --in-place --apply-undo %s %s puts back what was there\n", s.Path, undoFile, s.Path)
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
