@@ -58,7 +58,8 @@ func isStream(name string) bool {
 	return strings.HasPrefix(name, "/dev/std") || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/self/fd/")
 }
 
-// fileNames are all values of options and arguments that may be names of files.
+// fileNames are all arguments, and the values of options that are names of files: an id may be the
+// name of a file as well.
 func fileNames(node *kong.Node) []string {
 	var names []string
 	add := func(text string) {
@@ -72,7 +73,9 @@ func fileNames(node *kong.Node) []string {
 	}
 	values := node.Positional
 	for _, flag := range node.Flags {
-		values = append(values, flag.Value)
+		if flag.PlaceHolder == "FILE" || flag.PlaceHolder == "IMAGE" {
+			values = append(values, flag.Value)
+		}
 	}
 	for _, v := range values {
 		switch v.Target.Kind() {

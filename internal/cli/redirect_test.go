@@ -22,8 +22,9 @@ func write(t *testing.T, content []byte) string {
 // named is a command with every form in which files are named.
 type named struct {
 	Common
-	Output string   `short:"o"`
-	PV     []string `sep:"none"`
+	Output string   `short:"o" placeholder:"FILE"`
+	PV     []string `sep:"none" placeholder:"IMAGE"`
+	ID     string   `placeholder:"ID"`
 	Input  string   `arg:""`
 }
 
@@ -52,6 +53,7 @@ func TestSeparateStreams(t *testing.T) {
 		"a list":            {[]string{"--pv", other, "--pv", "pv0=" + path, other}, &buf, f, &buf, "standard output is " + path},
 		"with an offset":    {[]string{path + "@4096"}, &buf, f, &buf, "standard output is " + path},
 		"read and replaced": {[]string{"-o", path, "-"}, f, &buf, &buf, "standard input is " + path},
+		"an id":             {[]string{"--id", path, other}, &buf, f, &buf, ""},
 		"by its number":     {[]string{"-o", "/dev/stdout", other}, &buf, f, &buf, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,13 +24,12 @@ func TestSignalAtPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty(t, filepath.Join(dir, "data"), 1<<40)
-	empty(t, filepath.Join(dir, "new"), 1<<20)
-	const fifo = "FIFO"
+	const fifo, output = "FIFO", "NEW" // each command has its own
 	for _, args := range [][]string{
 		{"thin_dump", "-o", fifo, pool},
 		{"thin_export", "--metadata", pool, "--data", "data", "--dev-id", "1", "-o", fifo},
 		{"thin_metadata_size", "--from", fifo},
-		{"thin_restore", "-i", fifo, "-o", "new"},
+		{"thin_restore", "-i", fifo, "-o", output},
 		{"thin_volumes", "--lvm-metadata", fifo, pool},
 		{"thin_metadata_pack", "-i", pool, "-o", fifo},
 	} {
@@ -43,6 +42,10 @@ func TestSignalAtPipe(t *testing.T) {
 				}
 				args := slices.Clone(args)
 				args[slices.Index(args, fifo)] = pipe
+				if i := slices.Index(args, output); i >= 0 {
+					args[i] = pipe + ".new"
+					empty(t, args[i], 1<<20)
+				}
 				e := writer{args: args}.stopped(t, dir, 300*time.Millisecond, sig)
 				if e.code != 128+int(sig) || !strings.HasSuffix(e.stderr, ": interrupted\n") {
 					t.Errorf("exit code %d, signal %v, %q", e.code, e.signal, e.stderr)
