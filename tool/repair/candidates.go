@@ -142,13 +142,16 @@ func (s *salvage) mappingsIn(h *hole, budget *searchBudget) map[[2]uint64]bool {
 		if n++; n > most {
 			return nil
 		}
+		budget.leaves -= 3 // it takes longer to keep all mappings of a leaf than to look at them
 		n, ok := s.mappingLeaf(leaf.Block)
 		if !ok {
 			continue
 		}
 		for i := range n.Len() {
-			data, _ := metadata.UnpackMapping(n.Uint64(i))
-			all[[2]uint64{n.Key(i), uint64(data)}] = true
+			if key := n.Key(i); h.room.Contains(key, key) {
+				data, _ := metadata.UnpackMapping(n.Uint64(i))
+				all[[2]uint64{key, uint64(data)}] = true
+			}
 		}
 	}
 	return all

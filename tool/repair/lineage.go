@@ -22,7 +22,7 @@ type lineage struct {
 func newLineage(s *salvage) *lineage {
 	l := &lineage{
 		e: s.evidence, states: s.state.byAge(),
-		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{}, room: mostFollowed,
+		now: map[metadata.DevID]metadata.Details{}, nodes: map[metadata.DevID]map[block.Nr]int{}, room: leastFollowed + followedOfNode*len(s.survey.Nodes),
 	}
 	for i := range s.pool.devices {
 		if d := &s.pool.devices[i]; d.hasDetails {
@@ -63,10 +63,13 @@ func (l *lineage) isReplaced(d *DeviceRoot) bool {
 // keptDevices is for how many devices at a time it is known which nodes they had.
 const keptDevices = 16
 
-// mostFollowed is how many pointers are followed to find out what devices had earlier: a
-// few seconds of work. As lost ranges ask for the devices of their neighbours, hundreds of devices with a
-// hundred thousand nodes each are known by then. After that nothing more is known of earlier commits.
-const mostFollowed = 1 << 26
+// How many pointers are followed to find out what devices had earlier: a second of work, and on
+// large devices what 64 devices with all nodes have. As lost ranges ask for the devices of their
+// neighbours, that is enough. After that nothing more is known of earlier commits.
+const (
+	leastFollowed  = 1 << 24
+	followedOfNode = 64
+)
 
 // nodesOf returns the nodes of all trees of a device that are left, and how many states ago
 // each was seen last.

@@ -145,7 +145,11 @@ func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult
 	base := uint64(i) * PerBitmap
 	here := int(min(PerBitmap, c.Root.NrBlocks-base))
 	var res bitmapResult
-	add := func(f Finding) { res.findings = append(res.findings, f) }
+	add := func(f Finding) {
+		if last := len(res.findings) - 1; last < 0 || !res.findings[last].join(f) {
+			res.findings = append(res.findings, f)
+		}
+	}
 	var m Bitmap
 	if err == nil {
 		m, err = DecodeBitmap(e.Block, b)
@@ -253,13 +257,20 @@ func (c *comparison) addFinding(f Finding) {
 		c.report(f)
 		return
 	}
-	p := &c.pending
-	if p.N > 0 && p.First+p.N == f.First && p.Stored == f.Stored && p.Counted == f.Counted {
-		p.N++
+	if c.pending.N > 0 && c.pending.join(f) {
 		return
 	}
 	c.flush()
 	c.pending = f
+}
+
+// join adds g, which comes right after f, if both are about the same wrong count.
+func (f *Finding) join(g Finding) bool {
+	if f.Kind != g.Kind || f.Kind != TooLow && f.Kind != TooHigh || f.First+f.N != g.First || f.Stored != g.Stored || f.Counted != g.Counted {
+		return false
+	}
+	f.N += g.N
+	return true
 }
 
 func (c *comparison) flush() {

@@ -3,6 +3,7 @@ package spacemap_test
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -142,5 +143,33 @@ func TestLoadIndex(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Counts that are wrong in the same way are joined where they are found: a pool whose mappings
+// cannot be read has millions of them.
+func TestCompareAllocatesLittle(t *testing.T) {
+	const blocks = 64 * spacemap.PerBitmap
+	dev := fixtures.NewForge(t, 256, 1)
+	stored := spacemap.NewCounter(blocks)
+	stored.AddRange(0, blocks)
+	root, err := spacemap.WriteData(dev, stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := spacemap.LoadData(t.Context(), block.NewReader(dev.Mem, 1), 256, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var found []spacemap.Finding
+	err = m.Compare(t.Context(), spacemap.NewCounter(blocks), true, func(f spacemap.Finding) { found = append(found, f) })
+	runtime.ReadMemStats(&after)
+	if err != nil || len(found) != 1 || found[0].N != blocks {
+		t.Errorf("%v, %v", found, err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d KiB were allocated", n>>10)
 	}
 }

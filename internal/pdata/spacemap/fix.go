@@ -48,7 +48,9 @@ func (s *stale) note(f Finding) {
 			s.overflow = true
 		}
 		if f.Counted == 0 && s.leaked != nil {
-			s.leaked.Set(f.First, 1)
+			for i := range f.N {
+				s.leaked.Set(f.First+i, 1)
+			}
 		}
 	}
 }
