@@ -139,7 +139,7 @@ func TestPairLost(t *testing.T) {
 	}
 }
 
-// What is no tree of a device is refused, and said which it is.
+// A tree that is not a device's is refused, and said which it is.
 func TestTreeErrors(t *testing.T) {
 	f, leaves := forged(t)
 	dev := f.Finish()
@@ -232,7 +232,7 @@ func TestWrongLeaves(t *testing.T) {
 	}
 }
 
-// What is no superblock is told from one that is damaged; both say where.
+// What is not a superblock is told from one that is damaged; both say where.
 func TestSuperblockErrors(t *testing.T) {
 	var b block.Data
 	sb := metadata.Superblock{Magic: metadata.Magic + 1}

@@ -123,7 +123,7 @@ func TestLimited(t *testing.T) {
 		t.Error("descriptors are not limited")
 	}
 	if limited(9999) {
-		t.Error("what is no resource is limited")
+		t.Error("a resource that does not exist is limited")
 	}
 }
 

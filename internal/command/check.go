@@ -43,8 +43,8 @@ repair writes into free blocks, then the superblock: whatever interrupts it leav
 metadata or the new. Into disks and raw images nothing is written without --in-place.`
 }
 
-// mends reports whether the command line asks for a repair.
-func (c *Check) mends() bool { return c.AutoRepair || c.ClearNeedsCheckFlag }
+// fixes reports whether the command line asks for a repair.
+func (c *Check) fixes() bool { return c.AutoRepair || c.ClearNeedsCheckFlag }
 
 // Rules implements cli.Ruler.
 func (c *Check) Rules() []cli.Rule {
@@ -77,7 +77,7 @@ func (c *Check) Run(env *cli.Env) (err error) {
 	}
 	defer dev.Close()
 	defer func() { err = view.Named(err, dev.Name) }()
-	out := view.FaultPrinter{Out: env.Stdout, Err: env.Stderr, JSON: c.Format == "json", Quiet: c.Quiet, Mends: c.mends(), Name: dev.Name}
+	out := view.FaultPrinter{Out: env.Stdout, Err: env.Stderr, JSON: c.Format == "json", Quiet: c.Quiet, Fixes: c.fixes(), Name: dev.Name}
 	opt := check.Options{
 		Snapshot: c.MetadataSnap, SuperblockOnly: c.SuperblockOnly, SkipMappings: c.SkipMappings,
 		FlagAlone: !c.AutoRepair, Superblock: out.Superblock, Progress: env.Progress,
@@ -88,8 +88,8 @@ func (c *Check) Run(env *cli.Env) (err error) {
 	if c.DetailsRoot != nil {
 		opt.DetailsRoot = block.Nr(*c.DetailsRoot)
 	}
-	if c.mends() {
-		return c.mend(env, dev, opt, &out)
+	if c.fixes() {
+		return c.fix(env, dev, opt, &out)
 	}
 	if c.MetadataSnap && dev.Place == nil {
 		out.Reserve = source.SnapshotAdvice(c.Input)
@@ -142,10 +142,10 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPr
 	return nil
 }
 
-// input is what is checked. What cannot be mended is refused before it is checked.
+// input is what is checked. What cannot be fixed is refused before it is checked.
 func (c *Check) input() source.Spec {
 	switch {
-	case !c.mends():
+	case !c.fixes():
 		return source.Spec{Path: c.Input, Snapshot: cli.Optional{Set: c.MetadataSnap}, Packs: true, Disk: c.disk()}
 	case c.InPlace:
 		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk()}

@@ -170,7 +170,7 @@ func (x *Export) inputs() []string {
 type exportInputs struct {
 	metadata block.Device
 	src      volume.Source
-	size     int64         // of the device, as LVM knows it; 0: nobody does
+	size     int64         // of the device, as LVM knows it; 0: not known
 	place    *source.Place // nil: not inside of an image
 	device   *uint64       // what is exported; nil: the tree of --root
 	older    *uint64       // only what differs from this device; nil: all
@@ -266,7 +266,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	from, gaps := in.metadata, []volume.Gap(nil)
 	if x.Repair && x.Root == nil {
 		var err error
-		if from, gaps, v.lossy, err = x.mend(env, in); err != nil {
+		if from, gaps, v.lossy, err = x.salvage(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
@@ -300,9 +300,9 @@ func numbered(nr *uint64) block.Nr {
 	return block.Nr(*nr)
 }
 
-// mend finds what can be saved of the metadata. lossy says that the device is not
+// salvage finds what can be saved of the metadata. lossy says that the device is not
 // complete; where, if that is known, the gaps say.
-func (x *Export) mend(env *cli.Env, in *exportInputs) (mended block.Device, gaps []volume.Gap, lossy bool, err error) {
+func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, gaps []volume.Gap, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(), Name: in.place.Name(),

@@ -163,7 +163,7 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 		return nil, err
 	case old != nil:
 		if err := old.Same(&job.Journal); err != nil {
-			return nil, fmt.Errorf("%s: cannot go on: %w; --force begins anew", job.path, err)
+			return nil, fmt.Errorf("%s: cannot go on: %w; --force starts over", job.path, err)
 		}
 		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
 	}
@@ -201,7 +201,7 @@ func (x *Export) free(journal string) error {
 		return nil
 	}
 	if _, err := os.Lstat(journal); err == nil {
-		return fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force begins anew", journal)
+		return fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force starts over", journal)
 	}
 	if _, err := os.Lstat(x.Output); err == nil && x.outputKind() == toFile {
 		return fmt.Errorf("%s is there already; --force replaces it", x.Output)

@@ -19,7 +19,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	in.place = p
 	in.close = append(in.close, p)
 	if p.Pool == nil {
-		return fmt.Errorf("%s/%s is no thin volume or pool that LVM knows: --metadata and --data take files and devices", p.Group.Name, p.Volume.Name)
+		return fmt.Errorf("%s/%s is not a thin volume or pool that LVM knows: --metadata and --data take files and devices", p.Group.Name, p.Volume.Name)
 	}
 	if err := x.devices(in); err != nil {
 		return err

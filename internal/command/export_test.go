@@ -202,7 +202,7 @@ func TestExportResume(t *testing.T) {
 		}
 		p.file("out", partial)
 		journal(position)
-		if _, stderr := p.run(1, args...); !strings.Contains(stderr, "an export was interrupted. --resume goes on with it, --force begins anew") {
+		if _, stderr := p.run(1, args...); !strings.Contains(stderr, "an export was interrupted. --resume goes on with it, --force starts over") {
 			t.Errorf("without --resume: %s", stderr)
 		}
 		if got := p.read(out); !bytes.Equal(got, partial) {
@@ -244,7 +244,7 @@ func TestExportResume(t *testing.T) {
 	}
 	p.run(0, append(args, "--force")...)
 	if !bytes.Equal(p.read(out), want) {
-		t.Error("begun anew: the file is wrong")
+		t.Error("started over: the file is wrong")
 	}
 }
 

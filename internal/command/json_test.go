@@ -35,14 +35,14 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, mendable, writable, full, noSuperblock, orphans, disk, overlay, backup string }
+type jsonImages struct{ held, damaged, fixable, writable, full, noSuperblock, orphans, disk, overlay, backup string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	disk, _ := fixtures.Disks(t, "one-pv")
-	im := jsonImages{path("held"), path("damaged"), path("mendable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], disk[0] + ".qcow2", path("backup")}
+	im := jsonImages{path("held"), path("damaged"), path("fixable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], disk[0] + ".qcow2", path("backup")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -50,7 +50,7 @@ func makeJSONImages(t *testing.T) jsonImages {
 	}
 	save(im.overlay, Overlay(filepath.Base(im.disk), "raw", 192<<20))
 	fixtures.Write(t, "metadata-snap", im.held)
-	fixtures.Write(t, "powercut", im.mendable)
+	fixtures.Write(t, "powercut", im.fixable)
 	save(im.writable, fixtures.Writable(t, 2, false).Contents())
 	damaged := fixtures.Mem(t, "metadata-snap")
 	var a, b block.Data
@@ -118,9 +118,9 @@ func TestJSONDocumented(t *testing.T) {
 		"thin_check": {
 			{"--format", "json", im.held},
 			{"--format", "json", im.damaged},
-			{"--format", "json", im.mendable},
+			{"--format", "json", im.fixable},
 			{"--format", "json", "--auto-repair", im.full},
-			{"--format", "json", "--auto-repair", im.mendable},
+			{"--format", "json", "--auto-repair", im.fixable},
 			{"--format", "json", "--auto-repair", im.writable},
 			{"--format", "json", im.noSuperblock},
 			{"--format", "json", "--lvm-metadata", im.backup, im.disk},

@@ -203,7 +203,7 @@ func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) e
 	return nil
 }
 
-// rewrite writes the dump anew, in its own format.
+// rewrite writes the dump again, in its own format.
 func (s *Shrink) rewrite(env *cli.Env, plan *shrink.Plan, out io.Writer) error {
 	return s.visit(env, func(json bool) metadata.Visitor {
 		if json {

@@ -82,7 +82,7 @@ func undoFiles(t *testing.T, device []byte) map[string][]byte {
 	copy(before[(2+2)*block.Size:], "what comes to block 2")
 	return map[string][]byte{
 		"remade":              undoFile(t, old, change),
-		"mended":              undoFile(t, old, undo.Change{Written: []block.Nr{1, 16}, Block0: &block0}),
+		"fixed":               undoFile(t, old, undo.Change{Written: []block.Nr{1, 16}, Block0: &block0}),
 		"remade, as before":   resum(before),
 		"remade, now the new": undoFile(t, device, undo.Change{All: all, Block0: (*block.Data)(device)}),
 		"a real one":          undoFile(t, fixtures.Leaky(t).Contents()[:len(device)], change),

@@ -43,7 +43,7 @@ func TestAdvice(t *testing.T) {
 		"settled in part":         {[]check.Fault{late, late, quiet}, true, []check.Fixed{{Code: late.Code, Severity: late.Severity, Faults: 1}}, []string{of(late)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := FaultPrinter{Out: io.Discard, Err: io.Discard, Mends: tc.repair}
+			p := FaultPrinter{Out: io.Discard, Err: io.Discard, Fixes: tc.repair}
 			for _, f := range tc.faults {
 				p.Fault(f)
 			}

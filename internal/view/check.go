@@ -17,14 +17,14 @@ import (
 type FaultPrinter struct {
 	Out, Err    io.Writer
 	JSON, Quiet bool
-	Mends       bool                        // a repair follows
+	Fixes       bool                        // a repair follows
 	Reserve     string                      // how to make a metadata snapshot, if that is wanted and known
 	Live        *metadata.Superblock        // once it is known
 	Name        func(metadata.DevID) string // of the volume that a device is; nil: not known
 	InDevices   bool                        // there are faults in the trees of devices
 
 	advice []advice
-	mended uint64 // faults
+	fixed  uint64 // faults
 	noRoom *spacemap.SpaceError
 	listed int // ids of devices in JSON
 }
@@ -48,7 +48,7 @@ func (p *FaultPrinter) Fault(f check.Fault) {
 	if f.Code == check.SnapshotMissing && p.Reserve != "" {
 		text = p.Reserve
 	}
-	if !p.Mends || !f.Fixable() {
+	if !p.Fixes || !f.Fixable() {
 		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})
 	}
 	switch {
@@ -127,8 +127,8 @@ func (p *FaultPrinter) Summary(sum check.Summary) {
 		p.line(p.jsonSummary(sum))
 	case sum.Fatal+sum.NonFatal+sum.Notes > 0:
 		fmt.Fprintf(p.Err, "%d fatal, %d non-fatal, %d notes", sum.Fatal, sum.NonFatal, sum.Notes)
-		if p.mended > 0 {
-			fmt.Fprintf(p.Err, "; %d of them mended", p.mended)
+		if p.fixed > 0 {
+			fmt.Fprintf(p.Err, "; %d of them fixed", p.fixed)
 		}
 		fmt.Fprintln(p.Err)
 		for _, text := range p.worst() {
@@ -158,7 +158,7 @@ type lostRecord struct {
 	Length *uint64 `json:"length,omitempty"`
 }
 
-// rangeOf is the range from begin to end (excluded); an end of 0 is no bound.
+// rangeOf is the range from begin to end (excluded); an end of 0 means no bound.
 func rangeOf(begin, end uint64) lostRecord {
 	r := lostRecord{Begin: begin}
 	if end != 0 {
@@ -204,7 +204,7 @@ type summaryRecord struct {
 	Mappings           uint64      `json:"mappings"`
 	DataLeaks          uint64      `json:"data_leaks"`
 	MetadataLeaks      uint64      `json:"metadata_leaks"`
-	Mended             *uint64     `json:"fixed,omitempty"`
+	Fixed              *uint64     `json:"fixed,omitempty"`
 	NoRoom             *roomRecord `json:"no_room,omitempty"`
 	Advice             []string    `json:"advice,omitempty"`
 	TransactionID      *uint64     `json:"transaction_id,omitempty"`
@@ -221,8 +221,8 @@ func (p *FaultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 		Devices: sum.Devices, Mappings: sum.Mappings, DataLeaks: sum.DataLeaks, MetadataLeaks: sum.MetadataLeaks,
 		Advice: p.worst(),
 	}
-	if p.Mends {
-		r.Mended = &p.mended
+	if p.Fixes {
+		r.Fixed = &p.fixed
 	}
 	if p.noRoom != nil {
 		r.NoRoom = &roomRecord{p.noRoom.Needed, p.noRoom.Have}
@@ -235,15 +235,15 @@ func (p *FaultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	return r
 }
 
-// Say prints a sentence that is no fault.
+// Say prints a sentence that is not a fault.
 func (p *FaultPrinter) Say(text string) {
 	if !p.Quiet {
 		fmt.Fprintln(p.Err, text)
 	}
 }
 
-// mendedRecord is faults that were mended, in JSON.
-type mendedRecord struct {
+// fixedRecord is faults that were fixed, in JSON.
+type fixedRecord struct {
 	Type     string     `json:"type"` // "fixed"
 	Code     check.Code `json:"code"`
 	Severity string     `json:"severity"`
@@ -254,27 +254,27 @@ type mendedRecord struct {
 	Time     uint32     `json:"time,omitempty"`    // which is this
 }
 
-// roomRecord is free metadata blocks that mending takes, and that there are.
+// roomRecord is free metadata blocks that fixing takes, and that there are.
 type roomRecord struct {
 	Needed uint64 `json:"needed"`
 	Have   uint64 `json:"have"`
 }
 
-// Repaired prints what was mended.
+// Repaired prints what was fixed.
 func (p *FaultPrinter) Repaired(r *check.Fix) {
 	if p.Live != nil {
 		p.Live = &r.Superblock
 	}
 	p.noRoom = r.NoRoom
 	for _, m := range r.Fixed {
-		p.mended += m.Faults
+		p.fixed += m.Faults
 		p.settled(m)
 		switch {
 		case p.Quiet:
 		case p.JSON:
-			p.line(mendedRecord{"fixed", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
+			p.line(fixedRecord{"fixed", m.Code, m.Severity.String(), m.Tree, m.Faults, m.Blocks, m.Devices, m.Time})
 		default:
-			fmt.Fprintf(p.Err, "mended: %v\n", m)
+			fmt.Fprintf(p.Err, "fixed: %v\n", m)
 		}
 	}
 }
@@ -299,5 +299,5 @@ type lvmRecord struct {
 	Code    lvmcheck.Code `json:"code"`
 	Refused bool          `json:"refused"`
 	Message string        `json:"message"`
-	Mend    []string      `json:"fix,omitempty"`
+	Fix     []string      `json:"fix,omitempty"`
 }

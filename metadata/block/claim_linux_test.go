@@ -18,7 +18,7 @@ func twoBlocks(t *testing.T) string {
 	return path
 }
 
-// Whatever may write to a file keeps all others away that may; readers keep nobody away.
+// Whatever may write to a file keeps all others away that may; readers do not.
 func TestOneWriter(t *testing.T) {
 	path := twoBlocks(t)
 	opens := map[string]func() (block.Device, error){

@@ -11,7 +11,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// stratis-storage/stratisd (src/engine/strat_engine/cmd.rs) has leaks mended, repairs if that fails, and
+// stratis-storage/stratisd (src/engine/strat_engine/cmd.rs) has leaks fixed, repairs if that fails, and
 // takes the size of metadata as a number of sectors.
 func TestClient_stratisd(t *testing.T) {
 	t.Parallel()
@@ -30,7 +30,7 @@ func TestClient_stratisd(t *testing.T) {
 	zeroBlocks(t, damaged, want.superblock.MappingRoot)
 	empty(t, spare, size(t, damaged))
 	if r := run(t, filepath.Join(tools, "thin_check"), "--auto-repair", damaged); r.code == 0 {
-		t.Error("damage is mended in place")
+		t.Error("damage is fixed in place")
 	}
 	ours(t, "thin_repair", "-i", damaged, "-o", spare)
 	got := read(t, spare, false)

@@ -46,7 +46,7 @@ func copyOf(t *testing.T, path string) string {
 	return made
 }
 
-// The kernel takes what we restored or mended, and writes to it. That needs a virtual
+// The kernel takes what we restored or fixed, and writes to it. That needs a virtual
 // machine and minutes, so it is run only if asked for.
 func TestKernel(t *testing.T) {
 	t.Parallel()
@@ -64,11 +64,11 @@ func TestKernel(t *testing.T) {
 		if strict.code == 0 || !im.sound {
 			continue
 		}
-		t.Run(im.name+" mended", func(t *testing.T) {
-			mended := copyOf(t, im.path)
-			ours(t, "thin_check", "--auto-repair", mended)
-			ours(t, "thin_check", "--strict", mended)
-			accepted(t, mended)
+		t.Run(im.name+" fixed", func(t *testing.T) {
+			fixed := copyOf(t, im.path)
+			ours(t, "thin_check", "--auto-repair", fixed)
+			ours(t, "thin_check", "--strict", fixed)
+			accepted(t, fixed)
 		})
 	}
 }

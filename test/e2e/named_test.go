@@ -15,7 +15,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// ofRuntime is what a tool opens that nobody named: the runtime looks for the size of large pages
+// ofRuntime is what a tool opens that is not named: the runtime looks for the size of large pages
 // and for limits of its control group; log lines have the local time; the decoder of qcow2 is led
 // to the null device.
 var ofRuntime = regexp.MustCompile(`^(/sys/kernel/mm/transparent_hugepage/.*|/sys/fs/cgroup/.*|/proc/(self|\d+)/(mountinfo|cgroup)|/etc/localtime|/usr/share/zoneinfo/.*|/dev/null)$`)

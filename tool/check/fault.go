@@ -76,7 +76,7 @@ const (
 	adviseRepair  = "keep the pool down and a copy of this metadata; then rebuild it into another device with thin_repair"
 	adviseRebuild = "rebuild the metadata into another device: thin_dump, then thin_restore"
 	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
-	adviseFix     = "perhaps you wanted to run with --auto-repair, which mends this"
+	adviseFix     = "perhaps you wanted to run with --auto-repair, which fixes this"
 	adviseNothing = "nothing needs to be done"
 	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
 	adviseAtLimit = "a write to one of the devices changes the others, too: copy the content of all but one to new devices, then delete the old ones"

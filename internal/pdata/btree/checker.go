@@ -152,7 +152,7 @@ func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum 
 	}
 }
 
-// checkFill tests that a node that is no root is at least a third full.
+// checkFill tests that a node other than a root is at least a third full.
 func (j *Checker) checkFill(nr block.Nr, keys KeyRange, n, most int) {
 	if n >= most/3 || j.reported[nr] {
 		return

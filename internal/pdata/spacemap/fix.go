@@ -63,7 +63,7 @@ func (s *stale) indexStale() bool { return s.index || len(s.bitmaps) > 0 || len(
 type SpaceError struct{ Needed, Have uint64 }
 
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("mending the space maps takes %d free metadata blocks, but there are %d; thin_repair into a larger device needs none",
+	return fmt.Sprintf("fixing the space maps takes %d free metadata blocks, but there are %d; thin_repair into a larger device needs none",
 		e.Needed, e.Have)
 }
 

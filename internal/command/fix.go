@@ -11,9 +11,9 @@ import (
 	"thinpool/tool/check"
 )
 
-// mend checks and repairs. The device is opened for writing only if something has
-// to be written: that alone makes some systems look at it anew.
-func (c *Check) mend(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
+// fix checks and repairs. The device is opened for writing only if something has
+// to be written: that alone makes some systems look at it again.
+func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
 	sum, repair, err := check.PlanFix(env, dev, opt, hinted(out.Fault))
 	if err != nil {
 		return source.DifferHint(err)
@@ -56,11 +56,11 @@ func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Fix) error
 		env.Progress("writing "+c.Undo, 0, 0)
 		change := undo.Change{Released: repair.Released(), Written: repair.Blocks(), Block0: repair.Block0()}
 		if err := undo.Create(env, c.Undo, dev, change); err != nil {
-			return fmt.Errorf("undo file: %w; nothing was mended", source.DifferHint(err))
+			return fmt.Errorf("undo file: %w; nothing was fixed", source.DifferHint(err))
 		}
 	}
-	env.Progress("mending", 0, 0)
-	env.Log.Info("mending", "blocks", len(repair.Blocks()))
+	env.Progress("fixing", 0, 0)
+	env.Log.Info("fixing", "blocks", len(repair.Blocks()))
 	if err := repair.Write(env, to); err != nil {
 		return fmt.Errorf("%s: %w", c.Input, err)
 	}

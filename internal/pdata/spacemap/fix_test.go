@@ -89,9 +89,9 @@ func parts(m *Map) (all []block.Nr) {
 	return all
 }
 
-// mend mends both maps. Nothing that the old ones use is written over, both lead to the right
+// fix fixes both maps. Nothing that the old ones use is written over, both lead to the right
 // counts, and what no longer belongs to them is free.
-func (w *ward) mend(t rapid.TB, change Change) {
+func (w *ward) fix(t rapid.TB, change Change) {
 	t.Helper()
 	data, metadata, _ := w.load(t)
 	old := slices.Concat(parts(data), parts(metadata))
@@ -129,8 +129,8 @@ func (w *ward) mend(t rapid.TB, change Change) {
 	}
 }
 
-// Whatever is counted too often, mending gives both maps the right counts.
-func TestMend(t *testing.T) {
+// Whatever is counted too often, fixing gives both maps the right counts.
+func TestFix(t *testing.T) {
 	const metadataBlocks = 600
 	rapid.Check(t, func(t *rapid.T) {
 		blocks := rapid.SampledFrom([]uint64{1, 33, 1000, PerBitmap, PerBitmap + 1, 40000}).Draw(t, "blocks")
@@ -140,12 +140,12 @@ func TestMend(t *testing.T) {
 		}
 		right, surplus := counts("right"), counts("surplus")
 		leaks := rapid.MapOfN(rapid.Uint64Range(metadataBlocks/2, metadataBlocks-1), rapid.Uint32Range(1, 5), 0, 20).Draw(t, "leaks")
-		newWard(t, metadataBlocks, blocks, right, surplus, leaks).mend(t, Change{})
+		newWard(t, metadataBlocks, blocks, right, surplus, leaks).fix(t, Change{})
 	})
 }
 
 // What else is wrong with a map and no reason to give it up is put right as well.
-func TestMendOddities(t *testing.T) {
+func TestFixOddities(t *testing.T) {
 	const indexNrFree = 32 + 8*168 + 8 // in a leaf of the index tree
 	for name, tc := range map[string]struct {
 		spoil func(*testing.T, *ward)
@@ -183,7 +183,7 @@ func TestMendOddities(t *testing.T) {
 					t.Errorf("no finding of kind %d among %+v", kind, findings)
 				}
 			}
-			w.mend(t, Change{})
+			w.fix(t, Change{})
 		})
 	}
 }
@@ -234,10 +234,10 @@ func cut(c *Counter, n uint64) *Counter {
 
 // A change in the same transaction has its blocks written first, its counts in the new maps, and
 // those that it releases free.
-func TestMendChange(t *testing.T) {
+func TestFixChange(t *testing.T) {
 	w := newWard(t, 100, 1000, map[uint64]uint32{7: 4}, map[uint64]uint32{8: 1}, nil)
 	var old, twice block.Nr
-	for _, nr := range []*block.Nr{&old, &twice} { // blocks of the metadata that are no part of the maps
+	for _, nr := range []*block.Nr{&old, &twice} { // blocks of the metadata that do not belong to the maps
 		*nr = w.next + 5
 		w.next += 10
 		w.refs.Add(uint64(*nr), 1)
@@ -249,7 +249,7 @@ func TestMendChange(t *testing.T) {
 	}
 	w.refs = cut(w.counts, w.counts.Len())
 	var made block.Nr
-	w.mend(t, Change{
+	w.fix(t, Change{
 		Blocks: 1,
 		Write: func(a btree.Allocator) error {
 			if made, err = a.Alloc(); err != nil {
@@ -267,7 +267,7 @@ func TestMendChange(t *testing.T) {
 }
 
 // With too few free blocks nothing is planned, and the error says how many it takes.
-func TestMendNoRoom(t *testing.T) {
+func TestFixNoRoom(t *testing.T) {
 	surplus := map[uint64]uint32{8: 1, 9: 7}
 	w := newWard(t, 100, 1000, nil, surplus, nil)
 	data, metadata, _ := w.load(t)
@@ -297,7 +297,7 @@ func TestMendNoRoom(t *testing.T) {
 
 // An error of any write ends the writing; so does a change that takes another number of blocks
 // than it said.
-func TestMendWriteErrors(t *testing.T) {
+func TestFixWriteErrors(t *testing.T) {
 	plan := func(change Change) *Fix {
 		w := newWard(t, 100, 1000, nil, map[uint64]uint32{8: 1, 9: 7}, map[uint64]uint32{50: 5})
 		data, metadata, _ := w.load(t)
