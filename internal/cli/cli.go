@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // Version is what -V prints. Clients compare it as text with 0.7.4 and as a
@@ -63,6 +65,7 @@ type Env struct {
 	Product io.Writer    // standard output too, for bytes that must stay as they are: escaped on a terminal only
 	Stderr  io.Writer    // messages; nowhere with -q
 	Log     *slog.Logger // shown with -v
+	Named   []string     // what the command line names that may be files
 
 	progress *progress
 }
@@ -147,14 +150,15 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 			defer messages.flush()
 			return usage(messages, t.Name, err)
 		}
-		return start(ctx, t, command, args, stdin, out, stderr, printsLines(parser.Model.Node))
+		return start(ctx, t, command, args, stdin, out, stderr, parser.Model.Node)
 	}
 	return exitCode(ctx, messages, t.Name, out.failed())
 }
 
-// start runs command, whose options are set from args. With json the output is lines of JSON, of
-// which the last one says what failed.
-func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer, json bool) int {
+// start runs command, whose options, which node has, are set from args. If the output is lines of
+// JSON the last one says what failed.
+func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer, node *kong.Node) int {
+	json := printsLines(node)
 	common := command.CommonOptions()
 	shown := stderr
 	if common.Quiet {
@@ -173,7 +177,7 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	if isTerminal(out.w) {
 		product = text
 	}
-	env := &Env{Context: ctx, Stdin: stdin, Stdout: text, Product: product, Stderr: messages, progress: line}
+	env := &Env{Context: ctx, Stdin: stdin, Stdout: text, Product: product, Stderr: messages, Named: fileNames(node), progress: line}
 	env.Log = logger(env.Stderr, common.Verbose)
 	line.log = env.Log
 

@@ -112,6 +112,9 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt lvm.ImageO
 		}
 	}
 	sayBacking(env, d.images)
+	if err := images.keepBacking(env, paths, d.images); err != nil {
+		return err
+	}
 	d.Set, err = lvm.Scan(env, so, d.images...)
 	return err
 }
@@ -142,6 +145,24 @@ func sayBacking(env *cli.Env, imgs []*lvm.Image) {
 			above = file
 		}
 	}
+}
+
+// keepBacking refuses a command line that names a file which an image is based on for anything but
+// reading: what is an output would be lost as a part of the image.
+func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*lvm.Image) error {
+	var inputs []string
+	for _, path := range paths {
+		inputs = append(inputs, images.Files(path)...)
+	}
+	for _, img := range imgs {
+		for _, file := range img.Backing {
+			same := func(name string) bool { return name != "" && SameFile(name, file) }
+			if slices.ContainsFunc(env.Named, same) && !slices.ContainsFunc(inputs, same) {
+				return cli.Usagef("%s is read, as %s is based on it, and cannot be the output", file, img.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // openImage is [lvm.OpenImage], in the words of all tools.
