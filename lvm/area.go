@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"thinpool/disk"
 	"thinpool/lvm/internal/text"
 )
 
@@ -45,18 +46,18 @@ type MetadataArea struct {
 }
 
 // readArea reads the header of an area.
-func readArea(r region, a Area) MetadataArea {
+func readArea(d *disk.Disk, a Area) MetadataArea {
 	m := MetadataArea{Area: a}
-	m.Err = m.readHeader(r)
+	m.Err = m.readHeader(d)
 	return m
 }
 
-func (m *MetadataArea) readHeader(r region) error {
-	if m.Offset > uint64(r.size) {
+func (m *MetadataArea) readHeader(d *disk.Disk) error {
+	if m.Offset > uint64(d.Size()) {
 		return fmt.Errorf("the area begins at byte %d, beyond the end", m.Offset)
 	}
 	b := make([]byte, sector)
-	if err := r.readAt(b, int64(m.Offset)); err != nil {
+	if err := d.ReadFull(b, int64(m.Offset)); err != nil {
 		return err
 	}
 	magic := string(b[offAreaMagic:offVersion])
@@ -105,17 +106,17 @@ func (m *MetadataArea) ring(offset, n uint64) []Area {
 
 // read reads n bytes of the ring from offset on. That all of them lie in the region is known
 // before memory is taken.
-func (m *MetadataArea) read(r region, offset, n uint64) ([]byte, error) {
+func (m *MetadataArea) read(d *disk.Disk, offset, n uint64) ([]byte, error) {
 	pieces := m.ring(offset, n)
 	for _, p := range pieces {
-		if err := r.check(int(p.Size), int64(p.Offset)); err != nil {
+		if err := d.Check(int(p.Size), int64(p.Offset)); err != nil {
 			return nil, err
 		}
 	}
 	b := make([]byte, n)
 	rest := b
 	for _, p := range pieces {
-		if err := r.readAt(rest[:p.Size], int64(p.Offset)); err != nil {
+		if err := d.ReadFull(rest[:p.Size], int64(p.Offset)); err != nil {
 			return nil, err
 		}
 		rest = rest[p.Size:]
@@ -127,11 +128,11 @@ func (m *MetadataArea) read(r region, offset, n uint64) ([]byte, error) {
 var errBadText = errors.New("the text has a bad CRC")
 
 // text reads the committed text; nil if there is none.
-func (m *MetadataArea) text(r region) ([]byte, error) {
+func (m *MetadataArea) text(d *disk.Disk) ([]byte, error) {
 	if m.TextSize == 0 {
 		return nil, nil
 	}
-	b, err := m.read(r, m.TextOffset, m.TextSize)
+	b, err := m.read(d, m.TextOffset, m.TextSize)
 	if err != nil {
 		return nil, err
 	}

@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"strings"
 
+	"thinpool/disk"
 	"thinpool/lvm"
 )
 
 // From a disk to the volumes of a pool, and to the bytes of one of them.
 func Example() {
 	ctx := context.Background()
-	disk := disks(1, vg{lvs: lv("pool", 4, "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\ntransaction_id = 1\nchunk_size = 128") +
+	content := disks(1, vg{lvs: lv("pool", 4, "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\ntransaction_id = 1\nchunk_size = 128") +
 		lvStatus("pool_tmeta", `"READ", "WRITE"`, 1, linear("pv0", 4)) + lvStatus("pool_tdata", `"READ", "WRITE"`, 4, linear("pv0", 0)) +
 		lv("home", 10, "type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = 1")})[0]
-	set, err := lvm.Scan(ctx, lvm.Options{}, lvm.NewImage("sda", strings.NewReader(string(disk)), int64(len(disk))))
+	set, err := lvm.Scan(ctx, lvm.Options{}, disk.New("sda", strings.NewReader(string(content)), int64(len(content))))
 	if err != nil {
 		panic(err)
 	}

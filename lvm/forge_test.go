@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/lvm"
 )
 
@@ -200,11 +201,11 @@ func disks(n int, g vg) [][]byte {
 }
 
 // images makes images of disks; nil stands for one that is left out.
-func images(disks ...[]byte) []*lvm.Image {
-	var imgs []*lvm.Image
+func images(disks ...[]byte) []*disk.Disk {
+	var imgs []*disk.Disk
 	for i, d := range disks {
 		if d != nil {
-			imgs = append(imgs, lvm.NewImage(fmt.Sprintf("disk%d", i), bytes.NewReader(d), int64(len(d))))
+			imgs = append(imgs, disk.New(fmt.Sprintf("disk%d", i), bytes.NewReader(d), int64(len(d))))
 		}
 	}
 	return imgs
@@ -229,7 +230,7 @@ func one(t testing.TB, set *lvm.Set) *lvm.Group {
 }
 
 // files writes disks to files and opens them for writing.
-func files(t *testing.T, disks ...[]byte) (paths []string, imgs []*lvm.Image) {
+func files(t *testing.T, disks ...[]byte) (paths []string, imgs []*disk.Disk) {
 	t.Helper()
 	dir := t.TempDir()
 	for i, d := range disks {
@@ -237,7 +238,7 @@ func files(t *testing.T, disks ...[]byte) (paths []string, imgs []*lvm.Image) {
 		if err := os.WriteFile(path, d, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		img, err := lvm.OpenImage(path, lvm.ImageOptions{Claim: true})
+		img, err := disk.Open(path, disk.Options{Claim: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func (s *Set) History(ctx context.Context) iter.Seq2[Old, error] {
 			for i := range d.Metadata {
 				h := &history{d: d, area: i, m: d.Metadata[i]}
 				// With a damaged header the label still says where the ring is.
-				h.m.Size = min(h.m.Size, uint64(max(d.Size-int64(min(h.m.Offset, mostBytes)), 0)))
+				h.m.Size = min(h.m.Size, uint64(max(d.On.Size()-int64(min(h.m.Offset, mostBytes)), 0)))
 				if h.m.Size < 2*sector {
 					continue
 				}
@@ -72,7 +72,7 @@ func (h *history) all(ctx context.Context) iter.Seq2[Old, error] {
 				return
 			}
 			p := buf[:min(uint64(len(buf)), end-base)]
-			if err := h.d.region.readAt(p, int64(h.m.Offset+base)); err != nil {
+			if err := h.d.On.ReadFull(p, int64(h.m.Offset+base)); err != nil {
 				yield(Old{}, err)
 				return
 			}
@@ -120,7 +120,7 @@ func (h *history) candidate(offset uint64) (size uint64, g *Group, err error) {
 		if h.spent += n; h.spent > 4*min(h.m.Size, historyMost)+historyExtra {
 			return 0, nil, fmt.Errorf("too many things in it look like texts: the search ends at byte %d", offset)
 		}
-		p, err := h.m.read(h.d.region, offset, n)
+		p, err := h.m.read(h.d.On, offset, n)
 		if err != nil {
 			return 0, nil, err
 		}

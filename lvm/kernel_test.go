@@ -6,20 +6,21 @@ import (
 	"io"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/lvm"
 )
 
-func open(t *testing.T, paths ...string) []*lvm.Image {
+func open(t *testing.T, paths ...string) []*disk.Disk {
 	t.Helper()
-	return openWith(t, lvm.ImageOptions{}, paths...)
+	return openWith(t, disk.Options{}, paths...)
 }
 
-func openWith(t *testing.T, opt lvm.ImageOptions, paths ...string) []*lvm.Image {
+func openWith(t *testing.T, opt disk.Options, paths ...string) []*disk.Disk {
 	t.Helper()
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img, err := lvm.OpenImage(path, opt)
+		img, err := disk.Open(path, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

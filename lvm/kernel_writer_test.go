@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/lvm"
 	"thinpool/metadata/block"
@@ -15,14 +16,14 @@ import (
 
 // laidOut returns the disk of the case "one-pv" with another layout of the metadata volume,
 // the image of it, open for reading, the group and the volume.
-func laidOut(t *testing.T, layout string) (path string, img *lvm.Image, g *lvm.Group, v *lvm.Volume) {
+func laidOut(t *testing.T, layout string) (path string, img *disk.Disk, g *lvm.Group, v *lvm.Volume) {
 	t.Helper()
 	paths, _ := fixtures.Disks(t, "one-pv")
 	backup, err := lvm.ParseBackup([]byte(fixtures.Layout(t, paths[0], layout)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	img = openWith(t, lvm.ImageOptions{Claim: true}, paths[0])[0]
+	img = openWith(t, disk.Options{Claim: true}, paths[0])[0]
 	set, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup}, img)
 	if err != nil || len(set.Groups) != 1 {
 		t.Fatalf("%d groups, %v", len(set.Groups), err)
@@ -147,9 +148,9 @@ func TestOpenForWritingRefuses(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	claim := lvm.ImageOptions{Claim: true}
+	claim := disk.Options{Claim: true}
 	first := openWith(t, claim, path)[0]
-	if _, err := lvm.OpenImage(path, claim); !errors.Is(err, block.ErrBusy) {
+	if _, err := disk.Open(path, claim); !errors.Is(err, block.ErrBusy) {
 		t.Errorf("a second time: %v, want %v", err, block.ErrBusy)
 	}
 	if err := open(t, path)[0].OpenForWriting(); !errors.Is(err, block.ErrReadOnly) {
@@ -161,7 +162,7 @@ func TestOpenForWritingRefuses(t *testing.T) {
 	if err := openWith(t, claim, path)[0].OpenForWriting(); err != nil {
 		t.Errorf("after the first was closed: %v", err)
 	}
-	inner := lvm.NewImage("inner", bytes.NewReader(make([]byte, 512)), 512)
+	inner := disk.New("inner", bytes.NewReader(make([]byte, 512)), 512)
 	if err := inner.OpenForWriting(); !errors.Is(err, block.ErrReadOnly) {
 		t.Errorf("no file: %v, want %v", err, block.ErrReadOnly)
 	}

@@ -2,11 +2,15 @@ package lvm
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 
+	"thinpool/disk"
 	"thinpool/internal/printable"
 )
+
+var le = binary.LittleEndian
 
 // The label is one of the first four sectors of a physical volume:
 //
@@ -62,9 +66,9 @@ type label struct {
 
 // findLabel looks for a label in a region; nil if there is none. Sectors that look like one
 // and are none are described: LVM goes on after them, too.
-func findLabel(r region) (l *label, odd []string, err error) {
-	p := make([]byte, min(labelSectors*sector, r.size))
-	if err := r.readAt(p, 0); err != nil {
+func findLabel(d *disk.Disk) (l *label, odd []string, err error) {
+	p := make([]byte, min(labelSectors*sector, d.Size()))
+	if err := d.ReadFull(p, 0); err != nil {
 		return nil, nil, err
 	}
 	for i := range len(p) / sector {
@@ -76,7 +80,7 @@ func findLabel(r region) (l *label, odd []string, err error) {
 		if err == nil {
 			return l, odd, nil
 		}
-		odd = append(odd, fmt.Sprintf("label-like sector %d of %v %v", i, r, err))
+		odd = append(odd, fmt.Sprintf("label-like sector %d of %v %v", i, d, err))
 	}
 	return nil, odd, nil
 }

@@ -1,13 +1,19 @@
 // Package lvm reads LVM2 without LVM and without a kernel: from disk images to volume groups,
 // to logical volumes, to their bytes.
 //
-//	image > partition > label > PV header > metadata area > text > Group
+//	disk > label > PV header > metadata area > text > Group
 //	Group: Volume > Segments > (PhysicalVolume, extent) or (Volume, extent) > bytes
 //
-// [OpenImage] opens images, [Scan] finds what they hold, [Group.Open] reads a volume, and
+// Package disk opens images; [Scan] finds what they hold, [Group.Open] reads a volume, and
 // [Set.History] lists what the texts of a group were before. [Group.OpenWritable] is apart: what
 // reads cannot write. Thin volumes are read through their pool, which is not the business of
 // this package; [ThinPool] and [Thin] say which volumes and devices belong together.
 //
 // A sector is 512 bytes, whatever the disk has. Integers on disk are little-endian.
 package lvm
+
+import "thinpool/metadata/block"
+
+// sector is the unit of all sizes in LVM's text that are not bytes or extents, whatever the
+// disk says its sectors are.
+const sector = block.SectorSize

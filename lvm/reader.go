@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"thinpool/disk"
 	"thinpool/lvm/internal/raid"
 	"thinpool/metadata/block"
 )
@@ -26,11 +27,11 @@ type ReadOptions struct {
 
 // A Reader reads the content of a logical volume. It may be used concurrently.
 type Reader struct {
-	g    *Group
-	v    *Volume
-	root source
-	same bool // see ReadOptions
-	imgs []*Image
+	g     *Group
+	v     *Volume
+	root  source
+	same  bool // see ReadOptions
+	disks []*disk.Disk
 	// Notes say what a user should know about the content.
 	Notes []string
 }
@@ -43,7 +44,7 @@ func (g *Group) Open(v *Volume, opt ReadOptions) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s/%w", g.Name, err)
 	}
-	return &Reader{g, v, root, opt.Same, b.imgs, b.notes}, nil
+	return &Reader{g, v, root, opt.Same, b.disks, b.notes}, nil
 }
 
 func (r *Reader) readAt(p []byte, off int64) error {
@@ -111,7 +112,7 @@ type builder struct {
 	write  bool
 	made   map[*Volume]built
 	making map[*Volume]bool
-	imgs   []*Image
+	disks  []*disk.Disk
 	notes  []string
 	supers *builder // reads superblocks of RAID sets, whatever this builder is for
 	// missing is why a part of what was made cannot be used; nil if all is there.
@@ -292,10 +293,10 @@ func (b *builder) onPhysicalVolume(pv *PhysicalVolume, at int64) source {
 		b.missing = &MissingError{pv, "was written off by LVM"}
 		return lost{b.missing}
 	}
-	if !slices.Contains(b.imgs, pv.Disk.Image) {
-		b.imgs = append(b.imgs, pv.Disk.Image)
+	if on := pv.Disk.On; !slices.Contains(b.disks, on) {
+		b.disks = append(b.disks, on)
 	}
-	return onDisk{pv.Disk.region, int64(pv.Start)*sector + at}
+	return onDisk{pv.Disk.On, int64(pv.Start)*sector + at}
 }
 
 // striped makes the source of one stripe or more.

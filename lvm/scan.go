@@ -7,15 +7,12 @@ import (
 	"slices"
 	"strings"
 
-	"thinpool/lvm/internal/partition"
+	"thinpool/disk"
 )
 
 // A Disk is a physical volume as it was found in an image.
 type Disk struct {
-	Image      *Image
-	Partition  string // "partition 3"; empty if it is not in one
-	Start      int64  // in the image, bytes
-	Size       int64
+	On         *disk.Disk
 	ID         string // with dashes
 	Sector     int    // of the label
 	DeviceSize uint64 // bytes, from the label; the text has the better value
@@ -26,19 +23,12 @@ type Disk struct {
 	Used       bool   // the extension says that a group uses it
 	GroupID    string // of the group that its own texts are about; empty without any
 	Seqno      uint64 // the highest of them
-
-	region region
 }
 
-func (d *Disk) String() string { return d.region.String() }
+func (d *Disk) String() string { return d.On.String() }
 
 // A Problem is something that a user should know.
-type Problem struct {
-	Note bool // nothing is wrong or in doubt, only unusual
-	Text string
-}
-
-func (p Problem) String() string { return p.Text }
+type Problem = disk.Problem
 
 func (g *Group) problem(format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
@@ -53,8 +43,9 @@ func (g *Group) distrust(format string, args ...any) {
 
 // A Set is all that images hold.
 type Set struct {
-	Disks    []*Disk  // in the order of the images
-	Groups   []*Group // by name, then by id
+	Media    []*disk.Medium // where physical volumes were looked for
+	Disks    []*Disk        // in the order of the images
+	Groups   []*Group       // by name, then by id
 	Problems []Problem
 }
 
@@ -65,20 +56,25 @@ type Options struct {
 	Backup *Group
 	// PVs says which images hold which physical volumes of Backup, by their names in it (pv0):
 	// for those that have lost their labels. The physical volume begins at the image's offset.
-	PVs map[string]*Image
+	PVs map[string]*disk.Disk
 }
 
 // Scan finds the physical volumes in images, and the groups that they belong to. Of the texts
 // about a group the one with the highest sequence number counts. What cannot be read, and what is
 // wrong with the rest, is among the problems of the set and its groups; the error says that ctx
 // ended, or that there is no such physical volume as the options name.
-func Scan(ctx context.Context, opt Options, imgs ...*Image) (*Set, error) {
+func Scan(ctx context.Context, opt Options, disks ...*disk.Disk) (*Set, error) {
 	s := &scanner{set: &Set{}, best: map[string]*Group{}, disks: map[string][]*Disk{}, named: map[string]*Disk{}}
 	if err := s.addGivenDisks(opt); err != nil {
 		return nil, err
 	}
-	for _, img := range imgs {
-		if err := s.image(ctx, img); err != nil {
+	found, err := disk.Search(ctx, disks...)
+	if err != nil {
+		return nil, err
+	}
+	s.set.Media, s.set.Problems = found.Media, append(s.set.Problems, found.Problems...)
+	for _, m := range found.Media {
+		if err := s.medium(ctx, m); err != nil {
 			return nil, err
 		}
 	}
@@ -114,80 +110,63 @@ func (s *scanner) note(format string, args ...any) {
 	s.set.Problems = append(s.set.Problems, Problem{Note: true, Text: fmt.Sprintf(format, args...)})
 }
 
-// image looks at an image and its partitions.
-func (s *scanner) image(ctx context.Context, img *Image) error {
-	whole := region{img: img, start: img.offset, size: img.size - img.offset}
-	regions := []region{whole}
-	if img.offset == 0 {
-		table, err := partition.Read(img, img.size)
-		if err != nil {
-			s.problem("%s: %v", img.Name, err)
-		}
-		for _, p := range table.Problems {
-			s.note("%s: %s", img.Name, p)
-		}
-		for _, p := range table.Partitions {
-			regions = append(regions, region{img, p.Start, p.Size, p.String()})
-		}
-	}
-	var found []region
-	var odd, below []string
-	for _, r := range regions {
+// medium looks for physical volumes in an image and its partitions.
+func (s *scanner) medium(ctx context.Context, m *disk.Medium) error {
+	var found []*disk.Disk
+	var odd []string
+	for _, d := range m.Plain {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		l, unlike, err := findLabel(r)
+		l, unlike, err := findLabel(d)
 		if err != nil {
 			s.problem("%v", err)
 			continue
 		}
 		odd = append(odd, unlike...)
 		if l != nil {
-			found = append(found, r)
-			s.disk(r, l)
-		}
-		if what := wrapped(r); what != "" {
-			below = append(below, fmt.Sprintf("%v %s", r, what))
+			found = append(found, d)
+			s.disk(d, l)
 		}
 	}
-	s.noteOddities(whole, len(regions)-1, found, odd, below)
+	s.noteOddities(m, found, odd)
 	return nil
 }
 
-// noteOddities says what is odd about the physical volumes found in an image.
-func (s *scanner) noteOddities(whole region, partitions int, found []region, odd, below []string) {
+// noteOddities says what is odd about the physical volumes found in a medium.
+func (s *scanner) noteOddities(m *disk.Medium, found []*disk.Disk, odd []string) {
+	odd = slices.Concat(m.Looks, odd)
 	if len(found) == 0 {
-		text := fmt.Sprintf("no LVM label in %v", whole)
-		if partitions > 0 {
-			text += fmt.Sprintf(" (%d partitions searched)", partitions)
+		text := fmt.Sprintf("no LVM label in %v", m)
+		if m.Partitions > 0 {
+			text += fmt.Sprintf(" (%d partitions searched)", m.Partitions)
 		}
-		s.problem("%s", strings.Join(append(append([]string{text}, below...), odd...), "; "))
+		s.problem("%s", strings.Join(append([]string{text}, odd...), "; "))
 		return
 	}
-	for _, text := range append(below, odd...) {
+	for _, text := range odd {
 		s.note("%s", text)
 	}
-	if found[0].partition != "" || partitions == 0 {
+	if found[0] != m.Disk || m.Partitions == 0 {
 		return
 	}
-	text := fmt.Sprintf("%v has a label and a partition table: one of them is a leftover", whole)
-	for _, r := range found[1:] {
-		text += fmt.Sprintf("; %v has a label, too: @%d", r, r.start)
+	text := fmt.Sprintf("%v has a label and a partition table: one of them is a leftover", m)
+	for _, d := range found[1:] {
+		text += fmt.Sprintf("; %v has a label, too: @%d", d, d.Start())
 	}
 	s.problem("%s", text)
 }
 
 // disk reads the metadata areas of a physical volume.
-func (s *scanner) disk(r region, l *label) {
+func (s *scanner) disk(on *disk.Disk, l *label) {
 	d := &Disk{
-		Image: r.img, Partition: r.partition, Start: r.start, Size: r.size,
-		ID: l.id, Sector: l.sector, DeviceSize: l.deviceSize, DataAreas: l.data, BootAreas: l.boot,
-		Version: l.version, Used: l.flags&1 != 0, region: r,
+		On: on, ID: l.id, Sector: l.sector, DeviceSize: l.deviceSize, DataAreas: l.data, BootAreas: l.boot,
+		Version: l.version, Used: l.flags&1 != 0,
 	}
 	s.set.Disks = append(s.set.Disks, d)
 	s.disks[d.ID] = append(s.disks[d.ID], d)
 	for _, a := range l.metadata {
-		m := readArea(r, a)
+		m := readArea(on, a)
 		if m.Err == nil {
 			m.Err = s.text(d, &m)
 		}
@@ -207,7 +186,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 		s.note("%v: the metadata area at byte %d is marked as ignored, and not used", d, m.Offset)
 		return nil
 	}
-	p, err := m.text(d.region)
+	p, err := m.text(d.On)
 	if p == nil || err != nil {
 		return err
 	}
@@ -294,8 +273,8 @@ func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 	if pv.Missing() {
 		g.problem("%s (%v): LVM has written it off: its data may be stale", pv.Name, d)
 	}
-	if end := int64(pv.Start)*sector + int64(pv.Extents)*g.extentBytes(); end > d.Size {
-		g.problem("%s: %v is %d bytes shorter than its extents", pv.Name, d, end-d.Size)
+	if end := int64(pv.Start)*sector + int64(pv.Extents)*g.extentBytes(); end > d.On.Size() {
+		g.problem("%s: %v is %d bytes shorter than its extents", pv.Name, d, end-d.On.Size())
 	}
 }
 
@@ -332,7 +311,7 @@ func (s *scanner) findOrphans() {
 
 // addGivenDisks notes the disks that the caller names.
 func (s *scanner) addGivenDisks(opt Options) error {
-	for name, img := range opt.PVs {
+	for name, on := range opt.PVs {
 		var pv *PhysicalVolume
 		if opt.Backup != nil {
 			pv = opt.Backup.PV(name)
@@ -340,8 +319,7 @@ func (s *scanner) addGivenDisks(opt Options) error {
 		if pv == nil {
 			return fmt.Errorf("there is no physical volume %s", name)
 		}
-		r := region{img: img, start: img.offset, size: img.size - img.offset}
-		s.named[pv.ID] = &Disk{Image: img, Start: r.start, Size: r.size, ID: pv.ID, region: r}
+		s.named[pv.ID] = &Disk{On: on, ID: pv.ID}
 	}
 	return nil
 }

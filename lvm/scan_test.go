@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/lvm"
 	"thinpool/lvm/internal/text"
 )
@@ -163,7 +164,7 @@ func TestNewest(t *testing.T) {
 		t.Errorf("problems %v, %v", set.Problems, set.Groups[0].Problems)
 	}
 	// A disk that cannot be read is no reason not to look at the others.
-	broken := lvm.NewImage("broken", failing{}, diskSize)
+	broken := disk.New("broken", failing{}, diskSize)
 	if set, err := lvm.Scan(t.Context(), lvm.Options{}, append(images(disks(1, vg{})...), broken)...); err != nil || len(set.Groups) != 1 || !has(set.Problems, "broken: byte 0: device failed") {
 		t.Errorf("%v, problems %v", err, set.Problems)
 	}
@@ -241,7 +242,7 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("%d groups, problems %v", len(set.Groups), set.Problems)
 	}
 	paths, _ := files(t, outer)
-	img, err := lvm.OpenImage(paths[0], lvm.ImageOptions{Offset: at})
+	img, err := disk.Open(paths[0], disk.Options{Offset: at})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,14 +257,14 @@ func TestPlaces(t *testing.T) {
 	copy(outer[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x3f\x00\x00\x00\x00\x04\x00\x00")
 	outer[510], outer[511] = 0x55, 0xaa
 	set = scan(t, outer)
-	if got, err := read(one(t, set), "x"); err != nil || !bytes.Equal(got, want) || set.Disks[0].Partition != "partition 1" || len(set.Problems) > 0 {
+	if got, err := read(one(t, set), "x"); err != nil || !bytes.Equal(got, want) || set.Disks[0].On.Partition != "partition 1" || len(set.Problems) > 0 {
 		t.Errorf("in a partition: %v, %v, problems %v", set.Disks[0], err, set.Problems)
 	}
 	pv{id: id('z'), sector: 1}.put(outer[:at])
-	if set = scan(t, outer); !has(set.Problems, fmt.Sprintf("one of them is a leftover; disk0 partition 1 has a label, too: @%d", at)) || len(set.Disks) != 2 {
+	if set = scan(t, outer); !has(set.Problems, fmt.Sprintf("one of them is a leftover; disk0 > partition 1 has a label, too: @%d", at)) || len(set.Disks) != 2 {
 		t.Errorf("%d disks, problems %v", len(set.Disks), set.Problems)
 	}
-	if _, err := lvm.OpenImage(paths[0], lvm.ImageOptions{Offset: at + diskSize + 1}); err == nil {
+	if _, err := disk.Open(paths[0], disk.Options{Offset: at + diskSize + 1}); err == nil {
 		t.Error("an offset beyond the end: no error")
 	}
 }
@@ -283,7 +284,7 @@ func TestBackup(t *testing.T) {
 	clear(made[0][:dataAt])
 	clear(made[1][areaAt:dataAt])
 	imgs := images(made...)
-	set, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*lvm.Image{"pv0": imgs[0]}}, imgs[1])
+	set, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*disk.Disk{"pv0": imgs[0]}}, imgs[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +294,7 @@ func TestBackup(t *testing.T) {
 	if _, err := set.Groups[0].OpenWritable(set.Groups[0].Volume("x")); err == nil || !strings.Contains(err.Error(), "nothing on pv0 confirms") {
 		t.Errorf("it can be written: %v", err)
 	}
-	if _, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*lvm.Image{"pv9": imgs[0]}}); err == nil {
+	if _, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*disk.Disk{"pv9": imgs[0]}}); err == nil {
 		t.Error("there is a pv9")
 	}
 	// One that is older than the disk is taken, and that is said.

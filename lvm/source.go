@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"thinpool/disk"
 	"thinpool/lvm/internal/raid"
 )
 
@@ -45,12 +46,12 @@ func (zeros) writeAt([]byte, int64) error    { return errNotWritable }
 
 // onDisk is a stretch of a physical volume.
 type onDisk struct {
-	r    region
+	d    *disk.Disk
 	base int64
 }
 
-func (d onDisk) readAt(p []byte, off int64) error  { return d.r.readAt(p, d.base+off) }
-func (d onDisk) writeAt(p []byte, off int64) error { return d.r.writeAt(p, d.base+off) }
+func (d onDisk) readAt(p []byte, off int64) error  { return d.d.ReadFull(p, d.base+off) }
+func (d onDisk) writeAt(p []byte, off int64) error { return d.d.WriteFull(p, d.base+off) }
 
 // shifted is a source from some byte on.
 type shifted struct {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"thinpool/disk"
 	"thinpool/metadata/block"
 )
 
@@ -18,16 +19,16 @@ type Writer struct{ *Reader }
 
 var _ block.Device = (*Writer)(nil)
 
-// Writable returns the images that a volume of g lies on, which have to be opened for writing
-// before [Group.OpenWritable] makes a Writer of it. All it lies on must be there and in sync, in
-// raw images; no other volume may depend on it but a thin pool; and there must be no doubt about
+// Writable returns the disks that a volume of g lies on, which have to be opened for writing
+// before [Group.OpenWritable] makes a Writer of it. All it lies on must be there and in sync, on
+// disks that can be written; no other volume may depend on it but a thin pool; and there must be no doubt about
 // what the text says. The error names what is not so.
-func (g *Group) Writable(v *Volume) ([]*Image, error) {
+func (g *Group) Writable(v *Volume) ([]*disk.Disk, error) {
 	r, err := g.writable(v)
 	if err != nil {
 		return nil, err
 	}
-	return r.imgs, nil
+	return r.disks, nil
 }
 
 func (g *Group) writable(v *Volume) (*Reader, error) {
@@ -51,24 +52,24 @@ func (g *Group) writable(v *Volume) (*Reader, error) {
 	if b.missing != nil {
 		return refuse("%w", b.missing)
 	}
-	for _, img := range b.imgs {
-		if err := img.rawOnly(); err != nil {
+	for _, d := range b.disks {
+		if err := d.Writable(); err != nil {
 			return refuse("%w", err)
 		}
 	}
-	return &Reader{g: g, v: v, root: root, imgs: b.imgs, Notes: b.notes}, nil
+	return &Reader{g: g, v: v, root: root, disks: b.disks, Notes: b.notes}, nil
 }
 
-// OpenWritable makes a Writer of a volume of g that is [Group.Writable], and whose images are
+// OpenWritable makes a Writer of a volume of g that is [Group.Writable], and whose disks are
 // open for writing.
 func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
 	r, err := g.writable(v)
 	if err != nil {
 		return nil, err
 	}
-	for _, img := range r.imgs {
-		if img.w == nil {
-			return nil, fmt.Errorf("%s/%s cannot be written: %s: %w", g.Name, v.Name, img.Name, block.ErrReadOnly)
+	for _, d := range r.disks {
+		if !d.IsOpenForWriting() {
+			return nil, fmt.Errorf("%s/%s cannot be written: %v: %w", g.Name, v.Name, d, block.ErrReadOnly)
 		}
 	}
 	return &Writer{r}, nil
@@ -117,8 +118,8 @@ func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Flush makes all images flush what was written to them.
-func (w *Writer) Flush() error { return syncAll(w.imgs) }
+// Flush makes all disks flush what was written to them.
+func (w *Writer) Flush() error { return disk.Flush(w.disks...) }
 
-// Close implements [block.Device]. The images stay open.
+// Close implements [block.Device]. The disks stay open.
 func (w *Writer) Close() error { return nil }

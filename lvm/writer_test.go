@@ -9,12 +9,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"thinpool/disk"
 	"thinpool/lvm"
 	"thinpool/metadata/block"
 )
 
 // scanFiles finds the only group in images.
-func scanFiles(t *testing.T, imgs []*lvm.Image) *lvm.Group {
+func scanFiles(t *testing.T, imgs []*disk.Disk) *lvm.Group {
 	t.Helper()
 	set, err := lvm.Scan(t.Context(), lvm.Options{}, imgs...)
 	if err != nil {

@@ -22,9 +22,9 @@ var layers = [][]string{
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
-	{"metadata"},
+	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
-	{"internal/pdata/btree", "lvm/internal/*", "metadata/block/blocktest"},
+	{"internal/pdata/btree", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
 	{"metadata/block", "internal/newfile", "internal/printable", "test/shared"},
 }
 
@@ -39,13 +39,14 @@ var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
 	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
 	"thinpool/metadata/block/blocktest": {"fixtures", "internal/demo", "test/e2e", "test/damage"},
-	"github.com/lima-vm/go-qcow2reader": {"lvm"},
+	"github.com/lima-vm/go-qcow2reader": {"disk"},
 }
 
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
-	"lvm":          {"internal/printable", "lvm/internal/partition", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
+	"disk":         {"internal/printable", "disk/internal/partition", "metadata/block"},
+	"lvm":          {"disk", "internal/printable", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.

@@ -147,5 +147,5 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 	if err := w.End(); err != nil {
 		return err
 	}
-	return out.Commit()
+	return out.Commit(env)
 }

@@ -162,7 +162,7 @@ func (d *Dump) dump(env *cli.Env, pool *metadata.Pool, opt dump.Options) error {
 	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
 	}
-	return out.Commit()
+	return out.Commit(env)
 }
 
 // visitor returns the writer of the chosen format.

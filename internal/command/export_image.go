@@ -3,16 +3,16 @@ package command
 import (
 	"fmt"
 
+	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmthin"
 	"thinpool/internal/source"
-	"thinpool/lvm"
 )
 
 // openImages opens all inputs that are inside of a volume group, and finds out what LVM
 // knows of the device: its id, its size and its external origin.
 func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
-	p, err := x.disk().Find(env, x.Input, lvm.ImageOptions{Shared: x.MetadataSnap.Set})
+	p, err := x.disk().Find(env, x.Input, disk.Options{Shared: x.MetadataSnap.Set})
 	if err != nil {
 		return err
 	}

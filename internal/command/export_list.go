@@ -79,7 +79,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	if err := v.each(env, ranges.Add); err != nil {
 		return err
 	}
-	return errors.Join(ranges.Close(), out.Commit())
+	return errors.Join(ranges.Close(), out.Commit(env))
 }
 
 func (v *exportVolume) each(env *cli.Env, fn func(volume.Extent) error) error {

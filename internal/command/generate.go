@@ -112,7 +112,7 @@ func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
 	if err := generate.Run(env, shape, v); err != nil {
 		return err
 	}
-	return out.Commit()
+	return out.Commit(env)
 }
 
 // spoiling is an amount of damage.

@@ -87,7 +87,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 			return err
 		}
 	}
-	if err := out.Commit(); err != nil {
+	if err := out.Commit(env); err != nil {
 		return err
 	}
 	env.Log.Info("packed", "blocks", sum.Packed, "of", uint64(sum.Blocks), "invalid", sum.Invalid)
@@ -133,7 +133,7 @@ func (u *Unpack) Run(env *cli.Env) error {
 	if err := pack.Unpack(env, out, out.Zero, packfmt.Options{Progress: env.Progress}); err != nil {
 		return fmt.Errorf("%s: %w", u.Input, err)
 	}
-	return out.Commit()
+	return out.Commit(env)
 }
 
 // errKept has the words of other implementations.

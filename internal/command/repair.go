@@ -250,7 +250,7 @@ func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report)
 	if err := show(printable.NewWriter(file)); err != nil { // somebody will look at it on a terminal
 		return err
 	}
-	return file.Commit()
+	return file.Commit(env)
 }
 
 // write writes what was found as new metadata. Once the builder has it all nothing of

@@ -81,7 +81,7 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 			return err
 		}
 	}
-	if err := file.Commit(); err != nil {
+	if err := file.Commit(env); err != nil {
 		return err
 	}
 	if sum.Superblock != nil {

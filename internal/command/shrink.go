@@ -182,7 +182,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	if err := s.rewrite(env, plan, out); err != nil {
 		return s.inVain(env, err)
 	}
-	if err := out.Commit(); err != nil {
+	if err := out.Commit(env); err != nil {
 		return s.inVain(env, err)
 	}
 	return s.advise(env, plan)

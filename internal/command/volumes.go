@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/lvmreport"
@@ -89,10 +90,10 @@ func (t *ThinVolumes) Run(env *cli.Env) error {
 
 // look opens the images. busy says that disks are in use, and what is on them may change.
 func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error) {
-	p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{})
+	p, err = source.OpenDisks(env, t.Input, t.images.open(), disk.Options{})
 	if errors.Is(err, block.ErrBusy) {
 		busy = true
-		p, err = source.OpenDisks(env, t.Input, t.images.open(), lvm.ImageOptions{Shared: true})
+		p, err = source.OpenDisks(env, t.Input, t.images.open(), disk.Options{Shared: true})
 	}
 	if err != nil {
 		return nil, busy, err

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"slices"
 
+	"thinpool/disk"
 	"thinpool/lvm"
 	"thinpool/metadata/block"
 )
@@ -48,7 +49,7 @@ type PV struct {
 func PVs(set *lvm.Set) []PV {
 	var rows []PV
 	type spot struct {
-		img   *lvm.Image
+		img   *disk.Disk
 		start int64
 	}
 	listed := map[spot]bool{} // a disk that the caller named is not the one that was found there
@@ -56,7 +57,7 @@ func PVs(set *lvm.Set) []PV {
 		pv.Problems = append(problems, ofDisk(pv)...)
 		rows = append(rows, pv)
 		if pv.Disk != nil {
-			listed[spot{pv.Disk.Image, pv.Disk.Start}] = true
+			listed[spot{pv.Disk.On.Image(), pv.Disk.On.Start()}] = true
 		}
 	}
 	found := map[string]bool{}
@@ -86,7 +87,7 @@ func PVs(set *lvm.Set) []PV {
 		}
 	}
 	for _, d := range set.Disks {
-		if !listed[spot{d.Image, d.Start}] {
+		if !listed[spot{d.On.Image(), d.On.Start()}] {
 			add(PV{Disk: d}, NoGroup)
 		}
 	}
@@ -108,7 +109,7 @@ func ofDisk(pv PV) []Problem {
 	if g := pv.Group; g != nil {
 		add(d.GroupID == g.ID && d.Seqno < g.Seqno, Stale)
 		add(d.GroupID == g.ID && d.Seqno > g.Seqno, Newer)
-		add(uint64(d.Size)/sector < pv.Known.Start+pv.Known.Extents*g.ExtentSize, Short)
+		add(uint64(d.On.Size())/sector < pv.Known.Start+pv.Known.Extents*g.ExtentSize, Short)
 	}
 	for _, m := range d.Metadata {
 		add(m.Err != nil, BadArea)

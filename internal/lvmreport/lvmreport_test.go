@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/internal/lvmreport"
 	"thinpool/lvm"
@@ -84,9 +85,9 @@ func commit(t *testing.T, path string, offset uint64, text []byte) {
 
 func scan(t *testing.T, opt lvm.Options, paths ...string) *lvm.Set {
 	t.Helper()
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img, err := lvm.OpenImage(path, lvm.ImageOptions{})
+		img, err := disk.Open(path, disk.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +110,7 @@ func lines(pvs []lvmreport.PV) []string {
 			group, name = pv.Group.ID[:4], pv.Known.Name
 		}
 		if pv.Disk != nil {
-			image = filepath.Base(pv.Disk.Image.Name)
+			image = filepath.Base(pv.Disk.On.Image().Name)
 		}
 		all = append(all, fmt.Sprint(group, " ", name, " ", image, " ", pv.Used, " ", pv.Problems))
 	}
@@ -231,12 +232,12 @@ func TestPVs(t *testing.T) {
 		},
 		"named by the caller": {
 			func(t *testing.T, paths []string) (lvm.Options, []string) {
-				img, err := lvm.OpenImage(paths[0], lvm.ImageOptions{})
+				img, err := disk.Open(paths[0], disk.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { img.Close() })
-				return lvm.Options{Backup: oldGroup(t, paths[0], 13), PVs: map[string]*lvm.Image{"pv0": img}}, paths[1:]
+				return lvm.Options{Backup: oldGroup(t, paths[0], 13), PVs: map[string]*disk.Disk{"pv0": img}}, paths[1:]
 			},
 			[]string{"D1o9 pv0 " + disk1 + " 49 []", "D1o9 pv1 " + disk2 + " 41 []"},
 		},
@@ -304,7 +305,7 @@ logical_volumes {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text.String())
 	}
-	g.PV("pv0").Disk = &lvm.Disk{Size: 1 << 20, Image: lvm.NewImage("disk", nil, 1<<20)}
+	g.PV("pv0").Disk = &lvm.Disk{On: disk.New("disk", nil, 1<<20)}
 	return g
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/internal/lvmthin"
 	"thinpool/lvm"
@@ -24,7 +25,7 @@ func Example() {
 		panic(err)
 	}
 
-	img, err := lvm.OpenImage(path, lvm.ImageOptions{})
+	img, err := disk.Open(path, disk.Options{})
 	if err != nil {
 		panic(err)
 	}

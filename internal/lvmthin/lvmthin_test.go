@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/internal/lvmthin"
 	"thinpool/lvm"
@@ -15,9 +16,9 @@ import (
 // group opens the disks of a case.
 func group(t testing.TB, paths []string, opt lvm.Options) *lvm.Group {
 	t.Helper()
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img, err := lvm.OpenImage(path, lvm.ImageOptions{})
+		img, err := disk.Open(path, disk.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

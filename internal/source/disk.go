@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 
+	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/internal/printable"
 	"thinpool/lvm"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -40,7 +42,7 @@ var ErrNoVolumes = errors.New("no LVM volume group was found")
 // Disks are images that are open, and what LVM has on them.
 type Disks struct {
 	*lvm.Set
-	images []*lvm.Image
+	images []*disk.Disk
 }
 
 // Close closes the images.
@@ -53,20 +55,49 @@ func (d *Disks) Close() error {
 }
 
 // Find finds the metadata in the image at path and the others.
-func (d *Disk) Find(env *cli.Env, path string, opt lvm.ImageOptions) (*Place, error) {
+func (d *Disk) Find(env *cli.Env, path string, opt disk.Options) (*Place, error) {
 	disks, err := OpenDisks(env, []string{path}, d.Images, opt)
 	if err != nil {
 		return nil, err
 	}
+	p, err := d.find(env, path, disks)
+	if err != nil {
+		return nil, errors.Join(err, disks.Close())
+	}
+	return p, nil
+}
+
+// find finds the metadata on disks that are open.
+func (d *Disk) find(env *cli.Env, path string, disks *Disks) (*Place, error) {
 	p := &Place{Disks: disks}
 	if err := p.choose(path, d.LV); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, err
 	}
 	SayProblems(env, slices.Concat(p.Problems, p.Group.Problems))
 	if slices.ContainsFunc(p.Group.PVs, func(pv *lvm.PhysicalVolume) bool { return pv.Disk == nil }) {
 		fmt.Fprintln(env.Stderr, "note: --pv IMAGE adds the image of a physical volume that is missing")
 	}
 	return p, nil
+}
+
+// bare is the only disk that begins as metadata does, if there is no volume group; else nil.
+func (d *Disks) bare() *disk.Disk {
+	if len(d.Groups) > 0 {
+		return nil
+	}
+	var found []*disk.Disk
+	for _, m := range d.Media {
+		for _, on := range m.Plain {
+			start := make([]byte, min(block.Size, on.Size()))
+			if on.ReadFull(start, 0) == nil && has(start, offMagic, le64(metadata.Magic)) {
+				found = append(found, on)
+			}
+		}
+	}
+	if len(found) != 1 {
+		return nil
+	}
+	return found[0]
 }
 
 // SayProblems says what users should know; what is only unusual is logged.
@@ -81,7 +112,7 @@ func SayProblems(env *cli.Env, problems []lvm.Problem) {
 }
 
 // OpenDisks opens images, and reads what LVM says about them.
-func OpenDisks(env *cli.Env, paths []string, images Images, opt lvm.ImageOptions) (*Disks, error) {
+func OpenDisks(env *cli.Env, paths []string, images Images, opt disk.Options) (*Disks, error) {
 	d := &Disks{}
 	if err := d.scan(env, slices.Concat(paths, images.PVs), images, opt); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -89,7 +120,7 @@ func OpenDisks(env *cli.Env, paths []string, images Images, opt lvm.ImageOptions
 	return d, nil
 }
 
-func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt lvm.ImageOptions) error {
+func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Options) error {
 	so, err := images.options(env)
 	if err != nil {
 		return err
@@ -132,12 +163,12 @@ func (images *Images) options(env *cli.Env) (lvm.Options, error) {
 	if so.Backup, err = lvm.ParseBackup(text); err != nil {
 		return so, fmt.Errorf("%s: %w", images.Text, err)
 	}
-	so.PVs = map[string]*lvm.Image{}
+	so.PVs = map[string]*disk.Disk{}
 	return so, nil
 }
 
 // sayBacking says what is read that the command line does not name.
-func sayBacking(env *cli.Env, imgs []*lvm.Image) {
+func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 	for _, img := range imgs {
 		above := img.Name
 		for _, file := range img.Backing {
@@ -149,7 +180,7 @@ func sayBacking(env *cli.Env, imgs []*lvm.Image) {
 
 // keepBacking refuses a command line that names a file which an image is based on for anything but
 // reading: what is an output would be lost as a part of the image.
-func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*lvm.Image) error {
+func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Disk) error {
 	var inputs []string
 	for _, path := range paths {
 		inputs = append(inputs, images.Files(path)...)
@@ -165,26 +196,26 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*lvm.Imag
 	return nil
 }
 
-// openImage is [lvm.OpenImage], in the words of all tools.
-func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
+// openImage is [disk.Open], in the words of all tools.
+func openImage(path string, opt disk.Options) (*disk.Disk, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
 		return nil, cli.Accessf("%s: no such file or device", path)
 	}
-	img, err := lvm.OpenImage(path, opt)
+	img, err := disk.Open(path, opt)
 	switch {
 	case errors.Is(err, block.ErrNotBlocks):
 		return nil, cli.Accessf("Not a block device or regular file '%s'.", path)
 	case opt.Claim && errors.Is(err, block.ErrBusy):
 		return nil, Busy(path, err)
 	}
-	if refused, ok := errors.AsType[*lvm.BackingError](err); ok {
+	if refused, ok := errors.AsType[*disk.BackingError](err); ok {
 		return nil, fmt.Errorf("%w: %s", err, adviseBacking(refused))
 	}
 	return img, err
 }
 
 // adviseBacking says how to have read what an image is based on.
-func adviseBacking(refused *lvm.BackingError) string {
+func adviseBacking(refused *disk.BackingError) string {
 	if errors.Is(refused, fs.ErrNotExist) {
 		return "--backing FILE says where it is now"
 	}
@@ -214,6 +245,12 @@ func (images *Images) Files(input string) []string {
 		}
 	}
 	return files
+}
+
+// isFile reports whether there is something at path, as a whole the name of a file or device.
+func isFile(path string) bool {
+	file, offset := splitOffset(path)
+	return file == path && offset == 0
 }
 
 // splitOffset cuts what follows the last @ from the name of an image, if it is a number

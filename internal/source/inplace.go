@@ -31,6 +31,9 @@ func (p *Place) mayBeWritten() error {
 // Writable is what was opened to be claimed or overwritten, for writing too. It is closed
 // with s.
 func (s *Source) Writable() (block.Device, error) {
+	if s.bare != nil {
+		return s.bare.Device(), s.bare.OpenForWriting()
+	}
 	if s.Place == nil {
 		if claimed, ok := s.Device.(*block.Claimed); ok {
 			return claimed, claimed.AllowWriting()

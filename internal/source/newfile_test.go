@@ -57,7 +57,7 @@ func output(t *testing.T, path string, from ...string) os.FileInfo {
 	if _, err := io.WriteString(out, text); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.Commit(); err != nil {
+	if err := out.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)

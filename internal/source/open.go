@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/lvm"
 	"thinpool/metadata"
@@ -44,6 +45,8 @@ type Source struct {
 	// known about the pool.
 	Name func(metadata.DevID) string
 
+	bare     *disk.Disk // that is the metadata, in an image; nil: it does not lie in one
+	disks    *Disks     // that are open; nil: none
 	snapshot cli.Optional
 }
 
@@ -62,7 +65,7 @@ func Open(env *cli.Env, spec Spec) (*Source, error) {
 }
 
 func (spec *Spec) open(env *cli.Env) (*Source, error) {
-	if spec.Disk.Given() {
+	if spec.Disk.Given() || spec.Disk != nil && spec.Access != Overwrite && !isFile(spec.Path) {
 		return spec.inside(env)
 	}
 	s, err := spec.plain(env)
@@ -145,35 +148,54 @@ func (spec *Spec) passes(dev block.Device, doubt error) bool {
 	return spec.Doubtful && dev.Size() >= block.Size && !errors.Is(doubt, ErrPacked) && (spec.Disk == nil || !errors.Is(doubt, ErrDisk))
 }
 
-// inside opens metadata in a volume group.
+// inside opens metadata in a volume group, or what lies on a disk without one.
 func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 	claim := spec.Access == Claim
-	p, err := spec.Disk.Find(env, spec.Path, lvm.ImageOptions{Shared: spec.Snapshot.Set, Claim: claim})
+	disks, err := OpenDisks(env, []string{spec.Path}, spec.Disk.Images, disk.Options{Shared: spec.Snapshot.Set, Claim: claim})
+	if err != nil {
+		return nil, err
+	}
+	if bare := disks.bare(); bare != nil && spec.Disk.LV == "" {
+		if err := bare.Writable(); claim && err != nil {
+			return nil, errors.Join(err, disks.Close())
+		}
+		return &Source{Device: bare.Device(), Path: spec.Path, bare: bare, disks: disks, snapshot: spec.Snapshot}, nil
+	}
+	s, err := spec.volume(env, disks)
+	if err != nil {
+		return nil, errors.Join(err, disks.Close())
+	}
+	return s, nil
+}
+
+// volume opens the volume with the metadata.
+func (spec *Spec) volume(env *cli.Env, disks *Disks) (*Source, error) {
+	claim := spec.Access == Claim
+	p, err := spec.Disk.find(env, spec.Path, disks)
 	if err != nil {
 		return nil, err
 	}
 	if claim {
-		err = p.mayBeWritten()
+		if err := p.mayBeWritten(); err != nil {
+			return nil, err
+		}
 	}
-	var r *lvm.Reader
-	if err == nil {
-		// What is written goes to all copies of a mirror, so they must be the same, or one be chosen.
-		r, err = p.Group.Open(p.Volume, lvm.ReadOptions{Leg: spec.Disk.Leg, Same: claim && spec.Disk.Leg == 0})
-	}
+	// What is written goes to all copies of a mirror, so they must be the same, or one be chosen.
+	r, err := p.Group.Open(p.Volume, lvm.ReadOptions{Leg: spec.Disk.Leg, Same: claim && spec.Disk.Leg == 0})
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, err
 	}
 	for _, note := range r.Notes {
 		env.Log.Info(note)
 	}
-	return &Source{Device: r.Device(), Path: spec.Path, Place: p, Name: p.Name(), snapshot: spec.Snapshot}, nil
+	return &Source{Device: r.Device(), Path: spec.Path, Place: p, Name: p.Name(), disks: disks, snapshot: spec.Snapshot}, nil
 }
 
 // Close closes the metadata and all images.
 func (s *Source) Close() error {
 	err := s.Device.Close()
-	if s.Place != nil {
-		err = errors.Join(err, s.Place.Close())
+	if s.disks != nil {
+		err = errors.Join(err, s.disks.Close())
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
+	"thinpool/metadata/block"
 	"thinpool/tool/repair"
 )
 
@@ -84,9 +85,8 @@ func (p *Place) Facts() *repair.LVM {
 	if len(pool.Messages) > 0 { // LVM sends them when it activates the pool, then counts on
 		facts.TransactionID--
 	}
-	const sector = 512
 	if data := p.Group.Volume(pool.Data); data != nil && pool.ChunkSize > 0 {
-		facts.DataBlocks = uint64(data.Size) / sector / pool.ChunkSize
+		facts.DataBlocks = uint64(data.Size) / block.SectorSize / pool.ChunkSize
 	}
 	for _, v := range p.Group.LVs {
 		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID <= metadata.MaxDevID && !creates[v.Name] {

@@ -272,8 +272,10 @@ func Hint(err error) error {
 	return err
 }
 
-// SameFile reports whether two paths lead to one file or device.
+// SameFile reports whether two paths lead to one file or device, or to places in one.
 func SameFile(a, b string) bool {
+	a, _ = splitOffset(a)
+	b, _ = splitOffset(b)
 	x, err := os.Stat(a)
 	if err != nil {
 		return false

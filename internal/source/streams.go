@@ -86,7 +86,6 @@ func (d *decompressor) Close() error {
 // Commit: a command that fails leaves no file, and an old one as it was.
 type Output struct {
 	io.Writer
-	ctx      context.Context
 	compress io.Closer // nil: not compressed
 	pipe     io.Closer // what is not a regular file, and written at once; nil: none
 	new      *newFile  // nil: none
@@ -99,7 +98,7 @@ const zstdWindow = 64 << 10
 // compressed with how, "gzip" or "zstd", or as the name of the file says. from is the inputs:
 // a new file can be read by those only who can read them.
 func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, error) {
-	o := &Output{Writer: env.Product, ctx: env}
+	o := &Output{Writer: env.Product}
 	if path != "" && path != "-" {
 		if err := o.open(env, path, ModeLike(from...)); err != nil {
 			return nil, err
@@ -151,9 +150,10 @@ func (o *Output) open(env *cli.Env, path string, mode os.FileMode) error {
 	return nil
 }
 
-// Commit finishes the output and puts the file in its place.
-func (o *Output) Commit() error {
-	err := o.ctx.Err() // who interrupts does not want the file
+// Commit finishes the output and puts the file in its place, unless ctx has ended: who interrupts
+// does not want the file.
+func (o *Output) Commit(ctx context.Context) error {
+	err := ctx.Err()
 	if err == nil && o.compress != nil {
 		err = o.compress.Close()
 	}

@@ -146,7 +146,7 @@ func TestOutput(t *testing.T) {
 			if _, err := os.Stat(path); !os.IsNotExist(err) {
 				t.Errorf("the file is there before Commit: %v", err)
 			}
-			if err := out.Commit(); err != nil {
+			if err := out.Commit(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if p, _ := os.ReadFile(path); !strings.HasPrefix(string(p), tc.magic) {
@@ -167,7 +167,7 @@ func TestOutputDiscard(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	for name, end := range map[string]func(*Output){
 		"discarded":   func(o *Output) { o.Discard() },
-		"interrupted": func(o *Output) { cancel(); _ = o.Commit(); o.Discard() },
+		"interrupted": func(o *Output) { cancel(); _ = o.Commit(ctx); o.Discard() },
 	} {
 		path := file(t, []byte("old"))
 		out, err := CreateOutput(&cli.Env{Context: ctx}, path, "zstd")
@@ -205,7 +205,7 @@ func TestOutputPlaces(t *testing.T) {
 		if _, err := io.WriteString(out, "new"); err != nil {
 			t.Fatal(err)
 		}
-		if err := out.Commit(); err != nil {
+		if err := out.Commit(t.Context()); err != nil {
 			t.Errorf("%s: %v", to, err)
 		}
 		out.Discard()

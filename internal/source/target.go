@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -55,11 +56,11 @@ func (o *Output) device(size int64) (block.Device, error) {
 }
 
 // Commit ends the writing, and puts a file in its place.
-func (t *Target) Commit() error {
+func (t *Target) Commit(ctx context.Context) error {
 	if t.out == nil {
 		return t.Device.Close()
 	}
-	return t.out.Commit()
+	return t.out.Commit(ctx)
 }
 
 // Discard gives the target up. After Commit it does nothing.

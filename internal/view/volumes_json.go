@@ -22,12 +22,14 @@ import (
 type imageRecord struct {
 	Image     string   `json:"image"`
 	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
+	Layers    []string `json:"layers,omitempty"`  // the way from the image to the physical volume, the outermost first
 	Partition string   `json:"partition,omitempty"`
-	Start     int64    `json:"start"` // in the image
+	Start     int64    `json:"start"` // in the image, or in what the last layer but partitions makes of it
 }
 
 func imageOf(d *lvm.Disk) imageRecord {
-	return imageRecord{d.Image.Name, d.Image.Backing, d.Partition, d.Start}
+	img := d.On.Image()
+	return imageRecord{img.Name, img.Backing, d.On.Layers, d.On.Partition, d.On.Start()}
 }
 
 type pvRecord struct {

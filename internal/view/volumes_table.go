@@ -99,7 +99,7 @@ func (a *Volumes) pvGrid() *table {
 		}
 		name, group, image, base, size, used, free, extents, start, seqno, id := "", "", "", "", "", "", "", "", "", "", ""
 		if d := pv.Disk; d != nil {
-			base = strings.Join(d.Image.Backing, ", ")
+			base = strings.Join(d.On.Image().Backing, ", ")
 			image, size, id = d.String(), PlainSize(d.DeviceSize), d.ID
 			if d.Seqno > 0 {
 				seqno = digits(d.Seqno)

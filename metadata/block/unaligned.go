@@ -1,20 +1,31 @@
 package block
 
 import (
+	"errors"
 	"io"
+	"sync"
 	"unsafe"
 )
 
-// Unaligned returns a reader of dev for which offsets, lengths and memory need not be
-// aligned; where they are, it costs nothing. It is as safe for concurrent use as dev.
-func Unaligned(dev Device) io.ReaderAt { return unaligned{dev} }
+// An UnalignedDevice reads and writes any bytes of a [Device], which wants whole blocks in aligned
+// memory. It is as safe for concurrent use as the device.
+type UnalignedDevice struct {
+	dev Device
+	mu  sync.Mutex // one write at a time: the blocks at its ends are read first
+}
 
-type unaligned struct{ dev Device }
+// Unaligned returns dev as something for which offsets, lengths and memory need not be aligned;
+// where they are, it costs nothing.
+func Unaligned(dev Device) *UnalignedDevice { return &UnalignedDevice{dev: dev} }
+
+func isAligned(p []byte, off int64) bool {
+	return off%Size == 0 && len(p)%Size == 0 && (len(p) == 0 || uintptr(unsafe.Pointer(&p[0]))%Size == 0)
+}
 
 // ReadAt implements [io.ReaderAt]; what is not aligned takes a detour of at most
 // batchBlocks blocks at a time.
-func (a unaligned) ReadAt(p []byte, off int64) (int, error) {
-	if off%Size == 0 && len(p)%Size == 0 && (len(p) == 0 || uintptr(unsafe.Pointer(&p[0]))%Size == 0) {
+func (a *UnalignedDevice) ReadAt(p []byte, off int64) (int, error) {
+	if isAligned(p, off) {
 		return a.dev.ReadAt(p, off)
 	}
 	buf := Bytes(Buffer(min(batchBlocks, len(p)/Size+2)))
@@ -30,6 +41,38 @@ func (a unaligned) ReadAt(p []byte, off int64) (int, error) {
 		if done < len(p) && got < want {
 			return done, err
 		}
+	}
+	return len(p), nil
+}
+
+// WriteAt implements [io.WriterAt]. Nothing is written beyond the end of the device, which need not
+// be at the end of a block.
+func (a *UnalignedDevice) WriteAt(p []byte, off int64) (int, error) {
+	if isAligned(p, off) {
+		return a.dev.WriteAt(p, off)
+	}
+	if off < 0 || int64(len(p)) > a.dev.Size()-off {
+		return 0, io.ErrShortWrite
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	buf := Bytes(Buffer(min(batchBlocks, len(p)/Size+2)))
+	for done := 0; done < len(p); {
+		skip := int(off % Size)
+		at := off - int64(skip)
+		n := min(len(buf)-skip, len(p)-done)
+		whole := buf[:(skip+n+Size-1)/Size*Size]
+		blocks := whole[:min(int64(len(whole)), a.dev.Size()-at)]
+		if n < len(blocks) {
+			if m, err := a.dev.ReadAt(whole, at); m < len(blocks) {
+				return done, errors.Join(io.ErrUnexpectedEOF, err)
+			}
+		}
+		copy(blocks[skip:], p[done:][:n])
+		if _, err := a.dev.WriteAt(blocks, at); err != nil {
+			return done, err
+		}
+		done, off = done+n, off+int64(n)
 	}
 	return len(p), nil
 }

@@ -22,6 +22,13 @@ func (d demanding) ReadAt(p []byte, off int64) (int, error) {
 	return d.Mem.ReadAt(p, off)
 }
 
+func (d demanding) WriteAt(p []byte, off int64) (int, error) {
+	if off%block.Size != 0 || len(p)%block.SectorSize != 0 || uintptr(unsafe.Pointer(&p[0]))%block.Size != 0 {
+		return 0, errors.New("not aligned")
+	}
+	return d.Mem.WriteAt(p, off)
+}
+
 // Any stretch can be read, up to an end that is no whole block.
 func TestUnaligned(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -50,5 +57,36 @@ func TestUnaligned(t *testing.T) {
 	}
 	if n, err := r.ReadAt(nil, 5); n != 0 || err != nil {
 		t.Errorf("nothing: %d, %v", n, err)
+	}
+}
+
+// Any stretch can be written, up to an end that is no whole block, and nothing beside it changes.
+func TestUnalignedWrites(t *testing.T) {
+	const size = 300*block.Size + 3*block.SectorSize
+	want := make([]byte, size)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for i := range want {
+		want[i] = byte(rnd.Uint32())
+	}
+	mem := blocktest.NewMemFrom(bytes.Clone(want))
+	dev := block.Unaligned(demanding{mem})
+	for i := range 300 {
+		off := rnd.IntN(size)
+		p := bytes.Repeat([]byte{byte(i)}, min(rnd.IntN(200*block.Size)>>rnd.IntN(16)+1, size-off))
+		if n, err := dev.WriteAt(p, int64(off)); n != len(p) || err != nil {
+			t.Fatalf("%d bytes at %d: %d, %v", len(p), off, n, err)
+		}
+		copy(want[off:], p)
+	}
+	got := make([]byte, size)
+	if _, err := dev.ReadAt(got, 0); err != nil && err != io.EOF || !bytes.Equal(got, want) {
+		t.Errorf("not what was written: %v", err)
+	}
+	if n, err := dev.WriteAt(make([]byte, 10), size-9); n != 0 || err == nil {
+		t.Errorf("beyond the end: %d, %v", n, err)
+	}
+	mem.FailReads(3)
+	if _, err := dev.WriteAt(make([]byte, 100), 3*block.Size+5); !errors.Is(err, blocktest.ErrFailed) {
+		t.Errorf("a block that cannot be read: %v", err)
 	}
 }

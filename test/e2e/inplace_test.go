@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
@@ -23,9 +24,9 @@ import (
 // damageVolume damages a volume on disks.
 func damageVolume(t *testing.T, volume string, paths []string, damage func(*testing.T, block.Device)) {
 	t.Helper()
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img := must(lvm.OpenImage(path, lvm.ImageOptions{Claim: true}))
+		img := must(disk.Open(path, disk.Options{Claim: true}))
 		if err := img.OpenForWriting(); err != nil {
 			t.Fatal(err)
 		}

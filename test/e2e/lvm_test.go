@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
 	"thinpool/lvm"
 	"thinpool/test/shared"
@@ -77,9 +78,9 @@ func makeLayouts(t *testing.T, layouts, dir string) {
 // scanDisks returns the only group on disks.
 func scanDisks(t *testing.T, paths ...string) *lvm.Group {
 	t.Helper()
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img := must(lvm.OpenImage(path, lvm.ImageOptions{}))
+		img := must(disk.Open(path, disk.Options{}))
 		t.Cleanup(func() { img.Close() })
 		imgs = append(imgs, img)
 	}
@@ -308,9 +309,9 @@ func peekHistory(t *testing.T, python string, paths []string) {
 	for _, o := range want {
 		theirs = append(theirs, fmt.Sprintln(o.Where, o.Offset, o.VG, o.Seqno, o.LVs, o.Live))
 	}
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	for _, path := range paths {
-		img := must(lvm.OpenImage(path, lvm.ImageOptions{}))
+		img := must(disk.Open(path, disk.Options{}))
 		defer img.Close()
 		imgs = append(imgs, img)
 	}
@@ -355,12 +356,12 @@ func TestLVMKernelReadsWritten(t *testing.T) {
 	if err := os.WriteFile(script, []byte(checkWritten), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var imgs []*lvm.Image
+	var imgs []*disk.Disk
 	volumes := []string{"lin", "str", "str6", "mir", "mird", "r1", "r0", "r0m", "r10"}
 	args := []string{"--get", filepath.Join(dir, "out"), "--env", "VOLUMES=" + strings.Join(volumes, " ")}
 	for _, path := range paths {
 		made := copyOf(t, path)
-		img := must(lvm.OpenImage(made, lvm.ImageOptions{Claim: true}))
+		img := must(disk.Open(made, disk.Options{Claim: true}))
 		if err := img.OpenForWriting(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package lvm_test
+package disk_test
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/disk"
 	"thinpool/fixtures"
-	"thinpool/lvm"
 )
 
 // Images of other formats are named, with what to do.
@@ -33,17 +33,17 @@ func TestFormats(t *testing.T) {
 		if err := os.WriteFile(path, append([]byte(head), make([]byte, 4096)...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := lvm.OpenImage(path, lvm.ImageOptions{}); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), path+": ") {
+		if _, err := disk.Open(path, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), path+": ") {
 			t.Errorf("%v, want %q", err, want)
 		}
-		if img, err := lvm.OpenImage(path, lvm.ImageOptions{Raw: true}); err != nil || img.Size() != int64(len(head)+4096) || img.Close() != nil {
+		if img, err := disk.Open(path, disk.Options{Raw: true}); err != nil || img.Size() != int64(len(head)+4096) || img.Close() != nil {
 			t.Errorf("as raw: %v", err)
 		}
 	}
-	if _, err := lvm.OpenImage(filepath.Join(t.TempDir(), "none"), lvm.ImageOptions{}); err == nil {
+	if _, err := disk.Open(filepath.Join(t.TempDir(), "none"), disk.Options{}); err == nil {
 		t.Error("what is not there is opened")
 	}
-	if _, err := lvm.OpenImage(t.TempDir(), lvm.ImageOptions{}); err == nil {
+	if _, err := disk.Open(t.TempDir(), disk.Options{}); err == nil {
 		t.Error("a folder is opened")
 	}
 }
@@ -99,7 +99,7 @@ func text16(n int) []byte {
 
 func same(t *testing.T, path string, want []byte) {
 	t.Helper()
-	img, err := lvm.OpenImage(path, lvm.ImageOptions{})
+	img, err := disk.Open(path, disk.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestQcow2(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, path, content)
-	img, err := lvm.OpenImage(path, lvm.ImageOptions{Claim: true})
+	img, err := disk.Open(path, disk.Options{Claim: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestQcow2(t *testing.T) {
 	if err := img.OpenForWriting(); err == nil || !strings.Contains(err.Error(), "can only be read") {
 		t.Errorf("it is opened for writing: %v", err)
 	}
-	if img, err := lvm.OpenImage(path, lvm.ImageOptions{Raw: true}); err != nil || img.Size() != 67*cluster || img.Close() != nil {
+	if img, err := disk.Open(path, disk.Options{Raw: true}); err != nil || img.Size() != 67*cluster || img.Close() != nil {
 		t.Errorf("as raw: %v", err)
 	}
 }
@@ -180,7 +180,7 @@ func TestQcow2Refuses(t *testing.T) {
 		if err := os.WriteFile(path, img, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := lvm.OpenImage(path, lvm.ImageOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := disk.Open(path, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -235,22 +235,10 @@ func TestQemuImg(t *testing.T) {
 	for _, format := range []string{"vmdk", "vdi", "vhdx", "parallels", "qed"} {
 		made := filepath.Join(dir, "other")
 		run("convert", "-f", "raw", "-O", format, raws[0], made)
-		if _, err := lvm.OpenImage(made, lvm.ImageOptions{}); err == nil || !strings.Contains(err.Error(), format+" format") {
+		if _, err := disk.Open(made, disk.Options{}); err == nil || !strings.Contains(err.Error(), format+" format") {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
-	run("convert", "-f", "raw", "-O", "qcow2", "-c", raws[0], raws[0]+".qcow2")
-	g := one(t, must(lvm.Scan(t.Context(), lvm.Options{}, open(t, raws[0]+".qcow2", raws[1])...)))
-	if _, err := g.Open(g.Volume("pool_tmeta"), lvm.ReadOptions{}); err != nil || g.Name != "vg2" || g.PV("pv0").Disk.Image.Format != "qcow2" {
-		t.Errorf("%s, %v", g.Name, err)
-	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 // FuzzQcow2 overwrites an image, its header first of all.
@@ -266,7 +254,7 @@ func FuzzQcow2(f *testing.F) {
 		if err := os.WriteFile(path, img, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := lvm.OpenImage(path, lvm.ImageOptions{})
+		opened, err := disk.Open(path, disk.Options{})
 		if err != nil {
 			return
 		}

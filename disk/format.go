@@ -1,13 +1,10 @@
-package lvm
+package disk
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 )
-
-var le = binary.LittleEndian
 
 // magics tell formats that are no raw disks by their first bytes.
 var magics = []struct {
@@ -32,6 +29,12 @@ var magics = []struct {
 	{0, "BZh", "bzip2", unpack},
 }
 
+// The formats of images that are read.
+const (
+	rawFormat   = "raw"
+	qcow2Format = "qcow2"
+)
+
 const (
 	convert = "convert it with qemu-img convert -O raw"
 	unpack  = "unpack it first"
@@ -40,7 +43,7 @@ const (
 // sniff tells the format of an image: qcow2 or raw. The error names a format that cannot be
 // read, and says what to do.
 func sniff(r io.ReaderAt) (string, error) {
-	var head [512]byte
+	var head [sector]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil && err != io.EOF {
 		return "", err
 	}
@@ -56,14 +59,14 @@ func sniff(r io.ReaderAt) (string, error) {
 	return rawFormat, nil
 }
 
-// wrapped says what lies between a region and a physical volume in it, if it is something
+// wrapped says what lies between d and a physical volume in it, if it is something
 // known: encryption, a software RAID. Only what can be read counts.
-func wrapped(r region) string {
-	var b [512]byte
-	if r.readAt(b[:], 0) == nil && bytes.HasPrefix(b[:], []byte("LUKS\xba\xbe")) {
+func wrapped(d *Disk) string {
+	var b [sector]byte
+	if d.ReadFull(b[:], 0) == nil && bytes.HasPrefix(b[:], []byte("LUKS\xba\xbe")) {
 		return "looks like LUKS: open it first"
 	}
-	return mdMember(r)
+	return mdMember(d)
 }
 
 // Superblocks of md: where they are depends on the version.
@@ -76,7 +79,7 @@ const (
 )
 
 // mdMember describes a member of a software RAID.
-func mdMember(r region) string {
+func mdMember(d *Disk) string {
 	const atEnd = 8 << 10
 	for _, v := range []struct {
 		version string
@@ -84,11 +87,11 @@ func mdMember(r region) string {
 	}{
 		{"1.2", 4096},
 		{"1.1", 0},
-		{"1.0", (r.size - atEnd) &^ 4095},
-		{"0.90", r.size&^(mdReserved-1) - mdReserved},
+		{"1.0", (d.size - atEnd) &^ 4095},
+		{"0.90", d.size&^(mdReserved-1) - mdReserved},
 	} {
-		var b [512]byte
-		if v.at < 0 || r.readAt(b[:], v.at) != nil || le.Uint32(b[:]) != mdMagic {
+		var b [sector]byte
+		if v.at < 0 || d.ReadFull(b[:], v.at) != nil || le.Uint32(b[:]) != mdMagic {
 			continue
 		}
 		data, level := int64(0), le.Uint32(b[mdOldLevel:])
@@ -97,7 +100,7 @@ func mdMember(r region) string {
 		}
 		text := fmt.Sprintf("looks like a member of a software RAID (md %s, level %d)", v.version, int32(level))
 		if level == 1 {
-			return fmt.Sprintf("%s: its data begins at @%d", text, r.start+data)
+			return fmt.Sprintf("%s: its data begins at @%d", text, d.Start()+data)
 		}
 		return text + ": assemble it first"
 	}

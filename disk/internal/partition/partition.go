@@ -23,6 +23,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"thinpool/metadata/block"
 )
 
 // A Partition is a part of a disk. Its bytes lie within the disk.
@@ -52,7 +54,7 @@ const (
 	entType       = 4
 	entFirst      = 8
 	entCount      = 12
-	mbrSector     = 512
+	mbrSector     = block.SectorSize
 	firstLogical  = 5
 	mostLogical   = 128 // bounds the chain of boot records
 	typeGPT       = 0xee

@@ -38,7 +38,7 @@ var errNotGPT = errors.New("no valid GPT header")
 // gpt looks for a GPT, by either size of sector, first at the begin, then at the end.
 func (t *reader) gpt() {
 	for _, backup := range []bool{false, true} {
-		for _, sector := range []int64{512, 4096} {
+		for _, sector := range []int64{mbrSector, 4096} {
 			at := sector
 			if backup {
 				at = t.size/sector*sector - sector

@@ -1,4 +1,4 @@
-package lvm_test
+package disk_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"thinpool/lvm"
+	"thinpool/disk"
 )
 
 // basedOn makes an image of size bytes that has nothing but what a file has, in a format that may
@@ -81,9 +81,9 @@ func (f tree) link(name, to string) {
 }
 
 // content opens an image and reads all of it.
-func (f tree) content(path string, backing ...string) ([]byte, *lvm.Image, error) {
+func (f tree) content(path string, backing ...string) ([]byte, *disk.Disk, error) {
 	f.t.Helper()
-	img, err := lvm.OpenImage(path, lvm.ImageOptions{Backing: backing})
+	img, err := disk.Open(path, disk.Options{Backing: backing})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,7 +147,7 @@ func TestBackingElsewhere(t *testing.T) {
 	} {
 		path := f.write("disks/over", basedOn(name, "raw", cluster))
 		_, _, err := f.content(path)
-		var refused *lvm.BackingError
+		var refused *disk.BackingError
 		if !errors.As(err, &refused) || refused.Name != name || refused.Image != path || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, want %q", name, err, why)
 		}

@@ -1,4 +1,4 @@
-package lvm
+package disk
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 )
 
 // A BackingError says that an image is based on a file that is not read: an image that somebody
-// else made may name any file. ImageOptions.Backing allows it. The error wraps [fs.ErrNotExist] if
+// else made may name any file. Options.Backing allows it. The error wraps [fs.ErrNotExist] if
 // there is no such file.
 type BackingError struct {
 	Image string // that names the file

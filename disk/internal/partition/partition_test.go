@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"thinpool/lvm/internal/partition"
+	"thinpool/disk/internal/partition"
 )
 
 var le = binary.LittleEndian

@@ -1,4 +1,4 @@
-package lvm
+package disk
 
 import (
 	"encoding/binary"

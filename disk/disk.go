@@ -1,0 +1,231 @@
+// Package disk, whose API may change, finds the bytes in which somebody keeps something on disks:
+// bytes over bytes, layer by layer.
+//
+//	file, device > image format > partition table > ...
+//
+// [Open] opens an image, or a device, and [Search] tries the layers on it until none recognises
+// what is there. What is left are [Disk]s, where physical volumes of LVM may begin. A [Disk] knows
+// the way to its bytes, by which messages call it: "disk.qcow2 > partition 3". Each layer is a file
+// of this package: it recognises its bytes, opens what is in them, says what it is, and refuses
+// what it cannot read or must not write.
+//
+// Integers on disk are little-endian, unless a layer says otherwise.
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"thinpool/disk/internal/partition"
+	"thinpool/metadata/block"
+)
+
+// sector is the unit in which most layers count, whatever the disk says its sectors are.
+const sector = block.SectorSize
+
+var le = binary.LittleEndian
+
+// A Disk is bytes: an image or a device, or what a layer makes of one. It may be used concurrently.
+type Disk struct {
+	Name   string   // of the image
+	Layers []string // the way from the image to these bytes, the outermost first
+	// Partition is the last layer if that is one: "partition 3".
+	Partition string
+	Format    string   // of an image: "raw" or "qcow2"
+	Backing   []string // files that the image is based on, each the one before it, which are read too
+
+	below *Disk // what these bytes are a part of; nil: they are no part of anything
+	start int64 // in below
+	size  int64
+	r     io.ReaderAt
+	fixed error // why it cannot be written, if that is for this layer to say
+	file  *file // nil: no file of its own
+}
+
+// New makes a disk of r, which holds size bytes. It cannot be written.
+func New(name string, r io.ReaderAt, size int64) *Disk {
+	return &Disk{Name: name, Format: rawFormat, r: r, size: size}
+}
+
+// from is d from a byte on.
+func (d *Disk) from(start int64) *Disk {
+	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), Layers: d.Layers, below: d, start: start, size: d.size - start}
+}
+
+// partition is a partition of d.
+func (d *Disk) partition(p partition.Partition) *Disk {
+	layers := append(slices.Clone(d.Layers), p.String())
+	return &Disk{Name: d.Name, Layers: layers, Partition: p.String(), below: d, start: p.Start, size: p.Size}
+}
+
+// Image is the image, the device or whatever else the stretch d is a part of.
+func (d *Disk) Image() *Disk {
+	for d.below != nil {
+		d = d.below
+	}
+	return d
+}
+
+// Start is where in its image d begins, in bytes.
+func (d *Disk) Start() int64 {
+	start := int64(0)
+	for ; d.below != nil; d = d.below {
+		start += d.start
+	}
+	return start
+}
+
+// Size is the number of bytes.
+func (d *Disk) Size() int64 { return d.size }
+
+// String is the way to the bytes, for messages.
+func (d *Disk) String() string { return strings.Join(append([]string{d.Name}, d.Layers...), " > ") }
+
+// ReadAt implements [io.ReaderAt].
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
+	if d.below == nil {
+		return d.r.ReadAt(p, off)
+	}
+	if off < 0 || off >= d.size {
+		return 0, io.EOF
+	}
+	var end error
+	if int64(len(p)) > d.size-off {
+		p, end = p[:d.size-off], io.EOF
+	}
+	n, err := d.below.ReadAt(p, d.start+off)
+	if n == len(p) {
+		return n, end
+	}
+	return n, err
+}
+
+// A shortError says that a read or write goes beyond the end of a disk.
+type shortError struct {
+	d        *Disk
+	off, end int64
+}
+
+func (e *shortError) Error() string {
+	return fmt.Sprintf("%v: bytes %d..%d lie beyond its end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
+}
+
+// Check is the error that reading or writing n bytes from off on would end with because they do not
+// all lie within d.
+func (d *Disk) Check(n int, off int64) error {
+	if off < 0 || int64(n) > d.size-off {
+		return &shortError{d, off, off + int64(n)}
+	}
+	return nil
+}
+
+// ReadFull fills p. The error names the disk and the byte.
+func (d *Disk) ReadFull(p []byte, off int64) error {
+	if err := d.Check(len(p), off); err != nil {
+		return err
+	}
+	n, err := d.ReadAt(p, off)
+	switch {
+	case n == len(p):
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%v: byte %d: %w", d, off+int64(n), err)
+}
+
+// WriteFull writes all of p, after OpenForWriting.
+func (d *Disk) WriteFull(p []byte, off int64) error {
+	if err := d.Check(len(p), off); err != nil {
+		return err
+	}
+	if !d.IsOpenForWriting() {
+		return fmt.Errorf("%v: %w", d, block.ErrReadOnly)
+	}
+	if _, err := d.Image().file.w.WriteAt(p, d.Start()+off); err != nil {
+		return fmt.Errorf("%v: %w", d, err)
+	}
+	return nil
+}
+
+// Writable refuses what OpenForWriting could never open: each layer on the way must be one that can
+// be written, and the image must have been opened with Claim.
+func (d *Disk) Writable() error {
+	switch {
+	case d.fixed != nil:
+		return d.fixed
+	case d.below != nil:
+		return d.below.Writable()
+	case d.file == nil || d.file.claim == nil:
+		return fmt.Errorf("%s: %w", d.Name, block.ErrReadOnly)
+	}
+	return nil
+}
+
+// OpenForWriting opens for writing too what was opened with Claim. What is open for writing
+// already stays as it is.
+func (d *Disk) OpenForWriting() error {
+	if err := d.Writable(); err != nil {
+		return err
+	}
+	return d.Image().file.openForWriting()
+}
+
+// Device is d as a device, which is writable after OpenForWriting. Closing it does nothing.
+func (d *Disk) Device() block.Device { return device{d} }
+
+type device struct{ *Disk }
+
+// WriteAt implements [block.Device].
+func (d device) WriteAt(p []byte, off int64) (int, error) {
+	if err := d.WriteFull(p, off); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Flush implements [block.Device].
+func (d device) Flush() error { return Flush(d.Disk) }
+
+// Close implements [block.Device]. The image stays open.
+func (d device) Close() error { return nil }
+
+// IsOpenForWriting reports whether bytes can be written now.
+func (d *Disk) IsOpenForWriting() bool {
+	img := d.Image()
+	return img.file != nil && img.file.w != nil
+}
+
+// Flush makes sure that what was written to images is on stable storage.
+func Flush(disks ...*Disk) error {
+	var errs []error
+	var done []*Disk
+	for _, d := range disks {
+		if d = d.Image(); slices.Contains(done, d) || !d.IsOpenForWriting() {
+			continue
+		}
+		done = append(done, d)
+		errs = append(errs, d.file.claim.Flush())
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes the image.
+func (d *Disk) Close() error {
+	if img := d.Image(); img.file != nil {
+		return img.file.close()
+	}
+	return nil
+}
+
+// A Problem is something that a user should know.
+type Problem struct {
+	Note bool // nothing is wrong or in doubt, only unusual
+	Text string
+}
+
+func (p Problem) String() string { return p.Text }

@@ -1,0 +1,106 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"thinpool/metadata/block"
+)
+
+// Options say how [Open] opens an image.
+type Options struct {
+	// Offset is where in the (decoded) image a disk begins, in bytes.
+	Offset int64
+	Raw    bool // take the image as raw, whatever it begins with
+	// Claim keeps other writers away, as [block.Claim] does: for what may be written after
+	// OpenForWriting.
+	Claim  bool
+	Shared bool // open a block device that is in use
+	// Backing names files and block devices that a qcow2 image may be based on, wherever they
+	// are. Without it only regular files in the folder of the image are opened, symbolic links
+	// resolved: the name is in the image, which somebody else may have made. A file named here
+	// also stands for one of the same name that is not there any more. Every image of a chain is
+	// held to the same, by its own folder.
+	Backing []string
+}
+
+// A file is what an image lies in.
+type file struct {
+	claim *block.Claimed // nil: it cannot be written
+	w     io.WriterAt    // nil: it is not open for writing
+	close func() error
+}
+
+func (f *file) openForWriting() error {
+	if f.w != nil {
+		return nil
+	}
+	if err := f.claim.AllowWriting(); err != nil {
+		return err
+	}
+	f.w = block.Unaligned(f.claim)
+	return nil
+}
+
+// Open opens an image, raw or qcow2, in a regular file or a block device. The files that a
+// qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
+// [BackingError] if not.
+func Open(path string, opt Options) (*Disk, error) {
+	d, err := openFile(path, opt)
+	if err != nil {
+		return nil, err
+	}
+	if !opt.Raw {
+		if err := d.decode(path, opt); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), d.Close())
+		}
+	}
+	switch {
+	case opt.Offset < 0 || opt.Offset > d.size:
+		err := fmt.Errorf("%s: @%d is beyond its end: it has %d bytes", path, opt.Offset, d.size)
+		return nil, errors.Join(err, d.Close())
+	case opt.Offset > 0:
+		return d.from(opt.Offset), nil
+	}
+	return d, nil
+}
+
+// openFile opens what is at path, and takes it as raw.
+func openFile(path string, opt Options) (*Disk, error) {
+	f := &file{}
+	var dev block.Device
+	var err error
+	if opt.Claim {
+		f.claim, err = block.Claim(path)
+		dev = f.claim
+	} else {
+		dev, err = block.Open(path, block.Options{Shared: opt.Shared})
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.close = dev.Close
+	d := &Disk{Name: path, Format: rawFormat, r: dev, size: dev.Size(), file: f}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		d.r = block.Unaligned(dev)
+	}
+	return d, nil
+}
+
+// decode puts a decoder before an image that is not raw.
+func (d *Disk) decode(path string, opt Options) error {
+	format, err := sniff(d.r)
+	if err != nil || format == rawFormat {
+		return err
+	}
+	q, below, err := openQcow2(path, opt.Backing)
+	if err != nil {
+		return err
+	}
+	old := d.file
+	d.Format, d.Backing, d.r, d.size, d.file = format, below, q, q.size, &file{close: q.Close}
+	d.fixed = fmt.Errorf("%s: an image in %s format can only be read: to write, %s", d.Name, format, convert)
+	return old.close()
+}
