@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"thinpool/disk"
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 	"thinpool/metadata/block"
 )
 

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 )
 
 // kinds are the layouts with parity, with the devices of P, Q and the data in each row of five
