@@ -62,7 +62,9 @@ func Open(path string, opt Options) (*Disk, error) {
 		err := fmt.Errorf("%s: @%d is beyond its end: it has %d bytes", path, opt.Offset, d.size)
 		return nil, errors.Join(err, d.Close())
 	case opt.Offset > 0:
-		return d.from(opt.Offset), nil
+		p := d.from(opt.Offset)
+		p.fixed = Refuse(d)
+		return p, nil
 	}
 	return d, nil
 }

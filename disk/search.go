@@ -14,7 +14,10 @@ type Medium struct {
 	// physical volume of LVM may begin there.
 	Plain      []*Disk
 	Partitions int
+	Opened     int      // how many of its parts are media that a layer has opened
 	Looks      []string // what was recognised and leads no further, for messages
+
+	depth int
 }
 
 // Found is what a search has found.
@@ -31,7 +34,7 @@ func Search(ctx context.Context, disks ...*Disk) (*Found, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		s.medium(d)
+		s.medium(d, 0)
 	}
 	return s.Found, nil
 }
@@ -42,11 +45,17 @@ func (s *search) problem(note bool, format string, args ...any) {
 	s.Problems = append(s.Problems, Problem{note, fmt.Sprintf(format, args...)})
 }
 
-// medium searches a medium.
-func (s *search) medium(d *Disk) {
-	m := &Medium{Disk: d}
+// mostLayers bounds how many media lie in one another.
+const mostLayers = 8
+
+// medium searches a medium, all of which a layer may take.
+func (s *search) medium(d *Disk, depth int) {
+	m := &Medium{Disk: d, depth: depth}
 	s.Media = append(s.Media, m)
-	s.look(m, d)
+	if s.taken(m, d) {
+		return
+	}
+	m.Plain = append(m.Plain, d)
 	table, err := partition.Read(d, d.size)
 	if err != nil {
 		s.problem(false, "%v: %v", d, err)
@@ -56,14 +65,31 @@ func (s *search) medium(d *Disk) {
 	}
 	m.Partitions = len(table.Partitions)
 	for _, p := range table.Partitions {
-		s.look(m, d.partition(p))
+		if p := d.partition(p); !s.taken(m, p) {
+			m.Plain = append(m.Plain, p)
+		}
 	}
 }
 
-// look looks at what the bytes of a part of a medium are.
-func (s *search) look(m *Medium, d *Disk) {
-	m.Plain = append(m.Plain, d)
-	if what := wrapped(d); what != "" {
-		m.Looks = append(m.Looks, fmt.Sprintf("%v %s", d, what))
+// taken reports whether a layer recognises a part of a medium, each in its turn: a software RAID
+// comes first, as what its members hold can look like anything.
+func (s *search) taken(m *Medium, d *Disk) bool { return s.md(m, d) || s.luks(m, d) }
+
+// inside searches what a layer has made of a part of m.
+func (s *search) inside(m *Medium, d *Disk) {
+	m.Opened++
+	if m.depth == mostLayers {
+		s.problem(false, "%v: more than %d layers lie in one another", d, mostLayers)
+		return
 	}
+	s.medium(d, m.depth+1)
+}
+
+// Refuse says why bytes must not be written although they look as if they could be: which layer they
+// are a part of. It is nil if none recognises them.
+func Refuse(d *Disk) error {
+	if member := recogniseMD(d, d.size); member != nil {
+		return d.mdRefusal(member)
+	}
+	return nil
 }

@@ -136,7 +136,7 @@ func (s *scanner) medium(ctx context.Context, m *disk.Medium) error {
 // noteOddities says what is odd about the physical volumes found in a medium.
 func (s *scanner) noteOddities(m *disk.Medium, found []*disk.Disk, odd []string) {
 	odd = slices.Concat(m.Looks, odd)
-	if len(found) == 0 {
+	if len(found) == 0 && m.Opened == 0 {
 		text := fmt.Sprintf("no LVM label in %v", m)
 		if m.Partitions > 0 {
 			text += fmt.Sprintf(" (%d partitions searched)", m.Partitions)
@@ -147,7 +147,7 @@ func (s *scanner) noteOddities(m *disk.Medium, found []*disk.Disk, odd []string)
 	for _, text := range odd {
 		s.note("%s", text)
 	}
-	if found[0] != m.Disk || m.Partitions == 0 {
+	if len(found) == 0 || found[0] != m.Disk || m.Partitions == 0 {
 		return
 	}
 	text := fmt.Sprintf("%v has a label and a partition table: one of them is a leftover", m)

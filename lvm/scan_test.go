@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -114,9 +116,9 @@ func TestScanProblems(t *testing.T) {
 		"text: line 5: the text ends":     with(func(a *area) { a.text = "a {\nb {\n\n\n" }),
 		"beyond the end":                  listed(func(b []byte) { le.PutUint64(b[72+32:], 1<<63) }),
 		"looks like LUKS: open it first":  append([]byte("LUKS\xba\xbe"), make([]byte, diskSize)...),
-		"(md 1.2, level 1): its data beg": member(4096, 1),
-		"(md 1.0, level 5): assemble it":  member(diskSize-8192, 5),
-		"(md 0.90, level 1)":              member(diskSize-65536, 1),
+		"(md 1.2, level 5): assemble it":  member(1, 4096, 5),
+		"(md 1.0, level 5): assemble it":  member(1, diskSize-8192, 5),
+		"(md 0.90, level 1), and is read": member(0, diskSize-65536, 1),
 	} {
 		set := scan(t, disk)
 		if len(set.Groups) > 0 || !has(set.Problems, want) {
@@ -136,11 +138,78 @@ func TestScanProblems(t *testing.T) {
 }
 
 // member makes a disk with a superblock of md.
-func member(at int, level byte) []byte {
+func member(major byte, at int, level byte) []byte {
 	disk := make([]byte, diskSize)
-	copy(disk[at:], "\xfc\x4e\x2b\xa9")
-	disk[at+72], disk[at+28] = level, level
+	asMember(disk, major, at, level)
 	return disk
+}
+
+// asMember makes disk a member of a software RAID, with all that lies before its superblock as data.
+func asMember(disk []byte, major byte, at int, level byte) {
+	sb := disk[at:]
+	clear(sb[:512])
+	copy(sb, "\xfc\x4e\x2b\xa9")
+	sb[4] = major
+	if major == 0 {
+		sb[28] = level
+		le.PutUint32(sb[32:], uint32(at>>10))
+		return
+	}
+	sb[72] = level
+	le.PutUint64(sb[136:], uint64(at/512))
+	le.PutUint64(sb[144:], uint64(at/512))
+}
+
+// A leg of a software RAID with its superblock at the end looks like a physical volume. It is read,
+// and never written.
+func TestLegIsNotWritten(t *testing.T) {
+	for want, at := range map[string]struct {
+		major byte
+		at    int
+	}{"md 0.90, level 1": {0, diskSize - 65536}, "md 1.0, level 1": {1, diskSize - 8192}} {
+		t.Run(want, func(t *testing.T) {
+			made := disks(1, vg{lvs: lv("x", 2, linear("pv0", 3))})[0]
+			asMember(made, at.major, at.at, 1)
+			dir := t.TempDir()
+			for name, prefix := range map[string]string{"whole": "", "in a partition": string(mbr(diskSize))} {
+				path := filepath.Join(dir, name)
+				before := append([]byte(prefix), made...)
+				if err := os.WriteFile(path, before, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				img := openWith(t, disk.Options{Claim: true}, path)[0]
+				set, err := lvm.Scan(t.Context(), lvm.Options{}, img)
+				if err != nil {
+					t.Fatal(err)
+				}
+				g := one(t, set)
+				if got, err := read(g, "x"); err != nil || !bytes.HasPrefix(got, []byte("disk 0 0001c000")) {
+					t.Errorf("%s: %.20q, %v", name, got, err)
+				}
+				if !has(set.Problems, want) || !strings.HasSuffix(set.Disks[0].String(), " > md raid1") {
+					t.Errorf("%s: %v, problems %v", name, set.Disks[0], set.Problems)
+				}
+				if _, err := g.Writable(g.Volume("x")); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: to be written: %v", name, err)
+				}
+				if err := set.Disks[0].On.OpenForWriting(); err == nil || set.Disks[0].On.WriteFull(make([]byte, 512), 0) == nil {
+					t.Errorf("%s: opened for writing: %v", name, err)
+				}
+				if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+					t.Errorf("%s: not as it was: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+// mbr is the first 63 sectors of a disk with one partition behind them, of size bytes.
+func mbr(size int) []byte {
+	p := make([]byte, 63*512)
+	copy(p[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x3f\x00\x00\x00")
+	le.PutUint32(p[446+12:], uint32(size/512))
+	p[510], p[511] = 0x55, 0xaa
+	return p
 }
 
 // Of the texts of a group that with the highest number counts, whatever disk it is on.

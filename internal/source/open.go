@@ -97,6 +97,11 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Access == Claim {
+		if err := disk.Refuse(disk.New(spec.Path, block.Unaligned(dev), dev.Size())); err != nil {
+			return nil, errors.Join(err, dev.Close())
+		}
+	}
 	doubt := spec.recognise(dev)
 	if doubt == nil || spec.passes(dev, doubt) {
 		return &Source{Device: dev, Path: spec.Path, Doubt: doubt, snapshot: spec.Snapshot}, nil
