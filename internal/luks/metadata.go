@@ -90,11 +90,14 @@ func parse(area []byte) (*metadata, error) {
 
 // apply takes the only segment and the key slots that are for it, or refuses.
 func (h *Header) apply(m *metadata) error {
-	for _, r := range m.Config.Requirements.Mandatory {
+	required := m.Config.Requirements.Mandatory
+	for _, r := range required {
 		if strings.Contains(r, "reencrypt") {
 			return fmt.Errorf("re-encryption is in progress (%s): a part of the data has another key: finish it with cryptsetup reencrypt first", quote(r))
 		}
-		return fmt.Errorf("it requires %s, which is not known", quote(r))
+	}
+	if len(required) > 0 {
+		return fmt.Errorf("it requires %s, which is not known", quote(required[0]))
 	}
 	if len(m.Segments) != 1 {
 		return fmt.Errorf("%d segments, only one is supported", len(m.Segments))
