@@ -38,12 +38,12 @@ type Disk struct {
 	Format    string   // of an image: "raw" or "qcow2"
 	Backing   []string // files that the image is based on, each the one before it, which are read too
 
-	below *Disk // what these bytes are a part of; nil: they are no part of anything
-	start int64 // in below
+	below *Disk // what these bytes come from; nil: an image
+	start int64 // in below, if they are a part of that
 	size  int64
-	r     io.ReaderAt
-	fixed error // why it cannot be written, if that is for this layer to say
-	file  *file // nil: no file of its own
+	r     io.ReaderAt // nil: these bytes are a part of below
+	fixed error       // why it cannot be written, if that is for this layer to say
+	file  *file       // nil: no file of its own
 }
 
 // New makes a disk of r, which holds size bytes. It cannot be written.
@@ -56,13 +56,20 @@ func (d *Disk) from(start int64) *Disk {
 	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), Layers: d.Layers, below: d, start: start, size: d.size - start}
 }
 
+// made is what a layer makes of d: other bytes, which only it can read.
+func (d *Disk) made(layer string, r io.ReaderAt, size int64) *Disk {
+	m := &Disk{Name: d.Name, Layers: append(slices.Clone(d.Layers), layer), below: d, size: size, r: r}
+	m.fixed = fmt.Errorf("%v can only be read: nothing is written through this layer", m)
+	return m
+}
+
 // partition is a partition of d.
 func (d *Disk) partition(p partition.Partition) *Disk {
 	layers := append(slices.Clone(d.Layers), p.String())
 	return &Disk{Name: d.Name, Layers: layers, Partition: p.String(), below: d, start: p.Start, size: p.Size}
 }
 
-// Image is the image, the device or whatever else the stretch d is a part of.
+// Image is the image or the device that d comes from.
 func (d *Disk) Image() *Disk {
 	for d.below != nil {
 		d = d.below
@@ -70,10 +77,11 @@ func (d *Disk) Image() *Disk {
 	return d
 }
 
-// Start is where in its image d begins, in bytes.
+// Start is where d begins, in bytes: in its image, or in what the last layer makes that is not only
+// a part of the bytes below it.
 func (d *Disk) Start() int64 {
 	start := int64(0)
-	for ; d.below != nil; d = d.below {
+	for ; d.r == nil; d = d.below {
 		start += d.start
 	}
 	return start
@@ -87,7 +95,7 @@ func (d *Disk) String() string { return strings.Join(append([]string{d.Name}, d.
 
 // ReadAt implements [io.ReaderAt].
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
-	if d.below == nil {
+	if d.r != nil {
 		return d.r.ReadAt(p, off)
 	}
 	if off < 0 || off >= d.size {
@@ -196,8 +204,7 @@ func (d device) Close() error { return nil }
 
 // IsOpenForWriting reports whether bytes can be written now.
 func (d *Disk) IsOpenForWriting() bool {
-	img := d.Image()
-	return img.file != nil && img.file.w != nil
+	return d.Writable() == nil && d.Image().file.w != nil
 }
 
 // Flush makes sure that what was written to images is on stable storage.

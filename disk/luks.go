@@ -1,18 +1,60 @@
 package disk
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
+
+	"thinpool/internal/luks"
 )
 
-const luksMagic = "LUKS\xba\xbe"
+// A Lock is an encrypted disk that a key is wanted for.
+type Lock struct {
+	Disk   *Disk
+	Layer  string // "LUKS2"
+	Memory int64  // what trying a key may take, in bytes
+	Tries  int    // keys that were wrong
+}
 
-// luks recognises an encrypted volume.
+// ErrNoKey says that there is no key for an encrypted disk.
+var ErrNoKey = errors.New("there is no key for it")
+
+// luks recognises an encrypted volume, and opens it if there is a key.
 func (s *search) luks(m *Medium, d *Disk) bool {
-	var b [sector]byte
-	if d.ReadFull(b[:], 0) != nil || !bytes.HasPrefix(b[:], []byte(luksMagic)) {
+	start := make([]byte, min(luks.Probe, d.size))
+	if d.ReadFull(start, 0) != nil || !luks.Recognise(start) {
 		return false
 	}
-	m.Looks = append(m.Looks, fmt.Sprintf("%v looks like LUKS: open it first", d))
+	h, err := luks.Open(s.ctx, d, d.size)
+	if err != nil {
+		m.look("%v is encrypted (LUKS), and cannot be read: %v", d, err)
+		return true
+	}
+	layer := fmt.Sprintf("LUKS%d", h.Version)
+	for _, note := range h.Notes {
+		s.problem(true, "%v > %s: %s", d, layer, note)
+	}
+	v, err := s.unlock(h, Lock{Disk: d, Layer: layer, Memory: h.Memory()})
+	if err != nil {
+		m.look("%v is encrypted (%s): %v", d, layer, err)
+		return true
+	}
+	s.inside(m, d.made(layer, v, v.Size()))
 	return true
+}
+
+// unlock tries keys for as long as there are any.
+func (s *search) unlock(h *luks.Header, lock Lock) (*luks.Volume, error) {
+	for ; ; lock.Tries++ {
+		if s.opt.Key == nil {
+			return nil, ErrNoKey
+		}
+		key, err := s.opt.Key(s.ctx, lock)
+		if err != nil {
+			return nil, err
+		}
+		v, err := h.Unlock(s.ctx, key, s.opt.KeyMemory)
+		if !errors.Is(err, luks.ErrWrongKey) {
+			return v, err
+		}
+	}
 }

@@ -75,7 +75,7 @@ func (s *search) md(m *Medium, d *Disk) bool {
 	case member == nil:
 		return false
 	case member.level != 1 || member.data >= d.size:
-		m.Looks = append(m.Looks, fmt.Sprintf("%v looks like a member of a software RAID (%v): assemble it first", d, member))
+		m.look("%v looks like a member of a software RAID (%v): assemble it first", d, member)
 		return true
 	}
 	s.problem(false, "%v is a leg of a software RAID (%v), and is read alone", d, member)

@@ -26,20 +26,39 @@ type Found struct {
 	Problems []Problem
 }
 
+// How says how [Search] opens what layers have made.
+type How struct {
+	// Key returns a key to try on an encrypted disk; after one that was wrong it is called again. The
+	// error is why there is none. Without it encrypted disks stay closed.
+	Key func(ctx context.Context, lock Lock) ([]byte, error)
+	// KeyMemory is how much memory trying a key may take, in bytes.
+	KeyMemory int64
+}
+
 // Search tries all layers on disks, and on what they make of them, until none recognises the bytes.
 // What cannot be read is among the problems; the error is that of ctx.
-func Search(ctx context.Context, disks ...*Disk) (*Found, error) {
-	s := &search{Found: &Found{}}
+func Search(ctx context.Context, opt How, disks ...*Disk) (*Found, error) {
+	s := &search{Found: &Found{}, ctx: ctx, opt: opt}
 	for _, d := range disks {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		s.medium(d, 0)
 	}
-	return s.Found, nil
+	return s.Found, ctx.Err()
 }
 
-type search struct{ *Found }
+// A search is one call of [Search].
+type search struct {
+	*Found
+	ctx context.Context
+	opt How
+}
+
+// look notes what was recognised in m and leads no further.
+func (m *Medium) look(format string, args ...any) {
+	m.Looks = append(m.Looks, fmt.Sprintf(format, args...))
+}
 
 func (s *search) problem(note bool, format string, args ...any) {
 	s.Problems = append(s.Problems, Problem{note, fmt.Sprintf(format, args...)})

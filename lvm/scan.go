@@ -51,6 +51,7 @@ type Set struct {
 
 // Options say what [Scan] takes for granted.
 type Options struct {
+	How disk.How // how layers above the disks are opened
 	// Backup is a group read with [ParseBackup]. It is taken instead of what the disks say
 	// about the group of this id, and gets its disks and problems: it is for one Scan only.
 	Backup *Group
@@ -68,7 +69,7 @@ func Scan(ctx context.Context, opt Options, disks ...*disk.Disk) (*Set, error) {
 	if err := s.addGivenDisks(opt); err != nil {
 		return nil, err
 	}
-	found, err := disk.Search(ctx, disks...)
+	found, err := disk.Search(ctx, opt.How, disks...)
 	if err != nil {
 		return nil, err
 	}

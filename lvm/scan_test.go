@@ -115,7 +115,7 @@ func TestScanProblems(t *testing.T) {
 		"marked as ignored":               with(func(a *area) { a.ignored = true }),
 		"text: line 5: the text ends":     with(func(a *area) { a.text = "a {\nb {\n\n\n" }),
 		"beyond the end":                  listed(func(b []byte) { le.PutUint64(b[72+32:], 1<<63) }),
-		"looks like LUKS: open it first":  append([]byte("LUKS\xba\xbe"), make([]byte, diskSize)...),
+		"disk0 is encrypted (LUKS), and":  append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, diskSize)...),
 		"(md 1.2, level 5): assemble it":  member(1, 4096, 5),
 		"(md 1.0, level 5): assemble it":  member(1, diskSize-8192, 5),
 		"(md 0.90, level 1), and is read": member(0, diskSize-65536, 1),

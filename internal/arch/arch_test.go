@@ -46,7 +46,7 @@ var only = map[string][]string{
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
-	"disk":         {"internal/printable", "disk/internal/partition", "metadata/block"},
+	"disk":         {"internal/luks", "internal/printable", "disk/internal/partition", "metadata/block"},
 	"lvm":          {"disk", "internal/printable", "internal/raid", "lvm/internal/text", "metadata/block"},
 }
 

@@ -123,6 +123,14 @@ func TestScripts(t *testing.T) {
 			"within": within,
 			"locked": locked,
 			"qcow2":  qcow2,
+			// luks FILE IMAGE PASSPHRASE encrypts a file.
+			"luks": func(ts *testscript.TestScript, _ bool, args []string) {
+				content, err := os.ReadFile(ts.MkAbs(args[0]))
+				ts.Check(err)
+				encrypted, err := fixtures.LUKS1(content, args[2])
+				ts.Check(err)
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), encrypted, 0o644))
+			},
 			// overlay FILE BACKING FORMAT writes a qcow2 image that is based on another.
 			"overlay": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), command.Overlay(args[1], args[2], 192<<20), 0o644))

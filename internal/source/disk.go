@@ -29,11 +29,14 @@ type Images struct {
 	Leg     int      // of mirrors, counted from 1; 0: any
 	Backing []string // files that images may be based on
 	Text    string   // a file of vgcfgbackup in place of what the disks say; empty: none
+
+	KeyFile   string // the key of encrypted disks, "-" being standard input; empty: somebody is asked
+	KeyMemory int64  // how much memory a key may take; 0: as much as is usual
 }
 
 // Given reports whether the metadata must be on a disk.
 func (d *Disk) Given() bool {
-	return d != nil && (d.LV != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "")
+	return d != nil && (d.LV != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "")
 }
 
 // ErrNoVolumes says that there is no volume group.
@@ -152,7 +155,7 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Optio
 
 // options are how the text of LVM is found.
 func (images *Images) options(env *cli.Env) (lvm.Options, error) {
-	var so lvm.Options
+	so := lvm.Options{How: images.how(env)}
 	if images.Text == "" {
 		return so, nil
 	}
@@ -236,7 +239,7 @@ func (images *Images) Reads(input, path string) bool {
 
 // Files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.
 func (images *Images) Files(input string) []string {
-	files := append([]string{images.Text}, images.Backing...)
+	files := append([]string{images.Text, images.KeyFile}, images.Backing...)
 	for _, image := range append([]string{input}, images.PVs...) {
 		_, second, _ := strings.Cut(image, "=")
 		for _, file := range []string{image, second} {

@@ -39,6 +39,7 @@ const (
 	adviseCache   = "use cache_check and its family"
 	adviseEra     = "use era_check and its family"
 	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
+	adviseLUKS    = "open it with cryptsetup, then " + adviseTmeta
 )
 
 func le64(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
@@ -63,7 +64,7 @@ var signatures = []signature{
 	{0, "BZh", "compressed with bzip2", adviseUnpack, func(p []byte) bool { return has(p, 4, "1AY&SY") }},
 	{offMagic, le64(cacheMagic), "metadata of dm-cache", adviseCache, nil},
 	{offMagic, le64(eraMagic), "metadata of dm-era", adviseEra, nil},
-	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", "open it with cryptsetup, then " + adviseTmeta, nil},
+	{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)", adviseLUKS, nil},
 	{0, "LABELONE", "an LVM physical volume", adviseLVM, nil},
 	{512, "LABELONE", "an LVM physical volume", adviseLVM, nil},
 	{1024, "LABELONE", "an LVM physical volume", adviseLVM, nil},
@@ -150,7 +151,8 @@ func foreign(start []byte) error {
 
 func (s *signature) err() error {
 	err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
-	if s.advice == adviseLVM || s.advice == adviseImage {
+	switch s.advice {
+	case adviseLVM, adviseImage, adviseLUKS, adviseRAID:
 		return diskError{err}
 	}
 	return err

@@ -1,0 +1,104 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"thinpool/disk"
+	"thinpool/internal/cli"
+	"thinpool/internal/printable"
+)
+
+// Sizes of keys and of the memory that it takes to try them.
+const (
+	maxKey       = 8 << 20 // as with cryptsetup
+	plainMemory  = 1 << 30 // more is said before
+	maxKeyMemory = 4 << 30 // more has to be asked for
+	maxTries     = 3       // passphrases
+)
+
+// keys are those of encrypted disks: what is in a file, or what somebody types.
+type keys struct {
+	env    *cli.Env
+	path   string // of the file, "-" being standard input; empty: there is none
+	memory int64  // that a key may take
+
+	content []byte // of the file; nil until it is read
+}
+
+// how says how encrypted disks are opened.
+func (images *Images) how(env *cli.Env) disk.How {
+	k := &keys{env: env, path: images.KeyFile, memory: images.KeyMemory}
+	if k.memory == 0 {
+		k.memory = maxKeyMemory
+	}
+	return disk.How{Key: k.next, KeyMemory: k.memory}
+}
+
+// next is a key to try.
+func (k *keys) next(_ context.Context, lock disk.Lock) ([]byte, error) {
+	if lock.Tries == 0 {
+		k.sayMemory(lock)
+	}
+	if k.path == "" {
+		return k.ask(lock)
+	}
+	if lock.Tries > 0 {
+		return nil, fmt.Errorf("the key in %s does not open it (all bytes of the file are the key, also the end of a line)", k.path)
+	}
+	if k.content == nil {
+		content, err := k.read()
+		if err != nil {
+			return nil, fmt.Errorf("--key-file: %w", err)
+		}
+		k.content = content
+	}
+	return k.content, nil
+}
+
+// sayMemory says beforehand that trying a key takes much memory, or more than it may.
+func (k *keys) sayMemory(lock disk.Lock) {
+	text, size := "", cli.HumanSize(uint64(lock.Memory))
+	switch {
+	case lock.Memory > k.memory:
+		text = "key slots that take " + size + " of memory are not tried: --key-memory allows it"
+	case lock.Memory > plainMemory:
+		text = "trying a key takes " + size + " of memory"
+	default:
+		return
+	}
+	fmt.Fprintf(k.env.Stderr, "note: %s: %s\n", printable.Text(lock.Disk.String()), text)
+}
+
+// read reads the file.
+func (k *keys) read() ([]byte, error) {
+	if k.path != "-" {
+		return k.env.ReadFile(k.path, maxKey)
+	}
+	content, err := io.ReadAll(io.LimitReader(k.env.Patient(k.env.Stdin), maxKey+1))
+	if err == nil && len(content) > maxKey {
+		err = fmt.Errorf("standard input has more than %d bytes", maxKey)
+	}
+	return content, err
+}
+
+// ask asks whoever sits at the terminal. An empty answer leaves the disk closed.
+func (k *keys) ask(lock disk.Lock) ([]byte, error) {
+	if lock.Tries == maxTries {
+		return nil, errors.New("no passphrase opens it")
+	}
+	question := fmt.Sprintf("Passphrase for %s (%s): ", printable.Text(lock.Disk.String()), lock.Layer)
+	if lock.Tries > 0 {
+		question = "That does not open it. " + question
+	}
+	key, err := k.env.Secret(question)
+	switch {
+	case errors.Is(err, cli.ErrNoTerminal):
+		return nil, errors.New("--key-file FILE opens it, with a file that has the passphrase or the key")
+	case err == nil && len(key) == 0:
+		return nil, disk.ErrNoKey
+	}
+	return key, err
+}
