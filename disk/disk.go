@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"thinpool/disk/internal/partition"
@@ -54,6 +55,29 @@ func New(name string, r io.ReaderAt, size int64) *Disk {
 // from is d from a byte on.
 func (d *Disk) from(start int64) *Disk {
 	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), Layers: d.Layers, below: d, start: start, size: d.size - start}
+}
+
+// Over is other bytes that come from d, such as those of a volume that has a physical volume there.
+// They can only be read.
+func (d *Disk) Over(layer string, r io.ReaderAt, size int64) *Disk { return d.made(layer, r, size) }
+
+// Part is the partition of a number.
+func (d *Disk) Part(number int) (*Disk, error) {
+	table, err := partition.Read(d, d.size)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", d, err)
+	}
+	var known []string
+	for _, p := range table.Partitions {
+		if p.Number == number {
+			return d.partition(p), nil
+		}
+		known = append(known, strconv.Itoa(p.Number))
+	}
+	if known == nil {
+		return nil, fmt.Errorf("%v has no partition %d: it has no partition table", d, number)
+	}
+	return nil, fmt.Errorf("%v has no partition %d: it has %s", d, number, strings.Join(known, ", "))
 }
 
 // made is what a layer makes of d: other bytes, which only it can read.

@@ -18,6 +18,7 @@ complete -c thin_check -l format -x -a 'text json' -d 'How faults are printed: t
 complete -c thin_check -l in-place -d 'Write into the metadata where it lies, which may be inside of a disk or an image of one; with --undo only.'
 complete -c thin_check -l undo -r -d 'Before anything is written, keep in this new file what it takes to undo it (thin_check --apply-undo).'
 complete -c thin_check -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_check -l inside -r -d 'Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition.'
 complete -c thin_check -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_check -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_check -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'

@@ -25,6 +25,7 @@ complete -c thin_dump -l drop-partial -d 'Leave out devices that have lost somet
 complete -c thin_dump -l adopt -r -d 'Give the tree at ROOT, whose device is not known, this device id; may be repeated.'
 complete -c thin_dump -l keep-orphans -d 'Give trees whose device is not known new device ids.'
 complete -c thin_dump -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_dump -l inside -r -d 'Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition.'
 complete -c thin_dump -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_dump -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_dump -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'

@@ -28,6 +28,7 @@ complete -c thin_export -l repair -s r -d 'Export what can be saved: of damaged 
 complete -c thin_export -l data-block-size -r -d 'Use this data block size, with --repair.'
 complete -c thin_export -l accept-loss -d 'Succeed with --repair although something is lost.'
 complete -c thin_export -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_export -l inside -r -d 'Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition.'
 complete -c thin_export -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_export -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_export -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'

@@ -10,6 +10,7 @@ complete -c thin_metadata_pack -l force -s f -d 'Do not ask before metadata in t
 complete -c thin_metadata_pack -l all -d 'Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack.'
 complete -c thin_metadata_pack -l metadata-snap -s m -d 'Pack what the metadata snapshot is made of, and no other block; the pool may be in use. Read such a pack with -m, too.'
 complete -c thin_metadata_pack -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_metadata_pack -l inside -r -d 'Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition.'
 complete -c thin_metadata_pack -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_metadata_pack -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_metadata_pack -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'

@@ -11,6 +11,7 @@ complete -c thin_scan -l examine-corruption -d 'Only list blocks that are damage
 complete -c thin_scan -l format -x -a 'text json' -d 'A table (text), or an object a line (json).'
 complete -c thin_scan -l output -s o -r -d 'Write to a file; it appears only if all went well.'
 complete -c thin_scan -l lv -r -d 'The pool, or any volume that has metadata; without it, the only pool.'
+complete -c thin_scan -l inside -r -d 'Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition.'
 complete -c thin_scan -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_scan -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_scan -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'

@@ -5,6 +5,8 @@ complete -c thin_volumes -l quiet -s q -d 'Print no messages, only set the exit 
 complete -c thin_volumes -l help -s h -d 'Print this help.'
 complete -c thin_volumes -l version -s V -d 'Print the version.'
 complete -c thin_volumes -l vg -r -d 'Only this volume group: a name or an id.'
+complete -c thin_volumes -l lv -r -d 'List what is inside of this volume, such as the disk of a virtual machine.'
+complete -c thin_volumes -l inside -r -d 'With --lv: only what is in this partition.'
 complete -c thin_volumes -l segments -d 'List the segments of all volumes, too, and what they lie on.'
 complete -c thin_volumes -l exclusive -d 'Say how much of each thin volume is its own: reads all mappings.'
 complete -c thin_volumes -l text -d 'Print the text of the group as LVM has it now.'

@@ -17,6 +17,7 @@ import (
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
 	"thinpool/tool/delta"
+	"thinpool/tool/export"
 	"thinpool/tool/repair"
 )
 
@@ -46,7 +47,7 @@ type Export struct {
 	Repair        bool         `help:"Export what can be saved: of damaged metadata, as thin_repair finds it, and of data that cannot be read in part." short:"r"`
 	DataBlockSize *uint64      `help:"Use this data block size, with --repair." placeholder:"SECTORS"`
 	AcceptLoss    bool         `help:"Succeed with --repair although something is lost."`
-	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or an image of one, with LVM on it: --lv says which thin volume."`
+	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or an image of one, with LVM on it: --lv says which volume."`
 	volumes
 }
 
@@ -172,6 +173,7 @@ type exportInputs struct {
 	src      volume.Source
 	size     int64         // of the device, as LVM knows it; 0: not known
 	place    *source.Place // nil: not inside of an image
+	plain    *plain        // what is exported, if it is in no pool; nil: it is in one
 	device   *uint64       // what is exported; nil: the tree of --root
 	older    *uint64       // only what differs from this device; nil: all
 	close    []io.Closer
@@ -245,9 +247,18 @@ func (x *Export) devices(in *exportInputs) (err error) {
 // wholeSectors is what of a file a device can have.
 func wholeSectors(size int64) int64 { return size / cli.SectorSize * cli.SectorSize }
 
-// An exportVolume is what is exported.
+// A content is what is exported, as a stream of extents.
+type content interface {
+	export.Reader
+	Size() int64
+	Extents(ctx context.Context) iter.Seq2[volume.Extent, error]
+}
+
+// An exportVolume is what is exported, and where it comes from.
 type exportVolume struct {
-	*volume.Volume
+	content
+	plain         *plain         // the content, if it is in no pool; then there is nothing below but lossy
+	thin          *volume.Volume // the content, if it is in a pool
 	pool          *metadata.Pool
 	tree          metadata.MappingTree
 	older         *metadata.MappingTree // only what differs from this one
@@ -258,6 +269,9 @@ type exportVolume struct {
 
 // volume finds the device, and what is known of it.
 func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exportVolume, error) {
+	if in.plain != nil {
+		return &exportVolume{content: in.plain, plain: in.plain}, nil
+	}
 	v := &exportVolume{src: in.src, device: in.device, since: in.older}
 	opt := metadata.Options{
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
@@ -289,8 +303,17 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	if err != nil {
 		return nil, err
 	}
-	v.Volume, err = volume.Open(env, v.pool, v.tree, in.src, volume.Options{Size: size, Gaps: gaps})
+	v.thin, err = volume.Open(env, v.pool, v.tree, in.src, volume.Options{Size: size, Gaps: gaps})
+	v.content = v.thin
 	return v, source.Damaged(err)
+}
+
+// checkHeld is the error of a metadata snapshot that was released in the meantime.
+func (v *exportVolume) checkHeld() error {
+	if v.plain != nil {
+		return nil
+	}
+	return v.pool.CheckSnapshotHeld()
 }
 
 func numbered(nr *uint64) block.Nr {
@@ -373,7 +396,7 @@ func (v *exportVolume) extents(ctx context.Context) iter.Seq2[volume.Extent, err
 // changed is what a range that differs from the older device consists of now.
 func (v *exportVolume) changed(r delta.Range) []volume.Extent {
 	if r.Kind == delta.LeftOnly {
-		return v.Unmapped(r.Begin, r.Len)
+		return v.thin.Unmapped(r.Begin, r.Len)
 	}
-	return v.Mapped(metadata.Run{Thin: r.Begin, Data: r.Right, Len: r.Len})
+	return v.thin.Mapped(metadata.Run{Thin: r.Begin, Data: r.Right, Len: r.Len})
 }

@@ -28,7 +28,7 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	}
 	// Only now: who reads half a table or list might use it.
 	if err := x.list(env, v); err != nil || x.Output == "" {
-		return errors.Join(err, v.pool.CheckSnapshotHeld())
+		return errors.Join(err, v.checkHeld())
 	}
 	return x.copy(env, v, job, plan)
 }
@@ -65,7 +65,7 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
 		}
 	}
-	if err := v.pool.CheckSnapshotHeld(); err != nil {
+	if err := v.checkHeld(); err != nil {
 		return err
 	}
 	if job.path != "" {
@@ -139,10 +139,29 @@ func (x *Export) journalPath() string {
 func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	job := &exportJob{path: x.journalPath()}
 	job.Size = v.Size()
-	sb := &v.pool.Superblock
 	fact := func(name string, value any) {
 		job.Of = append(job.Of, export.Fact{Name: name, Value: fmt.Sprint(value)})
 	}
+	if v.plain != nil {
+		v.plain.facts(fact)
+	} else {
+		x.facts(v, fact)
+	}
+	switch old, err := x.before(job.path); {
+	case err != nil:
+		return nil, err
+	case old != nil:
+		if err := old.Same(&job.Journal); err != nil {
+			return nil, fmt.Errorf("%s: cannot go on: %w; --force starts over", job.path, err)
+		}
+		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
+	}
+	return job, nil
+}
+
+// facts is what must not have changed when an export of a thin volume goes on.
+func (x *Export) facts(v *exportVolume, fact func(name string, value any)) {
+	sb := &v.pool.Superblock
 	fact("pool uuid", hex.EncodeToString(sb.UUID[:]))
 	fact("transaction", sb.TransactionID)
 	fact("time", sb.Time)
@@ -158,16 +177,6 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 		older = v.older.Root
 	}
 	fact("older mapping tree in block", older)
-	switch old, err := x.before(job.path); {
-	case err != nil:
-		return nil, err
-	case old != nil:
-		if err := old.Same(&job.Journal); err != nil {
-			return nil, fmt.Errorf("%s: cannot go on: %w; --force starts over", job.path, err)
-		}
-		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
-	}
-	return job, nil
 }
 
 func orNone(n *uint64) string {

@@ -1,27 +1,39 @@
 package command
 
 import (
-	"fmt"
-
 	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmthin"
 	"thinpool/internal/source"
 )
 
-// openImages opens all inputs that are inside of a volume group, and finds out what LVM
-// knows of the device: its id, its size and its external origin.
+// openImages opens all inputs that are inside of a disk: of a volume group, or a partition in one of its volumes.
 func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
-	p, err := x.disk().Find(env, x.Input, disk.Options{Shared: x.MetadataSnap.Set})
+	disks, err := x.disk().Open(env, x.Input, disk.Options{Shared: x.MetadataSnap.Set})
+	if err != nil {
+		return err
+	}
+	in.close = append(in.close, disks)
+	if part := disks.Part; part != nil {
+		in.plain = &plain{part, part.String(), part.Size(), "", 0}
+		return x.onlyThin(in.plain)
+	}
+	p, err := x.disk().Find(env, x.Input, disks)
 	if err != nil {
 		return err
 	}
 	in.place = p
-	in.close = append(in.close, p)
-	if p.Pool == nil {
-		return fmt.Errorf("%s/%s is not a thin volume or pool that LVM knows: --metadata and --data take files and devices", p.Group.Name, p.Volume.Name)
+	if in.plain, err = x.plainInside(env, p); in.plain != nil || err != nil {
+		return err
 	}
-	if err := x.devices(in); err != nil {
+	return x.openPool(env, in)
+}
+
+// openPool opens the pool, and finds out what LVM knows of the device: its id, its size and its external origin.
+func (x *Export) openPool(env *cli.Env, in *exportInputs) error {
+	p := in.place
+	err := x.devices(in)
+	if err != nil {
 		return err
 	}
 	switch {
@@ -35,7 +47,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	if p.Thin != nil {
 		in.size = p.Thin.Size
 	}
-	opt := lvmthin.Options{Leg: x.Leg, Note: func(text string) { env.Log.Info(text) }}
+	opt := x.lvmthinOptions(env)
 	if x.Metadata == "" {
 		if in.metadata, err = lvmthin.Metadata(p.Group, p.Pool, opt); err != nil {
 			return err

@@ -15,7 +15,8 @@ import (
 // volumes says where on disks or in images of them the metadata is. Tools that read
 // embed it.
 type volumes struct {
-	LV string `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	LV     string `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	Inside string `group:"images" help:"Look inside of --lv, such as the disk of a virtual machine: for this volume, or into this partition." name:"inside" placeholder:"VG/LV|N"`
 	images
 }
 
@@ -33,7 +34,9 @@ func (v *images) open() source.Images {
 	return source.Images{PVs: v.PV, Leg: v.Leg, Backing: v.Backing, Text: v.LVMMetadata, KeyFile: v.KeyFile, KeyMemory: int64(min(v.KeyMemory, math.MaxInt64))}
 }
 
-func (v *volumes) disk() *source.Disk { return &source.Disk{LV: v.LV, Images: v.images.open()} }
+func (v *volumes) disk() *source.Disk {
+	return &source.Disk{LV: v.LV, Inside: v.Inside, Images: v.images.open()}
+}
 
 // inPlace is the options of tools that may write over metadata that is wanted. Inside of a
 // disk or an image nothing is written without both.
@@ -48,7 +51,7 @@ func inPlaceRules() []cli.Rule {
 }
 
 // imageOptions are those of volumes.
-var imageOptions = []string{"lv", "pv", "leg", "backing", "key-file", "key-memory", "lvm-metadata"}
+var imageOptions = []string{"lv", "inside", "pv", "leg", "backing", "key-file", "key-memory", "lvm-metadata"}
 
 // intoDisks are the rules that keep what the other options write out of disks.
 func intoDisks(write ...string) []cli.Rule {

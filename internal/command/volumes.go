@@ -24,6 +24,8 @@ import (
 type ThinVolumes struct {
 	cli.Common
 	VG        string     `help:"Only this volume group: a name or an id." name:"vg" placeholder:"VG"`
+	LV        string     `help:"List what is inside of this volume, such as the disk of a virtual machine." name:"lv" placeholder:"VG/LV"`
+	Inside    partition  `help:"With --lv: only what is in this partition." placeholder:"N"`
 	Segments  bool       `help:"List the segments of all volumes, too, and what they lie on."`
 	Exclusive bool       `help:"Say how much of each thin volume is its own: reads all mappings."`
 	Text      bool       `help:"Print the text of the group as LVM has it now."`
@@ -67,6 +69,7 @@ func (n *textNumber) UnmarshalText(text []byte) error {
 func (t *ThinVolumes) Rules() []cli.Rule {
 	return []cli.Rule{
 		cli.Requires("seqno", "history"),
+		cli.Requires("inside", "lv"),
 		cli.Exclusive("text", "history"),
 		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "a text is printed as it is"},
 	}
@@ -88,7 +91,21 @@ func (t *ThinVolumes) Run(env *cli.Env) error {
 	return t.list(env, p, busy)
 }
 
-// look opens the images. busy says that disks are in use, and what is on them may change.
+// A partition is the number of one; 0: none is meant.
+type partition uint16
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *partition) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is no number of a partition", text)
+	}
+	*p = partition(n)
+	return nil
+}
+
+// look opens the images, and what lies inside of a volume on them if that is wanted. busy says that
+// disks are in use, and what is on them may change.
 func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error) {
 	p, err = source.OpenDisks(env, t.Input, t.images.open(), disk.Options{})
 	if errors.Is(err, block.ErrBusy) {
@@ -97,6 +114,11 @@ func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error)
 	}
 	if err != nil {
 		return nil, busy, err
+	}
+	if t.LV != "" {
+		if err := p.Enter(env, t.images.open(), t.LV, int(t.Inside)); err != nil {
+			return nil, busy, errors.Join(err, p.Close())
+		}
 	}
 	if !slices.ContainsFunc(lvmreport.PVs(p.Set), func(pv lvmreport.PV) bool { return pv.Disk != nil }) {
 		err := source.Because(fmt.Errorf("%s: no LVM physical volume was found", strings.Join(t.Input, ", ")), p.Problems)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,9 @@ import (
 // A Disk says which volume on a disk, or in images of it, has the metadata.
 type Disk struct {
 	LV string // VG/LV: a pool, or any volume; empty: the only pool
+	// Inside is what lies inside of the volume LV, which is a disk of its own: VG/LV, or the number of
+	// a partition, in which it is the only pool; empty: LV itself.
+	Inside string
 	Images
 }
 
@@ -36,7 +40,7 @@ type Images struct {
 
 // Given reports whether the metadata must be on a disk.
 func (d *Disk) Given() bool {
-	return d != nil && (d.LV != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "")
+	return d != nil && (d.LV != "" || d.Inside != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "")
 }
 
 // ErrNoVolumes says that there is no volume group.
@@ -45,6 +49,8 @@ var ErrNoVolumes = errors.New("no LVM volume group was found")
 // Disks are images that are open, and what LVM has on them.
 type Disks struct {
 	*lvm.Set
+	Part *disk.Disk // the partition that is looked at; nil: all
+
 	images []*disk.Disk
 }
 
@@ -57,23 +63,41 @@ func (d *Disks) Close() error {
 	return err
 }
 
-// Find finds the metadata in the image at path and the others.
-func (d *Disk) Find(env *cli.Env, path string, opt disk.Options) (*Place, error) {
-	disks, err := OpenDisks(env, []string{path}, d.Images, opt)
-	if err != nil {
-		return nil, err
+// Open opens the image at path and the others, and what lies inside of a volume if that is wanted.
+func (d *Disk) Open(env *cli.Env, path string, opt disk.Options) (*Disks, error) {
+	if d.Inside != "" && d.LV == "" {
+		return nil, cli.Usagef("--inside needs --lv: the volume that is looked into")
 	}
-	p, err := d.find(env, path, disks)
-	if err != nil {
+	disks, err := OpenDisks(env, []string{path}, d.Images, opt)
+	if err != nil || d.Inside == "" {
+		return disks, err
+	}
+	part, _ := d.partition()
+	if err := disks.Enter(env, d.Images, d.LV, part); err != nil {
 		return nil, errors.Join(err, disks.Close())
 	}
-	return p, nil
+	return disks, nil
 }
 
-// find finds the metadata on disks that are open.
-func (d *Disk) find(env *cli.Env, path string, disks *Disks) (*Place, error) {
+// partition is the number of the partition that is looked into; 0 if there is none.
+func (d *Disk) partition() (number int, ok bool) {
+	n, err := strconv.ParseUint(d.Inside, 10, 16)
+	return int(n), err == nil && n > 0
+}
+
+// Sought is the name of the volume that is looked for on the disks that Open has opened; empty: the
+// only pool.
+func (d *Disk) Sought() string {
+	if _, ok := d.partition(); ok {
+		return ""
+	}
+	return cmp.Or(d.Inside, d.LV)
+}
+
+// Find finds the metadata on disks that Open has opened. They stay open.
+func (d *Disk) Find(env *cli.Env, path string, disks *Disks) (*Place, error) {
 	p := &Place{Disks: disks}
-	if err := p.choose(path, d.LV); err != nil {
+	if err := p.choose(path, d.Sought()); err != nil {
 		return nil, err
 	}
 	SayProblems(env, slices.Concat(p.Problems, p.Group.Problems))

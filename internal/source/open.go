@@ -156,11 +156,11 @@ func (spec *Spec) passes(dev block.Device, doubt error) bool {
 // inside opens metadata in a volume group, or what lies on a disk without one.
 func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 	claim := spec.Access == Claim
-	disks, err := OpenDisks(env, []string{spec.Path}, spec.Disk.Images, disk.Options{Shared: spec.Snapshot.Set, Claim: claim})
+	disks, err := spec.Disk.Open(env, spec.Path, disk.Options{Shared: spec.Snapshot.Set, Claim: claim})
 	if err != nil {
 		return nil, err
 	}
-	if bare := disks.bare(); bare != nil && spec.Disk.LV == "" {
+	if bare := disks.bare(); bare != nil && spec.Disk.Sought() == "" {
 		if err := bare.Writable(); claim && err != nil {
 			return nil, errors.Join(err, disks.Close())
 		}
@@ -176,7 +176,7 @@ func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 // volume opens the volume with the metadata.
 func (spec *Spec) volume(env *cli.Env, disks *Disks) (*Source, error) {
 	claim := spec.Access == Claim
-	p, err := spec.Disk.find(env, spec.Path, disks)
+	p, err := spec.Disk.Find(env, spec.Path, disks)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,50 @@
+package source
+
+import (
+	"fmt"
+
+	"thinpool/internal/cli"
+	"thinpool/internal/lvmthin"
+	"thinpool/lvm"
+)
+
+// Enter goes into a volume, VG/LV, which is a disk of its own, such as that of a virtual machine: d
+// is what LVM has there from now on, or in the partition of a number if that is not 0.
+func (d *Disks) Enter(env *cli.Env, images Images, lv string, partition int) error {
+	p := &Place{Disks: d}
+	if len(p.Groups) == 0 {
+		return Because(fmt.Errorf("--lv %s: %w", lv, ErrNoVolumes), p.Problems)
+	}
+	v, err := p.lookUp(lv)
+	if err != nil {
+		return err
+	}
+	SayProblems(env, append(p.Problems, p.Group.Problems...))
+	r, err := lvmthin.Open(env, p.Group, v, lvmthin.Options{Leg: images.Leg, Note: func(text string) { env.Log.Info(text) }})
+	if err != nil {
+		return Damaged(err)
+	}
+	on := firstDisk(p.Group)
+	if on == nil {
+		return fmt.Errorf("%s/%s lies on no physical volume that is there", p.Group.Name, v.Name)
+	}
+	inner := on.On.Over(p.Group.Name+"/"+v.Name, r, r.Size())
+	if partition != 0 {
+		if inner, err = inner.Part(partition); err != nil {
+			return err
+		}
+		d.Part = inner
+	}
+	d.Set, err = lvm.Scan(env, lvm.Options{How: images.how(env)}, inner)
+	return err
+}
+
+// firstDisk is the first disk of a group that is there.
+func firstDisk(g *lvm.Group) *lvm.Disk {
+	for _, pv := range g.PVs {
+		if pv.Disk != nil {
+			return pv.Disk
+		}
+	}
+	return nil
+}
