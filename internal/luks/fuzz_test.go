@@ -20,7 +20,8 @@ func FuzzHeader(f *testing.F) {
 	}
 	add(sound) // it can be unlocked
 	for _, d := range []disk{
-		{version: 1, size: 4096}, {kdf: "argon2id", size: 4096, sectorSize: 4096},
+		{version: 1, size: 4096},
+		{kdf: "argon2id", size: 4096, sectorSize: 4096},
 		{version: 1, size: 4096, cipher: "aes-cbc-essiv:sha256", keySize: 32},
 	} {
 		image, _ := d.make()
