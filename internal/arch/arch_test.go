@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"internal/pdata/spacemap"},
-	{"internal/pdata/btree", "lvm/internal/*", "metadata/block/blocktest"},
+	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "metadata/block/blocktest"},
 	{"metadata/block", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
 }
 
@@ -46,6 +46,7 @@ var only = map[string][]string{
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
+	"internal/md":  {"internal/raid"},
 	"lvm":          {"internal/printable", "lvm/internal/partition", "internal/raid", "lvm/internal/text", "metadata/block"},
 }
 
@@ -141,6 +142,10 @@ func TestForbidden(t *testing.T) {
 		{"metadata", "thinpool/lvm", true},
 		{"internal/cli", "thinpool/metadata/block", true},
 		{"internal/view", "thinpool/internal/source", true},
+		{"internal/md", "thinpool/internal/raid", false},
+		{"internal/md", "thinpool/internal/luks", true},
+		{"internal/luks", "golang.org/x/crypto/argon2", false},
+		{"internal/source", "golang.org/x/crypto/argon2", true},
 	} {
 		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {
 			t.Errorf("%s imports %s: forbidden %v, want %v", tc.pkg, tc.imported, got, tc.wrong)

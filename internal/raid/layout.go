@@ -1,5 +1,5 @@
-// Package raid knows how dm-raid lays data out over devices, how to compute a chunk that is
-// lost, and the superblocks that tell which devices are in sync.
+// Package raid knows how dm-raid and md lay data out over devices, how to compute a chunk that is
+// lost, and the superblocks of dm-raid that tell which devices are in sync.
 //
 // A device is cut into chunks of one size; the chunks at one offset on all devices are a
 // row. With parity, a row of n devices holds n-1 chunks of data (raid4, raid5) or n-2
