@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
-	{"internal/pdata/btree", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
+	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
 	{"metadata/block", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
 }
 
@@ -46,8 +46,9 @@ var only = map[string][]string{
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
-	"disk":         {"internal/luks", "internal/printable", "disk/internal/partition", "metadata/block"},
+	"disk":         {"internal/luks", "internal/md", "internal/printable", "disk/internal/partition", "metadata/block"},
 	"lvm":          {"disk", "internal/printable", "internal/raid", "lvm/internal/text", "metadata/block"},
+	"internal/md":  {"internal/raid"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.
@@ -142,6 +143,10 @@ func TestForbidden(t *testing.T) {
 		{"metadata", "thinpool/lvm", true},
 		{"internal/cli", "thinpool/metadata/block", true},
 		{"internal/view", "thinpool/internal/source", true},
+		{"internal/md", "thinpool/internal/raid", false},
+		{"internal/md", "thinpool/internal/luks", true},
+		{"internal/luks", "golang.org/x/crypto/argon2", false},
+		{"internal/source", "golang.org/x/crypto/argon2", true},
 	} {
 		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {
 			t.Errorf("%s imports %s: forbidden %v, want %v", tc.pkg, tc.imported, got, tc.wrong)
