@@ -32,15 +32,16 @@ var le = binary.LittleEndian
 
 // A Disk is bytes: an image or a device, or what a layer makes of one. It may be used concurrently.
 type Disk struct {
-	Name   string   // of the image
-	Layers []string // the way from the image to these bytes, the outermost first
+	Name string // of the image
 	// Partition is the last layer if that is one: "partition 3".
 	Partition string
+	Members   []*Disk  // of an array, all that were found; nil for anything else
 	Format    string   // of an image: "raw" or "qcow2"
 	Backing   []string // files that the image is based on, each the one before it, which are read too
 
-	below *Disk // what these bytes come from; nil: an image
-	start int64 // in below, if they are a part of that
+	layer string // that leads from below to these bytes; empty: none that has a name
+	below *Disk  // what these bytes come from; nil: an image
+	start int64  // in below, if they are a part of that
 	size  int64
 	r     io.ReaderAt // nil: these bytes are a part of below
 	fixed error       // why it cannot be written, if that is for this layer to say
@@ -54,7 +55,7 @@ func New(name string, r io.ReaderAt, size int64) *Disk {
 
 // from is d from a byte on.
 func (d *Disk) from(start int64) *Disk {
-	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), Layers: d.Layers, below: d, start: start, size: d.size - start}
+	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), below: d, start: start, size: d.size - start}
 }
 
 // Over is other bytes that come from d, such as those of a volume that has a physical volume there.
@@ -82,15 +83,14 @@ func (d *Disk) Part(number int) (*Disk, error) {
 
 // made is what a layer makes of d: other bytes, which only it can read.
 func (d *Disk) made(layer string, r io.ReaderAt, size int64) *Disk {
-	m := &Disk{Name: d.Name, Layers: append(slices.Clone(d.Layers), layer), below: d, size: size, r: r}
+	m := &Disk{Name: d.Name, layer: layer, below: d, size: size, r: r}
 	m.fixed = fmt.Errorf("%v can only be read: nothing is written through this layer", m)
 	return m
 }
 
 // partition is a partition of d.
 func (d *Disk) partition(p partition.Partition) *Disk {
-	layers := append(slices.Clone(d.Layers), p.String())
-	return &Disk{Name: d.Name, Layers: layers, Partition: p.String(), below: d, start: p.Start, size: p.Size}
+	return &Disk{Name: d.Name, layer: p.String(), Partition: p.String(), below: d, start: p.Start, size: p.Size}
 }
 
 // Image is the image or the device that d comes from.
@@ -114,8 +114,44 @@ func (d *Disk) Start() int64 {
 // Size is the number of bytes.
 func (d *Disk) Size() int64 { return d.size }
 
+// Layers is the way from the image to the bytes, the outermost layer first; from the first member
+// of an array.
+func (d *Disk) Layers() []string {
+	var layers []string
+	for ; d != nil; d = d.below {
+		if d.layer != "" {
+			layers = append(layers, d.layer)
+		}
+	}
+	slices.Reverse(layers)
+	return layers
+}
+
+// Array is the array that the bytes come from, the innermost; nil if there is none.
+func (d *Disk) Array() *Disk {
+	for d != nil && d.Members == nil {
+		d = d.below
+	}
+	return d
+}
+
 // String is the way to the bytes, for messages.
-func (d *Disk) String() string { return strings.Join(append([]string{d.Name}, d.Layers...), " > ") }
+func (d *Disk) String() string {
+	const most = 3 // members that are named
+	switch {
+	case d.layer == "":
+		return d.Name
+	case d.Members == nil:
+		return d.below.String() + " > " + d.layer
+	case len(d.Members) > most:
+		return fmt.Sprintf("%v + %d more > %s", d.Members[0], len(d.Members)-1, d.layer)
+	}
+	var members []string
+	for _, m := range d.Members {
+		members = append(members, m.String())
+	}
+	return strings.Join(members, " + ") + " > " + d.layer
+}
 
 // ReadAt implements [io.ReaderAt].
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {

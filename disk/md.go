@@ -1,92 +1,138 @@
 package disk
 
 import (
+	"cmp"
 	"fmt"
-	"io"
+	"slices"
+	"strings"
+
+	"thinpool/internal/md"
 )
 
-// Superblocks of md: where they are depends on the version, and what is in them on whether that is 0.90.
-const (
-	mdMagic       = 0xa92b4efc
-	mdMajor       = 4
-	mdLevel       = 72
-	mdDataOffset  = 128 // sectors
-	mdDataSize    = 136
-	mdSuperOffset = 144
-	mdAtEnd       = 8 << 10
-
-	mdOldReserved = 64 << 10
-	mdOldLevel    = 28
-	mdOldSize     = 32 // KiB
-
-	mdMost = 1 << 53 // sectors
-)
-
-// An mdMember is a member of a software RAID.
-type mdMember struct {
-	version    string
-	level      int32
-	data, size int64 // where its data is, in bytes
+// An mdArray is the members of an array of md that were found.
+type mdArray struct {
+	members []md.Member
+	disks   []*Disk
+	media   []*Medium // that the members are in
 }
 
-func (m *mdMember) String() string { return fmt.Sprintf("md %s, level %d", m.version, m.level) }
-
-// recogniseMD looks for a superblock of md: also at the end, where what lies in front of it looks
-// like a disk of its own.
-func recogniseMD(r io.ReaderAt, size int64) *mdMember {
-	for _, v := range []struct {
-		version string
-		at      int64
-	}{
-		{"1.2", 4096},
-		{"1.1", 0},
-		{"1.0", (size - mdAtEnd) &^ 4095},
-		{"0.90", size&^(mdOldReserved-1) - mdOldReserved},
-	} {
-		var b [sector]byte
-		if v.at < 0 || v.at > size-sector {
-			continue
-		}
-		if n, _ := r.ReadAt(b[:], v.at); n < len(b) || le.Uint32(b[:]) != mdMagic {
-			continue
-		}
-		m := &mdMember{version: v.version}
-		switch major := le.Uint32(b[mdMajor:]); {
-		case major == 0 && v.version == "0.90":
-			m.level, m.size = int32(le.Uint32(b[mdOldLevel:])), int64(le.Uint32(b[mdOldSize:]))<<10
-		// The last partition may end where the disk does: a superblock at the end is of that which
-		// begins where it says.
-		case major == 1 && v.version != "0.90" && le.Uint64(b[mdSuperOffset:]) == uint64(v.at)/sector:
-			m.level = int32(le.Uint32(b[mdLevel:]))
-			m.data = int64(min(le.Uint64(b[mdDataOffset:]), mdMost)) * sector
-			m.size = int64(min(le.Uint64(b[mdDataSize:]), mdMost)) * sector
-		default:
-			continue
-		}
-		return m
-	}
-	return nil
+// mdRefusal says why a member is not written to.
+func (d *Disk) mdRefusal(s *md.Superblock) error {
+	return fmt.Errorf("%v is a member of a software RAID (md %s, %s), which is not written to alone, as its members would differ: assemble the array with mdadm, and write to that", d, s.Version, s.LevelName())
 }
 
-// md recognises a member of a software RAID. A leg of a mirror is read alone.
+// md recognises a member of an array, and keeps it until all of them are found. It comes before all
+// other layers: with its superblock at the end a member begins as what it holds does.
 func (s *search) md(m *Medium, d *Disk) bool {
-	member := recogniseMD(d, d.size)
+	sb, err := md.Recognise(d, d.size)
 	switch {
-	case member == nil:
+	case err != nil: // what it holds may be readable all the same
+		d.fixed = fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
+		s.problem(true, "%v: %v", d, err)
 		return false
-	case member.level != 1 || member.data >= d.size:
-		m.look("%v looks like a member of a software RAID (%v): assemble it first", d, member)
-		return true
+	case sb == nil:
+		return false
 	}
-	s.problem(false, "%v is a leg of a software RAID (%v), and is read alone", d, member)
-	leg := &Disk{
-		Name: d.Name, Layers: append(d.Layers[:len(d.Layers):len(d.Layers)], "md raid1"), fixed: d.mdRefusal(member),
-		below: d, start: member.data, size: min(member.size, d.size-member.data),
+	a := s.arrays[sb.UUID]
+	if a == nil {
+		a = &mdArray{}
+		s.arrays[sb.UUID], s.order = a, append(s.order, sb.UUID)
 	}
-	s.inside(m, leg)
+	a.members = append(a.members, md.Member{Name: d.String(), R: d, Size: d.size, Super: sb})
+	a.disks, a.media = append(a.disks, d), append(a.media, m)
+	m.Opened++
 	return true
 }
 
-func (d *Disk) mdRefusal(m *mdMember) error {
-	return fmt.Errorf("%v is a member of a software RAID (%v), which is not written to alone, as its members would differ: assemble the array with mdadm, and write to that", d, m)
+// assemble opens the arrays whose members were found; members of an array may lie in another one.
+func (s *search) assemble() {
+	for len(s.order) > 0 {
+		a := s.arrays[s.order[0]]
+		delete(s.arrays, s.order[0])
+		s.order = s.order[1:]
+		s.array(a)
+	}
+}
+
+// array opens an array.
+func (s *search) array(found *mdArray) {
+	newest := slices.MaxFunc(found.members, func(a, b md.Member) int { return cmp.Compare(a.Super.Events, b.Super.Events) }).Super
+	name := fmt.Sprintf("array %s (%s)", cmp.Or(newest.Name, newest.UUID.String()), newest.LevelName())
+	members, opt := s.wanted(found.members, newest)
+	if len(members) == 0 {
+		s.problem(false, "%s: there is no leg %d here: %s", name, s.opt.Leg, have(found, newest))
+		return
+	}
+	gone := missing(found.members, newest)
+	a, err := md.Assemble(members, opt)
+	switch {
+	case err != nil && gone != "":
+		s.problem(false, "%s: %s (%v)", name, gone, err)
+		return
+	case err != nil:
+		s.problem(false, "%s: %v", name, err)
+		return
+	case gone != "":
+		s.problem(false, "%s: %s; it is read without", name, gone)
+	}
+	for _, u := range a.Unused {
+		s.problem(false, "%s: %s is not used: %s", name, members[u.Member].Name, u.Reason)
+	}
+	for _, note := range a.Notes {
+		s.problem(false, "%s: %s", name, note)
+	}
+	s.open(found, a)
+}
+
+// open searches an array.
+func (s *search) open(found *mdArray, a *md.Array) {
+	d := found.disks[0].made("md "+a.Super.LevelName(), a, a.Size())
+	d.Members = found.disks
+	d.fixed = fmt.Errorf("%v can only be read: assemble the array with mdadm to write", d)
+	depth := 0
+	for _, m := range found.media {
+		depth = max(depth, m.depth)
+	}
+	s.deeper(d, depth)
+}
+
+// wanted are the members to assemble: all, or only the leg of a mirror that was asked for, however
+// old it is.
+func (s *search) wanted(members []md.Member, newest *md.Superblock) ([]md.Member, md.Options) {
+	if s.opt.Leg == 0 || newest.Level != 1 {
+		return members, md.Options{}
+	}
+	var leg []md.Member
+	for _, m := range members {
+		if m.Super.Role == s.opt.Leg-1 {
+			leg = append(leg, m)
+		}
+	}
+	return leg, md.Options{Stale: true}
+}
+
+// missing names the places in an array of which there is no member at all; empty if there is none.
+func missing(members []md.Member, newest *md.Superblock) string {
+	var gone []string
+	for role := range newest.Devices {
+		if !slices.ContainsFunc(members, func(m md.Member) bool { return m.Super.Role == role }) {
+			gone = append(gone, fmt.Sprint(role+1))
+		}
+	}
+	switch len(gone) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("member %s of %d is missing: add --pv IMAGE", gone[0], newest.Devices)
+	}
+	return fmt.Sprintf("members %s of %d are missing: add --pv IMAGE for each", strings.Join(gone, ", "), newest.Devices)
+}
+
+// have names the members that were found, by their places.
+func have(found *mdArray, newest *md.Superblock) string {
+	var list []string
+	for _, m := range found.members {
+		list = append(list, fmt.Sprintf("%s is leg %d of %d", m.Name, m.Super.Role+1, newest.Devices))
+	}
+	return strings.Join(list, ", ")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"thinpool/disk/internal/partition"
+	"thinpool/internal/md"
 )
 
 // A Medium is something that may have a partition table: an image, or what a layer makes of one.
@@ -33,26 +34,32 @@ type How struct {
 	Key func(ctx context.Context, lock Lock) ([]byte, error)
 	// KeyMemory is how much memory trying a key may take, in bytes.
 	KeyMemory int64
+	// Leg is the leg of mirrors of md to read, counted from 1, however old it is; 0 chooses among
+	// the newest.
+	Leg int
 }
 
 // Search tries all layers on disks, and on what they make of them, until none recognises the bytes.
 // What cannot be read is among the problems; the error is that of ctx.
 func Search(ctx context.Context, opt How, disks ...*Disk) (*Found, error) {
-	s := &search{Found: &Found{}, ctx: ctx, opt: opt}
+	s := &search{Found: &Found{}, ctx: ctx, opt: opt, arrays: map[md.UUID]*mdArray{}}
 	for _, d := range disks {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		s.medium(d, 0)
 	}
+	s.assemble()
 	return s.Found, ctx.Err()
 }
 
 // A search is one call of [Search].
 type search struct {
 	*Found
-	ctx context.Context
-	opt How
+	ctx    context.Context
+	opt    How
+	arrays map[md.UUID]*mdArray // that are not opened yet
+	order  []md.UUID            // in which they were found
 }
 
 // look notes what was recognised in m and leads no further.
@@ -90,25 +97,39 @@ func (s *search) medium(d *Disk, depth int) {
 	}
 }
 
-// taken reports whether a layer recognises a part of a medium, each in its turn: a software RAID
-// comes first, as what its members hold can look like anything.
+// taken reports whether a layer recognises a part of a medium.
 func (s *search) taken(m *Medium, d *Disk) bool { return s.md(m, d) || s.luks(m, d) }
 
 // inside searches what a layer has made of a part of m.
 func (s *search) inside(m *Medium, d *Disk) {
 	m.Opened++
-	if m.depth == mostLayers {
+	s.deeper(d, m.depth)
+}
+
+// deeper searches what a layer has made of what lies depth layers deep.
+func (s *search) deeper(d *Disk, depth int) {
+	if depth == mostLayers {
 		s.problem(false, "%v: more than %d layers lie in one another", d, mostLayers)
 		return
 	}
-	s.medium(d, m.depth+1)
+	s.medium(d, depth+1)
 }
 
 // Refuse says why bytes must not be written although they look as if they could be: which layer they
 // are a part of. It is nil if none recognises them.
 func Refuse(d *Disk) error {
-	if member := recogniseMD(d, d.size); member != nil {
-		return d.mdRefusal(member)
+	sb, err := md.Recognise(d, d.size)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
+	case sb != nil:
+		return d.mdRefusal(sb)
 	}
 	return nil
+}
+
+// IsMember reports whether d is a member of an array, of which its superblock leaves no doubt.
+func IsMember(d *Disk) bool {
+	sb, err := md.Recognise(d, d.size)
+	return err == nil && sb != nil
 }

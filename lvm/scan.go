@@ -43,9 +43,9 @@ func (g *Group) distrust(format string, args ...any) {
 
 // A Set is all that images hold.
 type Set struct {
-	Media    []*disk.Medium // where physical volumes were looked for
-	Disks    []*Disk        // in the order of the images
-	Groups   []*Group       // by name, then by id
+	Found    *disk.Found // where physical volumes were looked for
+	Disks    []*Disk     // in the order of the images
+	Groups   []*Group    // by name, then by id
 	Problems []Problem
 }
 
@@ -73,7 +73,7 @@ func Scan(ctx context.Context, opt Options, disks ...*disk.Disk) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.set.Media, s.set.Problems = found.Media, append(s.set.Problems, found.Problems...)
+	s.set.Found, s.set.Problems = found, append(s.set.Problems, found.Problems...)
 	for _, m := range found.Media {
 		if err := s.medium(ctx, m); err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"thinpool/disk"
+	"thinpool/fixtures"
 	"thinpool/lvm"
 	"thinpool/lvm/internal/text"
 )
@@ -99,26 +100,24 @@ func TestScanProblems(t *testing.T) {
 				b[i] = 1
 			}
 		}),
-		"header has a bad CRC":            spoilt(areaAt+45, 1),
-		"a wrong magic":                   header(func(h []byte) { h[5]++ }),
-		"journalled":                      header(func(h []byte) { copy(h[4:], "JOURNALLED!1!1!!") }),
-		"of version 2":                    header(func(h []byte) { h[20]++ }),
-		"that it begins at byte 4097":     header(func(h []byte) { h[24]++ }),
-		"that it has 1000 bytes":          header(func(h []byte) { le.PutUint64(h[32:], 1000) }),
-		"that it has 18446744073709551":   header(func(h []byte) { le.PutUint64(h[32:], 1<<64-1) }),
-		"said to be at 100":               header(func(h []byte) { le.PutUint64(h[40:], 100) }),
-		"said to be at 999999":            header(func(h []byte) { le.PutUint64(h[40:], 999999) }),
-		"and 999999 bytes long":           header(func(h []byte) { le.PutUint64(h[48:], 999999) }),
-		"bytes too short":                 header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[40:], 1<<39) }),
-		"99999999 bytes long, more than":  header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[48:], 99999999) }),
-		"text has a bad CRC":              with(func(a *area) { a.spoilText = true }),
-		"marked as ignored":               with(func(a *area) { a.ignored = true }),
-		"text: line 5: the text ends":     with(func(a *area) { a.text = "a {\nb {\n\n\n" }),
-		"beyond the end":                  listed(func(b []byte) { le.PutUint64(b[72+32:], 1<<63) }),
-		"disk0 is encrypted (LUKS), and":  append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, diskSize)...),
-		"(md 1.2, level 5): assemble it":  member(1, 4096, 5),
-		"(md 1.0, level 5): assemble it":  member(1, diskSize-8192, 5),
-		"(md 0.90, level 1), and is read": member(0, diskSize-65536, 1),
+		"header has a bad CRC":           spoilt(areaAt+45, 1),
+		"a wrong magic":                  header(func(h []byte) { h[5]++ }),
+		"journalled":                     header(func(h []byte) { copy(h[4:], "JOURNALLED!1!1!!") }),
+		"of version 2":                   header(func(h []byte) { h[20]++ }),
+		"that it begins at byte 4097":    header(func(h []byte) { h[24]++ }),
+		"that it has 1000 bytes":         header(func(h []byte) { le.PutUint64(h[32:], 1000) }),
+		"that it has 18446744073709551":  header(func(h []byte) { le.PutUint64(h[32:], 1<<64-1) }),
+		"said to be at 100":              header(func(h []byte) { le.PutUint64(h[40:], 100) }),
+		"said to be at 999999":           header(func(h []byte) { le.PutUint64(h[40:], 999999) }),
+		"and 999999 bytes long":          header(func(h []byte) { le.PutUint64(h[48:], 999999) }),
+		"bytes too short":                header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[40:], 1<<39) }),
+		"99999999 bytes long, more than": header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[48:], 99999999) }),
+		"text has a bad CRC":             with(func(a *area) { a.spoilText = true }),
+		"marked as ignored":              with(func(a *area) { a.ignored = true }),
+		"text: line 5: the text ends":    with(func(a *area) { a.text = "a {\nb {\n\n\n" }),
+		"beyond the end":                 listed(func(b []byte) { le.PutUint64(b[72+32:], 1<<63) }),
+		"is missing: add --pv IMAGE":     fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(make([]byte, diskSize)),
+		"disk0 is encrypted (LUKS), and": append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, diskSize)...),
 	} {
 		set := scan(t, disk)
 		if len(set.Groups) > 0 || !has(set.Problems, want) {
@@ -137,69 +136,39 @@ func TestScanProblems(t *testing.T) {
 	}
 }
 
-// member makes a disk with a superblock of md.
-func member(major byte, at int, level byte) []byte {
-	disk := make([]byte, diskSize)
-	asMember(disk, major, at, level)
-	return disk
-}
-
-// asMember makes disk a member of a software RAID, with all that lies before its superblock as data.
-func asMember(disk []byte, major byte, at int, level byte) {
-	sb := disk[at:]
-	clear(sb[:512])
-	copy(sb, "\xfc\x4e\x2b\xa9")
-	sb[4] = major
-	if major == 0 {
-		sb[28] = level
-		le.PutUint32(sb[32:], uint32(at>>10))
-		return
-	}
-	sb[72] = level
-	le.PutUint64(sb[136:], uint64(at/512))
-	le.PutUint64(sb[144:], uint64(at/512))
-}
-
 // A leg of a software RAID with its superblock at the end looks like a physical volume. It is read,
 // and never written.
 func TestLegIsNotWritten(t *testing.T) {
-	for want, at := range map[string]struct {
-		major byte
-		at    int
-	}{"md 0.90, level 1": {0, diskSize - 65536}, "md 1.0, level 1": {1, diskSize - 8192}} {
-		t.Run(want, func(t *testing.T) {
-			made := disks(1, vg{lvs: lv("x", 2, linear("pv0", 3))})[0]
-			asMember(made, at.major, at.at, 1)
-			dir := t.TempDir()
-			for name, prefix := range map[string]string{"whole": "", "in a partition": string(mbr(diskSize))} {
-				path := filepath.Join(dir, name)
-				before := append([]byte(prefix), made...)
-				if err := os.WriteFile(path, before, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				img := openWith(t, disk.Options{Claim: true}, path)[0]
-				set, err := lvm.Scan(t.Context(), lvm.Options{}, img)
-				if err != nil {
-					t.Fatal(err)
-				}
-				g := one(t, set)
-				if got, err := read(g, "x"); err != nil || !bytes.HasPrefix(got, []byte("disk 0 0001c000")) {
-					t.Errorf("%s: %.20q, %v", name, got, err)
-				}
-				if !has(set.Problems, want) || !strings.HasSuffix(set.Disks[0].String(), " > md raid1") {
-					t.Errorf("%s: %v, problems %v", name, set.Disks[0], set.Problems)
-				}
-				if _, err := g.Writable(g.Volume("x")); err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("%s: to be written: %v", name, err)
-				}
-				if err := set.Disks[0].On.OpenForWriting(); err == nil || set.Disks[0].On.WriteFull(make([]byte, 512), 0) == nil {
-					t.Errorf("%s: opened for writing: %v", name, err)
-				}
-				if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
-					t.Errorf("%s: not as it was: %v", name, err)
-				}
-			}
-		})
+	made := disks(1, vg{lvs: lv("x", 2, linear("pv0", 3))})[0]
+	leg := fixtures.Leg{Level: 1, Devices: 2, Role: 1, Events: 7}.Make(made)
+	dir := t.TempDir()
+	for name, prefix := range map[string]string{"whole": "", "in a partition": string(mbr(len(leg)))} {
+		path := filepath.Join(dir, name)
+		before := append([]byte(prefix), leg...)
+		if err := os.WriteFile(path, before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		img := openWith(t, disk.Options{Claim: true}, path)[0]
+		set, err := lvm.Scan(t.Context(), lvm.Options{}, img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := one(t, set)
+		if got, err := read(g, "x"); err != nil || !bytes.HasPrefix(got, []byte("disk 0 0001c000")) {
+			t.Errorf("%s: %.20q, %v", name, got, err)
+		}
+		if !has(set.Problems, "member 1 of 2 is missing") || !strings.HasSuffix(set.Disks[0].String(), " > md raid1") {
+			t.Errorf("%s: %v, problems %v", name, set.Disks[0], set.Problems)
+		}
+		if _, err := g.Writable(g.Volume("x")); err == nil || !strings.Contains(err.Error(), "md raid1 can only be read") {
+			t.Errorf("%s: to be written: %v", name, err)
+		}
+		if err := set.Disks[0].On.OpenForWriting(); err == nil || set.Disks[0].On.WriteFull(make([]byte, 512), 0) == nil {
+			t.Errorf("%s: opened for writing: %v", name, err)
+		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%s: not as it was: %v", name, err)
+		}
 	}
 }
 

@@ -190,7 +190,7 @@ var unseen = map[string][]string{
 	"thin_scan":   {"unreadable", "beyond the end"},
 	// What this group has not: other keys of LVM, raid, external origins, messages that wait.
 	"thin_volumes": {
-		"variant", "stripe_size", "layers", "partition", "system_id", "external_origin", "merge", "lock_type", "delete", "create",
+		"variant", "stripe_size", "layers", "members", "partition", "system_id", "external_origin", "merge", "lock_type", "delete", "create",
 		"other", "error", "allocation_policy", "profile", "problem", "note",
 	},
 }

@@ -123,6 +123,17 @@ func TestScripts(t *testing.T) {
 			"within": within,
 			"locked": locked,
 			"qcow2":  qcow2,
+			// md FILE ROLE EVENTS IMAGE makes a leg of a mirror of two.
+			"md": func(ts *testscript.TestScript, _ bool, args []string) {
+				content, err := os.ReadFile(ts.MkAbs(args[0]))
+				ts.Check(err)
+				role, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				events, err := strconv.ParseUint(args[2], 10, 64)
+				ts.Check(err)
+				leg := fixtures.Leg{Level: 1, Devices: 2, Role: role, Events: events}
+				ts.Check(os.WriteFile(ts.MkAbs(args[3]), leg.Make(content), 0o644))
+			},
 			// luks FILE IMAGE PASSPHRASE encrypts a file.
 			"luks": func(ts *testscript.TestScript, _ bool, args []string) {
 				content, err := os.ReadFile(ts.MkAbs(args[0]))

@@ -113,7 +113,7 @@ func (d *Disks) bare() *disk.Disk {
 		return nil
 	}
 	var found []*disk.Disk
-	for _, m := range d.Media {
+	for _, m := range d.Found.Media {
 		for _, on := range m.Plain {
 			start := make([]byte, min(block.Size, on.Size()))
 			if on.ReadFull(start, 0) == nil && has(start, offMagic, le64(metadata.Magic)) {

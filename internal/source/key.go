@@ -28,13 +28,13 @@ type keys struct {
 	content []byte // of the file; nil until it is read
 }
 
-// how says how encrypted disks are opened.
+// how says how layers are opened.
 func (images *Images) how(env *cli.Env) disk.How {
 	k := &keys{env: env, path: images.KeyFile, memory: images.KeyMemory}
 	if k.memory == 0 {
 		k.memory = maxKeyMemory
 	}
-	return disk.How{Key: k.next, KeyMemory: k.memory}
+	return disk.How{Key: k.next, KeyMemory: k.memory, Leg: images.Leg}
 }
 
 // next is a key to try.

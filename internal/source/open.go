@@ -97,10 +97,8 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if spec.Access == Claim {
-		if err := disk.Refuse(disk.New(spec.Path, block.Unaligned(dev), dev.Size())); err != nil {
-			return nil, errors.Join(err, dev.Close())
-		}
+	if err := spec.member(dev); err != nil {
+		return nil, errors.Join(err, dev.Close())
 	}
 	doubt := spec.recognise(dev)
 	if doubt == nil || spec.passes(dev, doubt) {
@@ -117,6 +115,19 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 		return &Source{Device: pack, Path: spec.Path, snapshot: spec.Snapshot}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", spec.Path, doubt)
+}
+
+// member refuses a member of a software RAID, which may look like metadata: it is not written to,
+// and read together with the others.
+func (spec *Spec) member(dev block.Device) error {
+	whole := disk.New(spec.Path, block.Unaligned(dev), dev.Size())
+	switch err := disk.Refuse(whole); {
+	case spec.Access == Claim:
+		return err
+	case err != nil && spec.Disk != nil && spec.Access != Overwrite && disk.IsMember(whole):
+		return diskError{err}
+	}
+	return nil
 }
 
 func (spec *Spec) device() (block.Device, error) {
@@ -164,6 +175,7 @@ func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 		if err := bare.Writable(); claim && err != nil {
 			return nil, errors.Join(err, disks.Close())
 		}
+		SayProblems(env, disks.Found.Problems)
 		return &Source{Device: bare.Device(), Path: spec.Path, bare: bare, disks: disks, snapshot: spec.Snapshot}, nil
 	}
 	s, err := spec.volume(env, disks)

@@ -23,13 +23,20 @@ type imageRecord struct {
 	Image     string   `json:"image"`
 	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
 	Layers    []string `json:"layers,omitempty"`  // the way from the image to the physical volume, the outermost first
+	Members   []string `json:"members,omitempty"` // of the innermost array on this way, all that were found
 	Partition string   `json:"partition,omitempty"`
 	Start     int64    `json:"start"` // in the image, or in what the last layer but partitions makes of it
 }
 
 func imageOf(d *lvm.Disk) imageRecord {
 	img := d.On.Image()
-	return imageRecord{img.Name, img.Backing, d.On.Layers, d.On.Partition, d.On.Start()}
+	rec := imageRecord{img.Name, img.Backing, d.On.Layers(), nil, d.On.Partition, d.On.Start()}
+	if array := d.On.Array(); array != nil {
+		for _, m := range array.Members {
+			rec.Members = append(rec.Members, m.String())
+		}
+	}
+	return rec
 }
 
 type pvRecord struct {

@@ -1,0 +1,132 @@
+package disk_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"thinpool/disk"
+	"thinpool/fixtures"
+)
+
+// searchAll searches disks called disk0, disk1, ...; nil stands for one that is left out.
+func searchAll(t *testing.T, how disk.How, all ...[]byte) *disk.Found {
+	t.Helper()
+	var disks []*disk.Disk
+	for i, p := range all {
+		if p != nil {
+			disks = append(disks, disk.New("disk"+string(rune('0'+i)), bytes.NewReader(p), int64(len(p))))
+		}
+	}
+	found, err := disk.Search(t.Context(), how, disks...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func said(found *disk.Found, text string) bool {
+	for _, p := range found.Problems {
+		if strings.Contains(p.Text, text) {
+			return !p.Note
+		}
+	}
+	return false
+}
+
+// holds checks that the last medium is one of a name, and what it holds.
+func holds(t *testing.T, found *disk.Found, name string, content []byte) {
+	t.Helper()
+	last := found.Media[len(found.Media)-1]
+	got := make([]byte, len(content))
+	if err := last.ReadFull(got, 0); err != nil || last.String() != name || last.Size() != int64(len(content)) || !bytes.Equal(got, content) {
+		t.Errorf("%v of %d bytes, want %s of %d; %v; problems %v", last, last.Size(), name, len(content), err, found.Problems)
+	}
+	if last.Writable() == nil || last.OpenForWriting() == nil {
+		t.Error("it can be written")
+	}
+}
+
+// Members make an array, one that is missing is named, and an old one is not read unless it is asked for.
+func TestMirror(t *testing.T) {
+	content, older := text16(64<<10), bytes.ToUpper(text16(64<<10))
+	leg := func(role int, events uint64, data []byte) []byte {
+		return fixtures.Leg{Level: 1, Devices: 2, Role: role, Events: events}.Make(data)
+	}
+	a, b, stale := leg(0, 9, content), leg(1, 9, content), leg(1, 3, older)
+	found := searchAll(t, disk.How{}, a, b)
+	holds(t, found, "disk0 + disk1 > md raid1", content)
+	if len(found.Problems) > 0 {
+		t.Errorf("problems %v", found.Problems)
+	}
+	found = searchAll(t, disk.How{}, nil, b)
+	holds(t, found, "disk1 > md raid1", content)
+	if !said(found, "array host:array (raid1): member 1 of 2 is missing: add --pv IMAGE") {
+		t.Errorf("problems %v", found.Problems)
+	}
+	found = searchAll(t, disk.How{}, stale, a)
+	holds(t, found, "disk0 + disk1 > md raid1", content)
+	if !said(found, "disk0 is not used: it is older") {
+		t.Errorf("problems %v", found.Problems)
+	}
+	holds(t, searchAll(t, disk.How{Leg: 2}, a, stale), "disk0 + disk1 > md raid1", older)
+	if found = searchAll(t, disk.How{Leg: 3}, a, b); !said(found, "there is no leg 3 here: disk0 is leg 1 of 2, disk1 is leg 2 of 2") || len(found.Media) != 2 {
+		t.Errorf("leg 3: problems %v", found.Problems)
+	}
+	for _, m := range found.Media {
+		if len(m.Plain) > 0 || m.Opened != 1 {
+			t.Errorf("%v is taken for what it holds: %+v", m, m)
+		}
+	}
+}
+
+// An array that cannot do without its members is not opened.
+func TestTooFewMembers(t *testing.T) {
+	member := fixtures.Leg{Level: 5, Devices: 3, Role: 1, Events: 5, Chunk: 4096}.Make(text16(64 << 10))
+	found := searchAll(t, disk.How{}, member)
+	if len(found.Media) != 1 || !said(found, "array host:array (raid5): members 1, 3 of 3 are missing: add --pv IMAGE for each") {
+		t.Errorf("%d media, problems %v", len(found.Media), found.Problems)
+	}
+}
+
+// An array may be encrypted, and lie in partitions of disks that have other things too.
+func TestMirrorOfPartitionsEncrypted(t *testing.T) {
+	content := text16(64 << 10)
+	encrypted, err := fixtures.LUKS1(content, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var disks [][]byte
+	for role := range 2 {
+		leg := fixtures.Leg{Level: 1, Devices: 2, Role: role, Events: 1}.Make(encrypted)
+		disks = append(disks, append(mbr(len(leg)), leg...))
+	}
+	var locks []disk.Lock
+	found := searchAll(t, disk.How{Key: answers(&locks, "secret"), KeyMemory: 1 << 20}, disks...)
+	holds(t, found, "disk0 > partition 1 + disk1 > partition 1 > md raid1 > LUKS1", content)
+	last := found.Media[len(found.Media)-1]
+	if got := strings.Join(last.Layers(), ", "); got != "partition 1, md raid1, LUKS1" || len(last.Array().Members) != 2 || last.Image().Name != "disk0" {
+		t.Errorf("layers %s of %v", got, last.Image())
+	}
+}
+
+// A superblock that cannot be trusted keeps writers away, and nothing else.
+func TestDoubtfulMember(t *testing.T) {
+	member := fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(make([]byte, 64<<10))
+	member[64<<10+8<<10+40] ^= 1 // its name
+	found := searchAll(t, disk.How{}, member)
+	if m := found.Media[0]; len(m.Plain) != 1 || m.Writable() == nil || !strings.Contains(m.Writable().Error(), "may be a member of a software RAID") {
+		t.Errorf("%+v, %v", m, m.Writable())
+	}
+}
+
+// mbr is the first 63 sectors of a disk with one partition behind them, of size bytes.
+func mbr(size int) []byte {
+	p := make([]byte, 63*512)
+	copy(p[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x3f\x00\x00\x00")
+	for i := range 4 {
+		p[446+12+i] = byte(size / 512 >> (8 * i))
+	}
+	p[510], p[511] = 0x55, 0xaa
+	return p
+}
