@@ -8,12 +8,9 @@
 // the way to its bytes, by which messages call it: "disk.qcow2 > partition 3". Each layer is a file
 // of this package: it recognises its bytes, opens what is in them, says what it is, and refuses
 // what it cannot read or must not write.
-//
-// Integers on disk are little-endian, unless a layer says otherwise.
 package disk
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +24,6 @@ import (
 
 // sector is the unit in which most layers count, whatever the disk says its sectors are.
 const sector = block.SectorSize
-
-var le = binary.LittleEndian
 
 // A Disk is bytes: an image or a device, or what a layer makes of one. It may be used concurrently.
 type Disk struct {
@@ -105,7 +100,7 @@ func (d *Disk) Image() *Disk {
 // a part of the bytes below it.
 func (d *Disk) Start() int64 {
 	start := int64(0)
-	for ; d.r == nil; d = d.below {
+	for ; d.r == nil && d.below != nil; d = d.below {
 		start += d.start
 	}
 	return start
