@@ -33,6 +33,7 @@ type Disk struct {
 	Members   []*Disk  // of an array, all that were found; nil for anything else
 	Format    string   // of an image: "raw" or "qcow2"
 	Backing   []string // files that the image is based on, each the one before it, which are read too
+	Parts     []string // files that follow the first if the image is split
 
 	layer string // that leads from below to these bytes; empty: none that has a name
 	below *Disk  // what these bytes come from; nil: an image

@@ -24,6 +24,9 @@ type Options struct {
 	// also stands for one of the same name that is not there any more. Every image of a chain is
 	// held to the same, by its own folder.
 	Backing []string
+	// Parts are the files that follow the first if an image is split. Without them those that follow it
+	// by their names do, see [Sisters].
+	Parts []string
 }
 
 // A file is what an image lies in.
@@ -48,7 +51,15 @@ func (f *file) openForWriting() error {
 // qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
 // [BackingError] if not.
 func Open(path string, opt Options) (*Disk, error) {
-	d, err := openFile(path, opt)
+	parts := opt.Parts
+	if parts == nil {
+		parts = Sisters(path)
+	}
+	open := openFile
+	if parts != nil {
+		open = func(path string, opt Options) (*Disk, error) { return openParts(append([]string{path}, parts...), opt) }
+	}
+	d, err := open(path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +95,15 @@ func openFile(path string, opt Options) (*Disk, error) {
 		return nil, err
 	}
 	f.close = dev.Close
-	d := &Disk{Name: path, Format: rawFormat, r: dev, size: dev.Size(), file: f}
+	return &Disk{Name: path, Format: rawFormat, r: anyBytes(path, dev), size: dev.Size(), file: f}, nil
+}
+
+// anyBytes makes any bytes of a device accessible, not only blocks.
+func anyBytes(path string, dev block.Device) io.ReaderAt {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		d.r = block.Unaligned(dev)
+		return block.Unaligned(dev)
 	}
-	return d, nil
+	return dev
 }
 
 // decode puts a decoder before an image that is not raw.
@@ -96,6 +111,9 @@ func (d *Disk) decode(path string, opt Options) error {
 	format, err := sniff(d.r)
 	if err != nil || format == rawFormat {
 		return err
+	}
+	if d.Parts != nil {
+		return fmt.Errorf("the image is in %s format, and split: join its parts first (cat)", format)
 	}
 	q, below, err := openQcow2(path, opt.Backing)
 	if err != nil {

@@ -12,6 +12,7 @@ complete -c thin_stat -l inside -r -d 'Look inside of --lv, such as the disk of 
 complete -c thin_stat -l pv -r -d 'Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata.'
 complete -c thin_stat -l leg -r -d 'Read this leg of mirrors, counted from 1.'
 complete -c thin_stat -l backing -r -d 'A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more.'
+complete -c thin_stat -l part -r -d 'The next part of an image that is split into files; may be repeated. Without it disk.001 goes on in disk.002.'
 complete -c thin_stat -l key-file -r -d 'The key or passphrase of encrypted disks (LUKS), all bytes of FILE; - is standard input. Without it you are asked.'
 complete -c thin_stat -l key-memory -r -d 'How much memory a key may take; 4g if not given.'
 complete -c thin_stat -l lvm-metadata -r -d 'Take what LVM knows from a file of vgcfgbackup.'

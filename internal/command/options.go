@@ -25,13 +25,14 @@ type images struct {
 	PV          []string `group:"images" help:"Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata." name:"pv" placeholder:"IMAGE" sep:"none"`
 	Leg         int      `group:"images" help:"Read this leg of mirrors, counted from 1." placeholder:"N"`
 	Backing     []string `group:"images" help:"A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more." name:"backing" placeholder:"FILE" sep:"none"`
+	Part        []string `group:"images" help:"The next part of an image that is split into files; may be repeated. Without it disk.001 goes on in disk.002." name:"part" placeholder:"FILE" sep:"none"`
 	KeyFile     string   `group:"images" help:"The key or passphrase of encrypted disks (LUKS), all bytes of FILE; - is standard input. Without it you are asked." name:"key-file" placeholder:"FILE"`
 	KeyMemory   byteSize `group:"images" help:"How much memory a key may take; 4g if not given." name:"key-memory" placeholder:"SIZE"`
 	LVMMetadata string   `group:"images" help:"Take what LVM knows from a file of vgcfgbackup." name:"lvm-metadata" placeholder:"FILE"`
 }
 
 func (v *images) open() source.Images {
-	return source.Images{PVs: v.PV, Leg: v.Leg, Backing: v.Backing, Text: v.LVMMetadata, KeyFile: v.KeyFile, KeyMemory: int64(min(v.KeyMemory, math.MaxInt64))}
+	return source.Images{PVs: v.PV, Leg: v.Leg, Backing: v.Backing, Parts: v.Part, Text: v.LVMMetadata, KeyFile: v.KeyFile, KeyMemory: int64(min(v.KeyMemory, math.MaxInt64))}
 }
 
 func (v *volumes) disk() *source.Disk {
@@ -51,7 +52,7 @@ func inPlaceRules() []cli.Rule {
 }
 
 // imageOptions are those of volumes.
-var imageOptions = []string{"lv", "inside", "pv", "leg", "backing", "key-file", "key-memory", "lvm-metadata"}
+var imageOptions = []string{"lv", "inside", "pv", "leg", "backing", "part", "key-file", "key-memory", "lvm-metadata"}
 
 // intoDisks are the rules that keep what the other options write out of disks.
 func intoDisks(write ...string) []cli.Rule {

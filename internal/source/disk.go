@@ -34,13 +34,14 @@ type Images struct {
 	Backing []string // files that images may be based on
 	Text    string   // a file of vgcfgbackup in place of what the disks say; empty: none
 
-	KeyFile   string // the key of encrypted disks, "-" being standard input; empty: somebody is asked
-	KeyMemory int64  // how much memory a key may take; 0: as much as is usual
+	Parts     []string // files that follow the first image if that is split; nil: by their names
+	KeyFile   string   // the key of encrypted disks, "-" being standard input; empty: somebody is asked
+	KeyMemory int64    // how much memory a key may take; 0: as much as is usual
 }
 
 // Given reports whether the metadata must be on a disk.
 func (d *Disk) Given() bool {
-	return d != nil && (d.LV != "" || d.Inside != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "")
+	return d != nil && (d.LV != "" || d.Inside != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "" || d.Parts != nil)
 }
 
 // ErrNoVolumes says that there is no volume group.
@@ -153,12 +154,15 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Optio
 		return err
 	}
 	opt.Backing = images.Backing
-	for _, arg := range paths {
+	for i, arg := range paths {
 		name, image := "", arg
 		if n, rest, ok := strings.Cut(arg, "="); ok && so.Backup != nil && so.Backup.PV(n) != nil {
 			name, image = n, rest
 		}
 		opt := opt
+		if i == 0 {
+			opt.Parts = images.Parts
+		}
 		image, opt.Offset = splitOffset(image)
 		img, err := openImage(image, opt)
 		if err != nil {
@@ -197,8 +201,11 @@ func (images *Images) options(env *cli.Env) (lvm.Options, error) {
 // sayBacking says what is read that the command line does not name.
 func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 	for _, img := range imgs {
-		above := img.Name
-		for _, file := range img.Backing {
+		if n := len(img.Image().Parts); n > 0 {
+			fmt.Fprintf(env.Stderr, "note: reading %d files, of which %s is the first\n", n+1, printable.Text(img.Image().Name))
+		}
+		above := img.Image().Name
+		for _, file := range img.Image().Backing {
 			fmt.Fprintf(env.Stderr, "note: reading %s, which %s is based on\n", printable.Text(file), printable.Text(above))
 			above = file
 		}
@@ -213,10 +220,11 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Dis
 		inputs = append(inputs, images.Files(path)...)
 	}
 	for _, img := range imgs {
-		for _, file := range img.Backing {
+		img = img.Image()
+		for _, file := range slices.Concat(img.Backing, img.Parts) {
 			same := func(name string) bool { return name != "" && SameFile(name, file) }
 			if slices.ContainsFunc(env.Named, same) && !slices.ContainsFunc(inputs, same) {
-				return cli.Usagef("%s is read, as %s is based on it, and cannot be the output", file, img.Name)
+				return cli.Usagef("%s is read, as %s is based on it or split into it, and cannot be the output", file, img.Name)
 			}
 		}
 	}
@@ -263,7 +271,7 @@ func (images *Images) Reads(input, path string) bool {
 
 // Files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.
 func (images *Images) Files(input string) []string {
-	files := append([]string{images.Text, images.KeyFile}, images.Backing...)
+	files := slices.Concat([]string{images.Text, images.KeyFile}, images.Backing, images.Parts)
 	for _, image := range append([]string{input}, images.PVs...) {
 		_, second, _ := strings.Cut(image, "=")
 		for _, file := range []string{image, second} {
@@ -274,7 +282,7 @@ func (images *Images) Files(input string) []string {
 	return files
 }
 
-// isFile reports whether there is something at path, as a whole the name of a file or device.
+// isFile reports whether path is the name of a file or device as a whole, all of it.
 func isFile(path string) bool {
 	file, offset := splitOffset(path)
 	return file == path && offset == 0

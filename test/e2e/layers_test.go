@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"thinpool/fixtures"
 	"thinpool/test/shared"
 )
 
@@ -233,4 +234,44 @@ func TestLayersStaleLeg(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An image that is split is read as a whole, wherever its parts end.
+func TestLayersSplit(t *testing.T) {
+	disks, volumes := fixtures.Disks(t, "one-pv")
+	for _, size := range []int64{64 << 20, 70000128, 70000001} {
+		dir := t.TempDir()
+		for i, at := 0, int64(0); ; i, at = i+1, at+size {
+			n := copyRange(t, disks[0], filepath.Join(dir, fmt.Sprintf("disk.%02d", i)), at, size)
+			if n < size {
+				break
+			}
+		}
+		for _, want := range volumes {
+			args := []string{"--lv", want.Group + "/" + want.Name, filepath.Join(dir, "disk.00")}
+			if sum, n := exportSum(t, args...); sum != want.SHA256 || n != want.Size {
+				t.Errorf("parts of %d bytes: %s: %d bytes with sum %s, want %d with %s", size, want.Name, n, sum, want.Size, want.SHA256)
+			}
+		}
+		ours(t, "thin_check", filepath.Join(dir, "disk.00"))
+	}
+}
+
+// copyRange copies at most size bytes of a file from a byte on.
+func copyRange(t *testing.T, from, to string, at, size int64) int64 {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(out, io.NewSectionReader(in, at, size))
+	if err != nil || out.Close() != nil {
+		t.Fatal(err)
+	}
+	return n
 }
