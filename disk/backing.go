@@ -53,7 +53,7 @@ func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image
 	c.opened = append(c.opened, path)
 	format := h.format
 	if format == "" {
-		if format, err = sniff(f); err != nil {
+		if format, err = sniff(f, path); err != nil {
 			return nil, errors.Join(fmt.Errorf("qcow2: %s: %w", printable.Text(path), err), f.Close())
 		}
 	}

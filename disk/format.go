@@ -1,33 +1,12 @@
 package disk
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-)
+	"slices"
 
-// magics tell formats that are no raw disks by their first bytes.
-var magics = []struct {
-	at     int
-	magic  string
-	format string
-	advice string
-}{
-	{0, "QFI\xfb", qcow2Format, ""},
-	{0, "KDMV", "vmdk", convert},
-	{0, "COWD", "vmdk", convert},
-	{0, "# Disk DescriptorFile", "vmdk", convert},
-	{64, "\x7f\x10\xda\xbe", "vdi", convert},
-	{0, "vhdxfile", "vhdx", convert},
-	{0, "conectix", "vhd", convert},
-	{0, "WithoutFreeSpace", "parallels", convert},
-	{0, "WithouFreSpacExt", "parallels", convert},
-	{0, "QED\x00", "qed", convert},
-	{0, "\x1f\x8b", "gzip", unpack},
-	{0, "\x28\xb5\x2f\xfd", "zstd", unpack},
-	{0, "\xfd7zXZ\x00", "xz", unpack},
-	{0, "BZh", "bzip2", unpack},
-}
+	"thinpool/internal/printable"
+)
 
 // The formats of images that are read.
 const (
@@ -35,26 +14,80 @@ const (
 	qcow2Format = "qcow2"
 )
 
-const (
-	convert = "convert it with qemu-img convert -O raw"
-	unpack  = "unpack it first"
-)
+// A magic tells by some of the first bytes that something is not a raw disk.
+type magic struct {
+	at     int
+	bytes  string
+	format string
+	advise func(path string) string // what to do with what is not read here; nil: it is
+}
 
-// sniff tells the format of an image: qcow2 or raw. The error names a format that cannot be
+func (m *magic) in(start []byte) bool {
+	return len(start) >= m.at+len(m.bytes) && string(start[m.at:][:len(m.bytes)]) == m.bytes
+}
+
+// images are the formats of images, packed those of anything that is packed.
+var images = []magic{
+	{0, "QFI\xfb", qcow2Format, nil},
+	{0, "KDMV", "vmdk", serve},
+	{0, "COWD", "vmdk", serve},
+	{0, "# Disk DescriptorFile", "vmdk", serve},
+	{64, "\x7f\x10\xda\xbe", "vdi", serve},
+	{0, "vhdxfile", "vhdx", serve},
+	{0, "conectix", "vhd", serve},
+	{0, "WithoutFreeSpace", "parallels", serve},
+	{0, "WithouFreSpacExt", "parallels", serve},
+	{0, "QED\x00", "qed", serve},
+	{0, "EVF\x09\x0d\x0a\xff\x00", "EWF (E01)", mountEWF},
+	{0, "EVF2\x0d\x0a\x81\x00", "EWF (Ex01)", mountEWF},
+}
+
+var packed = []magic{
+	{0, "\x1f\x8b", "gzip", unpack},
+	{0, "\x28\xb5\x2f\xfd", "zstd", unpack},
+	{0, "\xfd7zXZ\x00", "xz", unpack},
+	{0, "BZh", "bzip2", unpack},
+}
+
+const convert = "convert it with qemu-img convert -O raw"
+
+// serve says how QEMU gives the content of an image.
+func serve(path string) string {
+	const socket = "/tmp/nbd.sock"
+	return fmt.Sprintf("have QEMU read it (-t besides, for more than one command), and give %s%s instead of it:\n  qemu-nbd -r -k %[2]s %s", nbdScheme, socket, printable.Shell(path))
+}
+
+func mountEWF(path string) string {
+	return fmt.Sprintf("mount it, and give the raw image in the folder, DIR/ewf1, instead of it:\n  ewfmount %s DIR", printable.Shell(path))
+}
+
+func unpack(string) string { return "unpack it first" }
+
+// sniff tells the format of the image at path: qcow2 or raw. The error names a format that cannot be
 // read, and says what to do.
-func sniff(r io.ReaderAt) (string, error) {
+func sniff(r io.ReaderAt, path string) (string, error) {
 	var head [sector]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil && err != io.EOF {
 		return "", err
 	}
-	for _, m := range magics {
+	for _, m := range slices.Concat(images, packed) {
 		switch {
-		case !bytes.HasPrefix(head[m.at:], []byte(m.magic)):
-		case m.advice == "":
+		case !m.in(head[:]):
+		case m.advise == nil:
 			return m.format, nil
 		default:
-			return "", fmt.Errorf("the image is in %s format, which is not supported: %s", m.format, m.advice)
+			return "", fmt.Errorf("the image is in %s format, which is not supported: %s", m.format, m.advise(path))
 		}
 	}
 	return rawFormat, nil
+}
+
+// FormatOf names the format of an image that begins with these bytes; empty if it is raw.
+func FormatOf(start []byte) string {
+	for _, m := range images {
+		if m.in(start) {
+			return m.format
+		}
+	}
+	return ""
 }

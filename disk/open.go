@@ -47,7 +47,7 @@ func (f *file) openForWriting() error {
 	return nil
 }
 
-// Open opens an image, raw or qcow2, in a regular file or a block device. The files that a
+// Open opens an image, raw or qcow2, in a regular file, a block device, or on a server, see [IsURI]. The files that a
 // qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
 // [BackingError] if not.
 func Open(path string, opt Options) (*Disk, error) {
@@ -56,7 +56,10 @@ func Open(path string, opt Options) (*Disk, error) {
 		parts = Sisters(path)
 	}
 	open := openFile
-	if parts != nil {
+	switch {
+	case IsURI(path):
+		open = openURI
+	case parts != nil:
 		open = func(path string, opt Options) (*Disk, error) { return openParts(append([]string{path}, parts...), opt) }
 	}
 	d, err := open(path, opt)
@@ -108,11 +111,14 @@ func anyBytes(path string, dev block.Device) io.ReaderAt {
 
 // decode puts a decoder before an image that is not raw.
 func (d *Disk) decode(path string, opt Options) error {
-	format, err := sniff(d.r)
+	format, err := sniff(d.r, path)
 	if err != nil || format == rawFormat {
 		return err
 	}
-	if d.Parts != nil {
+	switch {
+	case IsURI(path):
+		return nil // whoever serves it has decoded it; in there a guest may write what it likes
+	case d.Parts != nil:
 		return fmt.Errorf("the image is in %s format, and split: join its parts first (cat)", format)
 	}
 	q, below, err := openQcow2(path, opt.Backing)

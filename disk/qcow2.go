@@ -152,7 +152,7 @@ type qcow2Header struct {
 
 // readQcow2Header looks at the header of an image: the decoder trusts it.
 func readQcow2Header(f *os.File, path string) (*qcow2Header, error) {
-	if format, err := sniff(f); err != nil || format != qcow2Format {
+	if format, err := sniff(f, path); err != nil || format != qcow2Format {
 		if err == nil {
 			err = errors.New("the image is not in qcow2 format")
 		}

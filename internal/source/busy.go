@@ -100,19 +100,8 @@ func users(dir string) string {
 	return strings.Join(names, ", ")
 }
 
-// shellQuoted is a name as a shell takes it.
-func shellQuoted(name string) string {
-	plain := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("+-.:=@_", r)
-	}
-	if strings.TrimFunc(name, plain) == "" && name != "" {
-		return name
-	}
-	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-}
-
 func message(pool, text string) string {
-	return fmt.Sprintf("\n  dmsetup message %s 0 %s", shellQuoted(pool), text)
+	return fmt.Sprintf("\n  dmsetup message %s 0 %s", printable.Shell(pool), text)
 }
 
 const (

@@ -233,7 +233,7 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Dis
 
 // openImage is [disk.Open], in the words of all tools.
 func openImage(path string, opt disk.Options) (*disk.Disk, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
+	if _, err := os.Stat(path); !disk.IsURI(path) && errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
 		return nil, cli.Accessf("%s: no such file or device", path)
 	}
 	img, err := disk.Open(path, opt)
@@ -285,7 +285,7 @@ func (images *Images) Files(input string) []string {
 // isFile reports whether path is the name of a file or device as a whole, all of it.
 func isFile(path string) bool {
 	file, offset := splitOffset(path)
-	return file == path && offset == 0
+	return file == path && offset == 0 && !disk.IsURI(path)
 }
 
 // splitOffset cuts what follows the last @ from the name of an image, if it is a number

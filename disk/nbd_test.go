@@ -1,0 +1,251 @@
+//go:build unix
+
+package disk_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"thinpool/disk"
+)
+
+// A server is one for network block devices that does as it is told.
+type server struct {
+	content []byte
+	say     func(c net.Conn) bool                       // instead of the handshake; false: go on as usual
+	answer  func(c net.Conn, handle []byte, n int) bool // instead of an answer; false: answer as usual
+}
+
+// listen serves one connection after the other, and returns where.
+func (s *server) listen(t *testing.T) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "nbd")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.serve(c)
+			c.Close()
+		}
+	}()
+	return socket
+}
+
+func put(c io.Writer, values ...any) {
+	var b []byte
+	for _, v := range values {
+		b, _ = binary.Append(b, binary.BigEndian, v)
+	}
+	c.Write(b)
+}
+
+func (s *server) serve(c net.Conn) {
+	be := binary.BigEndian
+	if s.say != nil && s.say(c) {
+		return
+	}
+	put(c, []byte("NBDMAGICIHAVEOPT"), uint16(3))
+	head := make([]byte, 4+16)
+	if _, err := io.ReadFull(c, head); err != nil {
+		return
+	}
+	option := make([]byte, be.Uint32(head[16:]))
+	io.ReadFull(c, option)
+	name := string(option[4:][:be.Uint32(option)])
+	if name != "" && name != "export" {
+		put(c, uint64(0x3e889045565a9), uint32(7), uint32(1<<31|6), uint32(4), []byte("none"))
+		return
+	}
+	put(c, uint64(0x3e889045565a9), uint32(7), uint32(3), uint32(12), uint16(0), uint64(len(s.content)), uint16(1))
+	put(c, uint64(0x3e889045565a9), uint32(7), uint32(1), uint32(0))
+	for {
+		request := make([]byte, 28)
+		if _, err := io.ReadFull(c, request); err != nil || be.Uint16(request[6:]) != 0 {
+			return
+		}
+		off, n := be.Uint64(request[16:]), be.Uint32(request[24:])
+		if s.answer != nil && s.answer(c, request[8:16], int(n)) {
+			continue
+		}
+		put(c, uint32(0x67446698), uint32(0), request[8:16], s.content[off:off+uint64(n)])
+	}
+}
+
+// What a server exports is read, in pieces and from any place.
+func TestNBD(t *testing.T) {
+	content := text16(3<<20 + 16)
+	socket := (&server{content: content}).listen(t)
+	for _, uri := range []string{"nbd+unix://" + socket, "nbd+unix:///export?socket=" + socket} {
+		same(t, uri, content)
+		d, err := disk.Open(uri, disk.Options{Claim: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Writable(); err == nil || !strings.Contains(err.Error(), uri+" can only be read") {
+			t.Errorf("to be written: %v", err)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A server that does not have the export, or is none, is an error at once.
+func TestNBDRefuses(t *testing.T) {
+	s := &server{content: make([]byte, 512)}
+	socket := s.listen(t)
+	silent := filepath.Join(t.TempDir(), "silent")
+	for want, uri := range map[string]string{
+		`does not give the export "other" (error 6): none`: "nbd+unix:///other?socket=" + socket,
+		"want nbd+unix:///SOCKET":                          "nbd+unix://host/x",
+		"no such file":                                     "nbd+unix://" + silent,
+	} {
+		if _, err := disk.Open(uri, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", uri, err, want)
+		}
+	}
+	for want, text := range map[string]string{
+		"does not talk the protocol": "SSH-2.0-OpenSSH_9.2 and more",
+		"EOF":                        "NBDMAG",
+		"an old one":                 "NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00",
+	} {
+		s.say = func(c net.Conn) bool { io.WriteString(c, text); return true }
+		if _, err := disk.Open("nbd+unix://"+socket, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	s.say = func(c net.Conn) bool {
+		put(c, []byte("NBDMAGICIHAVEOPT"), uint16(3), uint64(0x3e889045565a9), uint32(7), uint32(3), uint32(1<<31-1))
+		return true
+	}
+	if _, err := disk.Open("nbd+unix://"+socket, disk.Options{}); err == nil {
+		t.Error("an answer of 2 GiB: no error")
+	}
+}
+
+// Errors of the server are errors of that read; after an answer that makes no sense nothing is read.
+func TestNBDReadErrors(t *testing.T) {
+	s := &server{content: text16(4096)}
+	socket := s.listen(t)
+	d, err := disk.Open("nbd+unix://"+socket, disk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	bad := true
+	s.answer = func(c net.Conn, handle []byte, _ int) bool {
+		if bad {
+			put(c, uint32(0x67446698), uint32(syscall.EIO), handle)
+		}
+		return bad
+	}
+	p := make([]byte, 100)
+	if n, err := d.ReadAt(p, 1000); n != 0 || !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "byte 1000") {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	bad = false
+	if _, err := d.ReadAt(p, 1000); err != nil || !bytes.Equal(p, s.content[1000:1100]) {
+		t.Errorf("after an error: %v", err)
+	}
+	s.answer = func(c net.Conn, handle []byte, n int) bool {
+		put(c, uint32(0x67446698), uint32(0), handle, make([]byte, n/2)) // a short answer, and the end
+		c.Close()
+		return true
+	}
+	for range 2 {
+		if _, err := d.ReadAt(p, 0); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a short answer: %v", err)
+		}
+	}
+}
+
+// QEMU serves what is not read here, and the message says how; what it serves is read.
+func TestQemuNBD(t *testing.T) {
+	qemu, err := exec.LookPath("qemu-img")
+	if err != nil {
+		t.Skip(err)
+	}
+	nbd, err := exec.LookPath("qemu-nbd")
+	if err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	content := text16(5 << 20)
+	raw := filepath.Join(dir, "raw")
+	if err := os.WriteFile(raw, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct{ format, option, name string }{
+		{"vmdk", "subformat=monolithicSparse", "vmdk"},
+		{"vmdk", "subformat=monolithicFlat", "vmdk"},
+		{"vmdk", "subformat=twoGbMaxExtentSparse", "vmdk"},
+		{"vmdk", "subformat=streamOptimized", "vmdk"},
+		{"vhdx", "subformat=dynamic", "vhdx"},
+		{"vpc", "subformat=dynamic,force_size=on", "vhd"},
+		{"vdi", "static=off", "vdi"},
+		{"parallels", "", "parallels"},
+	} {
+		t.Run(c.format+" "+c.option, func(t *testing.T) {
+			image := filepath.Join(dir, fmt.Sprintf("an image %d.%s", i, c.format))
+			args := []string{"convert", "-f", "raw", "-O", c.format}
+			if c.option != "" {
+				args = append(args, "-o", c.option)
+			}
+			if out, err := exec.CommandContext(t.Context(), qemu, append(args, raw, image)...).CombinedOutput(); err != nil {
+				t.Fatalf("%s", out)
+			}
+			_, err := disk.Open(image, disk.Options{})
+			const socket = "/tmp/nbd.sock"
+			if err == nil || !strings.Contains(err.Error(), c.name+" format") || !strings.Contains(err.Error(), "qemu-nbd -r -k "+socket+" '"+image+"'") {
+				t.Fatalf("%v", err)
+			}
+			// The line of the message, with a socket of our own.
+			own := filepath.Join(t.TempDir(), "s")
+			_, line, _ := strings.Cut(err.Error(), "qemu-nbd ")
+			line = nbd + " " + strings.Replace(line, socket, own, 1)
+			cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", "exec "+line)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			defer cmd.Process.Kill()
+			for missing := true; missing; {
+				select {
+				case err := <-ended:
+					t.Fatalf("%s: %v", line, err)
+				case <-time.After(5 * time.Millisecond):
+					_, err := os.Stat(own)
+					missing = err != nil
+				}
+			}
+			d, err := disk.Open("nbd+unix://"+own, disk.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			got := make([]byte, len(content))
+			if _, err := d.ReadAt(got, 0); err != nil && err != io.EOF || !bytes.Equal(got, content) {
+				t.Errorf("not what was converted: %v", err)
+			}
+		})
+	}
+}
