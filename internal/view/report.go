@@ -76,7 +76,7 @@ func devicesTable(r *repair.Report, name func(metadata.DevID) string) *table {
 // How many lost ranges a report lists: ten thousand snapshots may share thousands of them.
 const (
 	mostLostLines   = 10000
-	mostLostRecords = 1 << 18
+	mostLostRecords = 1 << 16
 )
 
 // lostText prints where mappings of a device are missing or guessed, on so many lines at most.

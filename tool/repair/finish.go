@@ -32,10 +32,14 @@ func (s *salvage) newReport(damaged bool) Report {
 	for i := range s.pool.devices {
 		r.Devices = append(r.Devices, s.describeDevice(i))
 	}
+	var excess []metadata.DevID
 	for _, d := range r.Devices {
-		if have := d.Found(); !d.Known && d.Expected > 0 && have > d.Expected {
-			r.Doubts = append(r.Doubts, fmt.Sprintf("%s has %d mappings more than its details count: some are not its own", s.opt.label(d.ID), have-d.Expected))
+		if !d.Known && d.Expected > 0 && d.Found() > d.Expected {
+			excess = append(excess, d.ID)
 		}
+	}
+	if len(excess) > 0 {
+		r.Doubts = append(r.Doubts, s.opt.labels(excess)+": more mappings were found than the details count, so some belong to other devices")
 	}
 	if s.opt.LVM != nil {
 		for _, id := range slices.Sorted(maps.Keys(s.opt.LVM.Volumes)) {

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -66,6 +67,23 @@ func (o *Options) label(id metadata.DevID) string {
 		return metadata.Label(id, "")
 	}
 	return metadata.Label(id, o.Name(id))
+}
+
+// labels names the first of the devices, and says how many more there are.
+func (o *Options) labels(ids []metadata.DevID) string {
+	const most = 8
+	var text strings.Builder
+	for i, id := range ids {
+		switch {
+		case i == most:
+			fmt.Fprintf(&text, " and %d more", len(ids)-most)
+			return text.String()
+		case i > 0:
+			text.WriteString(", ")
+		}
+		text.WriteString(o.label(id))
+	}
+	return text.String()
 }
 
 func (o *Options) progress(phase string) {
