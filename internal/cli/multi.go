@@ -56,6 +56,6 @@ func listTools(w io.Writer, name string, tools []Tool) error {
 	if err := tab.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nA link to %s that has the name of a tool is that tool.\n", name)
+	_, err := fmt.Fprintf(w, "\nA link to %s with the name of a tool runs that tool.\n", name)
 	return err
 }

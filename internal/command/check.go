@@ -58,7 +58,7 @@ func (c *Check) Rules() []cli.Rule {
 		{If: []string{"in-place"}, Not: []string{"leg"}, Why: "it reads one copy, and a repair writes every copy; thin_repair --in-place --leg writes one over all"},
 		cli.Requires("undo", "auto-repair", "clear-needs-check-flag"),
 		cli.Requires("in-place", "auto-repair", "clear-needs-check-flag", "apply-undo"),
-		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file that keeps what it takes to go back"},
+		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file, needed to undo the change"},
 	}
 	return slices.Concat(rules, intoDisks("auto-repair"), intoDisks("clear-needs-check-flag"), intoDisks("apply-undo"))
 }
@@ -137,7 +137,7 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPr
 	sum.Fatal++
 	out.Fault(check.Fault{
 		Code: check.SuperblockSetBack, Severity: check.Fatal, Tree: "superblock",
-		Err: fmt.Errorf("a newer state of the pool is on the device, with roots %d and %d; the superblock may have been set back: was the pool active on two hosts?", newer.Mapping, newer.Details),
+		Err: fmt.Errorf("the device also holds a newer state of the pool (mapping root %d, details root %d): the superblock may have been set back; was the pool active on two hosts?", newer.Mapping, newer.Details),
 	})
 	return nil
 }

@@ -117,9 +117,9 @@ func (x *Export) Rules() []cli.Rule {
 func (x *Export) check() (block.Nr, error) {
 	switch {
 	case x.Size != nil && (*x.Size == 0 || *x.Size%cli.SectorSize != 0 || *x.Size > math.MaxInt64):
-		return 0, cli.Usagef("--size: %d bytes are no number of sectors of %d bytes", *x.Size, cli.SectorSize)
+		return 0, cli.Usagef("--size: %d bytes is not a multiple of %d", *x.Size, cli.SectorSize)
 	case x.DataOffset%cli.SectorSize != 0 || x.DataOffset > math.MaxInt64:
-		return 0, cli.Usagef("--data-offset: %d bytes are no number of sectors of %d bytes", x.DataOffset, cli.SectorSize)
+		return 0, cli.Usagef("--data-offset: %d bytes is not a multiple of %d", x.DataOffset, cli.SectorSize)
 	}
 	if err := x.checkOutput(); err != nil {
 		return 0, err
@@ -132,11 +132,11 @@ func (x *Export) checkOutput() error {
 	kind := x.outputKind()
 	switch {
 	case kind == toStream && (x.Verify || x.Resume || x.Journal != "" || x.ChangedSince != nil):
-		return cli.Usagef("%s takes bytes in order and gives none back: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
+		return cli.Usagef("%s is a stream: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
 	case kind == toDisk && x.Resume && x.Journal == "":
-		return cli.Usagef("--resume: how far an export to a block device got is noted only with --journal")
+		return cli.Usagef("--resume: an export to a block device can only be resumed if it was started with --journal")
 	case kind != toDisk && x.AssumeZeroed:
-		return cli.Usagef("--assume-zeroed: %s is no block device", x.Output)
+		return cli.Usagef("--assume-zeroed: %s is not a block device", x.Output)
 	}
 	return x.checkFiles()
 }
@@ -149,7 +149,7 @@ func (x *Export) checkFiles() error {
 	for _, in := range x.inputs() {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
 			if in != "" && out != "" && source.SameFile(in, out) {
-				return cli.Usagef("%s is read, and cannot be the output", out)
+				return cli.Usagef("%s is an input, so it cannot be the output", out)
 			}
 		}
 	}
@@ -339,9 +339,9 @@ func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error)
 	}
 	size, err := volume.MappedSize(v.pool, v.tree)
 	if err != nil {
-		return 0, source.Damaged(fmt.Errorf("the end of the last mapped block (--size gives that of the device): %w", err))
+		return 0, source.Damaged(fmt.Errorf("the end of the last mapped block (give the device's size with --size): %w", err))
 	}
-	fmt.Fprintf(env.Stderr, "the size is taken to be %d bytes, the end of the last mapped block; --size gives that of the device\n", size)
+	fmt.Fprintf(env.Stderr, "assuming a size of %d bytes, the end of the last mapped block; give the device's size with --size\n", size)
 	return size, nil
 }
 

@@ -144,9 +144,9 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, r.Bytes, unit)
 	}
-	fmt.Fprintf(env.Stdout, "restoring %s takes %s %s (%d blocks) at least\n", m.From, size.Number(r.Bytes, unit.Bytes), unit.Name, r.Blocks)
+	fmt.Fprintf(env.Stdout, "restoring %s takes at least %s %s (%d blocks)\n", m.From, size.Number(r.Bytes, unit.Bytes), unit.Name, r.Blocks)
 	if used != nil {
-		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used: nodes are %.0f %% as full as they can be\n",
+		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used; nodes are %.0f %% full\n",
 			used.NrAllocated, used.NrBlocks, 100*min(1, float64(r.Blocks)/float64(max(used.NrAllocated, 1))))
 	}
 	return nil
@@ -173,7 +173,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil
 	}
 	if m.Snapshot.Set {
-		return nil, cli.Usagef("--metadata-snap: %s is no metadata", m.From)
+		return nil, cli.Usagef("--metadata-snap: %s is not metadata", m.From)
 	}
 	in, err := source.OpenText(env, m.From)
 	if err != nil {

@@ -41,7 +41,7 @@ type inPlace struct {
 
 // inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
 func inPlaceRules() []cli.Rule {
-	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file that keeps what it takes to go back"}}
+	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file, needed to undo the change"}}
 }
 
 // imageOptions are those of volumes.
@@ -51,7 +51,7 @@ var imageOptions = []string{"lv", "pv", "leg", "backing", "lvm-metadata"}
 func intoDisks(write ...string) []cli.Rule {
 	var rules []cli.Rule
 	for _, o := range imageOptions {
-		rules = append(rules, cli.Rule{If: append(write[:len(write):len(write)], o), Needs: []string{"in-place"}, Why: "nothing is written into a disk without it"})
+		rules = append(rules, cli.Rule{If: append(write[:len(write):len(write)], o), Needs: []string{"in-place"}, Why: "a disk is never written to without it"})
 	}
 	return rules
 }
@@ -64,7 +64,7 @@ func (o *inPlace) newUndo() error {
 	return nil
 }
 
-const inPlaceHint = "on a raw disk --in-place with --undo FILE writes into the metadata volume"
+const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the metadata volume"
 
 // leastOutput is how many blocks the smallest output has.
 const leastOutput block.Nr = 10

@@ -35,7 +35,7 @@ tools that only read metadata read packs as well: thin_check FILE.`
 // Run implements cli.Command.
 func (p *Pack) Run(env *cli.Env) (err error) {
 	if p.disk().Reads(p.Input, p.Output) {
-		return cli.Usagef("%s is read, and cannot be the output", p.Output)
+		return cli.Usagef("%s is an input, so it cannot be the output", p.Output)
 	}
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
 	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
-		return source.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+		return source.Hint(fmt.Errorf("%s: all %d non-zero blocks have bad checksums; is this thin metadata? Use --all to pack them as they are", p.Input, sum.Invalid))
 	}
 	if snapshot != nil {
 		if err := snapshot.CheckSnapshotHeld(); err != nil {
@@ -92,7 +92,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 	}
 	env.Log.Info("packed", "blocks", sum.Packed, "of", uint64(sum.Blocks), "invalid", sum.Invalid)
 	if sum.Invalid > 0 && !p.All {
-		fmt.Fprintf(env.Stderr, "thin_metadata_pack: %s: %d blocks that are neither valid nor zero were left out (the first is block %d); --all packs them as well\n",
+		fmt.Fprintf(env.Stderr, "thin_metadata_pack: %s: left out %d blocks with bad checksums (the first is block %d); use --all to pack them too\n",
 			p.Input, sum.Invalid, sum.First)
 	}
 	return nil
@@ -115,7 +115,7 @@ written last: what is not complete is no metadata.`
 // Run implements cli.Command.
 func (u *Unpack) Run(env *cli.Env) error {
 	if u.Output == "-" {
-		return cli.Usagef("metadata is written to devices and files, not to standard output")
+		return cli.Usagef("cannot write metadata to standard output; give a device or a file")
 	}
 	if err := mayOverwrite(env, u.Input, u.Output, u.Force); err != nil {
 		return err

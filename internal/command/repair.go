@@ -61,7 +61,7 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial, KeepOrphans: s.KeepOrphans}
 	switch {
 	case s.State != nil && *s.State < 1:
-		return opt, cli.Usagef("--state %d: the states that --list-states lists are numbered from 1", *s.State)
+		return opt, cli.Usagef("--state %d: states are numbered from 1, as in --list-states", *s.State)
 	case s.State != nil:
 		opt.State = *s.State
 	}
@@ -74,7 +74,7 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 			opt.Adopt = map[block.Nr]metadata.DevID{}
 		}
 		if _, twice := opt.Adopt[root]; twice || slices.Contains(slices.Collect(maps.Values(opt.Adopt)), id) {
-			return opt, cli.Usagef("--adopt %s: the tree and the device id can each be given once", text)
+			return opt, cli.Usagef("--adopt %s: a tree or a device id can be given only once", text)
 		}
 		opt.Adopt[root] = id
 	}
@@ -177,7 +177,7 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	switch {
 	case r.DryRun:
 	case lost && r.InPlace:
-		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or not certain. With --accept-loss it is written, and the undo file keeps the damaged metadata, which is the only evidence")
+		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or uncertain. Use --accept-loss to write it all the same; the undo file keeps the damaged metadata")
 	default:
 		if err := r.write(env, found, out); err != nil {
 			return err
@@ -193,9 +193,9 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 func (r *Repair) validate() error {
 	switch {
 	case r.Output != "" && source.SameFile(r.Input, r.Output):
-		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
+		return cli.Usagef("input and output are the same file: %s; to repair it in place, leave out --output", r.Output)
 	case r.disk().Reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
-		return cli.Usagef("the report would replace metadata: %s", r.Report)
+		return cli.Usagef("the report would overwrite metadata: %s", r.Report)
 	}
 	return r.newUndo()
 }
@@ -211,7 +211,7 @@ func (r *Repair) input() source.Spec {
 	}
 	return source.Spec{
 		Path: r.Input, Access: source.ReadIdle, Packs: true,
-		DiskHint: "--in-place with -o looks for metadata on the output only: repair into a file first, or without -o",
+		DiskHint: "--in-place cannot be used with -o here: repair into a file first, or leave out -o",
 	}
 }
 
@@ -224,7 +224,7 @@ func hopeless(err error) error {
 	return err
 }
 
-var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. thin_repair --list-states shows what is left of earlier transactions")
+var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. list what is left of earlier transactions with thin_repair --list-states")
 
 // report prints the report, and writes it to a file if asked.
 func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report) error {

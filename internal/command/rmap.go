@@ -57,9 +57,9 @@ func (r *region) UnmarshalText(text []byte) error {
 	}
 	switch {
 	case beginUnit != endUnit:
-		return fmt.Errorf("region %q: give both ends a unit, or none", text)
+		return fmt.Errorf("region %q: give a unit to both ends, or to neither", text)
 	case end <= begin:
-		return fmt.Errorf("region %q: the end is not above the beginning", text)
+		return fmt.Errorf("region %q: the end must be greater than the start", text)
 	}
 	*r = region{begin, end, beginUnit}
 	return nil
@@ -94,7 +94,7 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 	defer dev.Close()
 	defer func() { err = view.Named(err, dev.Name) }()
 	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
-		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
+		return errors.New("the data block size is 0, so offsets cannot be converted: give block numbers")
 	}
 	opt := rmap.Options{Progress: env.Progress}
 	for _, region := range r.Regions {

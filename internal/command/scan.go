@@ -39,7 +39,7 @@ all the same, and the exit code stays 0.`
 func (s *Scan) Run(env *cli.Env) (err error) {
 	switch {
 	case s.End != nil && *s.End <= s.Begin:
-		return cli.Usagef("--end %d is not above --begin %d", *s.End, s.Begin)
+		return cli.Usagef("--end %d must be greater than --begin %d", *s.End, s.Begin)
 	case s.disk().Reads(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
@@ -89,7 +89,7 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 		if dev.Doubt != nil {
 			reason = dev.Doubt.Error()
 		}
-		fmt.Fprintf(env.Stderr, "thin_scan: %s: the owners of blocks are not known: %s\n", s.Input, reason)
+		fmt.Fprintf(env.Stderr, "thin_scan: %s: block owners are unknown: %s\n", s.Input, reason)
 	}
 	return nil
 }

@@ -53,11 +53,11 @@ func (s *Shrink) Rules() []cli.Rule {
 func (s *Shrink) Run(env *cli.Env) error {
 	switch {
 	case s.Input == "-":
-		return cli.Usagef("the input is read twice: it must be a file or a device")
+		return cli.Usagef("the input must be a file or a device, because it is read twice")
 	case s.NrBlocks == 0:
 		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
 	case s.Output != "" && source.SameFile(s.Input, s.Output):
-		return cli.Usagef("input and output are the same file: %s; the old metadata is the way back, if anything fails", s.Output)
+		return cli.Usagef("input and output are the same file: %s; keep the old metadata, so that you can go back if anything fails", s.Output)
 	case s.Data != "" && (source.SameFile(s.Input, s.Data) || s.Output != "" && source.SameFile(s.Output, s.Data)):
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
 	}
@@ -240,7 +240,7 @@ func (s *Shrink) copy(env *cli.Env, plan *shrink.Plan, data block.Device) error 
 
 // inVain says after an error what the state of the pool is.
 func (s *Shrink) inVain(env *cli.Env, err error) error {
-	state := fmt.Sprintf("the pool is as it was: nothing in use has been overwritten, and %s is its metadata", s.Input)
+	state := fmt.Sprintf("the pool is unchanged: nothing in use was overwritten, and %s is still its metadata", s.Input)
 	if env.Err() != nil { // of which nothing more is said than that
 		fmt.Fprintln(env.Stderr, state)
 		return err
@@ -253,11 +253,11 @@ func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
 	done := fmt.Sprintf("%d of %d data blocks in use were copied", p.Moved, p.Used)
 	switch {
 	case p.Moved == 0:
-		done = "no data had to be copied"
+		done = "no data needed copying"
 	case s.NoCopy:
-		done = fmt.Sprintf("no data was copied: %d data blocks must be, as --dry-run lists them, before the new metadata may be used", p.Moved)
+		done = fmt.Sprintf("no data was copied: copy %d data blocks, listed by --dry-run, before you use the new metadata", p.Moved)
 	}
-	change := "cut the data device to that size or more"
+	change := "shrink the data device to that size or more"
 	if p.NewBlocks > p.OldBlocks {
 		change = "grow the data device to that size"
 	}
@@ -266,7 +266,7 @@ func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
 the pool now needs %d data blocks: %d bytes, %d sectors
 next: give the pool the new metadata (%s), %s,
 and load the pool with a table of that length; for LVM see thin_shrink(8)
-keep the old metadata (%s): it is valid until one of these steps is taken
+keep the old metadata (%s): it stays valid until you take one of these steps
 `, done, p.NewBlocks, size, size/cli.SectorSize, s.Output, change, s.Input)
 	return err
 }

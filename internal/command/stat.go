@@ -38,7 +38,7 @@ var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogra
 func (s *Stat) Rules() []cli.Rule {
 	return []cli.Rule{{
 		If: []string{"metadata-snap"}, Not: []string{"op=data_blocks", "op=metadata_blocks"},
-		Why: "a metadata snapshot has no reference counts; want --op=data_run_len or --op=devices",
+		Why: "a metadata snapshot has no reference counts; use --op=data_run_len or --op=devices",
 	}}
 }
 

@@ -65,7 +65,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	sb := pool.Live
 	// The check has found the block size to be valid.
 	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/view.BlockBytes(sb) < blocks {
-		return fmt.Errorf("%s: %w: %d bytes, and the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
+		return fmt.Errorf("%s: %w: it has %d bytes, but the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
 	}
 	opt := trim.Options{Progress: env.Progress}
 	free, err := trim.Free(env, dev, opt)
@@ -97,7 +97,7 @@ func (t *Trim) openData() (trim.Data, error) {
 // trimmed from here, not even with a metadata snapshot.
 func inUse(err error) error {
 	if errors.Is(err, block.ErrBusy) {
-		return fmt.Errorf("%w; in a pool in use fstrim and the pool discard themselves", err)
+		return fmt.Errorf("%w; for a pool in use, run fstrim on its file systems instead", err)
 	}
 	return err
 }

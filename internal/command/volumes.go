@@ -57,7 +57,7 @@ func (n *textNumber) UnmarshalText(text []byte) error {
 		n.variant, bad = strconv.Atoi(variant)
 	}
 	if err != nil || bad != nil || several && n.variant < 1 {
-		return fmt.Errorf("%q is no number of a text: want N, or N.K", text)
+		return fmt.Errorf("%q is not a sequence number: want N, or N.K", text)
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (t *ThinVolumes) Rules() []cli.Rule {
 	return []cli.Rule{
 		cli.Requires("seqno", "history"),
 		cli.Exclusive("text", "history"),
-		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "a text is printed as it is"},
+		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "the text is printed unchanged"},
 	}
 }
 
@@ -165,7 +165,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 		err = t.print(env, &a)
 	}
 	if err == nil && unusable > 0 {
-		err = errors.New("there are physical volumes whose group is not known, as no text about it can be used")
+		err = errors.New("some physical volumes have no readable LVM metadata, so their volume group is unknown")
 	}
 	return err
 }
@@ -189,7 +189,7 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, bu
 		}
 		state := &view.PoolState{Volume: v}
 		if states[v.Name] = state; busy {
-			state.Err = errors.New("the disk is in use: what the metadata says may change at any time")
+			state.Err = errors.New("the disk is in use: its metadata may change at any time")
 			continue
 		}
 		env.Progress("reading "+g.Name+"/"+v.Name, 0, 0)
@@ -230,7 +230,7 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *view.PoolState) er
 	name := p.Volume.ThinPool().Metadata
 	on := g.Volume(name)
 	if on == nil {
-		return fmt.Errorf("its metadata %s is not there", name)
+		return fmt.Errorf("its metadata volume %s is missing", name)
 	}
 	r, err := g.Open(on, lvm.ReadOptions{Leg: t.Leg})
 	if err != nil {

@@ -61,7 +61,7 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 		}
 	}
 	if budget.isExhausted() {
-		s.note("more is lost than can be searched for: what fits the last of the lost ranges was not looked for")
+		s.note("too much is lost to search for all of it: the last lost ranges were not searched for")
 	}
 	for i, taken := range l.decide() {
 		if err := s.fillHole(holes[i], taken); err != nil {

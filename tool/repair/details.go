@@ -78,7 +78,7 @@ func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options,
 		note("%s: times are later than a pool can reach and are replaced", opt.labels(impossible))
 	}
 	if sb.Time > metadata.MaxTime {
-		note("time %d is more than a pool can reach: it is now that of the newest mapping", sb.Time)
+		note("time %d is later than a pool can reach: using that of the newest mapping", sb.Time)
 		sb.Time = p.newest
 	}
 	now := max(sb.Time, p.newest)
