@@ -7,7 +7,7 @@ import "thinpool/internal/cli"
 // The tools.
 var (
 	CheckTool = cli.Tool{
-		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
+		Name: "thin_check", Summary: "Validate thin provisioning metadata.",
 		New: func() cli.Command { return new(Check) },
 	}
 	DeltaTool = cli.Tool{
@@ -71,7 +71,7 @@ var (
 		New: func() cli.Command { return new(Trim) },
 	}
 	VolumesTool = cli.Tool{
-		Name: "thin_volumes", Summary: "List LVM volumes on disks or disk images, and how full thin pools are.",
+		Name: "thin_volumes", Summary: "List LVM volumes and thin pool usage on disks or disk images.",
 		New: func() cli.Command { return new(ThinVolumes) },
 	}
 )
