@@ -39,7 +39,7 @@ type Dump struct {
 	Compress     string       `help:"Compress the output. Implied if FILE ends in .gz or .zst." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
 	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Repair       bool         `help:"Dump what can be recovered from damaged metadata." short:"r"`
-	DevID        []deviceID   `help:"Dump only this device: an id, or VG/LV in a disk image; repeatable." placeholder:"N" name:"dev-id" sep:"none"`
+	DevID        []deviceID   `help:"Dump only this device: an id, or VG/LV in a disk image; repeatable." placeholder:"ID" name:"dev-id" sep:"none"`
 	SkipMappings bool         `help:"Dump the devices without their mappings."`
 	AcceptLoss   bool         `help:"Succeed even if something is lost or uncertain."`
 	overrides
@@ -52,7 +52,7 @@ type Dump struct {
 func (d *Dump) Details() string {
 	return `Style 1 writes shared mappings once (def) and refers to them (ref); a single device is
 always written without def and ref. json writes one object per line: superblock, def, range,
-device, ref, end. The environment variable THIN_DUMP_STYLE sets --style for programs that
+device, ref, summary. The environment variable THIN_DUMP_STYLE sets --style for programs that
 need style 0.9 and cannot ask for it.`
 }
 

@@ -27,7 +27,7 @@ type Export struct {
 	Data          string       `help:"Data device, or an image of it." aliases:"data-dev" placeholder:"FILE"`
 	DataOffset    byteSize     `help:"Offset of the data device in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
 	Origin        string       `help:"External origin of the device, or an image of it." placeholder:"FILE"`
-	DevID         *deviceID    `help:"Export this device: an id, or VG/LV in a disk image." aliases:"device" placeholder:"N" name:"dev-id"`
+	DevID         *deviceID    `help:"Export this device: an id, or VG/LV in a disk image." aliases:"device" placeholder:"ID" name:"dev-id"`
 	Root          *uint64      `help:"Export the mapping tree whose root is this block, instead of a device." placeholder:"BLOCK"`
 	Size          *byteSize    `help:"Device size: bytes, or a number with a unit. Without it, the last mapped block is the end." placeholder:"BYTES"`
 	Output        string       `help:"File to create, block device to overwrite, or - for standard output." short:"o" placeholder:"FILE"`
@@ -36,7 +36,7 @@ type Export struct {
 	Journal       string       `help:"Record progress in this file. For files, the default is the output name with .resume added." placeholder:"FILE"`
 	Verify        bool         `help:"When done, read everything back and compare it."`
 	AssumeZeroed  bool         `help:"The output device is all zeros; do not write zeros."`
-	ChangedSince  *deviceID    `help:"Export only what differs from this device: an id, or VG/LV in a disk image." placeholder:"N"`
+	ChangedSince  *deviceID    `help:"Export only what differs from this device: an id, or VG/LV in a disk image." placeholder:"ID"`
 	Format        string       `help:"List the exported ranges on standard output, one object per line." default:"" enum:",json" placeholder:"json"`
 	Ranges        string       `help:"Write the same list to a file." placeholder:"FILE"`
 	Map           string       `help:"Print a table for dmsetup create --readonly instead of exporting." default:"" enum:",dmsetup" placeholder:"dmsetup"`

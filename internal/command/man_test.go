@@ -161,3 +161,25 @@ func TestManLint(t *testing.T) {
 		}
 	}
 }
+
+// Options that all tools share are explained in the same words on all pages. thin_volumes takes
+// its images in another way, and thin_export its volume.
+func TestManSameWords(t *testing.T) {
+	const options = `--pv=IMAGE|--lv=VG/LV|--backing=FILE|--lvm-metadata=FILE|--drop-device=ID|--keep-partial|--drop-partial|-h, --help|-V, --version`
+	item := regexp.MustCompile(`(?m)^\.B (` + options + `)\n((?:[^.].*\n)+)`)
+	words := map[string]string{}
+	for path, text := range manPages(t) {
+		for _, m := range item.FindAllStringSubmatch(text, -1) {
+			if base := filepath.Base(path); base == "thin_volumes.8" || base == "thin_tools.8" || base == "thin_export.8" && m[1] == "--lv=VG/LV" {
+				continue
+			}
+			if before, ok := words[m[1]]; ok && before != m[2] {
+				t.Errorf("%s: %s is %q here, and was %q", path, m[1], m[2], before)
+			}
+			words[m[1]] = m[2]
+		}
+	}
+	if want := strings.Count(options, "|") + 1; len(words) != want {
+		t.Errorf("%d options were found, want %d", len(words), want)
+	}
+}

@@ -36,9 +36,9 @@ their end.`
 // Examples implements cli.Exampler.
 func (t *Trim) Examples() string {
 	return `# List what would be discarded
-thin_trim --dry-run --metadata-dev /dev/vg/pool_tmeta
-# Discard it
-thin_trim --metadata-dev /dev/vg/pool_tmeta --data-dev /dev/vg/pool_tdata`
+thin_trim --dry-run --metadata-dev /dev/mapper/vg-pool_tmeta
+# Punch holes into the image of a data device
+thin_trim --metadata-dev pool.meta --data-dev pool.data`
 }
 
 // Rules implements cli.Ruler.
