@@ -116,6 +116,11 @@ func TestManSections(t *testing.T) {
 		if !slices.Equal(found, order) {
 			t.Errorf("%s has the sections %q, want %q", path, found, order)
 		}
+		for _, tool := range Tools() {
+			if filepath.Base(path) == "thin_tools.8" && !strings.Contains(manSection(text, "TOOLS"), ".TP\n.B "+tool.Name+"\n") {
+				t.Errorf("%s does not list %s", path, tool.Name)
+			}
+		}
 		for _, code := range []string{"0", "1", "2", "3"} {
 			if !strings.Contains("\n"+manSection(text, "EXIT STATUS"), "\n.B "+code+"\n") {
 				t.Errorf("%s lacks exit code %s", path, code)
