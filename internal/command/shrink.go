@@ -21,24 +21,31 @@ import (
 // Shrink is thin_shrink.
 type Shrink struct {
 	cli.Common
-	Input    string `help:"Metadata of the pool: device, file, or a dump of it as XML or JSON. It is only read." short:"i" required:"" placeholder:"FILE"`
-	Output   string `help:"New metadata, in the form of the input: a device or file that exists, or a dump." short:"o" placeholder:"FILE"`
-	Data     string `help:"Data device of the pool, or an image of it in a file. Blocks are copied within it." placeholder:"FILE"`
+	Input    string `help:"Metadata device or file, or a dump of it. Never written." short:"i" required:"" placeholder:"FILE"`
+	Output   string `help:"New metadata, in the format of the input. A device or metadata file must exist." short:"o" placeholder:"FILE"`
+	Data     string `help:"Data device, or an image of it. Blocks are copied within it." placeholder:"FILE"`
 	NrBlocks uint64 `help:"New size of the data device, in data blocks." required:"" placeholder:"N"`
-	NoCopy   bool   `help:"Write the new metadata and copy no data."`
-	Binary   bool   `help:"The input is no dump. This is recognised anyway."`
-	DryRun   bool   `help:"Only list what would be copied where."`
-	Format   string `help:"How --dry-run lists: for people (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	NoCopy   bool   `help:"Write the new metadata, but copy no data."`
+	Binary   bool   `help:"The input is metadata, not a dump. Detected automatically."`
+	DryRun   bool   `help:"Report what would be done; write nothing."`
+	Format   string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
 }
 
 // Details implements cli.Detailer.
 func (s *Shrink) Details() string {
-	return `Makes metadata for a data device of another size, of a pool that is not active. Data blocks
-in use at or above the new end are first copied to free ones below it, each once, however
-many devices share it. Metadata is checked before, and refused with fatal faults.
+	return `Data blocks in use beyond the new end are copied to free blocks below it, each once, even
+if several devices share it. The metadata is checked first; fatal faults stop thin_shrink.
 
-The old metadata stays as it is, and valid with all its data until the new metadata is put
-into use: whatever fails, nothing in use has been overwritten.`
+The old metadata is not changed. It stays valid, with all its data, until the pool is used
+with the new metadata: a failure loses nothing.`
+}
+
+// Examples implements cli.Exampler.
+func (s *Shrink) Examples() string {
+	return `# See what shrinking to 640 blocks would move
+thin_shrink --dry-run --nr-blocks 640 -i pool.meta
+# Shrink; new.meta must exist
+thin_shrink -i pool.meta -o new.meta --data pool.data --nr-blocks 640`
 }
 
 // Rules implements cli.Ruler.

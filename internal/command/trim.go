@@ -17,19 +17,28 @@ import (
 type Trim struct {
 	cli.Common
 	MetadataDev  string `help:"Metadata device or file." placeholder:"FILE" name:"metadata-dev" required:""`
-	DataDev      string `help:"Data device, or an image of it in a file; not needed for --dry-run." placeholder:"FILE" name:"data-dev"`
-	DryRun       bool   `help:"Only list what would be discarded."`
-	Format       string `help:"How --dry-run lists: a line a range (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	DataDev      string `help:"Data device, or an image of it. Not needed with --dry-run." placeholder:"FILE" name:"data-dev"`
+	DryRun       bool   `help:"Report what would be done; write nothing."`
+	Format       string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
 	PoolInactive bool   `help:"Ignored." hidden:""`
 }
 
 // Details implements cli.Detailer.
 func (t *Trim) Details() string {
-	return `Discards the free blocks of the data device of a pool that is not active; in a file it
-punches holes. A block is free if its reference count is 0 and no mapping leads to it. The
-metadata is checked first, and only read: with fatal faults nothing is discarded.
+	return `Discards the free blocks of the data device; in a file, it punches holes. A block is free if
+its reference count is 0 and nothing maps it. The metadata is checked first and never
+written; with fatal faults, nothing is discarded.
 
---dry-run lists "free 5..45 bytes 327680..2949120", both ranges without their ends.`
+--dry-run lists lines such as "free 5..45 bytes 327680..2949120". Both ranges exclude
+their end.`
+}
+
+// Examples implements cli.Exampler.
+func (t *Trim) Examples() string {
+	return `# List what would be discarded
+thin_trim --dry-run --metadata-dev /dev/mapper/vg-pool_tmeta
+# Punch holes into the image of a data device
+thin_trim --metadata-dev pool.meta --data-dev pool.data`
 }
 
 // Rules implements cli.Ruler.

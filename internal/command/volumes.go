@@ -23,21 +23,30 @@ import (
 type ThinVolumes struct {
 	cli.Common
 	VG        string     `help:"Only this volume group: a name or an id." name:"vg" placeholder:"VG"`
-	Segments  bool       `help:"List the segments of all volumes, too, and what they lie on."`
-	Exclusive bool       `help:"Say how much of each thin volume is its own: reads all mappings."`
-	Text      bool       `help:"Print the text of the group as LVM has it now."`
-	History   bool       `help:"List the texts, old ones too, that are still on the disks."`
-	Seqno     textNumber `help:"With --history: print this text, for vgcfgrestore. N.K if there are several of one number." placeholder:"N"`
-	Format    string     `help:"text or json (an object a line)." default:"text" enum:"text,json" placeholder:"text|json"`
+	Segments  bool       `help:"Also list the segments of all volumes and where they are."`
+	Exclusive bool       `help:"Show how much of each thin volume is not shared; reads all mappings."`
+	Text      bool       `help:"Print the current LVM metadata of the group as text."`
+	History   bool       `help:"List all versions of the LVM metadata that are still on the disks."`
+	Seqno     textNumber `help:"With --history: print this version, for vgcfgrestore; N.K if N is ambiguous." placeholder:"N"`
+	Format    string     `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input     []string   `arg:"" help:"Disks, partitions, or images of them." name:"image"`
 	images
 }
 
 // Details implements cli.Detailer.
 func (t *ThinVolumes) Details() string {
-	return `Says what pvs, vgs and lvs -a would say, and what the metadata of the pools says. Volumes
-that LVM keeps to itself are in brackets. --history --seqno N prints an older text; to go back to it:
-  thin_volumes --history --seqno N IMAGE... >FILE; vgcfgrestore --force -f FILE VG`
+	return `Shows what pvs, vgs and lvs -a would show, and what the metadata of the pools holds. Names
+of volumes that LVM hides are in brackets. Neither LVM nor the kernel is needed.`
+}
+
+// Examples implements cli.Exampler.
+func (t *ThinVolumes) Examples() string {
+	return `# List everything on two disks of a volume group
+thin_volumes /dev/sdb /dev/sdc
+# List old versions of the LVM metadata
+thin_volumes --history disk.img
+# Save version 15, for vgcfgrestore --force -f vg.text vg
+thin_volumes --history --seqno 15 disk.img >vg.text`
 }
 
 // A textNumber is the sequence number of a text, and which of those with that number.
