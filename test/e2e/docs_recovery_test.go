@@ -213,7 +213,9 @@ var recoveryCases = []docCase{
 	{name: "help", start: func(t *testing.T, dir string) func() {
 		damagedPool("odd-blocks", nil, 81)(t, dir)
 		return func() {
-			of := func(name string) string { return run(t, filepath.Join(tools, "thin_check"), filepath.Join(dir, name)).stderr }
+			of := func(name string) string {
+				return run(t, filepath.Join(tools, "thin_check"), filepath.Join(dir, name)).stderr
+			}
 			if of("pool.pack") != of("pool.meta") || of("pool.meta") == "" {
 				t.Errorf("the pack has other faults: %s", of("pool.pack"))
 			}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"thinpool/fixtures"
 )
 
 // A docBlock is a fenced block of a document, with the comment before it that says what it is:
@@ -18,6 +20,9 @@ import (
 //	<!-- run: NAME -->     commands that the test of NAME runs, in order
 //	<!-- output: NAME -->  lines that the commands of NAME before it have printed, in this order
 //	<!-- root -->          commands that need root or LVM: they are not run
+//
+// Where lines of a block begin with "$ ", these are the commands, and the others are all that is printed. There
+// "..." stands for any lines, or for the end of a line.
 type docBlock struct {
 	kind, name string
 	lines      []string
@@ -147,6 +152,10 @@ var (
 // runBlock runs the commands of a block, each of which must end as the block says.
 func runBlock(t *testing.T, b docBlock, words map[string]string, dir string) (printed []string) {
 	t.Helper()
+	if strings.HasPrefix(b.lines[0], "$ ") {
+		runConsole(t, b, dir)
+		return nil
+	}
 	command := ""
 	for i, line := range b.lines {
 		command += docWord.ReplaceAllStringFunc(line, func(word string) string {
@@ -158,21 +167,60 @@ func runBlock(t *testing.T, b docBlock, words map[string]string, dir string) (pr
 		if strings.HasSuffix(line, `\`) || exec.CommandContext(t.Context(), "bash", "-n", "-c", command).Run() != nil {
 			continue // it goes on
 		}
-		out, code := runShell(t, command, dir)
-		want := []string{"0"}
-		if m := docCode.FindStringSubmatch(command); m != nil {
-			want = m[1:]
-		}
-		if !slices.Contains(want, strconv.Itoa(code)) {
-			t.Fatalf("line %d: exit code %d, want %v: %s%s", b.line+i, code, want, command, out)
-		}
-		printed = append(printed, strings.Split(strings.TrimSuffix(out, "\n"), "\n")...)
+		printed = append(printed, runCommand(t, command, b.line+i, dir)...)
 		command = ""
 	}
 	if command != "" {
 		t.Fatalf("line %d: not a command: %s", b.line, command)
 	}
 	return printed
+}
+
+// runCommand runs a command, which must end as its comment says, and returns the lines that it prints.
+func runCommand(t *testing.T, command string, line int, dir string) []string {
+	t.Helper()
+	out, code := runShell(t, command, dir)
+	want := []string{"0"}
+	if m := docCode.FindStringSubmatch(command); m != nil {
+		want = m[1:]
+	}
+	if !slices.Contains(want, strconv.Itoa(code)) {
+		t.Fatalf("line %d: exit code %d, want %v: %s%s", line, code, want, command, out)
+	}
+	if out == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+}
+
+// runConsole runs the commands of a block that shows what they print, all of it.
+func runConsole(t *testing.T, b docBlock, dir string) {
+	t.Helper()
+	for i := 0; i < len(b.lines); {
+		command, line := strings.TrimPrefix(b.lines[i], "$ "), b.line+i
+		var want []string
+		for i++; i < len(b.lines) && !strings.HasPrefix(b.lines[i], "$ "); i++ {
+			want = append(want, b.lines[i])
+		}
+		if got := runCommand(t, command, line, dir); !printsLike(got, want) {
+			t.Errorf("line %d: %s prints\n%s\nnot\n%s", line, command, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// printsLike compares lines with those of a document, where "..." stands for any.
+func printsLike(got, want []string) bool {
+	if len(want) == 0 {
+		return len(got) == 0
+	}
+	if want[0] == "..." {
+		return printsLike(got, want[1:]) || len(got) > 0 && printsLike(got[1:], want)
+	}
+	if len(got) == 0 {
+		return false
+	}
+	begin, cut := strings.CutSuffix(want[0], " ...")
+	return (got[0] == want[0] || cut && strings.HasPrefix(got[0], begin)) && printsLike(got[1:], want[1:])
 }
 
 // runShell runs a command as somebody types it, with our tools.
@@ -191,7 +239,7 @@ func runShell(t *testing.T, command, dir string) (out string, code int) {
 // What needs root or LVM is not run here. It is listed, and names no program but these.
 func TestDocs_root(t *testing.T) {
 	t.Parallel()
-	const want = 17 // blocks in docs/recovery.md: change it with them
+	const want = 18 // blocks in docs/recovery.md: change it with them
 	known := strings.Fields(`dd dmsetup grep ls lvchange lvconvert lvcreate lvextend lvmconfig lvmdevices lvs pvcreate pvs
 		thin_check thin_dump thin_restore vgcfgbackup vgcfgrestore vgchange vgimportdevices`)
 	used := map[string]bool{}
@@ -223,6 +271,63 @@ func TestDocs_root(t *testing.T) {
 	}
 }
 
+// What README.md and docs/guide.md show is what the tools print.
+func TestDocs_examples(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"../../README.md", "../../docs/guide.md"} {
+		blocks, _ := docBlocks(t, path)
+		if len(blocks) < 3 {
+			t.Errorf("%s: only %d blocks", path, len(blocks))
+		}
+		for _, b := range blocks {
+			t.Run(filepath.Base(path)+"/"+b.name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				exampleFiles(t, path, dir)
+				if b.kind != "run" {
+					t.Fatal("it is not run")
+				}
+				runBlock(t, b, nil, dir)
+			})
+		}
+	}
+}
+
+// exampleFiles makes the files that the examples of a document take.
+func exampleFiles(t *testing.T, path, dir string) {
+	t.Helper()
+	newDisk(t, dir)
+	damaged := "damaged.meta"
+	if strings.HasSuffix(path, "README.md") {
+		damaged = "pool.meta"
+	}
+	for name, image := range map[string]string{"pool.meta": "metadata-snap", "leaky.meta": "powercut", damaged: "odd-blocks"} {
+		write(t, filepath.Join(dir, name), must(fixtures.Image(image)))
+	}
+	wipeBlocks(t, filepath.Join(dir, damaged), 81)
+	write(t, filepath.Join(dir, "new.meta"), make([]byte, 8<<20))
+}
+
+// The program in docs/library.md can be built, and prints what the page says.
+func TestDocs_library(t *testing.T) {
+	t.Parallel()
+	text := string(must(os.ReadFile("../../docs/library.md")))
+	m := regexp.MustCompile("(?s)```go\n(.*?)```.*?```\n(.*?)```").FindStringSubmatch(text)
+	if m == nil {
+		t.Fatal("there is no example")
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.go"), []byte(m[1]))
+	write(t, filepath.Join(dir, "pool.meta"), must(fixtures.Image("sequential")))
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "example"), filepath.Join(dir, "main.go"))
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, code := runShell(t, "./example", dir); code != 0 || out != m[2] {
+		t.Errorf("exit code %d: %s\nwant %s", code, out, m[2])
+	}
+}
+
 // The test of documents must be able to fail.
 func TestDocs_fail(t *testing.T) {
 	t.Parallel()
@@ -235,7 +340,22 @@ func TestDocs_fail(t *testing.T) {
 	if len(blocks) != 2 || !slices.Equal(unmarked, []int{9}) {
 		t.Fatalf("blocks %v, unmarked %v", blocks, unmarked)
 	}
-	if got := runBlock(t, blocks[0], nil, t.TempDir()); fmt.Sprint(got) != "[ 1 2]" {
+	if got := runBlock(t, blocks[0], nil, t.TempDir()); fmt.Sprint(got) != "[1 2]" {
 		t.Errorf("printed %q", got)
+	}
+	for _, tc := range []struct {
+		got, want string
+		like      bool
+	}{
+		{"a b", "a b", true},
+		{"a b", "a", false},
+		{"a", "a b", false},
+		{"a b c", "a ... c", true},
+		{"a b c", "...", true},
+		{"a b c", "... b", false},
+	} {
+		if got := printsLike(strings.Fields(tc.got), strings.Fields(tc.want)); got != tc.like {
+			t.Errorf("%q is like %q: %v", tc.got, tc.want, got)
+		}
 	}
 }
