@@ -72,6 +72,7 @@ func TestDocs_recovery(t *testing.T) {
 		t.Errorf("lines %d: blocks without a mark", unmarked)
 	}
 	checkCases(t, blocks, recoveryCases)
+	many(t)
 	for _, c := range recoveryCases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -274,6 +275,7 @@ func TestDocs_root(t *testing.T) {
 // What README.md and docs/guide.md show is what the tools print.
 func TestDocs_examples(t *testing.T) {
 	t.Parallel()
+	many(t)
 	for _, path := range []string{"../../README.md", "../../docs/guide.md"} {
 		blocks, _ := docBlocks(t, path)
 		if len(blocks) < 3 {
@@ -284,6 +286,9 @@ func TestDocs_examples(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				exampleFiles(t, path, dir)
+				if strings.Contains(strings.Join(b.lines, " "), "disk.img") {
+					newDisk(t, dir)
+				}
 				if b.kind != "run" {
 					t.Fatal("it is not run")
 				}
@@ -296,7 +301,6 @@ func TestDocs_examples(t *testing.T) {
 // exampleFiles makes the files that the examples of a document take.
 func exampleFiles(t *testing.T, path, dir string) {
 	t.Helper()
-	newDisk(t, dir)
 	damaged := "damaged.meta"
 	if strings.HasSuffix(path, "README.md") {
 		damaged = "pool.meta"
