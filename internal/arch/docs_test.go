@@ -38,6 +38,44 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// The figures of README.md are those of docs/damage.md and docs/performance.md.
+func TestReadmeFigures(t *testing.T) {
+	readme := read(t, filepath.Join(root, "README.md"))
+	cells := func(path, row string) []string {
+		m := regexp.MustCompile(`(?m)^\| ` + row + ` \|(.*)\|$`).FindStringSubmatch(read(t, filepath.Join(root, path)))
+		if m == nil {
+			t.Fatalf("%s: no row %q", path, row)
+		}
+		all := strings.Split(m[1], "|")
+		for i := range all {
+			all[i] = strings.TrimSpace(all[i])
+		}
+		return all
+	}
+	round := func(s, unit string, decimals int) string {
+		f, err := strconv.ParseFloat(strings.TrimSuffix(s, " %"), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strconv.FormatFloat(f, 'f', decimals, 64) + unit
+	}
+	damage := cells("docs/damage.md", "all")
+	check, dump := cells("docs/performance.md", `XL \| thin_check`), cells("docs/performance.md", `XL \| thin_dump to /dev/null`)
+	repair, restore := cells("docs/performance.md", `XL \| thin_repair`), cells("docs/performance.md", `XL \| thin_restore`)
+	for _, row := range []string{
+		"exit with 0, of " + damage[0] + " damaged images | " + strings.Join(damage[7:10], " | "),
+		"saved by these repairs | " + round(damage[4], " %", 1) + " | " + round(damage[5], " %", 1) + " | " + round(damage[6], " %", 1),
+		"check of 40 million mappings | " + round(check[0], " s", 2) + " | | " + round(check[1], " s", 2),
+		"dump of 40 million mappings | " + round(dump[0], " s", 2) + " | | " + round(dump[1], " s", 1),
+		"repair of 40 million mappings | " + round(repair[0], " s", 1) + " | | " + round(repair[1], " s", 1),
+		"memory to restore 40 million mappings | " + round(restore[3], " MiB", 0) + " | | " + round(restore[4], " MiB", 0),
+	} {
+		if !strings.Contains(readme, row+" |\n") {
+			t.Errorf("README.md has not %q", row)
+		}
+	}
+}
+
 // documents are the texts for people, but for the man pages.
 func documents(t *testing.T) []string {
 	t.Helper()
