@@ -2,6 +2,15 @@
 // is read, where output goes, and which exit code an error becomes.
 //
 // A tool is a [Tool]; its main is one call of [Main].
+//
+// Text from outside is data. What a command prints goes through a writer that escapes what a terminal
+// must not be shown (Env.Stdout, Env.Stderr). Bytes that must stay as they are go to Env.Product,
+// which is that writer only on a terminal.
+//
+// A limit is not a crash. If the Go runtime gets no memory it prints a trace and exits with 2, the code
+// of a wrong command line, and the process itself cannot change that. So where memory is limited
+// (ulimit -v, -d) a tool runs as its own child, and the parent turns such an end into a message and exit
+// code 3. See limits_linux.go.
 package cli
 
 import (

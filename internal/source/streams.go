@@ -1,6 +1,14 @@
 // Package source is what the tools open: metadata on a device, in a file, packed, or in
 // a volume on a disk; data devices; dumps; and what they write to. It recognises what is
 // something else, and says who uses what is busy.
+//
+// A tool says in a [Spec] what it opens and what it accepts: packs, a volume on a disk, a pool in
+// use. [Open] returns a [Source]: a device, a pack, or a logical volume of package lvm, which is a
+// block.Device like any other. So no tool below the commands knows of LVM.
+//
+// Other writers are kept out from the moment the metadata is first read: a block device is
+// opened exclusively, a file is locked. A source becomes writable later, when the work is done, the
+// undo file is on stable storage, and something has to be written.
 package source
 
 import (

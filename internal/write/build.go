@@ -4,6 +4,13 @@
 // so that it can say how many blocks the metadata needs before the first of them
 // is written. Trees come out optimal: leaves and nodes are full, blocks of a
 // device lie in a row, and what the description shares is shared.
+//
+// # Restore in two steps
+//
+// First the whole description is read, four bytes for a mapping that continues no other and next to
+// nothing for one that does. Then the size is known. Block 0 is made invalid and flushed,
+// everything else is written and flushed, and the new superblock is written and flushed. Whatever
+// interrupts it leaves a complete superblock, or one that the kernel refuses.
 package write
 
 import (

@@ -5,6 +5,10 @@
 // compares the counts with the space maps. A damaged part costs only itself: the
 // check goes on and reports every fault it can reach, in an order that depends
 // on the metadata alone.
+//
+// A fault is fatal (the kernel refuses the pool, or data is lost or in danger), non-fatal (waste, or harm
+// later) or a note. A pool that worked yesterday must not stay down because of notes: leaks of a
+// power cut, counters that thin_restore 0.9 leaves wrong, needs_check.
 package check
 
 import (

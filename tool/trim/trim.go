@@ -4,6 +4,9 @@
 // A block is free only if two witnesses say so: the space map counts it as 0, and no
 // mapping leads to it, neither of a thin device nor of the metadata snapshot. Where they
 // disagree, or a part of either cannot be read, nothing is free.
+//
+// The command has tool/check find no fatal fault first. Each of the three checks would be enough in a
+// sound pool; but a wrong discard cannot be undone.
 package trim
 
 import (
