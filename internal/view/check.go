@@ -158,12 +158,11 @@ type lostRecord struct {
 	Length *uint64 `json:"length,omitempty"`
 }
 
-// rangeOf is the range from begin to end (excluded); an end of 0 means no bound.
-func rangeOf(begin, end uint64) lostRecord {
-	r := lostRecord{Begin: begin}
-	if end != 0 {
-		n := end - begin
-		r.Length = &n
+// rangeOf is a range of keys in JSON.
+func rangeOf(keys metadata.KeyRange) lostRecord {
+	r := lostRecord{Begin: keys.First}
+	if !keys.Open() {
+		r.Length = new(keys.Last - keys.First + 1)
 	}
 	return r
 }
@@ -185,7 +184,7 @@ func jsonFault(f check.Fault) faultRecord {
 		r.Block = &f.Block
 	}
 	if f.Lost {
-		lost := rangeOf(f.Keys.Begin, f.Keys.End)
+		lost := rangeOf(f.Keys)
 		r.Lost = &lost
 	}
 	if f.Count > 0 {

@@ -282,7 +282,7 @@ func (s *search) damageError() error {
 		}
 		r := b.run
 		return &metadata.LostError{
-			ID: s.devices[ids[0]].ID, Keys: btree.KeyRange{Begin: uint64(r.Thin), End: uint64(r.Thin) + r.Len},
+			ID: s.devices[ids[0]].ID, Keys: btree.KeyRange{First: uint64(r.Thin), Last: uint64(r.Thin) + r.Len - 1},
 			Err: fmt.Errorf("block %d: %v: the data device has %d blocks: %w", b.nr, r, s.p.Live.DataSpaceMap.NrBlocks, block.ErrCorrupt),
 		}
 	}

@@ -112,10 +112,12 @@ func (s *scanner) trees() {
 	s.walk(MetadataOverflow, []pointer{s.root(s.sb.MetadataSpaceMap.RefCountRoot)})
 }
 
-func (s *scanner) root(to block.Nr) pointer { return pointer{to: to, sides: [sides]bool{live: true}} }
+func (s *scanner) root(to block.Nr) pointer {
+	return pointer{to: to, keys: btree.AllKeys, sides: [sides]bool{live: true}}
+}
 
 func (s *scanner) heldRoot(to block.Nr) pointer {
-	return pointer{to: to, from: s.sb.HeldRoot, sides: [sides]bool{held: true}}
+	return pointer{to: to, from: s.sb.HeldRoot, keys: btree.AllKeys, sides: [sides]bool{held: true}}
 }
 
 // point counts a pointer and gives what it leads to its owners. It returns false if
@@ -240,7 +242,7 @@ func (s *scanner) deviceRoots(leaves []block.Nr) []pointer {
 	var roots []pointer
 	for _, leaf := range leaves {
 		s.eachEntry(leaf, metadata.RootSize, func(i int, key uint64, value []byte) {
-			p := pointer{to: block.Nr(le.Uint64(value)), from: leaf, entry: i}
+			p := pointer{to: block.Nr(le.Uint64(value)), from: leaf, entry: i, keys: btree.AllKeys}
 			for side := range sides {
 				p.sides[side] = s.roles[leaf][side]&(1<<TopLevel) != 0
 			}
@@ -307,7 +309,7 @@ func (s *scanner) metadataBitmaps() {
 // bitmap follows an entry of an index, the number-th of a space map of so many blocks.
 func (s *scanner) bitmap(tree Tree, from block.Nr, entry int, number, blocks uint64, value []byte) {
 	first := number * spacemap.PerBitmap
-	keys := btree.KeyRange{Begin: first, End: first + min(spacemap.PerBitmap, blocks-first)}
+	keys := btree.KeyRange{First: first, Last: first + min(spacemap.PerBitmap, blocks-first) - 1}
 	p := pointer{to: spacemap.DecodeEntry(value).Block, from: from, entry: entry, keys: keys, sides: [sides]bool{live: true}}
 	if s.point(tree, p) {
 		s.keys[p.to] = keys

@@ -126,7 +126,7 @@ type stretch struct {
 // continues reports whether next, the block after t, belongs to the same row.
 func (t *stretch) continues(next *stretch) bool {
 	return t.n > 0 && t.first+block.Nr(t.n) == next.first && t.facts == next.facts && !t.single && !next.single && t.hasKeys == next.hasKeys &&
-		(!t.hasKeys || t.keys.End != 0 && t.keys.End == next.keys.Begin)
+		(!t.hasKeys || !t.keys.Open() && t.keys.Last+1 == next.keys.First)
 }
 
 // report hands out the rows.
@@ -150,7 +150,7 @@ func (s *scanner) report(report func(Row) error) error {
 		next := s.describe(nr)
 		if now.continues(&next) {
 			now.n++
-			now.keys.End = next.keys.End
+			now.keys.Last = next.keys.Last
 			continue
 		}
 		if err := flush(); err != nil {
@@ -198,7 +198,7 @@ func (s *scanner) nodeKeys(nr block.Nr) (btree.KeyRange, bool) {
 			first, last = tree.First, tree.Last
 		}
 	}
-	return btree.KeyRange{Begin: first, End: last + 1}, true // a last key of 2^64-1 has no end
+	return btree.KeyRange{First: first, Last: last}, true
 }
 
 // owners fills in who leads to a block, and its counts.

@@ -2,6 +2,7 @@ package btree
 
 import (
 	"fmt"
+	"math"
 
 	"thinpool/metadata/block"
 )
@@ -75,39 +76,36 @@ func (e *BoundsError) Error() string {
 // Unwrap makes a BoundsError a [block.ErrCorrupt].
 func (e *BoundsError) Unwrap() error { return block.ErrCorrupt }
 
-// A KeyRange is the keys from Begin up to but not including End; an End of 0
-// means that there is no upper bound.
-type KeyRange struct{ Begin, End uint64 }
+// A KeyRange is the keys First..Last, both included; there are none if Last is below First.
+type KeyRange struct{ First, Last uint64 }
 
 // AllKeys is the range that holds every key.
-var AllKeys = KeyRange{}
+var AllKeys = KeyRange{0, math.MaxUint64}
 
 func (r KeyRange) String() string {
-	if r.End == 0 {
-		return fmt.Sprintf("keys from %d on", r.Begin)
+	if r.Open() {
+		return fmt.Sprintf("keys from %d on", r.First)
 	}
-	return fmt.Sprintf("keys %d..%d", r.Begin, r.End-1)
+	return fmt.Sprintf("keys %d..%d", r.First, r.Last)
 }
+
+// Empty reports whether r has no keys.
+func (r KeyRange) Empty() bool { return r.First > r.Last }
+
+// Open reports whether r has no upper bound: it goes on to the highest key there is.
+func (r KeyRange) Open() bool { return r.Last == math.MaxUint64 }
 
 // Contains reports whether all of first..last lies in r.
-func (r KeyRange) Contains(first, last uint64) bool {
-	return first >= r.Begin && (r.End == 0 || last < r.End)
-}
+func (r KeyRange) Contains(first, last uint64) bool { return first >= r.First && last <= r.Last }
 
 // Child is what an internal node with the range r leaves to its child at key, if the next child
-// is at next.
+// is at next, which is above key.
 func (r KeyRange) Child(key, next uint64) KeyRange {
-	c := r.LastChild(key)
-	if c.End == 0 || next < c.End {
-		c.End = next
-	}
-	return c
+	return KeyRange{max(key, r.First), min(next-1, r.Last)}
 }
 
 // LastChild is what an internal node with the range r leaves to its last child, which is at key.
-func (r KeyRange) LastChild(key uint64) KeyRange { return KeyRange{max(key, r.Begin), r.End} }
+func (r KeyRange) LastChild(key uint64) KeyRange { return KeyRange{max(key, r.First), r.Last} }
 
 // Overlaps reports whether r and o have keys in common.
-func (r KeyRange) Overlaps(o KeyRange) bool {
-	return (o.End == 0 || r.Begin < o.End) && (r.End == 0 || o.Begin < r.End)
-}
+func (r KeyRange) Overlaps(o KeyRange) bool { return r.First <= o.Last && o.First <= r.Last }

@@ -74,13 +74,13 @@ func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth i
 // children returns the children of n that may hold keys of interest; first is the index
 // of the first of them. A child to which the parents leave no keys cannot be reached.
 func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
-	for i := max(n.Search(w.want.Begin), 0); i < n.Len(); i++ {
+	for i := max(n.Search(w.want.First), 0); i < n.Len(); i++ {
 		r := keys.LastChild(n.Key(i))
 		if i+1 < n.Len() {
 			r = keys.Child(n.Key(i), n.Key(i+1))
 		}
 		switch {
-		case r.End != 0 && r.Begin >= r.End, !r.Overlaps(w.want):
+		case r.Empty(), !r.Overlaps(w.want):
 			if len(parts) > 0 {
 				return parts, first
 			}
