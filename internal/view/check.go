@@ -178,17 +178,13 @@ type countRecord struct {
 func jsonFault(f check.Fault) faultRecord {
 	r := faultRecord{
 		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices, More: f.MoreDevices,
-		Message: f.Err.Error(), Advice: f.Advice(),
+		Block: f.Block, Message: f.Err.Error(), Advice: f.Advice(),
 	}
-	if f.HasBlock {
-		r.Block = &f.Block
+	if f.Lost != nil {
+		r.Lost = new(rangeOf(*f.Lost))
 	}
-	if f.Lost {
-		lost := rangeOf(f.Keys)
-		r.Lost = &lost
-	}
-	if f.Count > 0 {
-		r.Counts = &countRecord{f.First, f.Count, f.Stored, f.Counted}
+	if w := f.Counts; w != nil {
+		r.Counts = &countRecord{w.First, w.N, w.Stored, w.Counted}
 	}
 	return r
 }

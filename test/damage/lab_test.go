@@ -187,8 +187,8 @@ func TestDetectionCanFail(t *testing.T) {
 	for name, change := range map[string]func(d *Detection){
 		"no fault":        func(d *Detection) { d.faults = nil },
 		"not fatal":       func(d *Detection) { d.each(func(f *check.Fault) { f.Severity = check.NonFatal }) },
-		"another block":   func(d *Detection) { d.each(func(f *check.Fault) { f.Block++ }) },
-		"no block":        func(d *Detection) { d.each(func(f *check.Fault) { f.HasBlock = false }) },
+		"another block":   func(d *Detection) { d.each(func(f *check.Fault) { f.Block = new(metadata.SuperblockLocation) }) },
+		"no block":        func(d *Detection) { d.each(func(f *check.Fault) { f.Block = nil }) },
 		"a device less":   func(d *Detection) { d.each(func(f *check.Fault) { f.Devices = f.Devices[:len(f.Devices)-1] }) },
 		"a device more":   func(d *Detection) { d.each(func(f *check.Fault) { f.Devices = append(slices.Clone(f.Devices), 77) }) },
 		"no superblock":   func(d *Detection) { d.Reading = &Reading{Err: errBeyond} },

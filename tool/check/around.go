@@ -104,7 +104,7 @@ func (c *checker) badBlock0(err error) error {
 		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
 		return nil
 	}
-	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
+	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", Block: new(metadata.SuperblockLocation), Err: err})
 	return nil
 }
 

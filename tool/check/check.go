@@ -109,9 +109,9 @@ func (c *checker) count(f Fault) {
 	}
 	switch f.Code {
 	case DataLeak:
-		c.sum.DataLeaks += f.Count
+		c.sum.DataLeaks += f.Counts.N
 	case MetadataLeak:
-		c.sum.MetadataLeaks += f.Count
+		c.sum.MetadataLeaks += f.Counts.N
 	}
 }
 
@@ -245,7 +245,7 @@ func (c *checker) superblockFault(nr block.Nr, code Code, s Severity, format str
 	if nr != metadata.SuperblockLocation {
 		tree = fmt.Sprintf("metadata snapshot, block %d", nr)
 	}
-	c.report(Fault{Code: code, Severity: s, Tree: tree, Block: nr, HasBlock: true, Err: fmt.Errorf(format, args...)})
+	c.report(Fault{Code: code, Severity: s, Tree: tree, Block: &nr, Err: fmt.Errorf(format, args...)})
 }
 
 // snapshotUsable reports whether the metadata snapshot has a valid superblock.
@@ -264,7 +264,7 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 	const tree = "metadata snapshot"
 	held := c.live.HeldRoot
 	fault := func(code Code, s Severity, err error) {
-		c.report(Fault{Code: code, Severity: s, Tree: tree, Block: held, HasBlock: true, Err: err})
+		c.report(Fault{Code: code, Severity: s, Tree: tree, Block: &held, Err: err})
 	}
 	if held == 0 {
 		if c.opt.Snapshot {

@@ -129,11 +129,11 @@ func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize 
 
 // reportFinding reports what is wrong with the structure of a tree.
 func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.OwnerList) {
-	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: f.Block, HasBlock: true, Err: f.Err}
+	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: &f.Block, Err: f.Err}
 	switch f.Kind {
 	case btree.Lost:
 		c.damaged = true
-		fault.Code, fault.Severity, fault.Keys, fault.Lost = NodeDamaged, Fatal, f.Keys, true
+		fault.Code, fault.Severity, fault.Lost = NodeDamaged, Fatal, &f.Keys
 		fault.Err = c.withHolder(f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true

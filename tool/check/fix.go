@@ -144,7 +144,9 @@ func (c *checker) noteFixable(f Fault) {
 		c.fixable = append(c.fixable, Fixed{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
 	}
 	c.fixable[i].Faults++
-	c.fixable[i].Blocks += f.Count
+	if f.Counts != nil {
+		c.fixable[i].Blocks += f.Counts.N
+	}
 }
 
 func (m Fixed) String() string {

@@ -183,7 +183,7 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 			leaves++
 		}
 		bad = bad[leaves:]
-		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Incomplete, Block: sum.nr, HasBlock: true}
+		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Incomplete, Block: &sum.nr}
 		what := ""
 		switch sum.code {
 		case MappingBeyond:
@@ -249,7 +249,7 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, vie
 		blocks[f.Block] = true
 	}
 	for _, f := range faults {
-		blocks[f.Block] = true
+		blocks[f.at()] = true
 	}
 	for _, b := range bad {
 		blocks[b.nr] = true
@@ -259,7 +259,7 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, vie
 		c.reportFinding(f, in(view, "mappings"), reach[f.Block])
 	}
 	for i := range faults {
-		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].Block].IDs, reach[faults[i].Block].Incomplete
+		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].at()].IDs, reach[faults[i].at()].Incomplete
 	}
 	c.reportSorted(faults)
 	for i := range bad {
@@ -286,7 +286,7 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, vie
 // reportSorted reports faults that were found in no particular order.
 func (c *checker) reportSorted(faults []Fault) {
 	slices.SortStableFunc(faults, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Code, b.Code))
+		return cmp.Or(cmp.Compare(a.at(), b.at()), cmp.Compare(a.Code, b.Code))
 	})
 	for _, f := range faults {
 		c.report(f)

@@ -109,7 +109,7 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repe
 		}
 		if r.n > 0 {
 			faults = append(faults, Fault{
-				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: r.at, HasBlock: true,
+				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: &r.at,
 				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: block %d, %s", r.n, r.at, r.example),
 			})
 		}

@@ -121,7 +121,7 @@ func (c *checker) checkRoles() {
 		}
 		if was := role[nr]; was != 0 && (was != r || once) {
 			c.report(Fault{
-				Code: TwoRoles, Severity: Fatal, Block: nr, HasBlock: true,
+				Code: TwoRoles, Severity: Fatal, Block: &nr,
 				Err: fmt.Errorf("block %d is used for %s and for %s", nr, names[was], names[r]),
 			})
 		}
@@ -164,7 +164,10 @@ var (
 
 func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
 	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
-		fault := Fault{Tree: names.tree, Block: f.Block, HasBlock: f.Block != 0, Err: f.Err}
+		fault := Fault{Tree: names.tree, Err: f.Err}
+		if f.Block != 0 {
+			fault.Block = &f.Block
+		}
 		switch f.Kind {
 		case spacemap.InTree:
 			t := *f.Tree
@@ -191,7 +194,7 @@ func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact b
 			}
 		}
 		if f.Kind == spacemap.TooLow || f.Kind == spacemap.TooHigh {
-			fault.First, fault.Count, fault.Stored, fault.Counted = f.First, f.N, f.Stored, f.Counted
+			fault.Counts = &WrongCounts{f.First, f.N, f.Stored, f.Counted}
 			fault.Err = countError(names.blocks, f)
 		}
 		c.report(fault)
