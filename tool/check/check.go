@@ -67,6 +67,8 @@ type checker struct {
 	refs         *spacemap.Counter       // references to metadata blocks
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
+	dataDiff     *spacemap.Comparison // of dataMap with data
+	metadataDiff *spacemap.Comparison // of metadataMap with refs
 	fixable      []Fixed
 	hazard       hazard
 	late         []Fault // times above the superblock's, which a higher one may cover

@@ -88,7 +88,7 @@ func (r *Fix) planMaps(c *checker) error {
 		raised = c.planRaise()
 		change = raised.change()
 	}
-	if r.maps, err = spacemap.PlanFix(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
+	if r.maps, err = spacemap.PlanFix(c.dataDiff, c.metadataDiff, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err

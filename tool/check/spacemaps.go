@@ -25,12 +25,13 @@ func (c *checker) checkSpaceMaps() error {
 	// The mapping trees hold all references to data blocks. Those to metadata
 	// blocks lie in the space maps, too, so that damage there hides some.
 	exact := !c.damaged
-	if err := c.compareMap(c.dataMap, c.data, exact, dataCodes); err != nil {
+	if c.dataDiff, err = c.compareMap(c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
 	}
 	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
 	c.compared = exact
-	return c.compareMap(c.metadataMap, c.refs, exact, metadataCodes)
+	c.metadataDiff, err = c.compareMap(c.metadataMap, c.refs, exact, metadataCodes)
+	return err
 }
 
 // countMetadata counts the references to metadata blocks: each distinct node
@@ -162,7 +163,7 @@ var (
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
 
-func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
+func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) (*spacemap.Comparison, error) {
 	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
 		fault := Fault{Tree: names.tree, Err: f.Err}
 		if f.Block != 0 {
