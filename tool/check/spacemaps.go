@@ -173,7 +173,7 @@ func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact b
 		case spacemap.InTree:
 			t := *f.Tree
 			t.Err = f.Err // says which of the map's trees
-			c.reportFinding(t, names.tree, metadata.OwnerList{})
+			c.report(c.treeFault(t, names.tree, metadata.OwnerList{}))
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal
