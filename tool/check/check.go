@@ -48,7 +48,6 @@ type Summary struct {
 
 // checker is the state that the passes share.
 type checker struct {
-	ctx    context.Context
 	opt    Options
 	out    func(Fault)
 	sum    Summary
@@ -80,13 +79,13 @@ type checker struct {
 // from one goroutine, in the order of trees and keys. The error says that the
 // check could not go on; it never describes the metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, error) {
-	c := newChecker(ctx, dev, opt, report)
-	err := c.run(dev)
+	c := newChecker(dev, opt, report)
+	err := c.run(ctx, dev)
 	return c.sum, err
 }
 
-func newChecker(ctx context.Context, dev block.Device, opt Options, report func(Fault)) *checker {
-	return &checker{ctx: ctx, opt: opt, out: report, r: block.NewReader(dev, opt.Parallel)}
+func newChecker(dev block.Device, opt Options, report func(Fault)) *checker {
+	return &checker{opt: opt, out: report, r: block.NewReader(dev, opt.Parallel)}
 }
 
 // report counts a fault and hands it out.
@@ -133,8 +132,8 @@ func (v view) part(name string) string {
 }
 
 // run is the passes in their order. Each leaves facts for those after it.
-func (c *checker) run(dev block.Device) error {
-	sb, ok, err := c.checkSuperblock(dev)
+func (c *checker) run(ctx context.Context, dev block.Device) error {
+	sb, ok, err := c.checkSuperblock(ctx, dev)
 	if err != nil || !ok || c.opt.SuperblockOnly {
 		return err
 	}
@@ -143,7 +142,7 @@ func (c *checker) run(dev block.Device) error {
 		if sb, ok = c.snapshotSuperblock(v); !ok {
 			return nil
 		}
-		return c.checkAsked(sb, v)
+		return c.checkAsked(ctx, sb, v)
 	}
 	var late []Fault // a bad snapshot is reported after everything else
 	defer func() {
@@ -153,22 +152,22 @@ func (c *checker) run(dev block.Device) error {
 	}()
 	held := view{"metadata snapshot", func(f Fault) { late = append(late, f) }}
 	snap, hasSnapshot := c.snapshotSuperblock(held)
-	if err := c.checkAsked(sb, v); err != nil {
+	if err := c.checkAsked(ctx, sb, v); err != nil {
 		return err
 	}
 	if c.opt.SkipMappings || c.opt.MappingRoot != 0 || c.opt.DetailsRoot != 0 {
 		return nil
 	}
 	if hasSnapshot {
-		if err := c.checkPool(snap, held); err != nil {
+		if err := c.checkPool(ctx, snap, held); err != nil {
 			return err
 		}
 	}
-	return c.checkSpaceMaps()
+	return c.checkSpaceMaps(ctx)
 }
 
 // checkAsked checks the pool of sb with the roots that the options name.
-func (c *checker) checkAsked(sb metadata.Superblock, v view) error {
+func (c *checker) checkAsked(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.timeLimit = min(sb.Time, metadata.MaxTime)
 	if c.opt.MappingRoot != 0 {
 		sb.MappingRoot = c.opt.MappingRoot
@@ -176,22 +175,22 @@ func (c *checker) checkAsked(sb metadata.Superblock, v view) error {
 	if c.opt.DetailsRoot != 0 {
 		sb.DetailsRoot = c.opt.DetailsRoot
 	}
-	return c.checkPool(sb, v)
+	return c.checkPool(ctx, sb, v)
 }
 
 // checkSuperblock tests block 0. It returns false if nothing else can be tested.
-func (c *checker) checkSuperblock(dev block.Device) (metadata.Superblock, bool, error) {
+func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metadata.Superblock, bool, error) {
 	b := &c.block0
 	if err := c.r.Read(metadata.SuperblockLocation, b); err != nil {
 		return c.live, false, fmt.Errorf("superblock: %w", err)
 	}
 	if *b == (block.Data{}) {
-		return c.live, false, c.badBlock0(nil)
+		return c.live, false, c.badBlock0(ctx, nil)
 	}
 	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
 	c.live = sb
 	if err != nil {
-		return sb, false, c.badBlock0(err)
+		return sb, false, c.badBlock0(ctx, err)
 	}
 	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
 		c.opt.Superblock(sb)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -17,13 +18,13 @@ type deviceDetails struct {
 // checkPool tests the trees of one superblock: the live one, then perhaps that of the
 // metadata snapshot, whose view is then part of what faults say. Blocks that an
 // earlier call has seen are not read again.
-func (c *checker) checkPool(sb metadata.Superblock, v view) error {
+func (c *checker) checkPool(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.progress("devices", 0, 0)
-	roots, err := c.readTopLevel(sb, v)
+	roots, err := c.readTopLevel(ctx, sb, v)
 	if err != nil {
 		return err
 	}
-	details, err := c.readDetails(sb, v)
+	details, err := c.readDetails(ctx, sb, v)
 	if err != nil {
 		return err
 	}
@@ -35,11 +36,11 @@ func (c *checker) checkPool(sb metadata.Superblock, v view) error {
 	if c.opt.SkipMappings {
 		return nil
 	}
-	return c.checkMappings(roots, devices, v)
+	return c.checkMappings(ctx, roots, devices, v)
 }
 
 // readTopLevel reads the top level of the mapping tree: the root of each device's tree.
-func (c *checker) readTopLevel(sb metadata.Superblock, v view) ([]btree.Child, error) {
+func (c *checker) readTopLevel(ctx context.Context, sb metadata.Superblock, v view) ([]btree.Child, error) {
 	tree := v.part(treeTop)
 	if c.topRoots == nil {
 		c.topRoots = map[int][]btree.Child{}
@@ -47,7 +48,7 @@ func (c *checker) readTopLevel(sb metadata.Superblock, v view) ([]btree.Child, e
 	add := func(leaf int, key uint64, value []byte) {
 		c.topRoots[leaf] = append(c.topRoots[leaf], btree.Child{Key: key, Block: block.Nr(le.Uint64(value))})
 	}
-	forest, err := c.readSmallTree(&c.top, sb.MappingRoot, metadata.RootSize, tree, v, add)
+	forest, err := c.readSmallTree(ctx, &c.top, sb.MappingRoot, metadata.RootSize, tree, v, add)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (c *checker) readTopLevel(sb metadata.Superblock, v view) ([]btree.Child, e
 }
 
 // readDetails reads the device details tree.
-func (c *checker) readDetails(sb metadata.Superblock, v view) ([]deviceDetails, error) {
+func (c *checker) readDetails(ctx context.Context, sb metadata.Superblock, v view) ([]deviceDetails, error) {
 	tree := v.part(treeDetails)
 	if c.detailsOf == nil {
 		c.detailsOf = map[int][]deviceDetails{}
@@ -69,7 +70,7 @@ func (c *checker) readDetails(sb metadata.Superblock, v view) ([]deviceDetails, 
 	add := func(leaf int, key uint64, value []byte) {
 		c.detailsOf[leaf] = append(c.detailsOf[leaf], deviceDetails{metadata.DevID(key), metadata.DecodeDetails(value)})
 	}
-	forest, err := c.readSmallTree(&c.details, sb.DetailsRoot, metadata.DetailsSize, tree, v, add)
+	forest, err := c.readSmallTree(ctx, &c.details, sb.DetailsRoot, metadata.DetailsSize, tree, v, add)
 	if err != nil {
 		return nil, err
 	}
@@ -84,21 +85,21 @@ func (c *checker) readDetails(sb metadata.Superblock, v view) ([]deviceDetails, 
 
 // readSmallTree reads and judges a tree of devices, adding its nodes to *forest. add
 // is called for each entry of a leaf that was not read before.
-func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize int, tree string, v view,
+func (c *checker) readSmallTree(ctx context.Context, forest **btree.Forest, root block.Nr, valueSize int, tree string, v view,
 	add func(leaf int, key uint64, value []byte),
 ) (*btree.Forest, error) {
 	var err error
 	if *forest == nil {
-		*forest, err = btree.Load(c.ctx, c.r, c.limit, valueSize, root)
+		*forest, err = btree.Load(ctx, c.r, c.limit, valueSize, root)
 	} else {
-		err = (*forest).Add(c.ctx, root)
+		err = (*forest).Add(ctx, root)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	var faults []Fault
-	err = (*forest).EachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err = (*forest).EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil // judged below
 		}
@@ -113,7 +114,7 @@ func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize 
 	if err != nil {
 		return nil, err
 	}
-	checker := btree.NewChecker(*forest, func(f btree.Finding) { v.report(c.treeFault(f, tree, metadata.OwnerList{})) })
+	checker := btree.NewChecker(*forest, func(f btree.Finding) { v.report(c.treeFault(ctx, f, tree, metadata.OwnerList{})) })
 	checker.CheckTree(root)
 	reportSorted(faults, v)
 	return *forest, nil
@@ -121,12 +122,12 @@ func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize 
 
 // treeFault is what is wrong with the structure of a tree. From then on counts are lower bounds
 // if a part of the tree is lost.
-func (c *checker) treeFault(f btree.Finding, tree string, owners metadata.OwnerList) Fault {
+func (c *checker) treeFault(ctx context.Context, f btree.Finding, tree string, owners metadata.OwnerList) Fault {
 	fault := findingFault(f, tree, owners)
 	switch f.Kind {
 	case btree.Lost:
 		c.damaged = true
-		fault.Err = c.withHolder(f.Block, f.Err)
+		fault.Err = c.withHolder(ctx, f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true
 	}

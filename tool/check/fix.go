@@ -54,8 +54,8 @@ var ErrChanged = errors.New("the metadata changed since it was checked: is the p
 // nil if there are fatal faults, which nothing may be written over. Nothing is
 // written before [Fix.Write].
 func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Fix, error) {
-	c := newChecker(ctx, dev, opt, report)
-	if err := c.run(dev); err != nil || c.sum.Fatal > 0 {
+	c := newChecker(dev, opt, report)
+	if err := c.run(ctx, dev); err != nil || c.sum.Fatal > 0 {
 		return c.sum, nil, err
 	}
 	if len(c.fixable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -18,7 +19,7 @@ var le = binary.LittleEndian
 // checkMappings tests the mapping trees of all devices: reads each leaf once, in
 // block order, counts the references to data blocks, then judges each tree.
 // roots are those of the top level, also of devices that lack details.
-func (c *checker) checkMappings(roots []btree.Child, devices []metadata.Device, v view) error {
+func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view) error {
 	nrs := make([]block.Nr, len(roots))
 	for i, r := range roots {
 		nrs[i] = r.Block
@@ -26,28 +27,28 @@ func (c *checker) checkMappings(roots []btree.Child, devices []metadata.Device, 
 	var err error
 	if c.maps == nil {
 		c.data = spacemap.NewCounter(c.countable())
-		c.maps, err = btree.Load(c.ctx, c.r, c.limit, metadata.MappingSize, nrs...)
+		c.maps, err = btree.Load(ctx, c.r, c.limit, metadata.MappingSize, nrs...)
 	} else {
-		err = c.maps.Add(c.ctx, nrs...)
+		err = c.maps.Add(ctx, nrs...)
 	}
 	if err != nil {
 		return err
 	}
-	faults, bad, err := c.checkLeaves(devices, v)
+	faults, bad, err := c.checkLeaves(ctx, devices, v)
 	if err != nil {
 		return err
 	}
 	var twice []Fault
 	if v.name == "" {
 		var hazards []badMappings
-		if hazards, twice, err = c.checkRepeated(devices); err != nil {
+		if hazards, twice, err = c.checkRepeated(ctx, devices); err != nil {
 			return err
 		}
 		bad = append(bad, hazards...)
 	} else { // devices are not written to through a metadata snapshot
 		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
-	c.checkTrees(roots, devices, v, faults, bad)
+	c.checkTrees(ctx, roots, devices, v, faults, bad)
 	reportSorted(twice, v)
 	return nil
 }
@@ -59,7 +60,7 @@ func (c *checker) countable() uint64 {
 }
 
 // checkLeaves reads the leaves and tests each mapping. What it finds comes in no order.
-func (c *checker) checkLeaves(devices []metadata.Device, v view) ([]Fault, []badMappings, error) {
+func (c *checker) checkLeaves(ctx context.Context, devices []metadata.Device, v view) ([]Fault, []badMappings, error) {
 	own := metadata.LeafSharing(c.maps, devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
 	for i := range batches {
@@ -70,7 +71,7 @@ func (c *checker) checkLeaves(devices []metadata.Device, v view) ([]Fault, []bad
 	var faults []Fault
 	var bad []badMappings
 	var done uint64
-	err := c.maps.EachLeaf(c.ctx, func(worker, leaf int, n btree.Node, err error) error {
+	err := c.maps.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil // judged with its tree
 		}
@@ -235,7 +236,7 @@ func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
 
 // checkTrees tests the structure of each tree and reports all that is wrong with the
 // mappings, with the devices affected: faults and bad are what the leaves gave.
-func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, v view, faults []Fault, bad []badMappings) {
+func (c *checker) checkTrees(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
 	checker := btree.NewChecker(c.maps, func(f btree.Finding) { findings = append(findings, f) })
 	trees := make(map[block.Nr]btree.TreeSummary, len(roots))
@@ -256,7 +257,7 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, v v
 	}
 	reach := metadata.OwnersOf(c.maps, all, blocks)
 	for _, f := range findings {
-		v.report(c.treeFault(f, v.part("mappings"), reach[f.Block]))
+		v.report(c.treeFault(ctx, f, v.part("mappings"), reach[f.Block]))
 	}
 	for i := range faults {
 		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].at()].IDs, reach[faults[i].at()].Incomplete

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 
 	"thinpool/internal/pdata/btree"
@@ -11,13 +12,13 @@ import (
 
 // checkSpaceMaps reads both space maps, counts the references to metadata blocks,
 // those of the space maps included, and compares.
-func (c *checker) checkSpaceMaps() error {
+func (c *checker) checkSpaceMaps(ctx context.Context) error {
 	c.progress("space maps", 0, 0)
 	var err error
-	if c.dataMap, err = spacemap.LoadData(c.ctx, c.r, c.limit, c.live.DataSpaceMap); err != nil {
+	if c.dataMap, err = spacemap.LoadData(ctx, c.r, c.limit, c.live.DataSpaceMap); err != nil {
 		return err
 	}
-	if c.metadataMap, err = spacemap.LoadMetadata(c.ctx, c.r, c.limit, c.live.MetadataSpaceMap); err != nil {
+	if c.metadataMap, err = spacemap.LoadMetadata(ctx, c.r, c.limit, c.live.MetadataSpaceMap); err != nil {
 		return err
 	}
 	c.countMetadata()
@@ -25,12 +26,12 @@ func (c *checker) checkSpaceMaps() error {
 	// The mapping trees hold all references to data blocks. Those to metadata
 	// blocks lie in the space maps, too, so that damage there hides some.
 	exact := !c.damaged
-	if c.dataDiff, err = c.compareMap(c.dataMap, c.data, exact, dataCodes); err != nil {
+	if c.dataDiff, err = c.compareMap(ctx, c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
 	}
 	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
 	c.compared = exact
-	c.metadataDiff, err = c.compareMap(c.metadataMap, c.refs, exact, metadataCodes)
+	c.metadataDiff, err = c.compareMap(ctx, c.metadataMap, c.refs, exact, metadataCodes)
 	return err
 }
 
@@ -163,8 +164,8 @@ var (
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
 
-func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) (*spacemap.Comparison, error) {
-	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
+func (c *checker) compareMap(ctx context.Context, m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) (*spacemap.Comparison, error) {
+	return m.Compare(ctx, counted, exact, func(f spacemap.Finding) {
 		fault := Fault{Tree: names.tree, Err: f.Err}
 		if f.Block != 0 {
 			fault.Block = &f.Block
@@ -173,12 +174,12 @@ func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact b
 		case spacemap.InTree:
 			t := *f.Tree
 			t.Err = f.Err // says which of the map's trees
-			c.report(c.treeFault(t, names.tree, metadata.OwnerList{}))
+			c.report(c.treeFault(ctx, t, names.tree, metadata.OwnerList{}))
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal
 			if f.Kind == spacemap.Unreadable {
-				fault.Err = c.withHolder(f.Block, f.Err)
+				fault.Err = c.withHolder(ctx, f.Block, f.Err)
 			}
 		case spacemap.SurplusEntry, spacemap.StrayOverflow, spacemap.OverflowBeyond, spacemap.CountBeyond:
 			fault.Code, fault.Severity = SpaceMapOdd, NonFatal

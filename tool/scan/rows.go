@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -24,10 +25,10 @@ type oddity struct {
 }
 
 // examineUnknown looks again at the blocks that the survey could not place.
-func (s *scanner) examineUnknown() error {
+func (s *scanner) examineUnknown(ctx context.Context) error {
 	s.odd = map[block.Nr]oddity{}
 	var mu sync.Mutex
-	return s.raw.Each(s.ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
+	return s.raw.Each(ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
 		if err != nil {
 			return nil // it fails now and then
 		}
@@ -130,7 +131,7 @@ func (t *stretch) continues(next *stretch) bool {
 }
 
 // report hands out the rows.
-func (s *scanner) report(report func(Row) error) error {
+func (s *scanner) report(ctx context.Context, report func(Row) error) error {
 	s.progress("reporting")
 	var now stretch
 	flush := func() error {
@@ -157,7 +158,7 @@ func (s *scanner) report(report func(Row) error) error {
 			return err
 		}
 		now = next
-		if err := s.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
