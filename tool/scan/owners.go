@@ -203,38 +203,25 @@ func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 	return leaves
 }
 
-// parentsFirst orders the internal nodes below roots so that each comes after its
-// parents. Loops, which only damage makes, are cut.
+// parentsFirst orders the internal nodes below roots so that each comes after its parents.
 func (s *scanner) parentsFirst(tree Tree, roots []pointer) []block.Nr {
-	var order []block.Nr
-	type visit struct {
-		nr   block.Nr
-		rest []btree.Child
+	nrs := make([]block.Nr, len(roots))
+	for i, p := range roots {
+		nrs[i] = p.to
 	}
-	var path []visit
-	enter := func(nr block.Nr) {
-		if nr > 0 && nr < s.limit && s.survey.Kinds[nr] == survey.Inner && s.seen[nr] != uint8(tree) {
-			s.seen[nr] = uint8(tree)
-			n, _ := s.survey.Node(nr)
-			path = append(path, visit{nr, s.survey.Entries(n)})
+	return btree.ParentsFirst(nrs, func(nr block.Nr) ([]block.Nr, bool) {
+		if nr == 0 || nr >= s.limit || s.survey.Kinds[nr] != survey.Inner || s.seen[nr] == uint8(tree) {
+			return nil, false
 		}
-	}
-	for _, p := range roots {
-		enter(p.to)
-		for len(path) > 0 {
-			v := &path[len(path)-1]
-			if len(v.rest) == 0 {
-				order = append(order, v.nr)
-				path = path[:len(path)-1]
-				continue
-			}
-			next := v.rest[0].Block
-			v.rest = v.rest[1:]
-			enter(next)
+		s.seen[nr] = uint8(tree)
+		n, _ := s.survey.Node(nr)
+		entries := s.survey.Entries(n)
+		children := make([]block.Nr, len(entries))
+		for i, e := range entries {
+			children[i] = e.Block
 		}
-	}
-	slices.Reverse(order)
-	return order
+		return children, true
+	})
 }
 
 // deviceRoots returns the pointers in leaves of the top level.
