@@ -157,7 +157,7 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 	p.state = underway
 	p.entries = make([]entry, len(in.Children))
 	for e, child := range in.Children {
-		p.entries[e] = g.visit(child, in.Block, e, in.Range(e, keys), depth+1)
+		p.entries[e] = g.visit(child, in.Block, e, in.ChildRange(e, keys), depth+1)
 	}
 	g.cutMisplacedEntries(in, p, keys)
 	g.sum(in.Block, p)
@@ -207,7 +207,7 @@ func (g *grove) addGaps(p *patch, h *hole) {
 func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
 		t := g.tree(p.entries[e])
-		return t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
+		return t.n > 0 && in.ChildRange(e, btree.AllKeys).Contains(t.first, t.last)
 	}
 	next := make([]uint64, len(p.entries)) // least key to the right that is where it should be
 	least, bounded := uint64(0), false
@@ -228,7 +228,7 @@ func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRan
 		if !fits(e) {
 			p.changed = true
 			if any && t.first <= last || bounds[e] && t.last >= next[e] {
-				want := in.Range(e, keys)
+				want := in.ChildRange(e, keys)
 				err := &btree.BoundsError{Block: t.block, Parent: in.Block, First: t.first, Last: t.last, Want: want}
 				p.entries[e] = g.holeEntry(t.block, want, err)
 				continue

@@ -50,7 +50,7 @@ func (g *grove) giveRoom(i int) {
 		if h != nil && h.gap {
 			keys = h.keys
 		} else {
-			keys = in.Range(child, btree.AllKeys)
+			keys = in.ChildRange(child, btree.AllKeys)
 			child++
 		}
 		if t.n > 0 { // also where it is the bounds that are wrong

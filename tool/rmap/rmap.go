@@ -298,8 +298,8 @@ func (s *search) firstLostError(finding error) error {
 		for part := range s.f.LeafRanges(d.Root) {
 			err := part.Err
 			if err == nil {
-				if l := s.f.Leaves()[part.Leaf]; l.N > 0 && !part.Keys.Contains(l.First, l.Last) {
-					err = &btree.BoundsError{Block: part.Block, First: l.First, Last: l.Last, Want: part.Keys}
+				if l := s.f.Leaves()[part.Leaf]; l.N > 0 {
+					err = part.Keys.CheckBounds(part.Block, 0, l.First, l.Last)
 				}
 			}
 			switch {

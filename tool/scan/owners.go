@@ -154,11 +154,11 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 // a leaf of an earlier transaction gives itself away so.
 func (s *scanner) inBounds(p pointer) {
 	n, ok := s.survey.Node(p.to)
-	if !ok || n.Kind == survey.Inner || n.N == 0 || p.keys.Contains(n.First, n.Last) {
+	if !ok || n.Kind == survey.Inner || n.N == 0 {
 		return
 	}
-	err := &btree.BoundsError{Block: p.to, Parent: p.from, First: n.First, Last: n.Last, Want: p.keys}
-	if len(s.faults[p.to]) == 0 { // from one parent is enough
+	err := p.keys.CheckBounds(p.to, p.from, n.First, n.Last)
+	if err != nil && len(s.faults[p.to]) == 0 { // from one parent is enough
 		s.fault(p.to, "%v", err)
 	}
 }
@@ -193,10 +193,7 @@ func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 		}
 		for i, e := range entries {
 			p.to, p.entry = e.Block, i
-			p.keys = bounds[nr].LastChild(e.Key)
-			if i+1 < len(entries) {
-				p.keys = bounds[nr].Child(e.Key, entries[i+1].Key)
-			}
+			p.keys = btree.ChildRange(entries, i, bounds[nr])
 			visit(p)
 		}
 	}

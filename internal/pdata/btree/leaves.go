@@ -74,10 +74,7 @@ func (w *leafWalk) descend(ctx context.Context, siblings []LeafRange, parent blo
 // of the first of them. A child to which the parents leave no keys cannot be reached.
 func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
 	for i := max(n.Search(w.want.First), 0); i < n.Len(); i++ {
-		r := keys.LastChild(n.Key(i))
-		if i+1 < n.Len() {
-			r = keys.Child(n.Key(i), n.Key(i+1))
-		}
+		r := n.ChildRange(i, keys)
 		switch {
 		case r.Empty(), !r.Overlaps(w.want):
 			if len(parts) > 0 {

@@ -232,7 +232,7 @@ func (d *descent) expandLevel(b *treeLevel) {
 // the parents leave no keys is lost: what comes after it would not be in order.
 func (d *descent) children(dst []levelNode, in *Inner, t levelNode) []levelNode {
 	for i, c := range in.Children {
-		keys := in.Range(i, t.Keys)
+		keys := in.ChildRange(i, t.Keys)
 		if d.opt.End != 0 && keys.First >= d.opt.End {
 			break
 		}
