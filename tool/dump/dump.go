@@ -134,7 +134,7 @@ func (d *dumper) content(ctx context.Context) error {
 	}
 	steps := d.steps(sharing)
 	if v, ok := d.v.(textenc.Formatter); ok {
-		return textenc.StreamLines(ctx, d.mappings, steps, v.Format, v.Lines)
+		return textenc.StreamLines(ctx, d.mappings, steps, v)
 	}
 	return d.mappings.Stream(ctx, steps, d.v.Runs)
 }
