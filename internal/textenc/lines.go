@@ -27,9 +27,9 @@ type lines struct {
 	mapped      uint64
 }
 
-// StreamLines goes through the steps in their order and hands the runs of each leaf to v. Their text
-// is made where leaves are read, on all processors.
-func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metadata.Step], v Formatter) error {
+// StreamLines goes through the steps in their order and hands the runs of each leaf to v, and marks
+// to mark. The text of runs is made where leaves are read, on all processors.
+func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metadata.Step], v Formatter, mark func(*metadata.Step) error) error {
 	keep := func(dst lines, runs []metadata.Run) lines {
 		dst = lines{runs: len(runs), between: dst.between[:0]}
 		if len(runs) == 0 {
@@ -45,11 +45,13 @@ func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metad
 		}
 		return dst
 	}
-	return metadata.StreamAs(ctx, m, steps, keep, func(l lines) error {
-		switch l.runs {
-		case 0:
+	return metadata.StreamAs(ctx, m, steps, keep, func(s *metadata.Step, l lines) error {
+		switch {
+		case s.Mark != 0:
+			return mark(s)
+		case l.runs == 0:
 			return nil
-		case 1:
+		case l.runs == 1:
 			return v.Runs([]metadata.Run{l.first})
 		}
 		return v.Formatted(l.first, l.between, l.last, l.mapped)

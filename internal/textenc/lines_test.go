@@ -57,7 +57,7 @@ func TestLinesAgreeWithStream(t *testing.T) {
 			}
 			var want []byte
 			var v lineWriter
-			err = errors.Join(textenc.StreamLines(t.Context(), m, m.Steps(d), &v), m.Stream(t.Context(), m.Steps(d), func(runs []metadata.Run) error {
+			err = errors.Join(textenc.StreamLines(t.Context(), m, m.Steps(d), &v, nil), m.Stream(t.Context(), m.Steps(d), func(_ *metadata.Step, runs []metadata.Run) error {
 				want = v.Format(want, runs)
 				return nil
 			}))
