@@ -307,7 +307,7 @@ func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
 		}
 		var pending Run
 		stopped := errors.New("stopped")
-		err = m.Stream(ctx, m.Steps(d), func(runs []Run) error {
+		err = m.Stream(ctx, m.Steps(d), func(_ *Step, runs []Run) error {
 			for _, r := range runs {
 				switch {
 				case pending.Len == 0:

@@ -92,12 +92,12 @@ func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.He
 	size := uint64(h.DataBlockSize) * cli.SectorSize
 	for l := range upTo(d.Holes(), &room) {
 		end := "on"
-		bytes := fmt.Sprintf("from byte %d", l.Keys.Begin*size)
-		if l.Keys.End != 0 {
-			end = fmt.Sprintf("to %d", l.Keys.End-1)
-			bytes = fmt.Sprintf("bytes %d to %d", l.Keys.Begin*size, l.Keys.End*size-1)
+		bytes := fmt.Sprintf("from byte %d", l.Keys.First*size)
+		if !l.Keys.Open() {
+			end = fmt.Sprintf("to %d", l.Keys.Last)
+			bytes = fmt.Sprintf("bytes %d to %d", l.Keys.First*size, (l.Keys.Last+1)*size-1)
 		}
-		fmt.Fprintf(w, "%s: mappings are %s among thin blocks %d %s (%s): %v\n", device, what, l.Keys.Begin, end, bytes, l.Err)
+		fmt.Fprintf(w, "%s: mappings are %s among thin blocks %d %s (%s): %v\n", device, what, l.Keys.First, end, bytes, l.Err)
 	}
 	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
 		fmt.Fprintf(w, "%s: mappings are missing at unknown positions; part of its tree may be from another transaction\n", device)
@@ -368,7 +368,7 @@ func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 		rec.Expected, rec.Lost = &d.Expected, &d.Lost
 	}
 	for l := range upTo(d.Holes(), room) {
-		rec.Holes = append(rec.Holes, lostPartRecord{rangeOf(l.Keys.Begin, l.Keys.End), l.Block, l.Err.Error()})
+		rec.Holes = append(rec.Holes, lostPartRecord{rangeOf(l.Keys), l.Block, l.Err.Error()})
 	}
 	if *room == 0 {
 		rec.LeftOut = d.LostRanges - min(d.LostRanges, uint64(len(rec.Holes)))

@@ -117,20 +117,29 @@ type Fault struct {
 	Devices  []metadata.DevID // affected, ascending; nil: none or all
 	// MoreDevices says that there are more than Devices: too many to list.
 	MoreDevices bool
-	Block       block.Nr // metadata block that holds the fault, if HasBlock
-	HasBlock    bool
-	// Keys are those that can no longer be reached, if Lost: thin blocks in a
-	// device's mappings, device ids in the other trees.
-	Keys metadata.KeyRange
-	Lost bool
-	// Blocks whose reference counts are wrong: First and how many, with the
-	// counts stored and found. Count is 0 for other faults.
-	First, Count    uint64
-	Stored, Counted uint32
-	Err             error // the cause, a sentence; wraps block.ErrCorrupt or an I/O error where there is one
+	Block       *block.Nr // metadata block that holds the fault; nil: no single one does
+	// Lost are the keys that can no longer be reached: thin blocks in a device's
+	// mappings, device ids in the other trees; nil: none.
+	Lost   *metadata.KeyRange
+	Counts *WrongCounts // nil: the fault is not about counts
+	Err    error        // the cause, a sentence; wraps block.ErrCorrupt or an I/O error where there is one
 
 	atLimit bool   // SharedWritable, and no time is later than that of the mappings
 	newest  uint32 // TimeTooHigh: the superblock's time that would do; 0: none
+}
+
+// WrongCounts are N blocks from First on whose reference counts are wrong in the same way.
+type WrongCounts struct {
+	First, N        uint64
+	Stored, Counted uint32
+}
+
+// at is the block that faults are sorted by: those without one come first.
+func (f *Fault) at() block.Nr {
+	if f.Block == nil {
+		return 0
+	}
+	return *f.Block
 }
 
 // Advice says what to do next.
@@ -198,8 +207,8 @@ func (f *Fault) Text(name func(metadata.DevID) string) string {
 	if len(f.Devices) > 0 {
 		fmt.Fprintf(&s, "%s: ", deviceList(f.Devices, f.MoreDevices, name))
 	}
-	if f.Lost {
-		fmt.Fprintf(&s, "lost %v: ", f.Keys)
+	if f.Lost != nil {
+		fmt.Fprintf(&s, "lost %v: ", f.Lost)
 	}
 	fmt.Fprintf(&s, "%v [%s]", f.Err, f.Code)
 	return s.String()

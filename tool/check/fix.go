@@ -54,8 +54,8 @@ var ErrChanged = errors.New("the metadata has changed since it was checked: is t
 // nil if there are fatal faults, which nothing may be written over. Nothing is
 // written before [Fix.Write].
 func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Fix, error) {
-	c := newChecker(ctx, dev, opt, report)
-	if err := c.run(dev); err != nil || c.sum.Fatal > 0 {
+	c := newChecker(dev, opt, report)
+	if err := c.run(ctx, dev); err != nil || c.sum.Fatal > 0 {
 		return c.sum, nil, err
 	}
 	if len(c.fixable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {
@@ -88,7 +88,7 @@ func (r *Fix) planMaps(c *checker) error {
 		raised = c.planRaise()
 		change = raised.change()
 	}
-	if r.maps, err = spacemap.PlanFix(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
+	if r.maps, err = spacemap.PlanFix(c.dataDiff, c.metadataDiff, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err
@@ -144,7 +144,9 @@ func (c *checker) noteFixable(f Fault) {
 		c.fixable = append(c.fixable, Fixed{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
 	}
 	c.fixable[i].Faults++
-	c.fixable[i].Blocks += f.Count
+	if f.Counts != nil {
+		c.fixable[i].Blocks += f.Counts.N
+	}
 }
 
 func (m Fixed) String() string {

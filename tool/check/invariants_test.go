@@ -76,8 +76,12 @@ func (tc *spoiled) test(t *testing.T, l *lab) {
 		t.Fatalf("no fault %s with %q; found: %q", tc.code, tc.text, texts(faults))
 	}
 	f := faults[i]
-	if f.Severity != tc.severity || f.HasBlock != (where != nowhere) || f.HasBlock && f.Block != where {
-		t.Errorf("%v, block %d %v; want %v, block %d: %s", f.Severity, f.Block, f.HasBlock, tc.severity, where, &f)
+	at := nowhere
+	if f.Block != nil {
+		at = *f.Block
+	}
+	if f.Severity != tc.severity || at != where {
+		t.Errorf("%v, block %d; want %v, block %d: %s", f.Severity, at, tc.severity, where, &f)
 	}
 	if diff := cmp.Diff(tc.devices, f.Devices); diff != "" {
 		t.Errorf("devices (-want +got):\n%s", diff)

@@ -30,7 +30,7 @@ func (c candidate) data() uint64 {
 // recoverMappings fills holes with mappings of leaves that nothing leads to any more:
 // those that earlier commits left, and the damaged leaf itself as far as it makes sense.
 func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
-	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners.IDs) == 0 || isEmpty(h.room) })
+	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners.IDs) == 0 || h.room.Empty() })
 	if len(holes) == 0 {
 		return nil
 	}

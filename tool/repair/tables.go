@@ -83,8 +83,8 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, kind survey
 		if part.Err == nil {
 			part.Err = foreign[part.Block]
 		}
-		if part.Err == nil && len(own) > 0 && !part.Keys.Contains(own[0].Key, own[len(own)-1].Key) {
-			part.Err = &btree.BoundsError{Block: part.Block, First: own[0].Key, Last: own[len(own)-1].Key, Want: part.Keys}
+		if part.Err == nil && len(own) > 0 {
+			part.Err = part.Keys.CheckBounds(part.Block, 0, own[0].Key, own[len(own)-1].Key)
 		}
 		switch {
 		case part.Err != nil:

@@ -83,7 +83,7 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 func leakedRanges(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Range, error) {
 	var leaked []Range
 	var wrong error
-	err := m.Compare(ctx, mapped, true, func(f spacemap.Finding) {
+	_, err := m.Compare(ctx, mapped, true, func(f spacemap.Finding) {
 		switch {
 		case wrong != nil:
 		case f.Kind == spacemap.TooHigh && f.Counted == 0:
