@@ -315,6 +315,7 @@ func exampleFiles(t *testing.T, path, dir string) {
 // The program in docs/library.md can be built, and prints what the page says.
 func TestDocs_library(t *testing.T) {
 	t.Parallel()
+	many(t)
 	text := string(must(os.ReadFile("../../docs/library.md")))
 	m := regexp.MustCompile("(?s)```go\n(.*?)```.*?```\n(.*?)```").FindStringSubmatch(text)
 	if m == nil {
