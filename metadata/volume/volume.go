@@ -89,7 +89,7 @@ func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	case err != nil || !ok:
 		return 0, err
 	case uint64(last) >= uint64(math.MaxInt64/size):
-		return 0, fmt.Errorf("thin block %d is mapped, beyond all that can be addressed: %w", last, block.ErrCorrupt)
+		return 0, fmt.Errorf("thin block %d is mapped, but lies beyond the largest possible device: %w", last, block.ErrCorrupt)
 	}
 	return (int64(last) + 1) * size, nil
 }

@@ -66,6 +66,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -96,7 +97,7 @@ type Result struct {
 // Errors of [Find].
 var (
 	ErrNoRoots     = errors.New("no compatible roots found")
-	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size; give it with --data-block-size (LVM: lvs -o chunk_size --units s)")
+	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size: give it with --data-block-size (from LVM: lvs -o chunk_size --units s)")
 )
 
 // label is what messages call a device.
@@ -105,6 +106,23 @@ func (o *Options) label(id metadata.DevID) string {
 		return metadata.Label(id, "")
 	}
 	return metadata.Label(id, o.Name(id))
+}
+
+// labels names the first of the devices, and says how many more there are.
+func (o *Options) labels(ids []metadata.DevID) string {
+	const most = 8
+	var text strings.Builder
+	for i, id := range ids {
+		switch {
+		case i == most:
+			fmt.Fprintf(&text, " and %d more", len(ids)-most)
+			return text.String()
+		case i > 0:
+			text.WriteString(", ")
+		}
+		text.WriteString(o.label(id))
+	}
+	return text.String()
 }
 
 func (o *Options) progress(phase string) {
@@ -172,7 +190,7 @@ func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, err
 	if sb.err != nil || opt.requestsState() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
 		return nil, nil, nil
 	}
-	opt.progress("reading what the superblock leads to")
+	opt.progress("reading what the superblock points to")
 	limit := sb.limit(m.blocks)
 	top, err := readTable(ctx, m, limit, sb.MappingRoot, topKind)
 	if err != nil {
@@ -207,11 +225,11 @@ func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, erro
 	case opt.State == 0:
 		return state, nil
 	case opt.State < 0 || opt.State > len(state.states):
-		return nil, fmt.Errorf("there is no state %d: there are 1 to %d", opt.State, len(state.states))
+		return nil, fmt.Errorf("no state %d: want 1 to %d", opt.State, len(state.states))
 	}
 	asked := state.states[opt.State-1]
 	rest := slices.DeleteFunc(slices.Clone(state.states), func(s *State) bool { return s == asked })
-	return &chosen{State: asked, sure: asked.Current, why: "it was asked for", states: append([]*State{asked}, rest...), reference: state.State}, nil
+	return &chosen{State: asked, sure: asked.Current, why: "as requested", states: append([]*State{asked}, rest...), reference: state.State}, nil
 }
 
 // requestedState returns the state of roots that were given. Where only one is, the other is

@@ -178,7 +178,7 @@ func Run(ctx context.Context, dev block.Device, opt Options, report func(Row) er
 	if err := s.follow(); err != nil {
 		return Summary{}, err
 	}
-	s.progress("looking at unknown blocks")
+	s.progress("examining unknown blocks")
 	if err := s.examineUnknown(); err != nil {
 		return Summary{}, err
 	}

@@ -48,7 +48,7 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	}
 	nr := p.Live.DataSpaceMap.NrBlocks
 	if most := uint64(p.Limit()) * spacemap.PerBitmap; nr > most {
-		return nil, fmt.Errorf("the data device is said to have %d blocks, more than the metadata has bitmaps for: %w", nr, block.ErrCorrupt)
+		return nil, fmt.Errorf("the superblock says %d data blocks, more than the metadata has bitmaps for: %w", nr, block.ErrCorrupt)
 	}
 	mapped := spacemap.NewCounter(nr)
 	if err := countMapped(ctx, p, mapped, opt); err != nil {
@@ -196,7 +196,7 @@ func checkWhole(f *btree.Forest, devices []metadata.Device) error {
 
 // Errors of [Data].
 var (
-	ErrNoDiscard = errors.New("cannot discard: the device or the file system below it does not support that")
+	ErrNoDiscard = errors.New("discard is not supported by the device or the file system below it")
 	ErrTooSmall  = errors.New("the data device is smaller than the pool")
 )
 
