@@ -149,7 +149,7 @@ func TestGPT(t *testing.T) {
 			tc.spoil(spoilt)
 			table := read(t, spoilt)
 			last := table.Problems[len(table.Problems)-1]
-			if diff := cmp.Diff(want, table.Partitions); diff != "" || strings.Contains(last, "copy") != tc.copy {
+			if diff := cmp.Diff(want, table.Partitions); diff != "" || strings.Contains(last, "backup") != tc.copy {
 				t.Errorf("sectors of %d, bad %s: problems %q\n%s", sector, name, table.Problems, diff)
 			}
 		}
