@@ -87,6 +87,36 @@ func documents(t *testing.T) []string {
 	return append(top, docs...)
 }
 
+var (
+	clumsyWord = regexp.MustCompile(`(?i)\b(anew|mend(s|ed|ing)?|nobody|as who)\b`)
+	isNo       = regexp.MustCompile(`(?i)\b(\w+) (is|are) no [a-z]`)
+)
+
+// clumsy finds what a native writer does not write. "There is no" is fine.
+func clumsy(text string) string {
+	for _, m := range isNo.FindAllStringSubmatch(text, -1) {
+		if !strings.EqualFold(m[1], "there") {
+			return m[0]
+		}
+	}
+	return clumsyWord.FindString(text)
+}
+
+func TestPlainEnglish(t *testing.T) {
+	for _, path := range documents(t) {
+		for line := range strings.Lines(withoutCode(read(t, path))) {
+			if found := clumsy(line); found != "" {
+				t.Errorf("%s: %q in %s", path, found, line)
+			}
+		}
+	}
+	for text, bad := range map[string]bool{"It is no volume": true, "There is no volume": false, "made anew": true, "recommended": false} {
+		if (clumsy(text) != "") != bad {
+			t.Errorf("%q: %v", text, !bad)
+		}
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 // Every relative link leads to a file that exists, and to a heading in it.

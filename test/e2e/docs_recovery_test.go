@@ -124,7 +124,7 @@ var recoveryCases = []docCase{
 		disk := newDisk(t, dir)
 		sound := dumpOf(t, disk)
 		wipeBlocks(t, disk, 25952, 25979) // a leaf, and the root of all mappings
-		write(t, filepath.Join(dir, "damaged"), must(os.ReadFile(disk)))
+		write(t, filepath.Join(dir, "damaged"), []byte(sumOf(t, disk)))
 		return func() {
 			if dumpOf(t, disk) != sound {
 				t.Error("not what it was")
@@ -132,7 +132,11 @@ var recoveryCases = []docCase{
 		}
 	}},
 	{name: "disk-image-undo", after: "disk-image", start: func(t *testing.T, dir string) func() {
-		return func() { wantSameFile(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "damaged")) }
+		return func() {
+			if sumOf(t, filepath.Join(dir, "disk.img")) != string(must(os.ReadFile(filepath.Join(dir, "damaged")))) {
+				t.Error("not what it was")
+			}
+		}
 	}},
 	{name: "disk-image-file", words: vg1, start: func(t *testing.T, dir string) func() {
 		disk := newDisk(t, dir)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
 )
 
 // A docBlock is a fenced block of a document, with the comment before it that says what it is:
@@ -312,9 +314,49 @@ func exampleFiles(t *testing.T, path, dir string) {
 	write(t, filepath.Join(dir, "new.meta"), make([]byte, 8<<20))
 }
 
+// What docs/json.md shows is what the tools print.
+func TestDocs_json(t *testing.T) {
+	t.Parallel()
+	many(t)
+	images := map[string]func(string){
+		"thin_dump":   func(path string) { write(t, path, must(fixtures.Image("sequential"))) },
+		"thin_export": func(path string) { write(t, path, must(fixtures.Image("sequential"))) },
+		"thin_delta":  func(path string) { write(t, path, must(fixtures.Image("metadata-snap"))) },
+		"thin_repair": func(path string) { write(t, path, twoOrphans(t)) },
+	}
+	text := string(must(os.ReadFile("../../docs/json.md")))
+	examples := regexp.MustCompile(`(?m)^    \$ ((\w+) .*)\n((?:    \{.*\n)+)`).FindAllStringSubmatch(text, -1)
+	for _, m := range examples {
+		dir := t.TempDir()
+		images[m[2]](filepath.Join(dir, "pool.meta"))
+		delete(images, m[2])
+		out, _ := runShell(t, m[1]+" 2>/dev/null", dir)
+		if want := strings.ReplaceAll(m[3], "    {", "{"); out != want {
+			t.Errorf("%s prints\n%snot\n%s", m[1], out, want)
+		}
+	}
+	if len(images) > 0 {
+		t.Errorf("%d examples; none of %v", len(examples), slices.Collect(maps.Keys(images)))
+	}
+}
+
+// twoOrphans makes metadata whose devices 1 and 2 have as many mappings, and whose list of trees is lost.
+func twoOrphans(t *testing.T) []byte {
+	t.Helper()
+	f := fixtures.NewForge(t, 64, 1000)
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+	f.Device(2, f.Leaf(metadata.Run{Thin: 0, Data: 300, Len: 200}))
+	image := f.Finish()
+	if err := block.Write(image, f.Superblock.MappingRoot, new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	return image.Contents()
+}
+
 // The program in docs/library.md can be built, and prints what the page says.
 func TestDocs_library(t *testing.T) {
 	t.Parallel()
+	many(t)
 	text := string(must(os.ReadFile("../../docs/library.md")))
 	m := regexp.MustCompile("(?s)```go\n(.*?)```.*?```\n(.*?)```").FindStringSubmatch(text)
 	if m == nil {
