@@ -175,7 +175,7 @@ type shortError struct {
 }
 
 func (e *shortError) Error() string {
-	return fmt.Sprintf("%v: bytes %d..%d lie beyond its end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
+	return fmt.Sprintf("%v: bytes %d..%d are beyond the end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
 }
 
 // Check is the error that reading or writing n bytes from off on would end with because they do not
