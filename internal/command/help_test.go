@@ -13,6 +13,8 @@ import (
 var meansAnother = map[string]string{
 	"input":           "metadata, a dump or a pack",
 	"output":          "text, metadata or the content of a device",
+	"lv":              "the pool, or what to look inside of",
+	"inside":          "thin_volumes lists a partition, others open a volume",
 	"format":          "some formats are not of the output as a whole",
 	"data":            "read, or copied within",
 	"force":           "metadata, or any file",
