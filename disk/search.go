@@ -81,7 +81,7 @@ func (s *search) medium(d *Disk, depth int) {
 	if s.taken(m, d) {
 		return
 	}
-	m.Plain = append(m.Plain, d)
+	m.add(s, d)
 	table, err := partition.Read(d, d.size)
 	if err != nil {
 		s.problem(false, "%v: %v", d, err)
@@ -92,9 +92,16 @@ func (s *search) medium(d *Disk, depth int) {
 	m.Partitions = len(table.Partitions)
 	for _, p := range table.Partitions {
 		if p := d.partition(p); !s.taken(m, p) {
-			m.Plain = append(m.Plain, p)
+			m.add(s, p)
 		}
 	}
+}
+
+// add adds a part that no layer leads into.
+func (m *Medium) add(s *search, d *Disk) {
+	m.Plain = append(m.Plain, d)
+	m.named(d)
+	s.drbd(d)
 }
 
 // taken reports whether a layer recognises a part of a medium.
@@ -124,6 +131,8 @@ func Refuse(d *Disk) error {
 		return fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
 	case sb != nil:
 		return d.mdRefusal(sb)
+	case isDRBD(d):
+		return d.drbdRefusal()
 	}
 	return nil
 }
