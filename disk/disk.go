@@ -80,7 +80,7 @@ func (d *Disk) Part(number int) (*Disk, error) {
 // made is what a layer makes of d: other bytes, which only it can read.
 func (d *Disk) made(layer string, r io.ReaderAt, size int64) *Disk {
 	m := &Disk{Name: d.Name, layer: layer, below: d, size: size, r: r}
-	m.fixed = fmt.Errorf("%v can only be read: nothing is written through this layer", m)
+	m.fixed = fmt.Errorf("%v is read-only: nothing is written through this layer", m)
 	return m
 }
 
@@ -175,7 +175,7 @@ type shortError struct {
 }
 
 func (e *shortError) Error() string {
-	return fmt.Sprintf("%v: bytes %d..%d lie beyond its end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
+	return fmt.Sprintf("%v: bytes %d..%d are beyond the end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
 }
 
 // Check is the error that reading or writing n bytes from off on would end with because they do not

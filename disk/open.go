@@ -73,7 +73,7 @@ func Open(path string, opt Options) (*Disk, error) {
 	}
 	switch {
 	case opt.Offset < 0 || opt.Offset > d.size:
-		err := fmt.Errorf("%s: @%d is beyond its end: it has %d bytes", path, opt.Offset, d.size)
+		err := fmt.Errorf("%s: @%d is beyond the end: it has %d bytes", path, opt.Offset, d.size)
 		return nil, errors.Join(err, d.Close())
 	case opt.Offset > 0:
 		p := d.from(opt.Offset)
@@ -127,6 +127,6 @@ func (d *Disk) decode(path string, opt Options) error {
 	}
 	old := d.file
 	d.Format, d.Backing, d.r, d.size, d.file = format, below, q, q.size, &file{close: q.Close}
-	d.fixed = fmt.Errorf("%s: an image in %s format can only be read: to write, %s", d.Name, format, convert)
+	d.fixed = fmt.Errorf("%s: an image in %s format is read-only: to write, %s", d.Name, format, convert)
 	return old.close()
 }

@@ -35,6 +35,9 @@ type Writer struct {
 	devices, mappings uint64
 }
 
+// Dumps make the text of runs on all processors.
+var _ textenc.Formatter = (*Writer)(nil)
+
 // NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer) *Writer { return &Writer{out: textenc.New(w, appendRuns)} }
 
@@ -90,10 +93,11 @@ func (w *Writer) Runs(runs []metadata.Run) error {
 // Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines takes runs whose text Format has made; it is for tool/dump.
-func (w *Writer) Lines(l *textenc.Lines) error {
-	w.mappings += l.Mapped
-	return w.out.Lines(l)
+// Formatted takes runs of which Format has made the text of all but the first and the last; they
+// map so many blocks. It is for tool/dump.
+func (w *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run, mapped uint64) error {
+	w.mappings += mapped
+	return w.out.Formatted(first, between, last)
 }
 
 // EndDevice implements metadata.Visitor.

@@ -294,7 +294,7 @@ func TestLost(t *testing.T) {
 				last = err
 			}
 			lost, ok := errors.AsType[*metadata.LostError](last)
-			if !ok || lost.ID != 1 || lost.Keys != part.Keys || mapped != part.Keys.Begin {
+			if !ok || lost.ID != 1 || lost.Keys != part.Keys || mapped != part.Keys.First {
 				t.Errorf("err %v after %d mappings, want the loss of %v", last, mapped, part.Keys)
 			}
 		}

@@ -100,7 +100,7 @@ func OwnersOf(f *Forest, devices []Device, blocks map[block.Nr]bool) map[block.N
 	if len(blocks) == 0 {
 		return reach
 	}
-	nodes, order := f.Inner(), parentsFirst(f, devices)
+	nodes, order := f.Inner(), f.ParentsFirst(rootsOf(devices))
 	leads := make([]bool, len(nodes)) // to one of the blocks
 	for k := len(order) - 1; k >= 0; k-- {
 		leads[order[k]] = blocks[nodes[order[k]].Block] || slices.ContainsFunc(nodes[order[k]].Children, func(c block.Nr) bool {

@@ -1,8 +1,6 @@
 package metadata
 
 import (
-	"slices"
-
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
 )
@@ -39,7 +37,7 @@ func LeafSharing(f *Forest, devices []Device) []Sharing {
 	for _, d := range devices {
 		give(d.Root, Sharing{Any: true, LeastSnap: d.SnapshottedTime})
 	}
-	for _, i := range parentsFirst(f, devices) {
+	for _, i := range f.ParentsFirst(rootsOf(devices)) {
 		for _, child := range f.Inner()[i].Children {
 			give(child, inner[i])
 		}
@@ -47,33 +45,11 @@ func LeafSharing(f *Forest, devices []Device) []Sharing {
 	return leaves
 }
 
-// parentsFirst orders the inner nodes of the devices' trees so that each comes
-// after its parents. Loops, which only damage makes, are cut.
-func parentsFirst(f *Forest, devices []Device) []int {
-	nodes := f.Inner()
-	seen := make([]bool, len(nodes))
-	var order []int
-	type visit struct{ node, next int }
-	var path []visit
-	enter := func(nr block.Nr) {
-		if role, i := f.Role(nr); role == btree.InnerNode && !seen[i] {
-			seen[i] = true
-			path = append(path, visit{node: i})
-		}
+// rootsOf are the roots of the devices' mapping trees.
+func rootsOf(devices []Device) []block.Nr {
+	roots := make([]block.Nr, len(devices))
+	for i, d := range devices {
+		roots[i] = d.Root
 	}
-	for _, d := range devices {
-		enter(d.Root)
-		for len(path) > 0 {
-			v := &path[len(path)-1]
-			if v.next == len(nodes[v.node].Children) {
-				order = append(order, v.node)
-				path = path[:len(path)-1]
-				continue
-			}
-			v.next++
-			enter(nodes[v.node].Children[v.next-1])
-		}
-	}
-	slices.Reverse(order)
-	return order
+	return roots
 }

@@ -36,13 +36,13 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 	return &Mappings{f, leafReader{p, len(f.Leaves())}}, err
 }
 
-// A Step is something to do in a [Mappings.Stream]: reading a leaf, or a call.
+// A Step is a leaf to be read in a [Mappings.Stream], or a mark between leaves.
 type Step struct {
 	ID   DevID    // whose leaf it is, for errors
 	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
 	Leaf LeafRange
-	Side Side         // in a [TreePair]
-	Do   func() error // if not nil: called in its turn instead of reading a leaf
+	Side Side // in a [TreePair]
+	Mark int  // if not 0, no leaf is read: the step comes in its turn, and its maker knows what for
 }
 
 // Steps yields the steps that read the mappings of d.
@@ -71,12 +71,12 @@ type window[T any] struct {
 	errs  []error
 }
 
-// Stream goes through the steps in their order and calls fn with the runs of
-// each leaf. Leaves are read ahead and in parallel. Runs are valid until fn
+// Stream goes through the steps in their order and calls fn with each, and with the runs of
+// its leaf; a mark has none. Leaves are read ahead and in parallel. Runs are valid until fn
 // returns; those that go on in the next leaf are not joined. A leaf that is lost
 // ends the stream with an error that wraps [block.ErrCorrupt].
-func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func([]Run) error) error {
-	return eachStep(ctx, &m.leafReader, steps, keepRuns, func(_ *Step, runs []Run) error { return fn(runs) })
+func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func(*Step, []Run) error) error {
+	return eachStep(ctx, &m.leafReader, steps, keepRuns, fn)
 }
 
 func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
@@ -84,8 +84,8 @@ func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
 // StreamAs is [Mappings.Stream] for those who make something else of the runs, such as text: keep
 // does that where leaves are read, on all processors, in dst, which it returned before for another
 // leaf. It may not hold on to the runs. What it returns is fn's, in turn, until fn returns.
-func StreamAs[T any](ctx context.Context, m *Mappings, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(T) error) error {
-	return eachStep(ctx, &m.leafReader, steps, keep, func(_ *Step, made T) error { return fn(made) })
+func StreamAs[T any](ctx context.Context, m *Mappings, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
+	return eachStep(ctx, &m.leafReader, steps, keep, fn)
 }
 
 // eachStep goes through the steps in their order. For each leaf it calls keep, where the leaf is
@@ -163,7 +163,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 	var leaves []leaf
 	for i, s := range w.steps {
 		w.errs[i] = s.Leaf.Err
-		if s.Do == nil && s.Leaf.Err == nil {
+		if s.Mark == 0 && s.Leaf.Err == nil {
 			leaves = append(leaves, leaf{s.Leaf.Block, i})
 		}
 	}
@@ -233,12 +233,13 @@ func makeRun(key, value, length uint64) Run {
 
 // deliver hands over a window in order.
 func (w *window[T]) deliver(fn func(*Step, T) error) error {
+	var none T
 	for i := range w.steps {
 		s := &w.steps[i]
 		var err error
 		switch {
-		case s.Do != nil:
-			err = s.Do()
+		case s.Mark != 0:
+			err = fn(s, none)
 		case w.errs[i] != nil:
 			err = &LostError{s.ID, s.Root, s.Leaf.Keys, w.errs[i]}
 		default:

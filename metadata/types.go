@@ -8,8 +8,7 @@ import (
 // Types of the layers below that are part of this package's API. They have their names here
 // because programs outside of this module cannot import the packages that they are from.
 type (
-	// A KeyRange is the keys from Begin up to but not including End: thin blocks of a device, or
-	// ids of devices. An End of 0 means that there is no upper bound.
+	// A KeyRange is the keys First..Last, both included: thin blocks of a device, or ids of devices.
 	KeyRange = btree.KeyRange
 	// A Forest is the upper parts of some trees, which may share nodes, in memory.
 	Forest = btree.Forest

@@ -13,6 +13,9 @@ import (
 // A Writer writes a dump. tool/dump has it format runs on all processors.
 type Writer struct{ out *textenc.Writer }
 
+// Dumps make the text of runs on all processors.
+var _ textenc.Formatter = (*Writer)(nil)
+
 // NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer) *Writer { return &Writer{textenc.New(w, appendRuns)} }
 
@@ -50,8 +53,11 @@ func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 // Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines takes runs whose text Format has made; it is for tool/dump.
-func (w *Writer) Lines(l *textenc.Lines) error { return w.out.Lines(l) }
+// Formatted takes runs of which Format has made the text of all but the first and the last; it is
+// for tool/dump.
+func (w *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run, _ uint64) error {
+	return w.out.Formatted(first, between, last)
+}
 
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.printf("\n") }

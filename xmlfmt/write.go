@@ -45,7 +45,10 @@ type Writer struct {
 }
 
 // errNoDefs says that a def was handed to a writer of [Style09].
-var errNoDefs = errors.New("style 0.9 knows neither def nor ref")
+var errNoDefs = errors.New("style 0.9 has neither def nor ref")
+
+// Dumps make the text of runs on all processors.
+var _ textenc.Formatter = (*Writer)(nil)
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer, style Style) *Writer {
@@ -97,8 +100,11 @@ func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 // Format appends the text of runs to dst. It may be called from several goroutines at once.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Lines takes runs whose text Format has made; it is for tool/dump.
-func (w *Writer) Lines(l *textenc.Lines) error { return w.out.Lines(l) }
+// Formatted takes runs of which Format has made the text of all but the first and the last; it is
+// for tool/dump.
+func (w *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run, _ uint64) error {
+	return w.out.Formatted(first, between, last)
+}
 
 // EndDevice implements metadata.Visitor.
 func (w *Writer) EndDevice() error { return w.out.Text([]byte("  </device>\n")) }

@@ -42,7 +42,7 @@ func (x *Export) openPool(env *cli.Env, in *exportInputs) error {
 	case p.Thin != nil && x.Root == nil:
 		in.device = &p.Thin.Thin().DeviceID
 	case x.Root == nil:
-		return cli.Usagef("which volume? --lv takes one of %s, --dev-id any device", source.List(p.ThinVolumes()))
+		return cli.Usagef("which volume? Choose one with --lv (%s), or any device with --dev-id", source.List(p.ThinVolumes()))
 	}
 	if p.Thin != nil {
 		in.size = p.Thin.Size

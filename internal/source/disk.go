@@ -103,7 +103,7 @@ func (d *Disk) Find(env *cli.Env, path string, disks *Disks) (*Place, error) {
 	}
 	SayProblems(env, slices.Concat(p.Problems, p.Group.Problems))
 	if slices.ContainsFunc(p.Group.PVs, func(pv *lvm.PhysicalVolume) bool { return pv.Disk == nil }) {
-		fmt.Fprintln(env.Stderr, "note: --pv IMAGE adds the image of a physical volume that is missing")
+		fmt.Fprintln(env.Stderr, "note: add the image of a missing physical volume with --pv IMAGE")
 	}
 	return p, nil
 }
@@ -206,7 +206,7 @@ func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 		}
 		above := img.Image().Name
 		for _, file := range img.Image().Backing {
-			fmt.Fprintf(env.Stderr, "note: reading %s, which %s is based on\n", printable.Text(file), printable.Text(above))
+			fmt.Fprintf(env.Stderr, "note: also reading %s, the backing file of %s\n", printable.Text(file), printable.Text(above))
 			above = file
 		}
 	}
@@ -221,10 +221,14 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Dis
 	}
 	for _, img := range imgs {
 		img = img.Image()
-		for _, file := range slices.Concat(img.Backing, img.Parts) {
+		for i, file := range slices.Concat(img.Backing, img.Parts) {
+			what := "the backing file"
+			if i >= len(img.Backing) {
+				what = "a part"
+			}
 			same := func(name string) bool { return name != "" && SameFile(name, file) }
 			if slices.ContainsFunc(env.Named, same) && !slices.ContainsFunc(inputs, same) {
-				return cli.Usagef("%s is read, as %s is based on it or split into it, and cannot be the output", file, img.Name)
+				return cli.Usagef("%s is %s of %s, so it cannot be the output", file, what, img.Name)
 			}
 		}
 	}
@@ -252,7 +256,7 @@ func openImage(path string, opt disk.Options) (*disk.Disk, error) {
 // adviseBacking says how to have read what an image is based on.
 func adviseBacking(refused *disk.BackingError) string {
 	if errors.Is(refused, fs.ErrNotExist) {
-		return "--backing FILE says where it is now"
+		return "use --backing FILE to say where it is now"
 	}
 	name := refused.Path
 	if printable.Text(name) != name || strings.ContainsAny(name, " '\"$`\\;&|<>()*?[]!#~") {

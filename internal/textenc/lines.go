@@ -13,37 +13,47 @@ type Formatter interface {
 	metadata.Visitor
 	// Format appends the text of runs to dst. Several goroutines call it at once, at any time.
 	Format(dst []byte, runs []metadata.Run) []byte
-	// Lines takes the place of Runs: those of a leaf, whose text Format has made. They belong
-	// to the caller and are valid only until Lines returns.
-	Lines(*Lines) error
+	// Formatted takes the place of Runs for the runs of a leaf, of which Format has made the text
+	// of all but the first and the last. These may go on in other leaves. mapped is the number of
+	// blocks of all. The text belongs to the caller and is valid only until Formatted returns.
+	Formatted(first metadata.Run, between []byte, last metadata.Run, mapped uint64) error
 }
 
-// Lines are the mappings of a leaf as text, but for the first and the last run, which may
-// go on in others.
-type Lines struct {
-	First, Last metadata.Run // one and the same if Runs is 1
-	Between     []byte
-	Runs        int    // 0: the leaf is empty
-	Mapped      uint64 // blocks
+// lines are the mappings of a leaf as text, but for the first and the last run.
+type lines struct {
+	runs        int          // 0: the leaf is empty
+	first, last metadata.Run // one and the same if runs is 1
+	between     []byte
+	mapped      uint64
 }
 
-// StreamLines goes through the steps in their order and calls fn with the text of each leaf. It is
-// made by format where leaves are read, on all processors. The lines are valid until fn returns.
-func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metadata.Step], format Format, fn func(*Lines) error) error {
-	keep := func(dst Lines, runs []metadata.Run) Lines {
-		dst = Lines{Between: dst.Between[:0], Runs: len(runs)}
+// StreamLines goes through the steps in their order and hands the runs of each leaf to v, and marks
+// to mark. The text of runs is made where leaves are read, on all processors.
+func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metadata.Step], v Formatter, mark func(*metadata.Step) error) error {
+	keep := func(dst lines, runs []metadata.Run) lines {
+		dst = lines{runs: len(runs), between: dst.between[:0]}
 		if len(runs) == 0 {
 			return dst
 		}
 		last := len(runs) - 1
-		dst.First, dst.Last = runs[0], runs[last]
+		dst.first, dst.last = runs[0], runs[last]
 		if last > 1 {
-			dst.Between = format(dst.Between, runs[1:last])
+			dst.between = v.Format(dst.between, runs[1:last])
 		}
 		for _, r := range runs {
-			dst.Mapped += r.Len
+			dst.mapped += r.Len
 		}
 		return dst
 	}
-	return metadata.StreamAs(ctx, m, steps, keep, func(lines Lines) error { return fn(&lines) })
+	return metadata.StreamAs(ctx, m, steps, keep, func(s *metadata.Step, l lines) error {
+		switch {
+		case s.Mark != 0:
+			return mark(s)
+		case l.runs == 0:
+			return nil
+		case l.runs == 1:
+			return v.Runs([]metadata.Run{l.first})
+		}
+		return v.Formatted(l.first, l.between, l.last, l.mapped)
+	})
 }

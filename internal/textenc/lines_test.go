@@ -11,14 +11,37 @@ import (
 	"thinpool/metadata"
 )
 
+// A lineWriter writes a line for each run.
+type lineWriter struct {
+	metadata.Visitor // for what is not called
+	got              []byte
+	mapped           uint64
+}
+
+func (*lineWriter) Format(dst []byte, runs []metadata.Run) []byte {
+	for _, r := range runs {
+		dst = fmt.Appendln(dst, r)
+	}
+	return dst
+}
+
+func (w *lineWriter) Runs(runs []metadata.Run) error {
+	for _, r := range runs {
+		w.mapped += r.Len
+	}
+	w.got = w.Format(w.got, runs)
+	return nil
+}
+
+func (w *lineWriter) Formatted(first metadata.Run, between []byte, last metadata.Run, mapped uint64) error {
+	w.mapped += mapped
+	w.got = w.Format(w.got, []metadata.Run{first})
+	w.got = w.Format(append(w.got, between...), []metadata.Run{last})
+	return nil
+}
+
 // The lines of a leaf are the text of its runs, but for the first and the last.
 func TestLinesAgreeWithStream(t *testing.T) {
-	line := func(dst []byte, runs []metadata.Run) []byte {
-		for _, r := range runs {
-			dst = fmt.Appendln(dst, r)
-		}
-		return dst
-	}
 	for _, name := range []string{"sequential", "wide-sharing", "thinned-out", "layers"} {
 		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{Parallel: 3})
 		if err != nil {
@@ -32,24 +55,14 @@ func TestLinesAgreeWithStream(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got, want []byte
-			var mapped uint64
-			err = errors.Join(textenc.StreamLines(t.Context(), m, m.Steps(d), line, func(l *textenc.Lines) error {
-				mapped += l.Mapped
-				switch l.Runs {
-				case 0:
-				case 1:
-					got = line(got, []metadata.Run{l.First})
-				default:
-					got = line(append(line(got, []metadata.Run{l.First}), l.Between...), []metadata.Run{l.Last})
-				}
-				return nil
-			}), m.Stream(t.Context(), m.Steps(d), func(runs []metadata.Run) error {
-				want = line(want, runs)
+			var want []byte
+			var v lineWriter
+			err = errors.Join(textenc.StreamLines(t.Context(), m, m.Steps(d), &v, nil), m.Stream(t.Context(), m.Steps(d), func(_ *metadata.Step, runs []metadata.Run) error {
+				want = v.Format(want, runs)
 				return nil
 			}))
-			if err != nil || !bytes.Equal(got, want) || mapped != d.MappedBlocks {
-				t.Errorf("%s, device %d: %d mapped blocks, want %d; %v; lines:\n%.300s", name, d.ID, mapped, d.MappedBlocks, err, got)
+			if err != nil || !bytes.Equal(v.got, want) || v.mapped != d.MappedBlocks {
+				t.Errorf("%s, device %d: %d mapped blocks, want %d; %v; lines:\n%.300s", name, d.ID, v.mapped, d.MappedBlocks, err, v.got)
 			}
 		}
 	}

@@ -1,5 +1,9 @@
 // Package textenc writes runs and numbers as text. The formats that dumps are written in share
 // it: each says how a run looks, in one function.
+//
+// Most of a dump is the mappings inside leaves, which nothing around them changes. So a [Formatter]
+// makes the text of each leaf as soon as it is read, on all processors. Only the first and the last
+// run of a leaf, which may continue in others, wait for their turn.
 package textenc
 
 import (
@@ -52,21 +56,13 @@ func (t *Writer) Runs(runs []metadata.Run) error {
 	return t.err
 }
 
-// Lines writes runs whose text was made by the format of this Writer, as [StreamLines]
-// does. They are free again when it returns.
-func (t *Writer) Lines(l *Lines) error {
-	if l.Runs == 0 {
-		return t.err
-	}
-	t.Runs([]metadata.Run{l.First})
-	if len(l.Between) > 0 {
-		t.endRun()
-		t.text = append(t.text, l.Between...)
-	}
-	if l.Runs > 1 {
-		t.endRun()
-		t.last[0] = l.Last
-	}
+// Formatted writes runs. between is the text, made by the format of this Writer, of those between
+// the first and the last; it is free again when Formatted returns.
+func (t *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run) error {
+	t.Runs([]metadata.Run{first})
+	t.endRun()
+	t.text = append(t.text, between...)
+	t.last[0] = last
 	return t.flush(textLimit)
 }
 

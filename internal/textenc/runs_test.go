@@ -47,28 +47,27 @@ func TestJoin(t *testing.T) {
 }
 
 // Lines join the runs before and after them, and what lies between stays as it is.
-func TestLines(t *testing.T) {
+func TestFormatted(t *testing.T) {
 	run := func(thin, length uint64) metadata.Run {
 		return metadata.Run{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(thin), Len: length}
 	}
 	var got bytes.Buffer
 	w := New(&got, plain)
-	for _, l := range []Lines{
-		{},
-		{First: run(1, 2), Last: run(1, 2), Runs: 1},
-		{First: run(3, 1), Last: run(3, 1), Runs: 1},
-		{},
-		{First: run(4, 1), Last: run(10, 1), Runs: 2},
-		{First: run(11, 1), Between: []byte("between\n"), Last: run(20, 1), Runs: 5},
-		{First: run(21, 1), Last: run(21, 1), Runs: 1},
-	} {
-		if err := w.Lines(&l); err != nil {
-			t.Fatal(err)
-		}
-		clear(l.Between) // it is the caller's again
-	}
-	err := errors.Join(w.Text([]byte("--\n")), w.Lines(&Lines{First: run(22, 1), Last: run(22, 1), Runs: 1}), w.Flush())
-	if want := "1+4\n10+2\nbetween\n20+2\n--\n22+1\n"; err != nil || got.String() != want {
+	between := []byte("between\n")
+	err := errors.Join(
+		w.Runs([]metadata.Run{run(1, 2)}),
+		w.Formatted(run(3, 2), nil, run(10, 1)),
+		w.Formatted(run(11, 1), between, run(20, 1)),
+	)
+	clear(between) // it is the caller's again
+	err = errors.Join(
+		err,
+		w.Runs([]metadata.Run{run(21, 1)}),
+		w.Text([]byte("--\n")),
+		w.Formatted(run(22, 1), nil, run(30, 1)),
+		w.Flush(),
+	)
+	if want := "1+4\n10+2\nbetween\n20+2\n--\n22+1\n30+1\n"; err != nil || got.String() != want {
 		t.Errorf("%q, %v; want %q", got.String(), err, want)
 	}
 }

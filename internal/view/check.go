@@ -158,12 +158,11 @@ type lostRecord struct {
 	Length *uint64 `json:"length,omitempty"`
 }
 
-// rangeOf is the range from begin to end (excluded); an end of 0 means no bound.
-func rangeOf(begin, end uint64) lostRecord {
-	r := lostRecord{Begin: begin}
-	if end != 0 {
-		n := end - begin
-		r.Length = &n
+// rangeOf is a range of keys in JSON.
+func rangeOf(keys metadata.KeyRange) lostRecord {
+	r := lostRecord{Begin: keys.First}
+	if !keys.Open() {
+		r.Length = new(keys.Last - keys.First + 1)
 	}
 	return r
 }
@@ -179,17 +178,13 @@ type countRecord struct {
 func jsonFault(f check.Fault) faultRecord {
 	r := faultRecord{
 		Type: "fault", Code: f.Code, Severity: f.Severity.String(), Tree: f.Tree, Devices: f.Devices, More: f.MoreDevices,
-		Message: f.Err.Error(), Advice: f.Advice(),
+		Block: f.Block, Message: f.Err.Error(), Advice: f.Advice(),
 	}
-	if f.HasBlock {
-		r.Block = &f.Block
+	if f.Lost != nil {
+		r.Lost = new(rangeOf(*f.Lost))
 	}
-	if f.Lost {
-		lost := rangeOf(f.Keys.Begin, f.Keys.End)
-		r.Lost = &lost
-	}
-	if f.Count > 0 {
-		r.Counts = &countRecord{f.First, f.Count, f.Stored, f.Counted}
+	if w := f.Counts; w != nil {
+		r.Counts = &countRecord{w.First, w.N, w.Stored, w.Counted}
 	}
 	return r
 }

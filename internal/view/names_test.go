@@ -17,7 +17,7 @@ func nameThree(id metadata.DevID) string {
 // Errors about a device have its name, whatever they are wrapped in. Nothing else is renamed.
 func TestNamed(t *testing.T) {
 	none := &metadata.DeviceError{ID: 3, Err: metadata.ErrNoDevice}
-	lost := &metadata.LostError{ID: 3, Keys: btree.KeyRange{Begin: 1, End: 3}, Err: block.ErrCorrupt}
+	lost := &metadata.LostError{ID: 3, Keys: btree.KeyRange{First: 1, Last: 2}, Err: block.ErrCorrupt}
 	for _, tc := range []struct {
 		err  error
 		want string

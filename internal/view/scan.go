@@ -133,10 +133,10 @@ func keysOf(r *scan.Row) string {
 	switch {
 	case r.Keys == nil || name == "":
 		return ""
-	case r.Keys.End == 0:
-		return fmt.Sprintf(": %s from %d on", name, r.Keys.Begin)
+	case r.Keys.Open():
+		return fmt.Sprintf(": %s from %d on", name, r.Keys.First)
 	}
-	return fmt.Sprintf(": %s %d..%d", name, r.Keys.Begin, r.Keys.End-1)
+	return fmt.Sprintf(": %s %d..%d", name, r.Keys.First, r.Keys.Last)
 }
 
 // scanRecord is a row in JSON. Fields that do not apply, or are not known, are left out.
@@ -200,7 +200,7 @@ func ScanRecord(r scan.Row) any {
 		rec.Owners = append(rec.Owners, owner)
 	}
 	if r.Keys != nil {
-		keys := rangeOf(r.Keys.Begin, r.Keys.End)
+		keys := rangeOf(*r.Keys)
 		rec.Keys = &keys
 	}
 	rec.Faults = append(rec.Faults, r.Faults...)

@@ -5,6 +5,10 @@
 // is the bytes from N times the data block size on. A mapped block is on the data
 // device; any other shows the external origin, or zeros. Mappings beyond the size may
 // exist, after the device was made smaller, and the last block may be cut.
+//
+// The content is a stream of [Extent]: mapped, origin, hole or lost. Whatever is exported is such a
+// stream, all of a volume or what changed in it. A walk keeps the children of one node for each
+// level, so it needs a few MiB, however large the device is.
 package volume
 
 import (
@@ -85,7 +89,7 @@ func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	case err != nil || !ok:
 		return 0, err
 	case uint64(last) >= uint64(math.MaxInt64/size):
-		return 0, fmt.Errorf("thin block %d is mapped, beyond all that can be addressed: %w", last, block.ErrCorrupt)
+		return 0, fmt.Errorf("thin block %d is mapped, but lies beyond the largest possible device: %w", last, block.ErrCorrupt)
 	}
 	return (int64(last) + 1) * size, nil
 }
@@ -108,7 +112,7 @@ func (v *Volume) Extents(ctx context.Context) iter.Seq2[Extent, error] {
 			pending = e
 			return ready.Len == 0 || yield(ready, nil)
 		})
-		for part, err := range v.leaves(ctx, metadata.KeyRange{End: v.blocks()}) {
+		for part, err := range v.leaves(ctx, 0, v.blocks()) {
 			if err != nil {
 				yield(Extent{}, err)
 				return
@@ -150,11 +154,12 @@ func (v *Volume) blocks() uint64 {
 	return uint64(v.opt.Size/v.blockSize) + min(uint64(v.opt.Size%v.blockSize), 1)
 }
 
-// leaves yields the leaves with mappings among want; a want without an end has nothing.
-func (v *Volume) leaves(ctx context.Context, want metadata.KeyRange) iter.Seq2[btree.LoadedLeaf, error] {
-	if want.End == 0 {
+// leaves yields the leaves with mappings of n blocks from first on.
+func (v *Volume) leaves(ctx context.Context, first, n uint64) iter.Seq2[btree.LoadedLeaf, error] {
+	if n == 0 {
 		return func(func(btree.LoadedLeaf, error) bool) {}
 	}
+	want := metadata.KeyRange{First: first, Last: first + n - 1}
 	return btree.Leaves(ctx, v.pool.Reader(), v.pool.Limit(), metadata.MappingSize, v.tree.Root, want)
 }
 
@@ -175,12 +180,8 @@ func (v *Volume) layout(begin, end int64, emit func(Extent) bool) *layout {
 // part covers what a leaf maps, or a lost piece; parts come by ascending keys.
 func (l *layout) part(p btree.LoadedLeaf) {
 	if p.Err != nil {
-		l.skipTo(l.offset(p.Keys.Begin))
-		end := l.end
-		if p.Keys.End != 0 {
-			end = l.offset(p.Keys.End)
-		}
-		l.add(Extent{Kind: Lost, Begin: l.at, Len: end - l.at, Err: p.Err})
+		l.skipTo(l.offset(p.Keys.First))
+		l.add(Extent{Kind: Lost, Begin: l.at, Len: l.endOf(p.Keys) - l.at, Err: p.Err})
 		return
 	}
 	l.runs = metadata.AppendRuns(l.runs[:0], p.Node)
@@ -215,6 +216,14 @@ func (l *layout) offset(thin uint64) int64 {
 	return min(int64(thin)*l.v.blockSize, l.end)
 }
 
+// endOf is the byte after the last block of keys, at most the end.
+func (l *layout) endOf(keys metadata.KeyRange) int64 {
+	if keys.Open() {
+		return l.end
+	}
+	return l.offset(keys.Last + 1)
+}
+
 // skipTo covers what is not mapped.
 func (l *layout) skipTo(end int64) {
 	for l.at < end && !l.stopped {
@@ -222,18 +231,15 @@ func (l *layout) skipTo(end int64) {
 		if l.v.src.Origin != nil && l.at < l.v.src.OriginSize {
 			e.Kind, e.Len = Origin, min(end, l.v.src.OriginSize)-l.at
 		}
-		for len(l.gaps) > 0 && l.gaps[0].Keys.End != 0 && l.offset(l.gaps[0].Keys.End) <= l.at {
+		for len(l.gaps) > 0 && l.endOf(l.gaps[0].Keys) <= l.at {
 			l.gaps = l.gaps[1:]
 		}
 		if len(l.gaps) > 0 {
 			gap := l.gaps[0]
-			if begin := l.offset(gap.Keys.Begin); begin > l.at {
+			if begin := l.offset(gap.Keys.First); begin > l.at {
 				e.Len = min(e.Len, begin-l.at)
 			} else {
-				e.Kind, e.Len, e.Err = Lost, end-l.at, gap.Err
-				if gap.Keys.End != 0 {
-					e.Len = min(e.Len, l.offset(gap.Keys.End)-l.at)
-				}
+				e.Kind, e.Len, e.Err = Lost, min(end, l.endOf(gap.Keys))-l.at, gap.Err
 			}
 		}
 		l.add(e)
@@ -284,13 +290,13 @@ func (v *Volume) at(off int64) (Extent, error) {
 // find looks up the piece that byte off is in.
 func (v *Volume) find(off int64) (piece, error) {
 	thin := uint64(off / v.blockSize)
-	keys := metadata.KeyRange{Begin: thin, End: thin + 1}
+	keys := metadata.KeyRange{First: thin, Last: thin}
 	var p piece
 	cover := func(part *btree.LoadedLeaf) {
-		p.begin = int64(keys.Begin) * v.blockSize
+		p.begin = int64(keys.First) * v.blockSize
 		p.end = v.opt.Size
-		if keys.End != 0 && keys.End < v.blocks() {
-			p.end = int64(keys.End) * v.blockSize
+		if keys.Last < v.blocks()-1 {
+			p.end = int64(keys.Last+1) * v.blockSize
 		}
 		l := v.layout(p.begin, p.end, func(e Extent) bool {
 			p.extents = append(p.extents, e)
@@ -301,7 +307,7 @@ func (v *Volume) find(off int64) (piece, error) {
 		}
 		l.finish()
 	}
-	for part, err := range v.leaves(v.ctx, keys) {
+	for part, err := range v.leaves(v.ctx, thin, 1) {
 		if err != nil {
 			return p, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -282,10 +283,10 @@ func TestLost(t *testing.T) {
 	check(v, "origin 0..1", "mapped 1..5 at 3", "origin 5..8", "hole 8..20", "mapped 20..25 at 10", "hole 25..30",
 		"mapped 30..35.0078125 at 95", "lost 35.0078125..41", "hole 41..50", "mapped 50..51 at 0", "hole 51..60")
 	check(open(volume.Options{Size: 50 * blockSize, Gaps: []volume.Gap{
-		{btree.KeyRange{Begin: 0, End: 1}, block.ErrCorrupt},
-		{btree.KeyRange{Begin: 4, End: 7}, block.ErrCorrupt},
-		{btree.KeyRange{Begin: 18, End: 31}, block.ErrCorrupt},
-		{btree.KeyRange{Begin: 45}, block.ErrCorrupt},
+		{btree.KeyRange{First: 0, Last: 0}, block.ErrCorrupt},
+		{btree.KeyRange{First: 4, Last: 6}, block.ErrCorrupt},
+		{btree.KeyRange{First: 18, Last: 30}, block.ErrCorrupt},
+		{btree.KeyRange{First: 45, Last: math.MaxUint64}, block.ErrCorrupt},
 	}}), "lost 0..1", "mapped 1..5 at 3", "lost 5..7", "origin 7..8", "hole 8..18", "lost 18..20", "mapped 20..25 at 10", "lost 25..30",
 		"mapped 30..35.0078125 at 95", "lost 35.0078125..41", "hole 41..45", "lost 45..50")
 	p := make([]byte, 8*blockSize)

@@ -87,7 +87,7 @@ func lostText(r *Reading) string {
 func (d *Detection) blame() {
 	if d.Reading.Err != nil {
 		if !slices.ContainsFunc(d.faults, func(f check.Fault) bool {
-			return f.Severity == check.Fatal && (f.Code == check.Unformatted || f.HasBlock && f.Block == metadata.SuperblockLocation)
+			return f.Severity == check.Fatal && (f.Code == check.Unformatted || f.Block != nil && *f.Block == metadata.SuperblockLocation)
 		}) {
 			d.wrong("the superblock is not blamed for %v: %s", d.Reading.Err, d.texts())
 		}
@@ -108,7 +108,7 @@ func (d *Detection) blamed(l *Lost) (devices []metadata.DevID, ok bool) {
 	for _, at := range []block.Nr{l.Block, l.Parent} {
 		for _, f := range d.faults {
 			held := strings.Contains(f.Tree, "snapshot")
-			if f.Severity != check.Fatal || !f.HasBlock || f.Block != at || held && !l.Held || f.Count > 0 {
+			if f.Severity != check.Fatal || f.Block == nil || *f.Block != at || held && !l.Held || f.Counts != nil {
 				continue
 			}
 			ok = true

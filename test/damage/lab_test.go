@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -186,8 +187,8 @@ func TestDetectionCanFail(t *testing.T) {
 	for name, change := range map[string]func(d *Detection){
 		"no fault":        func(d *Detection) { d.faults = nil },
 		"not fatal":       func(d *Detection) { d.each(func(f *check.Fault) { f.Severity = check.NonFatal }) },
-		"another block":   func(d *Detection) { d.each(func(f *check.Fault) { f.Block++ }) },
-		"no block":        func(d *Detection) { d.each(func(f *check.Fault) { f.HasBlock = false }) },
+		"another block":   func(d *Detection) { d.each(func(f *check.Fault) { f.Block = new(metadata.SuperblockLocation) }) },
+		"no block":        func(d *Detection) { d.each(func(f *check.Fault) { f.Block = nil }) },
 		"a device less":   func(d *Detection) { d.each(func(f *check.Fault) { f.Devices = f.Devices[:len(f.Devices)-1] }) },
 		"a device more":   func(d *Detection) { d.each(func(f *check.Fault) { f.Devices = append(slices.Clone(f.Devices), 77) }) },
 		"no superblock":   func(d *Detection) { d.Reading = &Reading{Err: errBeyond} },
@@ -233,7 +234,9 @@ func TestRepairCanFail(t *testing.T) {
 		"expects too few": {func(_ *Reading, said *claims) { said.devices[0].expected-- }, true},
 		"loses too few":   {func(_ *Reading, said *claims) { said.devices[0].lost-- }, true},
 		"no range":        {func(_ *Reading, said *claims) { said.devices[0].ranges = nil }, true},
-		"another range":   {func(_ *Reading, said *claims) { said.devices[0].ranges[0] = btree.KeyRange{Begin: 1 << 40} }, true},
+		"another range": {func(_ *Reading, said *claims) {
+			said.devices[0].ranges[0] = btree.KeyRange{First: 1 << 40, Last: math.MaxUint64}
+		}, true},
 		"not mentioned":   {func(_ *Reading, said *claims) { said.devices = said.devices[1:] }, true},
 		"older, unsaid":   {func(_ *Reading, said *claims) { said.state.mapping++ }, true},
 		"device left out": {func(out *Reading, _ *claims) { delete(out.Devices, 2) }, true},
@@ -252,7 +255,7 @@ func TestRepairCanFail(t *testing.T) {
 				d := deviceClaims{id: id, known: true, expected: truth.Devices[id].Mapped, read: all[id].readable()}
 				if id == 1 {
 					d.lost = n
-					d.ranges = []btree.KeyRange{{Begin: 0, End: lost.leaf.keys[lost.end-1] + 1}}
+					d.ranges = []btree.KeyRange{{First: 0, Last: lost.leaf.keys[lost.end-1]}}
 				}
 				said.devices = append(said.devices, d)
 			}

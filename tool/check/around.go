@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,7 +32,7 @@ func (e *WipedError) Error() string {
 		text = fmt.Sprintf("%s; 1 valid metadata block follows in the first 64 MiB", what)
 	}
 	if e.Copy != 0 {
-		text += fmt.Sprintf(", and block %d holds what belongs in block 0", e.Copy)
+		text += fmt.Sprintf(", and block %d holds the content of block 0", e.Copy)
 	}
 	return text
 }
@@ -59,7 +60,7 @@ type surroundings struct {
 }
 
 // lookAround reads the start of the device, once. Blocks that cannot be read count for nothing.
-func (c *checker) lookAround() (*surroundings, error) {
+func (c *checker) lookAround(ctx context.Context) (*surroundings, error) {
 	if c.around != nil {
 		return c.around, nil
 	}
@@ -69,7 +70,7 @@ func (c *checker) lookAround() (*surroundings, error) {
 		for nr := block.Nr(1); nr < min(surroundingBlocks, c.r.Blocks()) && yield(nr); nr++ {
 		}
 	}
-	err := c.r.Each(c.ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
+	err := c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
 		if err != nil || block.KindOf(b) == block.UnknownKind {
 			return nil
 		}
@@ -92,8 +93,8 @@ func (c *checker) lookAround() (*surroundings, error) {
 
 // badBlock0 reports that block 0 cannot be read as a superblock; err is nil if it is all zero.
 // What follows it tells whether this is metadata.
-func (c *checker) badBlock0(err error) error {
-	around, failed := c.lookAround()
+func (c *checker) badBlock0(ctx context.Context, err error) error {
+	around, failed := c.lookAround(ctx)
 	if failed != nil {
 		return failed
 	}
@@ -104,23 +105,23 @@ func (c *checker) badBlock0(err error) error {
 		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
 		return nil
 	}
-	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", HasBlock: true, Err: err})
+	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", Block: new(metadata.SuperblockLocation), Err: err})
 	return nil
 }
 
 // withHolder adds to an error about block nr, which cannot be used, where its content lies.
-func (c *checker) withHolder(nr block.Nr, err error) error {
+func (c *checker) withHolder(ctx context.Context, nr block.Nr, err error) error {
 	_, checksum := errors.AsType[*block.ChecksumError](err)
 	_, format := errors.AsType[*block.FormatError](err)
 	if nr == 0 || err == nil || errors.Is(err, block.ErrCorrupt) && !checksum && !format {
 		return err // the block itself can be used
 	}
-	around, failed := c.lookAround()
+	around, failed := c.lookAround(ctx)
 	if failed != nil { // ctx is done, which the check will find, too
 		return err
 	}
 	if holder, ok := around.holders[nr]; ok {
-		return fmt.Errorf("%w; block %d holds what belongs in block %d", err, holder, nr)
+		return fmt.Errorf("%w; block %d holds the content of block %d", err, holder, nr)
 	}
 	return err
 }

@@ -5,6 +5,10 @@
 // compares the counts with the space maps. A damaged part costs only itself: the
 // check goes on and reports every fault it can reach, in an order that depends
 // on the metadata alone.
+//
+// A fault is fatal (the kernel refuses the pool, or data is lost or in danger), non-fatal (waste, or harm
+// later) or a note. A pool that worked yesterday must not stay down because of notes: leaks of a
+// power cut, counters that thin_restore 0.9 leaves wrong, needs_check.
 package check
 
 import (
@@ -48,9 +52,8 @@ type Summary struct {
 
 // checker is the state that the passes share.
 type checker struct {
-	ctx    context.Context
 	opt    Options
-	report func(Fault)
+	out    func(Fault)
 	sum    Summary
 	r      *block.Reader
 	block0 block.Data
@@ -67,6 +70,8 @@ type checker struct {
 	refs         *spacemap.Counter       // references to metadata blocks
 	dataMap      *spacemap.Map
 	metadataMap  *spacemap.Map
+	dataDiff     *spacemap.Comparison // of dataMap with data
+	metadataDiff *spacemap.Comparison // of metadataMap with refs
 	fixable      []Fixed
 	hazard       hazard
 	late         []Fault // times above the superblock's, which a higher one may cover
@@ -78,18 +83,19 @@ type checker struct {
 // from one goroutine, in the order of trees and keys. The error says that the
 // check could not go on; it never describes the metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, error) {
-	c := newChecker(ctx, dev, opt, report)
-	err := c.run(dev)
+	c := newChecker(dev, opt, report)
+	err := c.run(ctx, dev)
 	return c.sum, err
 }
 
-func newChecker(ctx context.Context, dev block.Device, opt Options, report func(Fault)) *checker {
-	c := &checker{ctx: ctx, opt: opt, r: block.NewReader(dev, opt.Parallel)}
-	c.report = func(f Fault) {
-		c.count(f)
-		report(f)
-	}
-	return c
+func newChecker(dev block.Device, opt Options, report func(Fault)) *checker {
+	return &checker{opt: opt, out: report, r: block.NewReader(dev, opt.Parallel)}
+}
+
+// report counts a fault and hands it out.
+func (c *checker) report(f Fault) {
+	c.count(f)
+	c.out(f)
 }
 
 func (c *checker) count(f Fault) {
@@ -109,38 +115,63 @@ func (c *checker) count(f Fault) {
 	}
 	switch f.Code {
 	case DataLeak:
-		c.sum.DataLeaks += f.Count
+		c.sum.DataLeaks += f.Counts.N
 	case MetadataLeak:
-		c.sum.MetadataLeaks += f.Count
+		c.sum.MetadataLeaks += f.Counts.N
 	}
 }
 
+// A view is the pool as one superblock has it, and where faults in it go.
+type view struct {
+	name   string // "" for the pool that is checked; else part of what faults say
+	report func(Fault)
+}
+
+// part names a part of the pool.
+func (v view) part(name string) string {
+	if v.name == "" {
+		return name
+	}
+	return v.name + ", " + name
+}
+
 // run is the passes in their order. Each leaves facts for those after it.
-func (c *checker) run(dev block.Device) error {
-	sb, ok, err := c.checkSuperblock(dev)
+func (c *checker) run(ctx context.Context, dev block.Device) error {
+	sb, ok, err := c.checkSuperblock(ctx, dev)
 	if err != nil || !ok || c.opt.SuperblockOnly {
 		return err
 	}
-	now := c.report
-	var late []Fault // a bad snapshot is reported after everything else
-	later := func(f Fault) { late = append(late, f) }
-	defer func() {
-		for _, f := range late {
-			now(f)
-		}
-	}()
+	v := view{report: c.report}
 	if c.opt.Snapshot {
-		later = now
-	}
-	c.report = later
-	snap, hasSnapshot := c.snapshotSuperblock()
-	c.report = now
-	if c.opt.Snapshot {
-		if !hasSnapshot {
+		if sb, ok = c.snapshotSuperblock(v); !ok {
 			return nil
 		}
-		sb, hasSnapshot = snap, false
+		return c.checkAsked(ctx, sb, v)
 	}
+	var late []Fault // a bad snapshot is reported after everything else
+	defer func() {
+		for _, f := range late {
+			c.report(f)
+		}
+	}()
+	held := view{"metadata snapshot", func(f Fault) { late = append(late, f) }}
+	snap, hasSnapshot := c.snapshotSuperblock(held)
+	if err := c.checkAsked(ctx, sb, v); err != nil {
+		return err
+	}
+	if c.opt.SkipMappings || c.opt.MappingRoot != 0 || c.opt.DetailsRoot != 0 {
+		return nil
+	}
+	if hasSnapshot {
+		if err := c.checkPool(ctx, snap, held); err != nil {
+			return err
+		}
+	}
+	return c.checkSpaceMaps(ctx)
+}
+
+// checkAsked checks the pool of sb with the roots that the options name.
+func (c *checker) checkAsked(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.timeLimit = min(sb.Time, metadata.MaxTime)
 	if c.opt.MappingRoot != 0 {
 		sb.MappingRoot = c.opt.MappingRoot
@@ -148,64 +179,49 @@ func (c *checker) run(dev block.Device) error {
 	if c.opt.DetailsRoot != 0 {
 		sb.DetailsRoot = c.opt.DetailsRoot
 	}
-	if err := c.checkPool(sb, ""); err != nil {
-		return err
-	}
-	counts := !c.opt.Snapshot && !c.opt.SkipMappings && c.opt.MappingRoot == 0 && c.opt.DetailsRoot == 0
-	if !counts {
-		return nil
-	}
-	if hasSnapshot {
-		c.report = later
-		err := c.checkPool(snap, "metadata snapshot")
-		c.report = now
-		if err != nil {
-			return err
-		}
-	}
-	return c.checkSpaceMaps()
+	return c.checkPool(ctx, sb, v)
 }
 
 // checkSuperblock tests block 0. It returns false if nothing else can be tested.
-func (c *checker) checkSuperblock(dev block.Device) (metadata.Superblock, bool, error) {
+func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metadata.Superblock, bool, error) {
 	b := &c.block0
 	if err := c.r.Read(metadata.SuperblockLocation, b); err != nil {
 		return c.live, false, fmt.Errorf("superblock: %w", err)
 	}
 	if *b == (block.Data{}) {
-		return c.live, false, c.badBlock0(nil)
+		return c.live, false, c.badBlock0(ctx, nil)
 	}
 	sb, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
 	c.live = sb
 	if err != nil {
-		return sb, false, c.badBlock0(err)
+		return sb, false, c.badBlock0(ctx, err)
 	}
 	if c.opt.Superblock != nil && !(c.opt.Snapshot && !c.snapshotUsable()) {
 		c.opt.Superblock(sb)
 	}
-	c.checkHeader(&sb, b)
+	c.checkHeader(&sb, b, c.report)
 	nr := sb.MetadataSpaceMap.NrBlocks
 	if nr == 0 || nr > spacemap.MaxMetadata {
-		c.superblockFault(sb.Block, SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata)
+		c.report(superblockFault(sb.Block, SuperblockDamaged, Fatal, "metadata nr_blocks is %d, want 1..%d", nr, spacemap.MaxMetadata))
 		return sb, false, nil
 	}
 	if have := c.r.Blocks(); nr > uint64(have) {
-		c.superblockFault(sb.Block, DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have)
+		c.report(superblockFault(sb.Block, DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have))
 	}
 	if dev.Size()%block.Size != 0 {
-		c.superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, no multiple of %d", dev.Size(), block.Size)
+		c.report(superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, which is not a multiple of %d", dev.Size(), block.Size))
 	}
 	if sb.MetadataNrBlocks > nr {
-		c.superblockFault(sb.Block, SizeOdd, Note, "metadata_nr_blocks is %d, more than the %d that the space map covers", sb.MetadataNrBlocks, nr)
+		c.report(superblockFault(sb.Block, SizeOdd, Note, "metadata_nr_blocks is %d, but the space map covers only %d", sb.MetadataNrBlocks, nr))
 	}
 	c.limit = min(block.Nr(nr), c.r.Blocks())
 	return sb, true, nil
 }
 
 // checkHeader tests the fields that every superblock has, the snapshot's too.
-func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
+func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data, report func(Fault)) {
 	fault := func(code Code, s Severity, format string, args ...any) {
-		c.superblockFault(sb.Block, code, s, format, args...)
+		report(superblockFault(sb.Block, code, s, format, args...))
 	}
 	if sb.Version != 1 && sb.Version != 2 {
 		fault(VersionUnknown, NonFatal, "version is %d, want 1 or 2", sb.Version)
@@ -214,7 +230,7 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 		fault(FeaturesUnknown, Fatal, "unknown incompatible features %#x", sb.IncompatFlags)
 	}
 	if sb.CompatROFlags != 0 {
-		fault(FeaturesUnknown, Fatal, "unknown features %#x, with which nobody may write", sb.CompatROFlags)
+		fault(FeaturesUnknown, Fatal, "unknown read-only compatible features %#x: the metadata must not be written to", sb.CompatROFlags)
 	}
 	if sb.CompatFlags != 0 {
 		fault(FeaturesUnknown, Note, "unknown compatible features %#x", sb.CompatFlags)
@@ -226,7 +242,7 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 		fault(MetaBlockSizeOdd, NonFatal, "metadata_block_size is %d sectors, want %d", sb.MetadataBlockSize, metadata.MetadataBlockSize)
 	}
 	if sb.Flags&metadata.NeedsCheck != 0 && sb.Block == metadata.SuperblockLocation {
-		fault(NeedsCheckSet, Note, "the kernel asks for a check (needs_check) and keeps the pool read-only until the flag is cleared")
+		fault(NeedsCheckSet, Note, "needs_check is set: the kernel keeps the pool read-only until the flag is cleared")
 	}
 	if odd := sb.Flags &^ metadata.NeedsCheck; odd != 0 {
 		fault(FlagsUnknown, Note, "unknown flags %#x", odd)
@@ -239,13 +255,13 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 	}
 }
 
-// superblockFault reports what is wrong with the superblock at nr.
-func (c *checker) superblockFault(nr block.Nr, code Code, s Severity, format string, args ...any) {
+// superblockFault is what is wrong with the superblock at nr.
+func superblockFault(nr block.Nr, code Code, s Severity, format string, args ...any) Fault {
 	tree := "superblock"
 	if nr != metadata.SuperblockLocation {
 		tree = fmt.Sprintf("metadata snapshot, block %d", nr)
 	}
-	c.report(Fault{Code: code, Severity: s, Tree: tree, Block: nr, HasBlock: true, Err: fmt.Errorf(format, args...)})
+	return Fault{Code: code, Severity: s, Tree: tree, Block: &nr, Err: fmt.Errorf(format, args...)}
 }
 
 // snapshotUsable reports whether the metadata snapshot has a valid superblock.
@@ -260,15 +276,15 @@ func (c *checker) snapshotUsable() bool {
 
 // snapshotSuperblock tests the superblock of the metadata snapshot; false if
 // there is none that can be used.
-func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
+func (c *checker) snapshotSuperblock(v view) (metadata.Superblock, bool) {
 	const tree = "metadata snapshot"
 	held := c.live.HeldRoot
 	fault := func(code Code, s Severity, err error) {
-		c.report(Fault{Code: code, Severity: s, Tree: tree, Block: held, HasBlock: true, Err: err})
+		v.report(Fault{Code: code, Severity: s, Tree: tree, Block: &held, Err: err})
 	}
 	if held == 0 {
 		if c.opt.Snapshot {
-			c.report(Fault{Code: SnapshotMissing, Severity: Fatal, Err: metadata.ErrNoSnapshot})
+			v.report(Fault{Code: SnapshotMissing, Severity: Fatal, Err: metadata.ErrNoSnapshot})
 		}
 		return metadata.Superblock{}, false
 	}
@@ -287,9 +303,9 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 		return sb, false
 	}
 	if sb.HeldRoot != 0 || sb.DataSpaceMap != (spacemap.Root{}) || sb.MetadataSpaceMap != (spacemap.Root{}) {
-		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock should have neither space maps nor a snapshot of its own", held))
+		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock has space maps or a snapshot of its own", held))
 	}
-	c.checkHeader(&sb, &b)
+	c.checkHeader(&sb, &b, v.report)
 	return sb, true
 }
 

@@ -55,8 +55,8 @@ func TestDamageNamesDevices(t *testing.T) {
 	if i < 0 || sum.Fatal < uint64(len(owners[most])) {
 		t.Fatalf("faults: %q", texts(faults))
 	}
-	if diff := cmp.Diff(owners[most], faults[i].Devices); diff != "" || faults[i].Block != most || !faults[i].Lost {
-		t.Errorf("block %d, want %d; devices (-want +got):\n%s", faults[i].Block, most, diff)
+	if diff := cmp.Diff(owners[most], faults[i].Devices); diff != "" || faults[i].Block == nil || *faults[i].Block != most || faults[i].Lost == nil {
+		t.Errorf("%s, want block %d; devices (-want +got):\n%s", &faults[i], most, diff)
 	}
 	for _, f := range faults {
 		if f.Code == check.DataLeak || f.Code == check.MetadataLeak {
@@ -104,7 +104,7 @@ func TestReadErrors(t *testing.T) {
 			continue
 		}
 		used++
-		i := slices.IndexFunc(faults, func(f check.Fault) bool { return f.Severity == check.Fatal && f.Block == nr })
+		i := slices.IndexFunc(faults, func(f check.Fault) bool { return f.Severity == check.Fatal && f.Block != nil && *f.Block == nr })
 		if i < 0 {
 			t.Errorf("block %d fails, but the faults are %q", nr, texts(faults))
 			continue

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -17,45 +18,37 @@ type deviceDetails struct {
 // checkPool tests the trees of one superblock: the live one, then perhaps that of the
 // metadata snapshot, whose view is then part of what faults say. Blocks that an
 // earlier call has seen are not read again.
-func (c *checker) checkPool(sb metadata.Superblock, view string) error {
+func (c *checker) checkPool(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.progress("devices", 0, 0)
-	roots, err := c.readTopLevel(sb, view)
+	roots, err := c.readTopLevel(ctx, sb, v)
 	if err != nil {
 		return err
 	}
-	details, err := c.readDetails(sb, view)
+	details, err := c.readDetails(ctx, sb, v)
 	if err != nil {
 		return err
 	}
-	devices := c.pairDevices(roots, details, view)
-	c.checkDevices(sb, devices, view)
-	if view == "" {
+	devices := c.pairDevices(roots, details, v)
+	c.checkDevices(sb, devices, v)
+	if v.name == "" {
 		c.sum.Devices = uint64(len(devices))
 	}
 	if c.opt.SkipMappings {
 		return nil
 	}
-	return c.checkMappings(roots, devices, view)
-}
-
-// in makes the name of a part of a view of the pool.
-func in(view, part string) string {
-	if view == "" {
-		return part
-	}
-	return view + ", " + part
+	return c.checkMappings(ctx, roots, devices, v)
 }
 
 // readTopLevel reads the top level of the mapping tree: the root of each device's tree.
-func (c *checker) readTopLevel(sb metadata.Superblock, view string) ([]btree.Child, error) {
-	tree := in(view, treeTop)
+func (c *checker) readTopLevel(ctx context.Context, sb metadata.Superblock, v view) ([]btree.Child, error) {
+	tree := v.part(treeTop)
 	if c.topRoots == nil {
 		c.topRoots = map[int][]btree.Child{}
 	}
 	add := func(leaf int, key uint64, value []byte) {
 		c.topRoots[leaf] = append(c.topRoots[leaf], btree.Child{Key: key, Block: block.Nr(le.Uint64(value))})
 	}
-	forest, err := c.readSmallTree(&c.top, sb.MappingRoot, metadata.RootSize, tree, add)
+	forest, err := c.readSmallTree(ctx, &c.top, sb.MappingRoot, metadata.RootSize, tree, v, add)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +62,15 @@ func (c *checker) readTopLevel(sb metadata.Superblock, view string) ([]btree.Chi
 }
 
 // readDetails reads the device details tree.
-func (c *checker) readDetails(sb metadata.Superblock, view string) ([]deviceDetails, error) {
-	tree := in(view, treeDetails)
+func (c *checker) readDetails(ctx context.Context, sb metadata.Superblock, v view) ([]deviceDetails, error) {
+	tree := v.part(treeDetails)
 	if c.detailsOf == nil {
 		c.detailsOf = map[int][]deviceDetails{}
 	}
 	add := func(leaf int, key uint64, value []byte) {
 		c.detailsOf[leaf] = append(c.detailsOf[leaf], deviceDetails{metadata.DevID(key), metadata.DecodeDetails(value)})
 	}
-	forest, err := c.readSmallTree(&c.details, sb.DetailsRoot, metadata.DetailsSize, tree, add)
+	forest, err := c.readSmallTree(ctx, &c.details, sb.DetailsRoot, metadata.DetailsSize, tree, v, add)
 	if err != nil {
 		return nil, err
 	}
@@ -92,21 +85,21 @@ func (c *checker) readDetails(sb metadata.Superblock, view string) ([]deviceDeta
 
 // readSmallTree reads and judges a tree of devices, adding its nodes to *forest. add
 // is called for each entry of a leaf that was not read before.
-func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize int, tree string,
+func (c *checker) readSmallTree(ctx context.Context, forest **btree.Forest, root block.Nr, valueSize int, tree string, v view,
 	add func(leaf int, key uint64, value []byte),
 ) (*btree.Forest, error) {
 	var err error
 	if *forest == nil {
-		*forest, err = btree.Load(c.ctx, c.r, c.limit, valueSize, root)
+		*forest, err = btree.Load(ctx, c.r, c.limit, valueSize, root)
 	} else {
-		err = (*forest).Add(c.ctx, root)
+		err = (*forest).Add(ctx, root)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	var faults []Fault
-	err = (*forest).EachLeaf(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err = (*forest).EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil // judged below
 		}
@@ -121,22 +114,33 @@ func (c *checker) readSmallTree(forest **btree.Forest, root block.Nr, valueSize 
 	if err != nil {
 		return nil, err
 	}
-	checker := btree.NewChecker(*forest, func(f btree.Finding) { c.reportFinding(f, tree, metadata.OwnerList{}) })
+	checker := btree.NewChecker(*forest, func(f btree.Finding) { v.report(c.treeFault(ctx, f, tree, metadata.OwnerList{})) })
 	checker.CheckTree(root)
-	c.reportSorted(faults)
+	reportSorted(faults, v)
 	return *forest, nil
 }
 
-// reportFinding reports what is wrong with the structure of a tree.
-func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.OwnerList) {
-	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: f.Block, HasBlock: true, Err: f.Err}
+// treeFault is what is wrong with the structure of a tree. From then on counts are lower bounds
+// if a part of the tree is lost.
+func (c *checker) treeFault(ctx context.Context, f btree.Finding, tree string, owners metadata.OwnerList) Fault {
+	fault := findingFault(f, tree, owners)
 	switch f.Kind {
 	case btree.Lost:
 		c.damaged = true
-		fault.Code, fault.Severity, fault.Keys, fault.Lost = NodeDamaged, Fatal, f.Keys, true
-		fault.Err = c.withHolder(f.Block, f.Err)
+		fault.Err = c.withHolder(ctx, f.Block, f.Err)
 	case btree.OutOfBounds:
 		c.damaged = true
+	}
+	return fault
+}
+
+// findingFault is the fault that a finding is.
+func findingFault(f btree.Finding, tree string, owners metadata.OwnerList) Fault {
+	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: &f.Block, Err: f.Err}
+	switch f.Kind {
+	case btree.Lost:
+		fault.Code, fault.Severity, fault.Lost = NodeDamaged, Fatal, &f.Keys
+	case btree.OutOfBounds:
 		fault.Code, fault.Severity = KeysOutOfBounds, Fatal
 	case btree.UnevenDepth:
 		fault.Code, fault.Severity = DepthUneven, NonFatal
@@ -150,15 +154,15 @@ func (c *checker) reportFinding(f btree.Finding, tree string, owners metadata.Ow
 	default:
 		fault.Code, fault.Severity = NodeHeaderOdd, Note
 	}
-	c.report(fault)
+	return fault
 }
 
 // pairDevices matches the devices of the two trees, which both ascend.
-func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, view string) []metadata.Device {
+func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, v view) []metadata.Device {
 	var devices []metadata.Device
 	lone := func(id metadata.DevID, has, lacks string) {
-		c.report(Fault{
-			Code: DeviceMismatch, Severity: Fatal, Tree: view, Devices: []metadata.DevID{id},
+		v.report(Fault{
+			Code: DeviceMismatch, Severity: Fatal, Tree: v.name, Devices: []metadata.DevID{id},
 			Err: fmt.Errorf("has %s but no %s", has, lacks),
 		})
 	}
@@ -179,27 +183,27 @@ func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, view
 }
 
 // checkDevices tests the ids, times and transaction ids of devices.
-func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device, view string) {
-	tree := in(view, treeDetails)
+func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device, v view) {
+	tree := v.part(treeDetails)
 	fault := func(d metadata.Device, code Code, s Severity, format string, args ...any) {
-		c.report(Fault{Code: code, Severity: s, Tree: tree, Devices: []metadata.DevID{d.ID}, Err: fmt.Errorf(format, args...)})
+		v.report(Fault{Code: code, Severity: s, Tree: tree, Devices: []metadata.DevID{d.ID}, Err: fmt.Errorf(format, args...)})
 	}
 	for _, d := range devices {
 		if d.ID > metadata.MaxDevID {
-			fault(d, DeviceIDTooHigh, NonFatal, "the kernel can reach ids up to %d only", metadata.MaxDevID)
+			fault(d, DeviceIDTooHigh, NonFatal, "the kernel supports ids only up to %d", metadata.MaxDevID)
 		}
 		if d.CreationTime > sb.Time || d.SnapshottedTime > sb.Time {
 			f := Fault{
 				Code: TimeTooHigh, Severity: NonFatal, Tree: tree, Devices: []metadata.DevID{d.ID},
-				Err: fmt.Errorf("creation_time %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
+				Err: fmt.Errorf("creation_time is %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
 			}
-			if view == "" {
+			if v.name == "" {
 				f.newest = max(d.CreationTime, d.SnapshottedTime)
 			}
-			c.report(f)
+			v.report(f)
 		}
 		if d.TransactionID > sb.TransactionID {
-			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock's is %d", d.TransactionID, sb.TransactionID)
+			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock is at %d", d.TransactionID, sb.TransactionID)
 		}
 	}
 }

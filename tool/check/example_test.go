@@ -12,7 +12,7 @@ import (
 func ExampleRun() {
 	image, _ := fixtures.Image("powercut")
 	sum, err := check.Run(context.Background(), blocktest.NewMemFrom(image), check.Options{}, func(f check.Fault) {
-		fmt.Println(f.Severity, f.Code, f.First)
+		fmt.Println(f.Severity, f.Code, f.Counts.First)
 	})
 	fmt.Println(sum.Fatal, "fatal,", sum.Mappings, "mappings", err)
 	// Output:

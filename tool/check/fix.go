@@ -44,18 +44,18 @@ type Fixed struct {
 
 // ErrVersion says that a Repair would have to write metadata of a version that
 // it does not know.
-var ErrVersion = errors.New("metadata of an unknown version is not written to")
+var ErrVersion = errors.New("refusing to write to metadata of an unknown version")
 
 // ErrChanged says that the superblock is not the one that was checked.
-var ErrChanged = errors.New("the metadata changed since it was checked: is the pool in use?")
+var ErrChanged = errors.New("the metadata has changed since it was checked: is the pool in use?")
 
 // PlanFix checks as [Run] does, and plans how to fix what was found. With options
 // that leave the space maps out, that is only the flag needs_check. The Repair is
 // nil if there are fatal faults, which nothing may be written over. Nothing is
 // written before [Fix.Write].
 func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Fix, error) {
-	c := newChecker(ctx, dev, opt, report)
-	if err := c.run(dev); err != nil || c.sum.Fatal > 0 {
+	c := newChecker(dev, opt, report)
+	if err := c.run(ctx, dev); err != nil || c.sum.Fatal > 0 {
 		return c.sum, nil, err
 	}
 	if len(c.fixable) > 0 && c.live.Version != metadata.Version && c.live.Version != 1 {
@@ -88,7 +88,7 @@ func (r *Fix) planMaps(c *checker) error {
 		raised = c.planRaise()
 		change = raised.change()
 	}
-	if r.maps, err = spacemap.PlanFix(c.dataMap, c.metadataMap, c.data, c.refs, c.limit, change); err != nil {
+	if r.maps, err = spacemap.PlanFix(c.dataDiff, c.metadataDiff, c.limit, change); err != nil {
 		noRoom, ok := errors.AsType[*spacemap.SpaceError](err)
 		if !ok {
 			return err
@@ -144,7 +144,9 @@ func (c *checker) noteFixable(f Fault) {
 		c.fixable = append(c.fixable, Fixed{Code: f.Code, Severity: f.Severity, Tree: f.Tree})
 	}
 	c.fixable[i].Faults++
-	c.fixable[i].Blocks += f.Count
+	if f.Counts != nil {
+		c.fixable[i].Blocks += f.Counts.N
+	}
 }
 
 func (m Fixed) String() string {
@@ -157,9 +159,9 @@ func (m Fixed) String() string {
 	case m.Devices > 0:
 		what = fmt.Sprintf("snapshotted_time of %d devices raised to %d", m.Devices, m.Time)
 	case m.Blocks == 1:
-		what = "count of 1 block set right"
+		what = "count of 1 block corrected"
 	case m.Blocks > 0:
-		what = fmt.Sprintf("counts of %d blocks set right", m.Blocks)
+		what = fmt.Sprintf("counts of %d blocks corrected", m.Blocks)
 	}
 	return fmt.Sprintf("%s: %s [%s]", m.Tree, what, m.Code)
 }

@@ -76,8 +76,12 @@ func (tc *spoiled) test(t *testing.T, l *lab) {
 		t.Fatalf("no fault %s with %q; found: %q", tc.code, tc.text, texts(faults))
 	}
 	f := faults[i]
-	if f.Severity != tc.severity || f.HasBlock != (where != nowhere) || f.HasBlock && f.Block != where {
-		t.Errorf("%v, block %d %v; want %v, block %d: %s", f.Severity, f.Block, f.HasBlock, tc.severity, where, &f)
+	at := nowhere
+	if f.Block != nil {
+		at = *f.Block
+	}
+	if f.Severity != tc.severity || at != where {
+		t.Errorf("%v, block %d; want %v, block %d: %s", f.Severity, at, tc.severity, where, &f)
 	}
 	if diff := cmp.Diff(tc.devices, f.Devices); diff != "" {
 		t.Errorf("devices (-want +got):\n%s", diff)
@@ -108,7 +112,7 @@ func (tc *spoiled) test(t *testing.T, l *lab) {
 
 var brokenBlocks = []spoiled{
 	{"I1 device too small", func(l *lab) block.Nr { l.Mem = blocktest.NewMemFrom(l.Contents()[:1000*block.Size]); return 0 }, check.DeviceTooSmall, check.Fatal, nil, "covers 2048 blocks, but the device has only 1000", nil},
-	{"I1 ragged end", func(l *lab) block.Nr { l.Mem = blocktest.NewMemFrom(append(l.Contents(), 1, 2, 3)); return 0 }, check.RaggedEnd, check.Note, nil, "no multiple", nil},
+	{"I1 ragged end", func(l *lab) block.Nr { l.Mem = blocktest.NewMemFrom(append(l.Contents(), 1, 2, 3)); return 0 }, check.RaggedEnd, check.Note, nil, "not a multiple", nil},
 	{"I2 leaf", func(l *lab) block.Nr { return l.scratch(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "lost keys 12326..24649: block 237: bad checksum", also(check.MappedBlocksWrong)},
 	{"I2 root", func(l *lab) block.Nr { return l.scratch(l.root(1)) }, check.NodeDamaged, check.Fatal, ids(7), "lost keys from 0 on", also(check.MappedBlocksWrong)},
 	{"I2 top level", func(l *lab) block.Nr { return l.scratch(l.sb.MappingRoot) }, check.NodeDamaged, check.Fatal, nil, "mapping tree, top level", also(check.DeviceMismatch)},
@@ -122,14 +126,14 @@ var brokenBlocks = []spoiled{
 	{"I2 superblock, all else valid", func(l *lab) block.Nr { return l.scratch(0) }, check.SuperblockDamaged, check.Fatal, nil, "; 252 valid metadata blocks follow", nil},
 	{"I3 leaf", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeBlocknr, 3) }, check.NodeDamaged, check.Fatal, ids(6), "blocknr is 3, want 237; it holds block 3, with a valid checksum", also(check.MappedBlocksWrong)},
 	{"I3 bitmap", func(l *lab) block.Nr { return l.put64(l.bitmap(false), nodeBlocknr, 3) }, check.SpaceMapDamaged, check.Fatal, nil, "blocknr is 3", nil},
-	{"I3 exchanged", func(l *lab) block.Nr { return l.exchange(l.leaf(0, 1), l.leaf(1, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "with a valid checksum; block 234 holds what belongs in block 237", also(check.MappedBlocksWrong)},
-	{"I3 moved", func(l *lab) block.Nr { l.copyBlock(l.leaf(0, 1), 1999); return l.zero(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "all zero, want a btree node; block 1999 holds what belongs in block 237", also(check.MappedBlocksWrong)},
-	{"I3 bitmap moved", func(l *lab) block.Nr { l.copyBlock(l.bitmap(true), 1999); return l.scratch(l.bitmap(true)) }, check.SpaceMapDamaged, check.Fatal, nil, "block 1999 holds what belongs in block", nil},
+	{"I3 exchanged", func(l *lab) block.Nr { return l.exchange(l.leaf(0, 1), l.leaf(1, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "with a valid checksum; block 234 holds the content of block 237", also(check.MappedBlocksWrong)},
+	{"I3 moved", func(l *lab) block.Nr { l.copyBlock(l.leaf(0, 1), 1999); return l.zero(l.leaf(0, 1)) }, check.NodeDamaged, check.Fatal, ids(6), "all zero, want a btree node; block 1999 holds the content of block 237", also(check.MappedBlocksWrong)},
+	{"I3 bitmap moved", func(l *lab) block.Nr { l.copyBlock(l.bitmap(true), 1999); return l.scratch(l.bitmap(true)) }, check.SpaceMapDamaged, check.Fatal, nil, "block 1999 holds the content of block", nil},
 	{"I3 superblock", func(l *lab) block.Nr { return l.put64(0, nodeBlocknr, 3) }, check.SuperblockDamaged, check.Fatal, nil, "blocknr is 3", nil},
 	{"I4 magic", func(l *lab) block.Nr { return l.put64(0, magic, 1) }, check.SuperblockDamaged, check.Fatal, nil, "magic is 1", nil},
 	{"I5 version", func(l *lab) block.Nr { return l.put32(0, version, 3) }, check.VersionUnknown, check.NonFatal, nil, "version is 3", nil},
 	{"I6 incompatible", func(l *lab) block.Nr { return l.put32(0, incompat, 1) }, check.FeaturesUnknown, check.Fatal, nil, "0x1", nil},
-	{"I6 read-only", func(l *lab) block.Nr { return l.put32(0, compatRO, 1) }, check.FeaturesUnknown, check.Fatal, nil, "write", nil},
+	{"I6 read-only", func(l *lab) block.Nr { return l.put32(0, compatRO, 1) }, check.FeaturesUnknown, check.Fatal, nil, "must not be written to", nil},
 	{"I6 compatible", func(l *lab) block.Nr { return l.put32(0, compat, 1) }, check.FeaturesUnknown, check.Note, nil, "compatible", nil},
 	{"I7 data block size", func(l *lab) block.Nr { return l.put32(0, dataBlockSize, 100) }, check.BlockSizeInvalid, check.Fatal, nil, "100 sectors", nil},
 	{"I8 metadata block size", func(l *lab) block.Nr { return l.put32(0, metadataBlockSize, 16) }, check.MetaBlockSizeOdd, check.NonFatal, nil, "16 sectors", nil},
@@ -170,9 +174,9 @@ var brokenTrees = []spoiled{
 	{"I15 none", func(l *lab) block.Nr { return l.put32(l.root(0), nodeEntries, 0) }, check.NodeDamaged, check.Fatal, ids(6), "nr_entries", also(check.MappedBlocksWrong)},
 	{"I16 descending", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeKeys+8, 0) }, check.NodeDamaged, check.Fatal, ids(6), "not above", also(check.MappedBlocksWrong)},
 	{"I16 equal", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeKeys+8, 12326) }, check.NodeDamaged, check.Fatal, ids(6), "not above 12326", also(check.MappedBlocksWrong)},
-	{"I17 below", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeKeys, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "its parent, block 236, leaves it keys 12326..24649", nil},
-	{"I17 above", func(l *lab) block.Nr { l.separator(l.root(0), 2, -1000&(1<<64-1)); return l.leaf(0, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "leaves it keys 12326..23649", nil},
-	{"I17 separator too high", func(l *lab) block.Nr { return l.separator(l.root(0), 0, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "leaves it keys 28..12325", nil},
+	{"I17 below", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), nodeKeys, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "its parent, block 236, gives it keys 12326..24649", nil},
+	{"I17 above", func(l *lab) block.Nr { l.separator(l.root(0), 2, -1000&(1<<64-1)); return l.leaf(0, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "gives it keys 12326..23649", nil},
+	{"I17 separator too high", func(l *lab) block.Nr { return l.separator(l.root(0), 0, 1) }, check.KeysOutOfBounds, check.Fatal, ids(6), "gives it keys 28..12325", nil},
 	{"I18 depth", func(l *lab) block.Nr { return l.put64(l.root(0), mappingValues+8, uint64(l.root(1))) }, check.DepthUneven, check.NonFatal, ids(6), "depths", also(check.KeysOutOfBounds, check.MappedBlocksWrong, check.NodeUnderfull, check.MetadataCountLow)},
 	{"I19 underfull", func(l *lab) block.Nr { return l.put32(l.leaf(0, 1), nodeEntries, 82) }, check.NodeUnderfull, check.NonFatal, ids(6), "82 entries of 252, want at least 84", also(check.MappedBlocksWrong, check.DataCountHigh)},
 	{"I19 one short", func(l *lab) block.Nr { return l.put32(l.leaf(0, 1), nodeEntries, 83) }, check.NodeUnderfull, check.Note, ids(6), "83 entries", also(check.MappedBlocksWrong, check.DataCountHigh)},
@@ -199,7 +203,7 @@ var brokenDevices = []spoiled{
 	{"I25 beyond", func(l *lab) block.Nr { return l.put64(l.leaf(0, 1), mappingValues, 1638400<<24) }, check.MappingBeyond, check.Fatal, ids(6), "data 1638400", also(check.DataCountHigh)},
 	{"I26 mapping time", func(l *lab) block.Nr { return l.addTime(l.leaf(0, 1), 9) }, check.TimeTooHigh, check.NonFatal, ids(6), "newer", also(check.SharedWritable)},
 	{"I26 time width", func(l *lab) block.Nr { return l.put32(0, poolTime, 1<<24) }, check.TimeTooHigh, check.NonFatal, nil, "16777216", nil},
-	{"I27 creation", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+16, 99)) }, check.TimeTooHigh, check.NonFatal, ids(6), "creation_time 99", nil},
+	{"I27 creation", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+16, 99)) }, check.TimeTooHigh, check.NonFatal, ids(6), "creation_time is 99", nil},
 	{"I27 snapshotted", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DetailsRoot, detailsValues+24+20, 99)) }, check.TimeTooHigh, check.NonFatal, ids(7), "snapshotted_time 99", nil},
 	{"I27 transaction", func(l *lab) block.Nr { return scattered(l.put64(l.sb.DetailsRoot, detailsValues+8, 99)) }, check.TransactionTooHigh, check.Note, ids(6), "transaction 99", nil},
 	{"I28 writable", func(l *lab) block.Nr { l.put32(l.sb.DetailsRoot, detailsValues+20, 0); return l.leaf(0, 1) }, check.SharedWritable, check.Note, ids(6), "in place", nil},
@@ -215,7 +219,7 @@ var brokenSpaceMaps = []spoiled{
 	{"I30 index block", func(l *lab) block.Nr { return l.scratch(l.sb.MetadataSpaceMap.BitmapRoot) }, check.SpaceMapDamaged, check.Fatal, nil, "bad checksum in index", nil},
 	{"I31 missing", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DataSpaceMap.BitmapRoot, nodeEntries, 100)) }, check.SpaceMapDamaged, check.Fatal, nil, "no index entry 100", nil},
 	{"I31 some missing", func(l *lab) block.Nr { return scattered(l.put32(l.sb.DataSpaceMap.BitmapRoot, nodeEntries, 60)) }, check.SpaceMapDamaged, check.Fatal, nil, "no index entries 60..100", nil},
-	{"I31 surplus", func(l *lab) block.Nr { return scattered(l.put64(0, dataMap, 100*16320)) }, check.SpaceMapOdd, check.NonFatal, nil, "index entry 100 where 100 are wanted", also(check.MetadataLeak)},
+	{"I31 surplus", func(l *lab) block.Nr { return scattered(l.put64(0, dataMap, 100*16320)) }, check.SpaceMapOdd, check.NonFatal, nil, "index has 100 entries, want 100", also(check.MetadataLeak)},
 	{"I32 unused entries", func(l *lab) block.Nr { return l.put64(l.sb.MetadataSpaceMap.BitmapRoot, indexBlock+16*7, 5) }, check.TailNotZero, check.Note, nil, "index entries", nil},
 	{"I33 bitmap twice", func(l *lab) block.Nr {
 		l.put64(l.sb.DataSpaceMap.BitmapRoot, indexValues+16, uint64(l.bitmap(true)))

@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -18,7 +19,7 @@ var le = binary.LittleEndian
 // checkMappings tests the mapping trees of all devices: reads each leaf once, in
 // block order, counts the references to data blocks, then judges each tree.
 // roots are those of the top level, also of devices that lack details.
-func (c *checker) checkMappings(roots []btree.Child, devices []metadata.Device, view string) error {
+func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view) error {
 	nrs := make([]block.Nr, len(roots))
 	for i, r := range roots {
 		nrs[i] = r.Block
@@ -26,29 +27,29 @@ func (c *checker) checkMappings(roots []btree.Child, devices []metadata.Device, 
 	var err error
 	if c.maps == nil {
 		c.data = spacemap.NewCounter(c.countable())
-		c.maps, err = btree.Load(c.ctx, c.r, c.limit, metadata.MappingSize, nrs...)
+		c.maps, err = btree.Load(ctx, c.r, c.limit, metadata.MappingSize, nrs...)
 	} else {
-		err = c.maps.Add(c.ctx, nrs...)
+		err = c.maps.Add(ctx, nrs...)
 	}
 	if err != nil {
 		return err
 	}
-	faults, bad, err := c.checkLeaves(devices, view)
+	faults, bad, err := c.checkLeaves(ctx, devices, v)
 	if err != nil {
 		return err
 	}
 	var twice []Fault
-	if view == "" {
+	if v.name == "" {
 		var hazards []badMappings
-		if hazards, twice, err = c.checkRepeated(devices); err != nil {
+		if hazards, twice, err = c.checkRepeated(ctx, devices); err != nil {
 			return err
 		}
 		bad = append(bad, hazards...)
 	} else { // devices are not written to through a metadata snapshot
 		bad = slices.DeleteFunc(bad, func(b badMappings) bool { return b.code == SharedWritable })
 	}
-	c.checkTrees(roots, devices, view, faults, bad)
-	c.reportSorted(twice)
+	c.checkTrees(ctx, roots, devices, v, faults, bad)
+	reportSorted(twice, v)
 	return nil
 }
 
@@ -59,18 +60,18 @@ func (c *checker) countable() uint64 {
 }
 
 // checkLeaves reads the leaves and tests each mapping. What it finds comes in no order.
-func (c *checker) checkLeaves(devices []metadata.Device, view string) ([]Fault, []badMappings, error) {
+func (c *checker) checkLeaves(ctx context.Context, devices []metadata.Device, v view) ([]Fault, []badMappings, error) {
 	own := metadata.LeafSharing(c.maps, devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
 	for i := range batches {
 		batches[i] = c.data.NewBatch()
 	}
-	tree := in(view, "mappings")
+	tree := v.part("mappings")
 	var mu sync.Mutex
 	var faults []Fault
 	var bad []badMappings
 	var done uint64
-	err := c.maps.EachLeaf(c.ctx, func(worker, leaf int, n btree.Node, err error) error {
+	err := c.maps.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
 			return nil // judged with its tree
 		}
@@ -168,7 +169,7 @@ func (l *leafTest) found() []badMappings {
 }
 
 // reportMappings reports bad mappings, those of the same devices together.
-func (c *checker) reportMappings(bad []badMappings, tree string) {
+func (c *checker) reportMappings(bad []badMappings, v view) {
 	slices.SortStableFunc(bad, func(a, b badMappings) int {
 		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), compareOwners(a.owners, b.owners), cmp.Compare(a.nr, b.nr))
 	})
@@ -183,24 +184,24 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 			leaves++
 		}
 		bad = bad[leaves:]
-		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: tree, Devices: sum.owners.IDs, MoreDevices: sum.owners.Incomplete, Block: sum.nr, HasBlock: true}
+		fault := Fault{Code: sum.code, Severity: NonFatal, Tree: v.part("mappings"), Devices: sum.owners.IDs, MoreDevices: sum.owners.Incomplete, Block: &sum.nr}
 		what := ""
 		switch sum.code {
 		case MappingBeyond:
 			fault.Severity = Fatal
-			what = fmt.Sprintf("lead beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
+			what = fmt.Sprintf("point beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
 		case TimeTooHigh:
 			fault.newest = sum.newest
 			what = fmt.Sprintf("are newer than the superblock's time %d", c.timeLimit)
 		case SharedWritable:
 			fault.Severity, fault.atLimit = Note, sum.atLimit
-			what = "are shared, but a device would write to them in place"
+			what = "are shared, but a device would overwrite them in place"
 			if sum.atLimit {
-				what += fmt.Sprintf(", and no snapshotted_time can be above their time %d", metadata.MaxTime)
+				what += fmt.Sprintf(", and no snapshotted_time can be later than their time %d", metadata.MaxTime)
 			}
 		}
 		fault.Err = fmt.Errorf("%d mappings in %d leaves %s; the first: block %d, %v", sum.n, leaves, what, sum.nr, sum.first)
-		c.report(fault)
+		v.report(fault)
 	}
 }
 
@@ -228,14 +229,14 @@ func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
 		return nil
 	}
 	var faults []Fault
-	collect := &checker{report: func(f Fault) { faults = append(faults, f) }}
-	btree.NewChecker(&btree.Forest{}, func(f btree.Finding) { collect.reportFinding(f, tree, metadata.OwnerList{}) }).CheckHeader(nr, q)
+	collect := func(f btree.Finding) { faults = append(faults, findingFault(f, tree, metadata.OwnerList{})) }
+	btree.NewChecker(&btree.Forest{}, collect).CheckHeader(nr, q)
 	return faults
 }
 
 // checkTrees tests the structure of each tree and reports all that is wrong with the
 // mappings, with the devices affected: faults and bad are what the leaves gave.
-func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, view string, faults []Fault, bad []badMappings) {
+func (c *checker) checkTrees(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
 	checker := btree.NewChecker(c.maps, func(f btree.Finding) { findings = append(findings, f) })
 	trees := make(map[block.Nr]btree.TreeSummary, len(roots))
@@ -249,27 +250,27 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, vie
 		blocks[f.Block] = true
 	}
 	for _, f := range faults {
-		blocks[f.Block] = true
+		blocks[f.at()] = true
 	}
 	for _, b := range bad {
 		blocks[b.nr] = true
 	}
 	reach := metadata.OwnersOf(c.maps, all, blocks)
 	for _, f := range findings {
-		c.reportFinding(f, in(view, "mappings"), reach[f.Block])
+		v.report(c.treeFault(ctx, f, v.part("mappings"), reach[f.Block]))
 	}
 	for i := range faults {
-		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].Block].IDs, reach[faults[i].Block].Incomplete
+		faults[i].Devices, faults[i].MoreDevices = reach[faults[i].at()].IDs, reach[faults[i].at()].Incomplete
 	}
-	c.reportSorted(faults)
+	reportSorted(faults, v)
 	for i := range bad {
 		bad[i].owners = reach[bad[i].nr]
 	}
 	c.noteHazards(bad, devices)
-	c.reportMappings(bad, in(view, "mappings"))
+	c.reportMappings(bad, v)
 	for _, d := range devices {
 		tree := trees[d.Root]
-		if view == "" {
+		if v.name == "" {
 			c.sum.Mappings += tree.N
 		}
 		if tree.N == d.MappedBlocks {
@@ -279,16 +280,16 @@ func (c *checker) checkTrees(roots []btree.Child, devices []metadata.Device, vie
 		if tree.Damaged && tree.N < d.MappedBlocks {
 			err = fmt.Errorf("%d of %d mappings are lost", d.MappedBlocks-tree.N, d.MappedBlocks)
 		}
-		c.report(Fault{Code: MappedBlocksWrong, Severity: Fatal, Tree: in(view, treeDetails), Devices: []metadata.DevID{d.ID}, Err: err})
+		v.report(Fault{Code: MappedBlocksWrong, Severity: Fatal, Tree: v.part(treeDetails), Devices: []metadata.DevID{d.ID}, Err: err})
 	}
 }
 
 // reportSorted reports faults that were found in no particular order.
-func (c *checker) reportSorted(faults []Fault) {
+func reportSorted(faults []Fault, v view) {
 	slices.SortStableFunc(faults, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Code, b.Code))
+		return cmp.Or(cmp.Compare(a.at(), b.at()), cmp.Compare(a.Code, b.Code))
 	})
 	for _, f := range faults {
-		c.report(f)
+		v.report(f)
 	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -17,7 +18,7 @@ import (
 // share blocks all the time, but at the same thin block; only metadata that
 // some other program wrote has a data block at different ones. That is what is
 // looked for first, as it costs no walk per device.
-func (c *checker) checkRepeated(devices []metadata.Device) ([]badMappings, []Fault, error) {
+func (c *checker) checkRepeated(ctx context.Context, devices []metadata.Device) ([]badMappings, []Fault, error) {
 	keys := newFirstKeys(c.data.Len())
 	var any, writable bool
 	for b := range c.data.Repeated() {
@@ -33,7 +34,7 @@ func (c *checker) checkRepeated(devices []metadata.Device) ([]badMappings, []Fau
 	var mu sync.Mutex
 	var bad []badMappings
 	differ := map[uint64]bool{}
-	err := c.maps.RereadLeaves(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err := c.maps.RereadLeaves(ctx, func(_, leaf int, n btree.Node, err error) error {
 		l := leafTest{c: c, nr: c.maps.Leaves()[leaf].Block}
 		for i := range n.Len() {
 			data, time := metadata.UnpackMapping(n.Uint64(i))
@@ -60,15 +61,15 @@ func (c *checker) checkRepeated(devices []metadata.Device) ([]badMappings, []Fau
 	if err != nil || len(differ) == 0 {
 		return bad, nil, err
 	}
-	twice, err := c.findMappedTwice(devices, differ)
+	twice, err := c.findMappedTwice(ctx, devices, differ)
 	return bad, twice, err
 }
 
 // findMappedTwice looks for the given data blocks in each device.
-func (c *checker) findMappedTwice(devices []metadata.Device, blocks map[uint64]bool) ([]Fault, error) {
+func (c *checker) findMappedTwice(ctx context.Context, devices []metadata.Device, blocks map[uint64]bool) ([]Fault, error) {
 	uses := map[int][]repeatedMapping{} // by leaf
 	var mu sync.Mutex
-	err := c.maps.RereadLeaves(c.ctx, func(_, leaf int, n btree.Node, err error) error {
+	err := c.maps.RereadLeaves(ctx, func(_, leaf int, n btree.Node, err error) error {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range n.Len() {
@@ -109,7 +110,7 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repe
 		}
 		if r.n > 0 {
 			faults = append(faults, Fault{
-				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: r.at, HasBlock: true,
+				Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: []metadata.DevID{d.ID}, Block: &r.at,
 				Err: fmt.Errorf("%d data blocks are mapped more than once, the first: block %d, %s", r.n, r.at, r.example),
 			})
 		}
@@ -117,7 +118,7 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repe
 	if len(rest) > 0 {
 		faults = append(faults, Fault{
 			Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: rest,
-			Err: errors.New("some data blocks may be mapped more than once: too many devices share too much for a look at each"),
+			Err: errors.New("some data blocks may be mapped more than once: too many devices share too much to look at each"),
 		})
 	}
 	return faults

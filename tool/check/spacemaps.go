@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 
 	"thinpool/internal/pdata/btree"
@@ -11,13 +12,13 @@ import (
 
 // checkSpaceMaps reads both space maps, counts the references to metadata blocks,
 // those of the space maps included, and compares.
-func (c *checker) checkSpaceMaps() error {
+func (c *checker) checkSpaceMaps(ctx context.Context) error {
 	c.progress("space maps", 0, 0)
 	var err error
-	if c.dataMap, err = spacemap.LoadData(c.ctx, c.r, c.limit, c.live.DataSpaceMap); err != nil {
+	if c.dataMap, err = spacemap.LoadData(ctx, c.r, c.limit, c.live.DataSpaceMap); err != nil {
 		return err
 	}
-	if c.metadataMap, err = spacemap.LoadMetadata(c.ctx, c.r, c.limit, c.live.MetadataSpaceMap); err != nil {
+	if c.metadataMap, err = spacemap.LoadMetadata(ctx, c.r, c.limit, c.live.MetadataSpaceMap); err != nil {
 		return err
 	}
 	c.countMetadata()
@@ -25,12 +26,13 @@ func (c *checker) checkSpaceMaps() error {
 	// The mapping trees hold all references to data blocks. Those to metadata
 	// blocks lie in the space maps, too, so that damage there hides some.
 	exact := !c.damaged
-	if err := c.compareMap(c.dataMap, c.data, exact, dataCodes); err != nil {
+	if c.dataDiff, err = c.compareMap(ctx, c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
 	}
 	exact = exact && !c.dataMap.Lost() && !c.metadataMap.Lost()
 	c.compared = exact
-	return c.compareMap(c.metadataMap, c.refs, exact, metadataCodes)
+	c.metadataDiff, err = c.compareMap(ctx, c.metadataMap, c.refs, exact, metadataCodes)
+	return err
 }
 
 // countMetadata counts the references to metadata blocks: each distinct node
@@ -121,7 +123,7 @@ func (c *checker) checkRoles() {
 		}
 		if was := role[nr]; was != 0 && (was != r || once) {
 			c.report(Fault{
-				Code: TwoRoles, Severity: Fatal, Block: nr, HasBlock: true,
+				Code: TwoRoles, Severity: Fatal, Block: &nr,
 				Err: fmt.Errorf("block %d is used for %s and for %s", nr, names[was], names[r]),
 			})
 		}
@@ -162,19 +164,22 @@ var (
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
 
-func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) error {
-	return m.Compare(c.ctx, counted, exact, func(f spacemap.Finding) {
-		fault := Fault{Tree: names.tree, Block: f.Block, HasBlock: f.Block != 0, Err: f.Err}
+func (c *checker) compareMap(ctx context.Context, m *spacemap.Map, counted *spacemap.Counter, exact bool, names codes) (*spacemap.Comparison, error) {
+	return m.Compare(ctx, counted, exact, func(f spacemap.Finding) {
+		fault := Fault{Tree: names.tree, Err: f.Err}
+		if f.Block != 0 {
+			fault.Block = &f.Block
+		}
 		switch f.Kind {
 		case spacemap.InTree:
 			t := *f.Tree
 			t.Err = f.Err // says which of the map's trees
-			c.reportFinding(t, names.tree, metadata.OwnerList{})
+			c.report(c.treeFault(ctx, t, names.tree, metadata.OwnerList{}))
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
 			fault.Code, fault.Severity = SpaceMapDamaged, Fatal
 			if f.Kind == spacemap.Unreadable {
-				fault.Err = c.withHolder(f.Block, f.Err)
+				fault.Err = c.withHolder(ctx, f.Block, f.Err)
 			}
 		case spacemap.SurplusEntry, spacemap.StrayOverflow, spacemap.OverflowBeyond, spacemap.CountBeyond:
 			fault.Code, fault.Severity = SpaceMapOdd, NonFatal
@@ -191,7 +196,7 @@ func (c *checker) compareMap(m *spacemap.Map, counted *spacemap.Counter, exact b
 			}
 		}
 		if f.Kind == spacemap.TooLow || f.Kind == spacemap.TooHigh {
-			fault.First, fault.Count, fault.Stored, fault.Counted = f.First, f.N, f.Stored, f.Counted
+			fault.Counts = &WrongCounts{f.First, f.N, f.Stored, f.Counted}
 			fault.Err = countError(names.blocks, f)
 		}
 		c.report(fault)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -200,9 +201,9 @@ func inBoth(tb testing.TB, dev block.Device) []block.Nr {
 				guides[nr] = true
 			}
 			for i := 0; !n.Leaf() && i < n.Len(); i++ {
-				child := btree.KeyRange{Begin: n.Key(i), End: keys.End}
+				child := btree.KeyRange{First: n.Key(i), Last: keys.Last}
 				if i+1 < n.Len() {
-					child.End = n.Key(i + 1)
+					child.Last = n.Key(i+1) - 1
 				}
 				walk(block.Nr(n.Uint64(i)), child, first && i == 0)
 			}
@@ -352,7 +353,7 @@ func TestDamage(t *testing.T) {
 	dev.FailReads(unshared)
 	got, err := compare(t.Context(), p, tree(t, p, 1), tree(t, p, 2), delta.Options{})
 	lost, ok := errors.AsType[*metadata.LostError](err)
-	if !ok || lost.ID != 2 || lost.Keys != (btree.KeyRange{Begin: 10}) || !strings.HasPrefix(err.Error(), "device 2: lost the mappings of keys from 10 on: ") {
+	if !ok || lost.ID != 2 || lost.Keys != (btree.KeyRange{First: 10, Last: math.MaxUint64}) || !strings.HasPrefix(err.Error(), "device 2: lost the mappings of keys from 10 on: ") {
 		t.Errorf("a lost leaf: %v", err)
 	}
 	if !slices.Equal(got, []delta.Range{{Kind: delta.Same, Begin: 0, Len: 10, Left: 100, Right: 100}}) {

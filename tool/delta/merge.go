@@ -55,7 +55,7 @@ func (m *merger) feed(side metadata.Side, runs []metadata.Run, keys metadata.Key
 // them nothing can be missing: what lies below keys has come, as pieces come by
 // their first keys.
 func (m *merger) both(runs []metadata.Run, keys metadata.KeyRange) error {
-	m.left.done, m.right.done = max(m.left.done, keys.Begin), max(m.right.done, keys.Begin)
+	m.left.done, m.right.done = max(m.left.done, keys.First), max(m.right.done, keys.First)
 	m.merge()
 	for _, r := range m.clip(runs) {
 		m.emit(Same, r.Thin, r.Len, r.Data, r.Data)
@@ -75,10 +75,11 @@ func (m *merger) finish() error {
 
 // reach notes that the runs among keys have come.
 func (q *queue) reach(keys metadata.KeyRange) {
-	if keys.End == 0 {
+	if keys.Open() {
 		q.done = math.MaxUint64
+		return
 	}
-	q.done = max(q.done, keys.End)
+	q.done = max(q.done, keys.Last+1)
 }
 
 // keep moves the runs that wait to a place of their own: the caller's is lent.

@@ -1,6 +1,7 @@
 package delta
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -21,7 +22,7 @@ const end = 200 // of the thin blocks
 // drawPieces makes a stream of runs and cuts it where it likes, but not within a run.
 func drawPieces(t *rapid.T, side string) []piece {
 	var pieces []piece
-	next := piece{}
+	next := piece{keys: btree.AllKeys}
 	at := uint64(0)
 	for at < end {
 		r := metadata.Run{Thin: metadata.ThinBlock(at), Len: rapid.Uint64Range(1, 20).Draw(t, side+" length")}
@@ -29,9 +30,9 @@ func drawPieces(t *rapid.T, side string) []piece {
 		next.runs = append(next.runs, r)
 		at += r.Len + rapid.Uint64Range(0, 5).Draw(t, side+" gap")
 		if rapid.IntRange(0, 3).Draw(t, side+" cut") == 0 {
-			next.keys.End = at
+			next.keys.Last = at - 1
 			pieces = append(pieces, next)
-			next = piece{keys: btree.KeyRange{Begin: at}}
+			next = piece{keys: btree.KeyRange{First: at, Last: math.MaxUint64}}
 		}
 	}
 	return append(pieces, next)

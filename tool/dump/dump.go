@@ -94,6 +94,7 @@ type dumper struct {
 	mappings *metadata.Mappings
 	opt      Options
 	v        metadata.Visitor
+	begun    int // devices
 }
 
 // checkFits makes sure that no mapping lies beyond a data device of n blocks.
@@ -134,18 +135,51 @@ func (d *dumper) content(ctx context.Context) error {
 	}
 	steps := d.steps(sharing)
 	if v, ok := d.v.(textenc.Formatter); ok {
-		return textenc.StreamLines(ctx, d.mappings, steps, v.Format, v.Lines)
+		return textenc.StreamLines(ctx, d.mappings, steps, v, d.mark)
 	}
-	return d.mappings.Stream(ctx, steps, d.v.Runs)
+	return d.mappings.Stream(ctx, steps, func(s *metadata.Step, runs []metadata.Run) error {
+		if s.Mark != 0 {
+			return d.mark(s)
+		}
+		return d.v.Runs(runs)
+	})
+}
+
+// Marks are what a dump says between the mappings of leaves. A def, and a ref to it, is known by
+// its first leaf.
+const (
+	_ = iota
+	beginDef
+	endDef
+	beginDevice
+	endDevice
+	ref
+)
+
+// mark does what a mark stands for.
+func (d *dumper) mark(s *metadata.Step) error {
+	switch s.Mark {
+	case beginDef:
+		return d.v.BeginDef(name(s.Leaf.Block))
+	case endDef:
+		return d.v.EndDef()
+	case beginDevice:
+		dev := d.devices[d.begun]
+		d.progress(d.begun)
+		d.begun++
+		return d.v.BeginDevice(dev.ID, dev.Details)
+	case endDevice:
+		return d.v.EndDevice()
+	}
+	return d.v.Ref(name(s.Leaf.Block))
 }
 
 // steps yields what to do, in order. Defs come first, by the block of their
 // first leaf, then the devices.
 func (d *dumper) steps(sharing *sharing) func(yield func(metadata.Step) bool) {
 	return func(yield func(metadata.Step) bool) {
-		do := func(f func() error) bool { return yield(metadata.Step{Do: f}) }
 		for _, def := range sharing.defs() {
-			if !do(func() error { return d.v.BeginDef(name(def.leaves[0].Block)) }) {
+			if !yield(metadata.Step{Mark: beginDef, Leaf: def.leaves[0]}) {
 				return
 			}
 			for _, leaf := range def.leaves {
@@ -153,16 +187,12 @@ func (d *dumper) steps(sharing *sharing) func(yield func(metadata.Step) bool) {
 					return
 				}
 			}
-			if !do(d.v.EndDef) {
+			if !yield(metadata.Step{Mark: endDef}) {
 				return
 			}
 		}
-		for i, dev := range d.devices {
-			begin := func() error {
-				d.progress(i)
-				return d.v.BeginDevice(dev.ID, dev.Details)
-			}
-			if !do(begin) || !d.deviceSteps(dev, sharing, yield) || !do(d.v.EndDevice) {
+		for _, dev := range d.devices {
+			if !yield(metadata.Step{Mark: beginDevice}) || !d.deviceSteps(dev, sharing, yield) || !yield(metadata.Step{Mark: endDevice}) {
 				return
 			}
 		}
@@ -176,7 +206,7 @@ func (d *dumper) deviceSteps(dev metadata.Device, sharing *sharing, yield func(m
 			if !sharing.first(part.Leaf) {
 				continue // the ref before stands for it, too
 			}
-			step = metadata.Step{Do: func() error { return d.v.Ref(name(part.Block)) }}
+			step.Mark = ref
 		}
 		if !yield(step) {
 			return false

@@ -206,7 +206,7 @@ func TestDamage(t *testing.T) {
 	}
 	_, err = text(t, p, dump.Options{})
 	lost, ok := errors.AsType[*metadata.LostError](err)
-	if !ok || lost.Keys.Begin > 100 {
+	if !ok || lost.Keys.First > 100 {
 		t.Errorf("err %v", err)
 	}
 }

@@ -97,8 +97,8 @@ func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, er
 	g.Go(func() error {
 		defer close(ordered)
 		defer close(work)
-		p := planner{ctx: ctx, r: r, free: free, ordered: ordered, work: work}
-		return p.plan(extents, opt.From)
+		p := planner{r: r, free: free, ordered: ordered, work: work}
+		return p.plan(ctx, extents, opt.From)
 	})
 	for range readers {
 		g.Go(func() error {
@@ -131,14 +131,13 @@ func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, er
 
 // A planner cuts extents to requests.
 type planner struct {
-	ctx           context.Context
 	r             Reader
 	free          <-chan *request
 	ordered, work chan<- *request
 	cur           *request // not complete
 }
 
-func (p *planner) plan(extents iter.Seq2[volume.Extent, error], from int64) error {
+func (p *planner) plan(ctx context.Context, extents iter.Seq2[volume.Extent, error], from int64) error {
 	for e, err := range extents {
 		switch {
 		case err != nil:
@@ -148,30 +147,30 @@ func (p *planner) plan(extents iter.Seq2[volume.Extent, error], from int64) erro
 		case e.Begin < from:
 			e = e.From(from)
 		}
-		if err := p.extent(e); err != nil {
+		if err := p.extent(ctx, e); err != nil {
 			return err
 		}
 	}
-	return p.send()
+	return p.send(ctx)
 }
 
-func (p *planner) extent(e volume.Extent) error {
+func (p *planner) extent(ctx context.Context, e volume.Extent) error {
 	zeros := e.Kind == volume.Hole || e.Kind == volume.Lost
 	if p.cur != nil && (zeros || p.cur.end != e.Begin) {
-		if err := p.send(); err != nil {
+		if err := p.send(ctx); err != nil {
 			return err
 		}
 	}
 	if zeros {
-		return p.zeros(e.Begin, e.End())
+		return p.zeros(ctx, e.Begin, e.End())
 	}
 	for {
 		if p.cur == nil {
 			select {
 			case p.cur = <-p.free:
 				*p.cur = request{begin: e.Begin, end: e.Begin, parts: p.cur.parts[:0], buf: p.cur.buf, read: make(chan struct{})}
-			case <-p.ctx.Done():
-				return p.ctx.Err()
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
 		// Requests end at multiples of their size.
@@ -182,7 +181,7 @@ func (p *planner) extent(e volume.Extent) error {
 		p.r.Advise(part)
 		p.cur.end = part.End()
 		if part.Len == room {
-			if err := p.send(); err != nil {
+			if err := p.send(ctx); err != nil {
 				return err
 			}
 		}
@@ -193,10 +192,10 @@ func (p *planner) extent(e volume.Extent) error {
 	}
 }
 
-func (p *planner) zeros(at, end int64) error {
+func (p *planner) zeros(ctx context.Context, at, end int64) error {
 	for at < end {
 		next := min(at+zeroBytes, end)
-		if err := p.queue(&request{begin: at, end: next}); err != nil {
+		if err := p.queue(ctx, &request{begin: at, end: next}); err != nil {
 			return err
 		}
 		at = next
@@ -205,7 +204,7 @@ func (p *planner) zeros(at, end int64) error {
 }
 
 // send hands on the request that is complete now.
-func (p *planner) send() error {
+func (p *planner) send(ctx context.Context) error {
 	q := p.cur
 	if q == nil {
 		return nil
@@ -213,18 +212,18 @@ func (p *planner) send() error {
 	p.cur = nil
 	select {
 	case p.work <- q:
-		return p.queue(q)
-	case <-p.ctx.Done():
-		return p.ctx.Err()
+		return p.queue(ctx, q)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-func (p *planner) queue(q *request) error {
+func (p *planner) queue(ctx context.Context, q *request) error {
 	select {
 	case p.ordered <- q:
 		return nil
-	case <-p.ctx.Done():
-		return p.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -63,7 +63,7 @@ func Run(ctx context.Context, s Shape, v metadata.Visitor) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	g := newGenerator(ctx, s, v)
+	g := newGenerator(s, v)
 	h := metadata.Header{
 		Version: metadata.Version, Time: uint32(s.Snapshots * s.Devices), TransactionID: s.TransactionID,
 		DataBlockSize: s.DataBlockSize, NrDataBlocks: max(s.NrDataBlocks, g.places*g.piece()),
@@ -80,10 +80,10 @@ func Run(ctx context.Context, s Shape, v metadata.Visitor) error {
 	if err := v.Begin(h); err != nil {
 		return err
 	}
-	if err := g.defs(); err != nil {
+	if err := g.defs(ctx); err != nil {
 		return err
 	}
-	if err := g.devices(); err != nil {
+	if err := g.devices(ctx); err != nil {
 		return err
 	}
 	return v.End()
@@ -91,7 +91,6 @@ func Run(ctx context.Context, s Shape, v metadata.Visitor) error {
 
 type generator struct {
 	Shape
-	ctx     context.Context
 	v       metadata.Visitor
 	pieces  uint64 // of a device
 	places  uint64 // on the data device, for a piece each
@@ -100,8 +99,8 @@ type generator struct {
 	runs    []metadata.Run
 }
 
-func newGenerator(ctx context.Context, s Shape, v metadata.Visitor) *generator {
-	g := &generator{Shape: s, ctx: ctx, v: v}
+func newGenerator(s Shape, v metadata.Visitor) *generator {
+	g := &generator{Shape: s, v: v}
 	g.pieces = (s.Mappings + s.piece() - 1) / s.piece()
 	g.places = max(1, g.pieces*(s.Snapshots+1)*s.Devices)
 	const golden = 0.6180339887 // multiples of it lie far apart
@@ -147,13 +146,13 @@ func (g *generator) keepers(origin, piece uint64) (first uint64, shared bool) {
 }
 
 // defs hands over what several members of a family have in common.
-func (g *generator) defs() error {
+func (g *generator) defs(ctx context.Context) error {
 	if g.Snapshots == 0 {
 		return nil
 	}
 	for origin := range g.Devices {
 		for p := range g.pieces {
-			if err := g.ctx.Err(); err != nil {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if _, shared := g.keepers(origin, p); !shared {
@@ -177,7 +176,7 @@ func name(origin, piece uint64) string {
 	return strconv.FormatUint(origin, 10) + "." + strconv.FormatUint(piece, 10)
 }
 
-func (g *generator) devices() error {
+func (g *generator) devices(ctx context.Context) error {
 	family := g.Snapshots + 1
 	for id := range g.Devices * family {
 		origin, member := id/family, id%family
@@ -190,7 +189,7 @@ func (g *generator) devices() error {
 		if err := g.v.BeginDevice(metadata.DevID(id), d); err != nil {
 			return err
 		}
-		if err := g.mappings(origin, member, uint32(first), uint32(first+g.Snapshots)); err != nil {
+		if err := g.mappings(ctx, origin, member, uint32(first), uint32(first+g.Snapshots)); err != nil {
 			return err
 		}
 		if err := g.v.EndDevice(); err != nil {
@@ -202,9 +201,9 @@ func (g *generator) devices() error {
 
 // mappings hands over the mappings of one member. Those it has in common with
 // others are from before the snapshots, its own from after them.
-func (g *generator) mappings(origin, member uint64, before, after uint32) error {
+func (g *generator) mappings(ctx context.Context, origin, member uint64, before, after uint32) error {
 	for p := range g.pieces {
-		if err := g.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var err error

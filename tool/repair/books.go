@@ -135,7 +135,7 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 		return nil, err
 	}
 	sp.balanced = true
-	err = m.Compare(ctx, refs, true, func(found spacemap.Finding) {
+	_, err = m.Compare(ctx, refs, true, func(found spacemap.Finding) {
 		switch found.Kind {
 		case spacemap.TooHigh:
 			sp.over = append(sp.over, stretch{found.First, found.N, found.Stored - found.Counted})

@@ -180,7 +180,7 @@ func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth 
 	switch {
 	case n.Kind == survey.Inner:
 		for i, e := range entries {
-			c.tree(e.Block, want, childKeys(entries, i, keys), depth+1)
+			c.tree(e.Block, want, btree.ChildRange(entries, i, keys), depth+1)
 		}
 	case want == topKind && n.N > 0:
 		if entries == nil {
@@ -192,14 +192,6 @@ func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth 
 	case want == survey.IndexLeaf:
 		c.bitmaps(nr)
 	}
-}
-
-// childKeys returns the keys that child i can have.
-func childKeys(entries []btree.Child, i int, keys btree.KeyRange) btree.KeyRange {
-	if i+1 == len(entries) {
-		return keys.LastChild(entries[i].Key)
-	}
-	return keys.Child(entries[i].Key, entries[i+1].Key)
 }
 
 // bitmaps counts the pointers in a leaf of the data index tree.

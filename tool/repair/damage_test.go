@@ -242,7 +242,7 @@ func TestHoles(t *testing.T) {
 	clear(image[81*block.Size:][:block.Size])
 	r := find(t, blocktest.NewMemFrom(image), repair.Options{}).Report
 	holes := slices.Collect(r.Devices[1].Holes())
-	if len(holes) != 1 || holes[0].Block != 81 || holes[0].Keys != (btree.KeyRange{Begin: 45614, End: 50907}) || !errors.Is(holes[0].Err, block.ErrCorrupt) {
+	if len(holes) != 1 || holes[0].Block != 81 || holes[0].Keys != (btree.KeyRange{First: 45614, Last: 50906}) || !errors.Is(holes[0].Err, block.ErrCorrupt) {
 		t.Errorf("%+v", holes)
 	}
 	if !slices.IsSortedFunc(r.Devices, func(a, b repair.DeviceReport) int { return int(a.ID) - int(b.ID) }) {

@@ -38,13 +38,13 @@ func (l *ledger) findRivals() {
 	for i := range l.holes {
 		byBegin[i] = &l.holes[i]
 	}
-	slices.SortStableFunc(byBegin, func(a, b *ledgerHole) int { return cmp.Compare(a.keys.Begin, b.keys.Begin) })
+	slices.SortStableFunc(byBegin, func(a, b *ledgerHole) int { return cmp.Compare(a.keys.First, b.keys.First) })
 	var last *ledgerHole // the one that reaches farthest so far
 	for _, h := range byBegin {
 		if last != nil && last.keys.Overlaps(h.keys) {
 			h.rivals, last.rivals = true, true
 		}
-		if last == nil || last.keys.End != 0 && (h.keys.End == 0 || h.keys.End > last.keys.End) {
+		if last == nil || h.keys.Last > last.keys.Last {
 			last = h
 		}
 	}

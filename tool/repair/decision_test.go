@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,7 +39,7 @@ func TestDecide(t *testing.T) {
 		Confirmed  bool
 	}
 	hole := func(begin, end uint64, ids []metadata.DevID, candidates ...candidate) ledgerHole {
-		return ledgerHole{keys: btree.KeyRange{Begin: begin, End: end}, owners: metadata.OwnerList{IDs: ids}, leaf: true, candidates: candidates}
+		return ledgerHole{keys: btree.KeyRange{First: begin, Last: end - 1}, owners: metadata.OwnerList{IDs: ids}, leaf: true, candidates: candidates}
 	}
 	one, two := []metadata.DevID{1}, []metadata.DevID{2}
 	closed := func(over ...stretch) *surplus { return &surplus{over: over, balanced: true} }
@@ -188,12 +189,12 @@ func TestFindRivals(t *testing.T) {
 		keys []btree.KeyRange
 		want []bool
 	}{
-		{[]btree.KeyRange{{Begin: 0, End: 9}, {Begin: 9, End: 20}, {Begin: 20}}, []bool{false, false, false}},
-		{[]btree.KeyRange{{Begin: 0, End: 20}, {Begin: 5, End: 9}, {Begin: 15, End: 30}}, []bool{true, true, true}},
-		{[]btree.KeyRange{{Begin: 0}, {Begin: 5, End: 9}, {Begin: 100, End: 200}}, []bool{true, true, true}},
-		{[]btree.KeyRange{{Begin: 0, End: 10}, {Begin: 5}, {Begin: 100, End: 200}, {Begin: 300, End: 301}}, []bool{true, true, true, true}},
-		{[]btree.KeyRange{{Begin: 0, End: 10}, {Begin: 0, End: 10}, {Begin: 10, End: 12}}, []bool{true, true, false}},
-		{[]btree.KeyRange{{Begin: 30, End: 40}, {Begin: 0, End: 31}}, []bool{true, true}},
+		{[]btree.KeyRange{{First: 0, Last: 8}, {First: 9, Last: 19}, {First: 20, Last: math.MaxUint64}}, []bool{false, false, false}},
+		{[]btree.KeyRange{{First: 0, Last: 19}, {First: 5, Last: 8}, {First: 15, Last: 29}}, []bool{true, true, true}},
+		{[]btree.KeyRange{{First: 0, Last: math.MaxUint64}, {First: 5, Last: 8}, {First: 100, Last: 199}}, []bool{true, true, true}},
+		{[]btree.KeyRange{{First: 0, Last: 9}, {First: 5, Last: math.MaxUint64}, {First: 100, Last: 199}, {First: 300, Last: 300}}, []bool{true, true, true, true}},
+		{[]btree.KeyRange{{First: 0, Last: 9}, {First: 0, Last: 9}, {First: 10, Last: 11}}, []bool{true, true, false}},
+		{[]btree.KeyRange{{First: 30, Last: 39}, {First: 0, Last: 30}}, []bool{true, true}},
 	} {
 		l := ledger{}
 		for _, k := range tc.keys {

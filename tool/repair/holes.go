@@ -87,7 +87,7 @@ func findHoles(p *pool, rebuilt map[block.Nr]*hole) *grove {
 			g.roots[i] = g.visit(d.Root, 0, 0, btree.AllKeys, 0)
 			continue
 		}
-		g.holes = append(g.holes, &hole{level: -1, err: errNoRoot})
+		g.holes = append(g.holes, &hole{keys: btree.AllKeys, level: -1, err: errNoRoot})
 		g.roots[i] = entry{hole: int32(len(g.holes))}
 	}
 	g.findRoom()
@@ -119,7 +119,7 @@ var errNoRoot error = noRootError{}
 
 type noRootError struct{}
 
-func (noRootError) Error() string { return "the root of its mappings is not known" }
+func (noRootError) Error() string { return "its mapping root is unknown" }
 
 func (noRootError) Unwrap() error { return block.ErrCorrupt }
 
@@ -143,7 +143,7 @@ func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int
 
 // holeEntry returns the entry of the hole at block nr; several nodes may share it.
 func (g *grove) holeEntry(nr block.Nr, keys btree.KeyRange, err error) entry {
-	at := place{nr, keys.Begin}
+	at := place{nr, keys.First}
 	if g.byPlace[at] == 0 {
 		g.holes = append(g.holes, &hole{block: nr, keys: keys, level: -1, err: err})
 		g.byPlace[at] = int32(len(g.holes))
@@ -157,7 +157,7 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 	p.state = underway
 	p.entries = make([]entry, len(in.Children))
 	for e, child := range in.Children {
-		p.entries[e] = g.visit(child, in.Block, e, in.Range(e, keys), depth+1)
+		p.entries[e] = g.visit(child, in.Block, e, in.ChildRange(e, keys), depth+1)
 	}
 	g.cutMisplacedEntries(in, p, keys)
 	g.sum(in.Block, p)
@@ -178,17 +178,17 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 func (g *grove) addGaps(p *patch, h *hole) {
 	var all []entry
 	gap := func(keys btree.KeyRange) {
-		if keys.End == 0 || keys.Begin < keys.End {
+		if !keys.Empty() {
 			between := g.holeEntry(h.block, keys, h.err)
 			g.holeOf(between).gap = true
 			all = append(all, between)
 		}
 	}
-	begin := h.keys.Begin
+	begin := h.keys.First
 	for _, e := range p.entries {
 		t := g.tree(e)
 		if t.n > 0 && t.first > 0 {
-			gap(btree.KeyRange{Begin: begin, End: t.first})
+			gap(btree.KeyRange{First: begin, Last: t.first - 1})
 		}
 		all = append(all, e)
 		if t.n > 0 {
@@ -196,7 +196,7 @@ func (g *grove) addGaps(p *patch, h *hole) {
 		}
 	}
 	if begin > 0 || len(p.entries) == 0 {
-		gap(btree.KeyRange{Begin: begin, End: h.keys.End})
+		gap(btree.KeyRange{First: begin, Last: h.keys.Last})
 	}
 	p.entries, p.changed = all, true
 }
@@ -207,7 +207,7 @@ func (g *grove) addGaps(p *patch, h *hole) {
 func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
 		t := g.tree(p.entries[e])
-		return t.n > 0 && in.Range(e, btree.AllKeys).Contains(t.first, t.last)
+		return t.n > 0 && in.ChildRange(e, btree.AllKeys).Contains(t.first, t.last)
 	}
 	next := make([]uint64, len(p.entries)) // least key to the right that is where it should be
 	least, bounded := uint64(0), false
@@ -228,7 +228,7 @@ func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRan
 		if !fits(e) {
 			p.changed = true
 			if any && t.first <= last || bounds[e] && t.last >= next[e] {
-				want := in.Range(e, keys)
+				want := in.ChildRange(e, keys)
 				err := &btree.BoundsError{Block: t.block, Parent: in.Block, First: t.first, Last: t.last, Want: want}
 				p.entries[e] = g.holeEntry(t.block, want, err)
 				continue

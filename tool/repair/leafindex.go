@@ -35,12 +35,9 @@ func newLeafIndex(s *survey.Survey) *leafIndex {
 // in yields the leaves that have keys in a range.
 func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
 	return func(yield func(*survey.Node) bool) {
-		end := len(x.leaves)
-		if keys.End != 0 {
-			end = sort.Search(end, func(i int) bool { return x.leaves[i].First >= keys.End })
-		}
-		for i := end - 1; i >= 0 && x.reach[i] >= keys.Begin; i-- {
-			if x.leaves[i].Last >= keys.Begin && !yield(x.leaves[i]) {
+		end := sort.Search(len(x.leaves), func(i int) bool { return x.leaves[i].First > keys.Last })
+		for i := end - 1; i >= 0 && x.reach[i] >= keys.First; i-- {
+			if x.leaves[i].Last >= keys.First && !yield(x.leaves[i]) {
 				return
 			}
 		}

@@ -7,21 +7,11 @@ import (
 )
 
 // noKeys is a range without keys.
-var noKeys = btree.KeyRange{Begin: 1, End: 1}
-
-// isEmpty reports whether a range has no keys.
-func isEmpty(r btree.KeyRange) bool { return r.End != 0 && r.Begin >= r.End }
+var noKeys = btree.KeyRange{First: 1, Last: 0}
 
 // common returns the keys that two ranges have in common.
 func common(a, b btree.KeyRange) btree.KeyRange {
-	r := btree.KeyRange{Begin: max(a.Begin, b.Begin), End: a.End}
-	if r.End == 0 || b.End != 0 && b.End < r.End {
-		r.End = b.End
-	}
-	if isEmpty(r) {
-		return noKeys
-	}
-	return r
+	return btree.KeyRange{First: max(a.First, b.First), Last: min(a.Last, b.Last)}
 }
 
 // findRoom finds for each hole the keys that can be filled in. A hole may lie in many trees,
@@ -60,18 +50,15 @@ func (g *grove) giveRoom(i int) {
 		if h != nil && h.gap {
 			keys = h.keys
 		} else {
-			keys = in.Range(child, btree.AllKeys)
+			keys = in.ChildRange(child, btree.AllKeys)
 			child++
 		}
 		if t.n > 0 { // also where it is the bounds that are wrong
-			keys.Begin = min(keys.Begin, t.first)
-			if keys.End != 0 && keys.End <= t.last {
-				keys.End = t.last + 1
-			}
+			keys.First, keys.Last = min(keys.First, t.first), max(keys.Last, t.last)
 		}
-		free := btree.KeyRange{Begin: begin}
+		free := btree.KeyRange{First: begin, Last: math.MaxUint64}
 		if bounded[e+1] {
-			free.End = least[e+1]
+			free.Last = least[e+1] - 1
 		}
 		keys = common(common(keys, free), p.room)
 		if full || bounded[e+1] && least[e+1] == 0 {

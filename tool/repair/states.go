@@ -72,9 +72,9 @@ const (
 
 // findStates returns the states that are left on a device, in no order that matters.
 func findStates(ctx context.Context, e *evidence) ([]*State, error) {
-	f := stateFinder{ctx: ctx, e: e, known: map[[2]block.Nr]bool{}}
-	for _, find := range [...]func() error{f.fromSuperblock, f.fromSpaceMaps, f.fromCopies, f.fromScan} {
-		if err := find(); err != nil {
+	f := stateFinder{e: e, known: map[[2]block.Nr]bool{}}
+	for _, find := range [...]func(context.Context) error{f.fromSuperblock, f.fromSpaceMaps, f.fromCopies, f.fromScan} {
+		if err := find(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -82,20 +82,19 @@ func findStates(ctx context.Context, e *evidence) ([]*State, error) {
 }
 
 type stateFinder struct {
-	ctx   context.Context
 	e     *evidence
 	all   []*State
 	known map[[2]block.Nr]bool // roots of all
 }
 
 // add completes a state from its roots, unless it is known already.
-func (f *stateFinder) add(s *State) error {
+func (f *stateFinder) add(ctx context.Context, s *State) error {
 	roots := [2]block.Nr{s.Mapping, s.Details}
 	if f.known[roots] {
 		return nil
 	}
 	f.known[roots] = true
-	if err := f.e.complete(f.ctx, s); err != nil {
+	if err := f.e.complete(ctx, s); err != nil {
 		return err
 	}
 	f.all = append(f.all, s)
@@ -104,7 +103,7 @@ func (f *stateFinder) add(s *State) error {
 
 // fromSuperblock adds the state that the superblock names. Roots that are valid blocks
 // of another kind are not taken: the superblock is old, or wrong.
-func (f *stateFinder) fromSuperblock() error {
+func (f *stateFinder) fromSuperblock(ctx context.Context) error {
 	sb := &f.e.super
 	if sb.err != nil {
 		return nil
@@ -127,11 +126,11 @@ func (f *stateFinder) fromSuperblock() error {
 			}
 		}
 	}
-	return f.add(s)
+	return f.add(ctx, s)
 }
 
 // fromSpaceMaps adds the states of the newest commits whose metadata space map is left.
-func (f *stateFinder) fromSpaceMaps() error {
+func (f *stateFinder) fromSpaceMaps(ctx context.Context) error {
 	var newest []*generation // the last of each chain, then those before
 	for _, g := range f.e.generations {
 		if g.next == nil {
@@ -146,14 +145,14 @@ func (f *stateFinder) fromSpaceMaps() error {
 		}
 	}
 	for _, g := range newest {
-		if err := f.fromSpaceMap(g); err != nil {
+		if err := f.fromSpaceMap(ctx, g); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *stateFinder) fromSpaceMap(g *generation) error {
+func (f *stateFinder) fromSpaceMap(ctx context.Context, g *generation) error {
 	tops, details := f.e.tableRoots(g, topKind), f.e.tableRoots(g, detailsKind)
 	if len(tops) == 0 {
 		tops = f.e.emptyRoots(g)
@@ -170,7 +169,7 @@ func (f *stateFinder) fromSpaceMap(g *generation) error {
 		return nil // overwritten since
 	}
 	f.e.superOf(g, &s.super)
-	return f.add(s)
+	return f.add(ctx, s)
 }
 
 // tableRoots is stray without what only the metadata snapshot leads to.
@@ -262,12 +261,12 @@ func (e *evidence) countsOf(g *generation) []uint8 {
 }
 
 // fromCopies adds the states that superblocks of metadata snapshots name.
-func (f *stateFinder) fromCopies() error {
+func (f *stateFinder) fromCopies(ctx context.Context) error {
 	for _, c := range f.e.copies {
 		if f.e.isRoot(c.MappingRoot, topKind) == wrong || f.e.isRoot(c.DetailsRoot, detailsKind) == wrong {
 			continue
 		}
-		if err := f.add(&State{From: FromSnapshot, Mapping: c.MappingRoot, Details: c.DetailsRoot, super: c}); err != nil {
+		if err := f.add(ctx, &State{From: FromSnapshot, Mapping: c.MappingRoot, Details: c.DetailsRoot, super: c}); err != nil {
 			return err
 		}
 	}
@@ -275,7 +274,7 @@ func (f *stateFinder) fromCopies() error {
 }
 
 // fromScan adds pairs of roots that nothing leads to.
-func (f *stateFinder) fromScan() error {
+func (f *stateFinder) fromScan(ctx context.Context) error {
 	byIDs := f.e.detailTables()
 	roots := f.e.survey.Roots(topKind)
 	devices := 0
@@ -286,7 +285,7 @@ func (f *stateFinder) fromScan() error {
 	slices.Reverse(roots) // if there are too many it is the oldest that are left out, as far as places tell
 	for _, root := range roots {
 		if devices > maxDevices {
-			f.e.noteOnce("some of the states that are left are not considered: they have more than %d devices together", maxDevices)
+			f.e.noteOnce("some of the remaining states were not considered: together they have more than %d devices", maxDevices)
 			break
 		}
 		s := &State{From: FromScan, Mapping: root}
@@ -294,7 +293,7 @@ func (f *stateFinder) fromScan() error {
 		if s.Details == 0 && slices.ContainsFunc(f.all, func(o *State) bool { return o.Mapping == root }) {
 			continue
 		}
-		if err := f.add(s); err != nil {
+		if err := f.add(ctx, s); err != nil {
 			return err
 		}
 		devices += len(s.Devices)

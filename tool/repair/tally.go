@@ -83,7 +83,7 @@ func (g *grove) lostRanges(e entry, all bool) iter.Seq[LostRange] {
 		}
 		walk(e)
 		slices.SortStableFunc(found, func(a, b *hole) int {
-			return cmp.Or(cmp.Compare(a.keys.Begin, b.keys.Begin), cmp.Compare(a.block, b.block))
+			return cmp.Or(cmp.Compare(a.keys.First, b.keys.First), cmp.Compare(a.block, b.block))
 		})
 		for i, h := range found {
 			if i > 0 && h == found[i-1] {

@@ -55,11 +55,11 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	})
 	for range workers {
 		g.Go(func() error {
-			e := newEmitter(ctx, s, found, free)
+			e := newEmitter(s, found, free)
 			var err error
 			for j := range work {
 				if err == nil {
-					err = e.emit(j)
+					err = e.emit(ctx, j)
 				}
 				close(j.batches)
 			}
@@ -96,7 +96,6 @@ func (s *search) handOver(j job, free chan *batch) error {
 // An emitter makes rows of one bucket after the other.
 type emitter struct {
 	*search
-	ctx    context.Context
 	found  reader
 	free   chan *batch // to be used again
 	climb  *climber
@@ -120,16 +119,16 @@ type piece struct {
 	isRow  bool
 }
 
-func newEmitter(ctx context.Context, s *search, found *store, free chan *batch) *emitter {
+func newEmitter(s *search, found *store, free chan *batch) *emitter {
 	bits := min(found.shift, maxShift)
 	return &emitter{
-		search: s, ctx: ctx, found: reader{store: found}, free: free, climb: s.owners.climber(),
+		search: s, found: reader{store: found}, free: free, climb: s.owners.climber(),
 		slots: make([]int32, 1<<bits), shift: found.shift - bits,
 	}
 }
 
 // emit makes rows of a bucket. As a rule a slot has but one piece; more have to be sorted.
-func (e *emitter) emit(j job) error {
+func (e *emitter) emit(ctx context.Context, j job) error {
 	e.load(j.bucket)
 	base := e.found.first(j.bucket)
 	for slot, i := range e.slots {
@@ -145,7 +144,7 @@ func (e *emitter) emit(j job) error {
 		}
 		sortRows(e.rows[first:])
 		if len(e.rows) >= batchRows {
-			if err := e.send(j); err != nil {
+			if err := e.send(ctx, j); err != nil {
 				return err
 			}
 		}
@@ -153,11 +152,11 @@ func (e *emitter) emit(j job) error {
 	if len(e.rows) == 0 {
 		return nil
 	}
-	return e.send(j)
+	return e.send(ctx, j)
 }
 
 // send has the rows handed over.
-func (e *emitter) send(j job) error {
+func (e *emitter) send(ctx context.Context, j job) error {
 	b := e.emptyBatch()
 	if e.format == nil {
 		b.rows, e.rows = e.rows, b.rows
@@ -169,8 +168,8 @@ func (e *emitter) send(j job) error {
 	select {
 	case j.batches <- b:
 		return nil
-	case <-e.ctx.Done():
-		return e.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -282,7 +282,7 @@ func (s *search) damageError() error {
 		}
 		r := b.run
 		return &metadata.LostError{
-			ID: s.devices[ids[0]].ID, Keys: btree.KeyRange{Begin: uint64(r.Thin), End: uint64(r.Thin) + r.Len},
+			ID: s.devices[ids[0]].ID, Keys: btree.KeyRange{First: uint64(r.Thin), Last: uint64(r.Thin) + r.Len - 1},
 			Err: fmt.Errorf("block %d: %v: the data device has %d blocks: %w", b.nr, r, s.p.Live.DataSpaceMap.NrBlocks, block.ErrCorrupt),
 		}
 	}
@@ -298,8 +298,8 @@ func (s *search) firstLostError(finding error) error {
 		for part := range s.f.LeafRanges(d.Root) {
 			err := part.Err
 			if err == nil {
-				if l := s.f.Leaves()[part.Leaf]; l.N > 0 && !part.Keys.Contains(l.First, l.Last) {
-					err = &btree.BoundsError{Block: part.Block, First: l.First, Last: l.Last, Want: part.Keys}
+				if l := s.f.Leaves()[part.Leaf]; l.N > 0 {
+					err = part.Keys.CheckBounds(part.Block, 0, l.First, l.Last)
 				}
 			}
 			switch {

@@ -187,7 +187,7 @@ func TestDamage(t *testing.T) {
 			spoil(dev)
 			rows, err := collect(t.Context(), open(t, dev), rmap.Options{Regions: all})
 			lost, ok := errors.AsType[*metadata.LostError](err)
-			if want := (btree.KeyRange{Begin: 248, End: 496}); !ok || lost.ID != 1 || lost.Keys != want {
+			if want := (btree.KeyRange{First: 248, Last: 495}); !ok || lost.ID != 1 || lost.Keys != want {
 				t.Errorf("error %v, want that device 1 lost %v", err, want)
 			}
 			if len(rows) < len(whole) { // the hole parts a row in two, at least

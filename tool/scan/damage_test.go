@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func TestDamage(t *testing.T) {
 			want:   func(p tree) map[block.Nr]string { return map[block.Nr]string{p.b: "all zero, but used for mappings"} },
 			more: func(t *testing.T, p tree, rows []scan.Row) {
 				r := at(t, rows, p.b)
-				if r.Kind != survey.Empty || r.Checksum != scan.NoChecksum || *r.Keys != (btree.KeyRange{Begin: 100}) || r.Owners[0].Devices != 2 {
+				if r.Kind != survey.Empty || r.Checksum != scan.NoChecksum || *r.Keys != (btree.KeyRange{First: 100, Last: math.MaxUint64}) || r.Owners[0].Devices != 2 {
 					t.Errorf("%+v", r)
 				}
 			},
@@ -53,7 +54,7 @@ func TestDamage(t *testing.T) {
 				return map[block.Nr]string{p.a: fmt.Sprintf("block %d: bad checksum in btree node: ", p.a)}
 			},
 			more: func(t *testing.T, p tree, rows []scan.Row) {
-				if r := at(t, rows, p.a); r.Kind != survey.Unknown || r.Checksum != scan.WrongChecksum || *r.Keys != (btree.KeyRange{Begin: 0, End: 100}) {
+				if r := at(t, rows, p.a); r.Kind != survey.Unknown || r.Checksum != scan.WrongChecksum || *r.Keys != (btree.KeyRange{First: 0, Last: 99}) {
 					t.Errorf("%+v", r)
 				}
 			},
@@ -81,7 +82,7 @@ func TestDamage(t *testing.T) {
 				}
 			},
 			want: func(p tree) map[block.Nr]string {
-				return map[block.Nr]string{p.a: fmt.Sprintf("misplaced: it says to be block %d", p.c)}
+				return map[block.Nr]string{p.a: fmt.Sprintf("misplaced: it says it is block %d", p.c)}
 			},
 			more: func(t *testing.T, p tree, rows []scan.Row) {
 				if r := at(t, rows, p.a); r.Kind != survey.MappingLeaf || r.Checksum != scan.RightChecksum || r.Self == nil || *r.Self != p.c {
@@ -170,7 +171,7 @@ func TestDamage(t *testing.T) {
 				}
 			},
 			want: func(p tree) map[block.Nr]string {
-				return map[block.Nr]string{p.a: "not what it is used for: mappings"}
+				return map[block.Nr]string{p.a: "not the kind it is used as: mappings"}
 			},
 		},
 		"one block for two trees": {
@@ -179,7 +180,7 @@ func TestDamage(t *testing.T) {
 			},
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{
-					p.sb.DetailsRoot: "not what it is used for: top level; used for top level and for device details; count is 1, but 2 references were found",
+					p.sb.DetailsRoot: "not the kind it is used as: top level; used for top level and for device details; count is 1, but 2 references were found",
 					p.sb.MappingRoot: "count is 1, but 0", p.a: "count is 1, but 0", p.b: "count is 2, but 0", p.c: "count is 1, but 0", p.first: "count is 1, but 0", p.second: "count is 1, but 0",
 				}
 			},

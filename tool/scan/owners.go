@@ -112,10 +112,12 @@ func (s *scanner) trees() {
 	s.walk(MetadataOverflow, []pointer{s.root(s.sb.MetadataSpaceMap.RefCountRoot)})
 }
 
-func (s *scanner) root(to block.Nr) pointer { return pointer{to: to, sides: [sides]bool{live: true}} }
+func (s *scanner) root(to block.Nr) pointer {
+	return pointer{to: to, keys: btree.AllKeys, sides: [sides]bool{live: true}}
+}
 
 func (s *scanner) heldRoot(to block.Nr) pointer {
-	return pointer{to: to, from: s.sb.HeldRoot, sides: [sides]bool{held: true}}
+	return pointer{to: to, from: s.sb.HeldRoot, keys: btree.AllKeys, sides: [sides]bool{held: true}}
 }
 
 // point counts a pointer and gives what it leads to its owners. It returns false if
@@ -152,11 +154,11 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 // a leaf of an earlier transaction gives itself away so.
 func (s *scanner) inBounds(p pointer) {
 	n, ok := s.survey.Node(p.to)
-	if !ok || n.Kind == survey.Inner || n.N == 0 || p.keys.Contains(n.First, n.Last) {
+	if !ok || n.Kind == survey.Inner || n.N == 0 {
 		return
 	}
-	err := &btree.BoundsError{Block: p.to, Parent: p.from, First: n.First, Last: n.Last, Want: p.keys}
-	if len(s.faults[p.to]) == 0 { // from one parent is enough
+	err := p.keys.CheckBounds(p.to, p.from, n.First, n.Last)
+	if err != nil && len(s.faults[p.to]) == 0 { // from one parent is enough
 		s.fault(p.to, "%v", err)
 	}
 }
@@ -191,48 +193,32 @@ func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 		}
 		for i, e := range entries {
 			p.to, p.entry = e.Block, i
-			p.keys = bounds[nr].LastChild(e.Key)
-			if i+1 < len(entries) {
-				p.keys = bounds[nr].Child(e.Key, entries[i+1].Key)
-			}
+			p.keys = btree.ChildRange(entries, i, bounds[nr])
 			visit(p)
 		}
 	}
 	return leaves
 }
 
-// parentsFirst orders the internal nodes below roots so that each comes after its
-// parents. Loops, which only damage makes, are cut.
+// parentsFirst orders the internal nodes below roots so that each comes after its parents.
 func (s *scanner) parentsFirst(tree Tree, roots []pointer) []block.Nr {
-	var order []block.Nr
-	type visit struct {
-		nr   block.Nr
-		rest []btree.Child
+	nrs := make([]block.Nr, len(roots))
+	for i, p := range roots {
+		nrs[i] = p.to
 	}
-	var path []visit
-	enter := func(nr block.Nr) {
-		if nr > 0 && nr < s.limit && s.survey.Kinds[nr] == survey.Inner && s.seen[nr] != uint8(tree) {
-			s.seen[nr] = uint8(tree)
-			n, _ := s.survey.Node(nr)
-			path = append(path, visit{nr, s.survey.Entries(n)})
+	return btree.ParentsFirst(nrs, func(nr block.Nr) ([]block.Nr, bool) {
+		if nr == 0 || nr >= s.limit || s.survey.Kinds[nr] != survey.Inner || s.seen[nr] == uint8(tree) {
+			return nil, false
 		}
-	}
-	for _, p := range roots {
-		enter(p.to)
-		for len(path) > 0 {
-			v := &path[len(path)-1]
-			if len(v.rest) == 0 {
-				order = append(order, v.nr)
-				path = path[:len(path)-1]
-				continue
-			}
-			next := v.rest[0].Block
-			v.rest = v.rest[1:]
-			enter(next)
+		s.seen[nr] = uint8(tree)
+		n, _ := s.survey.Node(nr)
+		entries := s.survey.Entries(n)
+		children := make([]block.Nr, len(entries))
+		for i, e := range entries {
+			children[i] = e.Block
 		}
-	}
-	slices.Reverse(order)
-	return order
+		return children, true
+	})
 }
 
 // deviceRoots returns the pointers in leaves of the top level.
@@ -240,7 +226,7 @@ func (s *scanner) deviceRoots(leaves []block.Nr) []pointer {
 	var roots []pointer
 	for _, leaf := range leaves {
 		s.eachEntry(leaf, metadata.RootSize, func(i int, key uint64, value []byte) {
-			p := pointer{to: block.Nr(le.Uint64(value)), from: leaf, entry: i}
+			p := pointer{to: block.Nr(le.Uint64(value)), from: leaf, entry: i, keys: btree.AllKeys}
 			for side := range sides {
 				p.sides[side] = s.roles[leaf][side]&(1<<TopLevel) != 0
 			}
@@ -284,7 +270,7 @@ func (s *scanner) dataBitmaps(leaf block.Nr) {
 	blocks := s.sb.DataSpaceMap.NrBlocks
 	s.eachEntry(leaf, spacemap.EntrySize, func(i int, key uint64, value []byte) {
 		if want := spacemap.Bitmaps(blocks); key >= want {
-			s.fault(leaf, "index entry %d where %d are wanted", key, want)
+			s.fault(leaf, "index has %d entries, want %d", key, want)
 			return
 		}
 		s.bitmap(DataBitmap, leaf, i, key, blocks, value)
@@ -307,7 +293,7 @@ func (s *scanner) metadataBitmaps() {
 // bitmap follows an entry of an index, the number-th of a space map of so many blocks.
 func (s *scanner) bitmap(tree Tree, from block.Nr, entry int, number, blocks uint64, value []byte) {
 	first := number * spacemap.PerBitmap
-	keys := btree.KeyRange{Begin: first, End: first + min(spacemap.PerBitmap, blocks-first)}
+	keys := btree.KeyRange{First: first, Last: first + min(spacemap.PerBitmap, blocks-first) - 1}
 	p := pointer{to: spacemap.DecodeEntry(value).Block, from: from, entry: entry, keys: keys, sides: [sides]bool{live: true}}
 	if s.point(tree, p) {
 		s.keys[p.to] = keys

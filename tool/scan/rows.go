@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -15,7 +16,7 @@ import (
 
 var le = binary.LittleEndian
 
-// An oddity is a block that is no valid block of any kind, but more than noise.
+// An oddity is a block that is not a valid block of any kind, but more than noise.
 type oddity struct {
 	kind  survey.Kind // as the block that it says to be
 	right bool        // the checksum is
@@ -24,10 +25,10 @@ type oddity struct {
 }
 
 // examineUnknown looks again at the blocks that the survey could not place.
-func (s *scanner) examineUnknown() error {
+func (s *scanner) examineUnknown(ctx context.Context) error {
 	s.odd = map[block.Nr]oddity{}
 	var mu sync.Mutex
-	return s.raw.Each(s.ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
+	return s.raw.Each(ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
 		if err != nil {
 			return nil // it fails now and then
 		}
@@ -39,7 +40,7 @@ func (s *scanner) examineUnknown() error {
 			o.kind = survey.Examine(o.self, b, s.blocks)
 		case o.right && kind == block.Node:
 			if _, o.err = btree.DecodeAny(nr, b); o.err == nil {
-				o.err = fmt.Errorf("block %d: a btree node with values of no known size", nr)
+				o.err = fmt.Errorf("block %d: a btree node with values of unknown size", nr)
 			}
 		case wanted != block.UnknownKind:
 			o.err = block.Verify(nr, b, wanted)
@@ -126,11 +127,11 @@ type stretch struct {
 // continues reports whether next, the block after t, belongs to the same row.
 func (t *stretch) continues(next *stretch) bool {
 	return t.n > 0 && t.first+block.Nr(t.n) == next.first && t.facts == next.facts && !t.single && !next.single && t.hasKeys == next.hasKeys &&
-		(!t.hasKeys || t.keys.End != 0 && t.keys.End == next.keys.Begin)
+		(!t.hasKeys || !t.keys.Open() && t.keys.Last+1 == next.keys.First)
 }
 
 // report hands out the rows.
-func (s *scanner) report(report func(Row) error) error {
+func (s *scanner) report(ctx context.Context, report func(Row) error) error {
 	s.progress("reporting")
 	var now stretch
 	flush := func() error {
@@ -150,14 +151,14 @@ func (s *scanner) report(report func(Row) error) error {
 		next := s.describe(nr)
 		if now.continues(&next) {
 			now.n++
-			now.keys.End = next.keys.End
+			now.keys.Last = next.keys.Last
 			continue
 		}
 		if err := flush(); err != nil {
 			return err
 		}
 		now = next
-		if err := s.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
@@ -198,7 +199,7 @@ func (s *scanner) nodeKeys(nr block.Nr) (btree.KeyRange, bool) {
 			first, last = tree.First, tree.Last
 		}
 	}
-	return btree.KeyRange{Begin: first, End: last + 1}, true // a last key of 2^64-1 has no end
+	return btree.KeyRange{First: first, Last: last}, true
 }
 
 // owners fills in who leads to a block, and its counts.
@@ -302,20 +303,20 @@ func (s *scanner) rowFaults(t *stretch, correction *block.Correction, o oddity, 
 	case correction != nil:
 		add("%v; corrected, it is a valid %v", correction, correction.Kind)
 	case misplaced:
-		add("misplaced: it says to be block %d", o.self)
+		add("misplaced: it says it is block %d", o.self)
 	case t.first == 0 && s.sbErr != nil:
 		add("%v", s.sbErr)
 	case o.err != nil:
 		add("%v", o.err)
 	case t.use == UnknownOwner && t.kind == survey.Unknown:
-		add("no valid block of any kind")
+		add("not a valid block of any kind")
 	}
 	switch {
 	case wrong == "" || len(faults) > 0 && correction == nil:
 	case t.kind == survey.Empty:
 		add("all zero, but used for %s", wrong)
 	default:
-		add("not what it is used for: %s", wrong)
+		add("not the kind it is used as: %s", wrong)
 	}
 	if used := s.usedFor(t); len(used) > 1 {
 		add("used for %s", strings.Join(used, " and for "))

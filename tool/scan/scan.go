@@ -5,6 +5,10 @@
 // device without following a pointer, then the pointers are followed without asking
 // what they ought to lead to. Where the two disagree is what a repair by hand looks
 // for. Blocks with a single flipped bit are followed as they should be.
+//
+// Owners are named without descending into each device. In a sound tree one path leads from a device to
+// a node, so the number of devices is the sum over the parents, and the lowest ids are among the
+// lowest of the parents. Each pointer is followed once, after all that lead to its node.
 package scan
 
 import (
@@ -134,7 +138,6 @@ const (
 
 // scanner is the state that the passes share.
 type scanner struct {
-	ctx         context.Context
 	opt         Options
 	blocks      block.Nr
 	limit       block.Nr      // of pointers
@@ -164,18 +167,18 @@ type scanner struct {
 // An error of report ends it. The error says that the scan could not go on; it never
 // describes the metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Row) error) (Summary, error) {
-	s := &scanner{ctx: ctx, opt: opt, blocks: block.Blocks(dev), raw: block.NewReader(dev, opt.Parallel)}
+	s := &scanner{opt: opt, blocks: block.Blocks(dev), raw: block.NewReader(dev, opt.Parallel)}
 	if opt.End == 0 || opt.End > s.blocks {
 		s.opt.End = s.blocks
 	}
-	if err := s.readAll(dev); err != nil {
+	if err := s.readAll(ctx, dev); err != nil {
 		return Summary{}, err
 	}
-	if err := s.follow(); err != nil {
+	if err := s.follow(ctx); err != nil {
 		return Summary{}, err
 	}
-	s.progress("looking at unknown blocks")
-	if err := s.examineUnknown(); err != nil {
+	s.progress("examining unknown blocks")
+	if err := s.examineUnknown(ctx); err != nil {
 		return Summary{}, err
 	}
 	sum := Summary{Blocks: uint64(s.blocks), Superblock: s.sbErr}
@@ -184,7 +187,7 @@ func Run(ctx context.Context, dev block.Device, opt Options, report func(Row) er
 			sum.Used++
 		}
 	}
-	return sum, s.report(report)
+	return sum, s.report(ctx, report)
 }
 
 func (s *scanner) progress(phase string) {
@@ -195,10 +198,10 @@ func (s *scanner) progress(phase string) {
 
 // readAll surveys the device. It leaves a view of it on which flipped bits are put
 // right.
-func (s *scanner) readAll(dev block.Device) error {
+func (s *scanner) readAll(ctx context.Context, dev block.Device) error {
 	s.progress("surveying the device")
 	var err error
-	if s.survey, err = survey.Read(s.ctx, s.raw); err != nil {
+	if s.survey, err = survey.Read(ctx, s.raw); err != nil {
 		return err
 	}
 	unreadable := true
@@ -220,7 +223,7 @@ func (s *scanner) readAll(dev block.Device) error {
 }
 
 // follow finds the owners of all blocks, and their counts.
-func (s *scanner) follow() error {
+func (s *scanner) follow(ctx context.Context) error {
 	s.progress("following the trees")
 	s.faults, s.keys = map[block.Nr][]string{}, map[block.Nr]metadata.KeyRange{}
 	s.limit = s.blocks
@@ -240,9 +243,9 @@ func (s *scanner) follow() error {
 	if !counted || s.opt.Snapshot {
 		return nil
 	}
-	m, err := spacemap.LoadMetadata(s.ctx, s.r, s.limit, s.sb.MetadataSpaceMap)
+	m, err := spacemap.LoadMetadata(ctx, s.r, s.limit, s.sb.MetadataSpaceMap)
 	if err == nil {
-		s.stored, err = m.Counts(s.ctx, uint64(s.blocks))
+		s.stored, err = m.Counts(ctx, uint64(s.blocks))
 	}
 	return err
 }

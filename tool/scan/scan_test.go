@@ -264,11 +264,11 @@ func TestSharedNodes(t *testing.T) {
 		keys   btree.KeyRange
 		owners []scan.Owner
 	}{
-		{p.a, survey.MappingLeaf, 1, btree.KeyRange{Begin: 0, End: 100}, mapped(1)},
-		{p.b, survey.MappingLeaf, 2, btree.KeyRange{Begin: 100, End: 200}, mapped(1, 2)},
-		{p.second, survey.Inner, 1, btree.KeyRange{Begin: 0, End: 200}, mapped(2)},
-		{p.sb.MappingRoot, survey.TopLeaf, 2, btree.KeyRange{Begin: 1, End: 3}, []scan.Owner{{Tree: scan.TopLevel}, {Tree: scan.TopLevel, Snapshot: true}}},
-		{p.sb.DetailsRoot, survey.DetailsLeaf, 2, btree.KeyRange{Begin: 1, End: 3}, []scan.Owner{{Tree: scan.Details}, {Tree: scan.Details, Snapshot: true}}},
+		{p.a, survey.MappingLeaf, 1, btree.KeyRange{First: 0, Last: 99}, mapped(1)},
+		{p.b, survey.MappingLeaf, 2, btree.KeyRange{First: 100, Last: 199}, mapped(1, 2)},
+		{p.second, survey.Inner, 1, btree.KeyRange{First: 0, Last: 199}, mapped(2)},
+		{p.sb.MappingRoot, survey.TopLeaf, 2, btree.KeyRange{First: 1, Last: 2}, []scan.Owner{{Tree: scan.TopLevel}, {Tree: scan.TopLevel, Snapshot: true}}},
+		{p.sb.DetailsRoot, survey.DetailsLeaf, 2, btree.KeyRange{First: 1, Last: 2}, []scan.Owner{{Tree: scan.Details}, {Tree: scan.Details, Snapshot: true}}},
 	} {
 		r := at(t, rows, tc.nr)
 		if r.Kind != tc.kind || *r.Stored != tc.count || *r.Counted != tc.count || *r.Keys != tc.keys {

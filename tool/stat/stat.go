@@ -95,20 +95,22 @@ func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	}
 	times := map[uint64]uint64{}
 	var pending metadata.Run
-	end := func() error {
+	end := func() {
 		if pending.Len > 0 {
 			times[pending.Len]++
 		}
 		pending = metadata.Run{}
-		return nil
 	}
-	err = m.Stream(ctx, stepsReadingOnce(m, devices, end), func(runs []metadata.Run) error {
+	err = m.Stream(ctx, stepsReadingOnce(m, devices), func(s *metadata.Step, runs []metadata.Run) error {
+		if s.Mark == deviceEnds {
+			end()
+		}
 		for _, r := range runs {
 			if pending.Len > 0 && r.Continues(pending) {
 				pending.Len += r.Len
 				continue
 			}
-			_ = end()
+			end()
 			pending = r
 		}
 		return nil
@@ -116,13 +118,15 @@ func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = end()
+	end()
 	return histogram(times), nil
 }
 
-// stepsReadingOnce yields the steps that read each leaf once, and call end where a device ends or
-// goes on in leaves that were read before.
-func stepsReadingOnce(m *metadata.Mappings, devices []metadata.Device, end func() error) iter.Seq[metadata.Step] {
+// deviceEnds is the mark where a device ends or goes on in leaves that were read before.
+const deviceEnds = 1
+
+// stepsReadingOnce yields the steps that read each leaf once, and marks where devices end.
+func stepsReadingOnce(m *metadata.Mappings, devices []metadata.Device) iter.Seq[metadata.Step] {
 	return func(yield func(metadata.Step) bool) {
 		read := make([]bool, len(m.Forest.Leaves()))
 		roots := map[block.Nr]bool{}
@@ -135,7 +139,7 @@ func stepsReadingOnce(m *metadata.Mappings, devices []metadata.Device, end func(
 			for part := range m.Forest.LeafRanges(d.Root) {
 				fresh := part.Err != nil || !read[part.Leaf]
 				if !fresh || !goesOn {
-					if !yield(metadata.Step{Do: end}) {
+					if !yield(metadata.Step{Mark: deviceEnds}) {
 						return
 					}
 				}

@@ -330,7 +330,7 @@ func TestPartsLost(t *testing.T) {
 			lost = append(lost, part.Keys)
 		}
 	}
-	if !slices.Equal(lost, []KeyRange{{252, 504}}) {
+	if !slices.Equal(lost, []KeyRange{{252, 503}}) {
 		t.Errorf("lost %v, want keys 252..503", lost)
 	}
 }

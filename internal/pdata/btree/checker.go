@@ -115,7 +115,7 @@ func (j *Checker) checkInner(i int, keys KeyRange, depth int) TreeSummary {
 	var sum TreeSummary
 	sum.Depth = -1
 	for e, child := range in.Children {
-		want := in.Range(e, keys)
+		want := in.ChildRange(e, keys)
 		t := j.checkSubtree(child, in, e, want, depth+1)
 		j.addChild(in, e, child, t, &sum)
 	}
@@ -129,9 +129,8 @@ func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum 
 	sum.Damaged = sum.Damaged || t.Damaged
 	if t.N > 0 {
 		// Only the bounds that in itself sets: those from above are tested there.
-		own := in.Range(e, AllKeys)
-		if !own.Contains(t.First, t.Last) {
-			err := &BoundsError{child, in.Block, t.First, t.Last, own}
+		own := in.ChildRange(e, AllKeys)
+		if err := own.CheckBounds(child, in.Block, t.First, t.Last); err != nil {
 			j.report(Finding{Kind: OutOfBounds, Block: child, Keys: own, Err: err})
 			sum.Damaged = true
 		}
@@ -146,7 +145,7 @@ func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum 
 	case sum.Depth < 0:
 		sum.Depth = t.Depth
 	case sum.Depth != t.Depth:
-		err := fmt.Errorf("block %d: its leaves lie at different depths: %d levels below entry %d, %d below others",
+		err := fmt.Errorf("block %d: leaves at different depths: %d levels below entry %d, %d below others",
 			in.Block, t.Depth, e, sum.Depth)
 		j.report(Finding{Kind: UnevenDepth, Block: in.Block, Keys: AllKeys, Err: err})
 	}

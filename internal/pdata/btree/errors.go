@@ -31,7 +31,7 @@ type PointerError struct {
 
 func (e *PointerError) Error() string {
 	if e.Block == 0 {
-		return fmt.Sprintf("the root is said to be block %d, want 1..%d", e.Child, e.Limit-1)
+		return fmt.Sprintf("the root is block %d, want 1..%d", e.Child, e.Limit-1)
 	}
 	return fmt.Sprintf("block %d, entry %d: points to block %d, want 1..%d", e.Block, e.Entry, e.Child, e.Limit-1)
 }
@@ -54,7 +54,7 @@ func (e *LoopError) Unwrap() error { return block.ErrCorrupt }
 type MisplacedError struct{ Block block.Nr }
 
 func (e *MisplacedError) Error() string {
-	return fmt.Sprintf("block %d: internal node where its siblings are leaves", e.Block)
+	return fmt.Sprintf("block %d: is an internal node, but its siblings are leaves", e.Block)
 }
 
 // Unwrap makes a MisplacedError a [block.ErrCorrupt].
@@ -69,45 +69,8 @@ type BoundsError struct {
 }
 
 func (e *BoundsError) Error() string {
-	return fmt.Sprintf("block %d: holds keys %d..%d, but its parent, block %d, leaves it %v", e.Block, e.First, e.Last, e.Parent, e.Want)
+	return fmt.Sprintf("block %d: holds keys %d..%d, but its parent, block %d, gives it %v", e.Block, e.First, e.Last, e.Parent, e.Want)
 }
 
 // Unwrap makes a BoundsError a [block.ErrCorrupt].
 func (e *BoundsError) Unwrap() error { return block.ErrCorrupt }
-
-// A KeyRange is the keys from Begin up to but not including End; an End of 0
-// means that there is no upper bound.
-type KeyRange struct{ Begin, End uint64 }
-
-// AllKeys is the range that holds every key.
-var AllKeys = KeyRange{}
-
-func (r KeyRange) String() string {
-	if r.End == 0 {
-		return fmt.Sprintf("keys from %d on", r.Begin)
-	}
-	return fmt.Sprintf("keys %d..%d", r.Begin, r.End-1)
-}
-
-// Contains reports whether all of first..last lies in r.
-func (r KeyRange) Contains(first, last uint64) bool {
-	return first >= r.Begin && (r.End == 0 || last < r.End)
-}
-
-// Child is what an internal node with the range r leaves to its child at key, if the next child
-// is at next.
-func (r KeyRange) Child(key, next uint64) KeyRange {
-	c := r.LastChild(key)
-	if c.End == 0 || next < c.End {
-		c.End = next
-	}
-	return c
-}
-
-// LastChild is what an internal node with the range r leaves to its last child, which is at key.
-func (r KeyRange) LastChild(key uint64) KeyRange { return KeyRange{max(key, r.Begin), r.End} }
-
-// Overlaps reports whether r and o have keys in common.
-func (r KeyRange) Overlaps(o KeyRange) bool {
-	return (o.End == 0 || r.Begin < o.End) && (r.End == 0 || o.Begin < r.End)
-}

@@ -349,10 +349,7 @@ func (p *LeafRange) CheckBounds(parent block.Nr, n Node) error {
 	if n.Len() == 0 {
 		return nil
 	}
-	if first, last := n.Key(0), n.Key(n.Len()-1); !p.Keys.Contains(first, last) {
-		return &BoundsError{p.Block, parent, first, last, p.Keys}
-	}
-	return nil
+	return p.Keys.CheckBounds(p.Block, parent, n.Key(0), n.Key(n.Len()-1))
 }
 
 // LeafRanges yields the leaves and the lost pieces of the tree at root, in the order
@@ -377,19 +374,11 @@ func (f *Forest) leafRanges(nr, parent block.Nr, entry int, keys KeyRange, seen 
 	seen[i] = true
 	in := &f.inner[i]
 	for j, c := range in.Children {
-		if !f.leafRanges(c, nr, j, in.Range(j, keys), seen, depth+1, yield) {
+		if !f.leafRanges(c, nr, j, in.ChildRange(j, keys), seen, depth+1, yield) {
 			return false
 		}
 	}
 	return true
-}
-
-// Range is what an inner node with the given range leaves to child i.
-func (in *Inner) Range(i int, keys KeyRange) KeyRange {
-	if i+1 == len(in.Keys) {
-		return keys.LastChild(in.Keys[i])
-	}
-	return keys.Child(in.Keys[i], in.Keys[i+1])
 }
 
 // LeafValues reads whole small trees: it yields the entries of the tree at root

@@ -218,7 +218,7 @@ func TestForestDamage(t *testing.T) {
 			var parts []string
 			for p := range forest.LeafRanges(blocks['R']) {
 				if p.Err != nil {
-					parts = append(parts, "lost "+strings.TrimSuffix(fmt.Sprintf("%d..%d", p.Keys.Begin, p.Keys.End-1), fmt.Sprint(^uint64(0))))
+					parts = append(parts, "lost "+strings.TrimSuffix(fmt.Sprintf("%d..%d", p.Keys.First, p.Keys.Last), fmt.Sprint(^uint64(0))))
 				} else {
 					parts = append(parts, named(p.Block))
 				}

@@ -21,13 +21,12 @@ type LoadedLeaf struct {
 // last, once.
 func Leaves(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, root block.Nr, want KeyRange) iter.Seq2[LoadedLeaf, error] {
 	return func(yield func(LoadedLeaf, error) bool) {
-		w := &leafWalk{ctx: ctx, r: r, limit: min(limit, r.Blocks()), valueSize: valueSize, want: want, yield: yield}
-		w.descend([]LeafRange{{Keys: AllKeys, Block: root}}, 0, 0, 0)
+		w := &leafWalk{r: r, limit: min(limit, r.Blocks()), valueSize: valueSize, want: want, yield: yield}
+		w.descend(ctx, []LeafRange{{Keys: AllKeys, Block: root}}, 0, 0, 0)
 	}
 }
 
 type leafWalk struct {
-	ctx       context.Context
 	r         *block.Reader
 	limit     block.Nr
 	valueSize int
@@ -38,8 +37,8 @@ type leafWalk struct {
 
 // descend goes down from siblings, the children of parent from entry on. It reports
 // whether to go on.
-func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth int) bool {
-	nodes, err := w.read(siblings, depth)
+func (w *leafWalk) descend(ctx context.Context, siblings []LeafRange, parent block.Nr, entry, depth int) bool {
+	nodes, err := w.read(ctx, siblings, depth)
 	if err != nil {
 		w.yield(LoadedLeaf{}, err)
 		return false
@@ -64,7 +63,7 @@ func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth i
 			continue
 		}
 		children, first := w.children(n, p.Keys)
-		if len(children) > 0 && !w.descend(children, p.Block, first, depth+1) {
+		if len(children) > 0 && !w.descend(ctx, children, p.Block, first, depth+1) {
 			return false
 		}
 	}
@@ -74,13 +73,10 @@ func (w *leafWalk) descend(siblings []LeafRange, parent block.Nr, entry, depth i
 // children returns the children of n that may hold keys of interest; first is the index
 // of the first of them. A child to which the parents leave no keys cannot be reached.
 func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
-	for i := max(n.Search(w.want.Begin), 0); i < n.Len(); i++ {
-		r := keys.LastChild(n.Key(i))
-		if i+1 < n.Len() {
-			r = keys.Child(n.Key(i), n.Key(i+1))
-		}
+	for i := max(n.Search(w.want.First), 0); i < n.Len(); i++ {
+		r := n.ChildRange(i, keys)
 		switch {
-		case r.End != 0 && r.Begin >= r.End, !r.Overlaps(w.want):
+		case r.Empty(), !r.Overlaps(w.want):
 			if len(parts) > 0 {
 				return parts, first
 			}
@@ -95,7 +91,7 @@ func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int
 }
 
 // read reads the nodes at siblings, each once. The function it returns gives them.
-func (w *leafWalk) read(siblings []LeafRange, depth int) (func(block.Nr) (Node, error), error) {
+func (w *leafWalk) read(ctx context.Context, siblings []LeafRange, depth int) (func(block.Nr) (Node, error), error) {
 	nrs := make([]block.Nr, 0, len(siblings))
 	for _, p := range siblings {
 		if p.Block > 0 && p.Block < w.limit {
@@ -111,7 +107,7 @@ func (w *leafWalk) read(siblings []LeafRange, depth int) (func(block.Nr) (Node, 
 		w.levels[depth] = make([]block.Data, len(nrs))
 	}
 	room, errs := w.levels[depth], make([]error, len(nrs))
-	err := w.r.Each(w.ctx, slices.Values(nrs), func(_ int, nr block.Nr, b *block.Data, err error) error {
+	err := w.r.Each(ctx, slices.Values(nrs), func(_ int, nr block.Nr, b *block.Data, err error) error {
 		i, _ := slices.BinarySearch(nrs, nr)
 		if errs[i] = err; err == nil {
 			room[i] = *b

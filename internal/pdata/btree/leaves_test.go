@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -62,8 +63,8 @@ func TestLeaves(t *testing.T) {
 				t.Errorf("%s, device %d: %s", name, d.ID, diff)
 			}
 			for i, p := range slices.Collect(f.LeafRanges(d.Root)) {
-				for _, key := range []uint64{p.Keys.Begin, max(p.Keys.End, p.Keys.Begin+1) - 1} {
-					got := listLeaves(t, dev, d.Root, btree.KeyRange{Begin: key, End: key + 1})
+				for _, key := range []uint64{p.Keys.First, p.Keys.Last} {
+					got := listLeaves(t, dev, d.Root, btree.KeyRange{First: key, Last: key})
 					if diff := cmp.Diff(all[i:i+1], got); diff != "" {
 						t.Errorf("%s, device %d, key %d: %s", name, d.ID, key, diff)
 					}
@@ -114,17 +115,17 @@ func TestLeavesLost(t *testing.T) {
 			t.Errorf("%s: %s", what, diff)
 		}
 	}
-	check("from 250 to 450", ranges(root, btree.KeyRange{Begin: 250, End: 450}), "keys 200..299", "keys 300..399", "keys 400..499")
-	check("before all keys", ranges(root, btree.KeyRange{Begin: 3, End: 100}))
+	check("from 250 to 450", ranges(root, btree.KeyRange{First: 250, Last: 449}), "keys 200..299", "keys 300..399", "keys 400..499")
+	check("before all keys", ranges(root, btree.KeyRange{First: 3, Last: 99}))
 	check("loop", ranges(loop, btree.AllKeys), "lost keys 5..49", "keys from 50 on")
 	check("outside", ranges(outside, btree.AllKeys), "lost keys 100..119", "lost keys from 120 on")
 	check("no root", ranges(0, btree.AllKeys), "lost keys from 0 on")
 	damage(leaves[1])
 	check("leaf", ranges(low, btree.AllKeys), "keys 100..199", "lost keys 200..299", "keys from 300 on")
 	damage(high)
-	check("inner node", ranges(root, btree.KeyRange{Begin: 250}), "lost keys 200..299", "keys 300..399", "lost keys from 400 on")
+	check("inner node", ranges(root, btree.KeyRange{First: 250, Last: math.MaxUint64}), "lost keys 200..299", "keys 300..399", "lost keys from 400 on")
 	dev.FailReads(leaves[2])
-	for p, err := range btree.Leaves(t.Context(), block.NewReader(dev, 2), block.Blocks(dev), 8, root, btree.KeyRange{Begin: 350, End: 351}) {
+	for p, err := range btree.Leaves(t.Context(), block.NewReader(dev, 2), block.Blocks(dev), 8, root, btree.KeyRange{First: 350, Last: 350}) {
 		if err != nil || !errors.Is(p.Err, blocktest.ErrFailed) {
 			t.Errorf("a read that fails: %v, %v", p.Err, err)
 		}

@@ -69,7 +69,7 @@ func (p *TreePair) LeafRanges() iter.Seq[PairRange] {
 		left, right := p.left, p.right
 		for len(left) > 0 || len(right) > 0 {
 			part := PairRange{Side: Left}
-			if len(left) == 0 || len(right) > 0 && right[0].Keys.Begin < left[0].Keys.Begin {
+			if len(left) == 0 || len(right) > 0 && right[0].Keys.First < left[0].Keys.First {
 				part.LeafRange, part.Side, right = right[0].LeafRange, Right, right[1:]
 			} else {
 				if left[0].shared {
@@ -184,7 +184,7 @@ func (d *descent) matchShared() {
 				keptLeft = append(keptLeft, l)
 			}
 			left, right = left[1:], right[1:]
-		case l.shared || l.Keys.Begin <= r.Keys.Begin:
+		case l.shared || l.Keys.First <= r.Keys.First:
 			keptLeft, left = append(keptLeft, l), left[1:]
 		default:
 			keptRight, right = append(keptRight, r), right[1:]
@@ -232,13 +232,13 @@ func (d *descent) expandLevel(b *treeLevel) {
 // the parents leave no keys is lost: what comes after it would not be in order.
 func (d *descent) children(dst []levelNode, in *Inner, t levelNode) []levelNode {
 	for i, c := range in.Children {
-		keys := in.Range(i, t.Keys)
-		if d.opt.End != 0 && keys.Begin >= d.opt.End {
+		keys := in.ChildRange(i, t.Keys)
+		if d.opt.End != 0 && keys.First >= d.opt.End {
 			break
 		}
 		child := d.newNode(c, in.Block, i, keys)
 		child.shared = t.shared
-		if keys.End != 0 && keys.Begin >= keys.End {
+		if keys.Empty() {
 			child.Err = &BoundsError{in.Block, t.parent, in.Keys[0], in.Keys[len(in.Keys)-1], t.Keys}
 		}
 		dst = append(dst, child)

@@ -65,10 +65,10 @@ func checkPair(t *testing.T, p *metadata.Pool, left, right block.Nr, same bool, 
 	var got [2][]spot
 	n, last := 0, uint64(0)
 	for part := range pair.LeafRanges() {
-		if part.Err != nil || part.Keys.Begin < last {
+		if part.Err != nil || part.Keys.First < last {
 			t.Fatalf("%v: %v after %d", part.Keys, part.Err, last)
 		}
-		n, last = n+1, part.Keys.Begin
+		n, last = n+1, part.Keys.First
 		at := spot{part.Block, part.Keys}
 		if both := slices.Contains(want[0], at) && slices.Contains(want[1], at); both != (part.Side == btree.Both) {
 			t.Errorf("block %d, %v: side %d, in both trees: %v", part.Block, part.Keys, part.Side, both)

@@ -47,39 +47,48 @@ type Finding struct {
 // it bounds the memory that findings take.
 const chunk = 256
 
+// A Comparison is a map, the counts that were found, and what of the map has to be
+// rewritten to hold them.
+type Comparison struct {
+	m       *Map
+	counted *Counter
+	stale   stale
+}
+
 // Compare reads the bitmaps, compares the counts stored with those counted and
 // reports all findings, those of loading first, then by block. With exact
 // false, the counted ones are but lower bounds, and stored counts above them
-// are right.
-func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report func(Finding)) error {
+// are right. A [Fix] takes what Compare returns.
+func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report func(Finding)) (*Comparison, error) {
 	slices.SortStableFunc(m.findings, func(a, b Finding) int { // trees were read in any order
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.First, b.First), cmp.Compare(a.Block, b.Block))
 	})
-	m.stale.begin(m)
+	c := comparison{Map: m, counted: counted, stale: newStale(m), exact: exact, report: report}
 	for _, f := range m.findings {
-		m.stale.note(f)
+		c.stale.note(f)
 		report(f)
 	}
-	c := comparison{Map: m, counted: counted, exact: exact, report: report}
 	c.unread = m.covered() < m.Root.NrBlocks
 	for first := 0; first < len(m.Entries); first += chunk {
 		if err := c.compareBitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	c.flush()
 	if !c.unread && c.used != m.Root.NrAllocated {
 		report(Finding{
 			Kind: WrongNrAllocated, N: m.Root.NrBlocks,
-			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used),
+			Err: fmt.Errorf("nr_allocated is %d, but %d counts are non-zero", m.Root.NrAllocated, c.used),
 		})
 	}
-	return nil
+	return &Comparison{m, counted, c.stale}, nil
 }
 
+// comparison is the work of Compare.
 type comparison struct {
 	*Map
 	counted *Counter
+	stale   stale
 	exact   bool
 	report  func(Finding)
 	pending Finding // a range of counts that may go on; N is 0 if there is none

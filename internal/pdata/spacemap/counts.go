@@ -18,7 +18,7 @@ type Counts struct {
 // Counts reads all counts of m, for size blocks or as many as m covers if that is more.
 func (m *Map) Counts(ctx context.Context, size uint64) (*Counts, error) {
 	c := &Counts{Counter: NewCounter(max(m.Root.NrBlocks, size))}
-	err := m.Compare(ctx, NewCounter(m.Root.NrBlocks), true, func(f Finding) {
+	_, err := m.Compare(ctx, NewCounter(m.Root.NrBlocks), true, func(f Finding) {
 		switch f.Kind {
 		case TooHigh:
 			for b := range f.N {

@@ -22,12 +22,14 @@ type stale struct {
 	leaked          *Counter // 1 for the metadata blocks that are counted but not used
 }
 
-func (s *stale) begin(m *Map) {
-	s.bitmaps, s.entries = map[int]bool{}, map[int]IndexEntry{}
+// newStale returns what is known to be stale once m is loaded.
+func newStale(m *Map) stale {
+	s := stale{bitmaps: map[int]bool{}, entries: map[int]IndexEntry{}, index: m.odd.index, overflow: m.odd.overflow}
 	s.used = make([]uint16, len(m.Entries))
 	if m.Index == nil {
 		s.leaked = NewCounter(m.covered())
 	}
+	return s
 }
 
 // note remembers where the fault of f is kept, but for wrong counters. Fatal
@@ -75,9 +77,7 @@ func (e *SpaceError) Error() string {
 // so that little room is needed. Counts of metadata blocks change by that as well;
 // the plan takes them along.
 type Fix struct {
-	data, metadata  *Map
-	dataCounts      *Counter
-	counts          *Counter // of metadata blocks
+	data, metadata  Comparison // with what the plan itself makes stale
 	limit           block.Nr
 	change          Change
 	overflowingData int // entries of the new data overflow tree
@@ -94,15 +94,16 @@ type Change struct {
 	Counts   map[block.Nr]uint32         // new counts of other blocks in use
 }
 
-// PlanFix plans how to fix the maps of the data device and of the metadata, for
-// which dataCounts and refs are right; [Map.Compare] has compared both and found
-// nothing fatal. Blocks from limit on cannot be used. refs is what is right without
-// change and becomes what the new maps say. The error is a [SpaceError].
-func PlanFix(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, change Change) (*Fix, error) {
-	p := &Fix{data: data, metadata: metadata, dataCounts: dataCounts, counts: refs, limit: limit, change: change, released: map[block.Nr]bool{}}
+// PlanFix plans how to fix the maps of the data device and of the metadata, which were
+// compared with the right counts, without fatal findings. Blocks from limit on cannot be
+// used. The counts of metadata blocks are right without change and become what the new map
+// says. The error is a [SpaceError].
+func PlanFix(data, metadata *Comparison, limit block.Nr, change Change) (*Fix, error) {
+	p := &Fix{data: *data, metadata: *metadata, limit: limit, change: change, released: map[block.Nr]bool{}}
+	p.metadata.stale.bitmaps = maps.Clone(metadata.stale.bitmaps)
 	p.applyChange()
-	if data.stale.overflow {
-		p.overflowingData = dataCounts.Overflowing()
+	if p.data.stale.overflow {
+		p.overflowingData = p.data.counted.Overflowing()
 	}
 	// The blocks that are taken have counts too. If those lie in bitmaps that would
 	// have stayed, more blocks are needed.
@@ -121,18 +122,18 @@ func PlanFix(data, metadata *Map, dataCounts, refs *Counter, limit block.Nr, cha
 			return nil, &SpaceError{uint64(needed), uint64(have)}
 		}
 		for _, nr := range p.blocks {
-			if i := int(nr / PerBitmap); !metadata.stale.bitmaps[i] {
-				metadata.stale.bitmaps[i] = true
+			if i := int(nr / PerBitmap); !p.metadata.stale.bitmaps[i] {
+				p.metadata.stale.bitmaps[i] = true
 				grown = true
 			}
 		}
 	}
 	slices.Sort(p.blocks)
 	for nr := range p.released {
-		refs.Set(uint64(nr), 0)
+		p.metadata.counted.Set(uint64(nr), 0)
 	}
 	for _, nr := range p.blocks {
-		refs.Set(uint64(nr), 1)
+		p.metadata.counted.Set(uint64(nr), 1)
 	}
 	return p, nil
 }
@@ -145,10 +146,10 @@ func (p *Fix) applyChange() {
 	}
 	for nr, count := range p.change.Counts {
 		p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
-		if max(count, p.counts.Get(uint64(nr))) >= overflowCount {
+		if max(count, p.metadata.counted.Get(uint64(nr))) >= overflowCount {
 			p.metadata.stale.overflow = true
 		}
-		p.counts.Set(uint64(nr), count)
+		p.metadata.counted.Set(uint64(nr), count)
 	}
 }
 
@@ -163,19 +164,19 @@ func (p *Fix) Released() []block.Nr { return slices.Sorted(maps.Keys(p.released)
 func (p *Fix) releaseStale() {
 	for before := -1; before < len(p.released); {
 		before = len(p.released)
-		for _, m := range []*Map{p.data, p.metadata} {
-			for i := range m.stale.bitmaps {
-				p.release(m.Entries[i].Block)
+		for _, c := range []*Comparison{&p.data, &p.metadata} {
+			for i := range c.stale.bitmaps {
+				p.release(c.m.Entries[i].Block)
 			}
-			if m.stale.overflow {
-				p.releaseTree(m.Overflow)
+			if c.stale.overflow {
+				p.releaseTree(c.m.Overflow)
 			}
 			switch {
-			case !m.stale.indexStale():
-			case m.Index != nil:
-				p.releaseTree(m.Index)
+			case !c.stale.indexStale():
+			case c.m.Index != nil:
+				p.releaseTree(c.m.Index)
 			default:
-				p.release(m.Root.BitmapRoot)
+				p.release(c.m.Root.BitmapRoot)
 			}
 		}
 	}
@@ -193,7 +194,7 @@ func (p *Fix) releaseTree(f *btree.Forest) {
 func (p *Fix) release(nr block.Nr) {
 	p.released[nr] = true
 	p.metadata.stale.bitmaps[int(nr/PerBitmap)] = true
-	if p.counts.Get(uint64(nr)) >= overflowCount { // an odd tree that shares nodes with itself
+	if p.metadata.counted.Get(uint64(nr)) >= overflowCount { // an odd tree that shares nodes with itself
 		p.metadata.stale.overflow = true
 	}
 }
@@ -206,7 +207,7 @@ func (p *Fix) blocksNeeded() int {
 		n += btree.NodesInTree(p.overflowingData, CountSize)
 	}
 	if d.indexStale() {
-		n += btree.NodesInTree(len(p.data.Entries), EntrySize)
+		n += btree.NodesInTree(len(p.data.m.Entries), EntrySize)
 	}
 	if m.overflow {
 		n += btree.NodesInTree(p.overflowingMetadata(), CountSize)
@@ -219,9 +220,9 @@ func (p *Fix) blocksNeeded() int {
 
 // overflowingMetadata is the number of entries of the new metadata overflow tree.
 func (p *Fix) overflowingMetadata() int {
-	n := p.counts.Overflowing()
+	n := p.metadata.counted.Overflowing()
 	for nr := range p.released {
-		if p.counts.Get(uint64(nr)) >= overflowCount {
+		if p.metadata.counted.Get(uint64(nr)) >= overflowCount {
 			n--
 		}
 	}
@@ -240,14 +241,14 @@ func (p *Fix) freeBlocks() iter.Seq[block.Nr] {
 			first := block.Nr(g.bitmap) * PerBitmap
 			for nr := first; nr < min(first+PerBitmap, p.limit); nr++ {
 				b := uint64(nr)
-				if p.counts.Get(b) == 0 && (s.leaked.Get(b) > 0) == (g.rank&leaked != 0) && !yield(nr) {
+				if p.metadata.counted.Get(b) == 0 && (s.leaked.Get(b) > 0) == (g.rank&leaked != 0) && !yield(nr) {
 					return
 				}
 			}
 		}
 	}
 	var groups []group
-	for i := range p.metadata.Entries {
+	for i := range p.metadata.m.Entries {
 		g := group{bitmap: i}
 		if !s.bitmaps[i] {
 			g.rank = stays
@@ -283,24 +284,24 @@ func (p *Fix) Write(write func(block.Nr, *block.Data) error) (data, metadata Roo
 			return data, metadata, err
 		}
 	}
-	if data, err = p.data.rewrite(a, p.dataCounts); err != nil {
+	if data, err = p.data.rewrite(a); err != nil {
 		return data, metadata, err
 	}
-	if metadata, err = p.metadata.rewrite(a, p.counts); err == nil && len(a.blocks) > 0 {
+	if metadata, err = p.metadata.rewrite(a); err == nil && len(a.blocks) > 0 {
 		err = errPlan
 	}
 	return data, metadata, err
 }
 
-// rewrite writes the stale parts of m with the given counts.
-func (m *Map) rewrite(a btree.Allocator, counts *Counter) (Root, error) {
-	root := m.Root
+// rewrite writes the stale parts of the map with the counts that were found.
+func (c *Comparison) rewrite(a btree.Allocator) (Root, error) {
+	root := c.m.Root
 	root.NrAllocated = 0
-	entries := slices.Clone(m.Entries)
+	entries := slices.Clone(c.m.Entries)
 	for i := range entries {
-		if !m.stale.bitmaps[i] {
-			root.NrAllocated += uint64(m.stale.used[i])
-			if e, wrong := m.stale.entries[i]; wrong {
+		if !c.stale.bitmaps[i] {
+			root.NrAllocated += uint64(c.stale.used[i])
+			if e, wrong := c.stale.entries[i]; wrong {
 				entries[i] = e
 			}
 			continue
@@ -309,19 +310,19 @@ func (m *Map) rewrite(a btree.Allocator, counts *Counter) (Root, error) {
 		if err != nil {
 			return root, err
 		}
-		if entries[i], err = writeBitmap(a, counts, nr, uint64(i), &root); err != nil {
+		if entries[i], err = writeBitmap(a, c.counted, nr, uint64(i), &root); err != nil {
 			return root, err
 		}
 	}
 	var err error
-	if m.stale.overflow {
-		if root.RefCountRoot, err = writeOverflow(a, counts); err != nil {
+	if c.stale.overflow {
+		if root.RefCountRoot, err = writeOverflow(a, c.counted); err != nil {
 			return root, err
 		}
 	}
 	switch {
-	case !m.stale.indexStale():
-	case m.Index != nil:
+	case !c.stale.indexStale():
+	case c.m.Index != nil:
 		root.BitmapRoot, err = writeIndexTree(a, entries)
 	default:
 		if root.BitmapRoot, err = a.Alloc(); err == nil {
@@ -332,7 +333,7 @@ func (m *Map) rewrite(a btree.Allocator, counts *Counter) (Root, error) {
 }
 
 // errPlan would be a bug.
-var errPlan = errors.New("internal error: the plan of blocks to write is wrong")
+var errPlan = errors.New("internal error: wrong plan of blocks to write")
 
 // planned is a [btree.Allocator] that gives out given blocks.
 type planned struct {

@@ -18,9 +18,9 @@ type Map struct {
 	Entries  []IndexEntry // by number of the bitmap; Block 0: there is none
 
 	r        *block.Reader
-	high     *Counter // the counts in the overflow tree
-	findings []Finding
-	stale    stale // what Compare found to be wrong, by where it is kept
+	high     *Counter                       // the counts in the overflow tree
+	findings []Finding                      // of loading
+	odd      struct{ index, overflow bool } // which of the trees have findings
 }
 
 // LoadData reads the space map of the data device. Pointers must lie below
@@ -35,7 +35,7 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 	want := Bitmaps(root.NrBlocks)
 	err = m.eachEntry(ctx, m.Index, "index", func(leaf block.Nr, key uint64, value []byte) {
 		if key >= want {
-			m.add(Finding{Kind: SurplusEntry, Err: fmt.Errorf("index entry %d where %d are wanted", key, want)})
+			m.add(Finding{Kind: SurplusEntry, Err: fmt.Errorf("index has %d entries, want %d", key, want)})
 			return
 		}
 		entries[key] = m.checkedEntry(DecodeEntry(value), key, leaf, limit)
@@ -179,9 +179,9 @@ func (m *Map) eachEntry(ctx context.Context, f *btree.Forest, what string, fn fu
 	}
 	checker := btree.NewChecker(f, func(t btree.Finding) {
 		if f == m.Index {
-			m.stale.index = true
+			m.odd.index = true
 		} else {
-			m.stale.overflow = true
+			m.odd.overflow = true
 		}
 		m.add(Finding{Kind: InTree, Block: t.Block, Tree: &t, Err: fmt.Errorf("%s tree: %w", what, t.Err)})
 	})

@@ -63,7 +63,11 @@ func (s *Survey) join(entries []btree.Child, depth int) Subtree {
 			sum.Whole = false
 			continue
 		}
-		inside := t.N == 0 || (i == 0 || t.First >= e.Key) && (i+1 == len(entries) || t.Last < entries[i+1].Key)
+		keys := btree.ChildRange(entries, i, btree.AllKeys)
+		if i == 0 {
+			keys.First = 0 // only bounds between children count
+		}
+		inside := t.N == 0 || keys.Contains(t.First, t.Last)
 		if !t.Whole || !inside || t.N == 0 || t.Depth+1 != sum.Depth {
 			sum.Whole = false
 		}
