@@ -41,7 +41,8 @@ func TestChoice(t *testing.T) {
 	}{
 		"all": {three(array{}), []int{0, 1, 2}, "", ""},
 		"stale": {
-			three(array{events: []uint64{5, 7, 7}, editMember: old(0)}), []int{-1, 1, 2},
+			three(array{events: []uint64{5, 7, 7}, editMember: old(0)}),
+			[]int{-1, 1, 2},
 			"it is older than the others: its events are 5, the newest has 7", "",
 		},
 		// They are written one after the other.
@@ -52,30 +53,36 @@ func TestChoice(t *testing.T) {
 					setRole(b, 0, 0xfffe)
 				}
 			}}),
-			[]int{-1, 1, 2}, "the newest member says that it failed", "",
+			[]int{-1, 1, 2},
+			"the newest member says that it failed", "",
 		},
 		"faulty":  {three(array{edit: onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffe) })}), []int{-1, 1, 2}, "it is marked as failed", ""},
 		"spare":   {three(array{edit: onlyRole(0, func(b []byte) { setRole(b, 0, 0xffff) })}), []int{-1, 1, 2}, "it is a spare", ""},
 		"no role": {three(array{edit: onlyRole(0, func(b []byte) { le.PutUint32(b[160:], 9) })}), []int{-1, 1, 2}, "it is a spare", ""},
 		"rebuilt": {
 			three(array{editMember: old(0), edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 8) })}),
-			[]int{-1, 1, 2}, "it is not rebuilt to its end", "",
+			[]int{-1, 1, 2},
+			"it is not rebuilt to its end", "",
 		},
 		"rebuilt to its end": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 1<<64-1) })}),
-			[]int{0, 1, 2}, "", "",
+			[]int{0, 1, 2},
+			"", "",
 		},
 		"replacement": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 16) })}),
-			[]int{-1, 1, 2}, "it is to replace another member, and is not complete", "",
+			[]int{-1, 1, 2},
+			"it is to replace another member, and is not complete", "",
 		},
 		"twice": {
 			three(array{edit: onlyRole(1, func(b []byte) { setRole(b, 1, 0); setRole(b, 0, 1) })}),
-			[]int{0, -1, 2}, "", "",
+			[]int{0, -1, 2},
+			"", "",
 		},
 		"dirty": {
 			three(array{edit: onlyRole(1, func(b []byte) { le.PutUint64(b[208:], 0) })}),
-			[]int{0, 1, 2}, "", "it was not stopped cleanly: its legs may differ where it was written last; the first is read",
+			[]int{0, 1, 2},
+			"", "it was not stopped cleanly: its legs may differ where it was written last; the first is read",
 		},
 		"smaller now": {
 			three(array{events: []uint64{5, 7, 7}, edit: func(role int, b []byte) {
@@ -84,7 +91,8 @@ func TestChoice(t *testing.T) {
 					le.PutUint32(b[92:], 5)
 				}
 			}}),
-			[]int{-1, 1, 2}, "its role 4 is no longer in the array", "",
+			[]int{-1, 1, 2},
+			"its role 4 is no longer in the array", "",
 		},
 	} {
 		members, want := tc.make()
@@ -126,7 +134,7 @@ func TestStaleIsAsked(t *testing.T) {
 	}
 	// A stale one does not take the place of a member, and the newer of two is used.
 	ls.events = []uint64{7, 7, 3}
-	members, want = ls.make()
+	members, _ = ls.make()
 	ls.events = []uint64{7, 7, 5}
 	more, _ := ls.make()
 	members = append(members, more[2])
