@@ -14,7 +14,7 @@ import (
 	"io"
 )
 
-// Where headers begin. The second of LUKS2 lies behind the first, and tells it apart.
+// What headers begin with. LUKS2 keeps a second header after the first, with a magic of its own.
 const (
 	magic       = "LUKS\xba\xbe"
 	secondMagic = "SKUL\xba\xbe"
@@ -22,7 +22,7 @@ const (
 	busyMagic = "LUKS\xde\xad"
 )
 
-// Probe is how many bytes at the begin of a disk Recognise should get.
+// Probe is how many bytes from the start of a disk Recognise should get.
 const Probe = 32 << 10
 
 // sector is what offsets and initial vectors count, whatever the size of encrypted sectors.
@@ -137,9 +137,9 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 func (h *Header) check() error {
 	switch {
 	case h.Offset == 0:
-		return errors.New("it says that the data begins with byte 0: the header was made to be kept apart from its data, which is not supported")
+		return errors.New("the data starts at byte 0: this is a detached header, which is not supported")
 	case h.Offset < 0 || h.Offset >= h.diskSize:
-		return fmt.Errorf("the data begins at byte %d, and there are only %d bytes: a copy of a header, or a part of a disk", h.Offset, h.diskSize)
+		return fmt.Errorf("the data starts at byte %d, but there are only %d bytes: is this a header backup, or part of a disk?", h.Offset, h.diskSize)
 	case h.SectorSize < sector || h.SectorSize > 4096 || h.SectorSize&(h.SectorSize-1) != 0:
 		return fmt.Errorf("sectors of %d bytes are not supported", h.SectorSize)
 	}
@@ -148,14 +148,14 @@ func (h *Header) check() error {
 	}
 	rest := h.diskSize - h.Offset
 	if h.Size > rest {
-		h.note("the data has %d bytes, and only %d are there", h.Size, rest)
+		h.note("the data should have %d bytes, but only %d are there", h.Size, rest)
 	}
 	if h.Size < 0 || h.Size > rest {
 		h.Size = rest
 	}
 	h.Size -= h.Size % int64(h.SectorSize)
 	if h.Size == 0 {
-		return errors.New("there is no data behind it")
+		return errors.New("there is no data after it")
 	}
 	for i := range h.Slots {
 		s := &h.Slots[i]

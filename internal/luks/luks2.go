@@ -77,7 +77,7 @@ func (h *Header) decode2(ctx context.Context) error {
 
 func sequence(c *copy2) uint64 { return be.Uint64(c.bin[offSequence:]) }
 
-var errNoMagic = errors.New("it does not begin as a header does")
+var errNoMagic = errors.New("no LUKS magic")
 
 // copyAt reads and verifies the copy that begins at a byte.
 func (h *Header) copyAt(at int64, magic string) (*copy2, error) {

@@ -43,7 +43,7 @@ func TestChoice(t *testing.T) {
 		"stale": {
 			three(array{events: []uint64{5, 7, 7}, editMember: old(0)}),
 			[]int{-1, 1, 2},
-			"it is older than the others: its events are 5, the newest has 7", "",
+			"it is out of date: 5 events, the newest member has 7", "",
 		},
 		// They are written one after the other.
 		"one event": {three(array{events: []uint64{6, 7, 7}}), []int{0, 1, 2}, "", ""},
@@ -62,7 +62,7 @@ func TestChoice(t *testing.T) {
 		"rebuilt": {
 			three(array{editMember: old(0), edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 8) })}),
 			[]int{-1, 1, 2},
-			"it is not rebuilt to its end", "",
+			"its rebuild is not complete", "",
 		},
 		"rebuilt to its end": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 1<<64-1) })}),
@@ -72,7 +72,7 @@ func TestChoice(t *testing.T) {
 		"replacement": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 16) })}),
 			[]int{-1, 1, 2},
-			"it is to replace another member, and is not complete", "",
+			"it is an unfinished replacement for another member", "",
 		},
 		"twice": {
 			three(array{edit: onlyRole(1, func(b []byte) { setRole(b, 1, 0); setRole(b, 0, 1) })}),
@@ -82,7 +82,7 @@ func TestChoice(t *testing.T) {
 		"dirty": {
 			three(array{edit: onlyRole(1, func(b []byte) { le.PutUint64(b[208:], 0) })}),
 			[]int{0, 1, 2},
-			"", "it was not stopped cleanly: its legs may differ where it was written last; the first is read",
+			"", "it was not stopped cleanly: its legs may differ in places written last; the first leg is read",
 		},
 		"smaller now": {
 			three(array{events: []uint64{5, 7, 7}, edit: func(role int, b []byte) {
@@ -121,7 +121,7 @@ func TestStaleIsAsked(t *testing.T) {
 	ls := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", events: []uint64{7, 5, 3}}
 	members, want := ls.make()
 	_, err := md.Assemble(members, md.Options{})
-	const reason = "it needs 2 of its 3 members: role 1 is not used: disk1: it is older than the others: its events are 5, the newest has 7, role 2 is not used: disk2: it is older"
+	const reason = "it needs 2 of its 3 members: role 1 is not used: disk1: it is out of date: 5 events, the newest member has 7, role 2 is not used: disk2: it is out of date"
 	if err == nil || !strings.Contains(err.Error(), reason) {
 		t.Errorf("without stale ones: %v", err)
 	}
@@ -129,7 +129,7 @@ func TestStaleIsAsked(t *testing.T) {
 	if !bytes.Equal(content(t, a), want) || len(a.Unused) > 0 || a.Degraded {
 		t.Errorf("other bytes; unused %+v", a.Unused)
 	}
-	if !a.Roles[1].Stale || !a.Roles[2].Stale || a.Roles[0].Stale || len(a.Notes) != 2 || !strings.HasPrefix(a.Notes[0], "disk1 is used though it is older than the others") {
+	if !a.Roles[1].Stale || !a.Roles[2].Stale || a.Roles[0].Stale || len(a.Notes) != 2 || !strings.HasPrefix(a.Notes[0], "disk1 is used though it is out of date") {
 		t.Errorf("%+v, %q", a.Roles, a.Notes)
 	}
 	// A stale one does not take the place of a member, and the newer of two is used.
@@ -163,8 +163,8 @@ func TestNotes(t *testing.T) {
 	ls := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", edit: dirty}
 	members, want := ls.make()
 	for n, note := range map[int]string{
-		3: "it was not stopped cleanly: what had to be computed from parity may be wrong where it was written last",
-		2: "it was not stopped cleanly and lacks a member: what is computed from parity may be wrong where it was written last",
+		3: "it was not stopped cleanly: data that has to be computed from parity may be wrong in places written last",
+		2: "it was not stopped cleanly and lacks a member: data computed from parity may be wrong in places written last",
 	} {
 		a := assemble(t, members[:n], md.Options{})
 		if len(a.Notes) != 1 || a.Notes[0] != note || !bytes.Equal(content(t, a), want) || a.Super.State() != "active" {
@@ -180,7 +180,7 @@ func TestNotes(t *testing.T) {
 		return p
 	}())
 	a := assemble(t, members, md.Options{})
-	if len(a.Notes) != 1 || a.Notes[0] != "disk0 (role 0) has 126976 bytes, its data ends at byte 131072" || !bytes.Equal(content(t, a), want) {
+	if len(a.Notes) != 1 || a.Notes[0] != "disk0 (role 0) is cut off: it has 126976 bytes, its data should end at byte 131072" || !bytes.Equal(content(t, a), want) {
 		t.Errorf("cut: %q", a.Notes)
 	}
 }

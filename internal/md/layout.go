@@ -123,8 +123,8 @@ type zone struct {
 	from    int64 // in every leg
 }
 
-// Layouts of raid0 with more than one zone: the first counts chunks from the begin of the array
-// to choose a device, the second from the begin of the zone.
+// Layouts of raid0 with more than one zone: the first counts chunks from the start of the array
+// to choose a device, the second from the start of the zone.
 const (
 	layout0Original  = 1
 	layout0Alternate = 2
@@ -143,7 +143,7 @@ func (a *Array) raid0(legs []leg) error {
 	case len(zones) == 0:
 		return nil // and no bytes
 	case len(zones) > 1 && !known:
-		return fmt.Errorf("its members differ in size, and it does not say in which of the two layouts it was written (before or after Linux 3.14): the data behind byte %d cannot be read rightly", zones[0].end)
+		return fmt.Errorf("its members differ in size, and it does not say in which of the two layouts it was written (before or after Linux 3.14): what follows byte %d would come out in the wrong order", zones[0].end)
 	}
 	a.size = zones[len(zones)-1].end
 	a.piece = copies{legs, func(off int64, nth int) (raid.Place, int64, bool) {

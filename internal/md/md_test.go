@@ -184,7 +184,7 @@ func TestEdges(t *testing.T) {
 		t.Errorf("behind the end: %d, %v", n, err)
 	}
 	if _, err := a.ReadAt(p, -1); err == nil {
-		t.Error("no error before the begin")
+		t.Error("no error before the start")
 	}
 	if n, err := a.ReadAt(nil, 5); n != 0 || err != nil {
 		t.Errorf("nothing: %d, %v", n, err)
