@@ -171,6 +171,14 @@ func TestNotes(t *testing.T) {
 			t.Errorf("%d members: %q", n, a.Notes)
 		}
 	}
+	members, _ = array{level: 10, layout: 0x102, devices: 4, edit: dirty}.make()
+	if a := assemble(t, members, md.Options{}); len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "its legs may differ") {
+		t.Errorf("raid10: %q", a.Notes)
+	}
+	members, _ = array{level: 0, devices: 2, sizes: []int{chunk, chunk}, edit: dirty}.make()
+	if a := assemble(t, members, md.Options{}); a.Notes != nil {
+		t.Errorf("raid0 has nothing that may differ: %q", a.Notes)
+	}
 	// A disk that is cut off.
 	members, want = array{level: 1, devices: 2}.make()
 	members[0].Size -= chunk
@@ -234,30 +242,31 @@ func TestRefused(t *testing.T) {
 		array
 		want string
 	}{
-		"reshape":   {two(1, all(func(b []byte) { setFeature(b, 4) })), "a reshape is in progress"},
-		"journal":   {two(1, all(func(b []byte) { setFeature(b, 512) })), "the array has a journal"},
-		"a journal": {two(1, onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffd) })), "disk0: the array has a journal"},
-		"another":   {two(1, onlyRole(1, func(b []byte) { b[16] = 'x' })), "disk1 is of another array, 78727261:79277320:55554944:202e2e2e"},
-		"multipath": {two(-1, word(72, 1<<32-4)), "(multipath): this level is not supported"},
-		"faulty":    {two(-1, word(72, 1<<32-5)), "(faulty): this level is not supported"},
-		"raid7":     {two(-1, word(72, 7)), "(raid7): this level is not supported"},
-		"raid0":     {two(0, nil), "its members differ in size, and it does not say in which of the two layouts it was written"},
-		"raid0's":   {array{level: 0, devices: 2, layout: 3, sizes: []int{5 * chunk, 9 * chunk}}, "its members differ in size"},
-		"raid5":     {array{level: 5, devices: 2, drawn: "0P", layout: 6}, "layout 6 is not known"},
-		"raid6":     {array{level: 6, devices: 3, drawn: "0PQ", layout: 7}, "layout 7 is not known"},
-		"raid10":    {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x202)}, "layout 0x202 is not known"},
-		"raid10 0":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0)}, "layout 0x0 is not known"},
-		"raid10 n5": {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x105)}, "layout 0x105 is not known"},
-		"raid10 4":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x80201)}, "layout 0x80201 is not known"},
-		"chunk":     {array{level: 10, devices: 4, layout: 0x102, edit: word(88, 9)}, "chunks of 4608 bytes"},
-		"chunk 0":   {two(0, word(88, 0)), "chunks of 0 bytes"},
-		"chunk 5":   {array{level: 5, devices: 2, drawn: "0P", edit: word(88, 0)}, "chunks of 0 bytes"},
-		"no room":   {array{level: 1, devices: 2, edit: word(80, 0)}, "it has no room for data"},
-		"no room 0": {two(0, word(136, 1)), "it has no room for data"},
+		"reshape":    {two(1, all(func(b []byte) { setFeature(b, 4) })), "a reshape is in progress"},
+		"journal":    {two(1, all(func(b []byte) { setFeature(b, 512) })), "the array has a journal"},
+		"a journal":  {two(1, onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffd) })), "disk0: the array has a journal"},
+		"another":    {two(1, onlyRole(1, func(b []byte) { b[16] = 'x' })), "disk1 is of another array, 78727261:79277320:55554944:202e2e2e"},
+		"multipath":  {two(-1, word(72, 1<<32-4)), "(multipath): this level is not supported"},
+		"faulty":     {two(-1, word(72, 1<<32-5)), "(faulty): this level is not supported"},
+		"raid7":      {two(-1, word(72, 7)), "(raid7): this level is not supported"},
+		"raid0":      {two(0, nil), "its members differ in size, and it does not say in which of the two layouts it was written"},
+		"raid0 0.90": {array{version: "0.90", level: 0, devices: 2, layout: 1, sizes: []int{32 * chunk, 64 * chunk}}, "its members differ in size"},
+		"raid0's":    {array{level: 0, devices: 2, layout: 3, sizes: []int{5 * chunk, 9 * chunk}}, "its members differ in size"},
+		"raid5":      {array{level: 5, devices: 2, drawn: "0P", layout: 6}, "layout 6 is not known"},
+		"raid6":      {array{level: 6, devices: 3, drawn: "0PQ", layout: 7}, "layout 7 is not known"},
+		"raid10":     {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x202)}, "layout 0x202 is not known"},
+		"raid10 0":   {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0)}, "layout 0x0 is not known"},
+		"raid10 n5":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x105)}, "layout 0x105 is not known"},
+		"raid10 4":   {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x80201)}, "layout 0x80201 is not known"},
+		"chunk":      {array{level: 10, devices: 4, layout: 0x102, edit: word(88, 9)}, "chunks of 4608 bytes"},
+		"chunk 0":    {two(0, word(88, 0)), "chunks of 0 bytes"},
+		"chunk 5":    {array{level: 5, devices: 2, drawn: "0P", edit: word(88, 0)}, "chunks of 0 bytes"},
+		"no room":    {array{level: 1, devices: 2, edit: word(80, 0)}, "it has no room for data"},
+		"no room 0":  {two(0, word(136, 1)), "it has no room for data"},
 	} {
 		members, _ := tc.make()
 		_, err := md.Assemble(members, md.Options{})
-		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "md array 61727261:79277320:55554944:202e2e2e (") {
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "md array "+members[0].Super.UUID.String()+" (raid") && !strings.HasSuffix(err.Error(), "): this level is not supported") {
 			t.Errorf("%s: %v, want %s", name, err, tc.want)
 		}
 	}

@@ -219,13 +219,12 @@ func (a *Array) raid10(legs []leg) error {
 	if s.Chunk < 4096 || bits.OnesCount64(uint64(s.Chunk)) != 1 {
 		return fmt.Errorf("chunks of %d bytes", s.Chunk)
 	}
-	l.stride = l.chunk
 	rows := s.Used / l.chunk / int64(l.far) // of one far copy
-	chunks := rows * int64(l.devices) / int64(l.near)
-	if !l.offset {
-		n, devices := chunks*int64(l.near*l.far), int64(l.devices)
-		l.stride = (n + devices - 1) / devices / int64(l.far) * l.chunk
+	l.stride = rows * l.chunk
+	if l.offset {
+		l.stride = l.chunk
 	}
+	chunks := rows * int64(l.devices) / int64(l.near)
 	a.size = chunks * l.chunk
 	for c := range int64(l.devices) {
 		there := func(nth int) bool {
