@@ -104,14 +104,15 @@ rename:
 
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
 	install -m 644 completions/bash/thin_tools $(SHARE)/bash-completion/completions/
 	for t in $(TOOLS); do ln -sf thin_tools $(SHARE)/bash-completion/completions/$$t; done
 	install -m 644 completions/zsh/_thin_tools $(SHARE)/zsh/site-functions/
 	install -m 644 completions/fish/*.fish $(SHARE)/fish/vendor_completions.d/
-	for m in man8/*.8; do test ! -f $$m || install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man8/; done
+	install -m 644 man7/*.7 $(SHARE)/man/man7/
+	install -m 644 man8/*.8 $(SHARE)/man/man8/
 
 clean:
 	rm -rf bin fuzz.log vulndb

@@ -152,7 +152,7 @@ func (d *reader) record(r *record) error {
 	case "summary":
 		return d.summary(r)
 	case "error":
-		return errors.New("the dump is not whole: it ends with an error of the program that wrote it")
+		return errors.New("the dump is incomplete: it ends with an error of the program that wrote it")
 	}
 	return fmt.Errorf("unknown type %.40q", r.Type)
 }
@@ -291,7 +291,7 @@ func (d *reader) summary(r *record) error {
 		return err
 	}
 	if r.Devices == nil || r.Mappings == nil || *r.Devices != d.devices || *r.Mappings != d.mappings {
-		return fmt.Errorf("the dump is not whole: it has %d devices and %d mappings, and its summary counts others", d.devices, d.mappings)
+		return fmt.Errorf("the dump is incomplete: it has %d devices and %d mappings, but its summary has other counts", d.devices, d.mappings)
 	}
 	d.state = ended
 	return nil

@@ -53,7 +53,7 @@ func readArea(r region, a Area) MetadataArea {
 
 func (m *MetadataArea) readHeader(r region) error {
 	if m.Offset > uint64(r.size) {
-		return fmt.Errorf("the area begins at byte %d, beyond the end", m.Offset)
+		return fmt.Errorf("the area starts at byte %d, beyond the end", m.Offset)
 	}
 	b := make([]byte, sector)
 	if err := r.readAt(b, int64(m.Offset)); err != nil {
@@ -62,7 +62,7 @@ func (m *MetadataArea) readHeader(r region) error {
 	magic := string(b[offAreaMagic:offVersion])
 	switch start, version := le.Uint64(b[offStart:]), le.Uint32(b[offVersion:]); {
 	case magic == journalMagic:
-		return fmt.Errorf("the area is of the journalled variant, which is not supported")
+		return fmt.Errorf("journalled metadata areas are not supported")
 	case magic != areaMagic:
 		return fmt.Errorf("the area's header has a wrong magic")
 	case crcUpdate(crcSeed, b[offAreaMagic:]) != le.Uint32(b):
@@ -70,12 +70,12 @@ func (m *MetadataArea) readHeader(r region) error {
 	case version != areaVersion:
 		return fmt.Errorf("the area is of version %d, want %d", version, areaVersion)
 	case start != m.Offset:
-		return fmt.Errorf("the area says that it begins at byte %d", start)
+		return fmt.Errorf("the area says it starts at byte %d", start)
 	}
 	slot := b[offSlots:]
 	size := le.Uint64(b[offSize:])
 	if size < 2*sector || size > mostBytes {
-		return fmt.Errorf("the area says that it has %d bytes", size)
+		return fmt.Errorf("the area says it has %d bytes", size)
 	}
 	m.Size = size
 	m.TextOffset, m.TextSize = le.Uint64(slot), le.Uint64(slot[8:])
@@ -87,9 +87,9 @@ func (m *MetadataArea) readHeader(r region) error {
 	case m.TextOffset == 0:
 		m.TextSize = 0
 	case m.TextOffset < sector, m.TextOffset >= m.Size, m.TextSize == 0, m.TextSize > m.Size-sector:
-		return fmt.Errorf("the text is said to be at %d and %d bytes long, in an area of %d", m.TextOffset, m.TextSize, m.Size)
+		return fmt.Errorf("the text is at %d and %d bytes long, in an area of %d", m.TextOffset, m.TextSize, m.Size)
 	case m.TextSize > text.MaxSize:
-		return fmt.Errorf("the text is said to be %d bytes long, more than %d", m.TextSize, text.MaxSize)
+		return fmt.Errorf("the text is %d bytes long, more than %d", m.TextSize, text.MaxSize)
 	}
 	return nil
 }

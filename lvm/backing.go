@@ -27,7 +27,7 @@ type BackingError struct {
 }
 
 func (e *BackingError) Error() string {
-	return fmt.Sprintf("qcow2: %s is based on %s, which is not read: %v", printable.Text(e.Image), printable.Text(e.Name), e.Err)
+	return fmt.Sprintf("qcow2: %s has the backing file %s, which was not opened: %v", printable.Text(e.Image), printable.Text(e.Name), e.Err)
 }
 
 // Unwrap returns why the file is not read.
@@ -44,7 +44,7 @@ type backingChain struct {
 // file looks like: what a guest writes to its raw disk can look like anything.
 func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image, error) {
 	if len(c.opened) == qcowMostBacking {
-		return nil, fmt.Errorf("qcow2: more than %d images are based on one another", qcowMostBacking)
+		return nil, fmt.Errorf("qcow2: more than %d backing files in a chain", qcowMostBacking)
 	}
 	f, path, err := c.openFile(image, h.backing)
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image
 // folder of the image, unless the caller allows it.
 func (c *backingChain) openFile(image, name string) (*os.File, string, error) {
 	if protocol, _, ok := strings.Cut(name, ":"); ok && !strings.Contains(protocol, "/") {
-		return nil, "", fmt.Errorf("qcow2: %s is based on %s, which is not the name of a file: %s", printable.Text(image), printable.Text(name), convert)
+		return nil, "", fmt.Errorf("qcow2: %s has the backing file %s, which is not a file name: %s", printable.Text(image), printable.Text(name), convert)
 	}
 	folder, err := realFolder(image)
 	if err != nil {
@@ -134,7 +134,7 @@ func openBeside(folder, path string) (*os.File, string, error) {
 	case err != nil:
 		return nil, "", err
 	case filepath.Dir(real) != folder:
-		return nil, "", errors.New("it does not lie in the folder of the image")
+		return nil, "", errors.New("it is not in the same directory as the image")
 	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -153,7 +153,7 @@ func openBeside(folder, path string) (*os.File, string, error) {
 		return nil, "", err
 	}
 	if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
-		return nil, "", errors.Join(errors.New("it was exchanged for another file"), err, f.Close())
+		return nil, "", errors.Join(errors.New("it was replaced by another file"), err, f.Close())
 	}
 	return f, real, nil
 }

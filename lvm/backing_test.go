@@ -140,7 +140,7 @@ func TestBackingElsewhere(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "mkfifo", f.path("disks/pipe")).CombinedOutput(); err != nil {
 		t.Skipf("%v: %s", err, out)
 	}
-	const outside, odd = "does not lie in the folder of the image", "is not a regular file"
+	const outside, odd = "is not in the same directory as the image", "is not a regular file"
 	for name, why := range map[string]string{
 		"../other/secret": outside, f.path("other/secret"): outside, "link": outside, "sub/secret": outside, "down": outside,
 		"sub": odd, "pipe": odd, "/dev/null": outside, ".": outside, "..": outside, "/": outside, "none": fs.ErrNotExist.Error(), "self": "too many links",
@@ -163,11 +163,11 @@ func TestBackingElsewhere(t *testing.T) {
 	}
 	// What lies beside may lead elsewhere itself, and what is allowed may, too.
 	over = f.write("disks/over", basedOn("middle", "qcow2", cluster))
-	if _, _, err := f.content(over); err == nil || !strings.Contains(err.Error(), "disks/middle is based on ../other/secret") {
+	if _, _, err := f.content(over); err == nil || !strings.Contains(err.Error(), "disks/middle has the backing file ../other/secret") {
 		t.Error(err)
 	}
 	over = f.write("disks/over", basedOn("../other/middle", "qcow2", cluster))
-	if _, _, err := f.content(over, f.path("other/middle")); err == nil || !strings.Contains(err.Error(), "other/middle is based on ../disks/sub/secret") {
+	if _, _, err := f.content(over, f.path("other/middle")); err == nil || !strings.Contains(err.Error(), "other/middle has the backing file ../disks/sub/secret") {
 		t.Error(err)
 	}
 	if got, _, err := f.content(over, f.path("other/middle"), f.path("disks/sub/secret")); err != nil || !bytes.Equal(got, secret) {
@@ -193,7 +193,7 @@ func TestBackingNoFile(t *testing.T) {
 	f := newTree(t)
 	for _, name := range []string{`json:{"driver":"file","filename":"/etc/passwd"}`, "nbd:unix:/run/x", "ssh://host/x", "file:base", "fat:rw:."} {
 		_, _, err := f.content(f.write("over", basedOn(name, "raw", cluster)))
-		if err == nil || !strings.Contains(err.Error(), name+", which is not the name of a file") {
+		if err == nil || !strings.Contains(err.Error(), name+", which is not a file name") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestBackingNoFile(t *testing.T) {
 	img := basedOn("base", "raw", cluster)
 	binary.BigEndian.PutUint32(img[104:], 0x44415441)
 	img[79] = 4
-	if _, _, err := f.content(f.write("over", img)); err == nil || !strings.Contains(err.Error(), `external data file "fff`) {
+	if _, _, err := f.content(f.write("over", img)); err == nil || !strings.Contains(err.Error(), `external data files ("fff`) {
 		t.Error(err)
 	}
 }

@@ -318,7 +318,7 @@ func checkName(name string, line int) error {
 		bad = bad || !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("+_.-", c) >= 0)
 	}
 	if bad {
-		return &text.Error{Line: line, Reason: fmt.Sprintf("%q is no name that LVM allows", name)}
+		return &text.Error{Line: line, Reason: fmt.Sprintf("%q is not a valid LVM name", name)}
 	}
 	return nil
 }
@@ -390,7 +390,7 @@ func (f *fields) words(key string, known []string) []string {
 	items := f.strings(key)
 	for _, w := range items {
 		if !slices.Contains(known, w) {
-			f.fail(key, "%s has the unknown word %q", key, w)
+			f.fail(key, "%s has the unknown value %q", key, w)
 		}
 	}
 	return items

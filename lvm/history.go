@@ -118,7 +118,7 @@ func (h *history) candidate(offset uint64) (size uint64, g *Group, err error) {
 	limit := min(h.m.Size-sector, text.MaxSize)
 	for n := min(uint64(first), limit); ; n = min(2*n, limit) {
 		if h.spent += n; h.spent > 4*min(h.m.Size, historyMost)+historyExtra {
-			return 0, nil, fmt.Errorf("too many things in it look like texts: the search ends at byte %d", offset)
+			return 0, nil, fmt.Errorf("too much in it looks like LVM metadata: the search stopped at byte %d", offset)
 		}
 		p, err := h.m.read(h.d.region, offset, n)
 		if err != nil {

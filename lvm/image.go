@@ -76,7 +76,7 @@ func OpenImage(path string, opt ImageOptions) (*Image, error) {
 	}
 	if opt.Offset < 0 || opt.Offset > img.size {
 		img.close()
-		return nil, fmt.Errorf("%s: @%d is beyond its end: it has %d bytes", path, opt.Offset, img.size)
+		return nil, fmt.Errorf("%s: @%d is beyond the end: it has %d bytes", path, opt.Offset, img.size)
 	}
 	return img, nil
 }
@@ -131,7 +131,7 @@ func (img *Image) OpenForWriting() error {
 func (img *Image) rawOnly() error {
 	switch {
 	case img.Format != rawFormat:
-		return fmt.Errorf("%s: an image in %s format can only be read: to write, %s", img.Name, img.Format, convert)
+		return fmt.Errorf("%s: an image in %s format is read-only: to write, %s", img.Name, img.Format, convert)
 	case img.claim == nil:
 		return fmt.Errorf("%s: %w", img.Name, block.ErrReadOnly)
 	}
@@ -188,7 +188,7 @@ type errShort struct {
 }
 
 func (e *errShort) Error() string {
-	return fmt.Sprintf("%v: bytes %d..%d lie beyond its end: it is %d bytes too short", e.r, e.off, e.end, e.end-e.r.size)
+	return fmt.Sprintf("%v: bytes %d..%d are beyond the end: it is %d bytes too short", e.r, e.off, e.end, e.end-e.r.size)
 }
 
 func (r region) check(n int, off int64) error {

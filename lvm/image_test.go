@@ -131,7 +131,7 @@ func TestQcow2(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer img.Close()
-	if err := img.OpenForWriting(); err == nil || !strings.Contains(err.Error(), "can only be read") {
+	if err := img.OpenForWriting(); err == nil || !strings.Contains(err.Error(), "is read-only") {
 		t.Errorf("it is opened for writing: %v", err)
 	}
 	if img, err := lvm.OpenImage(path, lvm.ImageOptions{Raw: true}); err != nil || img.Size() != 67*cluster || img.Close() != nil {
@@ -165,13 +165,13 @@ func TestQcow2Refuses(t *testing.T) {
 		"a header of 1 bytes":           func(p []byte) { be.PutUint32(p[100:], 1) },
 		"marked as corrupt":             func(p []byte) { p[79] = 2 },
 		"the image is encrypted":        func(p []byte) { p[35] = 1 },
-		`external data file ""`:         func(p []byte) { p[79] = 4 },
-		"outside of the first cluster":  func(p []byte) { be.PutUint64(p[8:], cluster+1) },
-		"extension of the header has":   func(p []byte) { be.PutUint64(p[104:], 1<<32|4000) },
+		`external data files ("")`:      func(p []byte) { p[79] = 4 },
+		"outside the first cluster":     func(p []byte) { be.PutUint64(p[8:], cluster+1) },
+		"header extension has":          func(p []byte) { be.PutUint64(p[104:], 1<<32|4000) },
 		"unsupported feature":           func(p []byte) { p[78] = 1 },
-		"more than 16 images":           backing("image"),
+		"more than 16 backing files":    backing("image"),
 		"file does not exist":           backing("none"),
-		"does not lie in the folder":    backing("."),
+		"is not in the same directory":  backing("."),
 		"vmdk format":                   backing("other.vmdk"),
 		"has 2000 bytes":                backing(strings.Repeat("x", 2000)),
 	} {

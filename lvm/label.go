@@ -85,7 +85,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 	offset := le.Uint32(b[offLabelPV:])
 	switch {
 	case le.Uint64(b[offLabelNr:]) != uint64(nr):
-		return nil, fmt.Errorf("says that it is sector %d", le.Uint64(b[offLabelNr:]))
+		return nil, fmt.Errorf("says it is sector %d", le.Uint64(b[offLabelNr:]))
 	case crcUpdate(crcSeed, b[offLabelPV:]) != le.Uint32(b[offLabelCRC:]):
 		return nil, fmt.Errorf("has a bad CRC")
 	case string(b[offLabelType:labelHeader]) != labelType:
@@ -98,7 +98,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 	b = b[offPVAreas:]
 	for _, list := range []*[]Area{&l.data, &l.metadata} {
 		if !takeAreas(&b, list) {
-			return nil, fmt.Errorf("has a list of areas without an end")
+			return nil, fmt.Errorf("has an unterminated list of areas")
 		}
 	}
 	const extension = 8
@@ -107,7 +107,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 	}
 	l.version, l.flags = le.Uint32(b), le.Uint32(b[4:])
 	if b = b[extension:]; !takeAreas(&b, &l.boot) {
-		return nil, fmt.Errorf("has a list of bootloader areas without an end")
+		return nil, fmt.Errorf("has an unterminated list of bootloader areas")
 	}
 	return l, nil
 }

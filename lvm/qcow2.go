@@ -196,7 +196,7 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 	case l1 > qcowMostL1 || be.Uint64(b[qcowL1Offset:])+l1 > uint64(size):
 		return fmt.Errorf("the L1 table of %d bytes does not lie in the image", l1)
 	case disk > l1/8<<l2Bits:
-		return fmt.Errorf("a disk of %d bytes, of which the L1 table of %d bytes cannot lead to all", disk, l1)
+		return fmt.Errorf("a disk of %d bytes is more than the L1 table of %d bytes can address", disk, l1)
 	case features&qcowExtendedL2 != 0 && strconv.IntSize < 64:
 		return fmt.Errorf("extended L2 tables are not supported on this processor: %s", convert)
 	case length < qcowFeatures || length > qcowMostHeader || version >= 3 && length < qcowHeader:
@@ -206,7 +206,7 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 	case be.Uint32(b[qcowCrypt:]) != 0:
 		return fmt.Errorf("the image is encrypted, which is not supported: %s", convert)
 	case at > 1<<bits:
-		return fmt.Errorf("the name of the backing file is at byte %d, outside of the first cluster", at)
+		return fmt.Errorf("the backing file name is at byte %d, outside the first cluster", at)
 	}
 	end := uint64(1) << bits
 	if at != 0 {
@@ -217,7 +217,7 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 	case err != nil:
 		return err
 	case features&qcowExternalData != 0:
-		return fmt.Errorf("the content is in another file (external data file %q), which is not supported: %s", external, convert)
+		return fmt.Errorf("external data files (%q) are not supported: %s", external, convert)
 	case at == 0:
 		return nil
 	}
@@ -239,7 +239,7 @@ func (h *qcow2Header) readExtensions(f io.ReaderAt, at, end uint64) (external st
 			break
 		}
 		if n > end-at {
-			return "", fmt.Errorf("an extension of the header has %d bytes", n)
+			return "", fmt.Errorf("a header extension has %d bytes", n)
 		}
 		if kind == qcowFormatName || kind == qcowDataName {
 			text := make([]byte, min(n, qcowMostName))

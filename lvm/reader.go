@@ -146,9 +146,9 @@ func (b *builder) volume(v *Volume, depth int) (source, built, error) {
 	}
 	switch {
 	case b.making[v]:
-		return nil, built{}, fmt.Errorf("%s: it lies on itself", v.Name)
+		return nil, built{}, fmt.Errorf("%s: it is stacked on itself", v.Name)
 	case depth >= mostDepth:
-		return nil, built{}, fmt.Errorf("%s: more than %d volumes lie on one another", v.Name, mostDepth)
+		return nil, built{}, fmt.Errorf("%s: more than %d volumes are stacked", v.Name, mostDepth)
 	}
 	b.making[v] = true
 	defer delete(b.making, v)
@@ -166,7 +166,7 @@ func (b *builder) volume(v *Volume, depth int) (source, built, error) {
 		result.height, result.multiple = max(result.height, below.height), max(result.multiple, below.multiple)
 	}
 	if result.height++; result.height > mostDepth || result.multiple > mostRedundant {
-		return nil, built{}, fmt.Errorf("%s: too many volumes lie on one another", v.Name)
+		return nil, built{}, fmt.Errorf("%s: too many volumes are stacked", v.Name)
 	}
 	b.made[v] = result
 	return j, result, nil
@@ -175,9 +175,9 @@ func (b *builder) volume(v *Volume, depth int) (source, built, error) {
 // notReadable says why a segment of a type has no bytes that could be read.
 var notReadable = map[string]string{
 	"thin":       "its content is read through its pool",
-	"thin-pool":  "a pool has no content of its own; its metadata and data volumes have",
+	"thin-pool":  "a pool has no content of its own; use its metadata or data volume",
 	"cache-pool": "a cache pool has no content of its own",
-	"snapshot":   "a copy-on-write snapshot of the old style cannot be read; its origin can",
+	"snapshot":   "a classic copy-on-write snapshot cannot be read, but its origin can",
 	"vdo":        "VDO content cannot be read",
 	"vdo-pool":   "VDO content cannot be read",
 	"crypt":      "encrypted content cannot be read",
@@ -191,14 +191,14 @@ func (b *builder) segment(v *Volume, s *Segment, depth int) (source, built, erro
 	for _, flag := range s.Flags {
 		switch {
 		case !slices.Contains(typeFlags, flag):
-			return refuse("the flag %s is not known", flag)
+			return refuse("unknown flag %s", flag)
 		case flag != "METADATA_FORMAT" && flag != "CACHE_USES_CACHEVOL" && flag != "CROP_METADATA":
-			return refuse("a reshape is going on (%s)", flag)
+			return refuse("a reshape is in progress (%s)", flag)
 		}
 	}
 	for _, key := range []string{"data_offset", "delta_disks", "reshape_len", "reshape_count"} {
 		if s.Section.Get(key) != nil {
-			return refuse("a reshape is or was going on (%s)", key)
+			return refuse("a reshape is or was in progress (%s)", key)
 		}
 	}
 	if b.write && !slices.Contains(writable, s.Type) {
@@ -263,7 +263,7 @@ func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, bu
 	}
 	lv := b.g.Volume(p.Name)
 	if lv == nil {
-		return nil, built{}, fmt.Errorf("%s: it lies on %q, which there is not", v.Name, p.Name)
+		return nil, built{}, fmt.Errorf("%s: it uses %q, which does not exist", v.Name, p.Name)
 	}
 	at, err := base(lv.Extents)
 	if err != nil {
@@ -283,13 +283,13 @@ func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, bu
 func (b *builder) onPhysicalVolume(pv *PhysicalVolume, at int64) source {
 	switch {
 	case len(pv.Twice) > 0:
-		b.missing = &MissingError{pv, "is there more than once (" + joined(pv.Twice) + "): leave all but one out"}
+		b.missing = &MissingError{pv, "was found more than once (" + joined(pv.Twice) + "): leave out all but one"}
 		return lost{b.missing}
 	case pv.Disk == nil:
 		b.missing = &MissingError{pv, "is missing"}
 		return lost{b.missing}
 	case pv.Missing() && b.write:
-		b.missing = &MissingError{pv, "was written off by LVM"}
+		b.missing = &MissingError{pv, "is marked as missing by LVM"}
 		return lost{b.missing}
 	}
 	if !slices.Contains(b.imgs, pv.Disk.Image) {

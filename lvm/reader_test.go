@@ -185,10 +185,10 @@ func TestReadRefuses(t *testing.T) {
 		lv("raid5", 2, raidKeys("raid5_xx", 32, "m4_rimage_0", "m4_rimage_1", "m4_rimage_2")) +
 		lv("nometa", 2, raidKeys("raid1", 0, "m4_rimage_0", "m4_rimage_0"))})...))
 	for name, want := range map[string]string{
-		"self": "it lies on itself", "a": "it lies on itself", "deep0": "more than 16 volumes", "m0": "too many volumes",
-		"nowhere": `it lies on "gone", which there is not`, "beyond": "needs extents 27..29 of pv0, which has 28", "outside": "needs extents 1..2 of m4", "far": "which has 28",
-		"flag": "the flag NEW is not known", "reshape": "a reshape is going on", "offset": "a reshape is or was",
-		"future": "segment type future: it is not known", "vdo": "segment type vdo: VDO", "snap": "old style", "pool": "no content of its own", "thin": "through its pool",
+		"self": "it is stacked on itself", "a": "it is stacked on itself", "deep0": "more than 16 volumes", "m0": "too many volumes",
+		"nowhere": `it uses "gone", which does not exist`, "beyond": "needs extents 27..29 of pv0, which has 28", "outside": "needs extents 1..2 of m4", "far": "which has 28",
+		"flag": "unknown flag NEW", "reshape": "a reshape is in progress", "offset": "a reshape is or was",
+		"future": "segment type future: it is not known", "vdo": "segment type vdo: VDO", "snap": "classic copy-on-write", "pool": "no content of its own", "thin": "through its pool",
 		"cpool": "a cache pool", "back": "dm-cache in writeback mode: the origin, m4, may be stale", "vol": "writeback", "unset": "unknown mode",
 		"wcache": "writecache: the origin", "integrity": "integrity: the origin", "crypt": "encrypted", "zerostripe": "chunks of 0 bytes", "raid5": "layout raid5_xx", "nometa": "m4_rimage_0",
 	} {

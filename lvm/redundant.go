@@ -21,13 +21,13 @@ func (b *builder) mirror(v *Volume, s *Segment, depth int) (source, built, error
 	moving := slices.Contains(v.Status, "PVMOVE") || s.Section.Get("extents_moved") != nil
 	switch {
 	case b.opt.Leg > len(legs):
-		return nil, built{}, fmt.Errorf("%s: there is no leg %d: it has %d", v.Name, b.opt.Leg, len(legs))
+		return nil, built{}, fmt.Errorf("%s: no leg %d: it has %d", v.Name, b.opt.Leg, len(legs))
 	case b.opt.Leg > 0:
 		return legs[b.opt.Leg-1], below, nil
 	case len(legs) > raid.MaxDevices:
 		return nil, built{}, fmt.Errorf("%s: a mirror with %d legs", v.Name, len(legs))
 	case moving && b.write:
-		return nil, built{}, fmt.Errorf("%s: its extents are being moved: it cannot be written", v.Name)
+		return nil, built{}, fmt.Errorf("%s: its extents are being moved, so it cannot be written", v.Name)
 	case moving:
 		return legs[0], below, nil
 	}
@@ -49,7 +49,7 @@ func (b *builder) raid(v *Volume, s *Segment, depth int) (source, built, error) 
 	if legs := layout.Copies; b.opt.Leg > 0 && legs > 1 {
 		switch {
 		case b.opt.Leg > legs:
-			return nil, built{}, fmt.Errorf("%s: there is no leg %d: it has %d", v.Name, b.opt.Leg, legs)
+			return nil, built{}, fmt.Errorf("%s: no leg %d: it has %d", v.Name, b.opt.Leg, legs)
 		case s.Type == "raid1":
 			return images[b.opt.Leg-1], below, nil
 		}
@@ -69,7 +69,7 @@ func (b *builder) raid(v *Volume, s *Segment, depth int) (source, built, error) 
 		images[i] = lost{fmt.Errorf("%s: %w", s.Stripes[i].Name, reason)}
 	}
 	if b.write && good < n {
-		return nil, built{}, fmt.Errorf("%s: not all of its images are in sync: it cannot be written", v.Name)
+		return nil, built{}, fmt.Errorf("%s: not all of its images are in sync, so it cannot be written", v.Name)
 	}
 	switch {
 	case s.Type == "raid1":
@@ -120,9 +120,9 @@ func (st *state) readableFirst(images []source) []source {
 // Reasons why an image is not used.
 var (
 	errNotInSync   = errors.New("it is not in sync")
-	errWrittenOff  = errors.New("LVM has written off the physical volume that it is on")
+	errWrittenOff  = errors.New("LVM has marked its physical volume as missing")
 	errOldEvents   = errors.New("its superblock is older than that of others")
-	errFailed      = errors.New("others have seen it fail")
+	errFailed      = errors.New("the others have seen it fail")
 	errNoState     = errors.New("its superblock cannot be read")
 	errNeverActive = errors.New("the set was never active")
 	errResync      = errors.New("the set was not in sync when it was last active")

@@ -170,7 +170,7 @@ func (s *scanner) noteOddities(whole region, partitions int, found []region, odd
 	if found[0].partition != "" || partitions == 0 {
 		return
 	}
-	text := fmt.Sprintf("%v has a label and a partition table: one of them is a leftover", whole)
+	text := fmt.Sprintf("%v has both a label and a partition table: one of them is a leftover", whole)
 	for _, r := range found[1:] {
 		text += fmt.Sprintf("; %v has a label, too: @%d", r, r.start)
 	}
@@ -201,10 +201,10 @@ func (s *scanner) disk(r region, l *label) {
 // text reads the text of an area, and keeps it if it is the best about its group so far.
 func (s *scanner) text(d *Disk, m *MetadataArea) error {
 	if m.Precommitted {
-		s.note("%v: a commit was interrupted: there is a second text, not used", d)
+		s.note("%v: a commit was interrupted: a second text was ignored", d)
 	}
 	if m.Ignored {
-		s.note("%v: the metadata area at byte %d is marked as ignored, and not used", d, m.Offset)
+		s.note("%v: the metadata area at byte %d is marked as ignored", d, m.Offset)
 		return nil
 	}
 	p, err := m.text(d.region)
@@ -217,7 +217,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 	}
 	m.GroupID, m.Seqno = g.ID, g.Seqno
 	if d.GroupID != "" && d.GroupID != g.ID {
-		s.problem("%v: its metadata areas are about different groups", d)
+		s.problem("%v: its metadata areas belong to different volume groups", d)
 	}
 	if d.GroupID == "" || g.Seqno >= d.Seqno {
 		d.GroupID, d.Seqno = g.ID, g.Seqno
@@ -227,7 +227,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 		s.best[g.ID] = g
 	case g.Seqno == best.Seqno && g.crc != best.crc:
 		best.problem("%v: the text with sequence number %d differs from that on other physical volumes", d, g.Seqno)
-		best.distrust("there are different texts with one sequence number")
+		best.distrust("different texts have the same sequence number")
 	}
 	return nil
 }
@@ -256,7 +256,7 @@ func (s *scanner) attach(g *Group) {
 			g.distrust("nothing on %s confirms the backup", pv.Name)
 		case len(found) > 1:
 			pv.Twice = found
-			g.problem("%s (%s) is there %d times, as %v: leave all but one out", pv.Name, pv.ID, len(found), joined(found))
+			g.problem("%s (%s) was found %d times, as %v: leave out all but one", pv.Name, pv.ID, len(found), joined(found))
 		case len(found) == 0:
 			g.problem("%s (%s, last seen as %s) is missing", pv.Name, pv.ID, pv.Device)
 		default:
@@ -265,7 +265,7 @@ func (s *scanner) attach(g *Group) {
 	}
 	for _, d := range s.set.Disks {
 		if d.GroupID == g.ID && g.pvByID[d.ID] == nil {
-			g.problem("%v (%s) has a text about %s, but does not belong to it", d, d.ID, g.Name)
+			g.problem("%v (%s) has metadata of %s but does not belong to it", d, d.ID, g.Name)
 		}
 	}
 }
@@ -273,17 +273,17 @@ func (s *scanner) attach(g *Group) {
 // attachDisk gives a physical volume its disk, and says what is odd about that.
 func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 	if d.GroupID != "" && d.GroupID != g.ID {
-		g.problem("%s (%s) belongs to another group by now: %v is not used", pv.Name, pv.ID, d)
+		g.problem("%s (%s) now belongs to another volume group: %v is not used", pv.Name, pv.ID, d)
 		return
 	}
 	pv.Disk = d
 	switch {
 	case d.GroupID == "" || d.Seqno == g.Seqno:
 	case d.Seqno < g.Seqno:
-		g.problem("%v: its text is older (sequence number %d) than that of the group (%d): it was away, and its data may be stale", d, d.Seqno, g.Seqno)
+		g.problem("%v: its metadata (sequence number %d) is older than that of the volume group (%d): it was missing, and its data may be stale", d, d.Seqno, g.Seqno)
 		g.distrust("%s has an older text", pv.Name)
 	default: // the group is from a backup
-		g.problem("%v: its text is newer (sequence number %d) than the backup (%d)", d, d.Seqno, g.Seqno)
+		g.problem("%v: its metadata (sequence number %d) is newer than the backup (%d)", d, d.Seqno, g.Seqno)
 		g.distrust("%s has a newer text", pv.Name)
 	}
 	for _, m := range d.Metadata {
@@ -292,7 +292,7 @@ func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 		}
 	}
 	if pv.Missing() {
-		g.problem("%s (%v): LVM has written it off: its data may be stale", pv.Name, d)
+		g.problem("%s (%v): LVM has marked it as missing: its data may be stale", pv.Name, d)
 	}
 	if end := int64(pv.Start)*sector + int64(pv.Extents)*g.extentBytes(); end > d.Size {
 		g.problem("%s: %v is %d bytes shorter than its extents", pv.Name, d, end-d.Size)
@@ -311,7 +311,7 @@ func joined(disks []*Disk) string {
 func (s *scanner) findSameNames() {
 	for i, g := range s.set.Groups {
 		if i > 0 && s.set.Groups[i-1].Name == g.Name {
-			s.problem("two groups are called %s: %s and %s", g.Name, s.set.Groups[i-1].ID, g.ID)
+			s.problem("two volume groups are called %s: %s and %s", g.Name, s.set.Groups[i-1].ID, g.ID)
 		}
 	}
 }
@@ -323,9 +323,9 @@ func (s *scanner) findOrphans() {
 		switch {
 		case known:
 		case d.Used:
-			s.problem("%v (%s) belongs to a group about which no text was found", d, d.ID)
+			s.problem("%v (%s) belongs to a volume group whose metadata was not found", d, d.ID)
 		default:
-			s.note("%v (%s) is a physical volume that belongs to no group", d, d.ID)
+			s.note("%v (%s) is a physical volume without a volume group", d, d.ID)
 		}
 	}
 }
@@ -338,7 +338,7 @@ func (s *scanner) addGivenDisks(opt Options) error {
 			pv = opt.Backup.PV(name)
 		}
 		if pv == nil {
-			return fmt.Errorf("there is no physical volume %s", name)
+			return fmt.Errorf("no physical volume %s", name)
 		}
 		r := region{img: img, start: img.offset, size: img.size - img.offset}
 		s.named[pv.ID] = &Disk{Image: img, Start: r.start, Size: r.size, ID: pv.ID, region: r}
@@ -356,13 +356,13 @@ func (s *Set) Group(name string) (*Group, error) {
 			return g, nil
 		case g.Name != name:
 		case found != nil:
-			return nil, fmt.Errorf("more than one group is called %s: give the id of one", name)
+			return nil, fmt.Errorf("more than one volume group is called %s: give the id of one", name)
 		default:
 			found = g
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("no group %s", name)
+		return nil, fmt.Errorf("no volume group %s", name)
 	}
 	return found, nil
 }

@@ -88,10 +88,10 @@ func TestScanProblems(t *testing.T) {
 	for want, disk := range map[string][]byte{
 		"no LVM label in disk0":                  make([]byte, diskSize),
 		"label-like sector 1 of disk0 has a bad": spoilt(512+40, 1),
-		"says that it is sector 2":               spoilt(512+8, 1),
+		"says it is sector 2":                    spoilt(512+8, 1),
 		`is of type "LVM1 001"`:                  listed(func(b []byte) { b[27] = '1' }),
 		"has its PV header at 600":               listed(func(b []byte) { le.PutUint32(b[20:], 600) }),
-		"a list of areas without an end": listed(func(b []byte) {
+		"an unterminated list of areas": listed(func(b []byte) {
 			for i := 72; i < 512; i++ {
 				b[i] = 1
 			}
@@ -100,11 +100,11 @@ func TestScanProblems(t *testing.T) {
 		"a wrong magic":                   header(func(h []byte) { h[5]++ }),
 		"journalled":                      header(func(h []byte) { copy(h[4:], "JOURNALLED!1!1!!") }),
 		"of version 2":                    header(func(h []byte) { h[20]++ }),
-		"that it begins at byte 4097":     header(func(h []byte) { h[24]++ }),
-		"that it has 1000 bytes":          header(func(h []byte) { le.PutUint64(h[32:], 1000) }),
-		"that it has 18446744073709551":   header(func(h []byte) { le.PutUint64(h[32:], 1<<64-1) }),
-		"said to be at 100":               header(func(h []byte) { le.PutUint64(h[40:], 100) }),
-		"said to be at 999999":            header(func(h []byte) { le.PutUint64(h[40:], 999999) }),
+		"it starts at byte 4097":          header(func(h []byte) { h[24]++ }),
+		"it has 1000 bytes":               header(func(h []byte) { le.PutUint64(h[32:], 1000) }),
+		"it has 18446744073709551":        header(func(h []byte) { le.PutUint64(h[32:], 1<<64-1) }),
+		"the text is at 100":              header(func(h []byte) { le.PutUint64(h[40:], 100) }),
+		"the text is at 999999":           header(func(h []byte) { le.PutUint64(h[40:], 999999) }),
 		"and 999999 bytes long":           header(func(h []byte) { le.PutUint64(h[48:], 999999) }),
 		"bytes too short":                 header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[40:], 1<<39) }),
 		"99999999 bytes long, more than":  header(func(h []byte) { le.PutUint64(h[32:], 1<<40); le.PutUint64(h[48:], 99999999) }),
@@ -152,7 +152,7 @@ func TestNewest(t *testing.T) {
 			oneDisk(pv{id: id('b'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: second.text()}}}))
 	}
 	g := one(t, make2(vg{seqno: 3, lvs: lv("old", 1, linear("pv0", 0))}, vg{seqno: 4, name: "renamed", lvs: lv("new", 1, linear("pv0", 0))}))
-	if g.Name != "renamed" || g.Seqno != 4 || g.Volume("new") == nil || !has(g.Problems, "disk0: its text is older (sequence number 3)") || len(g.Problems) != 1 {
+	if g.Name != "renamed" || g.Seqno != 4 || g.Volume("new") == nil || !has(g.Problems, "disk0: its metadata (sequence number 3) is older") || len(g.Problems) != 1 {
 		t.Errorf("%s %d, problems %v", g.Name, g.Seqno, g.Problems)
 	}
 	g = one(t, make2(vg{seqno: 4}, vg{seqno: 4, extra: "max_lv = 3"}))
@@ -171,7 +171,7 @@ func TestNewest(t *testing.T) {
 	set := scan(t, disks(1, vg{})[0], disks(2, vg{id: 'W'})[1])
 	_, err := set.Group("vg")
 	byID, errID := set.Group(dashed(id('W')))
-	if len(set.Groups) != 2 || !has(set.Problems, "two groups are called vg") || err == nil || errID != nil || byID.ID != dashed(id('W')) {
+	if len(set.Groups) != 2 || !has(set.Problems, "two volume groups are called vg") || err == nil || errID != nil || byID.ID != dashed(id('W')) {
 		t.Errorf("%d groups, problems %v, errors %v, %v", len(set.Groups), set.Problems, err, errID)
 	}
 	if _, err := set.Group("none"); err == nil {
@@ -187,10 +187,10 @@ func (failing) ReadAt([]byte, int64) (int, error) { return 0, errors.New("device
 func TestDisks(t *testing.T) {
 	made := disks(2, vg{lvs: lv("x", 1, linear("pv0", 0)) + lv("y", 1, linear("pv1", 0))})
 	g := one(t, scan(t, made[0], made[0], made[1]))
-	if !has(g.Problems, "pv0 ("+dashed(id('a'))+") is there 2 times, as disk0 and disk1") || g.PV("pv0").Disk != nil || g.PV("pv1").Disk == nil {
+	if !has(g.Problems, "pv0 ("+dashed(id('a'))+") was found 2 times, as disk0 and disk1") || g.PV("pv0").Disk != nil || g.PV("pv1").Disk == nil {
 		t.Errorf("problems %v", g.Problems)
 	}
-	if _, err := read(g, "x"); err == nil || !strings.Contains(err.Error(), "leave all but one out") {
+	if _, err := read(g, "x"); err == nil || !strings.Contains(err.Error(), "leave out all but one") {
 		t.Errorf("x is read: %v", err)
 	}
 	if _, err := read(g, "y"); err != nil {
@@ -203,7 +203,7 @@ func TestDisks(t *testing.T) {
 	// A disk that left for another group is not used for the old one.
 	other := oneDisk(pv{id: id('a'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: vg{name: "other", id: 'W', pvs: []string{id('a')}}.text()}}})
 	set := scan(t, other, made[1])
-	if g, err := set.Group("vg"); err != nil || !has(g.Problems, "belongs to another group by now") || g.PV("pv0").Disk != nil {
+	if g, err := set.Group("vg"); err != nil || !has(g.Problems, "now belongs to another volume group") || g.PV("pv0").Disk != nil {
 		t.Errorf("%v, problems %v", err, g.Problems)
 	}
 	// One whose image is cut off is pointed out.
@@ -212,8 +212,8 @@ func TestDisks(t *testing.T) {
 	}
 	// So is one that nobody knows.
 	for want, v := range map[string]pv{
-		"belongs to a group about which no text was found": {id: id('y'), sector: 1},
-		"belongs to no group":                              {id: id('y'), sector: 1, noExt: true},
+		"belongs to a volume group whose metadata was not found": {id: id('y'), sector: 1},
+		"is a physical volume without a volume group":            {id: id('y'), sector: 1, noExt: true},
 	} {
 		if set := scan(t, made[0], made[1], oneDisk(v)); !has(set.Problems, "disk2 ("+dashed(id('y'))+") ") || !has(set.Problems, want) {
 			t.Errorf("problems %v, want %q", set.Problems, want)
@@ -303,7 +303,7 @@ func TestBackup(t *testing.T) {
 	}
 	fresh := disks(2, vg{seqno: 7})
 	set, err = lvm.Scan(t.Context(), lvm.Options{Backup: older}, images(fresh...)...)
-	if err != nil || one(t, set).Seqno != 6 || !has(set.Groups[0].Problems, "is newer (sequence number 7)") {
+	if err != nil || one(t, set).Seqno != 6 || !has(set.Groups[0].Problems, "(sequence number 7) is newer") {
 		t.Errorf("%v, %d groups", err, len(set.Groups))
 	}
 }
@@ -367,7 +367,7 @@ func TestParseGroupRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, _, _ := g.Section.Int("future"); n != 7 || g.Flags[0] != "FUTURE" || !has(g.Problems, "future is there already") {
+	if n, _, _ := g.Section.Int("future"); n != 7 || g.Flags[0] != "FUTURE" || !has(g.Problems, "future was already set") {
 		t.Errorf("future is %d, flags %q, problems %v", n, g.Flags, g.Problems)
 	}
 	if s := g.Volume("x").Segments[0]; s.Type != "future" || s.Flags[0] != "NEW" {
@@ -459,7 +459,7 @@ func TestHistoryHostile(t *testing.T) {
 	n, failed := 0, false
 	for _, err := range scan(t, disk).History(t.Context()) {
 		n++
-		failed = failed || err != nil && strings.Contains(err.Error(), "too many")
+		failed = failed || err != nil && strings.Contains(err.Error(), "too much")
 	}
 	if n != 1 || !failed {
 		t.Errorf("%d results, an error among them: %v", n, failed)

@@ -73,7 +73,7 @@ func (j *joint) each(n int, off int64, fn func(s source, from, to int, off int64
 	i, _ := slices.BinarySearch(j.ends, off+1)
 	for done := 0; done < n; i++ {
 		if i == len(j.ends) {
-			return fmt.Errorf("%s ends at byte %d: there is no byte %d", j.name, j.size(), off+int64(done))
+			return fmt.Errorf("%s ends at byte %d: no byte %d", j.name, j.size(), off+int64(done))
 		}
 		begin := int64(0)
 		if i > 0 {

@@ -20,7 +20,7 @@ func (o Overrides) Apply(h *Header) error {
 	}
 	if o.NrDataBlocks != nil {
 		if *o.NrDataBlocks > MaxDataBlocks {
-			return fmt.Errorf("%d data blocks are more than the format can number (%d)", *o.NrDataBlocks, uint64(MaxDataBlocks))
+			return fmt.Errorf("%d data blocks are more than the format allows (%d)", *o.NrDataBlocks, uint64(MaxDataBlocks))
 		}
 		h.NrDataBlocks = *o.NrDataBlocks
 	}

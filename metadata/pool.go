@@ -108,7 +108,7 @@ func (p *Pool) snapshot(want block.Nr) (Superblock, error) {
 }
 
 // ErrReleased says that a metadata snapshot went away while it was being read.
-var ErrReleased = errors.New("the metadata snapshot was released meanwhile: what was read may be wrong")
+var ErrReleased = errors.New("the metadata snapshot was released while it was read: the output may be wrong")
 
 // CheckSnapshotHeld reports whether the metadata snapshot that p shows is still there. Who
 // reads a pool that is in use asks after reading; for a pool that is open without

@@ -5,6 +5,10 @@
 // thin_disk_superblock). It names the roots of two trees, the device details and
 // the mapping tree, and of two space maps. [Open] reads it and gives a [Pool];
 // internal/write writes new metadata, tool/check says what is wrong with some.
+//
+// Whether a mapping may be written in place depends on the device that holds it. [LeafSharing] sends the
+// least snapshot time, and whether there is more than one device, down from the roots, once for
+// each node. A check for shared blocks that are writable thus costs nothing per snapshot.
 package metadata
 
 import (

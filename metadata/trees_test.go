@@ -208,7 +208,7 @@ func TestWrongLeaves(t *testing.T) {
 		}, "keys 0..99"},
 		"depth": {func(f *fixtures.Forge) block.Nr {
 			return f.Inner(f.Leaf(metadata.Run{Len: 100}), f.Inner(f.Leaf(metadata.Run{Thin: 200, Len: 100})))
-		}, "internal node where its siblings are leaves"},
+		}, "is an internal node, but its siblings are leaves"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fixtures.NewForge(t, 64, 1000)

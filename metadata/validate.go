@@ -111,7 +111,7 @@ func (v *Validator) Ref(name string) error {
 	}
 	def := v.defs[number]
 	if v.cur.mapped > 0 && def.first <= v.cur.last {
-		return fmt.Errorf("device %d: def %q begins at thin block %d, not above %d before it", v.id, name, def.first, v.cur.last)
+		return fmt.Errorf("device %d: def %q starts at thin block %d, not after %d before it", v.id, name, def.first, v.cur.last)
 	}
 	v.cur.add(def.first, def.last, def.mapped)
 	return nil
@@ -126,13 +126,13 @@ func (v *Validator) Run(r Run) error {
 	last := r.Thin + ThinBlock(r.Len-1)
 	switch nr := v.header.NrDataBlocks; {
 	case last < r.Thin:
-		return v.runError("thin blocks from %d on, %d of them: more than the format can number", r.Thin, r.Len)
+		return v.runError("thin blocks from %d on (%d of them): more than the format allows", r.Thin, r.Len)
 	case uint64(r.Data) >= nr || r.Len > nr-uint64(r.Data):
 		return v.runError("thin block %d: data block %d is beyond the data device, which has %d", last, r.Data+DataBlock(r.Len-1), nr)
 	case r.Time > MaxTime:
 		return v.runError("thin block %d: time is %d, want at most %d", r.Thin, r.Time, MaxTime)
 	case v.cur.mapped > 0 && r.Thin <= v.cur.last:
-		return v.runError("thin block %d comes after %d, but thin blocks must ascend", r.Thin, v.cur.last)
+		return v.runError("thin block %d follows %d, but thin blocks must be in ascending order", r.Thin, v.cur.last)
 	}
 	v.cur.add(r.Thin, last, r.Len)
 	return nil

@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	errCut  = errors.New("the record is cut short")
-	errOver = errors.New("the instructions make more than they should")
-	errIdle = errors.New("the instructions make nothing")
+	errCut  = errors.New("the record is truncated")
+	errOver = errors.New("the instructions produce too much")
+	errIdle = errors.New("the instructions produce nothing")
 )
 
 // mostSteps bounds the instructions that make a block, some of which may make

@@ -18,6 +18,11 @@
 // [mark], which has no records and says that it is the last one as well, so a reader
 // sees when frames are missing. And a second zlib stream may follow in a frame, with
 // the records of blocks that are valid as no kind. Other readers pass over both.
+//
+// Tools that only read take a pack where they take a device: [Reader.Load] returns a block.Device in memory.
+// Everything is checked while it is loaded, so reading cannot fail later. Nothing is allocated because
+// a pack claims it: frames are inflated through a window of 64 KiB, a block has at most 4096 bytes
+// whatever its instructions say, and the records of a pack add up to 1 GiB at most.
 package packfmt
 
 import (

@@ -84,10 +84,10 @@ func (f *frames) next() (frame, error) {
 	left := f.size - fr.at
 	if left == 0 {
 		if fr.index == 0 {
-			return fr, fr.error(-1, errors.New("no frame follows the header: the file is cut short, or was made by a version that loses small devices"))
+			return fr, fr.error(-1, errors.New("no data after the header: the file is truncated, or was written by a version that loses small devices"))
 		}
 		if f.marks && (!f.last.mark || f.last.index == 0) {
-			return fr, fr.error(-1, errors.New("the file is cut short: more frames should follow"))
+			return fr, fr.error(-1, errors.New("the file is truncated: more frames should follow"))
 		}
 		return fr, io.EOF
 	}
@@ -97,11 +97,11 @@ func (f *frames) next() (frame, error) {
 	case err != nil && err != io.EOF:
 		return fr, err
 	case n < lengthSize:
-		return fr, fr.error(-1, fmt.Errorf("the file is cut short: %d bytes left", left))
+		return fr, fr.error(-1, fmt.Errorf("the file is truncated: %d bytes left", left))
 	}
 	length := le.Uint64(start[:])
 	if most := uint64(left - lengthSize); length > most {
-		return fr, fr.error(-1, fmt.Errorf("the file is cut short: the frame has %d bytes, and %d are left", length, most))
+		return fr, fr.error(-1, fmt.Errorf("the file is truncated: the frame has %d bytes, but only %d are left", length, most))
 	}
 	fr.end, fr.mark = fr.at+lengthSize+int64(length), string(start[:n]) == mark
 	f.marks = f.marks || fr.index == 0 && fr.mark
@@ -184,7 +184,7 @@ func (u *unpacker) frame(ctx context.Context, file io.ReaderAt, f frame) error {
 		case err != nil:
 			return f.error(-1, err)
 		case !valid:
-			return f.error(-1, errors.New("the frame goes on after its streams"))
+			return f.error(-1, errors.New("extra data after the frame's streams"))
 		}
 	}
 }
@@ -226,9 +226,9 @@ func (u *unpacker) records(ctx context.Context, f frame, valid bool) error {
 		salt := block.Salt(&b)
 		switch {
 		case valid && salts[salt] == "":
-			return f.error(int64(nr), errors.New("its checksum fits no kind of block"))
+			return f.error(int64(nr), errors.New("its checksum matches no kind of block"))
 		case !u.seen.add(nr):
-			return f.error(int64(nr), errors.New("it comes twice"))
+			return f.error(int64(nr), errors.New("it appears twice"))
 		}
 		if err := u.to.add(nr, &b, salt == nodeSalt); err != nil {
 			return err

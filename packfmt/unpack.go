@@ -19,7 +19,7 @@ const writeBlocks = 64
 // Block 0 comes last. Until then dev has no superblock, whatever interrupts it.
 func (r *Reader) Unpack(ctx context.Context, dev block.Device, zero bool, opt Options) error {
 	if have := block.Blocks(dev); have < r.Blocks {
-		return fmt.Errorf("the packed device has %d blocks, and the output only %d; nothing was written", r.Blocks, have)
+		return fmt.Errorf("the packed device has %d blocks, but the output only %d; nothing was written", r.Blocks, have)
 	}
 	first := new(superblock)
 	if !zero {

@@ -54,7 +54,7 @@ func (g *grammar) tag(t tag) error {
 
 func (g *grammar) start(t tag) error {
 	if g.leafOpen != "" {
-		return fmt.Errorf("<%s> can have no content", g.leafOpen)
+		return fmt.Errorf("<%s> must be empty", g.leafOpen)
 	}
 	allowed := outside
 	switch t.name {
@@ -93,7 +93,7 @@ func (g *grammar) end(name string) error {
 	case open == "":
 		return fmt.Errorf("</%s> without its start", shorten(name))
 	case name != open:
-		return fmt.Errorf("</%s> where </%s> is wanted", shorten(name), open)
+		return fmt.Errorf("</%s> instead of </%s>", shorten(name), open)
 	case name == "superblock":
 		g.within = outside // the visitor hears of it when nothing wrong follows
 		return nil
@@ -143,7 +143,7 @@ func (g *grammar) superblock(a *attributes) error {
 		copy(h.UUID[:], uuid)
 	}
 	if snap := a.optional("metadata_snap", 64, 0); snap != 0 && g.opt.Note != nil {
-		g.opt.Note(fmt.Sprintf("metadata_snap=\"%d\" is left out: a metadata snapshot cannot be restored", snap))
+		g.opt.Note(fmt.Sprintf("metadata_snap=\"%d\" is ignored: a metadata snapshot cannot be restored", snap))
 	}
 	if err := a.err(); err != nil {
 		return err

@@ -79,7 +79,7 @@ var (
 	errEmpty    = errors.New("the input is empty, want XML")
 	errNothing  = errors.New("the input ends without a <superblock>")
 	errCutShort = errors.New("the input ends early: </superblock> is missing")
-	errText     = errors.New("text where only elements may be")
+	errText     = errors.New("unexpected text between elements")
 )
 
 func (d *reader) read() error {
@@ -116,7 +116,7 @@ func (d *reader) read() error {
 func (d *reader) recognise() error {
 	data := d.cur.data
 	if len(data) >= offMagic+8 && binary.LittleEndian.Uint64(data[offMagic:]) == metadata.Magic {
-		return errors.New("this is binary metadata, not XML: it needs no restoring; thin_dump makes XML of it")
+		return errors.New("this is binary metadata, not XML: use thin_dump to turn it into XML")
 	}
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		d.at = 3

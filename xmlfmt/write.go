@@ -45,7 +45,7 @@ type Writer struct {
 }
 
 // errNoDefs says that a def was handed to a writer of [Style09].
-var errNoDefs = errors.New("style 0.9 knows neither def nor ref")
+var errNoDefs = errors.New("style 0.9 has neither def nor ref")
 
 // NewWriter returns a Writer to w. Only End makes the dump complete.
 func NewWriter(w io.Writer, style Style) *Writer {

@@ -2,6 +2,15 @@
 // is read, where output goes, and which exit code an error becomes.
 //
 // A tool is a [Tool]; its main is one call of [Main].
+//
+// Text from outside is data. What a command prints goes through a writer that escapes what a terminal
+// must not be shown (Env.Stdout, Env.Stderr). Bytes that must stay as they are go to Env.Product,
+// which is that writer only on a terminal.
+//
+// A limit is not a crash. If the Go runtime gets no memory it prints a trace and exits with 2, the code
+// of a wrong command line, and the process itself cannot change that. So where memory is limited
+// (ulimit -v, -d) a tool runs as its own child, and the parent turns such an end into a message and exit
+// code 3. See limits_linux.go.
 package cli
 
 import (
@@ -40,14 +49,14 @@ type Command interface {
 
 // Common is the options that every command has.
 type Common struct {
-	Verbose int `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
+	Verbose int `group:"common" help:"Log what is done, with timestamps; repeat for more detail." short:"v" type:"counter"`
 	Basic
 }
 
 // Basic is those of [Common] that mean the same everywhere: thin_delta has always had
 // another --verbose.
 type Basic struct {
-	Quiet    bool   `group:"common" help:"Print no messages, only set the exit code." short:"q"`
+	Quiet    bool   `group:"common" help:"Suppress all messages." short:"q"`
 	IOEngine string `group:"common" help:"Ignored." hidden:"" name:"io-engine"`
 	Help     bool   `group:"common" help:"Print this help." short:"h"`
 	Version  bool   `group:"common" help:"Print the version." short:"V"`
@@ -134,14 +143,11 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	words := split(parser.Model.Node, args)
 	switch words.action {
 	case "help":
-		printHelp(out, t, parser.Model)
+		printHelp(out, t, parser.Model, helpWidth(stdout))
 	case "version":
 		fmt.Fprintln(out, Version)
 	default:
-		err := words.parse(parser)
-		if ruler, ok := command.(Ruler); ok && err == nil {
-			err = words.checkRules(ruler.Rules())
-		}
+		err := words.set(parser, command)
 		if err == nil {
 			stderr, err = separateStreams(parser.Model.Node, stdin, stdout, stderr)
 		}

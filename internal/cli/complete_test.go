@@ -47,7 +47,7 @@ func TestCompletions(t *testing.T) {
 			"complete -c does -l dev-id -r -d 'Which.'",
 			"complete -c does -l force -d 'Anyway.'",
 		},
-		"fish/other.fish": {"complete -c other -l quiet -s q -d 'Print no messages, only set the exit code.'"},
+		"fish/other.fish": {"complete -c other -l quiet -s q -d 'Suppress all messages.'"},
 	} {
 		lines := strings.Split(files[name], "\n")
 		for _, line := range want {

@@ -3,27 +3,92 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
 const (
-	helpWidth  = 80
-	helpIndent = 32 // where the text of an option starts
+	plainWidth  = 80 // where the output is not a terminal
+	leastWidth  = 60
+	mostWidth   = 120 // longer lines are hard to read
+	optionsText = 32  // the column where the text of an option starts
 )
 
-// A Detailer has more to say in its help: examples, formats.
+// A Detailer has more to say in its help: formats, what is written when. Paragraphs are wrapped to
+// the width of the terminal; lines that begin with a space stay as they are.
 type Detailer interface{ Details() string }
+
+// An Exampler has examples in its help: comments that begin with "# ", and command lines.
+type Exampler interface{ Examples() string }
+
+// help is the help of a tool, as it is written.
+type help struct {
+	strings.Builder
+	width int // in columns
+}
+
+// helpWidth is the width for what is printed on w: that of a terminal, which COLUMNS may set.
+func helpWidth(w io.Writer) int {
+	if !isTerminal(w) {
+		return plainWidth
+	}
+	width, err := strconv.Atoi(os.Getenv("COLUMNS"))
+	if err != nil || width <= 0 {
+		width = terminalWidth(w)
+	}
+	if width <= 0 {
+		return plainWidth
+	}
+	return min(max(width, leastWidth), mostWidth)
+}
 
 // printHelp prints what a tool's model says of it. Kong's own printer shows
 // neither optional values nor exit codes.
-func printHelp(w io.Writer, t Tool, model *kong.Application) {
-	var s strings.Builder
-	fmt.Fprintf(&s, "Usage: %s [OPTION]...", t.Name)
+func printHelp(w io.Writer, t Tool, model *kong.Application, width int) {
+	h := &help{width: width}
+	shown := h.usage(t, model)
+	h.WriteByte('\n')
+	h.paragraphs(t.Summary)
+	h.WriteByte('\n')
+	for _, p := range shown {
+		h.item(strings.ToUpper(p.Name), p.Help, optionsText)
+	}
+	if len(shown) > 0 {
+		h.WriteByte('\n')
+	}
+	h.WriteString("Options:\n")
+	h.options(model, "")
+	h.options(model, "common")
+	if slices.ContainsFunc(model.Flags, func(f *kong.Flag) bool { return inGroup(f, "images") }) {
+		h.WriteString("\nOptions for disks, and images of disks, that hold LVM volumes:\n")
+		h.options(model, "images")
+	}
+	command := t.New()
+	if d, ok := command.(Detailer); ok {
+		h.WriteByte('\n')
+		h.paragraphs(d.Details())
+	}
+	if e, ok := command.(Exampler); ok {
+		h.WriteString("\nExamples:\n")
+		for line := range strings.Lines(strings.TrimSpace(e.Examples())) {
+			h.WriteString("  " + strings.TrimSpace(line) + "\n")
+		}
+	}
+	h.WriteByte('\n')
+	h.paragraphs("Exit codes: 0 success, 1 failure, 2 wrong command line, 3 access or I/O error.")
+	_, _ = io.WriteString(w, h.String()) // w remembers
+}
+
+// usage writes the first line, which is never wrapped, and returns the arguments in it.
+func (h *help) usage(t Tool, model *kong.Application) []*kong.Positional {
+	fmt.Fprintf(h, "Usage: %s [OPTION]...", t.Name)
 	for _, f := range model.Flags {
 		if f.Required {
-			fmt.Fprintf(&s, " --%s=%s", f.Name, placeholder(f))
+			fmt.Fprintf(h, " --%s=%s", f.Name, placeholder(f))
 		}
 	}
 	var shown []*kong.Positional
@@ -39,40 +104,35 @@ func printHelp(w io.Writer, t Tool, model *kong.Application) {
 		case !p.Required:
 			format = " [%s]"
 		}
-		fmt.Fprintf(&s, format, strings.ToUpper(p.Name))
+		fmt.Fprintf(h, format, strings.ToUpper(p.Name))
 	}
-	fmt.Fprintf(&s, "\n\n%s\n\n", t.Summary)
-	for _, p := range shown {
-		helpLine(&s, strings.ToUpper(p.Name), p.Help)
-	}
-	if len(shown) > 0 {
-		s.WriteByte('\n')
-	}
-	s.WriteString("Options:\n")
-	helpGroup(&s, model, "")
-	helpGroup(&s, model, "common")
-	var images strings.Builder
-	if helpGroup(&images, model, "images"); images.Len() > 0 {
-		s.WriteString("\nFor a disk, or an image of one, that has LVM on it:\n" + images.String())
-	}
-	if d, ok := t.New().(Detailer); ok {
-		fmt.Fprintf(&s, "\n%s\n", strings.TrimSpace(d.Details()))
-	}
-	fmt.Fprintln(&s, "\nExit codes: 0 success, 1 failure, 2 wrong command line.")
-	_, _ = io.WriteString(w, s.String()) // w remembers
+	h.WriteByte('\n')
+	return shown
 }
 
-// helpGroup writes the options of a group; "" are those of the tool alone.
-func helpGroup(s *strings.Builder, model *kong.Application, group string) {
+func inGroup(f *kong.Flag, group string) bool {
+	key := ""
+	if f.Group != nil {
+		key = f.Group.Key
+	}
+	return !f.Hidden && key == group
+}
+
+// options writes the options of a group; "" are those of the tool alone.
+func (h *help) options(model *kong.Application, group string) {
 	for _, f := range model.Flags {
-		key := ""
-		if f.Group != nil {
-			key = f.Group.Key
-		}
-		if !f.Hidden && key == group {
-			helpLine(s, Spelling(f), f.Help)
+		if inGroup(f, group) {
+			h.item(Spelling(f), OptionHelp(f), optionsText)
 		}
 	}
+}
+
+// OptionHelp is what the help says about an option, its default included.
+func OptionHelp(f *kong.Flag) string {
+	if f.Default == "" {
+		return f.Help
+	}
+	return f.Help + " Default: " + f.Default + "."
 }
 
 // Spelling is how an option is written: -o, --output=FILE.
@@ -97,25 +157,51 @@ func placeholder(f *kong.Flag) string {
 	return strings.ToUpper(f.Name)
 }
 
-// helpLine writes what stands left and the text right of it, wrapped.
-func helpLine(s *strings.Builder, left, text string) {
+// item writes what stands left and, from a column on, the text about it.
+func (h *help) item(left, text string, column int) {
 	line := "  " + left
-	if len(line) > helpIndent-2 || text == "" {
-		s.WriteString(line + "\n")
+	if len(line) > column-2 && text != "" {
+		h.WriteString(line + "\n")
 		line = ""
 	}
-	if text == "" {
-		return
-	}
-	pad := func() { line += strings.Repeat(" ", helpIndent-len(line)) }
-	pad()
-	for _, word := range strings.Fields(text) {
-		if len(line)+len(word) > helpWidth && len(line) > helpIndent {
-			s.WriteString(strings.TrimRight(line, " ") + "\n")
-			line = ""
-			pad()
+	h.wrap(line, text, column)
+}
+
+// paragraphs writes a text of several.
+func (h *help) paragraphs(text string) {
+	var words []string
+	end := func() {
+		if len(words) > 0 {
+			h.wrap("", strings.Join(words, " "), 0)
 		}
-		line += word + " "
+		words = nil
 	}
-	s.WriteString(strings.TrimRight(line, " ") + "\n")
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		switch trimmed := strings.TrimSpace(line); {
+		case trimmed != "" && trimmed[0] == line[0]:
+			words = append(words, trimmed)
+		default:
+			end()
+			h.WriteString(strings.TrimRight(line, " \n") + "\n")
+		}
+	}
+	end()
+}
+
+// wrap writes text from a column on, after what stands left of it.
+func (h *help) wrap(left, text string, column int) {
+	line := left
+	for _, word := range strings.Fields(text) {
+		switch {
+		case len(line) <= column:
+			line += strings.Repeat(" ", column-len(line))
+		case len(line)+1+len(word) > h.width:
+			h.WriteString(line + "\n")
+			line = strings.Repeat(" ", column)
+		default:
+			line += " "
+		}
+		line += word
+	}
+	h.WriteString(line + "\n")
 }

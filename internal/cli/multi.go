@@ -6,7 +6,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
 )
 
 // RunMulti runs the tool that the base name of args[0] names, or else args[1].
@@ -28,14 +27,14 @@ func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader,
 	}
 	switch {
 	case slices.Contains([]string{"-h", "--help"}, first):
-		return exitCode(ctx, messages, name, listTools(newText(stdout, args), name, tools))
+		return exitCode(ctx, messages, name, listTools(newText(stdout, args), helpWidth(stdout), name, tools))
 	case slices.Contains([]string{"-V", "--version"}, first):
 		_, err := io.WriteString(stdout, Version+"\n")
 		return exitCode(ctx, messages, name, err)
 	case first != "":
 		fmt.Fprintf(messages, "%s: there is no tool %q%s\n\n", name, first, DidYouMean(first, toolNames(tools)))
 	}
-	_ = listTools(messages, name, tools)
+	_ = listTools(messages, helpWidth(stderr), name, tools)
 	return exitUsage
 }
 
@@ -47,15 +46,17 @@ func toolNames(tools []Tool) []string {
 	return names
 }
 
-func listTools(w io.Writer, name string, tools []Tool) error {
-	fmt.Fprintf(w, "Usage: %s TOOL [options]\n\nTools, each with its own --help:\n", name)
-	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+func listTools(w io.Writer, width int, name string, tools []Tool) error {
+	h := &help{width: width}
+	fmt.Fprintf(h, "Usage: %s TOOL [options]\n\nTools, each with its own --help:\n", name)
+	column := 0
 	for _, t := range tools {
-		fmt.Fprintf(tab, "  %s\t%s\n", t.Name, t.Summary)
+		column = max(column, len("  ")+len(t.Name)+len("  "))
 	}
-	if err := tab.Flush(); err != nil {
-		return err
+	for _, t := range tools {
+		h.item(t.Name, t.Summary, column)
 	}
-	_, err := fmt.Fprintf(w, "\nA link to %s that has the name of a tool is that tool.\n", name)
+	fmt.Fprintf(h, "\nA link to %s with the name of a tool runs that tool.\n", name)
+	_, err := io.WriteString(w, h.String())
 	return err
 }

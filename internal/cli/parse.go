@@ -224,6 +224,27 @@ func (w *words) fail(format string, args ...any) {
 	}
 }
 
+// CheckArgs returns what is wrong with a command line of a tool. Nothing is run.
+func CheckArgs(t Tool, args []string) error {
+	command := t.New()
+	parser, err := newParser(t, command)
+	if err != nil {
+		return err
+	}
+	return split(parser.Model.Node, args).set(parser, command)
+}
+
+// set sets the fields of the command, and checks its rules.
+func (w *words) set(k *kong.Kong, command Command) error {
+	if err := w.parse(k); err != nil {
+		return err
+	}
+	if ruler, ok := command.(Ruler); ok {
+		return w.checkRules(ruler.Rules())
+	}
+	return nil
+}
+
 // parse sets the fields of the command.
 func (w *words) parse(k *kong.Kong) error {
 	w.checkComplete()

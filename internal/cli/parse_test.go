@@ -186,7 +186,7 @@ func TestHelpNamesEveryOption(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Usage: odd [OPTION]... INPUT\n", "  -m, --metadata-snap[=METADATA-SNAP]\n", "  -s, --skip\n", "  -o, --output=OUTPUT           Where it goes.\n",
-		"      --super-block-only\n", "Exit codes: 0 success, 1 failure, 2 wrong command line.\n",
+		"      --super-block-only\n", "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 access or I/O error.\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

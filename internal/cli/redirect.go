@@ -18,7 +18,7 @@ func separateStreams(node *kong.Node, stdin io.Reader, stdout, stderr io.Writer)
 	names := fileNames(node)
 	toStdout, toStderr := namedFile(stdout, names), namedFile(stderr, names)
 	refuse := func(stream, name string) error {
-		return Usagef("%s is %s, which the command line names, too: its content would be destroyed", stream, name)
+		return Usagef("%s is %s, which is also named on the command line and would be overwritten", stream, name)
 	}
 	switch {
 	case toStdout != "" && toStderr != "":

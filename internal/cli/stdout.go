@@ -13,7 +13,7 @@ import (
 type closedOutput struct{}
 
 func (closedOutput) Write([]byte) (int, error) {
-	return 0, Accessf("nothing can be written to standard output: it is closed")
+	return 0, Accessf("cannot write to standard output: it is closed")
 }
 
 // stdout is standard output. It remembers the first error, so that a command

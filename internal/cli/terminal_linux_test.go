@@ -54,3 +54,29 @@ func TestProductOnTerminal(t *testing.T) {
 		t.Error("not told apart from a terminal")
 	}
 }
+
+// The help is as wide as the terminal, within limits, unless COLUMNS says otherwise.
+func TestHelpWidthOfTerminal(t *testing.T) {
+	terminal, _ := openTerminal(t)
+	for _, c := range []struct {
+		terminal uint16
+		columns  string
+		want     int
+	}{
+		{100, "", 100},
+		{100, "90", 90},
+		{100, "no number", 100},
+		{100, "-1", 100},
+		{0, "", 80}, // not known
+		{20, "", 60},
+		{500, "", 120},
+	} {
+		t.Setenv("COLUMNS", c.columns)
+		if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 25, Col: c.terminal}); err != nil {
+			t.Fatal(err)
+		}
+		if got := helpWidth(terminal); got != c.want {
+			t.Errorf("a terminal of %d, COLUMNS=%q: %d columns, want %d", c.terminal, c.columns, got, c.want)
+		}
+	}
+}

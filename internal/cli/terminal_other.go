@@ -16,3 +16,6 @@ func isTerminal(w io.Writer) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+// terminalWidth returns 0: how wide the terminal is is not known.
+func terminalWidth(io.Writer) int { return 0 }

@@ -16,17 +16,17 @@ import (
 // Check is thin_check.
 type Check struct {
 	cli.Common
-	MetadataSnap        bool    `help:"Check the metadata snapshot only; the pool may be in use." short:"m" name:"metadata-snap"`
-	SuperblockOnly      bool    `help:"Only check the superblock." name:"super-block-only"`
-	SkipMappings        bool    `help:"Do not check the mappings of the devices, nor the space maps."`
-	IgnoreNonFatal      bool    `help:"Succeed if only non-fatal faults are found." name:"ignore-non-fatal-errors"`
-	Strict              bool    `help:"Fail if even a note is found."`
-	AutoRepair          bool    `help:"Unless there are fatal faults, fix leaks, counts that are too high, counters and devices that would write to shared blocks, and clear the flag needs_check."`
-	ClearNeedsCheckFlag bool    `help:"Clear the flag needs_check unless there are fatal faults. If the whole metadata is checked, fix what --auto-repair fixes."`
-	ApplyUndo           string  `help:"Undo the repair that made this file, and check nothing." placeholder:"FILE"`
-	MappingRoot         *uint64 `help:"Use this block as the root of the mapping tree." placeholder:"BLOCK" name:"override-mapping-root"`
-	DetailsRoot         *uint64 `help:"Use this block as the root of the device details." placeholder:"BLOCK" name:"override-details-root"`
-	Format              string  `help:"How faults are printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	MetadataSnap        bool    `help:"Read the metadata snapshot; the pool may be in use." short:"m" name:"metadata-snap"`
+	SuperblockOnly      bool    `help:"Check the superblock only." name:"super-block-only"`
+	SkipMappings        bool    `help:"Check the list of devices, but not mappings or space maps."`
+	IgnoreNonFatal      bool    `help:"Exit with 0 if there are only non-fatal faults." name:"ignore-non-fatal-errors"`
+	Strict              bool    `help:"Exit with 1 if there are notes."`
+	AutoRepair          bool    `help:"Fix what can be fixed safely and clear needs_check, unless there are fatal faults."`
+	ClearNeedsCheckFlag bool    `help:"Clear needs_check unless there are fatal faults. After a full check, act as --auto-repair."`
+	ApplyUndo           string  `help:"Undo the repair that wrote FILE; check nothing." placeholder:"FILE"`
+	MappingRoot         *uint64 `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK" name:"override-mapping-root"`
+	DetailsRoot         *uint64 `help:"Use the device details tree whose root is this block." placeholder:"BLOCK" name:"override-details-root"`
+	Format              string  `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input               string  `arg:"" help:"Metadata device or file."`
 	inPlace
 	volumes
@@ -34,13 +34,23 @@ type Check struct {
 
 // Details implements cli.Detailer.
 func (c *Check) Details() string {
-	return `Prints TRANSACTION_ID and METADATA_FREE_BLOCKS on standard output, faults on standard
-error. Fatal and non-fatal faults lead to exit code 1, notes do not. With --format json
-every fault is one line on standard output, and a last line sums up.
+	return `Prints TRANSACTION_ID and METADATA_FREE_BLOCKS on standard output, and faults on standard
+error. Fatal and non-fatal faults give exit code 1; notes do not. With --format=json,
+standard output has one object per fault and a summary at the end.
 
-Nothing is written without --auto-repair, --clear-needs-check-flag or --apply-undo. A
-repair writes into free blocks, then the superblock: whatever interrupts it leaves the old
-metadata or the new. Into disks and raw images nothing is written without --in-place.`
+Nothing is written without --auto-repair, --clear-needs-check-flag or --apply-undo. A repair
+writes to free blocks first and to the superblock last, so an interrupted repair leaves
+either the old metadata or the new. Disks and raw images are written only with --in-place.`
+}
+
+// Examples implements cli.Exampler.
+func (c *Check) Examples() string {
+	return `# Check the metadata of an inactive pool
+thin_check /dev/mapper/vg-pool_tmeta
+# Fix leaked blocks and clear needs_check; keep an undo file
+thin_check --auto-repair --undo pool.undo pool.meta
+# Check the pool in the image of a virtual machine's disk
+thin_check --lv vg/pool disk.img`
 }
 
 // fixes reports whether the command line asks for a repair.
@@ -58,7 +68,7 @@ func (c *Check) Rules() []cli.Rule {
 		{If: []string{"in-place"}, Not: []string{"leg"}, Why: "it reads one copy, and a repair writes every copy; thin_repair --in-place --leg writes one over all"},
 		cli.Requires("undo", "auto-repair", "clear-needs-check-flag"),
 		cli.Requires("in-place", "auto-repair", "clear-needs-check-flag", "apply-undo"),
-		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file that keeps what it takes to go back"},
+		{If: []string{"in-place"}, Needs: []string{"undo"}, Unless: []string{"apply-undo"}, Why: "a new file, needed to undo the change"},
 	}
 	return slices.Concat(rules, intoDisks("auto-repair"), intoDisks("clear-needs-check-flag"), intoDisks("apply-undo"))
 }
@@ -137,7 +147,7 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPr
 	sum.Fatal++
 	out.Fault(check.Fault{
 		Code: check.SuperblockSetBack, Severity: check.Fatal, Tree: "superblock",
-		Err: fmt.Errorf("a newer state of the pool is on the device, with roots %d and %d; the superblock may have been set back: was the pool active on two hosts?", newer.Mapping, newer.Details),
+		Err: fmt.Errorf("the device also holds a newer state of the pool (mapping root %d, details root %d): the superblock may have been set back; was the pool active on two hosts?", newer.Mapping, newer.Details),
 	})
 	return nil
 }

@@ -14,18 +14,18 @@ import (
 
 // Delta is thin_delta.
 type Delta struct {
-	Thin1        *deviceID    `help:"The first device: its id or, on a disk or in an image of one, VG/LV." aliases:"snap1" placeholder:"ID" name:"thin1"`
-	Thin2        *deviceID    `help:"The second device." aliases:"snap2" placeholder:"ID" name:"thin2"`
-	Root1        *uint64      `help:"Instead of the first device, the mapping tree with its root in this block." placeholder:"BLOCK" name:"root1"`
-	Root2        *uint64      `help:"The same for the second device." placeholder:"BLOCK" name:"root2"`
-	MetadataSnap cli.Optional `help:"Compare in the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	Verbose      bool         `help:"Data blocks, too: an element for each stretch of one kind, with the ranges that it consists of."`
-	Format       string       `help:"xml, json (an object a line) or csv." short:"f" default:"xml" enum:"xml,json,csv" placeholder:"xml|json|csv"`
-	Unit         string       `help:"Unit of all offsets and lengths." default:"block" enum:"block,sector,byte" placeholder:"block|sector|byte"`
-	OmitSame     bool         `help:"Leave out what is the same, and do not even read what the devices share."`
-	Size         *byteSize    `help:"Leave out what lies beyond this size of the device: bytes, or a number with a unit." placeholder:"BYTES"`
-	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
-	Log          int          `group:"common" help:"Log what is done, with times; twice: in detail." short:"v" type:"counter"`
+	Thin1        *deviceID    `help:"First device: an id, or VG/LV in a disk image." aliases:"snap1" placeholder:"ID" name:"thin1"`
+	Thin2        *deviceID    `help:"Second device, likewise." aliases:"snap2" placeholder:"ID" name:"thin2"`
+	Root1        *uint64      `help:"First mapping tree by its root block, instead of --thin1." placeholder:"BLOCK" name:"root1"`
+	Root2        *uint64      `help:"Second mapping tree by its root block, instead of --thin2." placeholder:"BLOCK" name:"root2"`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	Verbose      bool         `help:"Also print data blocks, as ranges within each stretch."`
+	Format       string       `help:"Output format." short:"f" default:"xml" enum:"xml,json,csv" placeholder:"xml|json|csv"`
+	Unit         string       `help:"Unit of offsets and lengths." default:"block" enum:"block,sector,byte" placeholder:"block|sector|byte"`
+	OmitSame     bool         `help:"Omit what is the same; metadata that both devices share is not read."`
+	Size         *byteSize    `help:"Ignore everything beyond this device size: bytes, or a number with a unit." placeholder:"BYTES"`
+	Output       string       `help:"Write to FILE instead of standard output; it appears only on success." short:"o" placeholder:"FILE"`
+	Log          int          `group:"common" help:"Log what is done, with timestamps; repeat for more detail." short:"v" type:"counter"`
 	cli.Basic
 	Input string `arg:"" help:"Metadata device or file."`
 	volumes
@@ -36,10 +36,18 @@ func (d *Delta) CommonOptions() *cli.Common { return &cli.Common{Verbose: d.Log,
 
 // Details implements cli.Detailer.
 func (d *Delta) Details() string {
-	return `Name one device or root for each side; --snap1 and --snap2 are other names of --thin1 and
---thin2. Kinds of range: left_only and right_only (mapped in one device only), different (mapped
-to different data blocks), same. For a backup from the first to the second device: copy different
-and right_only, discard left_only.`
+	return `Name one device or root for each side; --snap1 and --snap2 are aliases of --thin1 and
+--thin2. Each range is left_only or right_only (mapped in one device only), different
+(mapped to different data blocks) or same. To bring a copy of the first device up to date
+with the second: copy different and right_only, discard left_only.`
+}
+
+// Examples implements cli.Exampler.
+func (d *Delta) Examples() string {
+	return `# What changed between snapshots 1 and 2 of an inactive pool
+thin_delta --thin1 1 --thin2 2 pool.meta
+# The same for a pool in use, in bytes
+thin_delta -m --thin1 1 --thin2 2 --unit byte /dev/mapper/vg-pool_tmeta`
 }
 
 // A byteSize is a size in bytes, or with a unit.

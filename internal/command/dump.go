@@ -21,9 +21,9 @@ import (
 
 // overrides are the facts of a pool that options replace.
 type overrides struct {
-	TransactionID *uint64 `help:"Use this transaction id." placeholder:"N"`
-	DataBlockSize *uint64 `help:"Use this data block size." placeholder:"SECTORS"`
-	NrDataBlocks  *uint64 `help:"Use this number of data blocks." placeholder:"N"`
+	TransactionID *uint64 `help:"Override the transaction id." placeholder:"N"`
+	DataBlockSize *uint64 `help:"Override the data block size." placeholder:"SECTORS"`
+	NrDataBlocks  *uint64 `help:"Override the number of data blocks." placeholder:"N"`
 }
 
 func (o overrides) metadata() metadata.Overrides {
@@ -33,15 +33,15 @@ func (o overrides) metadata() metadata.Overrides {
 // Dump is thin_dump.
 type Dump struct {
 	cli.Common
-	Format       string       `help:"xml, human_readable or json." short:"f" default:"xml" placeholder:"TYPE"`
-	Style        string       `help:"XML as which version writes it: 1 (with a newline at the end), 1.x (to the byte), 0.9 (shared mappings repeated)." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9" env:"THIN_DUMP_STYLE"`
-	Output       string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
-	Compress     string       `help:"Compress with gzip or zstd; a FILE that ends in .gz or .zst is compressed anyway." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
-	MetadataSnap cli.Optional `help:"Dump the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	Repair       bool         `help:"Dump what can be saved of damaged metadata, as thin_repair finds it." short:"r"`
-	DevID        []deviceID   `help:"Only this device; may be repeated. On a disk or in an image of one VG/LV will do." placeholder:"N" name:"dev-id" sep:"none"`
-	SkipMappings bool         `help:"Devices only, without their mappings."`
-	AcceptLoss   bool         `help:"Succeed with --repair although something is lost."`
+	Format       string       `help:"Output format." short:"f" default:"xml" placeholder:"xml|human_readable|json"`
+	Style        string       `help:"XML style: that of 1.x with a final newline, exactly that of 1.x, or that of 0.9." default:"1" enum:"1,1.x,0.9" placeholder:"1|1.x|0.9" env:"THIN_DUMP_STYLE"`
+	Output       string       `help:"Write to FILE instead of standard output; it appears only on success." short:"o" placeholder:"FILE"`
+	Compress     string       `help:"Compress the output. Implied if FILE ends in .gz or .zst." enum:",gzip,zstd" default:"" placeholder:"gzip|zstd"`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	Repair       bool         `help:"Dump what can be recovered from damaged metadata." short:"r"`
+	DevID        []deviceID   `help:"Dump only this device: an id, or VG/LV in a disk image; repeatable." placeholder:"ID" name:"dev-id" sep:"none"`
+	SkipMappings bool         `help:"Dump the devices without their mappings."`
+	AcceptLoss   bool         `help:"Succeed even if something is lost or uncertain."`
 	overrides
 	salvage
 	Input string `arg:"" help:"Metadata device or file."`
@@ -50,10 +50,20 @@ type Dump struct {
 
 // Details implements cli.Detailer.
 func (d *Dump) Details() string {
-	return `The output of style 1 names shared mappings once (def) and refers to them (ref); a single
-device is always written flat. json is one object a line: superblock, def, range, device,
-ref, end. THIN_DUMP_STYLE in the environment stands for --style, for programs that parse
-style 0.9 and cannot be told to ask for it.`
+	return `Style 1 writes shared mappings once (def) and refers to them (ref); a single device is
+always written without def and ref. json writes one object per line: superblock, def, range,
+device, ref, summary. The environment variable THIN_DUMP_STYLE sets --style for programs that
+need style 0.9 and cannot ask for it.`
+}
+
+// Examples implements cli.Exampler.
+func (d *Dump) Examples() string {
+	return `# Back up the metadata of an inactive pool
+thin_dump -o pool.xml.gz /dev/mapper/vg-pool_tmeta
+# Show one device of a pool in use
+thin_dump -m --dev-id 7 --format human_readable /dev/mapper/vg-pool_tmeta
+# Dump what can be recovered from damaged metadata
+thin_dump --repair --accept-loss -o pool.xml pool.meta`
 }
 
 // Rules implements cli.Ruler.

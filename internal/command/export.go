@@ -23,44 +23,53 @@ import (
 // Export is thin_export.
 type Export struct {
 	cli.Common
-	Metadata      string       `help:"Metadata device or file; of an image that of LVM, if it is not given." aliases:"metadata-dev" placeholder:"FILE"`
-	Data          string       `help:"Data device, or an image of it in a file." aliases:"data-dev" placeholder:"FILE"`
-	DataOffset    byteSize     `help:"Where the data device begins in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
-	Origin        string       `help:"The external origin of the device, or an image of it: shows where nothing is mapped." placeholder:"FILE"`
-	DevID         *deviceID    `help:"Export this device: its id or, with an image of a disk, VG/LV." aliases:"device" placeholder:"N" name:"dev-id"`
-	Root          *uint64      `help:"Instead of a device, export the mapping tree with its root in this block." placeholder:"BLOCK"`
-	Size          *byteSize    `help:"Size of the device: bytes, or a number with a unit; the metadata does not know it. Without it, the end of the last mapped block." placeholder:"BYTES"`
+	Metadata      string       `help:"Metadata device or file. Not needed with IMAGE." aliases:"metadata-dev" placeholder:"FILE"`
+	Data          string       `help:"Data device, or an image of it." aliases:"data-dev" placeholder:"FILE"`
+	DataOffset    byteSize     `help:"Offset of the data device in FILE: bytes, or a number with a unit." placeholder:"BYTES"`
+	Origin        string       `help:"External origin of the device, or an image of it." placeholder:"FILE"`
+	DevID         *deviceID    `help:"Export this device: an id, or VG/LV in a disk image." aliases:"device" placeholder:"ID" name:"dev-id"`
+	Root          *uint64      `help:"Export the mapping tree whose root is this block, instead of a device." placeholder:"BLOCK"`
+	Size          *byteSize    `help:"Device size: bytes, or a number with a unit. Without it, the last mapped block is the end." placeholder:"BYTES"`
 	Output        string       `help:"File to create, block device to overwrite, or - for standard output." short:"o" placeholder:"FILE"`
-	Force         bool         `help:"Replace a file that is there." short:"f"`
-	Resume        bool         `help:"Go on where an export was interrupted."`
-	Journal       string       `help:"Where to note how far the export got; FILE.resume unless the output is a device." placeholder:"FILE"`
-	Verify        bool         `help:"Read everything back in the end and compare it."`
-	AssumeZeroed  bool         `help:"The output device is all zero: write no zeros."`
-	ChangedSince  *deviceID    `help:"Only what differs from this device: its id, or VG/LV." placeholder:"N"`
-	Format        string       `help:"json: list the exported ranges on standard output, an object a line." default:"" enum:",json" placeholder:"json"`
-	Ranges        string       `help:"List the exported ranges in a file, as json does." placeholder:"FILE"`
-	Map           string       `help:"dmsetup: instead of exporting, print a table for dmsetup create --readonly." default:"" enum:",dmsetup" placeholder:"dmsetup"`
-	MetadataSnap  cli.Optional `help:"Export from the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	MappingRoot   *uint64      `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
-	DetailsRoot   *uint64      `help:"Begin at this root of the device details." placeholder:"BLOCK"`
-	Repair        bool         `help:"Export what can be saved: of damaged metadata, as thin_repair finds it, and of data that cannot be read in part." short:"r"`
-	DataBlockSize *uint64      `help:"Use this data block size, with --repair." placeholder:"SECTORS"`
-	AcceptLoss    bool         `help:"Succeed with --repair although something is lost."`
-	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or an image of one, with LVM on it: --lv says which thin volume."`
+	Force         bool         `help:"Replace an existing file." short:"f"`
+	Resume        bool         `help:"Continue an interrupted export."`
+	Journal       string       `help:"Record progress in this file. For files, the default is the output name with .resume added." placeholder:"FILE"`
+	Verify        bool         `help:"When done, read everything back and compare it."`
+	AssumeZeroed  bool         `help:"The output device is all zeros; do not write zeros."`
+	ChangedSince  *deviceID    `help:"Export only what differs from this device: an id, or VG/LV in a disk image." placeholder:"ID"`
+	Format        string       `help:"List the exported ranges on standard output, one object per line." default:"" enum:",json" placeholder:"json"`
+	Ranges        string       `help:"Write the same list to a file." placeholder:"FILE"`
+	Map           string       `help:"Print a table for dmsetup create --readonly instead of exporting." default:"" enum:",dmsetup" placeholder:"dmsetup"`
+	MetadataSnap  cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	MappingRoot   *uint64      `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK"`
+	DetailsRoot   *uint64      `help:"Use the device details tree whose root is this block." placeholder:"BLOCK"`
+	Repair        bool         `help:"Export what can be recovered from damaged metadata and unreadable data." short:"r"`
+	DataBlockSize *uint64      `help:"Override the data block size." placeholder:"SECTORS"`
+	AcceptLoss    bool         `help:"Succeed even if something is lost or uncertain."`
+	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or image of a disk, that holds LVM volumes."`
 	volumes
 }
 
 // Details implements cli.Detailer.
 func (x *Export) Details() string {
-	return `Copies the content of a thin device, without the pool being active. What is not mapped
-becomes a hole in a file, zeros elsewhere. An export to a file can be interrupted, and
-goes on with the same command and --resume.
+	return `Blocks that are not mapped become holes in a file, and zeros elsewhere. If an export to a
+file is interrupted, the same command with --resume continues it.
 
-What is lost is listed before anything is written, as ranges of bytes of the device;
-then the export ends, or with --repair goes on, leaves holes there, and exits with 1.
+Ranges that are lost are listed before anything is written. Then the export fails or, with
+--repair, continues, leaves holes there, and exits with 1.
 
---format json lists {"type":"data","begin":0,"length":65536}, in bytes; other types are
-zero (with --changed-since: make it zero), lost, and at the end the sums.`
+--format=json lists ranges in bytes, such as {"type":"data","begin":0,"length":65536}. The
+types are data, zero (with --changed-since), lost and, at the end, summary.`
+}
+
+// Examples implements cli.Exampler.
+func (x *Export) Examples() string {
+	return `# Export device 7 of an inactive pool
+thin_export --metadata tmeta --data tdata --dev-id 7 --size 40g -o vm7.img
+# Export a volume from the image of a disk
+thin_export --lv vg/vm7 -o vm7.img disk.img
+# Export only what changed since vg/monday
+thin_export --lv vg/friday --changed-since vg/monday -o new.img disk.img`
 }
 
 // Run implements cli.Command.
@@ -117,9 +126,9 @@ func (x *Export) Rules() []cli.Rule {
 func (x *Export) check() (block.Nr, error) {
 	switch {
 	case x.Size != nil && (*x.Size == 0 || *x.Size%cli.SectorSize != 0 || *x.Size > math.MaxInt64):
-		return 0, cli.Usagef("--size: %d bytes are no number of sectors of %d bytes", *x.Size, cli.SectorSize)
+		return 0, cli.Usagef("--size: %d bytes is not a multiple of %d", *x.Size, cli.SectorSize)
 	case x.DataOffset%cli.SectorSize != 0 || x.DataOffset > math.MaxInt64:
-		return 0, cli.Usagef("--data-offset: %d bytes are no number of sectors of %d bytes", x.DataOffset, cli.SectorSize)
+		return 0, cli.Usagef("--data-offset: %d bytes is not a multiple of %d", x.DataOffset, cli.SectorSize)
 	}
 	if err := x.checkOutput(); err != nil {
 		return 0, err
@@ -132,11 +141,11 @@ func (x *Export) checkOutput() error {
 	kind := x.outputKind()
 	switch {
 	case kind == toStream && (x.Verify || x.Resume || x.Journal != "" || x.ChangedSince != nil):
-		return cli.Usagef("%s takes bytes in order and gives none back: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
+		return cli.Usagef("%s is a stream: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
 	case kind == toDisk && x.Resume && x.Journal == "":
-		return cli.Usagef("--resume: how far an export to a block device got is noted only with --journal")
+		return cli.Usagef("--resume: an export to a block device can only be resumed if it was started with --journal")
 	case kind != toDisk && x.AssumeZeroed:
-		return cli.Usagef("--assume-zeroed: %s is no block device", x.Output)
+		return cli.Usagef("--assume-zeroed: %s is not a block device", x.Output)
 	}
 	return x.checkFiles()
 }
@@ -149,7 +158,7 @@ func (x *Export) checkFiles() error {
 	for _, in := range x.inputs() {
 		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
 			if in != "" && out != "" && source.SameFile(in, out) {
-				return cli.Usagef("%s is read, and cannot be the output", out)
+				return cli.Usagef("%s is an input, so it cannot be the output", out)
 			}
 		}
 	}
@@ -339,9 +348,9 @@ func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error)
 	}
 	size, err := volume.MappedSize(v.pool, v.tree)
 	if err != nil {
-		return 0, source.Damaged(fmt.Errorf("the end of the last mapped block (--size gives that of the device): %w", err))
+		return 0, source.Damaged(fmt.Errorf("the end of the last mapped block (give the device's size with --size): %w", err))
 	}
-	fmt.Fprintf(env.Stderr, "the size is taken to be %d bytes, the end of the last mapped block; --size gives that of the device\n", size)
+	fmt.Fprintf(env.Stderr, "assuming a size of %d bytes, the end of the last mapped block; give the device's size with --size\n", size)
 	return size, nil
 }
 

@@ -77,10 +77,10 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 // unfinished says how to go on after an error.
 func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
 	if job.path != "" && !errors.Is(err, export.ErrDiffers) {
-		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are done; the same command with --resume goes on\n", x.Output, job.Position, job.Size)
+		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are copied; run the same command with --resume to continue\n", x.Output, job.Position, job.Size)
 	}
 	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair {
-		return fmt.Errorf("%w; --repair leaves a hole of %d bytes at most there", err, wrong.Extent.Len)
+		return fmt.Errorf("%w; with --repair the export continues and leaves a hole of at most %d bytes", err, wrong.Extent.Len)
 	}
 	return err
 }
@@ -163,7 +163,7 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 		return nil, err
 	case old != nil:
 		if err := old.Same(&job.Journal); err != nil {
-			return nil, fmt.Errorf("%s: cannot go on: %w; --force starts over", job.path, err)
+			return nil, fmt.Errorf("%s: cannot resume: %w; use --force to start over", job.path, err)
 		}
 		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
 	}
@@ -190,7 +190,7 @@ func (x *Export) before(path string) (*export.Journal, error) {
 		return old, err
 	}
 	if info, err := os.Stat(x.Output); err == nil && info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is there, but no %s: it is complete, or not the output of thin_export; --force replaces it", x.Output, path)
+		return nil, fmt.Errorf("%s exists but %s does not: the export is complete, or this file is not from thin_export; use --force to replace it", x.Output, path)
 	}
 	return nil, nil // nothing was done yet
 }
@@ -201,10 +201,10 @@ func (x *Export) free(journal string) error {
 		return nil
 	}
 	if _, err := os.Lstat(journal); err == nil {
-		return fmt.Errorf("%s is there: an export was interrupted. --resume goes on with it, --force starts over", journal)
+		return fmt.Errorf("%s exists: an export was interrupted. Use --resume to continue it, or --force to start over", journal)
 	}
 	if _, err := os.Lstat(x.Output); err == nil && x.outputKind() == toFile {
-		return fmt.Errorf("%s is there already; --force replaces it", x.Output)
+		return fmt.Errorf("%s already exists; use --force to replace it", x.Output)
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Tar
 	case kind == toDisk:
 		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
 		if errors.Is(err, block.ErrBusy) {
-			err = fmt.Errorf("%w: a file system or another device may be using it", err)
+			err = fmt.Errorf("%w: it may be mounted, or part of another device", err)
 		}
 		return disk, func() { disk.Close() }, err
 	case x.Output == "-":

@@ -19,7 +19,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	in.place = p
 	in.close = append(in.close, p)
 	if p.Pool == nil {
-		return fmt.Errorf("%s/%s is not a thin volume or pool that LVM knows: --metadata and --data take files and devices", p.Group.Name, p.Volume.Name)
+		return fmt.Errorf("%s/%s is not a thin volume or thin pool; for files and devices use --metadata and --data", p.Group.Name, p.Volume.Name)
 	}
 	if err := x.devices(in); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	case p.Thin != nil && x.Root == nil:
 		in.device = &p.Thin.Thin().DeviceID
 	case x.Root == nil:
-		return cli.Usagef("which volume? --lv takes one of %s, --dev-id any device", source.List(p.ThinVolumes()))
+		return cli.Usagef("which volume? Choose one with --lv (%s), or any device with --dev-id", source.List(p.ThinVolumes()))
 	}
 	if p.Thin != nil {
 		in.size = p.Thin.Size

@@ -47,12 +47,12 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64) (exportPlan, er
 	if x.Repair {
 		return p, nil
 	}
-	advice := "--repair exports the rest and leaves holes there"
+	advice := "use --repair to export the rest, with holes in these places"
 	if x.ChangedSince != nil {
-		advice = "of damaged metadata only whole devices are exported, with --repair"
+		advice = "from damaged metadata only whole devices can be exported, with --repair"
 	}
 	if p.cut {
-		advice += "; is this the data device, all of it, and does it begin at --data-offset?"
+		advice += "; is this the whole data device, and does it start at --data-offset?"
 	}
 	return p, fmt.Errorf("%d bytes are lost; nothing was written: %s", p.lost, advice)
 }

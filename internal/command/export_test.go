@@ -39,7 +39,7 @@ func TestExport(t *testing.T) {
 	} {
 		out := p.path("out " + name)
 		stdout, stderr := p.run(0, append(tc.args, "-o", out, "--verify", "--ranges", out+".json")...)
-		if stdout != "" || strings.Contains(stderr, "is taken to be") == slices.Contains(tc.args, "--size") {
+		if stdout != "" || strings.Contains(stderr, "assuming a size of") == slices.Contains(tc.args, "--size") {
 			t.Errorf("%s: stdout %q, stderr %q", name, stdout, stderr)
 		}
 		want := p.want(tc.id, tc.size, tc.origin)
@@ -202,7 +202,7 @@ func TestExportResume(t *testing.T) {
 		}
 		p.file("out", partial)
 		journal(position)
-		if _, stderr := p.run(1, args...); !strings.Contains(stderr, "an export was interrupted. --resume goes on with it, --force starts over") {
+		if _, stderr := p.run(1, args...); !strings.Contains(stderr, "an export was interrupted. Use --resume to continue it, or --force to start over") {
 			t.Errorf("without --resume: %s", stderr)
 		}
 		if got := p.read(out); !bytes.Equal(got, partial) {
@@ -220,7 +220,7 @@ func TestExportResume(t *testing.T) {
 			t.Error("the journal is still there")
 		}
 	}
-	if _, stderr := p.run(1, append(args, "--resume")...); !strings.Contains(stderr, "out is there, but no "+out+".resume: it is complete") {
+	if _, stderr := p.run(1, append(args, "--resume")...); !strings.Contains(stderr, "out exists but "+out+".resume does not: the export is complete") {
 		t.Errorf("complete: %s", stderr)
 	}
 	journal(exportBlock)

@@ -19,7 +19,7 @@ func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *vi
 		return source.DifferHint(err)
 	}
 	if repair == nil {
-		out.Say("nothing was repaired, as there are fatal faults")
+		out.Say("nothing was repaired, because there are fatal faults")
 		out.Summary(sum)
 		return cli.ErrReported
 	}
@@ -30,7 +30,7 @@ func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *vi
 	}
 	out.Repaired(repair)
 	if repair.NoRoom != nil {
-		out.Say(fmt.Sprintf("leaks, counters and snapshotted times stay as they are: %v", repair.NoRoom))
+		out.Say(fmt.Sprintf("leaks, counters and snapshotted times were not changed: %v", repair.NoRoom))
 	}
 	out.Summary(sum)
 	if repair.NoRoom != nil && c.AutoRepair {
@@ -100,5 +100,5 @@ func (c *Check) undone() source.Spec {
 	if c.InPlace {
 		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}
 	}
-	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk --in-place writes into the metadata volume"}
+	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk, --in-place writes into the metadata volume"}
 }

@@ -19,26 +19,36 @@ import (
 // Generate is thin_generate.
 type Generate struct {
 	cli.Common
-	Output        string   `help:"Metadata device or file to write, which must exist; for a dump the default is standard output." short:"o" placeholder:"FILE"`
-	Format        string   `help:"metadata, xml or json." default:"metadata" enum:"metadata,xml,json" placeholder:"metadata|xml|json"`
-	Devices       uint64   `help:"Devices that are no snapshots." default:"1" placeholder:"N"`
-	Mappings      uint64   `help:"Mappings of each device." default:"100000" placeholder:"N"`
-	RunLength     uint64   `help:"Mean length of runs; 1: no blocks lie in a row." default:"1" placeholder:"N"`
+	Output        string   `help:"Metadata device or file to write; it must exist. XML and JSON go to standard output by default." short:"o" placeholder:"FILE"`
+	Format        string   `help:"Output format." default:"metadata" enum:"metadata,xml,json" placeholder:"metadata|xml|json"`
+	Devices       uint64   `help:"Number of devices that are not snapshots." default:"1" placeholder:"N"`
+	Mappings      uint64   `help:"Mappings per device." default:"100000" placeholder:"N"`
+	RunLength     uint64   `help:"Mean length of runs; with 1, no blocks are adjacent." default:"1" placeholder:"N"`
 	Gaps          float64  `help:"Percentage of thin blocks that are not mapped." placeholder:"PERCENT"`
-	Snapshots     uint64   `help:"Snapshots of each device." placeholder:"N"`
-	Divergence    float64  `help:"Percentage of its mappings that each snapshot, and the origin, has changed." placeholder:"PERCENT"`
-	Seed          uint64   `help:"Same seed, same pool." default:"1" placeholder:"N"`
+	Snapshots     uint64   `help:"Snapshots per device." placeholder:"N"`
+	Divergence    float64  `help:"Percentage of mappings that each snapshot, and its origin, has changed." placeholder:"PERCENT"`
+	Seed          uint64   `help:"Seed for the layout; the same seed gives the same pool." default:"1" placeholder:"N"`
 	DataBlockSize uint64   `help:"Data block size." default:"128" placeholder:"SECTORS"`
-	NrDataBlocks  uint64   `help:"Data blocks; at least those that are mapped." placeholder:"N"`
-	TransactionID uint64   `help:"Transaction id." placeholder:"N"`
-	NeedsCheck    bool     `help:"Set the flag needs_check." name:"set-needs-check"`
-	Damage        []string `help:"Damage N blocks: zero, flip, scribble or misplace; may be repeated." placeholder:"KIND=N" sep:"none"`
+	NrDataBlocks  uint64   `help:"Number of data blocks; raised if the mappings need more." placeholder:"N"`
+	TransactionID uint64   `help:"Transaction id of the pool." placeholder:"N"`
+	NeedsCheck    bool     `help:"Set the needs_check flag." name:"set-needs-check"`
+	Damage        []string `help:"Damage N blocks; KIND is zero, flip, scribble or misplace; repeatable." placeholder:"KIND=N" sep:"none"`
 }
 
 // Details implements cli.Detailer.
 func (g *Generate) Details() string {
-	return `Makes pools that never were, for tests and benchmarks. What devices and their snapshots
-have not changed they share. The blocks that --damage spoils are listed on standard output.`
+	return `Devices share with their snapshots what neither has changed. The blocks that --damage
+damages are listed on standard output.`
+}
+
+// Examples implements cli.Exampler.
+func (g *Generate) Examples() string {
+	return `# A pool of 10 devices with 20 snapshots each; pool.meta must exist
+thin_generate -o pool.meta --devices 10 --snapshots 20 --divergence 2
+# A small pool as XML
+thin_generate --format xml --mappings 1000 --run-length 10
+# A pool with two damaged blocks
+thin_generate -o pool.meta --damage zero=1 --damage flip=1`
 }
 
 const percent = 100

@@ -13,9 +13,9 @@ import (
 // Ls is thin_ls.
 type Ls struct {
 	cli.Common
-	MetadataSnap cli.Optional `help:"List the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	NoHeaders    bool         `help:"Leave out the line of headers."`
-	Fields       string       `help:"Fields to print, with commas between; json prints all as one object a line." short:"o" name:"format" placeholder:"FIELD,..."`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	NoHeaders    bool         `help:"Do not print column headers."`
+	Fields       string       `help:"Fields to print, or json for all fields, one object per line." short:"o" name:"format" placeholder:"FIELD,..."`
 	Input        string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
@@ -32,9 +32,19 @@ func fieldNames() []string {
 
 // Details implements cli.Detailer.
 func (l *Ls) Details() string {
-	return "Fields: " + strings.Join(fieldNames(), " ") + `
-Default: ` + defaultFields + `; in disk images NAME as well. EXCLUSIVE and SHARED fields walk all mappings, HIGHEST fields
-read a few blocks a device, all others the device details only.`
+	return "Fields: " + strings.Join(fieldNames(), ", ") + `.
+
+Default: ` + defaultFields + `; for disk images also NAME. EXCLUSIVE and
+SHARED fields read all mappings, HIGHEST fields a few blocks per device, and all others
+only the device details.`
+}
+
+// Examples implements cli.Exampler.
+func (l *Ls) Examples() string {
+	return `# List the devices of an inactive pool
+thin_ls /dev/mapper/vg-pool_tmeta
+# How much deleting each device would free, while the pool is in use
+thin_ls -m --no-headers -o DEV,EXCLUSIVE_BYTES /dev/mapper/vg-pool_tmeta`
 }
 
 // Run implements cli.Command.

@@ -18,19 +18,19 @@ import (
 // MetadataSize is thin_metadata_size.
 type MetadataSize struct {
 	cli.Common
-	BlockSize   *cli.Size    `help:"Size of a data block." short:"b" placeholder:"SIZE"`
+	BlockSize   *cli.Size    `help:"Data block size." short:"b" placeholder:"SIZE"`
 	PoolSize    *cli.Size    `help:"Size of the data device." short:"s" placeholder:"SIZE"`
 	MaxThins    *uint64      `help:"Number of devices and snapshots." short:"m" placeholder:"N"`
-	Unit        string       `help:"Unit of the output: b, s, k, m, g, ... or its name." short:"u" default:"s" placeholder:"UNIT"`
-	NumericOnly cli.Optional `help:"Print the number only; with short or long, its unit too." short:"n" placeholder:"short|long"`
-	Rule        string       `help:"tree, kernel, lvm or packed." default:"tree" enum:"tree,kernel,lvm,packed" placeholder:"RULE"`
-	Snapshots   uint64       `help:"Rule tree: count this many snapshots of a full device." placeholder:"N"`
-	Divergence  float64      `help:"Rule tree: percentage of its mappings that each snapshot has alone." placeholder:"PERCENT"`
-	ExtentSize  cli.Size     `help:"Rule lvm: extent size of the volume group." default:"4m" placeholder:"SIZE"`
-	Explain     bool         `help:"Print what every rule says, and why."`
-	From        string       `help:"Metadata, or a dump: print exactly what restoring it takes." placeholder:"FILE"`
-	Snapshot    cli.Optional `help:"With --from: read the metadata snapshot; the pool may be in use." name:"metadata-snap" placeholder:"BLOCK" number:""`
-	Format      string       `help:"text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	Unit        string       `help:"Unit of the result: b, s, k, m, g, ... or its name." short:"u" default:"s" placeholder:"UNIT"`
+	NumericOnly cli.Optional `help:"Print only the number, or the number with its short or long unit." short:"n" placeholder:"short|long"`
+	Rule        string       `help:"How to estimate; see below." default:"tree" enum:"tree,kernel,lvm,packed" placeholder:"tree|kernel|lvm|packed"`
+	Snapshots   uint64       `help:"With --rule=tree: number of snapshots of a fully mapped device." placeholder:"N"`
+	Divergence  float64      `help:"With --rule=tree: percentage of its mappings that a snapshot does not share." placeholder:"PERCENT"`
+	ExtentSize  cli.Size     `help:"With --rule=lvm: extent size of the volume group." default:"4m" placeholder:"SIZE"`
+	Explain     bool         `help:"Print and explain the result of every rule."`
+	From        string       `help:"Print exactly how much this metadata, or dump, needs when restored." placeholder:"FILE"`
+	Snapshot    cli.Optional `help:"Read the metadata snapshot; the pool may be in use." name:"metadata-snap" placeholder:"BLOCK" number:""`
+	Format      string       `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	volumes
 }
 
@@ -39,11 +39,19 @@ func (m *MetadataSize) Details() string {
 	return `A SIZE is digits and a unit: b, s (sectors of 512 bytes, the default), k m g t p e for
 powers of 1024, K M G T P E for powers of 1000, or the name of a unit.
 
-Rules: tree counts half full trees and a block a device; kernel is the kernel document's
-48 bytes a data block, 2 MiB to 16 GiB; lvm is what lvcreate allocates; packed is the least.
+Rules: tree assumes half-full nodes, plus one block per device; kernel follows the kernel
+documentation (48 bytes per data block, 2 MiB to 16 GiB); lvm is what lvcreate allocates;
+packed is the minimum, with full nodes.`
+}
 
-  thin_metadata_size -b64k -s1t -m1000 -u m
-  thin_metadata_size -b64k -s1t -m10 --explain`
+// Examples implements cli.Exampler.
+func (m *MetadataSize) Examples() string {
+	return `# In MiB, for a pool of 1 TiB with blocks of 64 KiB and up to 1000 devices
+thin_metadata_size -b64k -s1t -m1000 -u m
+# Compare all rules
+thin_metadata_size -b64k -s1t -m10 --explain
+# How much space restoring this metadata needs
+thin_metadata_size --from pool.meta`
 }
 
 // Rules implements cli.Ruler.
@@ -144,9 +152,9 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, r.Bytes, unit)
 	}
-	fmt.Fprintf(env.Stdout, "restoring %s takes %s %s (%d blocks) at least\n", m.From, size.Number(r.Bytes, unit.Bytes), unit.Name, r.Blocks)
+	fmt.Fprintf(env.Stdout, "restoring %s takes at least %s %s (%d blocks)\n", m.From, size.Number(r.Bytes, unit.Bytes), unit.Name, r.Blocks)
 	if used != nil {
-		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used: nodes are %.0f %% as full as they can be\n",
+		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used; nodes are %.0f %% full\n",
 			used.NrAllocated, used.NrBlocks, 100*min(1, float64(r.Blocks)/float64(max(used.NrAllocated, 1))))
 	}
 	return nil
@@ -173,7 +181,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil
 	}
 	if m.Snapshot.Set {
-		return nil, cli.Usagef("--metadata-snap: %s is no metadata", m.From)
+		return nil, cli.Usagef("--metadata-snap: %s is not metadata", m.From)
 	}
 	in, err := source.OpenText(env, m.From)
 	if err != nil {

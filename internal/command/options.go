@@ -14,16 +14,16 @@ import (
 // volumes says where on disks or in images of them the metadata is. Tools that read
 // embed it.
 type volumes struct {
-	LV string `group:"images" help:"The pool, or any volume that has metadata; without it, the only pool." name:"lv" placeholder:"VG/LV"`
+	LV string `group:"images" help:"Pool or volume to use. Not needed if there is only one pool." name:"lv" placeholder:"VG/LV"`
 	images
 }
 
 // images says where volume groups are, and how they are read.
 type images struct {
-	PV          []string `group:"images" help:"Another image of the same group; may be repeated. IMAGE@BYTES says where in IMAGE the physical volume begins; NAME=IMAGE which one it is, for --lvm-metadata." name:"pv" placeholder:"IMAGE" sep:"none"`
-	Leg         int      `group:"images" help:"Read this leg of mirrors, counted from 1." placeholder:"N"`
-	Backing     []string `group:"images" help:"A file or device that a qcow2 image is based on and that may be read although it is not in the folder of the image; may be repeated. It also stands for a file of the same name that is not there any more." name:"backing" placeholder:"FILE" sep:"none"`
-	LVMMetadata string   `group:"images" help:"Take what LVM knows from a file of vgcfgbackup." name:"lvm-metadata" placeholder:"FILE"`
+	PV          []string `group:"images" help:"Another disk of the volume group, also as IMAGE@BYTES or NAME=IMAGE; repeatable." name:"pv" placeholder:"IMAGE" sep:"none"`
+	Leg         int      `group:"images" help:"Use leg N of mirrors and raid1 volumes, counted from 1." placeholder:"N"`
+	Backing     []string `group:"images" help:"Base file of a qcow2 image, if it is not in the folder of the image; repeatable." name:"backing" placeholder:"FILE" sep:"none"`
+	LVMMetadata string   `group:"images" help:"Use LVM metadata from a vgcfgbackup file, not from the disks." name:"lvm-metadata" placeholder:"FILE"`
 }
 
 func (v *images) open() source.Images {
@@ -35,13 +35,13 @@ func (v *volumes) disk() *source.Disk { return &source.Disk{LV: v.LV, Images: v.
 // inPlace is the options of tools that may write over metadata that is wanted. Inside of a
 // disk or an image nothing is written without both.
 type inPlace struct {
-	InPlace bool   `help:"Write into the metadata where it lies, which may be inside of a disk or an image of one; with --undo only." name:"in-place"`
-	Undo    string `help:"Before anything is written, keep in this new file what it takes to undo it (thin_check --apply-undo)." placeholder:"FILE"`
+	InPlace bool   `help:"Modify the metadata where it is, also inside a disk or raw image. Requires --undo." name:"in-place"`
+	Undo    string `help:"First save what will be overwritten to this new file, for thin_check --apply-undo." placeholder:"FILE"`
 }
 
 // inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
 func inPlaceRules() []cli.Rule {
-	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file that keeps what it takes to go back"}}
+	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file, needed to undo the change"}}
 }
 
 // imageOptions are those of volumes.
@@ -51,7 +51,7 @@ var imageOptions = []string{"lv", "pv", "leg", "backing", "lvm-metadata"}
 func intoDisks(write ...string) []cli.Rule {
 	var rules []cli.Rule
 	for _, o := range imageOptions {
-		rules = append(rules, cli.Rule{If: append(write[:len(write):len(write)], o), Needs: []string{"in-place"}, Why: "nothing is written into a disk without it"})
+		rules = append(rules, cli.Rule{If: append(write[:len(write):len(write)], o), Needs: []string{"in-place"}, Why: "a disk is never written to without it"})
 	}
 	return rules
 }
@@ -64,7 +64,7 @@ func (o *inPlace) newUndo() error {
 	return nil
 }
 
-const inPlaceHint = "on a raw disk --in-place with --undo FILE writes into the metadata volume"
+const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the metadata volume"
 
 // leastOutput is how many blocks the smallest output has.
 const leastOutput block.Nr = 10

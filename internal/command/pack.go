@@ -17,25 +17,33 @@ import (
 type Pack struct {
 	cli.Common
 	Input  string `help:"Metadata device or file." short:"i" required:"" placeholder:"FILE"`
-	Output string `help:"File to write; it appears only if all went well. - is standard output." short:"o" required:"" placeholder:"FILE"`
-	Force  bool   `help:"Do not ask before metadata in the output is overwritten." short:"f"`
-	All    bool   `help:"Pack blocks that are neither valid nor zero as well; other implementations leave them out when they unpack."`
+	Output string `help:"File to write, or - for standard output; a file appears only on success." short:"o" required:"" placeholder:"FILE"`
+	Force  bool   `help:"Overwrite existing metadata without asking." short:"f"`
+	All    bool   `help:"Also pack blocks that are neither valid nor zero; other implementations do not unpack them."`
 
-	MetadataSnap cli.Optional `help:"Pack what the metadata snapshot is made of, and no other block; the pool may be in use. Read such a pack with -m, too." short:"m" placeholder:"BLOCK" number:""`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	volumes
 }
 
 // Details implements cli.Detailer.
 func (p *Pack) Details() string {
-	return `The pack has every valid block, compressed, and is a small part of the device; what a
-block is shows its checksum. Other implementations of thin_metadata_unpack read it. All
-tools that only read metadata read packs as well: thin_check FILE.`
+	return `The pack holds every valid block, compressed; a block is valid if its checksum is. Other
+implementations of thin_metadata_unpack can read it, and so can all tools here that only
+read metadata: thin_check FILE.`
+}
+
+// Examples implements cli.Exampler.
+func (p *Pack) Examples() string {
+	return `# Pack the metadata of an inactive pool, to keep it or send it to somebody
+thin_metadata_pack -i /dev/mapper/vg-pool_tmeta -o pool.pack
+# Pack the metadata snapshot of a pool in use
+thin_metadata_pack -m -i /dev/mapper/vg-pool_tmeta -o pool.pack`
 }
 
 // Run implements cli.Command.
 func (p *Pack) Run(env *cli.Env) (err error) {
 	if p.disk().Reads(p.Input, p.Output) {
-		return cli.Usagef("%s is read, and cannot be the output", p.Output)
+		return cli.Usagef("%s is an input, so it cannot be the output", p.Output)
 	}
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
@@ -80,7 +88,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 		return fmt.Errorf("%s: %w", p.Input, err)
 	}
 	if sum.Packed == 0 && sum.Invalid > 0 && !p.All {
-		return source.Hint(fmt.Errorf("%s: none of its %d blocks that are not zero is a valid block of metadata: bad checksums throughout; --all packs them as they are", p.Input, sum.Invalid))
+		return source.Hint(fmt.Errorf("%s: all %d non-zero blocks have bad checksums; is this thin metadata? Use --all to pack them as they are", p.Input, sum.Invalid))
 	}
 	if snapshot != nil {
 		if err := snapshot.CheckSnapshotHeld(); err != nil {
@@ -92,7 +100,7 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 	}
 	env.Log.Info("packed", "blocks", sum.Packed, "of", uint64(sum.Blocks), "invalid", sum.Invalid)
 	if sum.Invalid > 0 && !p.All {
-		fmt.Fprintf(env.Stderr, "thin_metadata_pack: %s: %d blocks that are neither valid nor zero were left out (the first is block %d); --all packs them as well\n",
+		fmt.Fprintf(env.Stderr, "thin_metadata_pack: %s: left out %d blocks with bad checksums (the first is block %d); use --all to pack them too\n",
 			p.Input, sum.Invalid, sum.First)
 	}
 	return nil
@@ -102,20 +110,28 @@ func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) err
 type Unpack struct {
 	cli.Common
 	Input  string `help:"Packed metadata." short:"i" required:"" placeholder:"FILE"`
-	Output string `help:"Metadata device or file to write; a file appears only if all went well." short:"o" required:"" placeholder:"FILE"`
-	Force  bool   `help:"Do not ask before metadata in the output is overwritten." short:"f"`
+	Output string `help:"Device or file to write; a file appears only on success." short:"o" required:"" placeholder:"FILE"`
+	Force  bool   `help:"Overwrite existing metadata without asking." short:"f"`
 }
 
 // Details implements cli.Detailer.
 func (u *Unpack) Details() string {
-	return `Blocks that the pack does not have become zero, on a block device too. Block 0 is
-written last: what is not complete is no metadata.`
+	return `Blocks that are not in the pack become zero, also on a block device. Block 0 is written
+last, so unfinished output is never valid metadata.`
+}
+
+// Examples implements cli.Exampler.
+func (u *Unpack) Examples() string {
+	return `# Unpack into a file
+thin_metadata_unpack -i pool.pack -o pool.meta
+# Unpack onto a block device that may hold other metadata
+thin_metadata_unpack --force -i pool.pack -o /dev/vg/newmeta`
 }
 
 // Run implements cli.Command.
 func (u *Unpack) Run(env *cli.Env) error {
 	if u.Output == "-" {
-		return cli.Usagef("metadata is written to devices and files, not to standard output")
+		return cli.Usagef("cannot write metadata to standard output; give a device or a file")
 	}
 	if err := mayOverwrite(env, u.Input, u.Output, u.Force); err != nil {
 		return err

@@ -24,30 +24,30 @@ import (
 // Repair is thin_repair.
 type Repair struct {
 	cli.Common
-	Input  string `help:"Damaged metadata device or file; it is only read, but with --in-place alone." short:"i" required:"" placeholder:"FILE"`
+	Input  string `help:"Damaged metadata device or file. Not written unless --in-place is given." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" placeholder:"FILE"`
 	inPlace
 	overrides
 	salvage
-	DryRun     bool   `help:"Report what would be saved and lost; write nothing."`
-	ListStates bool   `help:"List the states of the pool that are left on the device, also those of earlier transactions; write nothing." aliases:"list-roots"`
-	AcceptLoss bool   `help:"Succeed although something is lost or not certain."`
-	Report     string `help:"Write the report to a file as well." placeholder:"FILE"`
-	Format     string `help:"How the report is printed: text or json." default:"text" enum:"text,json" placeholder:"text|json"`
+	DryRun     bool   `help:"Report what would be done; write nothing."`
+	ListStates bool   `help:"List the pool states found on the device, including older ones; write nothing." aliases:"list-roots"`
+	AcceptLoss bool   `help:"Succeed even if something is lost or uncertain."`
+	Report     string `help:"Also write the report to this file." placeholder:"FILE"`
+	Format     string `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Ignored    string `arg:"" optional:"" hidden:"" help:"Ignored: LVM passes one."`
 	volumes
 }
 
 // salvage says what a repair takes and leaves.
 type salvage struct {
-	State       *int       `help:"Take this state of the pool, by its number in thin_repair --list-states." placeholder:"N"`
-	MappingRoot *uint64    `help:"Begin at this root of the mapping tree." placeholder:"BLOCK"`
-	DetailsRoot *uint64    `help:"Begin at this root of the device details." placeholder:"BLOCK"`
-	DropDevice  []deviceID `help:"Leave this device out; may be repeated. On a disk or in an image of one VG/LV will do." placeholder:"ID" sep:"none"`
-	KeepPartial bool       `help:"Keep devices that have lost something (default)."`
+	State       *int       `help:"Use state N of thin_repair --list-states." placeholder:"N"`
+	MappingRoot *uint64    `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK"`
+	DetailsRoot *uint64    `help:"Use the device details tree whose root is this block." placeholder:"BLOCK"`
+	DropDevice  []deviceID `help:"Leave out this device: an id, or VG/LV in a disk image; repeatable." placeholder:"ID" sep:"none"`
+	KeepPartial bool       `help:"Keep devices that have lost something (the default)."`
 	DropPartial bool       `help:"Leave out devices that have lost something."`
-	Adopt       []string   `help:"Give the tree at ROOT, whose device is not known, this device id; may be repeated." placeholder:"ROOT=ID" sep:"none"`
-	KeepOrphans bool       `help:"Give trees whose device is not known new device ids."`
+	Adopt       []string   `help:"Use the tree at block ROOT, whose device is unknown, for device ID; repeatable." placeholder:"ROOT=ID" sep:"none"`
+	KeepOrphans bool       `help:"Give new device ids to trees whose device is unknown."`
 }
 
 // salvageOptions are those of salvage.
@@ -61,7 +61,7 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	opt := repair.Options{Overrides: o, DropPartial: s.DropPartial, KeepOrphans: s.KeepOrphans}
 	switch {
 	case s.State != nil && *s.State < 1:
-		return opt, cli.Usagef("--state %d: the states that --list-states lists are numbered from 1", *s.State)
+		return opt, cli.Usagef("--state %d: states are numbered from 1, as in --list-states", *s.State)
 	case s.State != nil:
 		opt.State = *s.State
 	}
@@ -74,7 +74,7 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 			opt.Adopt = map[block.Nr]metadata.DevID{}
 		}
 		if _, twice := opt.Adopt[root]; twice || slices.Contains(slices.Collect(maps.Values(opt.Adopt)), id) {
-			return opt, cli.Usagef("--adopt %s: the tree and the device id can each be given once", text)
+			return opt, cli.Usagef("--adopt %s: a tree or a device id can be given only once", text)
 		}
 		opt.Adopt[root] = id
 	}
@@ -113,16 +113,24 @@ func parseAdopt(text string) (block.Nr, metadata.DevID, error) {
 
 // Details implements cli.Detailer.
 func (r *Repair) Details() string {
-	return `Finds all that can still be read, and writes it to the output as new metadata, in the
-order in which thin_restore does. The report says for each device how many mappings were
-expected, read, confirmed by the reference counts, guessed and lost, and which thin blocks
-those are. The exit code is 0 only if all mappings were read or confirmed and the state of
-the pool is certain, or with --accept-loss; the output is written all the same. Keep the
-damaged metadata until all data has been checked.
+	return `Recovers everything that can be read and writes it to the output as new metadata. The
+report shows for each device how many mappings were expected, read, confirmed, guessed and
+lost, and which thin blocks are affected. The exit code is 0 only if nothing is lost or
+uncertain, or with --accept-loss; the output is written in any case. Keep the damaged
+metadata until you have checked all data.
 
-With --in-place and --undo what is found takes the place of the damaged metadata, or with
--o that of the metadata in the disk or image given there. If something is lost that is
-only done with --accept-loss.`
+With --in-place, the result replaces the damaged metadata or, with -o, the metadata in that
+disk or raw image. If anything is lost or uncertain, this needs --accept-loss.`
+}
+
+// Examples implements cli.Exampler.
+func (r *Repair) Examples() string {
+	return `# See what a repair would recover and lose
+thin_repair --dry-run -i pool.meta
+# Repair into a new file (first: truncate -s 128M new.meta)
+thin_repair -i pool.meta -o new.meta
+# Repair the pool inside the image of a disk
+thin_repair -i disk.img --in-place --undo pool.undo`
 }
 
 // Rules implements cli.Ruler.
@@ -177,7 +185,7 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	switch {
 	case r.DryRun:
 	case lost && r.InPlace:
-		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or not certain. With --accept-loss it is written, and the undo file keeps the damaged metadata, which is the only evidence")
+		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or uncertain. Use --accept-loss to write it all the same; the undo file keeps the damaged metadata")
 	default:
 		if err := r.write(env, found, out); err != nil {
 			return err
@@ -193,9 +201,9 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 func (r *Repair) validate() error {
 	switch {
 	case r.Output != "" && source.SameFile(r.Input, r.Output):
-		return cli.Usagef("input and output are the same file: %s; to repair that in place leave --output out", r.Output)
+		return cli.Usagef("input and output are the same file: %s; to repair it in place, leave out --output", r.Output)
 	case r.disk().Reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
-		return cli.Usagef("the report would replace metadata: %s", r.Report)
+		return cli.Usagef("the report would overwrite metadata: %s", r.Report)
 	}
 	return r.newUndo()
 }
@@ -211,7 +219,7 @@ func (r *Repair) input() source.Spec {
 	}
 	return source.Spec{
 		Path: r.Input, Access: source.ReadIdle, Packs: true,
-		DiskHint: "--in-place with -o looks for metadata on the output only: repair into a file first, or without -o",
+		DiskHint: "--in-place cannot be used with -o here: repair into a file first, or leave out -o",
 	}
 }
 
@@ -224,7 +232,7 @@ func hopeless(err error) error {
 	return err
 }
 
-var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. thin_repair --list-states shows what is left of earlier transactions")
+var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. list what is left of earlier transactions with thin_repair --list-states")
 
 // report prints the report, and writes it to a file if asked.
 func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report) error {

@@ -13,7 +13,7 @@ import (
 // Restore is thin_restore.
 type Restore struct {
 	cli.Common
-	Input  string `help:"XML or JSON from thin_dump, also compressed with gzip or zstd; - is standard input." short:"i" required:"" placeholder:"FILE"`
+	Input  string `help:"XML or JSON dump, also compressed; - is standard input." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" required:"" placeholder:"FILE"`
 	inPlace
 	overrides
@@ -22,12 +22,22 @@ type Restore struct {
 
 // Details implements cli.Detailer.
 func (r *Restore) Details() string {
-	return `The whole input is read, and the space it needs compared, before the first block is
-written. Until the last write the output has no valid superblock, so that nothing takes
-half of it for metadata. What the output held before is lost, unless --undo keeps it.
+	return `The whole input is checked, and the space it needs is compared with the output, before
+anything is written. The superblock is written last, so unfinished output is never valid
+metadata. The old contents of the output are lost unless --undo saves them.
 
-With --in-place and --undo the output may be a disk with LVM on it, or a raw image of one:
-the metadata volume of its pool is written.`
+With --in-place and --undo, the output may be a disk with LVM volumes, or a raw image of
+one; the metadata volume of its pool is written.`
+}
+
+// Examples implements cli.Exampler.
+func (r *Restore) Examples() string {
+	return `# Restore a dump to a metadata volume
+thin_restore -i pool.xml.gz -o /dev/vg/newmeta
+# Copy metadata to another volume and compact it
+thin_dump pool.meta | thin_restore -i - -o /dev/vg/newmeta
+# Restore into the image of a disk
+thin_restore -i pool.xml -o disk.img --in-place --undo pool.undo`
 }
 
 // Rules implements cli.Ruler.

@@ -18,19 +18,27 @@ import (
 // Rmap is thin_rmap.
 type Rmap struct {
 	cli.Common
-	Regions      []region     `help:"List who maps this region of the data device; may be repeated. A number is a block; with a unit, as 2048s or 1m, it is an offset. B is not part of the region; -1 is the end of the device." name:"region" placeholder:"A..B" required:"" sep:"none"`
+	Regions      []region     `help:"Data blocks A to B-1, or offsets such as 1m..2m; repeatable. B may be -1, the end." name:"region" placeholder:"A..B" required:"" sep:"none"`
 	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	Format       string       `help:"A line a run (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	Format       string       `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input        string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
 
 // Details implements cli.Detailer.
 func (r *Rmap) Details() string {
-	return `A line "data 5..45 -> thin(1) 100..140" says that the data blocks 5 to 44 are the blocks
-100 to 139 of thin device 1. Every device that maps a block is listed. Offsets are those in
-the data device (_tdata), and take in every block that they touch. If some of the mappings
-are lost all others are listed first; then the exit code is 1.`
+	return `The line "data 5..45 -> thin(1) 100..140" means that data blocks 5 to 44 are blocks 100 to
+139 of thin device 1. Every device that maps a block is listed. Offsets are those in the
+data device (_tdata); every block that they touch is included. If some mappings cannot be
+read, all others are listed, and the exit code is 1.`
+}
+
+// Examples implements cli.Exampler.
+func (r *Rmap) Examples() string {
+	return `# Which devices use data blocks 100 to 199
+thin_rmap --region 100..200 /dev/mapper/vg-pool_tmeta
+# Which devices use a bad sector of the data device
+thin_rmap --region 123456s..123457s /dev/mapper/vg-pool_tmeta`
 }
 
 // A region is what --region names: blocks, or with units bytes.
@@ -57,9 +65,9 @@ func (r *region) UnmarshalText(text []byte) error {
 	}
 	switch {
 	case beginUnit != endUnit:
-		return fmt.Errorf("region %q: give both ends a unit, or none", text)
+		return fmt.Errorf("region %q: give a unit to both ends, or to neither", text)
 	case end <= begin:
-		return fmt.Errorf("region %q: the end is not above the beginning", text)
+		return fmt.Errorf("region %q: the end must be greater than the start", text)
 	}
 	*r = region{begin, end, beginUnit}
 	return nil
@@ -94,7 +102,7 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 	defer dev.Close()
 	defer func() { err = view.Named(err, dev.Name) }()
 	if pool.Superblock.DataBlockSize == 0 && slices.ContainsFunc(r.Regions, func(r region) bool { return r.bytes }) {
-		return errors.New("the data block size is 0, so offsets mean nothing: give the numbers of blocks")
+		return errors.New("the data block size is 0, so offsets cannot be converted: give block numbers")
 	}
 	opt := rmap.Options{Progress: env.Progress}
 	for _, region := range r.Regions {

@@ -16,30 +16,37 @@ import (
 // Scan is thin_scan.
 type Scan struct {
 	cli.Common
-	Begin             uint64       `help:"Begin at this block." placeholder:"BLOCK"`
+	Begin             uint64       `help:"First block to list." placeholder:"BLOCK"`
 	End               *uint64      `help:"End before this block." placeholder:"BLOCK"`
-	MetadataSnap      cli.Optional `help:"Only list what the metadata snapshot is made of; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
-	ExamineCorruption bool         `help:"Only list blocks that are damaged, misplaced or wrongly counted." name:"examine-corruption"`
-	Format            string       `help:"A table (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
-	Output            string       `help:"Write to a file; it appears only if all went well." short:"o" placeholder:"FILE"`
+	MetadataSnap      cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
+	ExamineCorruption bool         `help:"List only blocks that are damaged, misplaced or wrongly counted." name:"examine-corruption"`
+	Format            string       `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
+	Output            string       `help:"Write to FILE instead of standard output; it appears only on success." short:"o" placeholder:"FILE"`
 	Input             string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
 
 // Details implements cli.Detailer.
 func (s *Scan) Details() string {
-	return `Adjacent blocks that are alike in every respect are one line: what they hold, whether
-their checksums are right, their reference count in the metadata space map (STORED) and by
-the pointers that were found (COUNTED), and which trees lead to them. What is wrong with
-them follows after "!". Without a superblock nobody knows the owners; the rest is listed
-all the same, and the exit code stays 0.`
+	return `Each line is a run of similar blocks: what they hold, whether their checksums are right,
+their reference count in the metadata space map (STORED), the number of pointers to them
+(COUNTED), and the trees that they belong to. Faults follow after "!". If the superblock is
+lost, the owners are unknown; everything else is still listed, and the exit code is 0.`
+}
+
+// Examples implements cli.Exampler.
+func (s *Scan) Examples() string {
+	return `# List all blocks
+thin_scan /dev/mapper/vg-pool_tmeta
+# List damaged blocks and the devices they affect
+thin_scan --examine-corruption pool.meta`
 }
 
 // Run implements cli.Command.
 func (s *Scan) Run(env *cli.Env) (err error) {
 	switch {
 	case s.End != nil && *s.End <= s.Begin:
-		return cli.Usagef("--end %d is not above --begin %d", *s.End, s.Begin)
+		return cli.Usagef("--end %d must be greater than --begin %d", *s.End, s.Begin)
 	case s.disk().Reads(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
@@ -89,7 +96,7 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 		if dev.Doubt != nil {
 			reason = dev.Doubt.Error()
 		}
-		fmt.Fprintf(env.Stderr, "thin_scan: %s: the owners of blocks are not known: %s\n", s.Input, reason)
+		fmt.Fprintf(env.Stderr, "thin_scan: %s: block owners are unknown: %s\n", s.Input, reason)
 	}
 	return nil
 }

@@ -21,24 +21,31 @@ import (
 // Shrink is thin_shrink.
 type Shrink struct {
 	cli.Common
-	Input    string `help:"Metadata of the pool: device, file, or a dump of it as XML or JSON. It is only read." short:"i" required:"" placeholder:"FILE"`
-	Output   string `help:"New metadata, in the form of the input: a device or file that exists, or a dump." short:"o" placeholder:"FILE"`
-	Data     string `help:"Data device of the pool, or an image of it in a file. Blocks are copied within it." placeholder:"FILE"`
+	Input    string `help:"Metadata device or file, or a dump of it. Never written." short:"i" required:"" placeholder:"FILE"`
+	Output   string `help:"New metadata, in the format of the input. A device or metadata file must exist." short:"o" placeholder:"FILE"`
+	Data     string `help:"Data device, or an image of it. Blocks are copied within it." placeholder:"FILE"`
 	NrBlocks uint64 `help:"New size of the data device, in data blocks." required:"" placeholder:"N"`
-	NoCopy   bool   `help:"Write the new metadata and copy no data."`
-	Binary   bool   `help:"The input is no dump. This is recognised anyway."`
-	DryRun   bool   `help:"Only list what would be copied where."`
-	Format   string `help:"How --dry-run lists: for people (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	NoCopy   bool   `help:"Write the new metadata, but copy no data."`
+	Binary   bool   `help:"The input is metadata, not a dump. Detected automatically."`
+	DryRun   bool   `help:"Report what would be done; write nothing."`
+	Format   string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
 }
 
 // Details implements cli.Detailer.
 func (s *Shrink) Details() string {
-	return `Makes metadata for a data device of another size, of a pool that is not active. Data blocks
-in use at or above the new end are first copied to free ones below it, each once, however
-many devices share it. Metadata is checked before, and refused with fatal faults.
+	return `Data blocks in use beyond the new end are copied to free blocks below it, each once, even
+if several devices share it. The metadata is checked first; fatal faults stop thin_shrink.
 
-The old metadata stays as it is, and valid with all its data until the new metadata is put
-into use: whatever fails, nothing in use has been overwritten.`
+The old metadata is not changed. It stays valid, with all its data, until the pool is used
+with the new metadata: a failure loses nothing.`
+}
+
+// Examples implements cli.Exampler.
+func (s *Shrink) Examples() string {
+	return `# See what shrinking to 640 blocks would move
+thin_shrink --dry-run --nr-blocks 640 -i pool.meta
+# Shrink; new.meta must exist
+thin_shrink -i pool.meta -o new.meta --data pool.data --nr-blocks 640`
 }
 
 // Rules implements cli.Ruler.
@@ -53,11 +60,11 @@ func (s *Shrink) Rules() []cli.Rule {
 func (s *Shrink) Run(env *cli.Env) error {
 	switch {
 	case s.Input == "-":
-		return cli.Usagef("the input is read twice: it must be a file or a device")
+		return cli.Usagef("the input must be a file or a device, because it is read twice")
 	case s.NrBlocks == 0:
 		return cli.Usagef("--nr-blocks=0: a pool cannot have 0 data blocks")
 	case s.Output != "" && source.SameFile(s.Input, s.Output):
-		return cli.Usagef("input and output are the same file: %s; the old metadata is the way back, if anything fails", s.Output)
+		return cli.Usagef("input and output are the same file: %s; keep the old metadata, so that you can go back if anything fails", s.Output)
 	case s.Data != "" && (source.SameFile(s.Input, s.Data) || s.Output != "" && source.SameFile(s.Output, s.Data)):
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
 	}
@@ -240,7 +247,7 @@ func (s *Shrink) copy(env *cli.Env, plan *shrink.Plan, data block.Device) error 
 
 // inVain says after an error what the state of the pool is.
 func (s *Shrink) inVain(env *cli.Env, err error) error {
-	state := fmt.Sprintf("the pool is as it was: nothing in use has been overwritten, and %s is its metadata", s.Input)
+	state := fmt.Sprintf("the pool is unchanged: nothing in use was overwritten, and %s is still its metadata", s.Input)
 	if env.Err() != nil { // of which nothing more is said than that
 		fmt.Fprintln(env.Stderr, state)
 		return err
@@ -253,11 +260,11 @@ func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
 	done := fmt.Sprintf("%d of %d data blocks in use were copied", p.Moved, p.Used)
 	switch {
 	case p.Moved == 0:
-		done = "no data had to be copied"
+		done = "no data needed copying"
 	case s.NoCopy:
-		done = fmt.Sprintf("no data was copied: %d data blocks must be, as --dry-run lists them, before the new metadata may be used", p.Moved)
+		done = fmt.Sprintf("no data was copied: copy %d data blocks, listed by --dry-run, before you use the new metadata", p.Moved)
 	}
-	change := "cut the data device to that size or more"
+	change := "shrink the data device to that size or more"
 	if p.NewBlocks > p.OldBlocks {
 		change = "grow the data device to that size"
 	}
@@ -266,7 +273,7 @@ func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
 the pool now needs %d data blocks: %d bytes, %d sectors
 next: give the pool the new metadata (%s), %s,
 and load the pool with a table of that length; for LVM see thin_shrink(8)
-keep the old metadata (%s): it is valid until one of these steps is taken
+keep the old metadata (%s): it stays valid until you take one of these steps
 `, done, p.NewBlocks, size, size/cli.SectorSize, s.Output, change, s.Input)
 	return err
 }

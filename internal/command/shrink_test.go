@@ -112,7 +112,7 @@ func TestShrinkFailures(t *testing.T) {
 	for op := range ops + 1 {
 		dataOps := min(op, data.Ops())
 		data, out, err := run(dataOps, op-dataOps)
-		if (err == nil) != (op == ops) || err != nil && !strings.Contains(err.Error(), "\nthe pool is as it was: nothing in use has been overwritten, and old is its metadata") {
+		if (err == nil) != (op == ops) || err != nil && !strings.Contains(err.Error(), "\nthe pool is unchanged: nothing in use was overwritten, and old is still its metadata") {
 			t.Fatalf("op %d of %d: %v", op, ops, err)
 		}
 		for seed := range 20 {

@@ -14,17 +14,32 @@ import (
 // Stat is thin_stat.
 type Stat struct {
 	cli.Common
-	Op           string       `help:"What to measure: data_blocks and metadata_blocks: how often blocks are referred to; data_run_len: how long runs are; devices: fragmentation and fill of each device." default:"data_blocks" enum:"data_blocks,metadata_blocks,data_run_len,devices" placeholder:"data_blocks|metadata_blocks|data_run_len|devices"`
-	Format       string       `help:"text or json." default:"text" enum:"text,json" placeholder:"text|json"`
-	MetadataSnap cli.Optional `help:"Measure the metadata snapshot; the pool may be in use. It has no counts of blocks." short:"m" placeholder:"BLOCK" number:""`
+	Op           string       `help:"What to measure; see below." default:"data_blocks" enum:"data_blocks,metadata_blocks,data_run_len,devices" placeholder:"data_blocks|metadata_blocks|data_run_len|devices"`
+	Format       string       `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
+	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	Input        string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
 
 // Details implements cli.Detailer.
 func (s *Stat) Details() string {
-	return `The histograms have a line for each value: the value, how often it occurs, and the
-percentage, with tabs between them; then the total and the average.`
+	return `--op is one of:
+  data_blocks      histogram of reference counts of data blocks
+  metadata_blocks  histogram of reference counts of metadata blocks
+  data_run_len     histogram of lengths of runs
+  devices          table of fragmentation and node fill, by device
+
+Each line of a histogram has a value, how often it occurs, and a percentage, separated by
+tabs; the last two lines are the total and the average. A metadata snapshot has no
+reference counts.`
+}
+
+// Examples implements cli.Exampler.
+func (s *Stat) Examples() string {
+	return `# How much of the data is shared
+thin_stat /dev/mapper/vg-pool_tmeta
+# How fragmented each device is, while the pool is in use
+thin_stat -m --op devices /dev/mapper/vg-pool_tmeta`
 }
 
 // histograms are what can be measured of the whole pool.
@@ -38,7 +53,7 @@ var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogra
 func (s *Stat) Rules() []cli.Rule {
 	return []cli.Rule{{
 		If: []string{"metadata-snap"}, Not: []string{"op=data_blocks", "op=metadata_blocks"},
-		Why: "a metadata snapshot has no reference counts; want --op=data_run_len or --op=devices",
+		Why: "a metadata snapshot has no reference counts; use --op=data_run_len or --op=devices",
 	}}
 }
 

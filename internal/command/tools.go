@@ -7,23 +7,23 @@ import "thinpool/internal/cli"
 // The tools.
 var (
 	CheckTool = cli.Tool{
-		Name: "thin_check", Summary: "Validate thin provisioning metadata on a device or file.",
+		Name: "thin_check", Summary: "Validate thin provisioning metadata.",
 		New: func() cli.Command { return new(Check) },
 	}
 	DeltaTool = cli.Tool{
-		Name: "thin_delta", Summary: "Print in what the mappings of two thin devices differ.",
+		Name: "thin_delta", Summary: "Compare the mappings of two thin devices.",
 		New: func() cli.Command { return new(Delta) },
 	}
 	DumpTool = cli.Tool{
-		Name: "thin_dump", Summary: "Dump thin provisioning metadata as text.",
+		Name: "thin_dump", Summary: "Dump thin provisioning metadata as XML, JSON or text.",
 		New: func() cli.Command { return new(Dump) },
 	}
 	ExportTool = cli.Tool{
-		Name: "thin_export", Summary: "Copy the content of a thin device, without its pool.",
+		Name: "thin_export", Summary: "Copy the contents of a thin device without activating its pool.",
 		New: func() cli.Command { return new(Export) },
 	}
 	GenerateTool = cli.Tool{
-		Name: "thin_generate", Summary: "Make synthetic thin provisioning metadata, for tests and benchmarks.",
+		Name: "thin_generate", Summary: "Generate thin provisioning metadata for tests and benchmarks.",
 		New: func() cli.Command { return new(Generate) },
 	}
 	LsTool = cli.Tool{
@@ -39,31 +39,31 @@ var (
 		New: func() cli.Command { return new(MetadataSize) },
 	}
 	MetadataUnpackTool = cli.Tool{
-		Name: "thin_metadata_unpack", Summary: "Unpack thin provisioning metadata.",
+		Name: "thin_metadata_unpack", Summary: "Unpack a file made by thin_metadata_pack.",
 		New: func() cli.Command { return new(Unpack) },
 	}
 	RepairTool = cli.Tool{
-		Name: "thin_repair", Summary: "Save what can be read of damaged thin provisioning metadata.",
+		Name: "thin_repair", Summary: "Repair damaged thin provisioning metadata.",
 		New: func() cli.Command { return new(Repair) },
 	}
 	RestoreTool = cli.Tool{
-		Name: "thin_restore", Summary: "Restore thin provisioning metadata from text.",
+		Name: "thin_restore", Summary: "Restore thin provisioning metadata from a dump.",
 		New: func() cli.Command { return new(Restore) },
 	}
 	StatTool = cli.Tool{
-		Name: "thin_stat", Summary: "Measure sharing, fragmentation and fill of thin provisioning metadata.",
+		Name: "thin_stat", Summary: "Print statistics about sharing, fragmentation and node fill.",
 		New: func() cli.Command { return new(Stat) },
 	}
 	RmapTool = cli.Tool{
-		Name: "thin_rmap", Summary: "List which thin devices map a region of the data device.",
+		Name: "thin_rmap", Summary: "List the thin devices that map a region of the data device.",
 		New: func() cli.Command { return new(Rmap) },
 	}
 	ScanTool = cli.Tool{
-		Name: "thin_scan", Summary: "List what every block of thin provisioning metadata is.",
+		Name: "thin_scan", Summary: "List what each block of a metadata device holds.",
 		New: func() cli.Command { return new(Scan) },
 	}
 	ShrinkTool = cli.Tool{
-		Name: "thin_shrink", Summary: "Give an inactive pool another number of data blocks, moving what is in use.",
+		Name: "thin_shrink", Summary: "Change the number of data blocks of an inactive pool.",
 		New: func() cli.Command { return new(Shrink) },
 	}
 	TrimTool = cli.Tool{
@@ -71,7 +71,7 @@ var (
 		New: func() cli.Command { return new(Trim) },
 	}
 	VolumesTool = cli.Tool{
-		Name: "thin_volumes", Summary: "List what LVM has on disks or images of them, and how full its thin pools are.",
+		Name: "thin_volumes", Summary: "List LVM volumes and thin pool usage on disks or disk images.",
 		New: func() cli.Command { return new(ThinVolumes) },
 	}
 )

@@ -17,19 +17,28 @@ import (
 type Trim struct {
 	cli.Common
 	MetadataDev  string `help:"Metadata device or file." placeholder:"FILE" name:"metadata-dev" required:""`
-	DataDev      string `help:"Data device, or an image of it in a file; not needed for --dry-run." placeholder:"FILE" name:"data-dev"`
-	DryRun       bool   `help:"Only list what would be discarded."`
-	Format       string `help:"How --dry-run lists: a line a range (text), or an object a line (json)." default:"text" enum:"text,json" placeholder:"text|json"`
+	DataDev      string `help:"Data device, or an image of it. Not needed with --dry-run." placeholder:"FILE" name:"data-dev"`
+	DryRun       bool   `help:"Report what would be done; write nothing."`
+	Format       string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
 	PoolInactive bool   `help:"Ignored." hidden:""`
 }
 
 // Details implements cli.Detailer.
 func (t *Trim) Details() string {
-	return `Discards the free blocks of the data device of a pool that is not active; in a file it
-punches holes. A block is free if its reference count is 0 and no mapping leads to it. The
-metadata is checked first, and only read: with fatal faults nothing is discarded.
+	return `Discards the free blocks of the data device; in a file, it punches holes. A block is free if
+its reference count is 0 and nothing maps it. The metadata is checked first and never
+written; with fatal faults, nothing is discarded.
 
---dry-run lists "free 5..45 bytes 327680..2949120", both ranges without their ends.`
+--dry-run lists lines such as "free 5..45 bytes 327680..2949120". Both ranges exclude
+their end.`
+}
+
+// Examples implements cli.Exampler.
+func (t *Trim) Examples() string {
+	return `# List what would be discarded
+thin_trim --dry-run --metadata-dev /dev/mapper/vg-pool_tmeta
+# Punch holes into the image of a data device
+thin_trim --metadata-dev pool.meta --data-dev pool.data`
 }
 
 // Rules implements cli.Ruler.
@@ -65,7 +74,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	sb := pool.Live
 	// The check has found the block size to be valid.
 	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/view.BlockBytes(sb) < blocks {
-		return fmt.Errorf("%s: %w: %d bytes, and the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
+		return fmt.Errorf("%s: %w: it has %d bytes, but the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
 	}
 	opt := trim.Options{Progress: env.Progress}
 	free, err := trim.Free(env, dev, opt)
@@ -97,7 +106,7 @@ func (t *Trim) openData() (trim.Data, error) {
 // trimmed from here, not even with a metadata snapshot.
 func inUse(err error) error {
 	if errors.Is(err, block.ErrBusy) {
-		return fmt.Errorf("%w; in a pool in use fstrim and the pool discard themselves", err)
+		return fmt.Errorf("%w; for a pool in use, run fstrim on its file systems instead", err)
 	}
 	return err
 }

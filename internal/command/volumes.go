@@ -23,21 +23,30 @@ import (
 type ThinVolumes struct {
 	cli.Common
 	VG        string     `help:"Only this volume group: a name or an id." name:"vg" placeholder:"VG"`
-	Segments  bool       `help:"List the segments of all volumes, too, and what they lie on."`
-	Exclusive bool       `help:"Say how much of each thin volume is its own: reads all mappings."`
-	Text      bool       `help:"Print the text of the group as LVM has it now."`
-	History   bool       `help:"List the texts, old ones too, that are still on the disks."`
-	Seqno     textNumber `help:"With --history: print this text, for vgcfgrestore. N.K if there are several of one number." placeholder:"N"`
-	Format    string     `help:"text or json (an object a line)." default:"text" enum:"text,json" placeholder:"text|json"`
+	Segments  bool       `help:"Also list the segments of all volumes and where they are."`
+	Exclusive bool       `help:"Show how much of each thin volume is not shared; reads all mappings."`
+	Text      bool       `help:"Print the current LVM metadata of the group as text."`
+	History   bool       `help:"List all versions of the LVM metadata that are still on the disks."`
+	Seqno     textNumber `help:"With --history: print this version, for vgcfgrestore; N.K if N is ambiguous." placeholder:"N"`
+	Format    string     `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Input     []string   `arg:"" help:"Disks, partitions, or images of them." name:"image"`
 	images
 }
 
 // Details implements cli.Detailer.
 func (t *ThinVolumes) Details() string {
-	return `Says what pvs, vgs and lvs -a would say, and what the metadata of the pools says. Volumes
-that LVM keeps to itself are in brackets. --history --seqno N prints an older text; to go back to it:
-  thin_volumes --history --seqno N IMAGE... >FILE; vgcfgrestore --force -f FILE VG`
+	return `Shows what pvs, vgs and lvs -a would show, and what the metadata of the pools holds. Names
+of volumes that LVM hides are in brackets. Neither LVM nor the kernel is needed.`
+}
+
+// Examples implements cli.Exampler.
+func (t *ThinVolumes) Examples() string {
+	return `# List everything on two disks of a volume group
+thin_volumes /dev/sdb /dev/sdc
+# List old versions of the LVM metadata
+thin_volumes --history disk.img
+# Save version 15, for vgcfgrestore --force -f vg.text vg
+thin_volumes --history --seqno 15 disk.img >vg.text`
 }
 
 // A textNumber is the sequence number of a text, and which of those with that number.
@@ -57,7 +66,7 @@ func (n *textNumber) UnmarshalText(text []byte) error {
 		n.variant, bad = strconv.Atoi(variant)
 	}
 	if err != nil || bad != nil || several && n.variant < 1 {
-		return fmt.Errorf("%q is no number of a text: want N, or N.K", text)
+		return fmt.Errorf("%q is not a sequence number: want N, or N.K", text)
 	}
 	return nil
 }
@@ -67,7 +76,7 @@ func (t *ThinVolumes) Rules() []cli.Rule {
 	return []cli.Rule{
 		cli.Requires("seqno", "history"),
 		cli.Exclusive("text", "history"),
-		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "a text is printed as it is"},
+		{If: []string{"format=json"}, Not: []string{"text", "seqno"}, Why: "the text is printed unchanged"},
 	}
 }
 
@@ -165,7 +174,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 		err = t.print(env, &a)
 	}
 	if err == nil && unusable > 0 {
-		err = errors.New("there are physical volumes whose group is not known, as no text about it can be used")
+		err = errors.New("some physical volumes have no readable LVM metadata, so their volume group is unknown")
 	}
 	return err
 }
@@ -189,7 +198,7 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, bu
 		}
 		state := &view.PoolState{Volume: v}
 		if states[v.Name] = state; busy {
-			state.Err = errors.New("the disk is in use: what the metadata says may change at any time")
+			state.Err = errors.New("the disk is in use: its metadata may change at any time")
 			continue
 		}
 		env.Progress("reading "+g.Name+"/"+v.Name, 0, 0)
@@ -230,7 +239,7 @@ func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *view.PoolState) er
 	name := p.Volume.ThinPool().Metadata
 	on := g.Volume(name)
 	if on == nil {
-		return fmt.Errorf("its metadata %s is not there", name)
+		return fmt.Errorf("its metadata volume %s is missing", name)
 	}
 	r, err := g.Open(on, lvm.ReadOptions{Leg: t.Leg})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // printHistory lists the texts that are still on the disks, or prints one of them.
 func (t *ThinVolumes) printHistory(env *cli.Env, p *source.Disks) error {
 	source.SayProblems(env, p.Problems)
-	env.Progress("looking for texts", 0, 0)
+	env.Progress("looking for LVM metadata", 0, 0)
 	texts, err := lvmreport.History(env, p.Set, func(err error) { fmt.Fprintf(env.Stderr, "note: %s\n", printable.Text(err.Error())) })
 	if err != nil {
 		return err
@@ -23,12 +23,12 @@ func (t *ThinVolumes) printHistory(env *cli.Env, p *source.Disks) error {
 	if t.VG != "" {
 		texts = slices.DeleteFunc(texts, func(x lvmreport.Text) bool { return x.Name != t.VG && x.ID != t.VG })
 		if len(texts) == 0 {
-			return fmt.Errorf("--vg %s: there is no text about it", t.VG)
+			return fmt.Errorf("--vg %s: no LVM metadata was found for it", t.VG)
 		}
 	}
 	switch {
 	case len(texts) == 0:
-		return errors.New("there is no text in any metadata area")
+		return errors.New("no LVM metadata was found in any metadata area")
 	case t.Seqno.set:
 		return t.printOld(env, p, texts)
 	case t.Format == "json":
@@ -53,15 +53,15 @@ func (t *ThinVolumes) printOld(env *cli.Env, p *source.Disks, texts []lvmreport.
 	}
 	switch {
 	case len(found) == 0 && len(similar) > 0:
-		return fmt.Errorf("--seqno: there is no such text; of this number there are %s", source.List(similar))
+		return fmt.Errorf("--seqno: not found; with this sequence number there are %s", source.List(similar))
 	case len(found) == 0:
-		return fmt.Errorf("--seqno: no text with the number %d is left; --history lists those that are", t.Seqno.seqno)
+		return fmt.Errorf("--seqno: sequence number %d was not found; --history lists those that are left", t.Seqno.seqno)
 	case len(found) > 1:
-		return fmt.Errorf("--seqno: there are several texts with the number %d: %s; choose with N.K, and the group with --vg", t.Seqno.seqno, source.List(similar))
+		return fmt.Errorf("--seqno: several versions have sequence number %d: %s; choose one with N.K, and the volume group with --vg", t.Seqno.seqno, source.List(similar))
 	}
 	raw, err := text.Read(env, p.Set)
 	if err == nil && raw == nil {
-		err = errors.New("the text is no longer there")
+		err = errors.New("the LVM metadata is no longer there")
 	}
 	if err != nil {
 		return err

@@ -166,11 +166,11 @@ func TestVolumesNotes(t *testing.T) {
 	}{
 		"another device id": {
 			"device_id = 4", "device_id = 7",
-			[]string{"the pool does not have it", "(no volume)", "LVM does not know it", "!fatal: LVM: the metadata has no device 7"},
+			[]string{"not in the pool", "(no volume)", "unknown to LVM", "!fatal: LVM: volume vg1/trimmed is device 7"},
 		},
 		"another id, and messages": {
 			"transaction_id = 4", messages,
-			[]string{"waiting: create trimmed, waiting: delete 4", "to be made", "to be deleted", "!one step behind"},
+			[]string{"waiting: create trimmed, waiting: delete 4", "to be created", "to be deleted", "!LVM makes up for one step"},
 		},
 		"read-only":        {`status = ["READ", "WRITE", "VISIBLE"]`, `status = ["READ", "VISIBLE", "LOCKED"]`, []string{"80MiB  pool               1        0   15MiB  19.06         read-only, LOCKED\n"}},
 		"hidden WRITE":     {`status = ["READ", "WRITE", "VISIBLE"]` + "\nflags = []", `status = ["READ", "VISIBLE"] flags = ["WRITE_LOCKED"]`, []string{"  1        0   15MiB  19.06\n"}},
@@ -179,8 +179,8 @@ func TestVolumesNotes(t *testing.T) {
 		"system id":        {"max_lv = 0", `max_lv = 0 system_id = "hal" lock_type = "sanlock" tags = ["x"] new = [1, 2.5]`, []string{"system id hal, lock type sanlock, @x\n", "\n  new              1, 2.5\n"}},
 		"cropped metadata": {"chunk_size = 128", "chunk_size = 128 crop_metadata = 1", []string{"metadata cropped\n"}},
 		"other metadata":   {`metadata = "pool_tmeta"`, `metadata = "pool_tdata"`, []string{"metadata cannot be read: superblock: block 0: bad checksum"}},
-		"no metadata":      {`metadata = "pool_tmeta"`, `metadata = "none"`, []string{"metadata cannot be read: its metadata none is not there"}},
-		"no pool":          {`thin_pool = "pool"`, `thin_pool = "none"`, []string{"the pool is not there"}},
+		"no metadata":      {`metadata = "pool_tmeta"`, `metadata = "none"`, []string{"metadata cannot be read: its metadata volume none is missing"}},
+		"no pool":          {`thin_pool = "pool"`, `thin_pool = "none"`, []string{"the pool is missing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			edited := strings.ReplaceAll(text, c.from, c.to)

@@ -1,9 +1,11 @@
-// Package luks reads disks that LUKS1 or LUKS2 encrypted, without kernel or cryptsetup. It
-// never writes.
+// Package luks reads LUKS1 and LUKS2 disks without the kernel or cryptsetup. It never writes.
 //
-// A header has key slots: each holds the volume key, encrypted with a key that a passphrase
-// and much computing give. [Open] reads the header and says what it asks for, [Header.Unlock]
-// tries a key on the slots, and the [Volume] decrypts what is read of it.
+// A header has key slots. Each holds a copy of the volume key, encrypted with a key that is
+// derived from a passphrase, slowly on purpose. [Open] reads the header and reports what it
+// needs, [Header.Unlock] tries a key on the slots, and a [Volume] decrypts what is read from it.
+//
+// Wrong bytes would look like damage. So everything that is not fully understood is refused by
+// name: re-encryption in progress, integrity tags, several segments, other ciphers.
 package luks
 
 import (
@@ -102,8 +104,7 @@ func secondOffset(start []byte) int64 {
 
 func zero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
-// Open reads the header of a disk of this size. Its error says what this package cannot read,
-// and why: nothing is opened whose bytes might come out wrong.
+// Open reads the header of a disk of this size. The error says what cannot be read, and why.
 func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

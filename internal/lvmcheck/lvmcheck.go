@@ -118,9 +118,9 @@ func (c *comparison) checkDevices() {
 			// LVM makes it when the pool is activated.
 		case !ok:
 			c.missing = append(c.missing, v.Name)
-			c.add(MissingDevice, true, nil, "the metadata has no device %d, which is volume %s: it cannot be activated", t.DeviceID, c.name(v.Name))
+			c.add(MissingDevice, true, nil, "volume %s is device %d, which the metadata does not have: it cannot be activated", c.name(v.Name), t.DeviceID)
 		case c.Devices[i].TransactionID != t.TransactionID:
-			c.add(VolumeTransactionID, true, nil, "volume %s was made in transaction %d, device %d in transaction %d: the text and the metadata are not of the same time, and the device may be another volume",
+			c.add(VolumeTransactionID, true, nil, "volume %s was created in transaction %d, but device %d in transaction %d: LVM's metadata and the pool's are from different times, and the device may belong to another volume",
 				c.name(v.Name), t.TransactionID, t.DeviceID, c.Devices[i].TransactionID)
 		}
 	}
@@ -130,8 +130,8 @@ func (c *comparison) checkDevices() {
 		}
 		c.unknown = append(c.unknown, fmt.Sprint(d.ID))
 		c.add(UnknownDevice, false, []string{
-			fmt.Sprintf("dmsetup message %s 0 'delete %d'   # with the pool active, if nobody wants it", c.activeName(), d.ID),
-		}, "no volume has device id %d, which was made in transaction %d and has %d mapped blocks", d.ID, d.TransactionID, d.MappedBlocks)
+			fmt.Sprintf("dmsetup message %s 0 'delete %d'   # with the pool active, if you do not need it", c.activeName(), d.ID),
+		}, "no volume uses device %d (created in transaction %d, %d mapped blocks)", d.ID, d.TransactionID, d.MappedBlocks)
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *comparison) activeName() string {
 // checkSizes compares the sizes of blocks and of the data device.
 func (c *comparison) checkSizes() {
 	if c.pool.ChunkSize != uint64(c.Superblock.DataBlockSize) {
-		c.add(ChunkSize, true, nil, "the chunk size of %s is %d sectors, the data block size of the metadata %d: this is the metadata of another pool",
+		c.add(ChunkSize, true, nil, "the chunk size of %s is %d sectors, but the metadata has data blocks of %d: it belongs to another pool",
 			c.name(c.Volume.Name), c.pool.ChunkSize, c.Superblock.DataBlockSize)
 		return
 	}
@@ -155,10 +155,10 @@ func (c *comparison) checkSizes() {
 	chunks := uint64(data.Size) / block.SectorSize / c.pool.ChunkSize
 	switch have := c.Superblock.DataSpaceMap.NrBlocks; {
 	case have > chunks:
-		c.add(DataSize, true, nil, "the metadata has %d data blocks, and %s has room for %d: the kernel refuses the pool; give the volume its size back: lvextend, or vgcfgrestore",
+		c.add(DataSize, true, nil, "the metadata has %d data blocks, but %s has room for only %d, so the kernel refuses the pool; restore the volume's size with lvextend or vgcfgrestore",
 			have, c.name(data.Name), chunks)
 	case have < chunks:
-		c.add(DataSize, false, nil, "%s has room for %d data blocks, and the metadata has %d: the pool grows when it is activated", c.name(data.Name), chunks, have)
+		c.add(DataSize, false, nil, "%s has room for %d data blocks, but the metadata has %d: the pool grows when it is activated", c.name(data.Name), chunks, have)
 	}
 }
 
@@ -176,11 +176,11 @@ func (c *comparison) checkTransaction() {
 		for _, m := range c.pool.Messages {
 			todo = append(todo, m.String())
 		}
-		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: one step behind, which LVM takes when the pool is activated: %s", lvmHas, have, strings.Join(todo, ", "))
+		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: LVM makes up for one step when it activates the pool: %s", lvmHas, have, strings.Join(todo, ", "))
 	case have+1 == lvmHas:
-		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: LVM puts up with one step", lvmHas, have)
+		c.add(TransactionID, false, nil, "LVM is at transaction %d, the metadata at %d: LVM accepts a difference of one", lvmHas, have)
 	default:
-		side := "the metadata is ahead: LVM's text may be an old one"
+		side := "the metadata is ahead: LVM's metadata may be old"
 		if have < lvmHas {
 			side = "LVM is ahead: the metadata may be old, or come from a repair that went back"
 		}
@@ -194,11 +194,11 @@ func (c *comparison) checkTransaction() {
 func (c *comparison) fixTransaction(expected uint64) (commands []string, how string) {
 	switch {
 	case slices.ContainsFunc(c.found, func(d Difference) bool { return d.Code == VolumeTransactionID || d.Code == DeviceTwice }):
-		return nil, "The volumes are not the devices, so change neither side: look for the text that belongs to this metadata (thin_volumes --history, /etc/lvm/archive)"
+		return nil, "LVM's volumes do not match the devices, so change neither side: look for the LVM metadata that matches (thin_volumes --history, /etc/lvm/archive)"
 	case len(c.missing) > 0:
 		return nil, fmt.Sprintf("The metadata lacks volumes (%s), so change neither side: look for newer metadata first (thin_repair --list-roots, POOL_metaN)", strings.Join(c.missing, ", "))
 	case len(c.unknown) > 0:
-		return nil, fmt.Sprintf("LVM does not know all devices (%s), so look first for a text that does (thin_volumes --history, /etc/lvm/archive; vgcfgrestore)", strings.Join(c.unknown, ", "))
+		return nil, fmt.Sprintf("LVM does not know all devices (%s), so first look for LVM metadata that does (thin_volumes --history, /etc/lvm/archive; vgcfgrestore)", strings.Join(c.unknown, ", "))
 	}
 	vg, pool := c.Group.Name, c.name(c.Volume.Name)
 	size := int64(0)
@@ -209,5 +209,5 @@ func (c *comparison) fixTransaction(expected uint64) (commands []string, how str
 		fmt.Sprintf("lvcreate -an -Zn -Wn -L %db -n newmeta %s && lvchange -ay %s/newmeta && lvchange -ay -y %s", size, vg, vg, c.name(c.pool.Metadata)),
 		fmt.Sprintf("thin_dump --transaction-id %d /dev/%s | thin_restore -i - -o /dev/%s/newmeta", expected, c.name(c.pool.Metadata), vg),
 		fmt.Sprintf("lvchange -an %s %s/newmeta && lvconvert -y --swapmetadata --poolmetadata %s/newmeta %s", c.name(c.pool.Metadata), vg, vg, pool),
-	}, "Both know the same volumes, so it is safe to give the metadata LVM's id"
+	}, "Both have the same volumes, so it is safe to give the metadata LVM's id"
 }

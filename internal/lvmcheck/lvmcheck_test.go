@@ -149,7 +149,7 @@ func TestCompare(t *testing.T) {
 	}{
 		"agreed":              {func(*side) {}, nil, "", ""},
 		"LVM does not look":   {func(s *side) { s.lvm = 0 }, nil, "", ""},
-		"one step":            {func(s *side) { s.lvm = 6 }, []lvmcheck.Code{"transaction-id"}, "LVM puts up with one step", ""},
+		"one step":            {func(s *side) { s.lvm = 6 }, []lvmcheck.Code{"transaction-id"}, "LVM accepts a difference of one", ""},
 		"messages done":       {func(s *side) { s.messages = create }, nil, "", ""},
 		"create to be sent":   {func(s *side) { s.metadata, s.messages, s.devices = 4, create, s.devices[:1] }, []lvmcheck.Code{"transaction-id"}, "snap", ""},
 		"delete to be sent":   {func(s *side) { s.metadata, s.messages, s.devices = 4, remove, append(s.devices, third) }, []lvmcheck.Code{"transaction-id"}, "3", ""},
@@ -169,16 +169,16 @@ func TestCompare(t *testing.T) {
 		"another volume": {
 			func(s *side) { s.devices[1].TransactionID = 3 },
 			[]lvmcheck.Code{"!volume-transaction-id"},
-			"volume vg/snap was made in transaction 4, device 2 in transaction 3", "",
+			"volume vg/snap was created in transaction 4, but device 2 in transaction 3", "",
 		},
 		"forgotten device": {
 			func(s *side) { s.devices = append(s.devices, third) },
 			[]lvmcheck.Code{"device-without-volume"},
-			"no volume has device id 3", "dmsetup message vg-pool-tpool 0 'delete 3'",
+			"no volume uses device 3", "dmsetup message vg-pool-tpool 0 'delete 3'",
 		},
 		"same device":   {func(s *side) { s.snap, s.devices = 1, s.devices[:1] }, []lvmcheck.Code{"!device-id-twice", "!volume-transaction-id"}, "vg/base and vg/snap have the same device id 1", ""},
-		"chunk size":    {func(s *side) { s.chunk = 256 }, []lvmcheck.Code{"!chunk-size"}, "128 sectors, the data block size of the metadata 256", ""},
-		"data too long": {func(s *side) { s.blocks = 17 }, []lvmcheck.Code{"!data-size"}, "the metadata has 17 data blocks, and vg/pool_tdata has room for 16", ""},
+		"chunk size":    {func(s *side) { s.chunk = 256 }, []lvmcheck.Code{"!chunk-size"}, "128 sectors, but the metadata has data blocks of 256", ""},
+		"data too long": {func(s *side) { s.blocks = 17 }, []lvmcheck.Code{"!data-size"}, "the metadata has 17 data blocks, but vg/pool_tdata has room for only 16", ""},
 		"not yet grown": {func(s *side) { s.blocks = 12 }, []lvmcheck.Code{"data-size"}, "grows", ""},
 	}
 	for name, test := range tests {

@@ -50,11 +50,11 @@ func openBelow(ctx context.Context, g *lvm.Group, v *lvm.Volume, opt Options, de
 		return opt.open(g, v)
 	}
 	if depth > mostOrigins {
-		return nil, fmt.Errorf("%s/%s: more than %d external origins follow one another", g.Name, v.Name, mostOrigins)
+		return nil, fmt.Errorf("%s/%s: more than %d external origins in a chain", g.Name, v.Name, mostOrigins)
 	}
 	pool := g.Volume(t.Pool)
 	if pool == nil {
-		return nil, fmt.Errorf("%s/%s: its pool %s is not there", g.Name, v.Name, t.Pool)
+		return nil, fmt.Errorf("%s/%s: its pool %s is missing", g.Name, v.Name, t.Pool)
 	}
 	dev, err := Metadata(g, pool, opt)
 	if err != nil {
@@ -101,11 +101,11 @@ func Metadata(g *lvm.Group, pool *lvm.Volume, opt Options) (block.Device, error)
 func part(g *lvm.Group, pool *lvm.Volume, what string, name func(*lvm.ThinPool) string) (*lvm.Volume, error) {
 	t := pool.ThinPool()
 	if t == nil {
-		return nil, fmt.Errorf("%s/%s is no thin pool", g.Name, pool.Name)
+		return nil, fmt.Errorf("%s/%s is not a thin pool", g.Name, pool.Name)
 	}
 	v := g.Volume(name(t))
 	if v == nil {
-		return nil, fmt.Errorf("%s/%s: its %s volume %s is not there", g.Name, pool.Name, what, name(t))
+		return nil, fmt.Errorf("%s/%s: its %s volume %s is missing", g.Name, pool.Name, what, name(t))
 	}
 	return v, nil
 }
@@ -132,7 +132,7 @@ func source(ctx context.Context, g *lvm.Group, pool, thin *lvm.Volume, opt Optio
 	}
 	below := g.Volume(thin.Thin().ExternalOrigin)
 	if below == nil {
-		return src, fmt.Errorf("%s/%s: its external origin %s is not there", g.Name, thin.Name, thin.Thin().ExternalOrigin)
+		return src, fmt.Errorf("%s/%s: its external origin %s is missing", g.Name, thin.Name, thin.Thin().ExternalOrigin)
 	}
 	origin, err := openBelow(ctx, g, below, opt, depth+1)
 	if err != nil {

@@ -63,11 +63,11 @@ func TestOpenRefuses(t *testing.T) {
 	text := fixtures.Layout(t, paths[0], "linear")
 	for name, tc := range map[string]struct{ old, new, volume, want string }{
 		"circle":      {"device_id = 1\n", "device_id = 1\nexternal_origin = \"base\"\n", "base", "more than 16 external origins"},
-		"no origin":   {"device_id = 1\n", "device_id = 1\nexternal_origin = \"gone\"\n", "base", "external origin gone is not there"},
-		"no data":     {`pool = "pool_tdata"`, `pool = "gone"`, "base", "data volume gone is not there"},
-		"no metadata": {`metadata = "pool_tmeta"`, `metadata = "gone"`, "base", "metadata volume gone is not there"},
+		"no origin":   {"device_id = 1\n", "device_id = 1\nexternal_origin = \"gone\"\n", "base", "external origin gone is missing"},
+		"no data":     {`pool = "pool_tdata"`, `pool = "gone"`, "base", "data volume gone is missing"},
+		"no metadata": {`metadata = "pool_tmeta"`, `metadata = "gone"`, "base", "metadata volume gone is missing"},
 		"no device":   {"device_id = 1\n", "device_id = 99\n", "base", "99"},
-		"no pool":     {`thin_pool = "pool"`, `thin_pool = "pool_tdata"`, "base", "pool_tdata is no thin pool"},
+		"no pool":     {`thin_pool = "pool"`, `thin_pool = "pool_tdata"`, "base", "pool_tdata is not a thin pool"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := strings.Replace(text, tc.old, tc.new, 1)

@@ -2,9 +2,11 @@
 // writes.
 //
 // [Recognise] reads the superblock of a disk; members with the same [Superblock.UUID] belong
-// together. [Assemble] chooses which of them are used, and the [Array] reads: from another leg
-// what one cannot give, or computed from parity. A member that is older than the others holds
-// old data, not wrong data: nothing in it would tell, so it is left out unless asked for.
+// together. [Assemble] chooses which of them to use, and an [Array] reads: what one leg cannot
+// give comes from another leg, or is computed from parity.
+//
+// A member that is older than the others holds old data, and nothing in the data tells. So it is
+// left out unless the caller asks for it.
 package md
 
 import (

@@ -1,5 +1,8 @@
 // Package newfile makes files that appear in their place complete or not at all. What is
 // interrupted, even by SIGKILL, leaves nothing where the file system has unnamed files.
+//
+// A file is made without a name, where the file system supports that, and gets its name when it is
+// complete and on stable storage. So no other user can put a link in its place in the meantime.
 package newfile
 
 import (

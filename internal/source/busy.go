@@ -138,12 +138,12 @@ func (s sysfs) busyReading(path string, err error) error {
 		for _, o := range others {
 			paths = append(paths, devicePath(o))
 		}
-		return fmt.Errorf("%w by the pool %s, and has no superblock of metadata: is it the data? The pool also uses %s", err, name, strings.Join(paths, ", "))
+		return fmt.Errorf("%w by the pool %s and has no metadata superblock: is it the data device? The pool also uses %s", err, name, strings.Join(paths, ", "))
 	case pool != "" && sb.HeldRoot != 0:
-		return fmt.Errorf("%w by the pool %s, which has a metadata snapshot in block %d. Read that, with -m, or deactivate the pool. If nobody else needs the snapshot, release it then:%s",
+		return fmt.Errorf("%w by the pool %s, which has a metadata snapshot in block %d. Read the snapshot with -m, or deactivate the pool. If nothing else needs the snapshot, release it afterwards:%s",
 			err, name, sb.HeldRoot, message(name, release))
 	case pool == "" && users(dir) != "":
-		return fmt.Errorf("%w by %s. Deactivate that first", err, users(dir))
+		return fmt.Errorf("%w by %s. Deactivate it first", err, users(dir))
 	case pool == "":
 		name = guessPool(path)
 	}
@@ -151,7 +151,7 @@ func (s sysfs) busyReading(path string, err error) error {
 	if pool != "" {
 		by = " by the pool " + name
 	}
-	return fmt.Errorf("%w%s. Deactivate that, or read a metadata snapshot of it:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
+	return fmt.Errorf("%w%s. Deactivate it, or read a metadata snapshot:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
 }
 
 // busyOtherwise tells who uses the device or file at path, where no metadata snapshot helps.
@@ -162,11 +162,11 @@ func (s sysfs) busyOtherwise(path string, err error) error {
 	dir := s.node(path)
 	switch pool := poolOn(dir); {
 	case pool != "":
-		return fmt.Errorf("%w by the pool %s. Deactivate that first", err, dmName(pool))
+		return fmt.Errorf("%w by the pool %s. Deactivate the pool first", err, dmName(pool))
 	case users(dir) != "":
-		return fmt.Errorf("%w by %s. Deactivate that first", err, users(dir))
+		return fmt.Errorf("%w by %s. Deactivate it first", err, users(dir))
 	}
-	return fmt.Errorf("%w: a pool or a file system may be using it. Deactivate that first", err)
+	return fmt.Errorf("%w: it may be part of a pool, or mounted. Deactivate the pool or unmount it first", err)
 }
 
 // busyFile tells who has locked the file at path.
@@ -175,7 +175,7 @@ func busyFile(path string, err error) error {
 	if who == "" {
 		who = "another process, such as a virtual machine"
 	}
-	return fmt.Errorf("%w by %s. Wait until that is done, or stop it first", err, who)
+	return fmt.Errorf("%w by %s. Wait for it to finish, or stop it", err, who)
 }
 
 // guessPool is what LVM would call the pool whose metadata is at path.
@@ -229,12 +229,12 @@ func (s sysfs) snapshotAdvice(path string) string {
 	_, device := s.number(path)
 	switch {
 	case dir == "" && device:
-		return "if no pool uses it, read it without -m; if one does, reserve a snapshot, and release it later:" + message("POOL", reserve) + andAgain + message("POOL", release)
+		return "if no pool uses it, read it without -m; otherwise reserve a snapshot and release it afterwards:" + message("POOL", reserve) + andAgain + message("POOL", release)
 	case dir == "":
-		return "this is a file, which no pool uses, so read it without -m"
+		return "this is a file and not in use by a pool, so read it without -m"
 	case pool == "":
-		return "no pool uses it now, so that it can be read without -m"
+		return "no pool uses it now, so read it without -m"
 	}
 	name := dmName(pool)
-	return "reserve one, and release it later:" + message(name, reserve) + andAgain + message(name, release)
+	return "reserve one, and release it afterwards:" + message(name, reserve) + andAgain + message(name, release)
 }

@@ -79,28 +79,28 @@ func TestBusy(t *testing.T) {
 		content []byte
 		want    string // without the path
 	}{
-		{"LVM", lvm, "dm-0", superblock(), `device is in use by the pool vg-pool-tpool. Deactivate that, or read a metadata snapshot of it:
+		{"LVM", lvm, "dm-0", superblock(), `device is in use by the pool vg-pool-tpool. Deactivate it, or read a metadata snapshot:
   dmsetup message vg-pool-tpool 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message vg-pool-tpool 0 release_metadata_snap`},
-		{"a snapshot is held", lvm, "dm-0", held(), `device is in use by the pool vg-pool-tpool, which has a metadata snapshot in block 77. Read that, with -m, or deactivate the pool. If nobody else needs the snapshot, release it then:
+		{"a snapshot is held", lvm, "dm-0", held(), `device is in use by the pool vg-pool-tpool, which has a metadata snapshot in block 77. Read the snapshot with -m, or deactivate the pool. If nothing else needs the snapshot, release it afterwards:
   dmsetup message vg-pool-tpool 0 release_metadata_snap`},
-		{"the data", lvm, "dm-1", image(nil), `device is in use by the pool vg-pool-tpool, and has no superblock of metadata: is it the data? The pool also uses /dev/mapper/vg-pool_tmeta`},
-		{"the pool itself", lvm, "dm-2", image(nil), `device is in use by /dev/mapper/vg-pool. Deactivate that first`},
-		{"dmsetup", plain, "vda", superblock(), `device is in use by the pool my pool. Deactivate that, or read a metadata snapshot of it:
+		{"the data", lvm, "dm-1", image(nil), `device is in use by the pool vg-pool-tpool and has no metadata superblock: is it the data device? The pool also uses /dev/mapper/vg-pool_tmeta`},
+		{"the pool itself", lvm, "dm-2", image(nil), `device is in use by /dev/mapper/vg-pool. Deactivate it first`},
+		{"dmsetup", plain, "vda", superblock(), `device is in use by the pool my pool. Deactivate it, or read a metadata snapshot:
   dmsetup message 'my pool' 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message 'my pool' 0 release_metadata_snap`},
-		{"data of dmsetup", plain, "vdb", image(nil), `device is in use by the pool my pool, and has no superblock of metadata: is it the data? The pool also uses /dev/vda`},
-		{"RAID", raid, "sda", superblock(), `device is in use by /dev/md0. Deactivate that first`},
-		{"encrypted", mapped, "sda", superblock(), `device is in use by /dev/mapper/crypt. Deactivate that first`},
-		{"mirror", mirror, "dm-0", superblock(), `device is in use by /dev/mapper/vg-pool_tmeta. Deactivate that first`},
+		{"data of dmsetup", plain, "vdb", image(nil), `device is in use by the pool my pool and has no metadata superblock: is it the data device? The pool also uses /dev/vda`},
+		{"RAID", raid, "sda", superblock(), `device is in use by /dev/md0. Deactivate it first`},
+		{"encrypted", mapped, "sda", superblock(), `device is in use by /dev/mapper/crypt. Deactivate it first`},
+		{"mirror", mirror, "dm-0", superblock(), `device is in use by /dev/mapper/vg-pool_tmeta. Deactivate it first`},
 		{"something else", lvm, "dm-1", image(map[int]string{0: "XFSB"}), `device is in use, and this is an XFS file system, not thin metadata: ` + adviseTmeta},
-		{"nobody knows", nil, "vg-pool_tmeta", superblock(), `device is in use; a pool may be using it. Deactivate that, or read a metadata snapshot of it:
+		{"nobody knows", nil, "vg-pool_tmeta", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
   dmsetup message vg-pool-tpool 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message vg-pool-tpool 0 release_metadata_snap`},
-		{"nobody knows any name", nil, "sda", superblock(), `device is in use; a pool may be using it. Deactivate that, or read a metadata snapshot of it:
+		{"nobody knows any name", nil, "sda", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
   dmsetup message POOL 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message POOL 0 release_metadata_snap`},
@@ -118,7 +118,7 @@ func TestBusy(t *testing.T) {
 			}
 			// Where a snapshot is no help none is advised.
 			err = s.busyOtherwise(path, fmt.Errorf("%s: %w", path, block.ErrBusy))
-			if !errors.Is(err, block.ErrBusy) || strings.Contains(err.Error(), "message") || !strings.Contains(err.Error(), ". Deactivate that first") {
+			if !errors.Is(err, block.ErrBusy) || strings.Contains(err.Error(), "message") || !strings.Contains(err.Error(), ". Deactivate ") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -128,12 +128,12 @@ func TestBusy(t *testing.T) {
 func TestSnapshotAdvice(t *testing.T) {
 	s := makeSysfs(t, map[string]shown{"vda": {}, "vdb": {}, "vdc": {}, "dm-0": {dm: "pool", slaves: []string{"vda", "vdb"}}})
 	for path, want := range map[string]string{
-		"/dev/vda": `reserve one, and release it later:
+		"/dev/vda": `reserve one, and release it afterwards:
   dmsetup message pool 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message pool 0 release_metadata_snap`,
-		"/dev/vdc": "no pool uses it now, so that it can be read without -m",
-		"a file":   "this is a file, which no pool uses, so read it without -m",
+		"/dev/vdc": "no pool uses it now, so read it without -m",
+		"a file":   "this is a file and not in use by a pool, so read it without -m",
 	} {
 		if got := s.snapshotAdvice(path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)

@@ -64,7 +64,7 @@ func (d *Disk) Find(env *cli.Env, path string, opt lvm.ImageOptions) (*Place, er
 	}
 	SayProblems(env, slices.Concat(p.Problems, p.Group.Problems))
 	if slices.ContainsFunc(p.Group.PVs, func(pv *lvm.PhysicalVolume) bool { return pv.Disk == nil }) {
-		fmt.Fprintln(env.Stderr, "note: --pv IMAGE adds the image of a physical volume that is missing")
+		fmt.Fprintln(env.Stderr, "note: add the image of a missing physical volume with --pv IMAGE")
 	}
 	return p, nil
 }
@@ -141,7 +141,7 @@ func sayBacking(env *cli.Env, imgs []*lvm.Image) {
 	for _, img := range imgs {
 		above := img.Name
 		for _, file := range img.Backing {
-			fmt.Fprintf(env.Stderr, "note: reading %s, which %s is based on\n", printable.Text(file), printable.Text(above))
+			fmt.Fprintf(env.Stderr, "note: also reading %s, the backing file of %s\n", printable.Text(file), printable.Text(above))
 			above = file
 		}
 	}
@@ -158,7 +158,7 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*lvm.Imag
 		for _, file := range img.Backing {
 			same := func(name string) bool { return name != "" && SameFile(name, file) }
 			if slices.ContainsFunc(env.Named, same) && !slices.ContainsFunc(inputs, same) {
-				return cli.Usagef("%s is read, as %s is based on it, and cannot be the output", file, img.Name)
+				return cli.Usagef("%s is the backing file of %s, so it cannot be the output", file, img.Name)
 			}
 		}
 	}
@@ -186,7 +186,7 @@ func openImage(path string, opt lvm.ImageOptions) (*lvm.Image, error) {
 // adviseBacking says how to have read what an image is based on.
 func adviseBacking(refused *lvm.BackingError) string {
 	if errors.Is(refused, fs.ErrNotExist) {
-		return "--backing FILE says where it is now"
+		return "use --backing FILE to say where it is now"
 	}
 	name := refused.Path
 	if printable.Text(name) != name || strings.ContainsAny(name, " '\"$`\\;&|<>()*?[]!#~") {

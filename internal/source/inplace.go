@@ -21,7 +21,7 @@ import (
 func (p *Place) mayBeWritten() error {
 	for _, pool := range p.Group.LVs {
 		if t := pool.ThinPool(); t != nil && t.Data == p.Volume.Name {
-			return fmt.Errorf("%s/%s holds the data of %s, no metadata: nothing is written there", p.Group.Name, p.Volume.Name, pool.Name)
+			return fmt.Errorf("%s/%s holds the data of %s, not metadata: refusing to write there", p.Group.Name, p.Volume.Name, pool.Name)
 		}
 	}
 	_, err := p.Group.Writable(p.Volume)
@@ -61,7 +61,7 @@ func (d legDevice) ReadAt(p []byte, off int64) (int, error) { return d.from.Read
 // DifferHint says what to do if the copies of mirrors are not the same.
 func DifferHint(err error) error {
 	if errors.Is(err, lvm.ErrDiffer) {
-		return fmt.Errorf("%w: thin_repair --in-place --undo FILE --leg N puts what copy N holds in place of all", err)
+		return fmt.Errorf("%w: use thin_repair --in-place --undo FILE --leg N to replace all copies with copy N", err)
 	}
 	return err
 }
@@ -93,7 +93,7 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	}
 	// Block 0 is made invalid by what the undo file has of it.
 	if err := b.Write(env, legDevice{to, s.Device}); err != nil {
-		fmt.Fprintf(env.Stderr, "%s is not complete: thin_check --in-place --apply-undo %s %s puts back what was there\n", s.Path, undoFile, s.Path)
+		fmt.Fprintf(env.Stderr, "%s is incomplete: restore it with thin_check --in-place --apply-undo %s %s\n", s.Path, undoFile, s.Path)
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	return nil

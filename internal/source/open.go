@@ -83,7 +83,7 @@ func (spec *Spec) open(env *cli.Env) (*Source, error) {
 		anything.Disk = nil
 		return anything.plain(env)
 	case errors.Is(inside, block.ErrBusy) && !spec.Doubtful:
-		inside = fmt.Errorf("%w; or deactivate what is on the disk, which is in use, to read it past the kernel", err)
+		inside = fmt.Errorf("%w; or deactivate what is on the disk, because it is in use", err)
 	}
 	return s, inside
 }

@@ -64,9 +64,9 @@ func (p *Place) onlyPool() error {
 	case 1:
 		return p.metadataOf(p.Pool)
 	case 0:
-		return fmt.Errorf("LVM has no thin pool here; --lv VG/LV reads metadata from any volume: %s", List(others))
+		return fmt.Errorf("LVM has no thin pool here; use --lv VG/LV to read metadata from another volume: %s", List(others))
 	}
-	return fmt.Errorf("which pool? --lv VG/POOL takes one of %s", List(pools))
+	return fmt.Errorf("which pool? Choose one with --lv VG/POOL: %s", List(pools))
 }
 
 // Facts is what LVM knows of the pool that p is the metadata of; nil if it knows
@@ -118,7 +118,7 @@ func (p *Place) lookUp(name string) (*lvm.Volume, error) {
 			return nil, fmt.Errorf("--lv %s: %w", name, err)
 		}
 		if p.Group = g; g.Volume(lv) == nil {
-			return nil, fmt.Errorf("--lv %s: group %s has no such volume; it has %s", name, g.Name, List(names(g)))
+			return nil, fmt.Errorf("--lv %s: volume group %s has no such volume; it has %s", name, g.Name, List(names(g)))
 		}
 		return g.Volume(lv), nil
 	}
@@ -126,7 +126,7 @@ func (p *Place) lookUp(name string) (*lvm.Volume, error) {
 	for _, g := range p.Groups {
 		if v := g.Volume(name); v != nil {
 			if found != nil {
-				return nil, fmt.Errorf("--lv %s: several groups have a volume of that name: give VG/%s", name, name)
+				return nil, fmt.Errorf("--lv %s: several volume groups have a volume of that name: give VG/%s", name, name)
 			}
 			p.Group, found = g, v
 		}
@@ -151,13 +151,13 @@ func (p *Place) metadataOf(v *lvm.Volume) error {
 	if t := v.Thin(); t != nil {
 		p.Thin = v
 		if v = p.Group.Volume(t.Pool); v == nil || v.ThinPool() == nil {
-			return fmt.Errorf("%s: the pool %s is not there", p.Group.Name, t.Pool)
+			return fmt.Errorf("%s: the pool %s is missing", p.Group.Name, t.Pool)
 		}
 	}
 	if t := v.ThinPool(); t != nil {
 		p.Pool, p.Volume = v, p.Group.Volume(t.Metadata)
 		if p.Volume == nil {
-			return fmt.Errorf("%s/%s: its metadata %s is not there", p.Group.Name, v.Name, t.Metadata)
+			return fmt.Errorf("%s/%s: its metadata volume %s is missing", p.Group.Name, v.Name, t.Metadata)
 		}
 		return nil
 	}
@@ -194,7 +194,7 @@ func (p *Place) ThinVolume(id uint64) *lvm.Volume {
 // DevID is the device of the pool that LVM calls name, VG/LV.
 func (p *Place) DevID(name string) (metadata.DevID, error) {
 	if p == nil || p.Pool == nil {
-		return 0, cli.Usagef("%s: volumes have names only where LVM's text is, on a disk or in an image of one: give the device id", name)
+		return 0, cli.Usagef("%s: volume names are known only on a disk or disk image with LVM on it: give the device id", name)
 	}
 	vg, lv, _ := strings.Cut(strings.TrimPrefix(name, "/dev/"), "/")
 	if v := p.Group.Volume(lv); vg == p.Group.Name && v != nil {

@@ -30,15 +30,15 @@ type signature struct {
 }
 
 const (
-	adviseTmeta   = "look for the pool's metadata (_tmeta), not its data or a volume"
-	adviseRestore = "thin_restore makes metadata of it"
+	adviseTmeta   = "use the pool's metadata volume (_tmeta), not its data or a volume in it"
+	adviseRestore = "use thin_restore to turn it into metadata"
 	adviseUnpack  = "decompress it first"
-	advisePack    = "thin_metadata_unpack makes metadata of it"
-	adviseLVM     = "activate the pool's metadata volume and give that: lvchange -ay VG/POOL_tmeta"
+	advisePack    = "use thin_metadata_unpack to turn it into metadata"
+	adviseLVM     = "activate the pool's metadata volume and use that: lvchange -ay VG/POOL_tmeta"
 	adviseImage   = "convert it with qemu-img convert -O raw"
-	adviseCache   = "use cache_check and its family"
-	adviseEra     = "use era_check and its family"
-	adviseRAID    = "assemble the array, then look for the pool's metadata (_tmeta) in it"
+	adviseCache   = "use cache_check and the other cache tools"
+	adviseEra     = "use era_check and the other era tools"
+	adviseRAID    = "assemble the array, then use the pool's metadata volume (_tmeta) in it"
 )
 
 func le64(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
@@ -254,7 +254,7 @@ func NotPacked(f io.ReaderAt, err error) error {
 	start := make([]byte, sniffed)
 	n, _ := f.ReadAt(start, 0)
 	if has(start[:n], offMagic, le64(metadata.Magic)) {
-		return errors.New("this is metadata, not packed: thin_metadata_pack packs it")
+		return errors.New("this is unpacked metadata: use thin_metadata_pack to pack it")
 	}
 	for _, s := range signatures {
 		if has(start[:n], s.offset, s.magic) && (s.sure == nil || s.sure(start[:n])) {
@@ -267,7 +267,7 @@ func NotPacked(f io.ReaderAt, err error) error {
 // Hint adds to an error about a superblock what the device may be instead.
 func Hint(err error) error {
 	if wrong, ok := errors.AsType[*block.ChecksumError](err); ok && wrong.Block == 0 && wrong.Is == block.UnknownKind {
-		return fmt.Errorf("%w (is this the pool's metadata, _tmeta, or by mistake its data, _tdata?)", err)
+		return fmt.Errorf("%w (is this the pool's metadata, _tmeta, and not its data, _tdata?)", err)
 	}
 	return err
 }

@@ -1,6 +1,14 @@
 // Package source is what the tools open: metadata on a device, in a file, packed, or in
 // a volume on a disk; data devices; dumps; and what they write to. It recognises what is
 // something else, and says who uses what is busy.
+//
+// A tool says in a [Spec] what it opens and what it accepts: packs, a volume on a disk, a pool in
+// use. [Open] returns a [Source]: a device, a pack, or a logical volume of package lvm, which is a
+// block.Device like any other. So no tool below the commands knows of LVM.
+//
+// Other writers are kept out from the moment the metadata is first read: a block device is
+// opened exclusively, a file is locked. A source becomes writable later, when the work is done, the
+// undo file is on stable storage, and something has to be written.
 package source
 
 import (
@@ -58,11 +66,11 @@ func decompress(env *cli.Env, source io.ReadCloser) (io.ReadCloser, error) {
 		}
 		return &decompressor{z.IOReadCloser(), source}, nil
 	case has(start, 0, "\xfd7zXZ\x00"):
-		return nil, errors.New("this is compressed with xz, which is not read here: use xz -dc FILE | ... -i -")
+		return nil, errors.New("this is compressed with xz, which is not supported: use xz -dc FILE | ... -i -")
 	case has(start, 0, le64(packMagic)):
 		return nil, errors.New("this is packed metadata, not a dump: " + advisePack)
 	case has(start, offMagic, le64(metadata.Magic)):
-		return nil, errors.New("this is metadata, not a dump: thin_dump makes a dump of it")
+		return nil, errors.New("this is metadata, not a dump: use thin_dump to dump it")
 	case err != nil && err != io.EOF: // a short text is no error; a broken disk, or the end of e, is
 		return nil, err
 	}
@@ -135,7 +143,7 @@ func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, erro
 func (o *Output) open(env *cli.Env, path string, mode os.FileMode) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().Type() == os.ModeDevice {
-		return fmt.Errorf("%s is a block device, where text would destroy what is on it: thin_restore writes metadata to devices", path)
+		return fmt.Errorf("%s is a block device, and a dump would overwrite it: use thin_restore to write metadata to a device", path)
 	}
 	if err == nil && !info.Mode().IsRegular() {
 		f, err := env.OpenPipe(path)

@@ -89,12 +89,12 @@ func TestOpenTextPipe(t *testing.T) {
 func TestOpenTextRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for want, content := range map[string]string{
-		"this is metadata, not a dump: thin_dump": string(superblock()),
-		"this is packed metadata, not a dump":     "\x77\xef\x09\x63\xaa\xa0\x37\xa5",
-		"this is compressed with xz":              "\xfd7zXZ\x00",
-		"unexpected EOF":                          compressed(t, "gzip", text)[:20],
-		"magic number mismatch":                   compressed(t, "zstd", text) + "rest",
-		"gzip: invalid header":                    "\x1f\x8b\x09\x00\x00\x00\x00\x00\x00\x00",
+		"this is metadata, not a dump: use thin_dump": string(superblock()),
+		"this is packed metadata, not a dump":         "\x77\xef\x09\x63\xaa\xa0\x37\xa5",
+		"this is compressed with xz":                  "\xfd7zXZ\x00",
+		"unexpected EOF":                              compressed(t, "gzip", text)[:20],
+		"magic number mismatch":                       compressed(t, "zstd", text) + "rest",
+		"gzip: invalid header":                        "\x1f\x8b\x09\x00\x00\x00\x00\x00\x00\x00",
 	} {
 		_, err := read(t, &cli.Env{Context: t.Context()}, file(t, []byte(content)))
 		if err == nil || !strings.Contains(err.Error(), want) {

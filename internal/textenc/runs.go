@@ -1,5 +1,9 @@
 // Package textenc writes runs and numbers as text. The formats that dumps are written in share
 // it: each says how a run looks, in one function.
+//
+// Most of a dump is the mappings inside leaves, which nothing around them changes. So a [Formatter]
+// makes the text of each leaf as soon as it is read, on all processors. Only the first and the last
+// run of a leaf, which may continue in others, wait for their turn.
 package textenc
 
 import (

@@ -16,9 +16,9 @@ const sector = block.SectorSize
 // Why a device is refused. Nothing was written then.
 var (
 	// ErrUsed says that there is metadata, but not what the repair wrote.
-	ErrUsed = errors.New("the superblock is not the one that the repair wrote: the pool was used since, or this is another pool's metadata. Nothing was written")
+	ErrUsed = errors.New("the superblock is not the one the repair wrote: the pool has been used since, or this is another pool's metadata. Nothing was written")
 	// ErrOther says that there is no metadata that a repair, or undoing it, can have left.
-	ErrOther = errors.New("block 0 is not a superblock, and not what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
+	ErrOther = errors.New("block 0 is neither a superblock nor what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
 )
 
 // Foreign says what a block other than block 0 is, if it gives away that the device is not a
@@ -30,7 +30,7 @@ type Foreign func(block.Nr, *block.Data) error
 // nil, recognises is never overwritten by something else.
 func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) error {
 	if uint64(dev.Size()) != f.size {
-		return fmt.Errorf("the undo file is for a device of %d bytes, but this has %d", f.size, dev.Size())
+		return fmt.Errorf("the undo file is for a device of %d bytes, but this one has %d", f.size, dev.Size())
 	}
 	buf := block.Buffer(1)
 	if err := block.Read(dev, 0, &buf[0]); err != nil {
@@ -194,7 +194,7 @@ func (f *File) checkRestored(ctx context.Context, dev block.Device) error {
 		}
 		for i := range now {
 			if now[i] != old[i] {
-				return fmt.Errorf("block 0 is as it was before the repair, but block %d is not: the device was written to since. Nothing was written", from+block.Nr(i))
+				return fmt.Errorf("block 0 is as it was before the repair, but block %d is not: the device has been written to since. Nothing was written", from+block.Nr(i))
 			}
 		}
 		return nil

@@ -73,7 +73,7 @@ func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 		return damagedf("it has %d bytes, which do not fit %d blocks", size, n)
 	}
 	if !allZero(head[offVer+4:offSize]) || !allZero(head[offFirst+8:]) {
-		return damagedf("its header has more than belongs there")
+		return damagedf("its header is malformed")
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (f *File) readNumbers() error {
 		f.nrs[i] = nr
 	}
 	if sorted := slices.Sorted(slices.Values(f.nrs)); len(slices.Compact(sorted)) < f.n || !allZero(rest) {
-		return damagedf("its list of blocks is not one that a repair makes")
+		return damagedf("its list of blocks is not one a repair would write")
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (f *File) checkBlock0() error {
 	}
 	f.superblock = sb
 	if sb.MetadataSpaceMap.NrBlocks > f.maxBlocks() {
-		return damagedf("its superblock is that of %d blocks, but the device has %d bytes", sb.MetadataSpaceMap.NrBlocks, f.size)
+		return damagedf("its superblock is for %d blocks, but the device has %d bytes", sb.MetadataSpaceMap.NrBlocks, f.size)
 	}
 	var want block.Data
 	if f.nrs == nil {
@@ -129,7 +129,7 @@ func (f *File) checkBlock0() error {
 		want = sb.Amend(f.old0)
 	}
 	if want != f.block0 {
-		return damagedf("its superblock is not one that a repair writes")
+		return damagedf("its superblock is not one a repair would write")
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// Where there is no metadata snapshot, what to do depends on the input.
+// Where there is not metadata snapshot, what to do depends on the input.
 func TestAdviceSnapshot(t *testing.T) {
 	missing := check.Fault{Code: check.SnapshotMissing, Severity: check.Fatal, Err: metadata.ErrNoSnapshot}
 	for _, json := range []bool{false, true} {

@@ -20,7 +20,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
 	if !r.Damaged && r.Lossless() {
-		fmt.Fprintln(out, "no device has lost anything")
+		fmt.Fprintln(out, "no device lost anything")
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(out, "- %s\n", note)
@@ -37,7 +37,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 		fmt.Fprintf(out, "only the first %d lost ranges are listed\n", mostLostLines)
 	}
 	for _, id := range r.LostVolumes {
-		fmt.Fprintf(out, "%s: LVM has a volume for it, and the repaired metadata has no such device\n", label(id, name))
+		fmt.Fprintf(out, "%s: LVM has this volume, but the repaired metadata does not have the device\n", label(id, name))
 	}
 	for i := range r.Orphans {
 		fmt.Fprintln(out, orphanText(&r.Orphans[i], name))
@@ -76,7 +76,7 @@ func devicesTable(r *repair.Report, name func(metadata.DevID) string) *table {
 // How many lost ranges a report lists: ten thousand snapshots may share thousands of them.
 const (
 	mostLostLines   = 10000
-	mostLostRecords = 1 << 18
+	mostLostRecords = 1 << 16
 )
 
 // lostText prints where mappings of a device are missing or guessed, on so many lines at most.
@@ -100,10 +100,10 @@ func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.He
 		fmt.Fprintf(w, "%s: mappings are %s among thin blocks %d %s (%s): %v\n", device, what, l.Keys.Begin, end, bytes, l.Err)
 	}
 	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
-		fmt.Fprintf(w, "%s: mappings are missing at unknown positions: a node of its tree may be of another transaction\n", device)
+		fmt.Fprintf(w, "%s: mappings are missing at unknown positions; part of its tree may be from another transaction\n", device)
 	}
 	if d.Reused > 0 {
-		fmt.Fprintf(w, "%s: %d of its mappings lead to data blocks that others use now; their old content is gone\n", device, d.Reused)
+		fmt.Fprintf(w, "%s: %d of its mappings point to data blocks that other devices now use; the old content is gone\n", device, d.Reused)
 	}
 	return room
 }
@@ -124,14 +124,14 @@ func upTo[T any](all iter.Seq[T], room *int) iter.Seq[T] {
 
 // orphanText describes a tree whose device is not known.
 func orphanText(o *repair.Orphan, name func(metadata.DevID) string) string {
-	text := fmt.Sprintf("block %d: a whole mapping tree of %d mappings is in use, and its device is not known", o.Root, o.Mappings)
+	text := fmt.Sprintf("block %d: a complete mapping tree with %d mappings is in use, but its device is unknown", o.Root, o.Mappings)
 	if len(o.Devices) > 0 {
-		text += ": it may be that of " + idList(o.Devices, "one of devices ", name)
+		text += ": it may belong to " + idList(o.Devices, "one of devices ", name)
 	}
 	if o.Kept {
-		return fmt.Sprintf("%s. It is kept as %s", text, label(o.Assigned, name))
+		return fmt.Sprintf("%s. Kept as %s", text, label(o.Assigned, name))
 	}
-	return fmt.Sprintf("%s. --adopt %d=ID keeps it as device ID, --keep-orphans under a new id", text, o.Root)
+	return fmt.Sprintf("%s. Use --adopt %d=ID to keep it as device ID, or --keep-orphans to keep it under a new id", text, o.Root)
 }
 
 // idList lists device ids, as far as they fit a line.
@@ -155,7 +155,7 @@ func idList(ids []metadata.DevID, many string, name func(metadata.DevID) string)
 
 // alternativeText says how another state that may be right differs from the one taken.
 func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report, name func(metadata.DevID) string) {
-	fmt.Fprintf(w, "another state may be the right one (--state %d): mappings from block %d, device details from block %d, time %d, device transactions up to %d\n",
+	fmt.Fprintf(w, "another state may be the right one (--state %d): mapping root %d, details root %d, time %d, device transactions up to %d\n",
 		number, s.Mapping, s.Details, s.Time, s.TransactionID)
 	there := map[metadata.DevID]uint64{}
 	var more, fewer, differ []metadata.DevID
@@ -185,10 +185,10 @@ func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report,
 		fmt.Fprintf(w, "  it lacks %s\n", idList(fewer, "devices ", name))
 	}
 	if len(differ) > 0 {
-		fmt.Fprintf(w, "  it has other numbers of mappings for %s\n", idList(differ, "devices ", name))
+		fmt.Fprintf(w, "  it has different mapping counts for %s\n", idList(differ, "devices ", name))
 	}
 	if len(more)+len(fewer)+len(differ) == 0 {
-		fmt.Fprintln(w, "  it has the same devices with as many mappings")
+		fmt.Fprintln(w, "  it has the same devices and mapping counts")
 	}
 }
 
@@ -211,32 +211,32 @@ func verdict(r *repair.Report) string {
 		}
 	}
 	if incomplete > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d devices are not complete", incomplete, len(r.Devices)))
+		parts = append(parts, fmt.Sprintf("%d of %d devices are incomplete", incomplete, len(r.Devices)))
 	}
 	if lost > 0 {
 		parts = append(parts, plural(lost, "mapping is lost", "mappings are lost"))
 	}
 	if unknown > 0 {
-		parts = append(parts, fmt.Sprintf("how many mappings are lost is not known for %d devices", unknown))
+		parts = append(parts, fmt.Sprintf("the number of lost mappings is unknown for %d devices", unknown))
 	}
 	if guessed > 0 {
 		parts = append(parts, plural(guessed, "mapping is guessed and may be wrong", "mappings are guessed and may be wrong"))
 	}
 	if reused > 0 {
-		parts = append(parts, fmt.Sprintf("the data of %d mappings has been overwritten by others since", reused))
+		parts = append(parts, fmt.Sprintf("the data of %d mappings has since been overwritten", reused))
 	}
 	if len(r.LostVolumes) > 0 {
-		parts = append(parts, plural(uint64(len(r.LostVolumes)), "volume of LVM has no device", "volumes of LVM have no device"))
+		parts = append(parts, plural(uint64(len(r.LostVolumes)), "LVM volume has no device", "LVM volumes have no device"))
 	}
 	parts = append(parts, r.Doubts...)
 	switch {
 	case !r.Chosen:
 	case len(r.Alternatives) > 0:
-		parts = append(parts, "the state of the pool is a choice: "+r.Reason)
+		parts = append(parts, "the choice of the pool's state is uncertain: "+r.Reason)
 	default:
 		parts = append(parts, "the superblock does not name this state of the pool, so a newer one may be lost")
 	}
-	return strings.Join(parts, "; ") + "\nkeep the damaged metadata until all data has been checked: it is the only evidence (LVM keeps it as POOL_metaN)"
+	return strings.Join(parts, "; ") + "\nkeep the damaged metadata until you have checked all data: it is the only evidence (LVM keeps it as POOL_metaN)"
 }
 
 func plural(n uint64, one, many string) string {
@@ -403,7 +403,7 @@ func TextStates(w io.Writer, all []*repair.State, rivals int) error {
 	if err := t.writeTo(out); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nthin_repair --state N takes one of them. Data blocks in use by others have been overwritten since.")
+	fmt.Fprintln(out, "\nUse thin_repair --state N to take one of them. Data blocks in use by others have since been overwritten.")
 	return out.Flush()
 }
 

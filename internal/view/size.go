@@ -40,10 +40,10 @@ func Sizes(w io.Writer, p size.Pool, poolSize, blockSize fmt.Stringer) error {
 	columns := []string{"rule", "bytes", "size", "bound", "what it counts"}
 	t := &table{columns: columns, left: columns, gap: "  "}
 	meaning := map[size.Rule]string{
-		size.Tree:   "half full trees, one block a device",
-		size.Kernel: "48 bytes a data block (the kernel's document)",
-		size.LVM:    "64 bytes a data block (what lvcreate allocates)",
-		size.Packed: "full trees: the least, right after thin_restore",
+		size.Tree:   "half-full trees, one block per device",
+		size.Kernel: "48 bytes per data block (kernel documentation)",
+		size.LVM:    "64 bytes per data block (what lvcreate allocates)",
+		size.Packed: "full trees: the minimum, right after thin_restore",
 	}
 	for _, rule := range size.Rules {
 		e := p.Estimate(rule)
@@ -54,11 +54,11 @@ func Sizes(w io.Writer, p size.Pool, poolSize, blockSize fmt.Stringer) error {
 	}
 	fmt.Fprintln(w, "\nNo pool can use more than 15.875 GiB (17045913600 bytes) of metadata.")
 	if fit := p.FittingBlockSize(); fit > p.BlockSize {
-		fmt.Fprintf(w, "With blocks of this size it may not be enough. Blocks of %s or more fit.\n", cli.HumanSize(fit))
+		fmt.Fprintf(w, "It may not be enough with blocks of this size. Blocks of %s or more fit.\n", cli.HumanSize(fit))
 	}
-	fmt.Fprintln(w, "Snapshots cost nothing at first; --snapshots and --divergence count what they cost as they change.")
+	fmt.Fprintln(w, "A new snapshot costs nothing; use --snapshots and --divergence to count what snapshots cost as they change.")
 	const mib = 1 << 20
 	lvm := p.Estimate(size.LVM)
-	_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM wants as much again for its spare copy)\n", (lvm.Bytes+mib-1)/mib)
+	_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM needs the same again for its spare copy)\n", (lvm.Bytes+mib-1)/mib)
 	return err
 }

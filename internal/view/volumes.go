@@ -15,10 +15,10 @@ import (
 // says of it; or a device of a pool that LVM does not know.
 type VolumeRow struct {
 	Group   *lvm.Group
-	Volume  *lvm.Volume // nil: LVM does not know it
+	Volume  *lvm.Volume // nil: unknown to LVM
 	Partial bool
 	Pool    *PoolState // of a pool, or of the pool that the device is in
-	Device  *ls.Row    // of a thin volume; nil if the pool does not have it
+	Device  *ls.Row    // of a thin volume; nil if not in the pool
 }
 
 // A PoolState is what the metadata of a pool says.

@@ -147,7 +147,7 @@ func (a *Volumes) vgGrid() *table {
 		s, extent := a.sum(g), g.ExtentSize*cli.SectorSize
 		notes := slices.Clone(g.Flags)
 		if s.missing > 0 {
-			notes = append(notes, fmt.Sprintf("%d of the PVs missing", s.missing))
+			notes = append(notes, fmt.Sprintf("%d PVs missing", s.missing))
 		}
 		for _, n := range []struct{ name, value string }{{"system id", g.SystemID}, {"lock type", g.LockType}, {"profile", g.Profile}} {
 			if n.value != "" {
@@ -266,7 +266,7 @@ func (r *VolumeRow) notes() string {
 		if r.Pool.Waiting() && slices.Contains(r.Pool.Volume.ThinPool().Messages, lvm.Message{Delete: uint64(r.Device.ID)}) {
 			return "to be deleted"
 		}
-		return "LVM does not know it"
+		return "unknown to LVM"
 	}
 	var notes []string
 	add := func(is bool, format string, args ...any) {
@@ -284,11 +284,11 @@ func (r *VolumeRow) notes() string {
 		add(w != "WRITE_LOCKED", "%s", w)
 	}
 	if thin := v.Thin(); thin != nil {
-		add(r.Pool == nil, "the pool is not there")
+		add(r.Pool == nil, "the pool is missing")
 		if r.Pool != nil && r.Device == nil && r.Pool.Err == nil {
 			made := !r.Pool.Waiting() || !slices.Contains(r.Pool.Volume.ThinPool().Messages, lvm.Message{Create: v.Name})
-			add(made, "the pool does not have it")
-			add(!made, "to be made")
+			add(made, "not in the pool")
+			add(!made, "to be created")
 		}
 		add(thin.ExternalOrigin != "", "on top of %s", thin.ExternalOrigin)
 		add(thin.Merge != "", "to be merged into %s", thin.Merge)

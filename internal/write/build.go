@@ -4,6 +4,13 @@
 // so that it can say how many blocks the metadata needs before the first of them
 // is written. Trees come out optimal: leaves and nodes are full, blocks of a
 // device lie in a row, and what the description shares is shared.
+//
+// # Restore in two steps
+//
+// First the whole description is read, four bytes for a mapping that continues no other and next to
+// nothing for one that does. Then the size is known. Block 0 is made invalid and flushed,
+// everything else is written and flushed, and the new superblock is written and flushed. Whatever
+// interrupts it leaves a complete superblock, or one that the kernel refuses.
 package write
 
 import (
@@ -112,7 +119,7 @@ func (b *Builder) Begin(h metadata.Header) error {
 		return errOrder
 	}
 	if h.NrDataBlocks > metadata.MaxDataBlocks {
-		return fmt.Errorf("%d data blocks are more than the format can number", h.NrDataBlocks)
+		return fmt.Errorf("%d data blocks are more than the format allows", h.NrDataBlocks)
 	}
 	if err := metadata.CheckDataBlockSize(uint64(h.DataBlockSize)); err != nil {
 		return err
@@ -189,7 +196,7 @@ func (b *Builder) Ref(name string) error {
 		b.shares = b.shares || b.mapped == 0
 		return nil
 	case b.full || d.first < b.next:
-		return fmt.Errorf("device %d: def %q begins at thin block %d, below what comes before it", b.id, name, d.first)
+		return fmt.Errorf("device %d: def %q starts at thin block %d, before the end of the previous range", b.id, name, d.first)
 	}
 	if err := b.absorbFirst(); err != nil {
 		return err
@@ -262,7 +269,7 @@ func (b *Builder) addRun(r metadata.Run) error {
 	return nil
 }
 
-var errTooLarge = fmt.Errorf("no metadata device can hold that: the most are %d blocks (15.875 GiB)", spacemap.MaxMetadata)
+var errTooLarge = fmt.Errorf("too large for any metadata device: the limit is %d blocks (15.875 GiB)", spacemap.MaxMetadata)
 
 // Runs implements metadata.Visitor.
 func (b *Builder) Runs(runs []metadata.Run) error {
@@ -300,9 +307,9 @@ func (b *Builder) Runs(runs []metadata.Run) error {
 func (b *Builder) checkRun(r metadata.Run, limit uint64) error {
 	switch {
 	case b.full || r.Thin < b.next:
-		return fmt.Errorf("%s: thin block %d comes after %d, but thin blocks must ascend", b.where(), r.Thin, b.next-1)
+		return fmt.Errorf("%s: thin block %d follows %d, but thin blocks must be in ascending order", b.where(), r.Thin, b.next-1)
 	case uint64(r.Thin)+r.Len-1 < uint64(r.Thin):
-		return fmt.Errorf("%s: thin block %d and %d more: more than the format can number", b.where(), r.Thin, r.Len-1)
+		return fmt.Errorf("%s: thin block %d and %d more: more than the format allows", b.where(), r.Thin, r.Len-1)
 	case uint64(r.Data) >= limit || r.Len > limit-uint64(r.Data):
 		return fmt.Errorf("%s: data block %d is beyond the data device", b.where(), uint64(r.Data)+r.Len-1)
 	case r.Time > metadata.MaxTime:
@@ -429,7 +436,7 @@ func (b *Builder) End() error {
 // raiseHeader raises what the content demands.
 func (b *Builder) raiseHeader() {
 	if b.lastTime > b.header.Time {
-		b.reportCorrection("the superblock's time is %d, but times up to %d occur; using %d", b.header.Time, b.lastTime, b.lastTime)
+		b.reportCorrection("the superblock's time is %d, but there are times up to %d; using %d", b.header.Time, b.lastTime, b.lastTime)
 		b.header.Time = b.lastTime
 	}
 	if b.header.NrDataBlocks == 0 && b.highest > 0 {

@@ -47,12 +47,12 @@ func (b *Builder) raiseTimes() {
 	}
 	switch n := len(concerned); {
 	case n == 1:
-		b.reportCorrection("1 device would write to shared data blocks in place; its snapshotted_time is now %d", time)
+		b.reportCorrection("1 device would have overwritten shared data blocks; its snapshotted_time is now %d", time)
 	case n > 1:
-		b.reportCorrection("%d devices would write to shared data blocks in place; their snapshotted_time is now %d", n, time)
+		b.reportCorrection("%d devices would have overwritten shared data blocks; their snapshotted_time is now %d", n, time)
 	}
 	if atLimit > 0 {
-		b.reportCorrection("%d mappings of shared data blocks have the highest time, %d: a write to one device changes the others, too", atLimit, metadata.MaxTime)
+		b.reportCorrection("%d mappings of shared data blocks have the highest possible time, %d: a write to one device also changes the others", atLimit, metadata.MaxTime)
 	}
 	b.header.Time = max(b.header.Time, time)
 }

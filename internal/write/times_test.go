@@ -32,8 +32,8 @@ func TestSnapshottedTime(t *testing.T) {
 	}{
 		{"nothing shared", 9, []dev{{1, []item{own(metadata.Run{Len: 300, Time: 5})}}, {1, []item{own(metadata.Run{Data: 300, Len: 300, Time: 5})}}}, []uint32{1, 1}, 9, nil},
 		{"as the kernel does it", 9, []dev{{5, []item{shared}}, {6, []item{shared}}}, []uint32{5, 6}, 9, nil},
-		{"block 0 in two leaves", 4, []dev{{0, []item{own(metadata.Run{Len: 1})}}, {0, []item{own(metadata.Run{Len: 1, Thin: 7})}}}, []uint32{1, 1}, 4, []string{"2 devices would write to shared data blocks in place; their snapshotted_time is now 1"}},
-		{"one of two", 9, []dev{{5, []item{own(metadata.Run{Len: 300, Time: 4})}}, {4, []item{own(metadata.Run{Thin: 1, Len: 200, Time: 4})}}}, []uint32{5, 5}, 9, []string{"1 device would write to shared data blocks in place; its snapshotted_time is now 5"}},
+		{"block 0 in two leaves", 4, []dev{{0, []item{own(metadata.Run{Len: 1})}}, {0, []item{own(metadata.Run{Len: 1, Thin: 7})}}}, []uint32{1, 1}, 4, []string{"2 devices would have overwritten shared data blocks; their snapshotted_time is now 1"}},
+		{"one of two", 9, []dev{{5, []item{own(metadata.Run{Len: 300, Time: 4})}}, {4, []item{own(metadata.Run{Thin: 1, Len: 200, Time: 4})}}}, []uint32{5, 5}, 9, []string{"1 device would have overwritten shared data blocks; its snapshotted_time is now 5"}},
 		{"a whole tree", 4, []dev{{4, []item{shared}}, {2, []item{shared}}, {9, []item{shared}}}, []uint32{5, 5, 9}, 9, []string{"times up to 9", "2 devices"}},
 		{"a leaf of two trees", 4, []dev{
 			{5, []item{shared, own(metadata.Run{Thin: 1000, Data: 1000, Len: 300, Time: 4})}},
@@ -45,7 +45,7 @@ func TestSnapshottedTime(t *testing.T) {
 			{0, []item{own(metadata.Run{Data: 600, Len: 50, Time: 19})}},
 		}, []uint32{8, 8, 0}, 20, []string{"2 devices"}},
 		{"next to the last time", last, []dev{{0, []item{own(metadata.Run{Len: 1, Time: last - 1})}}, {1, []item{own(metadata.Run{Len: 1, Time: last - 1})}}}, []uint32{last, last}, last, []string{"2 devices"}},
-		{"the last time", last, []dev{{0, []item{own(metadata.Run{Len: 3, Time: last})}}, {last, []item{own(metadata.Run{Len: 3, Time: last})}}}, []uint32{0, last}, last, []string{"6 mappings of shared data blocks have the highest time, 16777215"}},
+		{"the last time", last, []dev{{0, []item{own(metadata.Run{Len: 3, Time: last})}}, {last, []item{own(metadata.Run{Len: 3, Time: last})}}}, []uint32{0, last}, last, []string{"6 mappings of shared data blocks have the highest possible time, 16777215"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var notes []string

@@ -225,7 +225,7 @@ func (w *writer) mappingTrees(ctx context.Context) ([]block.Nr, error) {
 
 // errPlan says that the plan was wrong, which would be a bug: the space was
 // computed before.
-var errPlan = errors.New("internal error: more blocks are needed than were planned")
+var errPlan = errors.New("internal error: more blocks needed than planned")
 
 // Alloc implements btree.Allocator. Blocks come in a row, each with count 1.
 func (w *writer) Alloc() (block.Nr, error) {

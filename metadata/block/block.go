@@ -10,6 +10,9 @@
 //	16     content
 //
 // All integers are little-endian.
+//
+// A CRC tells all single-bit errors of a block apart, so [Correct] finds which bit is wrong. It also finds
+// damage within one byte of the checksum field. The self reference must then fit as well.
 package block
 
 import (

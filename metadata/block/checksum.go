@@ -65,7 +65,7 @@ func (e *ChecksumError) Error() string {
 	case e.Is != UnknownKind:
 		return fmt.Sprintf("block %d: holds a %v, want a %v", e.Block, e.Is, e.Kind)
 	case e.Correctable:
-		return fmt.Sprintf("block %d: bad checksum in %v: %v, nothing else; thin_repair puts that right", e.Block, e.Kind, e.Correction)
+		return fmt.Sprintf("block %d: bad checksum in %v: only %v; thin_repair corrects that", e.Block, e.Kind, e.Correction)
 	}
 	return fmt.Sprintf("block %d: bad checksum in %v: stored %#08x, computed %#08x", e.Block, e.Kind, e.Got, e.Want)
 }

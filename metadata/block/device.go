@@ -21,7 +21,7 @@ type Device interface {
 }
 
 // ErrReadOnly is returned by writes to a device that was opened for reading.
-var ErrReadOnly = errors.New("device is open for reading only")
+var ErrReadOnly = errors.New("device is open read-only")
 
 // Blocks is the number of whole blocks on dev.
 func Blocks(dev Device) Nr { return Nr(dev.Size() / Size) }

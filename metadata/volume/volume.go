@@ -5,6 +5,10 @@
 // is the bytes from N times the data block size on. A mapped block is on the data
 // device; any other shows the external origin, or zeros. Mappings beyond the size may
 // exist, after the device was made smaller, and the last block may be cut.
+//
+// The content is a stream of [Extent]: mapped, origin, hole or lost. Whatever is exported is such a
+// stream, all of a volume or what changed in it. A walk keeps the children of one node for each
+// level, so it needs a few MiB, however large the device is.
 package volume
 
 import (
@@ -85,7 +89,7 @@ func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	case err != nil || !ok:
 		return 0, err
 	case uint64(last) >= uint64(math.MaxInt64/size):
-		return 0, fmt.Errorf("thin block %d is mapped, beyond all that can be addressed: %w", last, block.ErrCorrupt)
+		return 0, fmt.Errorf("thin block %d is mapped, but lies beyond the largest possible device: %w", last, block.ErrCorrupt)
 	}
 	return (int64(last) + 1) * size, nil
 }

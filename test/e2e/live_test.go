@@ -27,10 +27,10 @@ live() { # live META DATA POOL DATAPATH METAPATH: the last two as they are calle
     says "in use by the pool $pool. Deactivate that, or read a metadata snapshot" $line
     says "dmsetup message $pool 0 reserve_metadata_snap" $line
   done
-  says "in use by the pool $pool. Deactivate that first" thin_check --auto-repair $meta
-  says "in use by the pool $pool. Deactivate that first" thin_repair -i $meta -o /tmp/new
-  says "in use by the pool $pool. Deactivate that first" thin_restore -i /tmp/xml -o $meta
-  says "in use by the pool $pool. Deactivate that first" thin_trim --dry-run --metadata-dev $meta
+  says "in use by the pool $pool. Deactivate it first" thin_check --auto-repair $meta
+  says "in use by the pool $pool. Deactivate it first" thin_repair -i $meta -o /tmp/new
+  says "in use by the pool $pool. Deactivate it first" thin_restore -i /tmp/xml -o $meta
+  says "in use by the pool $pool. Deactivate it first" thin_trim --dry-run --metadata-dev $meta
   says "The pool also uses $5" thin_check $data
   says "the pool has no metadata snapshot; reserve one" thin_dump -m $meta
 

@@ -101,7 +101,7 @@ func TestWritableRestored(t *testing.T) {
 		}
 		empty(t, made, 8<<20)
 		r := run(t, filepath.Join(tools, "thin_restore"), "-v", "-i", xml, "-o", made)
-		if want := fmt.Sprintf("%d devices would write to shared data blocks in place; their snapshotted_time is now 1", devices); r.code != 0 || strings.Count(r.stderr, want) != 1 {
+		if want := fmt.Sprintf("%d devices would have overwritten shared data blocks; their snapshotted_time is now 1", devices); r.code != 0 || strings.Count(r.stderr, want) != 1 {
 			t.Errorf("%d devices: exit code %d\n%s", devices, r.code, r.stderr)
 		}
 		ours(t, "thin_check", "--strict", made)

@@ -31,7 +31,7 @@ func (e *WipedError) Error() string {
 		text = fmt.Sprintf("%s; 1 valid metadata block follows in the first 64 MiB", what)
 	}
 	if e.Copy != 0 {
-		text += fmt.Sprintf(", and block %d holds what belongs in block 0", e.Copy)
+		text += fmt.Sprintf(", and block %d holds the content of block 0", e.Copy)
 	}
 	return text
 }
@@ -120,7 +120,7 @@ func (c *checker) withHolder(nr block.Nr, err error) error {
 		return err
 	}
 	if holder, ok := around.holders[nr]; ok {
-		return fmt.Errorf("%w; block %d holds what belongs in block %d", err, holder, nr)
+		return fmt.Errorf("%w; block %d holds the content of block %d", err, holder, nr)
 	}
 	return err
 }

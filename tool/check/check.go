@@ -5,6 +5,10 @@
 // compares the counts with the space maps. A damaged part costs only itself: the
 // check goes on and reports every fault it can reach, in an order that depends
 // on the metadata alone.
+//
+// A fault is fatal (the kernel refuses the pool, or data is lost or in danger), non-fatal (waste, or harm
+// later) or a note. A pool that worked yesterday must not stay down because of notes: leaks of a
+// power cut, counters that thin_restore 0.9 leaves wrong, needs_check.
 package check
 
 import (
@@ -193,10 +197,10 @@ func (c *checker) checkSuperblock(dev block.Device) (metadata.Superblock, bool, 
 		c.superblockFault(sb.Block, DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have)
 	}
 	if dev.Size()%block.Size != 0 {
-		c.superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, no multiple of %d", dev.Size(), block.Size)
+		c.superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, which is not a multiple of %d", dev.Size(), block.Size)
 	}
 	if sb.MetadataNrBlocks > nr {
-		c.superblockFault(sb.Block, SizeOdd, Note, "metadata_nr_blocks is %d, more than the %d that the space map covers", sb.MetadataNrBlocks, nr)
+		c.superblockFault(sb.Block, SizeOdd, Note, "metadata_nr_blocks is %d, but the space map covers only %d", sb.MetadataNrBlocks, nr)
 	}
 	c.limit = min(block.Nr(nr), c.r.Blocks())
 	return sb, true, nil
@@ -214,7 +218,7 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 		fault(FeaturesUnknown, Fatal, "unknown incompatible features %#x", sb.IncompatFlags)
 	}
 	if sb.CompatROFlags != 0 {
-		fault(FeaturesUnknown, Fatal, "unknown features %#x, with which nobody may write", sb.CompatROFlags)
+		fault(FeaturesUnknown, Fatal, "unknown read-only compatible features %#x: the metadata must not be written to", sb.CompatROFlags)
 	}
 	if sb.CompatFlags != 0 {
 		fault(FeaturesUnknown, Note, "unknown compatible features %#x", sb.CompatFlags)
@@ -226,7 +230,7 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data) {
 		fault(MetaBlockSizeOdd, NonFatal, "metadata_block_size is %d sectors, want %d", sb.MetadataBlockSize, metadata.MetadataBlockSize)
 	}
 	if sb.Flags&metadata.NeedsCheck != 0 && sb.Block == metadata.SuperblockLocation {
-		fault(NeedsCheckSet, Note, "the kernel asks for a check (needs_check) and keeps the pool read-only until the flag is cleared")
+		fault(NeedsCheckSet, Note, "needs_check is set: the kernel keeps the pool read-only until the flag is cleared")
 	}
 	if odd := sb.Flags &^ metadata.NeedsCheck; odd != 0 {
 		fault(FlagsUnknown, Note, "unknown flags %#x", odd)
@@ -287,7 +291,7 @@ func (c *checker) snapshotSuperblock() (metadata.Superblock, bool) {
 		return sb, false
 	}
 	if sb.HeldRoot != 0 || sb.DataSpaceMap != (spacemap.Root{}) || sb.MetadataSpaceMap != (spacemap.Root{}) {
-		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock should have neither space maps nor a snapshot of its own", held))
+		fault(SnapshotOdd, NonFatal, fmt.Errorf("block %d: the copy of the superblock has space maps or a snapshot of its own", held))
 	}
 	c.checkHeader(&sb, &b)
 	return sb, true

@@ -186,12 +186,12 @@ func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device
 	}
 	for _, d := range devices {
 		if d.ID > metadata.MaxDevID {
-			fault(d, DeviceIDTooHigh, NonFatal, "the kernel can reach ids up to %d only", metadata.MaxDevID)
+			fault(d, DeviceIDTooHigh, NonFatal, "the kernel supports ids only up to %d", metadata.MaxDevID)
 		}
 		if d.CreationTime > sb.Time || d.SnapshottedTime > sb.Time {
 			f := Fault{
 				Code: TimeTooHigh, Severity: NonFatal, Tree: tree, Devices: []metadata.DevID{d.ID},
-				Err: fmt.Errorf("creation_time %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
+				Err: fmt.Errorf("creation_time is %d and snapshotted_time %d, but the superblock's time is %d", d.CreationTime, d.SnapshottedTime, sb.Time),
 			}
 			if view == "" {
 				f.newest = max(d.CreationTime, d.SnapshottedTime)
@@ -199,7 +199,7 @@ func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device
 			c.report(f)
 		}
 		if d.TransactionID > sb.TransactionID {
-			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock's is %d", d.TransactionID, sb.TransactionID)
+			fault(d, TransactionTooHigh, Note, "created in transaction %d, but the superblock is at %d", d.TransactionID, sb.TransactionID)
 		}
 	}
 }

@@ -73,27 +73,27 @@ const (
 
 // What an admin should do next, by the kind of damage.
 const (
-	adviseRepair  = "keep the pool down and a copy of this metadata; then rebuild it into another device with thin_repair"
+	adviseRepair  = "keep the pool inactive, copy this metadata, then rebuild it into another device with thin_repair"
 	adviseRebuild = "rebuild the metadata into another device: thin_dump, then thin_restore"
-	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which gets it back"
+	adviseWaste   = "this only wastes space; perhaps you wanted to run with --auto-repair, which frees it"
 	adviseFix     = "perhaps you wanted to run with --auto-repair, which fixes this"
 	adviseNothing = "nothing needs to be done"
-	adviseWiped   = "do not activate the pool, and keep a copy of this metadata; then rebuild it with thin_repair, with --data-block-size, --nr-data-blocks and --transaction-id as LVM knows them"
-	adviseAtLimit = "a write to one of the devices changes the others, too: copy the content of all but one to new devices, then delete the old ones"
+	adviseWiped   = "do not activate the pool; copy this metadata, then rebuild it with thin_repair, giving --data-block-size, --nr-data-blocks and --transaction-id from LVM"
+	adviseAtLimit = "a write to one of the devices also changes the others: copy the content of all but one to new devices, then delete the old ones"
 )
 
 var advice = map[Code]string{
-	SuperblockDamaged: "make sure that this is the metadata device (_tmeta); if it is, keep a copy of it and try thin_repair",
-	SuperblockSetBack: "stop all hosts on which the pool may be active, keep the pool down and a copy of this metadata; then see with thin_repair --list-states what is there, and rebuild it into another device with thin_repair",
-	Unformatted:       "do not activate the pool if it ever held data: the kernel would format it; look for the right device, or see with thin_repair --list-states what is left",
-	VersionUnknown:    "use a newer version of these tools if there is one",
-	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these do not know",
+	SuperblockDamaged: "make sure that this is the metadata device (_tmeta); if it is, copy it and try thin_repair",
+	SuperblockSetBack: "stop all hosts on which the pool may be active, copy this metadata, list the states that are left with thin_repair --list-states, then rebuild it into another device with thin_repair",
+	Unformatted:       "if the pool ever held data, do not activate it: the kernel would format it; look for the right device, or list what is left with thin_repair --list-states",
+	VersionUnknown:    "use a newer version of these tools, if there is one",
+	FeaturesUnknown:   "use a newer kernel and newer tools: this pool has features that these tools do not know",
 	BlockSizeInvalid:  "rebuild with the right size: thin_dump --data-block-size, then thin_restore",
 	NeedsCheckSet:     "if nothing fatal is found, --clear-needs-check-flag clears the flag",
-	DeviceTooSmall:    "the device was cut or is not whole: get the rest of it back before anything else",
-	SharedWritable:    "--auto-repair makes the kernel copy the shared blocks before it writes to them: it raises the snapshotted_time of the devices and the superblock's time",
+	DeviceTooSmall:    "the device is truncated or incomplete: get the rest of it back before anything else",
+	SharedWritable:    "use --auto-repair to make the kernel copy the shared blocks before it writes to them; it raises the snapshotted_time of the devices and the superblock's time",
 	MappedTwice:       "the device shows the same data in two places: compare it with a backup",
-	SpaceMapCounters:  "nothing needs to be done; --auto-repair sets them right",
+	SpaceMapCounters:  "nothing needs to be done; --auto-repair corrects them",
 	SpaceMapOdd:       adviseFix,
 	DataLeak:          adviseWaste,
 	MetadataLeak:      adviseWaste,

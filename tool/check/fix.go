@@ -44,10 +44,10 @@ type Fixed struct {
 
 // ErrVersion says that a Repair would have to write metadata of a version that
 // it does not know.
-var ErrVersion = errors.New("metadata of an unknown version is not written to")
+var ErrVersion = errors.New("refusing to write to metadata of an unknown version")
 
 // ErrChanged says that the superblock is not the one that was checked.
-var ErrChanged = errors.New("the metadata changed since it was checked: is the pool in use?")
+var ErrChanged = errors.New("the metadata has changed since it was checked: is the pool in use?")
 
 // PlanFix checks as [Run] does, and plans how to fix what was found. With options
 // that leave the space maps out, that is only the flag needs_check. The Repair is
@@ -157,9 +157,9 @@ func (m Fixed) String() string {
 	case m.Devices > 0:
 		what = fmt.Sprintf("snapshotted_time of %d devices raised to %d", m.Devices, m.Time)
 	case m.Blocks == 1:
-		what = "count of 1 block set right"
+		what = "count of 1 block corrected"
 	case m.Blocks > 0:
-		what = fmt.Sprintf("counts of %d blocks set right", m.Blocks)
+		what = fmt.Sprintf("counts of %d blocks corrected", m.Blocks)
 	}
 	return fmt.Sprintf("%s: %s [%s]", m.Tree, what, m.Code)
 }

@@ -188,15 +188,15 @@ func (c *checker) reportMappings(bad []badMappings, tree string) {
 		switch sum.code {
 		case MappingBeyond:
 			fault.Severity = Fatal
-			what = fmt.Sprintf("lead beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
+			what = fmt.Sprintf("point beyond the %d blocks of the data device", c.live.DataSpaceMap.NrBlocks)
 		case TimeTooHigh:
 			fault.newest = sum.newest
 			what = fmt.Sprintf("are newer than the superblock's time %d", c.timeLimit)
 		case SharedWritable:
 			fault.Severity, fault.atLimit = Note, sum.atLimit
-			what = "are shared, but a device would write to them in place"
+			what = "are shared, but a device would overwrite them in place"
 			if sum.atLimit {
-				what += fmt.Sprintf(", and no snapshotted_time can be above their time %d", metadata.MaxTime)
+				what += fmt.Sprintf(", and no snapshotted_time can be later than their time %d", metadata.MaxTime)
 			}
 		}
 		fault.Err = fmt.Errorf("%d mappings in %d leaves %s; the first: block %d, %v", sum.n, leaves, what, sum.nr, sum.first)

@@ -140,7 +140,7 @@ func TestRepairRaises(t *testing.T) {
 			var codes []check.Code
 			for _, f := range left {
 				codes = append(codes, f.Code)
-				if f.Fixable() || f.Severity != check.Note || !strings.Contains(f.String(), "above their time 16777215") || strings.Contains(f.Advice(), "--auto-repair") {
+				if f.Fixable() || f.Severity != check.Note || !strings.Contains(f.String(), "later than their time 16777215") || strings.Contains(f.Advice(), "--auto-repair") {
 					t.Errorf("left: %v; %s", f.String(), f.Advice())
 				}
 			}

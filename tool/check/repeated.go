@@ -117,7 +117,7 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repe
 	if len(rest) > 0 {
 		faults = append(faults, Fault{
 			Code: MappedTwice, Severity: NonFatal, Tree: "mappings", Devices: rest,
-			Err: errors.New("some data blocks may be mapped more than once: too many devices share too much for a look at each"),
+			Err: errors.New("some data blocks may be mapped more than once: too many devices share too much to look at each"),
 		})
 	}
 	return faults

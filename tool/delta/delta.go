@@ -1,5 +1,8 @@
-// Package delta says in what two mapping trees differ: what a backup has to carry from
-// one snapshot to the next.
+// Package delta finds the differences between two mapping trees: what a backup has to copy
+// from one snapshot to the next.
+//
+// What both trees share is not read. The leaves of both are streamed by their first keys, and
+// runs are merged as they come, so little more than a leaf is kept in memory.
 package delta
 
 import (

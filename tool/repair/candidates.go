@@ -61,7 +61,7 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 		}
 	}
 	if budget.isExhausted() {
-		s.note("more is lost than can be searched for: what fits the last of the lost ranges was not looked for")
+		s.note("too much is lost to search for all of it: the last lost ranges were not searched for")
 	}
 	for i, taken := range l.decide() {
 		if err := s.fillHole(holes[i], taken); err != nil {
@@ -79,7 +79,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 	if budget.isExhausted() {
 		return nil, nil
 	}
-	var inUse map[[2]uint64]bool
+	var inUse []mapping
 	if sp.none || len(sp.unknown) > 0 {
 		inUse = s.mappingsIn(h, budget)
 	}
@@ -95,8 +95,7 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 			missing, sure := sp.at(uint64(data))
 			// Without the space map a mapping is possible if its data block is not in use, or
 			// shared with those who have the leaf.
-			shared := shared || inUse[[2]uint64{n.Key(i), uint64(data)}]
-			possible := had && (refs.Get(uint64(data)) == 0 || shared && s.treatsAsShared(h, time))
+			possible := had && (refs.Get(uint64(data)) == 0 || (shared || isIn(inUse, n.Key(i), data)) && s.treatsAsShared(h, time))
 			if missing > 0 || !sure && possible {
 				kept := leaf == h.block || s.ancestry.hadMapping(leaf, h.owners.Sample(), uint64(data))
 				found = append(found, candidate{n.Key(i), n.Uint64(i), sure, age, kept})
@@ -131,9 +130,9 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 
 // mappingsIn returns the mappings that other devices have for the keys of a hole: the
 // device may share them.
-func (s *salvage) mappingsIn(h *hole, budget *searchBudget) map[[2]uint64]bool {
+func (s *salvage) mappingsIn(h *hole, budget *searchBudget) []mapping {
 	const most = 2048 // leaves; with more of them it would take too much memory
-	all := map[[2]uint64]bool{}
+	var all []mapping
 	n := 0
 	for leaf := range budget.in(h.room) {
 		if role, _ := s.pool.forest.Role(leaf.Block); role != btree.LeafNode {
@@ -150,11 +149,28 @@ func (s *salvage) mappingsIn(h *hole, budget *searchBudget) map[[2]uint64]bool {
 		for i := range n.Len() {
 			if key := n.Key(i); h.room.Contains(key, key) {
 				data, _ := metadata.UnpackMapping(n.Uint64(i))
-				all[[2]uint64{key, uint64(data)}] = true
+				all = append(all, mapping{key, data})
 			}
 		}
 	}
-	return all
+	slices.SortFunc(all, mapping.compare)
+	return slices.Compact(all)
+}
+
+// mapping says where a thin block lies.
+type mapping struct {
+	thin uint64
+	data metadata.DataBlock
+}
+
+func (m mapping) compare(o mapping) int {
+	return cmp.Or(cmp.Compare(m.thin, o.thin), cmp.Compare(m.data, o.data))
+}
+
+// isIn reports whether sorted mappings have that one.
+func isIn(all []mapping, thin uint64, data metadata.DataBlock) bool {
+	_, found := slices.BinarySearchFunc(all, mapping{thin, data}, mapping.compare)
+	return found
 }
 
 // damagedLeaf returns the leaf that a hole has lost as if its checksum were right, if

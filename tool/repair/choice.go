@@ -70,7 +70,7 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 		if len(challengers) == 0 {
 			if all[named].replaced {
 				rivals := slices.DeleteFunc(ranked(all, eligible, newer), func(i int) bool { return i == named || !all[i].closed })
-				return choice{best: named, rivals: rivals, why: "the space map of the superblock counts its roots, not those that the superblock names"}, true
+				return choice{best: named, rivals: rivals, why: "the superblock's space map counts its roots, not those the superblock names"}, true
 			}
 			return choice{best: named, sure: true, why: "the superblock names it"}, true
 		}
@@ -79,9 +79,9 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 			return choice{best: named, rivals: best, why: "the superblock names it, though another state looks newer"}, true
 		}
 		if all[best[0]].proves(all[named]) {
-			return choice{best: best[0], rivals: []int{named}, why: "its blocks are exactly those that the space map of the superblock counts"}, true
+			return choice{best: best[0], rivals: []int{named}, why: "its blocks are exactly those the superblock's space map counts"}, true
 		}
-		return choice{best: best[0], rivals: append(best[1:], named), why: "it is newer than the state that the superblock names"}, true
+		return choice{best: best[0], rivals: append(best[1:], named), why: "it is newer than the state the superblock names"}, true
 	}
 	best := ranked(all, eligible, newer)
 	first := all[best[0]]
@@ -165,11 +165,11 @@ func reason(all []facts, best, rivals []int) string {
 	second := all[rivals[0]]
 	switch {
 	case first.cutOff:
-		return "it is the last of which the trees lie before the end of the device"
+		return "it is the newest whose trees lie before the end of the device"
 	case first.missing < second.missing:
-		return "it has the volumes that LVM knows"
+		return "it has the volumes LVM knows"
 	case first.maps && !second.maps:
-		return "a metadata space map goes with it"
+		return "it has a matching metadata space map"
 	case first.time > second.time || first.id > second.id:
 		return "its times are the newest"
 	case first.open && !second.open:
@@ -177,9 +177,9 @@ func reason(all []facts, best, rivals []int) string {
 	case first.whole && !second.whole:
 		return "it is whole"
 	case first.surplus < second.surplus:
-		return "all its devices are volumes of LVM"
+		return "all its devices are LVM volumes"
 	}
-	return "it looks newest, but nothing proves that"
+	return "it looks newest, but there is no proof"
 }
 
 // newerDevices reports whether the devices of both say that a was committed after b,

@@ -193,12 +193,12 @@ func TestReason(t *testing.T) {
 	}
 	first := whole
 	for want, other := range map[string]facts{
-		"it has the volumes that LVM knows":        {missing: 1, maps: true, whole: true},
-		"nothing was written after it":             {maps: true, whole: true, closed: true},
-		"a metadata space map goes with it":        {whole: true},
-		"it is whole":                              {maps: true},
-		"all its devices are volumes of LVM":       {maps: true, whole: true, surplus: 1},
-		"it looks newest, but nothing proves that": {maps: true, whole: true},
+		"it has the volumes LVM knows":           {missing: 1, maps: true, whole: true},
+		"nothing was written after it":           {maps: true, whole: true, closed: true},
+		"it has a matching metadata space map":   {whole: true},
+		"it is whole":                            {maps: true},
+		"all its devices are LVM volumes":        {maps: true, whole: true, surplus: 1},
+		"it looks newest, but there is no proof": {maps: true, whole: true},
 	} {
 		first.open = want == "nothing was written after it"
 		if r := reason([]facts{first, other}, []int{0, 1}, []int{1}); r != want {

@@ -38,15 +38,23 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 			}
 		}
 	}
+	invented := metadata.Details{TransactionID: s.sb.TransactionID - min(1, s.sb.TransactionID), CreationTime: s.sb.Time}
+	var found, lost []metadata.DevID
 	for _, d := range without {
 		was, ok := older[d.ID]
 		if ok && was.CreationTime <= max(s.sb.Time, s.pool.newest) {
-			s.note("%s: its details are lost; transaction %d and creation time %d are from an earlier commit", s.opt.label(d.ID), was.TransactionID, was.CreationTime)
+			found = append(found, d.ID)
 		} else {
-			was = metadata.Details{TransactionID: s.sb.TransactionID - min(1, s.sb.TransactionID), CreationTime: s.sb.Time}
-			s.note("%s: its details are lost; transaction %d and its times are made up", s.opt.label(d.ID), was.TransactionID)
+			was = invented
+			lost = append(lost, d.ID)
 		}
 		d.Details, d.timesGuessed = was, true
+	}
+	if len(found) > 0 {
+		s.note("%s: details are lost; transaction and creation time are from an earlier commit", s.opt.labels(found))
+	}
+	if len(lost) > 0 {
+		s.note("%s: details are lost; transaction %d and the times are made up", s.opt.labels(lost), invented.TransactionID)
 	}
 	return nil
 }
@@ -57,16 +65,20 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 // mapping has no room for them.
 func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options, note func(string, ...any)) {
 	madeUp := false
+	var impossible []metadata.DevID
 	for i := range devices {
 		d := &devices[i]
 		if d.CreationTime > metadata.MaxTime || d.SnapshottedTime > metadata.MaxTime {
-			note("%s: its times %d and %d are more than a pool can reach", opt.label(d.ID), d.CreationTime, d.SnapshottedTime)
+			impossible = append(impossible, d.ID)
 			d.CreationTime, d.SnapshottedTime, d.timesGuessed = 0, 0, true
 		}
 		madeUp = madeUp || d.timesGuessed
 	}
+	if len(impossible) > 0 {
+		note("%s: times are later than a pool can reach and are replaced", opt.labels(impossible))
+	}
 	if sb.Time > metadata.MaxTime {
-		note("time %d is more than a pool can reach: it is now that of the newest mapping", sb.Time)
+		note("time %d is later than a pool can reach: using that of the newest mapping", sb.Time)
 		sb.Time = p.newest
 	}
 	now := max(sb.Time, p.newest)

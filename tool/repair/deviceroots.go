@@ -59,15 +59,15 @@ func (s *salvage) assignRequestedOrphans() error {
 	for _, root := range slices.Sorted(maps.Keys(s.opt.Adopt)) {
 		id := s.opt.Adopt[root]
 		if !slices.ContainsFunc(free, func(o orphan) bool { return o.block == root }) {
-			return fmt.Errorf("block %d is not an orphan: it is not the root of a mapping tree, or something leads to it", root)
+			return fmt.Errorf("block %d is not an orphan: it is not the root of a mapping tree, or something points to it", root)
 		}
 		d := s.pool.device(id)
 		if d.hasRoot {
-			return fmt.Errorf("block %d cannot become %s, which has its mappings in block %d", root, s.opt.label(id), d.Root)
+			return fmt.Errorf("block %d cannot become %s, whose mapping root is block %d", root, s.opt.label(id), d.Root)
 		}
 		d.Root, d.hasRoot, d.assigned, d.outdated = root, true, true, true
 		s.adopted = append(s.adopted, root)
-		s.note("%s: its mappings are those of the orphan in block %d, as asked for", s.opt.label(id), root)
+		s.note("%s: using the orphan in block %d, as requested", s.opt.label(id), root)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 		return nil
 	}
 	if s.sb.HeldRoot != 0 && !slices.ContainsFunc(s.copies, func(c metadata.Superblock) bool { return c.Block == s.sb.HeldRoot }) {
-		s.note("block %d: the metadata snapshot cannot be read; trees that it alone led to look like orphans", s.sb.HeldRoot)
+		s.note("block %d: the metadata snapshot cannot be read; trees that only it pointed to look like orphans", s.sb.HeldRoot)
 	}
 	next := metadata.DevID(0)
 	for _, d := range s.pool.devices {
@@ -138,7 +138,7 @@ func (r *rootSearch) assignTree(d *device, o *orphan, sure bool, how string) {
 	d.rootFound, d.outdated = true, !r.sure
 	o.pointers--
 	r.adopted = append(r.adopted, o.block)
-	r.note("%s: the root of its mappings is lost; block %d is %s", r.opt.label(d.ID), d.Root, how)
+	r.note("%s: its mapping root is lost; using block %d, %s", r.opt.label(d.ID), d.Root, how)
 }
 
 // fits reports whether o can be the tree of d.
@@ -152,7 +152,7 @@ func (r *rootSearch) matchIdenticalTrees() {
 	for _, d := range r.lost {
 		for i := range r.free {
 			if o := &r.free[i]; o.block == r.was[d.ID] && r.fits(d, o) {
-				r.assignTree(d, o, false, "what an earlier commit named, and still in use")
+				r.assignTree(d, o, false, "the one an earlier commit named and which is still in use")
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx c
 		common int
 	}
 	if !r.comparisonAffordable() {
-		r.noteOnce("too many devices have lost their roots to compare all trees")
+		r.noteOnce("too many devices lost their roots to compare all trees")
 		return
 	}
 	var all []match
@@ -192,7 +192,7 @@ func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx c
 		if !r.fits(m.d, m.o) {
 			continue
 		}
-		r.assignTree(m.d, m.o, false, "the tree in use that has most in common with what it was in an earlier commit")
+		r.assignTree(m.d, m.o, false, "the tree in use most like that of an earlier commit")
 	}
 }
 
@@ -221,7 +221,7 @@ func (r *rootSearch) matchByCount() {
 	for settled := true; settled; {
 		settled = false
 		if work += len(r.lost) * len(r.free); work > most {
-			r.noteOnce("too many devices have lost their roots to find all trees by their mappings")
+			r.noteOnce("too many devices lost their roots to find all trees by their mapping counts")
 			return
 		}
 		for i := range r.free {
@@ -236,7 +236,7 @@ func (r *rootSearch) matchByCount() {
 				continue
 			}
 			for _, d := range fit {
-				r.assignTree(d, o, true, "the only tree in use with as many mappings")
+				r.assignTree(d, o, true, "the only tree in use with the right number of mappings")
 				settled = true
 			}
 		}
@@ -249,7 +249,7 @@ func (r *rootSearch) assignOutdatedTrees() {
 	for _, d := range r.lost {
 		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Subtree(was).Kind == survey.MappingLeaf {
 			d.Root, d.hasRoot, d.outdated = was, true, true
-			r.note("%s: the root of its mappings is lost, and the space map that could tell which tree it is; block %d is what an earlier commit named",
+			r.note("%s: its mapping root is lost, and so is the space map that could identify its tree; using block %d, which an earlier commit named",
 				r.opt.label(d.ID), d.Root)
 		}
 	}

@@ -137,7 +137,7 @@ func (e *evidence) replaceMisplaced() bool {
 	const most = 4096 // with more of them the image does not begin where the device does
 	all := e.survey.Misplaced
 	if len(all) > most {
-		e.note("%d blocks lie in the place of others: does the image begin where the metadata begins?", len(all))
+		e.note("%d blocks are in each other's place: does the image start where the metadata starts?", len(all))
 		return false
 	}
 	right := map[block.Nr]*block.Data{} // all are read before the first is replaced
@@ -153,7 +153,7 @@ func (e *evidence) replaceMisplaced() bool {
 			continue
 		}
 		right[same[0].Block] = content
-		e.note("block %d: its content was found in block %d, which says that it is block %d", same[0].Block, same[0].At, same[0].Block)
+		e.note("block %d: its content was found in block %d, which says it is block %d", same[0].Block, same[0].At, same[0].Block)
 	}
 	for nr, content := range right {
 		e.overlay.Put(nr, content)
@@ -210,7 +210,7 @@ func (e *evidence) blockSize(opt *Options) (sectors uint32, from string, err err
 		}
 	}
 	if s := &e.super; s.Magic == metadata.Magic && metadata.CheckDataBlockSize(uint64(s.DataBlockSize)) == nil {
-		return 0, "", fmt.Errorf("%w. The damaged superblock says %d sectors; that may be wrong (%w)", ErrNoBlockSize, s.DataBlockSize, s.err)
+		return 0, "", fmt.Errorf("%w. The damaged superblock says %d sectors, which may be wrong (%w)", ErrNoBlockSize, s.DataBlockSize, s.err)
 	}
 	return 0, "", fmt.Errorf("%w (%w)", ErrNoBlockSize, e.super.err)
 }

@@ -142,15 +142,15 @@ func newerEvidence(a, b *State) string {
 	if b.generation != nil && a.generation != nil {
 		for g := b.generation.next; g != nil; g = g.next {
 			if g == a.generation {
-				return "its blocks are those that the other's space map offered next"
+				return "its blocks are those the other's space map offered next"
 			}
 		}
 	}
 	if a.census.e.super.err != nil && a.followsWithoutMap(b) && a.hasBrokenMap() {
-		return "its blocks are those that the other's space map offered next, and its own cannot be read"
+		return "its blocks are those the other's space map offered next, and its own cannot be read"
 	}
 	if newerDevices(a, b) {
-		return "devices in it were made or snapshotted later"
+		return "it has devices created or snapshotted later"
 	}
 	return ""
 }

@@ -26,16 +26,20 @@ func (s *salvage) newReport(damaged bool) Report {
 		s.note("the superblock may have been set back: was the pool active on two hosts?")
 	}
 	if !s.state.sure {
-		s.note("the state taken has its mappings in block %d and its device details in block %d (time %d, device transactions up to %d): %s",
+		s.note("using the state with mapping root %d and details root %d (time %d, device transactions up to %d): %s",
 			s.state.Mapping, s.state.Details, s.state.Time, s.state.TransactionID, s.state.why)
 	}
 	for i := range s.pool.devices {
 		r.Devices = append(r.Devices, s.describeDevice(i))
 	}
+	var excess []metadata.DevID
 	for _, d := range r.Devices {
-		if have := d.Found(); !d.Known && d.Expected > 0 && have > d.Expected {
-			r.Doubts = append(r.Doubts, fmt.Sprintf("%s has %d mappings more than its details count: some are not its own", s.opt.label(d.ID), have-d.Expected))
+		if !d.Known && d.Expected > 0 && d.Found() > d.Expected {
+			excess = append(excess, d.ID)
 		}
+	}
+	if len(excess) > 0 {
+		r.Doubts = append(r.Doubts, s.opt.labels(excess)+": more mappings were found than the details count, so some belong to other devices")
 	}
 	if s.opt.LVM != nil {
 		for _, id := range slices.Sorted(maps.Keys(s.opt.LVM.Volumes)) {
@@ -104,12 +108,12 @@ func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Rep
 	}
 	p.setTimes(&sb, devices, opt, note)
 	if n := sb.DataSpaceMap.NrBlocks; n > countable(p.limit) && opt.Overrides.NrDataBlocks == nil {
-		note("the superblock says %d data blocks, more than the metadata has room to count", n)
+		note("the superblock says %d data blocks, more than the metadata can count", n)
 		sizeKnown = false
 	}
 	if !sizeKnown && opt.Overrides.NrDataBlocks == nil {
 		sb.DataSpaceMap.NrBlocks = p.highest
-		note("the number of data blocks is not known; using what is mapped, %d. Give it with --nr-data-blocks to use the rest of the data device", p.highest)
+		note("the number of data blocks is unknown; using %d, up to the last mapped block. Give it with --nr-data-blocks to use the rest of the data device", p.highest)
 	}
 	r.Header = sb.Header()
 	r.Header.Flags, r.Header.UUID = 0, [16]byte{}
@@ -142,7 +146,7 @@ func (p *pool) checkPlausible(devices []device) error {
 			nodes += p.trees[root].N / below
 		}
 		if nodes > most {
-			return fmt.Errorf("metadata is not plausible: the mapping trees of devices up to %d alone need %d internal nodes, and the largest metadata device has %d blocks: %w",
+			return fmt.Errorf("implausible metadata: the mapping trees of devices up to %d alone need %d internal nodes, but the largest metadata device has %d blocks: %w",
 				devices[i].ID, nodes, spacemap.MaxMetadata, block.ErrCorrupt)
 		}
 	}

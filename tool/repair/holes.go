@@ -119,7 +119,7 @@ var errNoRoot error = noRootError{}
 
 type noRootError struct{}
 
-func (noRootError) Error() string { return "the root of its mappings is not known" }
+func (noRootError) Error() string { return "its mapping root is unknown" }
 
 func (noRootError) Unwrap() error { return block.ErrCorrupt }
 

@@ -47,7 +47,7 @@ func (s blockSet) has(nr block.Nr) bool {
 func (m *medium) alloc() (block.Nr, error) {
 	const least = 4096
 	if m.end()-m.blocks > m.blocks+least {
-		return 0, fmt.Errorf("metadata is not plausible: to put right trees whose leaves lie at different depths would take more blocks than the %d of the device: %w", m.blocks, block.ErrCorrupt)
+		return 0, fmt.Errorf("implausible metadata: correcting trees whose leaves are at different depths would take more than the device's %d blocks: %w", m.blocks, block.ErrCorrupt)
 	}
 	return m.overlay.Alloc()
 }

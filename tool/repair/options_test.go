@@ -98,7 +98,7 @@ func TestMappingsBeyondEnd(t *testing.T) {
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 990, Len: 20}))
 	found := find(t, f.Finish(), repair.Options{})
 	d := found.Report.Devices[0]
-	if d.Found() != 10 || found.Report.Lossless() || !strings.Contains(strings.Join(found.Report.Notes, "\n"), "left out 10 mappings") {
+	if d.Found() != 10 || found.Report.Lossless() || !strings.Contains(strings.Join(found.Report.Notes, "\n"), "dropped 10 mappings") {
 		t.Errorf("%+v", found.Report)
 	}
 	rebuilt(t, found)

@@ -70,7 +70,7 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 		g.findOwners(s.pool)
 		lost := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return !s.hadChildren(h) })
 		if len(lost)*len(orphans) > most {
-			s.note("too many nodes are lost, and too many trees have no parents, to put lost nodes together from their children")
+			s.note("too many nodes and parents are lost to rebuild nodes from their children")
 			return nil
 		}
 		children := map[*hole][]subtree{}
@@ -93,7 +93,7 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.note("block %d: an internal node that cannot be read was rebuilt from %d of its children, which the metadata space map counts as used", h.block, len(own))
+			s.note("block %d: this unreadable internal node was rebuilt from %d of its children, which the metadata space map counts as used", h.block, len(own))
 			found = found || t.n > 0
 			s.rebuilt[h.block] = h
 		}

@@ -190,7 +190,7 @@ func (p *pool) dropMappingsBeyondEnd(ctx context.Context, note func(string, ...a
 		}
 		d.Seal(x.block)
 		p.overlay.Put(x.block, &kept)
-		note("block %d: left out %d mappings to data blocks beyond the end of the data device", x.block, x.n)
+		note("block %d: dropped %d mappings to data blocks beyond the end of the data device", x.block, x.n)
 	}
 	p.reopen()
 	return p.readMappings(ctx)

@@ -19,6 +19,45 @@
 // the chosen state leads to it, *confirmed* if it was found elsewhere and all reference
 // counts balance with it, *guessed* if it was found elsewhere without that, and *lost* if
 // the device details count it and it was not found.
+//
+// # States
+//
+// Every commit of the pool leaves a state: a root of the mapping tree, a root of the device details
+// and, if they can be found, the space maps. It writes a new index block of the metadata space map,
+// nearly always as the last block that it allocates, so the device has one for each commit that
+// has not been overwritten. What such a generation counts as used tells which roots belong to it.
+//
+// The allocator orders the generations. The kernel takes the next block that is free both in the last
+// commit and now, from a cursor that moves on through commits, wraps at the end, and starts at block 0
+// when the pool is loaded. So the blocks that only the later of two commits uses are those that
+// the earlier one offers next. Usually that fits in one direction only.
+//
+// # Choice
+//
+// A choice is not a score. A state counts only if its roots are of the right kind. The state that the
+// superblock names is taken, unless another one is whole and shown to be newer, or is the one that
+// LVM knows. If nothing decides between states, the report names them and how they differ.
+//
+// # Witnesses
+//
+// A block that the metadata space map counts as used, with fewer pointers to it than counted, is what a
+// lost node led to. A data block that is counted more often than it is mapped was mapped by a lost leaf,
+// not necessarily by this one. So a surplus makes a candidate, and proof needs closed arithmetic.
+// Candidates are confirmed only all together: with them the references to every data block and every
+// metadata block are those counted, every device has the mappings that its details count, all that
+// these sums need could be read, and no other candidate or hole could have taken the place of one.
+// Two lines of commits can still map the same data blocks at other thin blocks. So each commit since
+// the old copy must be there and count the data block: a block that is freed in a transaction is not
+// allocated in it.
+//
+// # Orphans
+//
+// A tree that the space map counts as used, and that belongs to no known device, is somebody's data. The
+// repair looks for its device in earlier commits and by the number of mappings. If it finds
+// none, it lists the tree, and keeps it if asked to.
+//
+// A block with the right checksum and the self reference of another block lies in the wrong place. If
+// nothing valid is where it belongs, and no other block claims that place, the repair reads it there.
 package repair
 
 import (
@@ -27,6 +66,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -57,7 +97,7 @@ type Result struct {
 // Errors of [Find].
 var (
 	ErrNoRoots     = errors.New("no compatible roots found")
-	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size; give it with --data-block-size (LVM: lvs -o chunk_size --units s)")
+	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size: give it with --data-block-size (from LVM: lvs -o chunk_size --units s)")
 )
 
 // label is what messages call a device.
@@ -66,6 +106,23 @@ func (o *Options) label(id metadata.DevID) string {
 		return metadata.Label(id, "")
 	}
 	return metadata.Label(id, o.Name(id))
+}
+
+// labels names the first of the devices, and says how many more there are.
+func (o *Options) labels(ids []metadata.DevID) string {
+	const most = 8
+	var text strings.Builder
+	for i, id := range ids {
+		switch {
+		case i == most:
+			fmt.Fprintf(&text, " and %d more", len(ids)-most)
+			return text.String()
+		case i > 0:
+			text.WriteString(", ")
+		}
+		text.WriteString(o.label(id))
+	}
+	return text.String()
 }
 
 func (o *Options) progress(phase string) {
@@ -133,7 +190,7 @@ func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, err
 	if sb.err != nil || opt.requestsState() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
 		return nil, nil, nil
 	}
-	opt.progress("reading what the superblock leads to")
+	opt.progress("reading what the superblock points to")
 	limit := sb.limit(m.blocks)
 	top, err := readTable(ctx, m, limit, sb.MappingRoot, topKind)
 	if err != nil {
@@ -168,11 +225,11 @@ func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, erro
 	case opt.State == 0:
 		return state, nil
 	case opt.State < 0 || opt.State > len(state.states):
-		return nil, fmt.Errorf("there is no state %d: there are 1 to %d", opt.State, len(state.states))
+		return nil, fmt.Errorf("no state %d: want 1 to %d", opt.State, len(state.states))
 	}
 	asked := state.states[opt.State-1]
 	rest := slices.DeleteFunc(slices.Clone(state.states), func(s *State) bool { return s == asked })
-	return &chosen{State: asked, sure: asked.Current, why: "it was asked for", states: append([]*State{asked}, rest...), reference: state.State}, nil
+	return &chosen{State: asked, sure: asked.Current, why: "as requested", states: append([]*State{asked}, rest...), reference: state.State}, nil
 }
 
 // requestedState returns the state of roots that were given. Where only one is, the other is

@@ -114,9 +114,9 @@ func (s *salvage) noteUncounted(ctx context.Context) error {
 	}
 	switch n := sp.total(); {
 	case sp.none:
-		s.doubts = append(s.doubts, "device details are lost, and the data space map that could tell whether mappings are missing")
+		s.doubts = append(s.doubts, "device details and the data space map are lost, so missing mappings cannot be detected")
 	case n > 0:
-		s.doubts = append(s.doubts, fmt.Sprintf("device details are lost, and %d references to data blocks are counted that were not found: mappings may be missing", n))
+		s.doubts = append(s.doubts, fmt.Sprintf("device details are lost, and the data space map counts %d references that were not found: mappings may be missing", n))
 	case !sp.balanced:
 		s.doubts = append(s.doubts, "device details are lost, and the data space map does not agree with the mappings")
 	}
@@ -164,7 +164,7 @@ func (s *salvage) recoverDevices() {
 				continue
 			}
 			s.aged = true
-			s.note("the devices are those of an earlier commit: device details from block %d (time %d, device transactions up to %d)",
+			s.note("the devices are from an earlier commit: details root %d (time %d, device transactions up to %d)",
 				older.Details, older.Time, older.TransactionID)
 			for _, d := range mergeTables(&table{}, older.details) {
 				known := s.pool.device(d.ID)
@@ -173,7 +173,7 @@ func (s *salvage) recoverDevices() {
 			break
 		}
 		s.note("neither root can be read: blocks %d and %d", s.state.Mapping, s.state.Details)
-		s.doubts = append(s.doubts, "both trees of devices are lost: devices of the last commits may be missing")
+		s.doubts = append(s.doubts, "both the mapping tree's top level and the device details are lost: recent devices may be missing")
 		return
 	}
 	both := false
@@ -194,7 +194,7 @@ func (s *salvage) recoverDevices() {
 		both = both || slices.ContainsFunc(details.lost, func(b btree.LeafRange) bool { return a.Keys.Overlaps(b.Keys) })
 	}
 	if both {
-		s.doubts = append(s.doubts, "the mapping tree and the device details have lost the same device ids: devices may be missing")
+		s.doubts = append(s.doubts, "the mapping tree and the device details lost the same range of device ids: devices may be missing")
 	}
 }
 

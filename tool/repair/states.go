@@ -286,7 +286,7 @@ func (f *stateFinder) fromScan() error {
 	slices.Reverse(roots) // if there are too many it is the oldest that are left out, as far as places tell
 	for _, root := range roots {
 		if devices > maxDevices {
-			f.e.noteOnce("some of the states that are left are not considered: they have more than %d devices together", maxDevices)
+			f.e.noteOnce("some of the remaining states were not considered: together they have more than %d devices", maxDevices)
 			break
 		}
 		s := &State{From: FromScan, Mapping: root}

@@ -27,7 +27,7 @@ func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superb
 			return sb, false, err
 		}
 		if from != "" {
-			e.note("the data block size, %d sectors, is that of %s", size, from)
+			e.note("the data block size, %d sectors, was taken from %s", size, from)
 		}
 		sb.DataBlockSize = size
 		sb.Time = max(sb.Time, state.Time)
@@ -41,7 +41,7 @@ func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superb
 		return sb, true, nil
 	case lvm != nil && lvm.DataBlocks > 0:
 		sb.DataSpaceMap.NrBlocks = lvm.DataBlocks
-		e.note("the number of data blocks, %d, is what LVM's data volume has room for", lvm.DataBlocks)
+		e.note("the number of data blocks, %d, is the size of LVM's data volume", lvm.DataBlocks)
 		return sb, true, nil
 	}
 	return sb, false, nil
@@ -58,12 +58,12 @@ func (e *evidence) transactionOf(state *chosen, opt *Options, sb *metadata.Super
 	}
 	if lvm := opt.LVM; lvm != nil && lvm.TransactionID >= state.TransactionID {
 		sb.TransactionID = lvm.TransactionID
-		e.note("the transaction id is %d, as LVM has it", sb.TransactionID)
+		e.note("the transaction id, %d, was taken from LVM", sb.TransactionID)
 		return
 	}
 	if e.super.err == nil && sb.TransactionID >= least {
 		return
 	}
 	sb.TransactionID = least
-	e.note("the transaction id is not known; using %d, one above that of the latest device. LVM wants its own: see transaction_id in its metadata", sb.TransactionID)
+	e.note("the transaction id is unknown; using %d, one more than that of the latest device. LVM needs its own: see transaction_id in its metadata", sb.TransactionID)
 }

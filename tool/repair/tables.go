@@ -100,7 +100,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, kind survey
 type foreignError struct{ Block block.Nr }
 
 func (e *foreignError) Error() string {
-	return fmt.Sprintf("block %d: not a node of the top level: its values are not blocks of the metadata", e.Block)
+	return fmt.Sprintf("block %d: not a node of the top level: its values are not metadata blocks", e.Block)
 }
 
 func (e *foreignError) Unwrap() error { return block.ErrCorrupt }
@@ -135,7 +135,7 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
 	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
 	if len(t.found) > 0 {
-		e.noteOnce("block %d: %d leaves of the %s were found by the space map, with %d devices", t.lost[0].Block, len(t.found), tableNames[kind], len(t.foundIDs))
+		e.noteOnce("block %d: %d leaves of the %s with %d devices were found with the help of the space map", t.lost[0].Block, len(t.found), tableNames[kind], len(t.foundIDs))
 	}
 	return nil
 }

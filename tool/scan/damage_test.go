@@ -81,7 +81,7 @@ func TestDamage(t *testing.T) {
 				}
 			},
 			want: func(p tree) map[block.Nr]string {
-				return map[block.Nr]string{p.a: fmt.Sprintf("misplaced: it says to be block %d", p.c)}
+				return map[block.Nr]string{p.a: fmt.Sprintf("misplaced: it says it is block %d", p.c)}
 			},
 			more: func(t *testing.T, p tree, rows []scan.Row) {
 				if r := at(t, rows, p.a); r.Kind != survey.MappingLeaf || r.Checksum != scan.RightChecksum || r.Self == nil || *r.Self != p.c {
@@ -170,7 +170,7 @@ func TestDamage(t *testing.T) {
 				}
 			},
 			want: func(p tree) map[block.Nr]string {
-				return map[block.Nr]string{p.a: "not what it is used for: mappings"}
+				return map[block.Nr]string{p.a: "not the kind it is used as: mappings"}
 			},
 		},
 		"one block for two trees": {
@@ -179,7 +179,7 @@ func TestDamage(t *testing.T) {
 			},
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{
-					p.sb.DetailsRoot: "not what it is used for: top level; used for top level and for device details; count is 1, but 2 references were found",
+					p.sb.DetailsRoot: "not the kind it is used as: top level; used for top level and for device details; count is 1, but 2 references were found",
 					p.sb.MappingRoot: "count is 1, but 0", p.a: "count is 1, but 0", p.b: "count is 2, but 0", p.c: "count is 1, but 0", p.first: "count is 1, but 0", p.second: "count is 1, but 0",
 				}
 			},

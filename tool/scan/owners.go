@@ -284,7 +284,7 @@ func (s *scanner) dataBitmaps(leaf block.Nr) {
 	blocks := s.sb.DataSpaceMap.NrBlocks
 	s.eachEntry(leaf, spacemap.EntrySize, func(i int, key uint64, value []byte) {
 		if want := spacemap.Bitmaps(blocks); key >= want {
-			s.fault(leaf, "index entry %d where %d are wanted", key, want)
+			s.fault(leaf, "index has %d entries, want %d", key, want)
 			return
 		}
 		s.bitmap(DataBitmap, leaf, i, key, blocks, value)

@@ -15,7 +15,7 @@ import (
 
 var le = binary.LittleEndian
 
-// An oddity is a block that is no valid block of any kind, but more than noise.
+// An oddity is a block that is not a valid block of any kind, but more than noise.
 type oddity struct {
 	kind  survey.Kind // as the block that it says to be
 	right bool        // the checksum is
@@ -39,7 +39,7 @@ func (s *scanner) examineUnknown() error {
 			o.kind = survey.Examine(o.self, b, s.blocks)
 		case o.right && kind == block.Node:
 			if _, o.err = btree.DecodeAny(nr, b); o.err == nil {
-				o.err = fmt.Errorf("block %d: a btree node with values of no known size", nr)
+				o.err = fmt.Errorf("block %d: a btree node with values of unknown size", nr)
 			}
 		case wanted != block.UnknownKind:
 			o.err = block.Verify(nr, b, wanted)
@@ -302,20 +302,20 @@ func (s *scanner) rowFaults(t *stretch, correction *block.Correction, o oddity, 
 	case correction != nil:
 		add("%v; corrected, it is a valid %v", correction, correction.Kind)
 	case misplaced:
-		add("misplaced: it says to be block %d", o.self)
+		add("misplaced: it says it is block %d", o.self)
 	case t.first == 0 && s.sbErr != nil:
 		add("%v", s.sbErr)
 	case o.err != nil:
 		add("%v", o.err)
 	case t.use == UnknownOwner && t.kind == survey.Unknown:
-		add("no valid block of any kind")
+		add("not a valid block of any kind")
 	}
 	switch {
 	case wrong == "" || len(faults) > 0 && correction == nil:
 	case t.kind == survey.Empty:
 		add("all zero, but used for %s", wrong)
 	default:
-		add("not what it is used for: %s", wrong)
+		add("not the kind it is used as: %s", wrong)
 	}
 	if used := s.usedFor(t); len(used) > 1 {
 		add("used for %s", strings.Join(used, " and for "))

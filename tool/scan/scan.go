@@ -5,6 +5,10 @@
 // device without following a pointer, then the pointers are followed without asking
 // what they ought to lead to. Where the two disagree is what a repair by hand looks
 // for. Blocks with a single flipped bit are followed as they should be.
+//
+// Owners are named without descending into each device. In a sound tree one path leads from a device to
+// a node, so the number of devices is the sum over the parents, and the lowest ids are among the
+// lowest of the parents. Each pointer is followed once, after all that lead to its node.
 package scan
 
 import (
@@ -174,7 +178,7 @@ func Run(ctx context.Context, dev block.Device, opt Options, report func(Row) er
 	if err := s.follow(); err != nil {
 		return Summary{}, err
 	}
-	s.progress("looking at unknown blocks")
+	s.progress("examining unknown blocks")
 	if err := s.examineUnknown(); err != nil {
 		return Summary{}, err
 	}

@@ -20,7 +20,7 @@ var ErrTooSmall = errors.New("the data device is smaller than the pool")
 // CheckData returns an error that wraps [ErrTooSmall] unless data is as large as the pool says.
 func (p *Plan) CheckData(data block.Device) error {
 	if uint64(data.Size()) < p.Bytes(p.OldBlocks) {
-		return fmt.Errorf("%w: %d bytes, and the pool has %d blocks of %d bytes", ErrTooSmall, data.Size(), p.OldBlocks, p.Bytes(1))
+		return fmt.Errorf("%w: it has %d bytes, but the pool has %d blocks of %d bytes", ErrTooSmall, data.Size(), p.OldBlocks, p.Bytes(1))
 	}
 	return nil
 }

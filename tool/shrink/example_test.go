@@ -18,5 +18,5 @@ func ExampleUsage_Plan() {
 	fmt.Println(err)
 	// Output:
 	// [{90 0 2} {92 5 2}] <nil>
-	// Insufficient free space: 4 data blocks would have to move below 6, where 3 are free; the smallest size that works is 7
+	// Insufficient free space: 4 data blocks would have to move below 6, where only 3 are free; the smallest possible size is 7
 }

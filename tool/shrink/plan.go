@@ -48,10 +48,10 @@ type SpaceError struct {
 }
 
 func (e *SpaceError) Error() string {
-	text := fmt.Sprintf("Insufficient free space: %d data blocks would have to move below %d, where %d are free; the smallest size that works is %d",
+	text := fmt.Sprintf("Insufficient free space: %d data blocks would have to move below %d, where only %d are free; the smallest possible size is %d",
 		e.Move, e.Blocks, e.Free, e.Least)
 	if e.Kept > 0 {
-		text += fmt.Sprintf(" (%d below are kept, as they are counted though no device maps them)", e.Kept)
+		text += fmt.Sprintf(" (%d below are in use according to the space map, although no device maps them)", e.Kept)
 	}
 	return text
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // ErrChanged says that the description of the pool is not the one that the plan was made of.
-var ErrChanged = errors.New("the input has changed meanwhile")
+var ErrChanged = errors.New("the input changed while it was read")
 
 // Rewrite returns a Visitor that hands on to v what it is told, with NewBlocks data blocks and
 // every mapping led to where the plan puts its data block. It is for one visit. What is shared stays

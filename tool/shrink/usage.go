@@ -38,7 +38,7 @@ func (u *Usage) Begin(h metadata.Header) error {
 	return checkBlocks(h.NrDataBlocks, h.DataBlockSize)
 }
 
-var errNotWhole = errors.New("nr_data_blocks is 0, as in a dump of a metadata snapshot, which does not know all blocks in use: take one of the whole pool")
+var errNotWhole = errors.New("nr_data_blocks is 0, as in a dump of a metadata snapshot, which does not list all blocks in use: use a dump of the whole pool")
 
 // checkBlocks says whether a pool can have n data blocks of so many sectors.
 func checkBlocks(n uint64, sectors uint32) error {
@@ -91,7 +91,7 @@ func (u *Usage) Runs(runs []metadata.Run) error {
 // though perhaps no mapping leads there: reference counts say that they are in use.
 func (u *Usage) Keep(begin, end metadata.DataBlock) error {
 	if begin > end || end > mostBlocks {
-		return fmt.Errorf("data blocks %d to %d are no range of a pool", begin, end)
+		return fmt.Errorf("data blocks %d to %d are not a valid range", begin, end)
 	}
 	u.taken.add(uint64(begin), uint64(end-begin))
 	return nil

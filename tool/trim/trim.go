@@ -4,6 +4,9 @@
 // A block is free only if two witnesses say so: the space map counts it as 0, and no
 // mapping leads to it, neither of a thin device nor of the metadata snapshot. Where they
 // disagree, or a part of either cannot be read, nothing is free.
+//
+// The command has tool/check find no fatal fault first. Each of the three checks would be enough in a
+// sound pool; but a wrong discard cannot be undone.
 package trim
 
 import (
@@ -45,7 +48,7 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	}
 	nr := p.Live.DataSpaceMap.NrBlocks
 	if most := uint64(p.Limit()) * spacemap.PerBitmap; nr > most {
-		return nil, fmt.Errorf("the data device is said to have %d blocks, more than the metadata has bitmaps for: %w", nr, block.ErrCorrupt)
+		return nil, fmt.Errorf("the superblock says %d data blocks, more than the metadata has bitmaps for: %w", nr, block.ErrCorrupt)
 	}
 	mapped := spacemap.NewCounter(nr)
 	if err := countMapped(ctx, p, mapped, opt); err != nil {
@@ -193,7 +196,7 @@ func checkWhole(f *btree.Forest, devices []metadata.Device) error {
 
 // Errors of [Data].
 var (
-	ErrNoDiscard = errors.New("cannot discard: the device or the file system below it does not support that")
+	ErrNoDiscard = errors.New("discard is not supported by the device or the file system below it")
 	ErrTooSmall  = errors.New("the data device is smaller than the pool")
 )
 

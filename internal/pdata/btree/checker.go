@@ -146,7 +146,7 @@ func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum 
 	case sum.Depth < 0:
 		sum.Depth = t.Depth
 	case sum.Depth != t.Depth:
-		err := fmt.Errorf("block %d: its leaves lie at different depths: %d levels below entry %d, %d below others",
+		err := fmt.Errorf("block %d: leaves at different depths: %d levels below entry %d, %d below others",
 			in.Block, t.Depth, e, sum.Depth)
 		j.report(Finding{Kind: UnevenDepth, Block: in.Block, Keys: AllKeys, Err: err})
 	}

@@ -31,7 +31,7 @@ type PointerError struct {
 
 func (e *PointerError) Error() string {
 	if e.Block == 0 {
-		return fmt.Sprintf("the root is said to be block %d, want 1..%d", e.Child, e.Limit-1)
+		return fmt.Sprintf("the root is block %d, want 1..%d", e.Child, e.Limit-1)
 	}
 	return fmt.Sprintf("block %d, entry %d: points to block %d, want 1..%d", e.Block, e.Entry, e.Child, e.Limit-1)
 }
@@ -54,7 +54,7 @@ func (e *LoopError) Unwrap() error { return block.ErrCorrupt }
 type MisplacedError struct{ Block block.Nr }
 
 func (e *MisplacedError) Error() string {
-	return fmt.Sprintf("block %d: internal node where its siblings are leaves", e.Block)
+	return fmt.Sprintf("block %d: is an internal node, but its siblings are leaves", e.Block)
 }
 
 // Unwrap makes a MisplacedError a [block.ErrCorrupt].
@@ -69,7 +69,7 @@ type BoundsError struct {
 }
 
 func (e *BoundsError) Error() string {
-	return fmt.Sprintf("block %d: holds keys %d..%d, but its parent, block %d, leaves it %v", e.Block, e.First, e.Last, e.Parent, e.Want)
+	return fmt.Sprintf("block %d: holds keys %d..%d, but its parent, block %d, gives it %v", e.Block, e.First, e.Last, e.Parent, e.Want)
 }
 
 // Unwrap makes a BoundsError a [block.ErrCorrupt].

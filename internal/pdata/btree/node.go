@@ -10,6 +10,26 @@
 // Keys ascend. An internal node's values are the blocks of its children; its
 // keys are lower bounds of theirs. Trees share subtrees: copies are made only
 // on writing, so one node may have many parents.
+//
+// # A forest
+//
+// Thin devices share subtrees: a snapshot is one more pointer to an old root. A [Forest] therefore
+// holds the internal nodes of all trees at once, each one once. Leaves, nearly all of the metadata,
+// are known by number only, and the caller chooses the order in which to read them. A check reads
+// them in the order they lie on the disk, each once, however many devices reach it. A dump goes by
+// key and sorts a window of them by block. All leaves of a healthy tree have one depth, so the
+// first child of a node tells what its siblings are, and no leaf is read just to find out.
+//
+// # Damage is data
+//
+// A block that cannot be used stays in the forest with its error. A walk over a tree yields its
+// leaves in key order, and the lost key ranges between them. Only a device that fails ends a walk.
+//
+// # Two trees at once
+//
+// [LoadTreePair] descends two trees level by level, counted from the leaves, because a tree grows at
+// its root. What both have at the same place, the same block with the same keys, is dropped before
+// it is read, unless the caller asks for what is the same.
 package btree
 
 import (

@@ -71,7 +71,7 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 	if !c.unread && c.used != m.Root.NrAllocated {
 		report(Finding{
 			Kind: WrongNrAllocated, N: m.Root.NrBlocks,
-			Err: fmt.Errorf("nr_allocated is %d, but %d counts are not 0", m.Root.NrAllocated, c.used),
+			Err: fmt.Errorf("nr_allocated is %d, but %d counts are non-zero", m.Root.NrAllocated, c.used),
 		})
 	}
 	return nil

@@ -115,7 +115,7 @@ func TestLoadIndex(t *testing.T) {
 	}{
 		"sound":         {func(*block.Data) {}, nil, false},
 		"short":         {func(b *block.Data) { b[16] = 2 }, []string{"no index entries 2..4"}, true},
-		"a gap":         {func(b *block.Data) { b[32+8*4] = 9 }, []string{"no index entry 4", "index entry 9 where 5 are wanted"}, true},
+		"a gap":         {func(b *block.Data) { b[32+8*4] = 9 }, []string{"no index entry 4", "index has 9 entries, want 5"}, true},
 		"block 0":       {func(b *block.Data) { clear(b[indexValues+16:][:8]) }, []string{"points to block 0, want 1..63"}, true},
 		"beyond":        {func(b *block.Data) { b[indexValues+16+1] = 1 }, []string{"want 1..63"}, true},
 		"no such node":  {func(b *block.Data) { b[4] = 0 }, []string{"index tree: block", "no index entries 0..4"}, true},

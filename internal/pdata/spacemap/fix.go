@@ -332,7 +332,7 @@ func (m *Map) rewrite(a btree.Allocator, counts *Counter) (Root, error) {
 }
 
 // errPlan would be a bug.
-var errPlan = errors.New("internal error: the plan of blocks to write is wrong")
+var errPlan = errors.New("internal error: wrong plan of blocks to write")
 
 // planned is a [btree.Allocator] that gives out given blocks.
 type planned struct {

@@ -10,6 +10,22 @@
 //	 32 96  zero             12  4  none_free_before
 //
 // Counts from 3 up are kept in a b-tree, the overflow tree.
+//
+// # Counting
+//
+// A [Counter] keeps two bits for each block, by regions, and widens a region when a count needs it.
+// References come in batches sorted by region, so that counting stays inside the processor's cache.
+// Two bits are also the on-disk form, so a bitmap is compared with what was counted 32 blocks at
+// a time.
+//
+// # A fix in place is one more transaction
+//
+// A fix does what the kernel does at a commit. It plans new bitmaps, indexes and overflow trees, only
+// those that change, in blocks that nothing uses; then the superblock leads to them. The blocks it
+// takes and releases change counts themselves, so the plan grows until it covers all that it changes.
+// Other trees that are rewritten, such as the device details, join the plan as a [Change]. Planning
+// and writing are one function, called twice, first without a place to write to. So the new
+// superblock is known, and in the undo file, before the first write.
 package spacemap
 
 import (

@@ -35,7 +35,7 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 	want := Bitmaps(root.NrBlocks)
 	err = m.eachEntry(ctx, m.Index, "index", func(leaf block.Nr, key uint64, value []byte) {
 		if key >= want {
-			m.add(Finding{Kind: SurplusEntry, Err: fmt.Errorf("index entry %d where %d are wanted", key, want)})
+			m.add(Finding{Kind: SurplusEntry, Err: fmt.Errorf("index has %d entries, want %d", key, want)})
 			return
 		}
 		entries[key] = m.checkedEntry(DecodeEntry(value), key, leaf, limit)

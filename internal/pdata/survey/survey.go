@@ -24,7 +24,7 @@ type Kind uint8
 const (
 	Unreadable  Kind = iota // the device fails
 	Empty                   // all zero
-	Unknown                 // no valid block of any kind
+	Unknown                 // not a valid block of any kind
 	Superblock              // block 0, or the copy of a metadata snapshot
 	Index                   // of the metadata space map
 	Bitmap                  // of a space map

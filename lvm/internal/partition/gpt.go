@@ -48,7 +48,7 @@ func (t *reader) gpt() {
 			}
 			if t.Scheme != "" {
 				if backup {
-					t.problem("the GPT at the begin is damaged: its copy at the end is used")
+					t.problem("the primary GPT is damaged: using the backup at the end")
 				}
 				return
 			}

@@ -140,7 +140,7 @@ func isExtended(kind byte) bool { return kind == 0x05 || kind == 0x0f || kind ==
 func (t *reader) add(p Partition) {
 	switch {
 	case p.Start >= t.size:
-		t.problem("%v begins at byte %d, beyond the end of the image", p, p.Start)
+		t.problem("%v starts at byte %d, beyond the end of the image", p, p.Start)
 		return
 	case p.Size > t.size-p.Start:
 		t.problem("%v ends %d bytes beyond the end of the image", p, p.Size-(t.size-p.Start))
@@ -181,7 +181,7 @@ func (t *reader) logical(extended int64, number int) int {
 	seen := map[int64]bool{}
 	for at := extended; ; {
 		if seen[at] || len(seen) == mostLogical {
-			t.problem("the chain of logical partitions does not end")
+			t.problem("the chain of logical partitions is endless")
 			return number
 		}
 		seen[at] = true

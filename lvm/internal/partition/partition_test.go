@@ -98,11 +98,11 @@ func TestMBRProblems(t *testing.T) {
 		"cycle": {func(d []byte) {
 			record(d, 200, [3]uint32{0x83, 10, 20}, [3]uint32{0x05, 100, 50})
 			record(d, 300, [3]uint32{0x83, 10, 20}, [3]uint32{0x05, 100, 50})
-		}, "does not end"},
+		}, "is endless"},
 		"far":       {func(d []byte) { record(d, 200, [3]uint32{}, [3]uint32{0x05, 0xffffffff, 50}) }, "beyond the end"},
 		"unsigned":  {func(d []byte) { record(d, 200, [3]uint32{}, [3]uint32{0x05, 100, 50}) }, "no signature"},
 		"long":      {func(d []byte) { record(d, 0, [3]uint32{0x8e, 64, 4000}); record(d, 200) }, "partition 1 ends"},
-		"elsewhere": {func(d []byte) { record(d, 0, [3]uint32{0x8e, 4000, 1}); record(d, 200) }, "partition 1 begins"},
+		"elsewhere": {func(d []byte) { record(d, 0, [3]uint32{0x8e, 4000, 1}); record(d, 200) }, "partition 1 starts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := make([]byte, size)
@@ -149,7 +149,7 @@ func TestGPT(t *testing.T) {
 			tc.spoil(spoilt)
 			table := read(t, spoilt)
 			last := table.Problems[len(table.Problems)-1]
-			if diff := cmp.Diff(want, table.Partitions); diff != "" || strings.Contains(last, "copy") != tc.copy {
+			if diff := cmp.Diff(want, table.Partitions); diff != "" || strings.Contains(last, "backup") != tc.copy {
 				t.Errorf("sectors of %d, bad %s: problems %q\n%s", sector, name, table.Problems, diff)
 			}
 		}

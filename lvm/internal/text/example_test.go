@@ -18,5 +18,5 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// 8192 [{pv0 3}]
-	// line 2: "0x2000" is no number
+	// line 2: "0x2000" is not a number
 }

@@ -91,7 +91,7 @@ func (p *parser) items(s *Section, depth int) error {
 		case c == 0:
 			return p.fail("the text ends within the section of line %d", s.Line)
 		case c == '}' && depth == 0:
-			return p.fail("a closing brace too many")
+			return p.fail("unexpected closing brace")
 		case c == '}':
 			p.at++
 			return nil
@@ -118,7 +118,7 @@ func (p *parser) item(s *Section, depth int) error {
 	for i, key := range keys {
 		switch {
 		case key == "":
-			return p.fail("%q is no key", path)
+			return p.fail("%q is not a key", path)
 		case i == len(keys)-1:
 		case s.Section(key) != nil:
 			s, depth = s.Section(key), depth+1
@@ -154,7 +154,7 @@ func (p *parser) put(s *Section, e *Entry) *Entry {
 	}
 	const most = 100
 	if len(p.problems) < most {
-		p.problems = append(p.problems, Problem{e.Line, fmt.Sprintf("%s is there already, in line %d", e.Key, old.Line)})
+		p.problems = append(p.problems, Problem{e.Line, fmt.Sprintf("%s was already set in line %d", e.Key, old.Line)})
 	}
 	switch {
 	case !p.lastWins:
@@ -252,11 +252,11 @@ func (p *parser) number() (Scalar, error) {
 	digits := strings.TrimLeft(token, "+-")
 	switch {
 	case len(token)-len(digits) > 1 || strings.Trim(digits, "0123456789.") != "":
-		return Scalar{}, p.fail("%q is no number", token)
+		return Scalar{}, p.fail("%q is not a number", token)
 	case strings.Contains(digits, "."):
 		f, err := strconv.ParseFloat(token, 64)
 		if err != nil {
-			return Scalar{}, p.fail("%q is no number", token)
+			return Scalar{}, p.fail("%q is not a number", token)
 		}
 		return Scalar{Kind: Float, Float: f}, nil
 	}
@@ -266,7 +266,7 @@ func (p *parser) number() (Scalar, error) {
 	}
 	n, err := strconv.ParseInt(token, base, 64)
 	if err != nil {
-		return Scalar{}, p.fail("%q is no number, or too large", token)
+		return Scalar{}, p.fail("%q is not a number, or too large", token)
 	}
 	return Scalar{Kind: Integer, Int: n}, nil
 }
@@ -297,5 +297,5 @@ func (p *parser) quoted() (string, error) {
 		}
 	}
 	p.line = line
-	return "", p.fail("a string without an end")
+	return "", p.fail("unterminated string")
 }

@@ -193,7 +193,7 @@ func (s *Section) Pairs(key string) ([]Pair, error) {
 	case e == nil || err != nil:
 		return nil, err
 	case !e.Value.List || len(e.Value.Items)%2 != 0:
-		return nil, &Error{e.Line, key + " is no list of names and numbers"}
+		return nil, &Error{e.Line, key + " is not a list of names and numbers"}
 	}
 	items := e.Value.Items
 	found := make([]Pair, len(items)/2)

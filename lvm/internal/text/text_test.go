@@ -147,7 +147,7 @@ func TestKinds(t *testing.T) {
 		"line 5: sec is a section":                       second(root.Int("sec")),
 		"line 3: item 1 of l is an integer, want":        last(root.Strings("l")),
 		"line 3: pair 1 of l is an integer and a string": last(root.Pairs("l")),
-		"line 6: one is no list of names and numbers":    last(root.Pairs("one")),
+		"line 6: one is not a list of names and numbers": last(root.Pairs("one")),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), name) {
 			t.Errorf("%v, want %s", err, name)

@@ -1,0 +1,471 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+)
+
+// Names that the cases give to the words in capitals.
+var (
+	pool16m = map[string]string{"SIZE": "16M"}
+	vg1     = map[string]string{"VG": "vg1", "POOL": "pool", "LV": "trimmed", "DISK": "disk", "SIZE": "4M", "SEQNO": "12"}
+)
+
+// with returns words and others, in pairs.
+func with(words map[string]string, more ...string) map[string]string {
+	words = maps.Clone(words)
+	for i := 0; i < len(more); i += 2 {
+		words[more[i]] = more[i+1]
+	}
+	return words
+}
+
+var recoveryCases = []docCase{
+	{name: "find", start: damagedPool("odd-blocks", nil, 81)},
+	{
+		name: "wiped-superblock", words: with(pool16m, "CHUNK", "128", "BLOCKS", "1638400", "ID", "0"),
+		start: damagedPool("layers", nothing, 0),
+	},
+	{name: "one-leaf", words: pool16m, start: damagedPool("odd-blocks", leafOfDevice2, 81)},
+	{name: "one-leaf-drop", words: with(pool16m, "ID", "2"), start: damagedPool("odd-blocks", func(m docMapping) bool { return m.dev == 2 }, 81)},
+	{name: "mapping-root", words: pool16m, start: damagedPool("transactions", nothing, 229)},
+	{
+		name: "first-mebibyte", words: with(pool16m, "CHUNK", "2048", "BLOCKS", "4194304", "ID", "0"),
+		start: changedPool("big-blocks", nothing, func(image []byte) []byte {
+			noise := rand.NewChaCha8([32]byte{1})
+			_, _ = noise.Read(image[:1<<20])
+			return image
+		}),
+	},
+	{name: "disk-start", words: vg1, start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		writeAt(t, disk, 0, make([]byte, 1<<20))
+		return nil
+	}},
+	{name: "cut", words: pool16m, start: changedPool("layers", nothing, func(image []byte) []byte { return image[:len(image)/2] })},
+	{name: "cut", words: pool16m, start: changedPool("odd-blocks", leafOfDevice2, func(image []byte) []byte {
+		// What comes after the cut is not needed, and within it the same leaf is lost as above.
+		clear(image[81*block.Size : 82*block.Size])
+		return image[:len(image)/2]
+	})},
+	{name: "swapped", words: pool16m, start: changedPool("odd-blocks", nothing, func(image []byte) []byte {
+		a, b := image[81*block.Size:82*block.Size], image[82*block.Size:83*block.Size]
+		was := string(a)
+		copy(a, b)
+		copy(b, was)
+		return image
+	})},
+	{name: "space-maps", words: pool16m, start: damagedPool("transactions", nothing, 10)},
+	{name: "leaks", start: fixedPool("powercut")},
+	{name: "leaks-undo", after: "leaks", start: undonePool("powercut")},
+	{name: "needs-check", start: damagedPool("needs-check", nil)},
+	{name: "needs-check-clear", after: "needs-check", start: fixedPool("needs-check")},
+	{name: "needs-check-undo", after: "needs-check-clear", start: undonePool("needs-check")},
+	{name: "needs-check-damaged", words: pool16m, start: func(t *testing.T, dir string) func() {
+		damagedPool("needs-check", nil, 159)(t, dir)
+		return func() {
+			lost := lostMappings(t, mappingsOf(t, fixture(t, "needs-check")), mappingsOf(t, filepath.Join(dir, "new.meta")))
+			for m := range lost { // what is guessed may be wrong
+				if m.dev != 1 || m.thin < 16350 || m.thin > 23751 {
+					t.Errorf("%+v is lost", m)
+				}
+			}
+		}
+	}},
+	{name: "metadata-full", words: pool16m, start: func(t *testing.T, dir string) func() {
+		const blocks = 10
+		f := fixtures.NewForge(t, blocks, 1000)
+		f.Superblock.Flags = metadata.NeedsCheck
+		f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))
+		f.LeakData(500)
+		write(t, filepath.Join(dir, "pool.meta"), f.Finish().Contents())
+		return func() {
+			wantLost(t, filepath.Join(dir, "pool.meta"), filepath.Join(dir, "new.meta"), nothing)
+		}
+	}},
+	{name: "undelete", start: func(t *testing.T, dir string) func() {
+		write(t, filepath.Join(dir, "pool.meta"), must(fixtures.OpenHistory("deletes")).Image)
+		return nil
+	}},
+	{
+		name: "undelete-copy", after: "undelete", words: with(pool16m, "STATE", "2", "DATA", "data", "ID", "9", "LVSIZE", "512m", "LV", "deleted"),
+		start: undelete,
+	},
+	{name: "lvm-history", words: vg1, start: func(t *testing.T, dir string) func() {
+		newDisk(t, dir)
+		was := string(must(os.ReadFile(filepath.Join(dir, "vg1.text"))))
+		return func() {
+			if got := string(must(os.ReadFile(filepath.Join(dir, "vg1.text")))); got != was {
+				t.Errorf("the text is not that of the disk: %s", got)
+			}
+		}
+	}},
+	{name: "transaction-id", start: damagedPool("transactions", nil)},
+	{name: "transaction-id-set", after: "transaction-id", words: with(pool16m, "ID", "7"), start: func(t *testing.T, dir string) func() {
+		return func() {
+			old, changed := dumpOf(t, fixture(t, "transactions")), dumpOf(t, filepath.Join(dir, "new.meta"))
+			if want := strings.Replace(old, ` transaction="5" `, ` transaction="7" `, 1); changed != want || want == old {
+				t.Error("not the same with another transaction id")
+			}
+		}
+	}},
+	{name: "disk-image", words: vg1, start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		sound := dumpOf(t, disk)
+		wipeBlocks(t, disk, 25952, 25979) // a leaf, and the root of all mappings
+		write(t, filepath.Join(dir, "damaged"), must(os.ReadFile(disk)))
+		return func() {
+			if dumpOf(t, disk) != sound {
+				t.Error("not what it was")
+			}
+		}
+	}},
+	{name: "disk-image-undo", after: "disk-image", start: func(t *testing.T, dir string) func() {
+		return func() { wantSameFile(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "damaged")) }
+	}},
+	{name: "disk-image-file", words: vg1, start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		sound := dumpOf(t, disk)
+		wipeBlocks(t, disk, 25952)
+		return func() {
+			if dumpOf(t, disk) != sound {
+				t.Error("not what it was")
+			}
+		}
+	}},
+	{name: "missing-pv", words: map[string]string{"DISK": "disk", "DISK2": "second"}, start: func(t *testing.T, dir string) func() {
+		for name, to := range map[string]string{"two-pvs.1": "disk.img", "two-pvs.2": "second.img"} {
+			if err := fixtures.WriteDisk(name, filepath.Join(dir, to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	}},
+	{name: "lvm-label", words: vg1, start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		ours(t, "thin_export", disk, "--lv", "vg1/trimmed", "-o", filepath.Join(dir, "sound"))
+		writeAt(t, disk, 512, make([]byte, 512))
+		return func() { wantSameFile(t, filepath.Join(dir, "trimmed.img"), filepath.Join(dir, "sound")) }
+	}},
+	{name: "lvm-text", words: vg1, start: func(t *testing.T, dir string) func() {
+		disk, text := newDisk(t, dir), filepath.Join(dir, "vg1.text")
+		was := must(os.ReadFile(text))
+		write(t, text, nil)
+		writeAt(t, disk, 4200, []byte("x"))
+		return func() {
+			if string(must(os.ReadFile(text))) != string(was) {
+				t.Error("not the text that the disk had")
+			}
+		}
+	}},
+	{name: "set-back", start: func(t *testing.T, dir string) func() {
+		write(t, filepath.Join(dir, "pool.meta"), must(fixtures.OpenHistory("set-back-idle")).Image)
+		return nil
+	}},
+	{name: "set-back-repair", after: "set-back", words: with(pool16m, "STATE", "1"), start: func(t *testing.T, dir string) func() {
+		h := must(fixtures.OpenHistory("set-back-idle"))
+		right := filepath.Join(dir, "right")
+		write(t, right, h.At(h.Right))
+		return func() { wantLost(t, right, filepath.Join(dir, "new.meta"), nothing) }
+	}},
+	{name: "orphans", start: orphanTrees},
+	{name: "orphans-look", after: "orphans", words: with(pool16m, "DATA", "data", "NEWID", "6"), start: func(t *testing.T, dir string) func() {
+		dataFile(t, filepath.Join(dir, "data"), 128, mappingsOf(t, filepath.Join(dir, "sound.meta")))
+		return func() {
+			// The orphan in block 1 has the content of device 1.
+			wantContent(t, filepath.Join(dir, "look.img"), 128, mappingsOf(t, filepath.Join(dir, "sound.meta")), 1)
+		}
+	}},
+	{
+		name: "orphans-adopt", after: "orphans", words: with(pool16m, "ROOT1", "1", "ID1", "1", "ROOT2", "2", "ID2", "2"),
+		start: func(t *testing.T, dir string) func() {
+			return func() {
+				wantLost(t, filepath.Join(dir, "sound.meta"), filepath.Join(dir, "new.meta"), nothing)
+			}
+		},
+	},
+	{name: "export", words: vg1, start: func(t *testing.T, dir string) func() {
+		disks, volumes := fixtures.Disks(t, "one-pv")
+		if err := os.Rename(disks[0], filepath.Join(dir, "disk.img")); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			for _, v := range volumes {
+				if v.Name == "trimmed" && sumOf(t, filepath.Join(dir, "trimmed.img")) != v.SHA256 {
+					t.Error("not what the kernel read")
+				}
+			}
+		}
+	}},
+	{name: "fill-holes", words: map[string]string{"DATA": "data", "ID": "1", "LVSIZE": "25m", "LV": "vol", "BACKUP": "backup"}, start: fillHoles},
+	{name: "too-small", words: with(pool16m, "SMALL", "100K"), start: damagedPool("layers", nothing)},
+	{name: "help", start: func(t *testing.T, dir string) func() {
+		damagedPool("odd-blocks", nil, 81)(t, dir)
+		return func() {
+			of := func(name string) string {
+				return run(t, filepath.Join(tools, "thin_check"), filepath.Join(dir, name)).stderr
+			}
+			if of("pool.pack") != of("pool.meta") || of("pool.meta") == "" {
+				t.Errorf("the pack has other faults: %s", of("pool.pack"))
+			}
+		}
+	}},
+}
+
+func nothing(docMapping) bool { return false }
+
+// leafOfDevice2 are the mappings that are in block 81 of "odd-blocks" only.
+func leafOfDevice2(m docMapping) bool { return m.dev == 2 && 45614 <= m.thin && m.thin <= 50906 }
+
+// damagedPool makes pool.meta of an image that a kernel wrote, with some blocks wiped, and demands
+// that new.meta has lost what lost says, and nothing else.
+func damagedPool(name string, lost func(docMapping) bool, wiped ...int) func(*testing.T, string) func() {
+	return changedPool(name, lost, func(image []byte) []byte {
+		for _, nr := range wiped {
+			clear(image[nr*block.Size : (nr+1)*block.Size])
+		}
+		return image
+	})
+}
+
+func changedPool(name string, lost func(docMapping) bool, change func([]byte) []byte) func(*testing.T, string) func() {
+	return func(t *testing.T, dir string) func() {
+		write(t, filepath.Join(dir, "pool.meta"), change(must(fixtures.Image(name))))
+		if lost == nil {
+			return nil
+		}
+		return func() { wantLost(t, fixture(t, name), filepath.Join(dir, "new.meta"), lost) }
+	}
+}
+
+// fixedPool makes pool.meta of an image, which is to be fixed in place without a change to mappings.
+func fixedPool(name string) func(*testing.T, string) func() {
+	return func(t *testing.T, dir string) func() {
+		path := filepath.Join(dir, "pool.meta")
+		write(t, path, must(fixtures.Image(name)))
+		return func() {
+			wantLost(t, fixture(t, name), path, nothing)
+			if strings.Contains(dumpOf(t, path), `flags="1"`) {
+				t.Error("the flag is still set")
+			}
+		}
+	}
+}
+
+// undonePool demands that pool.meta is what it was at first.
+func undonePool(name string) func(*testing.T, string) func() {
+	return func(t *testing.T, dir string) func() {
+		return func() { wantSameFile(t, filepath.Join(dir, "pool.meta"), fixture(t, name)) }
+	}
+}
+
+// undelete makes data for a pool whose device 9 was deleted, and demands its content.
+func undelete(t *testing.T, dir string) func() {
+	h := must(fixtures.OpenHistory("deletes"))
+	last := 0
+	for i, c := range h.Commits {
+		for _, d := range c.Devices {
+			if d.ID == 9 {
+				last = i
+			}
+		}
+	}
+	before := filepath.Join(dir, "before")
+	write(t, before, h.At(last))
+	mappings := mappingsOf(t, before)
+	dataFile(t, filepath.Join(dir, "data"), 128, mappings)
+	return func() {
+		wantLost(t, before, filepath.Join(dir, "old.meta"), nothing)
+		wantContent(t, filepath.Join(dir, "deleted.img"), 128, mappings, 9)
+	}
+}
+
+// orphanTrees makes a pool whose devices 1 and 2 have as many mappings, and whose list of trees is lost.
+func orphanTrees(t *testing.T, dir string) func() {
+	f := fixtures.NewForge(t, 64, 10000)
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 0, Len: 100}))
+	f.Device(2, f.Leaf(metadata.Run{Thin: 500, Data: 1000, Len: 100}))
+	f.Device(5, f.Leaf(metadata.Run{Thin: 0, Data: 2000, Len: 50}))
+	image := f.Finish()
+	write(t, filepath.Join(dir, "sound.meta"), image.Contents())
+	if err := block.Write(image, f.Superblock.MappingRoot, new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "pool.meta"), image.Contents())
+	return nil
+}
+
+// fillHoles makes a pool with one device, the second leaf of which is lost, and an older copy of it.
+func fillHoles(t *testing.T, dir string) func() {
+	f := fixtures.NewForge(t, 64, 1000)
+	first, second := f.Leaf(metadata.Run{Thin: 0, Data: 500, Len: 200}), f.Leaf(metadata.Run{Thin: 200, Data: 100, Len: 200})
+	f.Device(1, f.Inner(first, second))
+	image := f.Finish()
+	sound := filepath.Join(dir, "sound.meta")
+	write(t, sound, image.Contents())
+	mappings := mappingsOf(t, sound)
+	dataFile(t, filepath.Join(dir, "data"), 128, mappings)
+	ours(t, "thin_export", "--metadata", sound, "--data", filepath.Join(dir, "data"), "--dev-id", "1", "--size", "25m", "-o", filepath.Join(dir, "backup.img"))
+	if err := block.Write(image, second, new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "pool.meta"), image.Contents())
+	return func() {
+		wantContent(t, filepath.Join(dir, "vol.img"), 128, mappings, 1)
+		wantSameFile(t, filepath.Join(dir, "vol.img"), filepath.Join(dir, "backup.img"))
+	}
+}
+
+// newDisk makes disk.img, on which LVM has the group vg1, and vg1.text, which it knows of that.
+func newDisk(t *testing.T, dir string) string {
+	t.Helper()
+	disk := filepath.Join(dir, "disk.img")
+	if err := fixtures.WriteDisk("one-pv", disk); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "vg1.text"), []byte(ours(t, "thin_volumes", "--text", disk)))
+	return disk
+}
+
+// A docMapping is of one block.
+type docMapping struct{ dev, thin, data, time uint64 }
+
+var docElement = regexp.MustCompile(`<(device) dev_id="(\d+)"|<single_mapping origin_block="(\d+)" data_block="(\d+)" time="(\d+)"|` +
+	`<range_mapping origin_begin="(\d+)" data_begin="(\d+)" length="(\d+)" time="(\d+)"`)
+
+// mappingsOf reads all mappings of metadata out of a dump.
+func mappingsOf(t *testing.T, path string) map[docMapping]bool {
+	t.Helper()
+	all := map[docMapping]bool{}
+	number := func(s string) uint64 { return must(strconv.ParseUint("0"+s, 10, 64)) }
+	dev := uint64(0)
+	for _, m := range docElement.FindAllStringSubmatch(dumpOf(t, path), -1) {
+		switch {
+		case m[1] != "":
+			dev = number(m[2])
+		case m[8] == "":
+			all[docMapping{dev, number(m[3]), number(m[4]), number(m[5])}] = true
+		default:
+			for i := range number(m[8]) {
+				all[docMapping{dev, number(m[6]) + i, number(m[7]) + i, number(m[9])}] = true
+			}
+		}
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s: no mappings", path)
+	}
+	return all
+}
+
+func dumpOf(t *testing.T, path string) string {
+	t.Helper()
+	return ours(t, "thin_dump", "--style", "0.9", path)
+}
+
+// lostMappings are those that only sound has.
+func lostMappings(t *testing.T, sound, repaired map[docMapping]bool) map[docMapping]bool {
+	t.Helper()
+	lost := maps.Clone(sound)
+	maps.DeleteFunc(lost, func(m docMapping, _ bool) bool { return repaired[m] })
+	return lost
+}
+
+// wantLost demands that repaired has all mappings of sound but those that are lost, and no others, and
+// that it passes the check.
+func wantLost(t *testing.T, sound, repaired string, isLost func(docMapping) bool) {
+	t.Helper()
+	ours(t, "thin_check", repaired)
+	was, now := mappingsOf(t, sound), mappingsOf(t, repaired)
+	for m := range lostMappings(t, was, now) {
+		if !isLost(m) {
+			t.Fatalf("%s: %+v is lost", repaired, m)
+		}
+	}
+	for m := range now {
+		if !was[m] || isLost(m) {
+			t.Fatalf("%s: %+v should not be there", repaired, m)
+		}
+	}
+	first := func(path string) string { line, _, _ := strings.Cut(dumpOf(t, path), "\n"); return line }
+	flags := regexp.MustCompile(` flags="\d"| transaction="\d+"`)
+	if a, b := flags.ReplaceAllString(first(sound), ""), flags.ReplaceAllString(first(repaired), ""); a != b {
+		t.Errorf("%s: %s, want %s", repaired, b, a)
+	}
+}
+
+// dataFile makes a data device whose mapped blocks say which they are. Blocks have a size in sectors.
+func dataFile(t *testing.T, path string, size uint64, mappings map[docMapping]bool) {
+	t.Helper()
+	end := uint64(0)
+	write(t, path, nil)
+	for m := range mappings {
+		writeAt(t, path, int64(m.data*size*512), dataMark(m.data))
+		end = max(end, m.data+1)
+	}
+	if err := os.Truncate(path, int64(end*size*512)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dataMark(nr uint64) []byte { return fmt.Appendf(nil, "data block %d.", nr) }
+
+// wantContent demands that a file has the blocks of a device that dataFile made, each in its place.
+func wantContent(t *testing.T, path string, size uint64, mappings map[docMapping]bool, dev uint64) {
+	t.Helper()
+	content := must(os.ReadFile(path))
+	blocks := 0
+	for m := range mappings {
+		if m.dev != dev {
+			continue
+		}
+		blocks++
+		want := string(dataMark(m.data))
+		if at := m.thin * size * 512; at+uint64(len(want)) > uint64(len(content)) || string(content[at:at+uint64(len(want))]) != want {
+			t.Fatalf("%s: block %d is not %q", path, m.thin, want)
+		}
+	}
+	if blocks == 0 {
+		t.Errorf("device %d has no blocks", dev)
+	}
+}
+
+func wipeBlocks(t *testing.T, path string, blocks ...int64) {
+	t.Helper()
+	for _, nr := range blocks {
+		writeAt(t, path, nr*block.Size, make([]byte, block.Size))
+	}
+}
+
+func writeAt(t *testing.T, path string, at int64, content []byte) {
+	t.Helper()
+	f := must(os.OpenFile(path, os.O_RDWR, 0))
+	defer f.Close()
+	if _, err := f.WriteAt(content, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantSameFile(t *testing.T, a, b string) {
+	t.Helper()
+	if sumOf(t, a) != sumOf(t, b) {
+		t.Errorf("%s and %s differ", a, b)
+	}
+}
