@@ -80,7 +80,7 @@ func (d *Disk) Part(number int) (*Disk, error) {
 // made is what a layer makes of d: other bytes, which only it can read.
 func (d *Disk) made(layer string, r io.ReaderAt, size int64) *Disk {
 	m := &Disk{Name: d.Name, layer: layer, below: d, size: size, r: r}
-	m.fixed = fmt.Errorf("%v can only be read: nothing is written through this layer", m)
+	m.fixed = fmt.Errorf("%v is read-only: nothing is written through this layer", m)
 	return m
 }
 

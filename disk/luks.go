@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -19,12 +20,12 @@ type Lock struct {
 var ErrNoKey = errors.New("there is no key for it")
 
 // luks recognises an encrypted volume, and opens it if there is a key.
-func (s *search) luks(m *Medium, d *Disk) bool {
+func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	start := make([]byte, min(luks.Probe, d.size))
 	if d.ReadFull(start, 0) != nil || !luks.Recognise(start) {
 		return false
 	}
-	h, err := luks.Open(s.ctx, d, d.size)
+	h, err := luks.Open(ctx, d, d.size)
 	if err != nil {
 		m.look("%v is encrypted (LUKS), and cannot be read: %v", d, err)
 		return true
@@ -33,26 +34,26 @@ func (s *search) luks(m *Medium, d *Disk) bool {
 	for _, note := range h.Notes {
 		s.problem(true, "%v > %s: %s", d, layer, note)
 	}
-	v, err := s.unlock(h, Lock{Disk: d, Layer: layer, Memory: h.Memory()})
+	v, err := s.unlock(ctx, h, Lock{Disk: d, Layer: layer, Memory: h.Memory()})
 	if err != nil {
 		m.look("%v is encrypted (%s): %v", d, layer, err)
 		return true
 	}
-	s.inside(m, d.made(layer, v, v.Size()))
+	s.inside(ctx, m, d.made(layer, v, v.Size()))
 	return true
 }
 
 // unlock tries keys for as long as there are any.
-func (s *search) unlock(h *luks.Header, lock Lock) (*luks.Volume, error) {
+func (s *search) unlock(ctx context.Context, h *luks.Header, lock Lock) (*luks.Volume, error) {
 	for ; ; lock.Tries++ {
 		if s.opt.Key == nil {
 			return nil, ErrNoKey
 		}
-		key, err := s.opt.Key(s.ctx, lock)
+		key, err := s.opt.Key(ctx, lock)
 		if err != nil {
 			return nil, err
 		}
-		v, err := h.Unlock(s.ctx, key, s.opt.KeyMemory)
+		v, err := h.Unlock(ctx, key, s.opt.KeyMemory)
 		if !errors.Is(err, luks.ErrWrongKey) {
 			return v, err
 		}

@@ -58,7 +58,7 @@ func TestLUKS(t *testing.T) {
 	if last.String() != "image > LUKS1 > LUKS1" || last.Start() != 0 || last.Image().Name != "image" || len(last.Plain) != 1 || len(found.Media[0].Plain) != 0 {
 		t.Errorf("%v at %d of %v", last, last.Start(), last.Image())
 	}
-	if err := last.Writable(); err == nil || !strings.Contains(err.Error(), "image > LUKS1 > LUKS1 can only be read") {
+	if err := last.Writable(); err == nil || !strings.Contains(err.Error(), "image > LUKS1 > LUKS1 is read-only") {
 		t.Errorf("to be written: %v", err)
 	}
 	var tries []int

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,17 +46,17 @@ func (s *search) md(m *Medium, d *Disk) bool {
 }
 
 // assemble opens the arrays whose members were found; members of an array may lie in another one.
-func (s *search) assemble() {
+func (s *search) assemble(ctx context.Context) {
 	for len(s.order) > 0 {
 		a := s.arrays[s.order[0]]
 		delete(s.arrays, s.order[0])
 		s.order = s.order[1:]
-		s.array(a)
+		s.array(ctx, a)
 	}
 }
 
 // array opens an array.
-func (s *search) array(found *mdArray) {
+func (s *search) array(ctx context.Context, found *mdArray) {
 	newest := slices.MaxFunc(found.members, func(a, b md.Member) int { return cmp.Compare(a.Super.Events, b.Super.Events) }).Super
 	name := fmt.Sprintf("array %s (%s)", cmp.Or(newest.Name, newest.UUID.String()), newest.LevelName())
 	members, opt := s.wanted(found.members, newest)
@@ -81,19 +82,19 @@ func (s *search) array(found *mdArray) {
 	for _, note := range a.Notes {
 		s.problem(false, "%s: %s", name, note)
 	}
-	s.open(found, a)
+	s.open(ctx, found, a)
 }
 
 // open searches an array.
-func (s *search) open(found *mdArray, a *md.Array) {
+func (s *search) open(ctx context.Context, found *mdArray, a *md.Array) {
 	d := found.disks[0].made("md "+a.Super.LevelName(), a, a.Size())
 	d.Members = found.disks
-	d.fixed = fmt.Errorf("%v can only be read: assemble the array with mdadm to write", d)
+	d.fixed = fmt.Errorf("%v is read-only: to write, assemble the array with mdadm", d)
 	depth := 0
 	for _, m := range found.media {
 		depth = max(depth, m.depth)
 	}
-	s.deeper(d, depth)
+	s.deeper(ctx, d, depth)
 }
 
 // wanted are the members to assemble: all, or only the leg of a mirror that was asked for, however

@@ -66,7 +66,7 @@ func TestMirror(t *testing.T) {
 	}
 	found = searchAll(t, disk.How{}, stale, a)
 	holds(t, found, "disk0 + disk1 > md raid1", content)
-	if !said(found, "disk0 is not used: it is older") {
+	if !said(found, "disk0 is not used: it is out of date") {
 		t.Errorf("problems %v", found.Problems)
 	}
 	holds(t, searchAll(t, disk.How{Leg: 2}, a, stale), "disk0 + disk1 > md raid1", older)

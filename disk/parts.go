@@ -81,7 +81,7 @@ func openParts(paths []string, opt Options) (*Disk, error) {
 		ps, at = append(ps, x), at+x.size
 	}
 	d := &Disk{Name: paths[0], Format: rawFormat, Parts: paths[1:], size: ps.size(), r: ps, file: &file{close: func() error { return closeAll(files) }}}
-	d.fixed = fmt.Errorf("%s is split into %d files, and can only be read: to write, join them first (cat)", d.Name, len(paths))
+	d.fixed = fmt.Errorf("%s is split into %d files, so it is read-only: to write, join them first (cat)", d.Name, len(paths))
 	return d, nil
 }
 

@@ -74,7 +74,7 @@ func TestPartsAnywhere(t *testing.T) {
 			t.Fatalf("%d bytes, %v", got, err)
 		}
 	})
-	if err := d.Writable(); err == nil || !strings.Contains(err.Error(), "is split into 13 files, and can only be read") {
+	if err := d.Writable(); err == nil || !strings.Contains(err.Error(), "is split into 13 files, so it is read-only") {
 		t.Errorf("to be written: %v", err)
 	}
 }

@@ -42,21 +42,20 @@ type How struct {
 // Search tries all layers on disks, and on what they make of them, until none recognises the bytes.
 // What cannot be read is among the problems; the error is that of ctx.
 func Search(ctx context.Context, opt How, disks ...*Disk) (*Found, error) {
-	s := &search{Found: &Found{}, ctx: ctx, opt: opt, arrays: map[md.UUID]*mdArray{}}
+	s := &search{Found: &Found{}, opt: opt, arrays: map[md.UUID]*mdArray{}}
 	for _, d := range disks {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		s.medium(d, 0)
+		s.medium(ctx, d, 0)
 	}
-	s.assemble()
+	s.assemble(ctx)
 	return s.Found, ctx.Err()
 }
 
 // A search is one call of [Search].
 type search struct {
 	*Found
-	ctx    context.Context
 	opt    How
 	arrays map[md.UUID]*mdArray // that are not opened yet
 	order  []md.UUID            // in which they were found
@@ -75,13 +74,13 @@ func (s *search) problem(note bool, format string, args ...any) {
 const mostLayers = 8
 
 // medium searches a medium, all of which a layer may take.
-func (s *search) medium(d *Disk, depth int) {
+func (s *search) medium(ctx context.Context, d *Disk, depth int) {
 	m := &Medium{Disk: d, depth: depth}
 	s.Media = append(s.Media, m)
-	if s.taken(m, d) {
+	if s.taken(ctx, m, d) {
 		return
 	}
-	m.Plain = append(m.Plain, d)
+	m.add(s, d)
 	table, err := partition.Read(d, d.size)
 	if err != nil {
 		s.problem(false, "%v: %v", d, err)
@@ -91,28 +90,37 @@ func (s *search) medium(d *Disk, depth int) {
 	}
 	m.Partitions = len(table.Partitions)
 	for _, p := range table.Partitions {
-		if p := d.partition(p); !s.taken(m, p) {
-			m.Plain = append(m.Plain, p)
+		if p := d.partition(p); !s.taken(ctx, m, p) {
+			m.add(s, p)
 		}
 	}
 }
 
+// add adds a part that no layer leads into.
+func (m *Medium) add(s *search, d *Disk) {
+	m.Plain = append(m.Plain, d)
+	m.named(d)
+	s.drbd(d)
+}
+
 // taken reports whether a layer recognises a part of a medium.
-func (s *search) taken(m *Medium, d *Disk) bool { return s.md(m, d) || s.luks(m, d) }
+func (s *search) taken(ctx context.Context, m *Medium, d *Disk) bool {
+	return s.md(m, d) || s.luks(ctx, m, d)
+}
 
 // inside searches what a layer has made of a part of m.
-func (s *search) inside(m *Medium, d *Disk) {
+func (s *search) inside(ctx context.Context, m *Medium, d *Disk) {
 	m.Opened++
-	s.deeper(d, m.depth)
+	s.deeper(ctx, d, m.depth)
 }
 
 // deeper searches what a layer has made of what lies depth layers deep.
-func (s *search) deeper(d *Disk, depth int) {
+func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 	if depth == mostLayers {
 		s.problem(false, "%v: more than %d layers lie in one another", d, mostLayers)
 		return
 	}
-	s.medium(d, depth+1)
+	s.medium(ctx, d, depth+1)
 }
 
 // Refuse says why bytes must not be written although they look as if they could be: which layer they
@@ -124,6 +132,8 @@ func Refuse(d *Disk) error {
 		return fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
 	case sb != nil:
 		return d.mdRefusal(sb)
+	case isDRBD(d):
+		return d.drbdRefusal()
 	}
 	return nil
 }

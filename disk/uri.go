@@ -24,7 +24,7 @@ func openURI(uri string, opt Options) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{Name: uri, Format: rawFormat, r: c, size: c.size, file: &file{close: c.Close}}
-	d.fixed = fmt.Errorf("%s can only be read: nothing is written to a server", uri)
+	d.fixed = fmt.Errorf("%s is read-only: nothing is written to a server", uri)
 	return d, nil
 }
 

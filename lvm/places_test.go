@@ -37,7 +37,7 @@ func TestLegIsNotWritten(t *testing.T) {
 		if !has(set.Problems, "member 1 of 2 is missing") || !strings.HasSuffix(set.Disks[0].String(), " > md raid1") {
 			t.Errorf("%s: %v, problems %v", name, set.Disks[0], set.Problems)
 		}
-		if _, err := g.Writable(g.Volume("x")); err == nil || !strings.Contains(err.Error(), "md raid1 can only be read") {
+		if _, err := g.Writable(g.Volume("x")); err == nil || !strings.Contains(err.Error(), "md raid1 is read-only") {
 			t.Errorf("%s: to be written: %v", name, err)
 		}
 		if err := set.Disks[0].On.OpenForWriting(); err == nil || set.Disks[0].On.WriteFull(make([]byte, 512), 0) == nil {

@@ -182,6 +182,10 @@ var notReadable = map[string]string{
 	"vdo":        "VDO content cannot be read",
 	"vdo-pool":   "VDO content cannot be read",
 	"crypt":      "encrypted content cannot be read",
+	// What QNAP's LVM has besides. The metadata of such a pool is in a volume of its own.
+	"tier-thin-pool": "this is QNAP's own kind of pool, in which data moves between disks: only a NAS of QNAP can read it",
+	"thick":          "this is QNAP's own kind of volume, in a pool of its own: only a NAS of QNAP can read it",
+	"flashcache":     "this is QNAP's own kind of cache: only a NAS of QNAP can read it",
 }
 
 // segment makes the source of a segment.

@@ -169,7 +169,7 @@ func TestReadRefuses(t *testing.T) {
 		lv("flag", 1, strings.Replace(linear("pv0", 0), "striped", "striped+NEW", 1)) +
 		lv("reshape", 1, strings.Replace(linear("pv0", 0), "striped", "striped+RESHAPE", 1)) +
 		lv("offset", 1, linear("pv0", 0)+"\ndata_offset = 8") +
-		lv("future", 1, "type = \"future\"") + lv("vdo", 1, "type = \"vdo\"\nvdo_pool = \"x\"") + lv("snap", 1, "type = \"snapshot\"\norigin = \"m4\"") +
+		lv("future", 1, "type = \"future\"") + lv("vdo", 1, "type = \"vdo\"\nvdo_pool = \"x\"") + lv("tiered", 1, "type = \"tier-thin-pool\"") + lv("thick", 1, "type = \"thick\"") + lv("snap", 1, "type = \"snapshot\"\norigin = \"m4\"") +
 		lv("pool", 1, "type = \"thin-pool\"\nmetadata = \"m4\"\npool = \"m4\"\ntransaction_id = 0\nchunk_size = 128") +
 		lv("thin", 1, "type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = 1") +
 		lv("cpool", 1, "type = \"cache-pool\"\ndata = \"m4\"\nmetadata = \"m4\"\ncache_mode = \"writethrough\"") +
@@ -188,7 +188,7 @@ func TestReadRefuses(t *testing.T) {
 		"self": "it is stacked on itself", "a": "it is stacked on itself", "deep0": "more than 16 volumes", "m0": "too many volumes",
 		"nowhere": `it uses "gone", which does not exist`, "beyond": "needs extents 27..29 of pv0, which has 28", "outside": "needs extents 1..2 of m4", "far": "which has 28",
 		"flag": "unknown flag NEW", "reshape": "a reshape is in progress", "offset": "a reshape is or was",
-		"future": "segment type future: it is not known", "vdo": "segment type vdo: VDO", "snap": "classic copy-on-write", "pool": "no content of its own", "thin": "through its pool",
+		"future": "segment type future: it is not known", "vdo": "segment type vdo: VDO", "tiered": "QNAP's own kind of pool", "thick": "QNAP's own kind of volume", "snap": "classic copy-on-write", "pool": "no content of its own", "thin": "through its pool",
 		"cpool": "a cache pool", "back": "dm-cache in writeback mode: the origin, m4, may be stale", "vol": "writeback", "unset": "unknown mode",
 		"wcache": "writecache: the origin", "integrity": "integrity: the origin", "crypt": "encrypted", "zerostripe": "chunks of 0 bytes", "raid5": "layout raid5_xx", "nometa": "m4_rimage_0",
 	} {

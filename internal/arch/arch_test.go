@@ -39,7 +39,9 @@ var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
 	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
 	"thinpool/metadata/block/blocktest": {"fixtures", "internal/demo", "test/e2e", "test/damage"},
+	"github.com/h2non/filetype":         {"disk"},
 	"github.com/lima-vm/go-qcow2reader": {"disk"},
+	"golang.org/x/term":                 {"internal/cli"},
 	"golang.org/x/crypto/argon2":        {"internal/luks"},
 }
 

@@ -85,7 +85,7 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 	}
 	spec := source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()}
 	if d.Repair { // there is no repairing a metadata snapshot
-		spec.Access = source.ReadIdle
+		spec.Access, spec.Partial = source.ReadIdle, true
 	}
 	dev, err := source.Open(env, spec)
 	if err != nil {

@@ -13,8 +13,6 @@ import (
 var meansAnother = map[string]string{
 	"input":           "metadata, a dump or a pack",
 	"output":          "text, metadata or the content of a device",
-	"lv":              "the pool, or what to look inside of",
-	"inside":          "thin_volumes lists a partition, others open a volume",
 	"format":          "some formats are not of the output as a whole",
 	"data":            "read, or copied within",
 	"force":           "metadata, or any file",
@@ -26,6 +24,7 @@ var meansAnother = map[string]string{
 	"data-block-size": "thin_generate has nothing to override", "transaction-id": "likewise", "nr-data-blocks": "likewise",
 	"snapshots": "made, or counted", "divergence": "likewise",
 	"unit": "of a size, or of all offsets",
+	"lv":   "what is used, or looked into", "inside": "a volume too, or a partition only",
 }
 
 func modelOf(t *testing.T, tool cli.Tool) *kong.Application {

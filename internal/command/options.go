@@ -16,7 +16,7 @@ import (
 // embed it.
 type volumes struct {
 	LV     string `group:"images" help:"Pool or volume to use. Not needed if there is only one pool." name:"lv" placeholder:"VG/LV"`
-	Inside string `group:"images" help:"Use a volume or partition inside --lv, such as the disk of a virtual machine." name:"inside" placeholder:"VG/LV|N"`
+	Inside string `group:"images" help:"With --lv: volume, or number of a partition, inside that volume." name:"inside" placeholder:"VG/LV|N"`
 	images
 }
 
@@ -25,9 +25,9 @@ type images struct {
 	PV          []string `group:"images" help:"Another disk of the volume group, also as IMAGE@BYTES or NAME=IMAGE; repeatable." name:"pv" placeholder:"IMAGE" sep:"none"`
 	Leg         int      `group:"images" help:"Use leg N of mirrors and raid1 volumes, counted from 1." placeholder:"N"`
 	Backing     []string `group:"images" help:"Base file of a qcow2 image, if it is not in the folder of the image; repeatable." name:"backing" placeholder:"FILE" sep:"none"`
-	Part        []string `group:"images" help:"Next part of a split image; repeatable. Not needed for names like disk.001." name:"part" placeholder:"FILE" sep:"none"`
-	KeyFile     string   `group:"images" help:"Key or passphrase of encrypted disks (LUKS): all bytes of FILE, or - for standard input." name:"key-file" placeholder:"FILE"`
-	KeyMemory   byteSize `group:"images" help:"Most memory that deriving a key may take. Default: 4g." name:"key-memory" placeholder:"SIZE"`
+	Part        []string `group:"images" help:"Next part of a split image; repeatable. Parts with names such as disk.001 are found without it." name:"part" placeholder:"FILE" sep:"none"`
+	KeyFile     string   `group:"images" help:"File with the key or passphrase for LUKS, or -. If not given, you are asked." name:"key-file" placeholder:"FILE"`
+	KeyMemory   byteSize `group:"images" help:"Most memory for trying a key; 4g if not given." name:"key-memory" placeholder:"SIZE"`
 	LVMMetadata string   `group:"images" help:"Use LVM metadata from a vgcfgbackup file, not from the disks." name:"lvm-metadata" placeholder:"FILE"`
 }
 

@@ -213,7 +213,7 @@ func (r *Repair) validate() error {
 func (r *Repair) input() source.Spec {
 	switch {
 	case !r.InPlace:
-		return source.Spec{Path: r.Input, Access: source.ReadIdle, Packs: true, Disk: r.disk()}
+		return source.Spec{Path: r.Input, Access: source.ReadIdle, Packs: true, Disk: r.disk(), Partial: true}
 	case r.Output == "":
 		return source.Spec{Path: r.Input, Access: source.Claim, Disk: r.disk()}
 	}

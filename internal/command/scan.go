@@ -50,7 +50,7 @@ func (s *Scan) Run(env *cli.Env) (err error) {
 	case s.disk().Reads(s.Input, s.Output):
 		return cli.Usagef("input and output are the same file: %s", s.Output)
 	}
-	dev, err := source.Open(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk(), Doubtful: true})
+	dev, err := source.Open(env, source.Spec{Path: s.Input, Snapshot: s.MetadataSnap, Packs: true, Disk: s.disk(), Doubtful: true, Partial: true})
 	if err != nil {
 		return err
 	}

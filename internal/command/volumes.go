@@ -25,7 +25,7 @@ type ThinVolumes struct {
 	cli.Common
 	VG        string     `help:"Only this volume group: a name or an id." name:"vg" placeholder:"VG"`
 	LV        string     `help:"List what is inside this volume, such as the disk of a virtual machine." name:"lv" placeholder:"VG/LV"`
-	Inside    partition  `help:"With --lv: list only what is in this partition." placeholder:"N"`
+	Inside    partition  `help:"With --lv: only this partition." placeholder:"N"`
 	Segments  bool       `help:"Also list the segments of all volumes and where they are."`
 	Exclusive bool       `help:"Show how much of each thin volume is not shared; reads all mappings."`
 	Text      bool       `help:"Print the current LVM metadata of the group as text."`
@@ -107,7 +107,7 @@ type partition uint16
 func (p *partition) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 16)
 	if err != nil || n == 0 {
-		return fmt.Errorf("%q is not a number of a partition", text)
+		return fmt.Errorf("%q is no number of a partition", text)
 	}
 	*p = partition(n)
 	return nil

@@ -19,7 +19,7 @@ func unhex(s string) []byte {
 	return b
 }
 
-// Vectors 1, 2 and 4 of IEEE 1619-2007, the last one its begin.
+// Vectors 1, 2 and 4 of IEEE 1619-2007, the last one in part.
 func TestXTSVectors(t *testing.T) {
 	count := make([]byte, 512)
 	for i := range count {

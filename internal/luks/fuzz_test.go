@@ -9,7 +9,7 @@ import (
 )
 
 // Whatever a header says, opening it ends, and if it can be unlocked its content can be read.
-// The inputs are the begin of a binary header and the JSON of LUKS2, both laid over a sound disk of
+// The inputs are the start of a binary header and the JSON of LUKS2, both laid over a sound disk of
 // one slot. The checksum of LUKS2 is made right, else nothing would get past it.
 func FuzzHeader(f *testing.F) {
 	const size = dataAt + 4096

@@ -127,6 +127,9 @@ func write(t *testing.T, dir string) []byte {
 
 // cryptsetup encrypts known bytes in a file, without the kernel.
 func TestCryptsetup(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many cases")
+	}
 	encrypt := []string{"reencrypt", "disk", "--encrypt", "--type", "luks2", "--force-offline-reencrypt", "--reduce-device-size", "32M"}
 	argon := []string{"--pbkdf-memory", "65536", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "2"}
 	pbkdf2 := []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}

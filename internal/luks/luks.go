@@ -1,9 +1,11 @@
-// Package luks reads disks that LUKS1 or LUKS2 encrypted, without kernel or cryptsetup. It
-// never writes.
+// Package luks reads LUKS1 and LUKS2 disks without the kernel or cryptsetup. It never writes.
 //
-// A header has key slots: each holds the volume key, encrypted with a key that a passphrase
-// and much computing give. [Open] reads the header and says what it asks for, [Header.Unlock]
-// tries a key on the slots, and the [Volume] decrypts what is read of it.
+// A header has key slots. Each holds a copy of the volume key, encrypted with a key that is
+// derived from a passphrase, slowly on purpose. [Open] reads the header and reports what it
+// needs, [Header.Unlock] tries a key on the slots, and a [Volume] decrypts what is read from it.
+//
+// Wrong bytes would look like damage. So everything that is not fully understood is refused by
+// name: re-encryption in progress, integrity tags, several segments, other ciphers.
 package luks
 
 import (
@@ -14,7 +16,7 @@ import (
 	"io"
 )
 
-// Where headers begin. The second of LUKS2 lies behind the first, and tells it apart.
+// What headers begin with. LUKS2 keeps a second header after the first, with a magic of its own.
 const (
 	magic       = "LUKS\xba\xbe"
 	secondMagic = "SKUL\xba\xbe"
@@ -22,7 +24,7 @@ const (
 	busyMagic = "LUKS\xde\xad"
 )
 
-// Probe is how many bytes at the begin of a disk Recognise should get.
+// Probe is how many bytes from the start of a disk Recognise should get.
 const Probe = 32 << 10
 
 // sector is what offsets and initial vectors count, whatever the size of encrypted sectors.
@@ -102,8 +104,7 @@ func secondOffset(start []byte) int64 {
 
 func zero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
-// Open reads the header of a disk of this size. Its error says what this package cannot read,
-// and why: nothing is opened whose bytes might come out wrong.
+// Open reads the header of a disk of this size. The error says what cannot be read, and why.
 func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -137,9 +138,9 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 func (h *Header) check() error {
 	switch {
 	case h.Offset == 0:
-		return errors.New("it says that the data begins with byte 0: the header was made to be kept apart from its data, which is not supported")
+		return errors.New("the data starts at byte 0: this is a detached header, which is not supported")
 	case h.Offset < 0 || h.Offset >= h.diskSize:
-		return fmt.Errorf("the data begins at byte %d, and there are only %d bytes: a copy of a header, or a part of a disk", h.Offset, h.diskSize)
+		return fmt.Errorf("the data starts at byte %d, but there are only %d bytes: is this a header backup, or part of a disk?", h.Offset, h.diskSize)
 	case h.SectorSize < sector || h.SectorSize > 4096 || h.SectorSize&(h.SectorSize-1) != 0:
 		return fmt.Errorf("sectors of %d bytes are not supported", h.SectorSize)
 	}
@@ -148,14 +149,14 @@ func (h *Header) check() error {
 	}
 	rest := h.diskSize - h.Offset
 	if h.Size > rest {
-		h.note("the data has %d bytes, and only %d are there", h.Size, rest)
+		h.note("the data should have %d bytes, but only %d are there", h.Size, rest)
 	}
 	if h.Size < 0 || h.Size > rest {
 		h.Size = rest
 	}
 	h.Size -= h.Size % int64(h.SectorSize)
 	if h.Size == 0 {
-		return errors.New("there is no data behind it")
+		return errors.New("there is no data after it")
 	}
 	for i := range h.Slots {
 		s := &h.Slots[i]

@@ -77,7 +77,7 @@ func (h *Header) decode2(ctx context.Context) error {
 
 func sequence(c *copy2) uint64 { return be.Uint64(c.bin[offSequence:]) }
 
-var errNoMagic = errors.New("it does not begin as a header does")
+var errNoMagic = errors.New("no LUKS magic")
 
 // copyAt reads and verifies the copy that begins at a byte.
 func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
@@ -104,7 +104,6 @@ func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
 	if _, err := readFull(h.r, all, at); err != nil {
 		return nil, err
 	}
-	copy(all, bin) // what was looked at
 	if err := verify(all); err != nil {
 		return nil, err
 	}
@@ -113,7 +112,7 @@ func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &copy2{bin, meta}, nil
+	return &copy2{all[:binarySize], meta}, nil
 }
 
 func isHeaderSize(size uint64) bool {

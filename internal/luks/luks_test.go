@@ -131,7 +131,7 @@ func TestEdges(t *testing.T) {
 		t.Errorf("nothing: %d, %v", n, err)
 	}
 	if _, err := v.ReadAt(p, -1); err == nil {
-		t.Error("no error before the begin")
+		t.Error("no error before the start")
 	}
 }
 
@@ -160,7 +160,7 @@ func TestSlots(t *testing.T) {
 		t.Errorf("the second slot: %v", err)
 	}
 	_, err = h.Unlock(t.Context(), []byte("three"), 4<<30)
-	if !errors.Is(err, luks.ErrWrongKey) || !strings.Contains(err.Error(), "key slot 0: it needs 8192 MiB of memory, more than the 4096 MiB that are allowed") {
+	if !errors.Is(err, luks.ErrWrongKey) || !strings.Contains(err.Error(), "key slot 0: it needs 8192 MiB of memory, more than the 4096 MiB allowed") {
 		t.Errorf("a wrong key: %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func parse(area []byte) (*metadata, error) {
 	}
 	for name, n := range map[string]int{"key slots": len(m.Keyslots), "digests": len(m.Digests), "segments": len(m.Segments)} {
 		if n > maxObjects {
-			return nil, fmt.Errorf("its JSON: %d %s, at most %d are known", n, name, maxObjects)
+			return nil, fmt.Errorf("its JSON: %d %s, at most %d are allowed", n, name, maxObjects)
 		}
 	}
 	return &m, nil

@@ -36,8 +36,8 @@ func TestRefused(t *testing.T) {
 		"sectors":       {disk{edit: segment("sector_size", 8192)}, "sectors of 8192 bytes"},
 		"odd sectors":   {disk{edit: segment("sector_size", 1536)}, "sectors of 1536 bytes"},
 		"small sectors": {disk{edit: segment("sector_size", 256)}, "sectors of 256 bytes"},
-		"detached":      {disk{edit: segment("offset", "0")}, "kept apart from its data"},
-		"behind":        {disk{edit: segment("offset", "1073741824")}, "the data begins at byte 1073741824, and there are only 196608 bytes"},
+		"detached":      {disk{edit: segment("offset", "0")}, "this is a detached header"},
+		"behind":        {disk{edit: segment("offset", "1073741824")}, "the data starts at byte 1073741824, but there are only 196608 bytes"},
 		"odd offset":    {disk{edit: segment("offset", "131073")}, "131073 bytes are not whole sectors"},
 		"offset":        {disk{edit: segment("offset", "-512")}, `"-512" is not a number of bytes`},
 		"size":          {disk{edit: segment("size", "many")}, `its size: "many" is not a number`},
@@ -52,7 +52,7 @@ func TestRefused(t *testing.T) {
 		"luks1 cipher": {disk{version: 1, editBinary: func(b []byte, _ int) { copy(b[8:], "twofish\x00") }}, `cipher "twofish-xts-plain64"`},
 		"luks1 key":    {disk{version: 1, editBinary: func(b []byte, _ int) { b[108] = 1 }}, "a key of 16777280 bytes"},
 		"luks1 busy":   {disk{version: 1, editBinary: func(b []byte, _ int) { copy(b, "LUKS\xde\xad") }}, "cryptsetup-reencrypt is at work"},
-		"luks1 apart":  {disk{version: 1, editBinary: func(b []byte, _ int) { clear(b[104:108]) }}, "kept apart from its data"},
+		"luks1 apart":  {disk{version: 1, editBinary: func(b []byte, _ int) { clear(b[104:108]) }}, "this is a detached header"},
 	} {
 		image, _ := tc.d.make()
 		if !luks.Recognise(image) {
@@ -170,7 +170,7 @@ func TestCopies(t *testing.T) {
 		"first version":    {disk{}, flip(7), "the first copy of the header is damaged (version 3)", "a label"},
 		"first place":      {disk{}, flip(263), "(it says that it lies at byte 1)", "a label"},
 		"first hash":       {disk{}, flip(72), `(its checksum: hash "rha256" is not supported)`, "a label"},
-		"first wiped":      {disk{}, func(b []byte) { clear(b[:4096]) }, "the first copy of the header is damaged (it does not begin as a header does)", "a label"},
+		"first wiped":      {disk{}, func(b []byte) { clear(b[:4096]) }, "the first copy of the header is damaged (no LUKS magic)", "a label"},
 		"second gone":      {disk{}, func(b []byte) { clear(b[headerSize:][:512]) }, "the second copy of the header is damaged (it is not there)", "a label"},
 		"first is newer":   {newer(0), func([]byte) {}, "", "newer label"},
 		"second is newer":  {newer(1), func([]byte) {}, "the second copy of the header is newer", "newer label"},
@@ -224,7 +224,7 @@ func TestSegmentSize(t *testing.T) {
 	}
 	image = image[:dataAt+4096+100]
 	h = open(t, image)
-	if h.Size != 4096 || len(h.Notes) != 1 || h.Notes[0] != "the data has 8192 bytes, and only 4196 are there" {
+	if h.Size != 4096 || len(h.Notes) != 1 || h.Notes[0] != "the data should have 8192 bytes, but only 4196 are there" {
 		t.Errorf("size %d, %q", h.Size, h.Notes)
 	}
 }

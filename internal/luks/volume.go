@@ -51,8 +51,8 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	return n, end
 }
 
-// read fills p, which lies within the volume: the begin and the end of p may lie within sectors,
-// which are decrypted apart.
+// read fills p, which lies within the volume: the start and the end of p may lie within sectors,
+// which are decrypted separately.
 func (v *Volume) read(p []byte, off int64) (int, error) {
 	size := int64(v.sector)
 	done := 0
@@ -82,7 +82,7 @@ func (v *Volume) part(p []byte, off int64) (int, error) {
 }
 
 // whole reads whole sectors, piece by piece, on several goroutines if there are several. It
-// returns how many bytes are right from the begin on.
+// returns how many bytes are right, counted from the start.
 func (v *Volume) whole(p []byte, off int64) (int, error) {
 	if len(p) <= piece {
 		return v.sectors(p, off)

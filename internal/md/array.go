@@ -30,7 +30,7 @@ func (l *leg) read(p []byte, off int64) error {
 	}
 	at := l.offset + off
 	if off < 0 || int64(len(p)) > l.size-off {
-		return fmt.Errorf("%s: byte %d lies behind its data", l.name, at)
+		return fmt.Errorf("%s: byte %d is past the end of its data", l.name, at)
 	}
 	for _, b := range l.bad {
 		if at < b.Offset+b.Size && b.Offset < at+int64(len(p)) {

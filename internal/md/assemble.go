@@ -109,7 +109,7 @@ func (a *Array) choose(members []Member, opt Options) {
 		case why == "" && a.Roles[m.Super.Role].Member < 0:
 			a.Roles[m.Super.Role] = Role{Member: i}
 		case why == "":
-			why = fmt.Sprintf("%s has its role %d", members[a.Roles[m.Super.Role].Member].Name, m.Super.Role)
+			why = fmt.Sprintf("%s is used in its role %d", members[a.Roles[m.Super.Role].Member].Name, m.Super.Role)
 		case old:
 			stale = append(stale, i)
 		}
@@ -145,11 +145,11 @@ func (a *Array) unfit(s *Superblock) (why string, old bool) {
 	case s.Role >= newest.Devices:
 		return fmt.Sprintf("its role %d is no longer in the array", s.Role), false
 	case s.Replacement:
-		return "it is to replace another member, and is not complete", true
+		return "it is an unfinished replacement for another member", true
 	case s.Recovered >= 0:
-		return "it is not rebuilt to its end", true
+		return "its rebuild is not complete", true
 	case s.Events+1 < newest.Events: // members are written one after the other
-		return fmt.Sprintf("it is older than the others: its events are %d, the newest has %d", s.Events, newest.Events), true
+		return fmt.Sprintf("it is out of date: %d events, the newest member has %d", s.Events, newest.Events), true
 	case s.number < len(newest.roles) && newest.roles[s.number] != s.Role:
 		return "the newest member says that it failed", true
 	}
@@ -162,18 +162,18 @@ func (a *Array) doubts(members []Member) {
 	dirty := slices.ContainsFunc(a.Roles, func(r Role) bool { return r.Member >= 0 && !members[r.Member].Super.Clean })
 	switch parity := s.Level >= 4 && s.Level <= 6; {
 	case dirty && parity && a.Degraded:
-		a.note("it was not stopped cleanly and lacks a member: what is computed from parity may be wrong where it was written last")
+		a.note("it was not stopped cleanly and lacks a member: data computed from parity may be wrong in places written last")
 	case dirty && parity:
-		a.note("it was not stopped cleanly: what had to be computed from parity may be wrong where it was written last")
+		a.note("it was not stopped cleanly: data that has to be computed from parity may be wrong in places written last")
 	case dirty && (s.Level == 1 || s.Level == 10):
-		a.note("it was not stopped cleanly: its legs may differ where it was written last; the first is read")
+		a.note("it was not stopped cleanly: its legs may differ in places written last; the first leg is read")
 	}
 	for i, r := range a.Roles {
 		if r.Member < 0 {
 			continue
 		}
 		if m := members[r.Member]; m.Super.DataOffset+m.Super.DataSize > m.Size {
-			a.note("%s (role %d) has %d bytes, its data ends at byte %d", m.Name, i, m.Size, m.Super.DataOffset+m.Super.DataSize)
+			a.note("%s (role %d) is cut off: it has %d bytes, its data should end at byte %d", m.Name, i, m.Size, m.Super.DataOffset+m.Super.DataSize)
 		}
 	}
 }

@@ -41,8 +41,9 @@ func TestChoice(t *testing.T) {
 	}{
 		"all": {three(array{}), []int{0, 1, 2}, "", ""},
 		"stale": {
-			three(array{events: []uint64{5, 7, 7}, editMember: old(0)}), []int{-1, 1, 2},
-			"it is older than the others: its events are 5, the newest has 7", "",
+			three(array{events: []uint64{5, 7, 7}, editMember: old(0)}),
+			[]int{-1, 1, 2},
+			"it is out of date: 5 events, the newest member has 7", "",
 		},
 		// They are written one after the other.
 		"one event": {three(array{events: []uint64{6, 7, 7}}), []int{0, 1, 2}, "", ""},
@@ -52,30 +53,36 @@ func TestChoice(t *testing.T) {
 					setRole(b, 0, 0xfffe)
 				}
 			}}),
-			[]int{-1, 1, 2}, "the newest member says that it failed", "",
+			[]int{-1, 1, 2},
+			"the newest member says that it failed", "",
 		},
 		"faulty":  {three(array{edit: onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffe) })}), []int{-1, 1, 2}, "it is marked as failed", ""},
 		"spare":   {three(array{edit: onlyRole(0, func(b []byte) { setRole(b, 0, 0xffff) })}), []int{-1, 1, 2}, "it is a spare", ""},
 		"no role": {three(array{edit: onlyRole(0, func(b []byte) { le.PutUint32(b[160:], 9) })}), []int{-1, 1, 2}, "it is a spare", ""},
 		"rebuilt": {
 			three(array{editMember: old(0), edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 8) })}),
-			[]int{-1, 1, 2}, "it is not rebuilt to its end", "",
+			[]int{-1, 1, 2},
+			"its rebuild is not complete", "",
 		},
 		"rebuilt to its end": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 2); le.PutUint64(b[152:], 1<<64-1) })}),
-			[]int{0, 1, 2}, "", "",
+			[]int{0, 1, 2},
+			"", "",
 		},
 		"replacement": {
 			three(array{edit: onlyRole(0, func(b []byte) { setFeature(b, 16) })}),
-			[]int{-1, 1, 2}, "it is to replace another member, and is not complete", "",
+			[]int{-1, 1, 2},
+			"it is an unfinished replacement for another member", "",
 		},
 		"twice": {
 			three(array{edit: onlyRole(1, func(b []byte) { setRole(b, 1, 0); setRole(b, 0, 1) })}),
-			[]int{0, -1, 2}, "", "",
+			[]int{0, -1, 2},
+			"", "",
 		},
 		"dirty": {
 			three(array{edit: onlyRole(1, func(b []byte) { le.PutUint64(b[208:], 0) })}),
-			[]int{0, 1, 2}, "", "it was not stopped cleanly: its legs may differ where it was written last; the first is read",
+			[]int{0, 1, 2},
+			"", "it was not stopped cleanly: its legs may differ in places written last; the first leg is read",
 		},
 		"smaller now": {
 			three(array{events: []uint64{5, 7, 7}, edit: func(role int, b []byte) {
@@ -84,7 +91,8 @@ func TestChoice(t *testing.T) {
 					le.PutUint32(b[92:], 5)
 				}
 			}}),
-			[]int{-1, 1, 2}, "its role 4 is no longer in the array", "",
+			[]int{-1, 1, 2},
+			"its role 4 is no longer in the array", "",
 		},
 	} {
 		members, want := tc.make()
@@ -113,7 +121,7 @@ func TestStaleIsAsked(t *testing.T) {
 	ls := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", events: []uint64{7, 5, 3}}
 	members, want := ls.make()
 	_, err := md.Assemble(members, md.Options{})
-	const reason = "it needs 2 of its 3 members: role 1 is not used: disk1: it is older than the others: its events are 5, the newest has 7, role 2 is not used: disk2: it is older"
+	const reason = "it needs 2 of its 3 members: role 1 is not used: disk1: it is out of date: 5 events, the newest member has 7, role 2 is not used: disk2: it is out of date"
 	if err == nil || !strings.Contains(err.Error(), reason) {
 		t.Errorf("without stale ones: %v", err)
 	}
@@ -121,12 +129,12 @@ func TestStaleIsAsked(t *testing.T) {
 	if !bytes.Equal(content(t, a), want) || len(a.Unused) > 0 || a.Degraded {
 		t.Errorf("other bytes; unused %+v", a.Unused)
 	}
-	if !a.Roles[1].Stale || !a.Roles[2].Stale || a.Roles[0].Stale || len(a.Notes) != 2 || !strings.HasPrefix(a.Notes[0], "disk1 is used though it is older than the others") {
+	if !a.Roles[1].Stale || !a.Roles[2].Stale || a.Roles[0].Stale || len(a.Notes) != 2 || !strings.HasPrefix(a.Notes[0], "disk1 is used though it is out of date") {
 		t.Errorf("%+v, %q", a.Roles, a.Notes)
 	}
 	// A stale one does not take the place of a member, and the newer of two is used.
 	ls.events = []uint64{7, 7, 3}
-	members, want = ls.make()
+	members, _ = ls.make()
 	ls.events = []uint64{7, 7, 5}
 	more, _ := ls.make()
 	members = append(members, more[2])
@@ -155,13 +163,21 @@ func TestNotes(t *testing.T) {
 	ls := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", edit: dirty}
 	members, want := ls.make()
 	for n, note := range map[int]string{
-		3: "it was not stopped cleanly: what had to be computed from parity may be wrong where it was written last",
-		2: "it was not stopped cleanly and lacks a member: what is computed from parity may be wrong where it was written last",
+		3: "it was not stopped cleanly: data that has to be computed from parity may be wrong in places written last",
+		2: "it was not stopped cleanly and lacks a member: data computed from parity may be wrong in places written last",
 	} {
 		a := assemble(t, members[:n], md.Options{})
 		if len(a.Notes) != 1 || a.Notes[0] != note || !bytes.Equal(content(t, a), want) || a.Super.State() != "active" {
 			t.Errorf("%d members: %q", n, a.Notes)
 		}
+	}
+	members, _ = array{level: 10, layout: 0x102, devices: 4, edit: dirty}.make()
+	if a := assemble(t, members, md.Options{}); len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "its legs may differ") {
+		t.Errorf("raid10: %q", a.Notes)
+	}
+	members, _ = array{level: 0, devices: 2, sizes: []int{chunk, chunk}, edit: dirty}.make()
+	if a := assemble(t, members, md.Options{}); a.Notes != nil {
+		t.Errorf("raid0 has nothing that may differ: %q", a.Notes)
 	}
 	// A disk that is cut off.
 	members, want = array{level: 1, devices: 2}.make()
@@ -172,7 +188,7 @@ func TestNotes(t *testing.T) {
 		return p
 	}())
 	a := assemble(t, members, md.Options{})
-	if len(a.Notes) != 1 || a.Notes[0] != "disk0 (role 0) has 126976 bytes, its data ends at byte 131072" || !bytes.Equal(content(t, a), want) {
+	if len(a.Notes) != 1 || a.Notes[0] != "disk0 (role 0) is cut off: it has 126976 bytes, its data should end at byte 131072" || !bytes.Equal(content(t, a), want) {
 		t.Errorf("cut: %q", a.Notes)
 	}
 }
@@ -226,30 +242,31 @@ func TestRefused(t *testing.T) {
 		array
 		want string
 	}{
-		"reshape":   {two(1, all(func(b []byte) { setFeature(b, 4) })), "a reshape is in progress"},
-		"journal":   {two(1, all(func(b []byte) { setFeature(b, 512) })), "the array has a journal"},
-		"a journal": {two(1, onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffd) })), "disk0: the array has a journal"},
-		"another":   {two(1, onlyRole(1, func(b []byte) { b[16] = 'x' })), "disk1 is of another array, 78727261:79277320:55554944:202e2e2e"},
-		"multipath": {two(-1, word(72, 1<<32-4)), "(multipath): this level is not supported"},
-		"faulty":    {two(-1, word(72, 1<<32-5)), "(faulty): this level is not supported"},
-		"raid7":     {two(-1, word(72, 7)), "(raid7): this level is not supported"},
-		"raid0":     {two(0, nil), "its members differ in size, and it does not say in which of the two layouts it was written"},
-		"raid0's":   {array{level: 0, devices: 2, layout: 3, sizes: []int{5 * chunk, 9 * chunk}}, "its members differ in size"},
-		"raid5":     {array{level: 5, devices: 2, drawn: "0P", layout: 6}, "layout 6 is not known"},
-		"raid6":     {array{level: 6, devices: 3, drawn: "0PQ", layout: 7}, "layout 7 is not known"},
-		"raid10":    {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x202)}, "layout 0x202 is not known"},
-		"raid10 0":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0)}, "layout 0x0 is not known"},
-		"raid10 n5": {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x105)}, "layout 0x105 is not known"},
-		"raid10 4":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x80201)}, "layout 0x80201 is not known"},
-		"chunk":     {array{level: 10, devices: 4, layout: 0x102, edit: word(88, 9)}, "chunks of 4608 bytes"},
-		"chunk 0":   {two(0, word(88, 0)), "chunks of 0 bytes"},
-		"chunk 5":   {array{level: 5, devices: 2, drawn: "0P", edit: word(88, 0)}, "chunks of 0 bytes"},
-		"no room":   {array{level: 1, devices: 2, edit: word(80, 0)}, "it has no room for data"},
-		"no room 0": {two(0, word(136, 1)), "it has no room for data"},
+		"reshape":    {two(1, all(func(b []byte) { setFeature(b, 4) })), "a reshape is in progress"},
+		"journal":    {two(1, all(func(b []byte) { setFeature(b, 512) })), "the array has a journal"},
+		"a journal":  {two(1, onlyRole(0, func(b []byte) { setRole(b, 0, 0xfffd) })), "disk0: the array has a journal"},
+		"another":    {two(1, onlyRole(1, func(b []byte) { b[16] = 'x' })), "disk1 is of another array, 78727261:79277320:55554944:202e2e2e"},
+		"multipath":  {two(-1, word(72, 1<<32-4)), "(multipath): this level is not supported"},
+		"faulty":     {two(-1, word(72, 1<<32-5)), "(faulty): this level is not supported"},
+		"raid7":      {two(-1, word(72, 7)), "(raid7): this level is not supported"},
+		"raid0":      {two(0, nil), "its members differ in size, and it does not say in which of the two layouts it was written"},
+		"raid0 0.90": {array{version: "0.90", level: 0, devices: 2, layout: 1, sizes: []int{32 * chunk, 64 * chunk}}, "its members differ in size"},
+		"raid0's":    {array{level: 0, devices: 2, layout: 3, sizes: []int{5 * chunk, 9 * chunk}}, "its members differ in size"},
+		"raid5":      {array{level: 5, devices: 2, drawn: "0P", layout: 6}, "layout 6 is not known"},
+		"raid6":      {array{level: 6, devices: 3, drawn: "0PQ", layout: 7}, "layout 7 is not known"},
+		"raid10":     {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x202)}, "layout 0x202 is not known"},
+		"raid10 0":   {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0)}, "layout 0x0 is not known"},
+		"raid10 n5":  {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x105)}, "layout 0x105 is not known"},
+		"raid10 4":   {array{level: 10, devices: 4, layout: 0x102, edit: word(76, 0x80201)}, "layout 0x80201 is not known"},
+		"chunk":      {array{level: 10, devices: 4, layout: 0x102, edit: word(88, 9)}, "chunks of 4608 bytes"},
+		"chunk 0":    {two(0, word(88, 0)), "chunks of 0 bytes"},
+		"chunk 5":    {array{level: 5, devices: 2, drawn: "0P", edit: word(88, 0)}, "chunks of 0 bytes"},
+		"no room":    {array{level: 1, devices: 2, edit: word(80, 0)}, "it has no room for data"},
+		"no room 0":  {two(0, word(136, 1)), "it has no room for data"},
 	} {
 		members, _ := tc.make()
 		_, err := md.Assemble(members, md.Options{})
-		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "md array 61727261:79277320:55554944:202e2e2e (") {
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "md array "+members[0].Super.UUID.String()+" (raid") && !strings.HasSuffix(err.Error(), "): this level is not supported") {
 			t.Errorf("%s: %v, want %s", name, err, tc.want)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 const (
 	kib    = 1 << 10
 	chunk  = 4 * kib
-	offset = 64 * kib // of the data, if the superblock lies at the begin
+	offset = 64 * kib // of the data, if the superblock lies at the start
 	magic  = 0xa92b4efc
 )
 
@@ -123,7 +123,7 @@ func (a array) fill0(legs [][]byte) (content []byte) {
 		for i := range room {
 			c := random(chunk)
 			device := room[i]
-			if a.layout == 1 { // whose turn it is counts from the begin of the array
+			if a.layout == 1 { // whose turn it is counts from the start of the array
 				device = room[count%len(room)]
 			}
 			content = append(content, c...)

@@ -123,8 +123,8 @@ type zone struct {
 	from    int64 // in every leg
 }
 
-// Layouts of raid0 with more than one zone: the first counts chunks from the begin of the array
-// to choose a device, the second from the begin of the zone.
+// Layouts of raid0 with more than one zone: the first counts chunks from the start of the array
+// to choose a device, the second from the start of the zone.
 const (
 	layout0Original  = 1
 	layout0Alternate = 2
@@ -143,7 +143,7 @@ func (a *Array) raid0(legs []leg) error {
 	case len(zones) == 0:
 		return nil // and no bytes
 	case len(zones) > 1 && !known:
-		return fmt.Errorf("its members differ in size, and it does not say in which of the two layouts it was written (before or after Linux 3.14): the data behind byte %d cannot be read rightly", zones[0].end)
+		return fmt.Errorf("its members differ in size, and it does not say in which of the two layouts it was written (before or after Linux 3.14): what follows byte %d would come out in the wrong order", zones[0].end)
 	}
 	a.size = zones[len(zones)-1].end
 	a.piece = copies{legs, func(off int64, nth int) (raid.Place, int64, bool) {
@@ -219,13 +219,12 @@ func (a *Array) raid10(legs []leg) error {
 	if s.Chunk < 4096 || bits.OnesCount64(uint64(s.Chunk)) != 1 {
 		return fmt.Errorf("chunks of %d bytes", s.Chunk)
 	}
-	l.stride = l.chunk
 	rows := s.Used / l.chunk / int64(l.far) // of one far copy
-	chunks := rows * int64(l.devices) / int64(l.near)
-	if !l.offset {
-		n, devices := chunks*int64(l.near*l.far), int64(l.devices)
-		l.stride = (n + devices - 1) / devices / int64(l.far) * l.chunk
+	l.stride = rows * l.chunk
+	if l.offset {
+		l.stride = l.chunk
 	}
+	chunks := rows * int64(l.devices) / int64(l.near)
 	a.size = chunks * l.chunk
 	for c := range int64(l.devices) {
 		there := func(nth int) bool {

@@ -2,9 +2,11 @@
 // writes.
 //
 // [Recognise] reads the superblock of a disk; members with the same [Superblock.UUID] belong
-// together. [Assemble] chooses which of them are used, and the [Array] reads: from another leg
-// what one cannot give, or computed from parity. A member that is older than the others holds
-// old data, not wrong data: nothing in it would tell, so it is left out unless asked for.
+// together. [Assemble] chooses which of them to use, and an [Array] reads: what one leg cannot
+// give comes from another leg, or is computed from parity.
+//
+// A member that is older than the others holds old data, and nothing in the data tells. So it is
+// left out unless the caller asks for it.
 package md
 
 import (
@@ -74,7 +76,7 @@ type Superblock struct {
 	roles   []int // of all devices, by number
 }
 
-// Bad is a range of a member, from its begin, whose content is not right.
+// Bad is a range of a member, counted from its start, whose content is not right.
 type Bad struct{ Offset, Size int64 }
 
 // LevelName is the level as mdadm names it.
@@ -182,21 +184,22 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("%d bytes at byte %d: %w", len(p), off, err)
 }
 
-// external looks for metadata of firmware, which lies in the last sectors.
+// external looks for metadata of firmware, which lies in the last sectors, of 512 or 4096 bytes.
 func external(r io.ReaderAt, size int64) error {
-	const last = 2 * sector
-	if size < last {
-		return nil
-	}
-	b := make([]byte, last)
-	if err := readFull(r, b, size-last); err != nil {
-		return err
-	}
-	switch {
-	case bytes.HasPrefix(b, []byte("Intel Raid ISM Cfg Sig. ")):
-		return errors.New("it is a member of an Intel firmware RAID (IMSM), which is not supported")
-	case binary.BigEndian.Uint32(b[sector:]) == 0xde11de11:
-		return errors.New("it is a member of a firmware RAID in DDF, which is not supported")
+	for _, sector := range []int64{512, 4096} {
+		if size < 2*sector {
+			return nil
+		}
+		b := make([]byte, 2*sector)
+		if err := readFull(r, b, size-2*sector); err != nil {
+			return err
+		}
+		switch {
+		case bytes.HasPrefix(b, []byte("Intel Raid ISM Cfg Sig. ")):
+			return errors.New("it is a member of an Intel firmware RAID (IMSM), which is not supported")
+		case binary.BigEndian.Uint32(b[sector:]) == 0xde11de11:
+			return errors.New("it is a member of a firmware RAID in DDF, which is not supported")
+		}
 	}
 	return nil
 }

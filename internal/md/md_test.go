@@ -57,8 +57,6 @@ var arrays = map[string]struct {
 	"raid10 new sets":   {array{level: 10, layout: 0x40201, devices: 5}, 1},
 }
 
-func (a array) name() string { return fmt.Sprintf("level %d, layout %#x", a.level, a.layout) }
-
 // Every array gives its content: whole, in reads from anywhere, and without any members that it
 // can do without. With one missing more it is refused.
 func TestArrays(t *testing.T) {
@@ -186,7 +184,7 @@ func TestEdges(t *testing.T) {
 		t.Errorf("behind the end: %d, %v", n, err)
 	}
 	if _, err := a.ReadAt(p, -1); err == nil {
-		t.Error("no error before the begin")
+		t.Error("no error before the start")
 	}
 	if n, err := a.ReadAt(nil, 5); n != 0 || err != nil {
 		t.Errorf("nothing: %d, %v", n, err)

@@ -51,7 +51,7 @@ func decode0(b []byte, at int64) (*Superblock, error) {
 		return nil, errNone
 	}
 	if got, want := word(word0Sum), sum0(b, order); got != want {
-		return nil, fmt.Errorf("its checksum is %#08x, its content's is %#08x", got, want)
+		return nil, fmt.Errorf("its checksum is %#08x, should be %#08x", got, want)
 	}
 	minor := word(word0Minor)
 	if minor != 90 && minor != 91 {

@@ -74,7 +74,7 @@ func decode1(b []byte, at int64) (*Superblock, error) {
 		return nil, fmt.Errorf("it says that it has %d roles", devices)
 	}
 	if got, want := le.Uint32(b[off1Sum:]), sum1(b[:off1Roles+2*devices]); got != want {
-		return nil, fmt.Errorf("its checksum is %#08x, its content's is %#08x", got, want)
+		return nil, fmt.Errorf("its checksum is %#08x, should be %#08x", got, want)
 	}
 	features := le.Uint32(b[off1Features:])
 	if unknown := features &^ featKnown; unknown != 0 {

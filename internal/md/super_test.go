@@ -3,7 +3,6 @@ package md_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -192,18 +191,22 @@ func TestTwoSuperblocks(t *testing.T) {
 	}
 }
 
+// Metadata of firmware is seen at the end of disks of both sizes of sectors.
 func TestFirmware(t *testing.T) {
-	disk := make([]byte, 100*kib)
-	copy(disk[len(disk)-1024:], "Intel Raid ISM Cfg Sig. 1.2.00")
-	if _, err := recognise(disk); err == nil || !strings.Contains(err.Error(), "IMSM") {
-		t.Errorf("IMSM: %v", err)
-	}
-	clear(disk)
-	binary.BigEndian.PutUint32(disk[len(disk)-512:], 0xde11de11)
-	if _, err := recognise(disk); err == nil || !strings.Contains(err.Error(), "DDF") {
-		t.Errorf("DDF: %v", err)
-	}
-	if _, err := md.Recognise(failing{bytes.NewReader(disk), 100*kib - 1024, 100 * kib}, 100*kib); err == nil || errors.Is(err, nil) {
-		t.Error("no error from a device that fails there")
+	for _, sector := range []int{512, 4096} {
+		disk := make([]byte, 100*kib)
+		copy(disk[len(disk)-2*sector:], "Intel Raid ISM Cfg Sig. 1.2.00")
+		if _, err := recognise(disk); err == nil || !strings.Contains(err.Error(), "IMSM") {
+			t.Errorf("IMSM: %v", err)
+		}
+		clear(disk)
+		binary.BigEndian.PutUint32(disk[len(disk)-sector:], 0xde11de11)
+		if _, err := recognise(disk); err == nil || !strings.Contains(err.Error(), "DDF") {
+			t.Errorf("DDF: %v", err)
+		}
+		r := failing{bytes.NewReader(disk), 99 * kib, 100 * kib}
+		if _, err := md.Recognise(r, r.to); err == nil || !strings.Contains(err.Error(), "device failed") {
+			t.Errorf("a device that fails there: %v", err)
+		}
 	}
 }

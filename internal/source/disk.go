@@ -221,10 +221,14 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Dis
 	}
 	for _, img := range imgs {
 		img = img.Image()
-		for _, file := range slices.Concat(img.Backing, img.Parts) {
+		for i, file := range slices.Concat(img.Backing, img.Parts) {
+			what := "the backing file"
+			if i >= len(img.Backing) {
+				what = "a part"
+			}
 			same := func(name string) bool { return name != "" && SameFile(name, file) }
 			if slices.ContainsFunc(env.Named, same) && !slices.ContainsFunc(inputs, same) {
-				return cli.Usagef("%s is read, as %s is based on it or split into it, and cannot be the output", file, img.Name)
+				return cli.Usagef("%s is %s of %s, so it cannot be the output", file, what, img.Name)
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"thinpool/jsonfmt"
@@ -13,10 +15,28 @@ import (
 // ReadDump reads a dump of either format.
 func ReadDump(ctx context.Context, in io.Reader, v metadata.Visitor, o metadata.Overrides, note func(string)) error {
 	text := bufio.NewReader(in)
+	if err := otherTarget(text); err != nil {
+		return err
+	}
 	if IsJSON(text) {
 		return jsonfmt.Read(ctx, text, v, jsonfmt.Options{Overrides: o, Note: note})
 	}
 	return xmlfmt.Read(ctx, text, v, xmlfmt.Options{Overrides: o, Note: note})
+}
+
+// otherTarget refuses a dump of a cache or an era, which begins as one of a pool does.
+func otherTarget(text *bufio.Reader) error {
+	const superblock = 512 // more than its tag has
+	start, _ := text.Peek(superblock)
+	tag, _, _ := bytes.Cut(start, []byte(">"))
+	switch {
+	case !bytes.Contains(tag, []byte("<superblock")):
+	case bytes.Contains(tag, []byte(" nr_cache_blocks=")):
+		return errors.New("this is a dump of dm-cache, not of a thin pool: cache_restore makes metadata of it")
+	case bytes.Contains(tag, []byte(" current_era=")):
+		return errors.New("this is a dump of dm-era, not of a thin pool: era_restore makes metadata of it")
+	}
+	return nil
 }
 
 // IsJSON reports whether a dump is JSON rather than XML.

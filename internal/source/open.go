@@ -32,6 +32,7 @@ type Spec struct {
 	DiskHint string       // what is said to that
 	Doubtful bool         // what does not look like metadata is opened all the same
 	Least    block.Nr     // blocks that it must have
+	Partial  bool         // what lies in part on a physical volume that is missing is opened all the same
 }
 
 // A Source is metadata that is open.
@@ -111,6 +112,9 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 		pack, err := loadPack(env, spec.Path)
 		if err != nil {
 			return nil, err
+		}
+		if err := Recognise(pack); err != nil && !spec.Doubtful {
+			return nil, errors.Join(fmt.Errorf("%s: in the pack: %w", spec.Path, err), pack.Close())
 		}
 		return &Source{Device: pack, Path: spec.Path, snapshot: spec.Snapshot}, nil
 	}
@@ -204,6 +208,11 @@ func (spec *Spec) volume(env *cli.Env, disks *Disks) (*Source, error) {
 	}
 	for _, note := range r.Notes {
 		env.Log.Info(note)
+	}
+	if !spec.Partial {
+		if err := p.complete(r); err != nil {
+			return nil, err
+		}
 	}
 	return &Source{Device: r.Device(), Path: spec.Path, Place: p, Name: p.Name(), disks: disks, snapshot: spec.Snapshot}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/lvmreport"
 	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
@@ -65,9 +66,24 @@ func (p *Place) onlyPool() error {
 	case 1:
 		return p.metadataOf(p.Pool)
 	case 0:
+		if v := p.foreignPool(); v != "" {
+			return fmt.Errorf("%s is a pool of QNAP's own kind (tier-thin-pool), which only a NAS of QNAP can read; --lv VG/LV reads any other volume: %s", v, List(others))
+		}
 		return fmt.Errorf("LVM has no thin pool here; use --lv VG/LV to read metadata from another volume: %s", List(others))
 	}
 	return fmt.Errorf("which pool? Choose one with --lv VG/POOL: %s", List(pools))
+}
+
+// foreignPool is the first pool of a kind that is not LVM's own; empty if there is none.
+func (p *Place) foreignPool() string {
+	for _, g := range p.Groups {
+		for _, v := range g.LVs {
+			if v.Type() == "tier-thin-pool" {
+				return g.Name + "/" + v.Name
+			}
+		}
+	}
+	return ""
 }
 
 // Facts is what LVM knows of the pool that p is the metadata of; nil if it knows
@@ -204,4 +220,22 @@ func (p *Place) DevID(name string) (metadata.DevID, error) {
 	}
 	known := p.ThinVolumes()
 	return 0, fmt.Errorf("%s: the pool %s/%s has no such volume; it has %s%s", name, p.Group.Name, p.Pool.Name, List(known), cli.DidYouMean(name, known))
+}
+
+// complete refuses metadata of which a part lies on a physical volume that is missing: it would look
+// damaged, and is not.
+func (p *Place) complete(r *lvm.Reader) error {
+	if !lvmreport.Partial(p.Group)[p.Volume] {
+		return nil
+	}
+	const most = 1 << 16 // places that are read
+	step := max(int64(p.Group.ExtentSize)*block.SectorSize, r.Size()/most, block.Size)
+	sector := make([]byte, block.SectorSize)
+	for at := int64(0); at < r.Size(); at += step {
+		_, err := r.ReadAt(sector, at)
+		if _, ok := errors.AsType[*lvm.MissingError](err); ok {
+			return cli.Accessf("%v: add its image with --pv IMAGE. Repair nothing before: what lies there is not damaged. If it is lost for good, thin_repair finds what is left", err)
+		}
+	}
+	return nil
 }

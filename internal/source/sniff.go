@@ -2,21 +2,23 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
+	"thinpool/disk"
 	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
-// sniffed is how much of the start of an input is looked at: up to where btrfs
-// has its magic.
-const sniffed = 0x10040 + 8
+// sniffed is how much of the start of an input is looked at.
+const sniffed = disk.KindProbe
 
 // A signature is how something that is no thin metadata gives itself away.
 type signature struct {
@@ -73,34 +75,12 @@ var signatures = []signature{
 	{4096, "EFI PART", "a disk with partitions (GPT)", adviseLVM, nil},
 	{0, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
 	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
-	{bcacheMagic, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "part of bcache or bcachefs", adviseTmeta, nil},
-	{0, "XFSB", "an XFS file system", adviseTmeta, nil},
-	{extSuperblock + 56, "\x53\xef", "an ext2, ext3 or ext4 file system", adviseTmeta, sureExt},
-	{0x10040, "_BHRfS_M", "a btrfs file system", adviseTmeta, nil},
-	{4086, "SWAPSPACE2", "swap space", adviseTmeta, nil},
-	{3, "NTFS    ", "an NTFS file system", adviseTmeta, nil},
-	{0x52, "FAT32   ", "a FAT file system", adviseTmeta, nil},
-	{0x36, "FAT1", "a FAT file system", adviseTmeta, nil},
-	{0, "QFI\xfb", "a qcow2 image", adviseImage, nil},
-	{0, "KDMV", "a VMDK image", adviseImage, nil},
-	{0x40, "\x7f\x10\xda\xbe", "a VDI image", adviseImage, nil},
-	{0, "vhdxfile", "a VHDX image", adviseImage, nil},
-	{0, "conectix", "a VHD image", adviseImage, nil},
-	{0, "\x7fELF", "a program", adviseTmeta, nil},
-	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
-	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
 }
 
-const (
-	extSuperblock = 1024
-	bcacheMagic   = 4096 + 24
-)
-
-// sureExt looks at the block size and the revision of an ext2 superblock.
-func sureExt(p []byte) bool {
-	const offLogBlockSize, offRevision = extSuperblock + 24, extSuperblock + 76
-	return len(p) > offRevision+4 &&
-		binary.LittleEndian.Uint32(p[offLogBlockSize:]) <= 6 && binary.LittleEndian.Uint32(p[offRevision:]) <= 1
+// boot are what has a boot sector; many file systems have one, too.
+var boot = []signature{
+	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
+	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
 }
 
 // surePartitions looks whether a boot sector has a table of partitions: at least
@@ -141,12 +121,51 @@ func foreign(start []byte) error {
 	}
 	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
 	for _, s := range signatures {
-		found := has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
-		if found || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
+		if s.in(start) || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
+			return s.err()
+		}
+	}
+	if s := ofDisk(start); s != nil {
+		return s.err()
+	}
+	for _, s := range boot {
+		if s.in(start) {
 			return s.err()
 		}
 	}
 	return nil
+}
+
+func (s *signature) in(start []byte) bool {
+	return has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
+}
+
+// ofDisk is what package disk knows that begins so: an image, a file system, any file; nil if that
+// is nothing.
+func ofDisk(start []byte) *signature {
+	if format := disk.FormatOf(start); format != "" {
+		return &signature{what: imageOf(format), advice: adviseImage}
+	}
+	return ofKind(disk.KindOf(start))
+}
+
+func ofKind(k *disk.Kind) *signature {
+	if k == nil {
+		return nil
+	}
+	return &signature{what: k.Name, advice: cmp.Or(k.Advice, adviseTmeta)}
+}
+
+// imageOf names an image of a format.
+func imageOf(format string) string {
+	const acronym = 4 // characters at most
+	switch {
+	case format[0] == 'E':
+		return "an " + format + " image"
+	case len(format) <= acronym:
+		return "a " + strings.ToUpper(format) + " image"
+	}
+	return "a " + format + " image"
 }
 
 func (s *signature) err() error {
@@ -161,10 +180,14 @@ func (s *signature) err() error {
 // ForeignBlock says what b, which is block nr and not block 0, is the beginning of: something
 // that leaves block 0 as it was when it is made.
 func ForeignBlock(nr block.Nr, b *block.Data) error {
+	off := int(min(nr, disk.KindProbe)) * block.Size
 	for _, s := range signatures {
-		if at := s.offset - int(nr)*block.Size; at >= 0 && has(b[:], at, s.magic) {
+		if at := s.offset - off; at >= 0 && has(b[:], at, s.magic) {
 			return s.err()
 		}
+	}
+	if s := ofKind(disk.KindIn(b[:], off)); s != nil {
+		return s.err()
 	}
 	return nil
 }
@@ -259,9 +282,12 @@ func NotPacked(f io.ReaderAt, err error) error {
 		return errors.New("this is unpacked metadata: use thin_metadata_pack to pack it")
 	}
 	for _, s := range signatures {
-		if has(start[:n], s.offset, s.magic) && (s.sure == nil || s.sure(start[:n])) {
+		if s.in(start[:n]) {
 			return fmt.Errorf("this is %s, not packed metadata", s.what)
 		}
+	}
+	if s := ofDisk(start[:n]); s != nil {
+		return fmt.Errorf("this is %s, not packed metadata", s.what)
 	}
 	return err
 }
