@@ -6,7 +6,7 @@ import (
 	"io"
 	"slices"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 	"thinpool/metadata/block"
 )
 

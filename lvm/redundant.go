@@ -6,7 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 )
 
 // mirror makes the source of a dm-mirror. Leg 0 is the primary one, which is right always; the

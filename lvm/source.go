@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 )
 
 // A source is something that bytes of a logical volume come from: a tree of them is what a

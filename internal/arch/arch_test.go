@@ -24,8 +24,8 @@ var layers = [][]string{
 	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
 	{"metadata"},
 	{"internal/pdata/spacemap"},
-	{"internal/pdata/btree", "lvm/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/newfile", "internal/printable", "test/shared"},
+	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "metadata/block/blocktest"},
+	{"metadata/block", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.
@@ -40,12 +40,14 @@ var only = map[string][]string{
 	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
 	"thinpool/metadata/block/blocktest": {"fixtures", "internal/demo", "test/e2e", "test/damage"},
 	"github.com/lima-vm/go-qcow2reader": {"lvm"},
+	"golang.org/x/crypto/argon2":        {"internal/luks"},
 }
 
 // most says what of ours something may import, where that is less than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
-	"lvm":          {"internal/printable", "lvm/internal/partition", "lvm/internal/raid", "lvm/internal/text", "metadata/block"},
+	"internal/md":  {"internal/raid"},
+	"lvm":          {"internal/printable", "lvm/internal/partition", "internal/raid", "lvm/internal/text", "metadata/block"},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.
@@ -133,13 +135,17 @@ func TestForbidden(t *testing.T) {
 		{"tool/check", "thinpool/metadata/block/blocktest", true},
 		{"fixtures", "thinpool/metadata/block/blocktest", false},
 		{"new", "thinpool/metadata", true},
-		{"lvm", "thinpool/lvm/internal/raid", false},
+		{"lvm", "thinpool/internal/raid", false},
 		{"lvm", "thinpool/internal/printable", false},
 		{"lvm", "thinpool/internal/pdata/btree", true},
 		{"lvm/internal/text", "thinpool/metadata/block", false},
 		{"metadata", "thinpool/lvm", true},
 		{"internal/cli", "thinpool/metadata/block", true},
 		{"internal/view", "thinpool/internal/source", true},
+		{"internal/md", "thinpool/internal/raid", false},
+		{"internal/md", "thinpool/internal/luks", true},
+		{"internal/luks", "golang.org/x/crypto/argon2", false},
+		{"internal/source", "golang.org/x/crypto/argon2", true},
 	} {
 		if got := forbidden(tc.pkg, tc.imported) != ""; got != tc.wrong {
 			t.Errorf("%s imports %s: forbidden %v, want %v", tc.pkg, tc.imported, got, tc.wrong)

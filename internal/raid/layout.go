@@ -1,5 +1,5 @@
-// Package raid knows how dm-raid lays data out over devices, how to compute a chunk that is
-// lost, and the superblocks that tell which devices are in sync.
+// Package raid knows how dm-raid and md lay data out over devices, how to compute a chunk that is
+// lost, and the superblocks of dm-raid that tell which devices are in sync.
 //
 // A device is cut into chunks of one size; the chunks at one offset on all devices are a
 // row. With parity, a row of n devices holds n-1 chunks of data (raid4, raid5) or n-2
@@ -30,11 +30,13 @@ type Layout struct {
 	rule    rule
 }
 
-// A rule says which devices hold parity in row r modulo n, of n devices, and whether the data
-// begins after the parity and goes round (symmetric) or takes the devices as they come.
+// A rule says which devices hold parity in row r modulo n, of n devices, whether the data
+// begins after the parity and goes round (symmetric) or takes the devices as they come, and how
+// devices count in Q.
 type rule struct {
 	p, q      func(r, n int) int // q is nil without Q
 	symmetric bool
+	byNumber  bool // by their numbers, else by how many with data lie between them and Q
 }
 
 func first(r, n int) int    { return 0 }
@@ -65,9 +67,15 @@ var rules = map[string]rule{
 	"raid5_ra":   {p: right},
 	"raid5_ls":   {p: left, symmetric: true},
 	"raid5_rs":   {p: right, symmetric: true},
-	"raid6_zr":   {p: right, q: after(right)},
-	"raid6_nr":   {p: leftNext, q: after(leftNext)},
-	"raid6_nc":   {p: left, q: before(left), symmetric: true},
+	"raid6_zr":   {p: right, q: after(right), byNumber: true},
+	"raid6_nr":   {p: leftNext, q: after(leftNext), byNumber: true},
+	"raid6_nc":   {p: left, q: before(left), symmetric: true, byNumber: true},
+	"raid6_la":   {p: left, q: after(left)}, // from here to raid6_0_6 of md alone
+	"raid6_ra":   {p: right, q: after(right)},
+	"raid6_ls":   {p: left, q: after(left), symmetric: true},
+	"raid6_rs":   {p: right, q: after(right), symmetric: true},
+	"raid6_0":    {p: first, q: after(first)},
+	"raid6_0_6":  {p: first, q: last},
 	"raid6_n_6":  {p: second, q: last},
 	"raid6_la_6": {p: less(left), q: last},
 	"raid6_ra_6": {p: less(right), q: last},
@@ -166,8 +174,11 @@ func (l Layout) DataDevice(row int64, i int) int {
 	p, q := l.ParityDevices(row)
 	if l.rule.symmetric {
 		n := l.Devices
-		if q == n-1 && strings.HasSuffix(l.Kind, "_6") {
+		switch {
+		case strings.HasSuffix(l.Kind, "_6"):
 			n-- // Q stays apart
+		case q == (p+1)%n:
+			p = q
 		}
 		return (p + 1 + i) % n
 	}

@@ -3,22 +3,27 @@ package raid
 import (
 	"crypto/subtle"
 	"fmt"
-	"strings"
 )
 
 // P is the sum, by exclusive or, of the data of a row. Q is the sum of the data, each device
 // multiplied with its own power of 2 in the field of 256 elements that the polynomial 0x11d
-// makes: see H. Peter Anvin, "The mathematics of RAID-6". Where Q goes round, the power is the
-// number of the device; where it stays on the last device, P is not counted. This was seen in
-// sets that Linux wrote.
+// makes: see H. Peter Anvin, "The mathematics of RAID-6". In three layouts the power is the
+// number of the device; in all others devices count from the one behind Q on, round and without P.
+// This was seen in sets that Linux wrote.
 const polynomial = 0x1d
 
 // power is the exponent with which a device counts in the Q of a row.
 func (l Layout) power(row int64, dev int) int {
-	if p, _ := l.ParityDevices(row); strings.HasSuffix(l.Kind, "_6") && dev > p {
-		return dev - 1
+	if l.rule.byNumber {
+		return dev
 	}
-	return dev
+	n := l.Devices
+	p, q := l.ParityDevices(row)
+	behindQ := func(d int) int { return (d - q - 1 + n) % n }
+	if behindQ(dev) > behindQ(p) {
+		return behindQ(dev) - 1
+	}
+	return behindQ(dev)
 }
 
 // Rebuild computes what device lost, one with data in the row, holds within its chunk, into p.

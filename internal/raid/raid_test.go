@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 )
 
 // kinds are the layouts with parity, with the devices of P, Q and the data in each row of five
@@ -24,6 +24,12 @@ var kinds = map[string]string{
 	"raid6_zr":   "PQ012-0PQ12-01PQ2-012PQ-Q012P",
 	"raid6_nr":   "012PQ-01PQ2-0PQ12-PQ012-Q012P",
 	"raid6_nc":   "012QP-12QP0-2QP01-QP012-P012Q",
+	"raid6_la":   "Q012P-012PQ-01PQ2-0PQ12-PQ012",
+	"raid6_ra":   "PQ012-0PQ12-01PQ2-012PQ-Q012P",
+	"raid6_ls":   "Q012P-012PQ-12PQ0-2PQ01-PQ012",
+	"raid6_rs":   "PQ012-2PQ01-12PQ0-012PQ-Q012P",
+	"raid6_0":    "PQ012",
+	"raid6_0_6":  "P012Q",
 	"raid6_n_6":  "012PQ",
 	"raid6_la_6": "012PQ-01P2Q-0P12Q-P012Q",
 	"raid6_ra_6": "P012Q-0P12Q-01P2Q-012PQ",
@@ -153,7 +159,8 @@ func sorted(devs ...int) []int {
 
 // makeRow makes what the devices hold in a row.
 func makeRow(l raid.Layout, row int64, n int, rnd *rand.Rand) [][]byte {
-	content := make([][]byte, l.Devices)
+	devices := l.Devices
+	content := make([][]byte, devices)
 	for i := range content {
 		content[i] = make([]byte, n)
 	}
@@ -162,9 +169,10 @@ func makeRow(l raid.Layout, row int64, n int, rnd *rand.Rand) [][]byte {
 		dev := l.DataDevice(row, i)
 		exponent := dev
 		switch l.Kind {
-		case "raid6_n_6", "raid6_la_6", "raid6_ra_6", "raid6_ls_6", "raid6_rs_6":
-			exponent = 0 // how many devices with data are before it
-			for d := range dev {
+		case "raid6_zr", "raid6_nr", "raid6_nc":
+		default: // how many devices with data are between Q and it
+			exponent = 0
+			for d := (q + 1) % devices; d != dev; d = (d + 1) % devices {
 				if d != p {
 					exponent++
 				}

@@ -3,7 +3,7 @@ package raid_test
 import (
 	"fmt"
 
-	"thinpool/lvm/internal/raid"
+	"thinpool/internal/raid"
 )
 
 func ExampleLayout_Locate() {
