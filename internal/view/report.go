@@ -20,7 +20,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
 	if !r.Damaged && r.Lossless() {
-		fmt.Fprintln(out, "no device lost anything")
+		fmt.Fprintln(out, "mappings and device details are undamaged")
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(out, "- %s\n", note)
