@@ -163,7 +163,7 @@ func FuzzScanRange(f *testing.F) {
 		}
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
-			t.Fatalf("%q is no JSON: %v", line, err)
+			t.Fatalf("%q is not JSON: %v", line, err)
 		}
 		want := metadata.Run{Thin: metadata.ThinBlock(*r.ThinBegin), Data: metadata.DataBlock(*r.DataBegin), Len: *r.Length, Time: *r.Time}
 		if r.Type != "range" || got != want {

@@ -112,7 +112,7 @@ func beginsText(p []byte) bool {
 }
 
 // candidate reads what begins at an offset, up to a NUL, and parses it. No group means that it
-// is no text, or one that was overwritten in part.
+// is not a text, or one that was overwritten in part.
 func (h *history) candidate(offset uint64) (size uint64, g *Group, err error) {
 	const first = 8 << 10
 	limit := min(h.m.Size-sector, text.MaxSize)

@@ -343,7 +343,7 @@ func TestLegs(t *testing.T) {
 			for _, i := range tc.gone {
 				made[i] = nil
 			}
-			if len(tc.gone) == 3 { // the text is on a disk that is no part of the set
+			if len(tc.gone) == 3 { // the text is on a disk that is not part of the set
 				made = [][]byte{oneDisk(pv{id: id('z'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: text}}})}
 			}
 			g := one(t, scan(t, made...))

@@ -122,7 +122,7 @@ func TestScanProblems(t *testing.T) {
 			t.Errorf("%d groups, problems %q, want %q", len(set.Groups), set.Problems, want)
 		}
 	}
-	// A label that is no good is passed over; what comes behind it counts.
+	// A bad label is passed over; what comes behind it counts.
 	disk := oneDisk(pv{id: id('a'), sector: 2, areas: []area{good}})
 	copy(disk, "LABELONE")
 	if set := scan(t, disk); len(set.Groups) != 1 || set.Disks[0].Sector != 2 || !has(set.Problems, "sector 0") {
@@ -202,7 +202,7 @@ func TestDisks(t *testing.T) {
 	if g := one(t, scan(t, made[0][:diskSize-1000], made[1])); !has(g.Problems, "1000 bytes shorter") {
 		t.Errorf("problems %v", g.Problems)
 	}
-	// So is one that nobody knows.
+	// So is an unknown one.
 	for want, v := range map[string]pv{
 		"belongs to a volume group whose metadata was not found": {id: id('y'), sector: 1},
 		"is a physical volume without a volume group":            {id: id('y'), sector: 1, noExt: true},

@@ -88,8 +88,8 @@ func (g *Group) user(name string) string {
 	return ""
 }
 
-// uses reports whether a string anywhere in the segment's text is the name: what the keys of
-// a type that is not known here mean nobody knows.
+// uses reports whether a string anywhere in the segment's text is the name: the keys of an unknown
+// type may mean anything.
 func (s *Segment) uses(name string) bool {
 	if s.Thin != nil {
 		return s.Thin.ExternalOrigin == name // origin and merge are about devices of the pool

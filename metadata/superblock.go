@@ -69,7 +69,7 @@ type Superblock struct {
 	MappingRoot       block.Nr
 	DetailsRoot       block.Nr
 	DataBlockSize     uint32 // sectors
-	MetadataBlockSize uint32 // sectors; nobody reads it
+	MetadataBlockSize uint32 // sectors; not used
 	MetadataNrBlocks  uint64 // when the pool was made; the space map has today's
 	CompatFlags       uint32
 	CompatROFlags     uint32

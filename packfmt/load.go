@@ -49,7 +49,7 @@ type entry struct {
 
 const entrySize = 16
 
-// A keeper is a sink that keeps records. It makes them anew: those of others may be
+// A keeper is a sink that keeps records. It re-encodes them: those of others may be
 // longer than need be.
 type keeper struct {
 	encoder

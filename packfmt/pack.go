@@ -36,7 +36,7 @@ type Options struct {
 	// Only, if not nil, says which blocks to pack; the others count for nothing. It is called
 	// from several goroutines.
 	Only     func(block.Nr) bool
-	Progress func(phase string, done, total uint64) // nil: nobody wants to know
+	Progress func(phase string, done, total uint64) // nil: not reported
 }
 
 func (o Options) progress(phase string, done, total block.Nr) {

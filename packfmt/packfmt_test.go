@@ -65,7 +65,7 @@ func roundTrip(t testing.TB, content []byte, opt Options) []byte {
 	return p
 }
 
-// withoutInvalid returns content with blocks that are no valid blocks zero.
+// withoutInvalid returns content with blocks that are not valid blocks zero.
 func withoutInvalid(content []byte) []byte {
 	content = bytes.Clone(content)
 	for p := content; len(p) >= block.Size; p = p[block.Size:] {

@@ -16,7 +16,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// ErrNotPacked says that a file is no pack at all.
+// ErrNotPacked says that a file is not a pack at all.
 var ErrNotPacked = errors.New("this is not packed metadata")
 
 // A Reader reads a pack. It holds nothing of it in memory.

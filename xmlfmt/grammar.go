@@ -310,7 +310,7 @@ func (a *attributes) number(name, value string, bits int) uint64 {
 	return v
 }
 
-// err is the first error; one is an attribute that nobody took.
+// err is the first error; one is an attribute that was not used.
 func (a *attributes) err() error {
 	for i, at := range a.tag.attrs {
 		if i >= len(a.taken) || !a.taken[i] {

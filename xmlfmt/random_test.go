@@ -119,7 +119,7 @@ func BenchmarkRead(b *testing.B) {
 			b.SetBytes(int64(len(bm.text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := Read(b.Context(), strings.NewReader(bm.text), nobody{}, Options{}); err != nil {
+				if err := Read(b.Context(), strings.NewReader(bm.text), ignorer{}, Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -127,14 +127,14 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// nobody is a Visitor that does nothing.
-type nobody struct{}
+// ignorer is a Visitor that does nothing.
+type ignorer struct{}
 
-func (nobody) Begin(metadata.Header) error                        { return nil }
-func (nobody) BeginDef(string) error                              { return nil }
-func (nobody) EndDef() error                                      { return nil }
-func (nobody) BeginDevice(metadata.DevID, metadata.Details) error { return nil }
-func (nobody) Ref(string) error                                   { return nil }
-func (nobody) Runs([]metadata.Run) error                          { return nil }
-func (nobody) EndDevice() error                                   { return nil }
-func (nobody) End() error                                         { return nil }
+func (ignorer) Begin(metadata.Header) error                        { return nil }
+func (ignorer) BeginDef(string) error                              { return nil }
+func (ignorer) EndDef() error                                      { return nil }
+func (ignorer) BeginDevice(metadata.DevID, metadata.Details) error { return nil }
+func (ignorer) Ref(string) error                                   { return nil }
+func (ignorer) Runs([]metadata.Run) error                          { return nil }
+func (ignorer) EndDevice() error                                   { return nil }
+func (ignorer) End() error                                         { return nil }

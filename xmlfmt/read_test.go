@@ -308,7 +308,7 @@ var errRefused = errors.New("no")
 
 // refusing is a Visitor that refuses one call.
 type refusing struct {
-	nobody
+	ignorer
 	call string
 }
 
@@ -348,7 +348,7 @@ func TestReadStops(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := strings.NewReader(text)
-			err := Read(t.Context(), r, nobody{}, Options{})
+			err := Read(t.Context(), r, ignorer{}, Options{})
 			r.Reset("") // the race detector sees who still reads
 			if (err == nil) != (name == "right") {
 				t.Errorf("%s: %v", name, err)
@@ -357,7 +357,7 @@ func TestReadStops(t *testing.T) {
 	}
 }
 
-// Read returns when ctx ends, though nobody writes to the pipe that it reads.
+// Read returns when ctx ends, although nothing is written to the pipe that it reads.
 func TestReadCancelled(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "in the middle": unbounded + device + many(1<<15, "/>")} {
 		synctest.Test(t, func(t *testing.T) {
@@ -369,7 +369,7 @@ func TestReadCancelled(t *testing.T) {
 				synctest.Wait() // until Read has taken all it can
 				cancel()
 			}()
-			if err := Read(ctx, r, nobody{}, Options{}); err != context.Canceled {
+			if err := Read(ctx, r, ignorer{}, Options{}); err != context.Canceled {
 				t.Errorf("%s: err %v, want context.Canceled", name, err)
 			}
 		})

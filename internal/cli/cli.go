@@ -193,7 +193,7 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	env.Log.Info("done", "took", time.Since(began))
 	text.flush()
 	if err == nil {
-		err = out.failed() // also where nobody looked at what a write returned
+		err = out.failed() // also where the result of a write was ignored
 	}
 	code := exitUsage
 	if _, ok := errors.AsType[*UsageError](err); ok {

@@ -24,7 +24,7 @@ const (
 // ErrReported is returned by a command that failed and has said why.
 var ErrReported = errors.New("failed")
 
-// errPipeClosed says that nobody reads standard output any more.
+// errPipeClosed says that standard output has no reader any more.
 var errPipeClosed = errors.New("standard output is closed")
 
 // A UsageError is a wrong command line.

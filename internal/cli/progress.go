@@ -13,7 +13,7 @@ import (
 
 const (
 	progressAfter = time.Second            // quick runs show nothing
-	progressEvery = 250 * time.Millisecond // the line is drawn anew
+	progressEvery = 250 * time.Millisecond // the line is redrawn
 	progressWidth = 79                     // must not wrap, or it could not be removed
 )
 

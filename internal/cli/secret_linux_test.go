@@ -62,7 +62,7 @@ func TestSecretInterrupted(t *testing.T) {
 	}
 }
 
-// Nobody is asked where there is no terminal, or where nothing may be said.
+// No question is asked where there is no terminal, or where nothing may be said.
 func TestSecretNoTerminal(t *testing.T) {
 	terminal, _ := openTerminal(t)
 	for name, e := range map[string]*Env{

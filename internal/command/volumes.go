@@ -107,7 +107,7 @@ type partition uint16
 func (p *partition) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 16)
 	if err != nil || n == 0 {
-		return fmt.Errorf("%q is no number of a partition", text)
+		return fmt.Errorf("%q is not a partition number", text)
 	}
 	*p = partition(n)
 	return nil
@@ -169,7 +169,7 @@ func (t *ThinVolumes) printText(env *cli.Env, p *source.Disks) error {
 	return fmt.Errorf("which group? --vg VG takes one of %s", source.List(known))
 }
 
-// list lists everything. What cannot be read of a pool is said, and is no failure; that LVM
+// list lists everything. What cannot be read of a pool is said, and is not a failure; that LVM
 // could make nothing of a physical volume is one.
 func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	groups, err := t.groups(p)

@@ -21,7 +21,7 @@ type sysfs struct {
 
 var sys = sysfs{"/sys", deviceNumber}
 
-// node is the folder of the block device at path; "" if that is none, or nobody shows it.
+// node is the folder of the block device at path; "" if it has none, or it is not shown.
 func (s sysfs) node(path string) string {
 	number, ok := s.number(path)
 	if !ok {
@@ -111,7 +111,7 @@ const (
 )
 
 // busyReading tells who uses the device at path, and how to read the metadata of a pool that is in
-// use. What is no metadata is named instead.
+// use. What is not metadata is named instead.
 func (s sysfs) busyReading(path string, err error) error {
 	dir := s.node(path)
 	sb, what := superblockOf(path)

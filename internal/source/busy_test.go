@@ -96,11 +96,11 @@ func TestBusy(t *testing.T) {
 		{"encrypted", mapped, "sda", superblock(), `device is in use by /dev/mapper/crypt. Deactivate it first`},
 		{"mirror", mirror, "dm-0", superblock(), `device is in use by /dev/mapper/vg-pool_tmeta. Deactivate it first`},
 		{"something else", lvm, "dm-1", image(map[int]string{0: "XFSB"}), `device is in use, and this is an XFS file system, not thin metadata: ` + adviseTmeta},
-		{"nobody knows", nil, "vg-pool_tmeta", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
+		{"no user is known", nil, "vg-pool_tmeta", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
   dmsetup message vg-pool-tpool 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message vg-pool-tpool 0 release_metadata_snap`},
-		{"nobody knows any name", nil, "sda", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
+		{"no name is known", nil, "sda", superblock(), `device is in use; a pool may be using it. Deactivate it, or read a metadata snapshot:
   dmsetup message POOL 0 reserve_metadata_snap
   (this command again, with -m)
   dmsetup message POOL 0 release_metadata_snap`},

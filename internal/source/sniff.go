@@ -20,7 +20,7 @@ import (
 // sniffed is how much of the start of an input is looked at.
 const sniffed = disk.KindProbe
 
-// A signature is how something that is no thin metadata gives itself away.
+// A signature is how something that is not thin metadata is recognised.
 type signature struct {
 	offset int
 	magic  string

@@ -133,7 +133,7 @@ func FuzzForeign(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) { _ = foreign(p) }) // must not go out of range
 }
 
-// What a dump begins with is told from metadata, whatever that holds, and from what is no file.
+// What a dump begins with is told from metadata, whatever that holds, and from what is not a file.
 func TestIsDump(t *testing.T) {
 	for content, want := range map[string]bool{
 		"<superblock uuid=":       true,
@@ -151,6 +151,6 @@ func TestIsDump(t *testing.T) {
 		}
 	}
 	if dir := t.TempDir(); IsDump(dir) || IsDump(filepath.Join(dir, "missing")) {
-		t.Error("what is no file is a dump")
+		t.Error("something that is not a file is a dump")
 	}
 }

@@ -29,7 +29,7 @@ import (
 
 // OpenText opens a text input: a file, a pipe, or standard input for "-". What is
 // compressed with gzip or zstd is decompressed. Reading ends when env does, even if
-// nobody writes to the pipe.
+// nothing writes to the pipe.
 func OpenText(env *cli.Env, path string) (io.ReadCloser, error) {
 	source := io.NopCloser(env.Stdin)
 	if path != "-" {
@@ -71,7 +71,7 @@ func decompress(env *cli.Env, source io.ReadCloser) (io.ReadCloser, error) {
 		return nil, errors.New("this is packed metadata, not a dump: " + advisePack)
 	case has(start, offMagic, le64(metadata.Magic)):
 		return nil, errors.New("this is metadata, not a dump: use thin_dump to dump it")
-	case err != nil && err != io.EOF: // a short text is no error; a broken disk, or the end of e, is
+	case err != nil && err != io.EOF: // a short text is not an error; a broken disk, or the end of e, is
 		return nil, err
 	}
 	return &decompressor{io.NopCloser(r), source}, nil

@@ -195,7 +195,7 @@ func foreign(nr block.Nr, b *block.Data) error {
 }
 
 // The same for metadata that is rewritten: wherever writing it, or undoing that, is interrupted,
-// the device holds the new metadata, the old, or a block 0 that nobody takes for valid; and
+// the device holds the new metadata, the old, or an invalid block 0; and
 // applying the file gives the original back.
 func TestApplyAll(t *testing.T) {
 	type over struct{ source, image []byte }

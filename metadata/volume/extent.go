@@ -14,7 +14,7 @@ const (
 	Hole   Kind = iota // nowhere: they are zero
 	Mapped             // the pool's data device
 	Origin             // the external origin, at the same offset
-	Lost               // nobody knows, or from where nothing can be read
+	Lost               // unknown, or where nothing can be read
 )
 
 var kindNames = [...]string{"hole", "mapped", "origin", "lost"}

@@ -13,7 +13,7 @@
 // repeated in a reference count, the number of mappings in the device details,
 // device ids in two trees, and keys must ascend within the bounds of the parents. What contradicts
 // itself must be found. What does not (a mapping that moved to a thin block
-// between its neighbours, a time, a transaction id) nobody can find: such cases
+// between its neighbours, a time, a transaction id) cannot be found: such cases
 // are counted as beyond detection, and of a repair it is demanded only that it
 // keeps what a plain reader of the damaged metadata sees. Contradiction
 // alone does not tell which side is right either; so of sealed damage a repair may

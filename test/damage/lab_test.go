@@ -141,7 +141,7 @@ func TestOnceWrong(t *testing.T) {
 		number int
 		whole  bool // all mappings can be saved
 	}{
-		{"grown", 1, 1146, false},             // the range that a node put together anew may have lost was not told
+		{"grown", 1, 1146, false},             // the range that a rebuilt node may have lost was not told
 		{"layers", 1, 5512, false},            // mappings beyond the data device, in leaves that were found again
 		{"out-of-data", 1, 211, false},        // the same
 		{"thinned-out", 1, 1367, false},       // more mappings than the details count were called complete

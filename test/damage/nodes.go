@@ -37,7 +37,7 @@ type node struct {
 func (n *node) raw(i int) []byte { return n.bytes[n.size*i:] }
 
 // parse takes a block apart as the kernel does, and refuses keys in disorder,
-// in which nobody can search.
+// in which a search is impossible.
 func parse(nr block.Nr, b *block.Data, size int) (*node, error) {
 	if err := block.Verify(nr, b, block.Node); err != nil {
 		return nil, err

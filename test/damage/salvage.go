@@ -100,7 +100,7 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 	}
 	s.output = dev.Contents()
 	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
-		// A sealed block may map what others map, and nobody can say who is right.
+		// A sealed block may map what others map, and nothing says which is right.
 		if !c.Sealed || !slices.Contains(sealedMayHave, f.Code) {
 			s.wrong("what was restored has a fault: %s", &f)
 		}
@@ -270,7 +270,7 @@ func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
 }
 
 // ranges demands that a report says where mappings are missing. Where the top level
-// is lost, so that the root of a device may be a wrong one, nobody knows.
+// is lost, so that the root of a device may be a wrong one, that is unknown.
 func (s *Salvage) ranges(d *deviceClaims, gone []pair) {
 	for _, p := range gone {
 		if !slices.ContainsFunc(d.ranges, func(r btree.KeyRange) bool { return r.Contains(p.thin, p.thin) }) {

@@ -83,7 +83,7 @@ func lvm2Repairs(t *testing.T) {
 			t.Errorf("%q: transaction %d, want %d", options, got, want)
 		}
 	}
-	// A pool whose content is lost is no success, and the spare is not swapped in.
+	// A pool whose content is lost is not a success, and the spare is not swapped in.
 	lost, spare := fixture(t, "transactions"), filepath.Join(t.TempDir(), "spare")
 	damage(t, lost)
 	empty(t, spare, size(t, lost))

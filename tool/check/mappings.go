@@ -121,8 +121,8 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 	most, timeLimit := l.c.data.Len(), l.c.timeLimit
 	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
 		data, time := metadata.UnpackMapping(le.Uint64(values))
-		// The kernel writes in place, without a copy, if time says that nobody
-		// else can have the block.
+		// The kernel writes in place, without a copy, if time says that no other device
+		// can have the block.
 		inPlace := l.o.Any && time >= l.o.LeastSnap
 		if time > timeLimit {
 			l.late.note(le.Uint64(keys), data, time)

@@ -220,7 +220,7 @@ func inBoth(tb testing.TB, dev block.Device) []block.Nr {
 }
 
 // Whatever trees share, the result is that of comparing block by block; and what is
-// shared is not read if nobody wants to know what is the same.
+// shared is not read unless what is the same is asked for.
 func TestAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := drawForest(rt, t)

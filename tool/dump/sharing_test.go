@@ -171,7 +171,7 @@ func TestAtomicRuns(t *testing.T) {
 }
 
 // modelItems is the rule in the plainest words: a cut lies between two neighbours
-// unless each occurs only next to the other; what occurs once is no def.
+// unless each occurs only next to the other; what occurs once is not a def.
 func modelItems(devices [][]int, list []int, nrs []block.Nr) []string {
 	next := func(list []int, leaf, step int) int {
 		i := slices.Index(list, leaf) + step

@@ -29,7 +29,7 @@ type Fact struct {
 // mostJournal is far more than a journal has.
 const mostJournal = 1 << 16
 
-// ErrNoJournal says that a file is no journal.
+// ErrNoJournal says that a file is not a journal.
 var ErrNoJournal = errors.New("not the journal of an export")
 
 // LoadJournal reads a journal. The error is [os.ErrNotExist] if there is none.

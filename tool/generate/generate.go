@@ -16,7 +16,7 @@ import (
 
 // A Shape says what a pool looks like.
 type Shape struct {
-	Devices    uint64  // origins: devices that are no snapshots
+	Devices    uint64  // origins: devices that are not snapshots
 	Mappings   uint64  // of each device
 	RunLength  uint64  // mean length of a run; 1: no two blocks lie in a row
 	Gaps       float64 // share of thin blocks that are not mapped, 0 to below 1

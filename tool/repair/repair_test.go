@@ -271,13 +271,13 @@ func TestBothRootsLost(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
 		}
 		if found.Report.Lossless() || !found.Report.Chosen && len(found.Report.Doubts) == 0 {
-			t.Errorf("%s: nobody can be sure of that", name)
+			t.Errorf("%s: that cannot be certain", name)
 		}
 	}
 }
 
 // Without a superblock the data block size must be given, unless a metadata
-// snapshot knows it. Zeroes and noise are no pool.
+// snapshot knows it. Zeroes and noise are not a pool.
 func TestSuperblockLost(t *testing.T) {
 	size := uint64(128)
 	for _, name := range []string{"layers", "metadata-snap"} {

@@ -46,7 +46,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 			j := job{bucket, make(chan *batch, ahead)}
 			select {
 			case order <- j:
-				work <- j // waits for workers only, who in the end have nobody to wait for
+				work <- j // waits for workers only, which in the end wait for no other
 			case <-ctx.Done():
 				return ctx.Err()
 			}

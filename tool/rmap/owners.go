@@ -106,7 +106,7 @@ type climber struct {
 	weight int               // of known, in devices
 }
 
-// A climber remembers so many devices before it begins anew. A leaf weighs more than its devices.
+// A climber remembers so many devices before it starts over. A leaf weighs more than its devices.
 const (
 	mostKnown  = 1 << 18
 	leafWeight = 16

@@ -113,7 +113,7 @@ func compare(t *testing.T, path string, want []byte) {
 	}
 }
 
-// The same of a block device, which nobody else may have open to write meanwhile.
+// The same of a block device, which no other process may have open for writing meanwhile.
 func TestBlockDevice(t *testing.T) {
 	path, want := content(t, 300)
 	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()

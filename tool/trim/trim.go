@@ -201,7 +201,7 @@ var (
 )
 
 // discardBytes is how much is discarded at a time, so that an interruption need not wait long.
-// Requests end at its multiples: devices ignore pieces at their ends that are no whole units of theirs.
+// Requests end at its multiples: devices ignore pieces at their ends that are less than a whole unit.
 const discardBytes = 1 << 30
 
 // Discard gives the ranges back, of blocks of blockSize sectors. Whatever interrupts it, the

@@ -43,7 +43,7 @@ const (
 	Lost        FindingKind = iota // a subtree cannot be used; Err says why
 	OutOfBounds                    // a subtree has keys that its parent gives to others; Err is a *BoundsError
 	UnevenDepth                    // leaves below the node lie at different depths
-	Underfull                      // a node that is no root has less than a third of its entries
+	Underfull                      // a node that is not a root has less than a third of its entries
 	OddFlags                       // flag bits that mean nothing
 	OddPadding
 	OddCapacity // max_entries is not the usual one

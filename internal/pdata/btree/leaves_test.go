@@ -100,7 +100,7 @@ func TestLeavesLost(t *testing.T) {
 				t.Fatal(err)
 			case p.Err != nil:
 				if !errors.Is(p.Err, block.ErrCorrupt) {
-					t.Errorf("%v: %v is no damage", p.Keys, p.Err)
+					t.Errorf("%v: %v is not damage", p.Keys, p.Err)
 				}
 				s = append(s, "lost "+p.Keys.String())
 			default:

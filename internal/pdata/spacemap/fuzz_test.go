@@ -28,7 +28,7 @@ func FuzzLoadMetadata(f *testing.F) {
 			switch f.Kind {
 			case TooHigh:
 				found += f.N
-			case NoOverflow: // nobody knows the count
+			case NoOverflow: // the count is unknown
 				all = false
 			}
 		})

@@ -60,7 +60,7 @@ type Entry struct {
 // A Value is a scalar, or a list of them.
 type Value struct {
 	List  bool
-	Items []Scalar // one if it is no list
+	Items []Scalar // one if it is not a list
 }
 
 // A Kind is the kind of a scalar.

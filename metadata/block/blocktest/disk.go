@@ -13,7 +13,7 @@ const (
 	// A spinning disk: half a turn at 7200/min and a move of the arm, 150 MB/s.
 	spinSeek, spinRequest = 12 * time.Millisecond, 100 * time.Microsecond
 	spinBandwidth         = 150e6
-	// reach is how far ahead a disk reads, and so what is no seek.
+	// reach is how far ahead a disk reads, and so what is not a seek.
 	reach = 1 << 20
 )
 
