@@ -138,6 +138,26 @@ func Refuse(d *Disk) error {
 	return nil
 }
 
+// refuseAt is [Refuse] for a place in d, which may lie in a partition.
+func (d *Disk) refuseAt(at int64) error {
+	if err := Refuse(d); err != nil {
+		return err
+	}
+	table, err := partition.Read(d, d.size)
+	if err != nil {
+		return err
+	}
+	for _, p := range table.Partitions {
+		if at < p.Start || at-p.Start >= p.Size {
+			continue
+		}
+		if err := Refuse(d.partition(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // IsMember reports whether d is a member of an array, of which its superblock leaves no doubt.
 func IsMember(d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
