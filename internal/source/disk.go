@@ -286,10 +286,10 @@ func (images *Images) Files(input string) []string {
 	return files
 }
 
-// isFile reports whether path is the name of a file or device as a whole, all of it.
-func isFile(path string) bool {
-	file, offset := splitOffset(path)
-	return file == path && offset == 0 && !disk.IsURI(path)
+// IsPlace reports whether path is not the name of a file or device, but a place in one, or on a server.
+func IsPlace(path string) bool {
+	file, _ := splitOffset(path)
+	return file != path || disk.IsURI(path)
 }
 
 // splitOffset cuts what follows the last @ from the name of an image, if it is a number
