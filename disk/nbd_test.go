@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,21 @@ import (
 // A server is one for network block devices that does as it is told.
 type server struct {
 	content []byte
-	say     func(c net.Conn) bool                       // instead of the handshake; false: go on as usual
+	say     func(c net.Conn) bool // instead of the handshake; false: go on as usual
+	mu      sync.Mutex
 	answer  func(c net.Conn, handle []byte, n int) bool // instead of an answer; false: answer as usual
+}
+
+func (s *server) sayInstead(say func(c net.Conn) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.say = say
+}
+
+func (s *server) answerWith(answer func(c net.Conn, handle []byte, n int) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
 }
 
 // listen serves one connection after the other, and returns where.
@@ -59,7 +73,10 @@ func put(c io.Writer, values ...any) {
 
 func (s *server) serve(c net.Conn) {
 	be := binary.BigEndian
-	if s.say != nil && s.say(c) {
+	s.mu.Lock()
+	say := s.say
+	s.mu.Unlock()
+	if say != nil && say(c) {
 		return
 	}
 	put(c, []byte("NBDMAGICIHAVEOPT"), uint16(3))
@@ -82,7 +99,10 @@ func (s *server) serve(c net.Conn) {
 			return
 		}
 		off, n := be.Uint64(request[16:]), be.Uint32(request[24:])
-		if s.answer != nil && s.answer(c, request[8:16], int(n)) {
+		s.mu.Lock()
+		answer := s.answer
+		s.mu.Unlock()
+		if answer != nil && answer(c, request[8:16], int(n)) {
 			continue
 		}
 		put(c, uint32(0x67446698), uint32(0), request[8:16], s.content[off:off+uint64(n)])
@@ -127,15 +147,15 @@ func TestNBDRefuses(t *testing.T) {
 		"EOF":                        "NBDMAG",
 		"an old one":                 "NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00",
 	} {
-		s.say = func(c net.Conn) bool { io.WriteString(c, text); return true }
+		s.sayInstead(func(c net.Conn) bool { io.WriteString(c, text); return true })
 		if _, err := disk.Open("nbd+unix://"+socket, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	s.say = func(c net.Conn) bool {
+	s.sayInstead(func(c net.Conn) bool {
 		put(c, []byte("NBDMAGICIHAVEOPT"), uint16(3), uint64(0x3e889045565a9), uint32(7), uint32(3), uint32(1<<31-1))
 		return true
-	}
+	})
 	if _, err := disk.Open("nbd+unix://"+socket, disk.Options{}); err == nil {
 		t.Error("an answer of 2 GiB: no error")
 	}
@@ -150,26 +170,23 @@ func TestNBDReadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	bad := true
-	s.answer = func(c net.Conn, handle []byte, _ int) bool {
-		if bad {
-			put(c, uint32(0x67446698), uint32(syscall.EIO), handle)
-		}
-		return bad
-	}
+	s.answerWith(func(c net.Conn, handle []byte, _ int) bool {
+		put(c, uint32(0x67446698), uint32(syscall.EIO), handle)
+		return true
+	})
 	p := make([]byte, 100)
 	if n, err := d.ReadAt(p, 1000); n != 0 || !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "byte 1000") {
 		t.Errorf("%d bytes, %v", n, err)
 	}
-	bad = false
+	s.answerWith(nil)
 	if _, err := d.ReadAt(p, 1000); err != nil || !bytes.Equal(p, s.content[1000:1100]) {
 		t.Errorf("after an error: %v", err)
 	}
-	s.answer = func(c net.Conn, handle []byte, n int) bool {
+	s.answerWith(func(c net.Conn, handle []byte, n int) bool {
 		put(c, uint32(0x67446698), uint32(0), handle, make([]byte, n/2)) // a short answer, and the end
 		c.Close()
 		return true
-	}
+	})
 	for range 2 {
 		if _, err := d.ReadAt(p, 0); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("a short answer: %v", err)

@@ -122,7 +122,7 @@ var (
 	errNotInSync   = errors.New("it is not in sync")
 	errWrittenOff  = errors.New("LVM has marked its physical volume as missing")
 	errOldEvents   = errors.New("its superblock is older than that of others")
-	errFailed      = errors.New("the the others have seen it fail")
+	errFailed      = errors.New("the others have seen it fail")
 	errNoState     = errors.New("its superblock cannot be read")
 	errNeverActive = errors.New("the set was never active")
 	errResync      = errors.New("the set was not in sync when it was last active")

@@ -204,6 +204,11 @@ func repeated(w uint64) (times int, by uint64, used int) {
 
 // words does the instructions that emit words, which most are, as long as they come and the window
 // has all of them. It returns how many bytes of out it has made.
+//
+// [decoder.next] would do them as well. Without words, BenchmarkDecode takes 3.3 times as long (the
+// best of 6 runs each: 1.63 ms, with words 0.49 ms). Of the processor time of whole tools words
+// saves a sixth to a fifth: with packed metadata of 640 MiB, in turn, median of 6, thin_check takes
+// 0.71 s instead of 0.85 s, and thin_metadata_unpack 0.34 s instead of 0.42 s.
 func (d *decoder) words(out []byte) int {
 	in, at, base, made := d.in.buf[:d.in.end], d.in.at, d.base, 0
 loop:

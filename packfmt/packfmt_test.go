@@ -487,3 +487,30 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// What it takes to make blocks of their records, without the compression around them.
+func BenchmarkDecode(b *testing.B) {
+	content, err := fixtures.Image("transactions")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var enc encoder
+	var records [][]byte
+	for nr := range block.Nr(len(content) / block.Size) {
+		data := (*block.Data)(content[nr*block.Size:])
+		if kind := block.KindOf(data); kind != block.UnknownKind {
+			records = append(records, enc.record(nil, nr, data, kind == block.Node))
+		}
+	}
+	b.SetBytes(int64(len(records)) * block.Size)
+	var d decoder
+	var out block.Data
+	for b.Loop() {
+		for _, rec := range records {
+			d.in = source{buf: rec, at: nrSize, end: len(rec)}
+			if err := d.block(&out); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
