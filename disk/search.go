@@ -16,6 +16,7 @@ type Medium struct {
 	Plain      []*Disk
 	Partitions int
 	Opened     int      // how many of its parts are media that a layer has opened
+	Closed     int      // how many a layer recognises and could not open: that is a problem of its own
 	Looks      []string // what was recognised and leads no further, for messages
 
 	depth int
