@@ -104,6 +104,9 @@ func (c *Check) Run(env *cli.Env) (err error) {
 	if c.MetadataSnap && dev.Place == nil {
 		out.Reserve = source.SnapshotAdvice(c.Input)
 	}
+	if dev.Place.Facts() != nil {
+		out.Wiped = "do not activate the pool; rebuild this metadata with thin_repair, which takes what the superblock knew from LVM's metadata"
+	}
 	sum, err := check.Run(env, dev, opt, hinted(out.Fault))
 	if err != nil {
 		return err

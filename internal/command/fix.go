@@ -29,6 +29,9 @@ func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *vi
 		}
 	}
 	out.Repaired(repair)
+	if repair.Needed() && c.Undo != "" {
+		out.Say(source.UndoHint(c.Undo, c.Input, c.InPlace))
+	}
 	if repair.NoRoom != nil {
 		out.Say(fmt.Sprintf("leaks, counters and snapshotted times were not changed: %v", repair.NoRoom))
 	}

@@ -17,6 +17,7 @@ import (
 	"thinpool/internal/write"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
 )
@@ -182,8 +183,14 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 		return fmt.Errorf("%s: %w", r.Input, errEmpty)
 	}
 	lost := !found.Report.Lossless() && !r.AcceptLoss
+	sound, err := r.isSound(env, dev, &found.Report)
+	if err != nil {
+		return err
+	}
 	switch {
 	case r.DryRun:
+	case sound:
+		fmt.Fprintln(env.Stderr, "nothing is damaged, so nothing was written")
 	case lost && r.InPlace:
 		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or uncertain. Use --accept-loss to write it all the same; the undo file keeps the damaged metadata")
 	default:
@@ -195,6 +202,22 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 		return cli.ErrReported
 	}
 	return nil
+}
+
+// isSound reports whether there is nothing to repair in place: nothing is damaged, and no option
+// asks for a change.
+func (r *Repair) isSound(env *cli.Env, dev *source.Source, found *repair.Report) (bool, error) {
+	if !r.InPlace || r.Output != "" || r.Leg != 0 || r.changes() || found.Damaged || !found.Lossless() {
+		return false, nil
+	}
+	sum, err := check.Run(env, dev, check.Options{Progress: env.Progress}, func(check.Fault) {})
+	return err == nil && sum.Fatal+sum.NonFatal == 0, err
+}
+
+// changes reports whether an option asks for something else than what the superblock names.
+func (r *Repair) changes() bool {
+	return r.State != nil || r.MappingRoot != nil || r.DetailsRoot != nil || len(r.DropDevice) > 0 || len(r.Adopt) > 0 ||
+		r.KeepOrphans || r.overrides != (overrides{})
 }
 
 // validate makes sure that nothing is written over what is read.

@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"history": history,
 			"shared":  sharedCase,
 			"file":    file,
+			"cut":     cut,
 			"spoil":   spoil,
 			"zero":    zero,
 			"odd":     odd,
@@ -190,6 +191,13 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(size.UnmarshalText([]byte(args[1])))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), nil, 0o644))
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(size.Bytes)))
+}
+
+// cut FILE BLOCKS leaves the first blocks of a file.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	blocks, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), blocks*block.Size))
 }
 
 // spoil FILE BLOCK OFFSET changes a byte of a block, all of its bits.

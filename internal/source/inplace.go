@@ -10,6 +10,7 @@ import (
 	"thinpool/internal/cli"
 	"thinpool/internal/lvmcheck"
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/internal/printable"
 	"thinpool/internal/undo"
 	"thinpool/internal/write"
 	"thinpool/lvm"
@@ -96,10 +97,20 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	}
 	// Block 0 is made invalid by what the undo file has of it.
 	if err := b.Write(env, legDevice{to, s.Device}); err != nil {
-		fmt.Fprintf(env.Stderr, "%s is incomplete: restore it with thin_check --in-place --apply-undo %s %s\n", s.Path, undoFile, s.Path)
+		fmt.Fprintf(env.Stderr, "%s is incomplete. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
+	fmt.Fprintf(env.Stderr, "the metadata in %s was replaced. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
 	return nil
+}
+
+// UndoHint is the command that takes back what was written to path.
+func UndoHint(undoFile, path string, inPlace bool) string {
+	option := ""
+	if inPlace {
+		option = " --in-place"
+	}
+	return fmt.Sprintf("To undo: thin_check%s --apply-undo %s %s", option, printable.Shell(undoFile), printable.Shell(path))
 }
 
 // accepts refuses metadata with which LVM or the kernel would refuse the pool at p, as its

@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,6 +20,7 @@ type FaultPrinter struct {
 	JSON, Quiet bool
 	Fixes       bool                        // a repair follows
 	Reserve     string                      // how to make a metadata snapshot, if that is wanted and known
+	Wiped       string                      // what to do about a wiped superblock, if more is known than usual
 	Live        *metadata.Superblock        // once it is known
 	Name        func(metadata.DevID) string // of the volume that a device is; nil: not known
 	InDevices   bool                        // there are faults in the trees of devices
@@ -47,6 +49,9 @@ func (p *FaultPrinter) Fault(f check.Fault) {
 	text := f.Advice()
 	if f.Code == check.SnapshotMissing && p.Reserve != "" {
 		text = p.Reserve
+	}
+	if _, wiped := errors.AsType[*check.WipedError](f.Err); wiped && p.Wiped != "" {
+		text = p.Wiped
 	}
 	if !p.Fixes || !f.Fixable() {
 		p.advise(advice{f.Code, f.Severity, f.Urgency(), text, 1})

@@ -20,7 +20,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	h := &r.Header
 	fmt.Fprintf(out, "transaction %d, time %d, data blocks of %d sectors, %d of them\n", h.TransactionID, h.Time, h.DataBlockSize, h.NrDataBlocks)
 	if !r.Damaged && r.Lossless() {
-		fmt.Fprintln(out, "no device lost anything")
+		fmt.Fprintln(out, "mappings and device details are undamaged")
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(out, "- %s\n", note)
@@ -103,7 +103,7 @@ func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.He
 		fmt.Fprintf(w, "%s: mappings are missing at unknown positions; part of its tree may be from another transaction\n", device)
 	}
 	if d.Reused > 0 {
-		fmt.Fprintf(w, "%s: %d of its mappings point to data blocks that other devices now use; the old content is gone\n", device, d.Reused)
+		fmt.Fprintf(w, "%s: %d of its mappings point to data blocks that are in use today, so their content may have been overwritten\n", device, d.Reused)
 	}
 	return room
 }
@@ -223,7 +223,7 @@ func verdict(r *repair.Report) string {
 		parts = append(parts, plural(guessed, "mapping is guessed and may be wrong", "mappings are guessed and may be wrong"))
 	}
 	if reused > 0 {
-		parts = append(parts, fmt.Sprintf("the data of %d mappings has since been overwritten", reused))
+		parts = append(parts, fmt.Sprintf("the data of %d mappings may have been overwritten since", reused))
 	}
 	if len(r.LostVolumes) > 0 {
 		parts = append(parts, plural(uint64(len(r.LostVolumes)), "LVM volume has no device", "LVM volumes have no device"))
@@ -403,7 +403,7 @@ func TextStates(w io.Writer, all []*repair.State, rivals int) error {
 	if err := t.writeTo(out); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nUse thin_repair --state N to take one of them. Data blocks in use by others have since been overwritten.")
+	fmt.Fprintln(out, "\nUse thin_repair --state N to take one of them. Data blocks that are in use today may have been overwritten since.")
 	return out.Flush()
 }
 

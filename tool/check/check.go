@@ -206,7 +206,11 @@ func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metada
 		return sb, false, nil
 	}
 	if have := c.r.Blocks(); nr > uint64(have) {
-		c.report(superblockFault(sb.Block, DeviceTooSmall, Fatal, "the metadata covers %d blocks, but the device has only %d", nr, have))
+		severity := Fatal
+		if c.opt.SuperblockOnly { // the superblock is whole, and nothing else is asked about
+			severity = Note
+		}
+		c.report(superblockFault(sb.Block, DeviceTooSmall, severity, "the metadata covers %d blocks, but the device has only %d", nr, have))
 	}
 	if dev.Size()%block.Size != 0 {
 		c.report(superblockFault(sb.Block, RaggedEnd, Note, "the device has %d bytes, which is not a multiple of %d", dev.Size(), block.Size))
