@@ -1,7 +1,7 @@
 // Package disk, whose API may change, finds the bytes in which somebody keeps something on disks:
 // bytes over bytes, layer by layer.
 //
-//	file, device > image format > partition table > ...
+//	parts of a file, device, server > image format > partition > array of md > LUKS > ...
 //
 // [Open] opens an image, or a device, and [Search] tries the layers on it until none recognises
 // what is there. What is left are [Disk]s, where physical volumes of LVM may begin. A [Disk] knows

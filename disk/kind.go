@@ -24,7 +24,7 @@ const KindProbe = 0x10040 + 8
 const (
 	extSuperblock = 1024
 	bcacheMagic   = 4096 + 24
-	stratisMagic  = 512 + 4
+	stratisMagic  = sector + 4
 	zfsVersion    = 16<<10 + 20 // the length and the name of the first pair in the label
 )
 

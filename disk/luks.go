@@ -27,7 +27,8 @@ func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	}
 	h, err := luks.Open(ctx, d, d.size)
 	if err != nil {
-		m.look("%v is encrypted (LUKS), and cannot be read: %v", d, err)
+		m.Closed++
+		s.problem(false, "%v is encrypted (LUKS), and cannot be read: %v", d, err)
 		return true
 	}
 	layer := fmt.Sprintf("LUKS%d", h.Version)
@@ -36,7 +37,8 @@ func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	}
 	v, err := s.unlock(ctx, h, Lock{Disk: d, Layer: layer, Memory: h.Memory()})
 	if err != nil {
-		m.look("%v is encrypted (%s): %v", d, layer, err)
+		m.Closed++
+		s.problem(false, "%v is encrypted (%s): %v", d, layer, err)
 		return true
 	}
 	s.inside(ctx, m, d.made(layer, v, v.Size()))

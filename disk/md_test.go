@@ -2,6 +2,8 @@ package disk_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -117,6 +119,29 @@ func TestDoubtfulMember(t *testing.T) {
 	found := searchAll(t, disk.How{}, member)
 	if m := found.Media[0]; len(m.Plain) != 1 || m.Writable() == nil || !strings.Contains(m.Writable().Error(), "may be a member of a software RAID") {
 		t.Errorf("%+v, %v", m, m.Writable())
+	}
+}
+
+// A place in a member, given by its offset, is not written to either.
+func TestPlaceInMember(t *testing.T) {
+	leg := fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(text16(64 << 10))
+	for name, p := range map[string][]byte{"whole": leg, "partition": append(mbr(len(leg)), leg...)} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, p, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int64{512 * 63, 512 * 64} {
+			d, err := disk.Open(path, disk.Options{Claim: true, Offset: at})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.OpenForWriting(); err == nil || !strings.Contains(err.Error(), "is a member of a software RAID") {
+				t.Errorf("%v: %v", d, err)
+			}
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

@@ -251,7 +251,7 @@ func TestQemuNBD(t *testing.T) {
 				case err := <-ended:
 					t.Fatalf("%s: %v", line, err)
 				case <-time.After(5 * time.Millisecond):
-					d, err = disk.Open("nbd+unix://"+own, disk.Options{})
+					d, _ = disk.Open("nbd+unix://"+own, disk.Options{})
 				}
 			}
 			defer d.Close()

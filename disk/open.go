@@ -77,7 +77,7 @@ func Open(path string, opt Options) (*Disk, error) {
 		return nil, errors.Join(err, d.Close())
 	case opt.Offset > 0:
 		p := d.from(opt.Offset)
-		p.fixed = Refuse(d)
+		p.fixed = d.refuseAt(opt.Offset)
 		return p, nil
 	}
 	return d, nil

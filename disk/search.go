@@ -16,6 +16,7 @@ type Medium struct {
 	Plain      []*Disk
 	Partitions int
 	Opened     int      // how many of its parts are media that a layer has opened
+	Closed     int      // how many a layer recognises and could not open: that is a problem of its own
 	Looks      []string // what was recognised and leads no further, for messages
 
 	depth int
@@ -134,6 +135,26 @@ func Refuse(d *Disk) error {
 		return d.mdRefusal(sb)
 	case isDRBD(d):
 		return d.drbdRefusal()
+	}
+	return nil
+}
+
+// refuseAt is [Refuse] for a place in d, which may lie in a partition.
+func (d *Disk) refuseAt(at int64) error {
+	if err := Refuse(d); err != nil {
+		return err
+	}
+	table, err := partition.Read(d, d.size)
+	if err != nil {
+		return err
+	}
+	for _, p := range table.Partitions {
+		if at < p.Start || at-p.Start >= p.Size {
+			continue
+		}
+		if err := Refuse(d.partition(p)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

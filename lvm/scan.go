@@ -137,7 +137,7 @@ func (s *scanner) medium(ctx context.Context, m *disk.Medium) error {
 // noteOddities says what is odd about the physical volumes found in a medium.
 func (s *scanner) noteOddities(m *disk.Medium, found []*disk.Disk, odd []string) {
 	odd = slices.Concat(m.Looks, odd)
-	if len(found) == 0 && m.Opened == 0 {
+	if len(found) == 0 && m.Opened+m.Closed == 0 {
 		text := fmt.Sprintf("no LVM label in %v", m)
 		if m.Partitions > 0 {
 			text += fmt.Sprintf(" (%d partitions searched)", m.Partitions)

@@ -165,7 +165,7 @@ type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
 // readFrom reads metadata or a dump into v. The space map is nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if m.disk().Given() || source.IsMetadata(m.From) || source.IsDisk(m.From) {
+	if m.disk().Given() || source.IsPlace(m.From) || source.IsMetadata(m.From) || source.IsDisk(m.From) {
 		pool, dev, err := source.OpenPool(env, source.Spec{Path: m.From, Snapshot: m.Snapshot, Packs: true, Disk: m.disk()})
 		if err != nil {
 			return nil, err

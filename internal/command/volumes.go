@@ -125,7 +125,7 @@ func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error)
 		return nil, busy, err
 	}
 	if t.LV != "" {
-		if err := p.Enter(env, t.images.open(), t.LV, int(t.Inside)); err != nil {
+		if err := p.Enter(env, t.LV, int(t.Inside)); err != nil {
 			return nil, busy, errors.Join(err, p.Close())
 		}
 	}

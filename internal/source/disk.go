@@ -52,6 +52,7 @@ type Disks struct {
 	*lvm.Set
 	Part *disk.Disk // the partition that is looked at; nil: all
 
+	how    disk.How
 	images []*disk.Disk
 }
 
@@ -74,7 +75,7 @@ func (d *Disk) Open(env *cli.Env, path string, opt disk.Options) (*Disks, error)
 		return disks, err
 	}
 	part, _ := d.partition()
-	if err := disks.Enter(env, d.Images, d.LV, part); err != nil {
+	if err := disks.Enter(env, d.LV, part); err != nil {
 		return nil, errors.Join(err, disks.Close())
 	}
 	return disks, nil
@@ -153,7 +154,7 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Optio
 	if err != nil {
 		return err
 	}
-	opt.Backing = images.Backing
+	opt.Backing, d.how = images.Backing, so.How
 	for i, arg := range paths {
 		name, image := "", arg
 		if n, rest, ok := strings.Cut(arg, "="); ok && so.Backup != nil && so.Backup.PV(n) != nil {
@@ -286,10 +287,10 @@ func (images *Images) Files(input string) []string {
 	return files
 }
 
-// isFile reports whether path is the name of a file or device as a whole, all of it.
-func isFile(path string) bool {
-	file, offset := splitOffset(path)
-	return file == path && offset == 0 && !disk.IsURI(path)
+// IsPlace reports whether path is not the name of a file or device, but a place in one, or on a server.
+func IsPlace(path string) bool {
+	file, _ := splitOffset(path)
+	return file != path || disk.IsURI(path)
 }
 
 // splitOffset cuts what follows the last @ from the name of an image, if it is a number

@@ -10,7 +10,7 @@ import (
 
 // Enter goes into a volume, VG/LV, which is a disk of its own, such as that of a virtual machine: d
 // is what LVM has there from now on, or in the partition of a number if that is not 0.
-func (d *Disks) Enter(env *cli.Env, images Images, lv string, partition int) error {
+func (d *Disks) Enter(env *cli.Env, lv string, partition int) error {
 	p := &Place{Disks: d}
 	if len(p.Groups) == 0 {
 		return Because(fmt.Errorf("--lv %s: %w", lv, ErrNoVolumes), p.Problems)
@@ -20,7 +20,7 @@ func (d *Disks) Enter(env *cli.Env, images Images, lv string, partition int) err
 		return err
 	}
 	SayProblems(env, append(p.Problems, p.Group.Problems...))
-	r, err := lvmthin.Open(env, p.Group, v, lvmthin.Options{Leg: images.Leg, Note: func(text string) { env.Log.Info(text) }})
+	r, err := lvmthin.Open(env, p.Group, v, lvmthin.Options{Leg: d.how.Leg, Note: func(text string) { env.Log.Info(text) }})
 	if err != nil {
 		return Damaged(err)
 	}
@@ -35,7 +35,7 @@ func (d *Disks) Enter(env *cli.Env, images Images, lv string, partition int) err
 		}
 		d.Part = inner
 	}
-	d.Set, err = lvm.Scan(env, lvm.Options{How: images.how(env)}, inner)
+	d.Set, err = lvm.Scan(env, lvm.Options{How: d.how}, inner)
 	return err
 }
 

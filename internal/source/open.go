@@ -66,7 +66,7 @@ func Open(env *cli.Env, spec Spec) (*Source, error) {
 }
 
 func (spec *Spec) open(env *cli.Env) (*Source, error) {
-	if spec.Disk.Given() || spec.Disk != nil && spec.Access != Overwrite && !isFile(spec.Path) {
+	if spec.Disk.Given() || spec.Disk != nil && spec.Access != Overwrite && IsPlace(spec.Path) {
 		return spec.inside(env)
 	}
 	s, err := spec.plain(env)

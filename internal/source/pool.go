@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,7 +35,7 @@ func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) 
 		return nil, fmt.Errorf("%s: %w; %s", s.Path, err, SnapshotAdvice(s.Path))
 	}
 	if errors.Is(err, metadata.ErrUnformatted) {
-		return nil, fmt.Errorf("%w, or wiped (run thin_check for details)", err)
+		return nil, unformatted(env, dev, err)
 	}
 	if err != nil {
 		return nil, Damaged(Hint(err))
@@ -43,6 +45,26 @@ func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) 
 	}
 	return pool, nil
 }
+
+// unformatted is the error of a device whose block 0 is zero: only if all of it is, it was never
+// formatted.
+func unformatted(ctx context.Context, dev block.Device, err error) error {
+	buf := block.Buffer(zeroBlocks)
+	for at := int64(0); at < dev.Size(); at += int64(len(buf)) * block.Size {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p := block.Bytes(buf)
+		n, _ := dev.ReadAt(p[:min(int64(len(p)), (dev.Size()-at)&^(block.Size-1))], at)
+		if len(bytes.TrimLeft(p[:n], "\x00")) > 0 {
+			return errors.New("block 0 is all zero, but the device is not: it was wiped, or is not metadata (run thin_check for details)")
+		}
+	}
+	return err
+}
+
+// zeroBlocks is how many blocks are looked at at a time.
+const zeroBlocks = 256
 
 // SnapshotBlock is the block that -m names; 0 if it names none.
 func SnapshotBlock(o cli.Optional) block.Nr {

@@ -102,11 +102,40 @@ func (c *checker) badBlock0(ctx context.Context, err error) error {
 	case around.valid > 0:
 		err = &WipedError{around.valid, around.holders[metadata.SuperblockLocation], err}
 	case err == nil:
-		c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
-		return nil
+		zero, failed := c.allZero(ctx)
+		if failed != nil {
+			return failed
+		}
+		if zero {
+			c.report(Fault{Code: Unformatted, Severity: Fatal, Err: metadata.ErrUnformatted})
+			return nil
+		}
+		err = errNotMetadata
 	}
 	c.report(Fault{Code: SuperblockDamaged, Severity: Fatal, Tree: "superblock", Block: new(metadata.SuperblockLocation), Err: err})
 	return nil
+}
+
+// errNotMetadata says that block 0 is all zero and what follows is not, but is not metadata either.
+var errNotMetadata = errors.New("block 0 is all zero, but the device is not, and has no metadata in its first 64 MiB: is this the pool's metadata (_tmeta)?")
+
+// allZero reports whether all blocks that can be read are zero.
+func (c *checker) allZero(ctx context.Context) (bool, error) {
+	used := errors.New("a block is in use")
+	blocks := func(yield func(block.Nr) bool) {
+		for nr := block.Nr(0); nr < c.r.Blocks() && yield(nr); nr++ {
+		}
+	}
+	err := c.r.Each(ctx, blocks, func(_ int, _ block.Nr, b *block.Data, err error) error {
+		if err == nil && *b != (block.Data{}) {
+			return used
+		}
+		return nil
+	})
+	if errors.Is(err, used) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // withHolder adds to an error about block nr, which cannot be used, where its content lies.
