@@ -47,7 +47,8 @@ func TestApplyUndoToSomethingElse(t *testing.T) {
 				code, stdout, stderr := runTool(t, CheckTool, append([]string{"--apply-undo", file}, args...)...)
 				said := []string{what, "block 0 is as it was before the repair, but block 2 is not", "the superblock that the repair wrote: block 0"}
 				if args[0] == "--in-place" {
-					said = append(said, "no LVM label") // in what may be a disk, a volume is looked for
+					// In what may be a disk, a volume is looked for.
+					said = append(said, "no LVM label", "is encrypted (LUKS), and cannot be read")
 				}
 				if code != 1 || stdout != "" || !containsOne(stderr, said) {
 					t.Errorf("%s, %s: exit code %d, stdout %q, stderr %q", what, name, code, stdout, stderr)
