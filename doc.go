@@ -13,7 +13,8 @@
 //   - metadata/block: devices, blocks and their checksums
 //   - metadata/volume: the content of thin devices
 //   - xmlfmt, jsonfmt: dumps as text, to a Visitor and from one
-//   - lvm: volume groups and logical volumes on disks and in images of disks
+//   - lvm: volume groups and logical volumes on disks and in images of disks; of package
+//     disk, the types and functions that it takes: disk.Disk, disk.Open, disk.New, disk.Options
 //   - tool/check: what is wrong with a pool, and repairs in place
 //   - tool/repair: what can still be read of damaged metadata
 //   - tool/dump: the content of a pool to a Visitor

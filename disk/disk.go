@@ -1,5 +1,5 @@
-// Package disk, whose API may change, finds the bytes in which somebody keeps something on disks:
-// bytes over bytes, layer by layer.
+// Package disk, whose API may change but for Disk, Open, New and Options, finds what is on disks and
+// in images of them, layer by layer.
 //
 //	parts of a file, device, server > image format > partition > array of md > LUKS > ...
 //
