@@ -81,7 +81,10 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 	}
 	var inUse []mapping
 	if sp.none || len(sp.unknown) > 0 {
-		inUse = s.mappingsIn(h, budget)
+		if budget.inUse == nil || budget.inUseIn != h.room {
+			budget.inUse, budget.inUseIn = s.mappingsIn(h, budget), h.room
+		}
+		inUse = budget.inUse
 	}
 	add := func(n btree.Node, leaf block.Nr, age int, had, shared bool) {
 		for i := range n.Len() {

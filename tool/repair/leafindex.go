@@ -50,11 +50,18 @@ type searchBudget struct {
 	*leafIndex
 	leaves     int // to be looked at
 	candidates int // to be kept
+
+	inUse   []mapping // what the devices of the pool map in this range: many holes have the same
+	inUseIn btree.KeyRange
 }
 
 func newSearchBudget(x *leafIndex) *searchBudget {
 	const holesOfLeaf, least = 128, 1 << 16
-	return &searchBudget{x, holesOfLeaf*len(x.leaves) + least, btree.MaxEntries(metadata.MappingSize)*len(x.leaves) + least}
+	return &searchBudget{
+		leafIndex:  x,
+		leaves:     holesOfLeaf*len(x.leaves) + least,
+		candidates: btree.MaxEntries(metadata.MappingSize)*len(x.leaves) + least,
+	}
 }
 
 // isExhausted reports whether no more may be looked at.
