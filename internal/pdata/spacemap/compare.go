@@ -43,9 +43,13 @@ type Finding struct {
 	Err             error // a sentence; nil for TooLow and TooHigh
 }
 
-// chunk is how many bitmaps are compared before what was found is reported:
-// it bounds the memory that findings take.
-const chunk = 256
+// How many bitmaps are compared before what was found is reported. Findings take memory until
+// then, so the number grows only while there are few of them.
+const (
+	leastBitmaps = 8
+	mostBitmaps  = 256
+	fewFindings  = 1 << 13
+)
 
 // A Comparison is a map, the counts that were found, and what of the map has to be
 // rewritten to hold them.
@@ -69,9 +73,14 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 		report(f)
 	}
 	c.unread = m.covered() < m.Root.NrBlocks
-	for first := 0; first < len(m.Entries); first += chunk {
-		if err := c.compareBitmaps(ctx, first, min(first+chunk, len(m.Entries))); err != nil {
+	for first, n := 0, leastBitmaps; first < len(m.Entries); {
+		end := min(first+n, len(m.Entries))
+		findings, err := c.compareBitmaps(ctx, first, end)
+		if err != nil {
 			return nil, err
+		}
+		if first, n = end, min(2*n, mostBitmaps); findings > fewFindings {
+			n = leastBitmaps
 		}
 	}
 	c.flush()
@@ -104,7 +113,8 @@ type bitmapResult struct {
 	unread   bool
 }
 
-func (c *comparison) compareBitmaps(ctx context.Context, first, end int) error {
+// compareBitmaps compares some bitmaps, and returns how many findings there were.
+func (c *comparison) compareBitmaps(ctx context.Context, first, end int) (findings int, err error) {
 	type place struct {
 		nr block.Nr
 		i  int
@@ -126,7 +136,7 @@ func (c *comparison) compareBitmaps(ctx context.Context, first, end int) error {
 			}
 		}
 	}
-	err := c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
+	err = c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
 		k, _ := slices.BinarySearchFunc(places, nr, func(p place, nr block.Nr) int { return cmp.Compare(p.nr, nr) })
 		for ; k < len(places) && places[k].nr == nr; k++ {
 			results[places[k].i-first] = c.compareBitmap(places[k].i, b, err)
@@ -134,6 +144,7 @@ func (c *comparison) compareBitmaps(ctx context.Context, first, end int) error {
 		return nil
 	})
 	for k, res := range results {
+		findings += len(res.findings)
 		for _, f := range res.findings {
 			c.stale.note(f)
 			if f.Kind == WrongNrFree || f.Kind == WrongHint {
@@ -145,7 +156,7 @@ func (c *comparison) compareBitmaps(ctx context.Context, first, end int) error {
 		c.used += res.used
 		c.unread = c.unread || res.unread
 	}
-	return err
+	return findings, err
 }
 
 // compareBitmap compares bitmap i, whose block is b.
