@@ -234,7 +234,7 @@ func (p *Place) complete(r *lvm.Reader) error {
 	for at := int64(0); at < r.Size(); at += step {
 		_, err := r.ReadAt(sector, at)
 		if _, ok := errors.AsType[*lvm.MissingError](err); ok {
-			return cli.Accessf("%v: add its image with --pv IMAGE. Repair nothing before: what lies there is not damaged. If it is lost for good, thin_repair finds what is left", err)
+			return cli.Accessf("%v: add its image with --pv IMAGE before you repair anything. If the disk is lost for good, thin_repair recovers what is left", err)
 		}
 	}
 	return nil

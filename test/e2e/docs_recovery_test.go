@@ -148,6 +148,28 @@ var recoveryCases = []docCase{
 			}
 		}
 	}},
+	{name: "encrypted", words: with(vg1, "KEY", "key"), start: encryptedDisk},
+	{name: "encrypted-repair", words: with(vg1, "KEY", "key"), start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		sound := dumpOf(t, disk)
+		wipeBlocks(t, disk, 25952, 25979) // a leaf, and the root of all mappings
+		encrypt(t, dir, disk)
+		return func() {
+			if dumpOf(t, filepath.Join(dir, "new.meta")) != sound {
+				t.Error("not what it was")
+			}
+		}
+	}},
+	{name: "raid", words: with(vg1, "DISK2", "second"), start: func(t *testing.T, dir string) func() {
+		disk := newDisk(t, dir)
+		sound := volumeOf(t, dir, disk)
+		content := must(os.ReadFile(disk))
+		for role, name := range []string{"disk.img", "second.img"} {
+			leg := fixtures.Leg{Level: 1, Devices: 2, Role: role, Events: 10}
+			write(t, filepath.Join(dir, name), leg.Make(content))
+		}
+		return func() { wantSameFile(t, filepath.Join(dir, "trimmed.img"), sound) }
+	}},
 	{name: "missing-pv", words: map[string]string{"DISK": "disk", "DISK2": "second"}, start: func(t *testing.T, dir string) func() {
 		for name, to := range map[string]string{"two-pvs.1": "disk.img", "two-pvs.2": "second.img"} {
 			if err := fixtures.WriteDisk(name, filepath.Join(dir, to)); err != nil {
@@ -340,6 +362,28 @@ func newDisk(t *testing.T, dir string) string {
 	}
 	write(t, filepath.Join(dir, "vg1.text"), []byte(ours(t, "thin_volumes", "--text", disk)))
 	return disk
+}
+
+// encryptedDisk makes disk.img an encrypted disk, and demands the content of a volume.
+func encryptedDisk(t *testing.T, dir string) func() {
+	disk := newDisk(t, dir)
+	sound := volumeOf(t, dir, disk)
+	encrypt(t, dir, disk)
+	return func() { wantSameFile(t, filepath.Join(dir, "trimmed.img"), sound) }
+}
+
+func encrypt(t *testing.T, dir, disk string) {
+	t.Helper()
+	write(t, filepath.Join(dir, "key"), []byte("correct horse"))
+	write(t, disk, must(fixtures.LUKS1(must(os.ReadFile(disk)), "correct horse")))
+}
+
+// volumeOf exports a volume of a disk, and returns where it is.
+func volumeOf(t *testing.T, dir, disk string) string {
+	t.Helper()
+	path := filepath.Join(dir, "sound")
+	ours(t, "thin_export", disk, "--lv", "vg1/trimmed", "-o", path)
+	return path
 }
 
 // A docMapping is of one block.
