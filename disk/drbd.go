@@ -33,5 +33,5 @@ func (s *search) drbd(d *Disk) {
 }
 
 func (d *Disk) drbdRefusal() error {
-	return fmt.Errorf("%v is replicated by DRBD, and not written to without it, as its peers would differ: write to the device of DRBD", d)
+	return fmt.Errorf("%v is replicated by DRBD: refusing to write, because its peers would differ. Write to the DRBD device", d)
 }

@@ -54,11 +54,11 @@ const convert = "convert it with qemu-img convert -O raw"
 // serve says how QEMU gives the content of an image.
 func serve(path string) string {
 	const socket = "/tmp/nbd.sock"
-	return fmt.Sprintf("have QEMU read it (-t besides, for more than one command), and give %s%s instead of it:\n  qemu-nbd -r -k %[2]s %s", nbdScheme, socket, printable.Shell(path))
+	return fmt.Sprintf("serve it with QEMU, and use %s%s instead (add -t to run more than one command):\n  qemu-nbd -r -k %[2]s %s", nbdScheme, socket, printable.Shell(path))
 }
 
 func mountEWF(path string) string {
-	return fmt.Sprintf("mount it, and give the raw image in the folder, DIR/ewf1, instead of it:\n  ewfmount %s DIR", printable.Shell(path))
+	return fmt.Sprintf("mount it, and use the raw image DIR/ewf1 instead:\n  ewfmount %s DIR", printable.Shell(path))
 }
 
 func unpack(string) string { return "unpack it first" }

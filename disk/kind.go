@@ -29,10 +29,10 @@ const (
 )
 
 var kinds = []Kind{
-	{"a VDO volume", "start it with LVM or vdo, and read the device that it makes", 0, "dmvdo001", nil},
-	{"part of bcache or bcachefs", "attach it to its cache, which may have newer data, and read the device that the kernel makes (/dev/bcache0)", bcacheMagic, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", nil},
-	{"part of a Stratis pool", "start it with stratisd, and read the metadata device that it makes (stratis-1-...-flex-thinmeta)", stratisMagic, "!Stra0tis\x86\xff\x02^\x41rh", nil},
-	{"part of a ZFS pool", "import it with zpool, and read a volume of it (/dev/zvol)", zfsVersion, "\x00\x00\x00\x07version", nil},
+	{"a VDO volume", "start it with LVM or vdo, and use the device it creates", 0, "dmvdo001", nil},
+	{"part of bcache or bcachefs", "attach it to its cache, which may have newer data, and use the kernel's device (/dev/bcache0)", bcacheMagic, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", nil},
+	{"part of a Stratis pool", "start it with stratisd, and use its metadata device (stratis-1-...-flex-thinmeta)", stratisMagic, "!Stra0tis\x86\xff\x02^\x41rh", nil},
+	{"part of a ZFS pool", "import it with zpool, and use one of its volumes (/dev/zvol)", zfsVersion, "\x00\x00\x00\x07version", nil},
 	{"an XFS file system", "", 0, "XFSB", nil},
 	{"an ext2, ext3 or ext4 file system", "", extSuperblock + 56, "\x53\xef", sureExt},
 	{"a btrfs file system", "", 0x10040, "_BHRfS_M", nil},

@@ -28,7 +28,7 @@ func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	h, err := luks.Open(ctx, d, d.size)
 	if err != nil {
 		m.Closed++
-		s.problem(false, "%v is encrypted (LUKS), and cannot be read: %v", d, err)
+		s.problem(false, "%v is encrypted (LUKS) and cannot be read: %v", d, err)
 		return true
 	}
 	layer := fmt.Sprintf("LUKS%d", h.Version)

@@ -89,7 +89,7 @@ func TestLUKSClosed(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 	copy(p[8:], "serpent")
-	if found := search(t, disk.How{}, p); found.Media[0].Closed != 1 || !said(found, "image is encrypted (LUKS), and cannot be read: ") {
+	if found := search(t, disk.How{}, p); found.Media[0].Closed != 1 || !said(found, "image is encrypted (LUKS) and cannot be read: ") {
 		t.Errorf("another cipher: problems %v", found.Problems)
 	}
 }

@@ -19,7 +19,7 @@ type mdArray struct {
 
 // mdRefusal says why a member is not written to.
 func (d *Disk) mdRefusal(s *md.Superblock) error {
-	return fmt.Errorf("%v is a member of a software RAID (md %s, %s), which is not written to alone, as its members would differ: assemble the array with mdadm, and write to that", d, s.Version, s.LevelName())
+	return fmt.Errorf("%v is a member of a software RAID (md %s, %s): refusing to write, because its members would differ. Assemble the array with mdadm and write to that", d, s.Version, s.LevelName())
 }
 
 // md recognises a member of an array, and keeps it until all of them are found. It comes before all
@@ -28,7 +28,7 @@ func (s *search) md(m *Medium, d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
 	switch {
 	case err != nil: // what it holds may be readable all the same
-		d.fixed = fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
+		d.fixed = fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
 		s.problem(true, "%v: %v", d, err)
 		return false
 	case sb == nil:
@@ -74,7 +74,7 @@ func (s *search) array(ctx context.Context, found *mdArray) {
 		s.problem(false, "%s: %v", name, err)
 		return
 	case gone != "":
-		s.problem(false, "%s: %s; it is read without", name, gone)
+		s.problem(false, "%s: %s; reading without it", name, gone)
 	}
 	for _, u := range a.Unused {
 		s.problem(false, "%s: %s is not used: %s", name, members[u.Member].Name, u.Reason)

@@ -105,7 +105,7 @@ func (c *nbdClient) handshake(export string) error {
 		return err
 	}
 	if magic != nbdMagic || option != nbdHaveOpt || flags&nbdNewstyle == 0 {
-		return errors.New("it does not talk the protocol of NBD, or an old one")
+		return errors.New("it is not an NBD server, or an old one")
 	}
 	name := []byte(export)
 	if err := c.send(uint32(nbdNewstyle|flags&nbdNoZeroes), uint64(nbdHaveOpt), uint32(nbdGo), uint32(len(name)+6), uint32(len(name)), name, uint16(0)); err != nil {
@@ -118,7 +118,7 @@ func (c *nbdClient) handshake(export string) error {
 			return err
 		}
 		if magic != nbdReply || length > nbdMostText {
-			return errors.New("it does not talk the protocol of NBD")
+			return errors.New("it is not an NBD server")
 		}
 		data := make([]byte, length)
 		if err := c.receive(data); err != nil {
@@ -128,7 +128,7 @@ func (c *nbdClient) handshake(export string) error {
 		case kind == nbdAck:
 			return nil
 		case kind&nbdError != 0:
-			return fmt.Errorf("it does not give the export %q (error %d): %s", export, kind&^nbdError, data)
+			return fmt.Errorf("it refuses the export %q (error %d): %s", export, kind&^nbdError, data)
 		case kind == nbdInfo && length >= 10 && binary.BigEndian.Uint16(data) == 0:
 			if c.size = int64(binary.BigEndian.Uint64(data[2:])); c.size < 0 {
 				return fmt.Errorf("an export of %d bytes", uint64(c.size))

@@ -134,7 +134,7 @@ func TestNBDRefuses(t *testing.T) {
 	socket := s.listen(t)
 	silent := filepath.Join(t.TempDir(), "silent")
 	for want, uri := range map[string]string{
-		`does not give the export "other" (error 6): none`: "nbd+unix:///other?socket=" + socket,
+		`refuses the export "other" (error 6): none`: "nbd+unix:///other?socket=" + socket,
 		"want nbd+unix:///SOCKET":                          "nbd+unix://host/x",
 		"no such file":                                     "nbd+unix://" + silent,
 	} {
@@ -143,7 +143,7 @@ func TestNBDRefuses(t *testing.T) {
 		}
 	}
 	for want, text := range map[string]string{
-		"does not talk the protocol": "SSH-2.0-OpenSSH_9.2 and more",
+		"is not an NBD server": "SSH-2.0-OpenSSH_9.2 and more",
 		"EOF":                        "NBDMAG",
 		"an old one":                 "NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00",
 	} {

@@ -44,7 +44,7 @@ func (ps pieces) ReadAt(p []byte, off int64) (int, error) {
 		at := off + int64(done) - x.start
 		want := int(min(int64(len(p)-done), x.size-at))
 		if x.r == nil {
-			return done, fmt.Errorf("%s is missing, which has bytes %d..%d", x.name, x.start, x.start+x.size-1)
+			return done, fmt.Errorf("%s is missing: it has bytes %d..%d", x.name, x.start, x.start+x.size-1)
 		}
 		n, err := x.r.ReadAt(p[done:done+want], at)
 		if done += n; n < want {

@@ -92,7 +92,7 @@ func TestMissingPart(t *testing.T) {
 	}
 	defer d.Close()
 	p := make([]byte, 10000)
-	if n, err := d.ReadAt(p, 0); n != 3001 || err == nil || !strings.Contains(err.Error(), "disk.01 is missing, which has bytes 3001..6001") {
+	if n, err := d.ReadAt(p, 0); n != 3001 || err == nil || !strings.Contains(err.Error(), "disk.01 is missing: it has bytes 3001..6001") {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	if n, err := d.ReadAt(p, 6002); n != len(content)-6002 || err != io.EOF || !bytes.Equal(p[:n], content[6002:]) {

@@ -118,7 +118,7 @@ func (s *search) inside(ctx context.Context, m *Medium, d *Disk) {
 // deeper searches what a layer has made of what lies depth layers deep.
 func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 	if depth == mostLayers {
-		s.problem(false, "%v: more than %d layers lie in one another", d, mostLayers)
+		s.problem(false, "%v: more than %d nested layers", d, mostLayers)
 		return
 	}
 	s.medium(ctx, d, depth+1)
@@ -130,7 +130,7 @@ func Refuse(d *Disk) error {
 	sb, err := md.Recognise(d, d.size)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%v may be a member of a software RAID, and is not written to: %w", d, err)
+		return fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
 	case sb != nil:
 		return d.mdRefusal(sb)
 	case isDRBD(d):

@@ -48,7 +48,7 @@ func TestApplyUndoToSomethingElse(t *testing.T) {
 				said := []string{what, "block 0 is as it was before the repair, but block 2 is not", "the superblock that the repair wrote: block 0"}
 				if args[0] == "--in-place" {
 					// In what may be a disk, a volume is looked for.
-					said = append(said, "no LVM label", "is encrypted (LUKS), and cannot be read")
+					said = append(said, "no LVM label", "is encrypted (LUKS) and cannot be read")
 				}
 				if code != 1 || stdout != "" || !containsOne(stderr, said) {
 					t.Errorf("%s, %s: exit code %d, stdout %q, stderr %q", what, name, code, stdout, stderr)

@@ -117,7 +117,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 	var err error
 	switch {
 	case bytes.HasPrefix(start, []byte(busyMagic)):
-		return nil, errors.New("LUKS1 header: cryptsetup-reencrypt is at work on this disk, or was interrupted: finish it first")
+		return nil, errors.New("LUKS1 header: re-encryption by cryptsetup-reencrypt is in progress or was interrupted: finish it first")
 	case bytes.HasPrefix(start, []byte(magic+"\x00\x01")):
 		h.Version = 1
 		err = h.decode1(start)

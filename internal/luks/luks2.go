@@ -96,7 +96,7 @@ func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
 	case be.Uint16(bin[offVersion:]) != 2:
 		return nil, fmt.Errorf("version %d", be.Uint16(bin[offVersion:]))
 	case be.Uint64(bin[offSelf:]) != uint64(at):
-		return nil, fmt.Errorf("it says that it lies at byte %d", be.Uint64(bin[offSelf:]))
+		return nil, fmt.Errorf("it says it is at byte %d", be.Uint64(bin[offSelf:]))
 	case !isHeaderSize(size):
 		return nil, fmt.Errorf("a size of %d bytes", size)
 	}

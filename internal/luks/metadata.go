@@ -93,11 +93,11 @@ func (h *Header) apply(m *metadata) error {
 	required := m.Config.Requirements.Mandatory
 	for _, r := range required {
 		if strings.Contains(r, "reencrypt") {
-			return fmt.Errorf("re-encryption is in progress (%s): a part of the data has another key: finish it with cryptsetup reencrypt first", quote(r))
+			return fmt.Errorf("re-encryption is in progress (%s), so part of the data has another key: finish it with cryptsetup reencrypt first", quote(r))
 		}
 	}
 	if len(required) > 0 {
-		return fmt.Errorf("it requires %s, which is not known", quote(required[0]))
+		return fmt.Errorf("it requires %s, which is not supported", quote(required[0]))
 	}
 	if len(m.Segments) != 1 {
 		return fmt.Errorf("%d segments, only one is supported", len(m.Segments))

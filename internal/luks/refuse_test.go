@@ -24,7 +24,7 @@ func TestRefused(t *testing.T) {
 	}{
 		"re-encryption":   {disk{edit: require("online-reencrypt")}, `re-encryption is in progress ("online-reencrypt")`},
 		"re-encryption 2": {disk{edit: require("online-reencrypt-v2")}, `re-encryption is in progress ("online-reencrypt-v2")`},
-		"requirement":     {disk{edit: require("opal")}, `it requires "opal", which is not known`},
+		"requirement":     {disk{edit: require("opal")}, `it requires "opal", which is not supported`},
 		"integrity":       {disk{edit: segment("integrity", object{"type": "hmac(sha256)"})}, "integrity tags"},
 		"two segments": {disk{edit: func(m object) {
 			at(m, "segments")["1"] = at(m, "segments", "0")
@@ -51,7 +51,7 @@ func TestRefused(t *testing.T) {
 		"JSON":         {disk{edit: func(m object) { m["keyslots"] = 5 }}, "its JSON: "},
 		"luks1 cipher": {disk{version: 1, editBinary: func(b []byte, _ int) { copy(b[8:], "twofish\x00") }}, `cipher "twofish-xts-plain64"`},
 		"luks1 key":    {disk{version: 1, editBinary: func(b []byte, _ int) { b[108] = 1 }}, "a key of 16777280 bytes"},
-		"luks1 busy":   {disk{version: 1, editBinary: func(b []byte, _ int) { copy(b, "LUKS\xde\xad") }}, "cryptsetup-reencrypt is at work"},
+		"luks1 busy":   {disk{version: 1, editBinary: func(b []byte, _ int) { copy(b, "LUKS\xde\xad") }}, "re-encryption by cryptsetup-reencrypt is in progress"},
 		"luks1 apart":  {disk{version: 1, editBinary: func(b []byte, _ int) { clear(b[104:108]) }}, "this is a detached header"},
 	} {
 		image, _ := tc.d.make()
@@ -168,7 +168,7 @@ func TestCopies(t *testing.T) {
 		"second":           {disk{}, flip(headerSize + 5000), "the second copy of the header is damaged (its checksum is wrong): the first one is used", "a label"},
 		"first size":       {disk{}, flip(15), "the first copy of the header is damaged (a size of 16385 bytes)", "a label"},
 		"first version":    {disk{}, flip(7), "the first copy of the header is damaged (version 3)", "a label"},
-		"first place":      {disk{}, flip(263), "(it says that it lies at byte 1)", "a label"},
+		"first place":      {disk{}, flip(263), "(it says it is at byte 1)", "a label"},
 		"first hash":       {disk{}, flip(72), `(its checksum: hash "rha256" is not supported)`, "a label"},
 		"first wiped":      {disk{}, func(b []byte) { clear(b[:4096]) }, "the first copy of the header is damaged (no LUKS magic)", "a label"},
 		"second gone":      {disk{}, func(b []byte) { clear(b[headerSize:][:512]) }, "the second copy of the header is damaged (it is not there)", "a label"},

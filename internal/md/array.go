@@ -34,7 +34,7 @@ func (l *leg) read(p []byte, off int64) error {
 	}
 	for _, b := range l.bad {
 		if at < b.Offset+b.Size && b.Offset < at+int64(len(p)) {
-			return fmt.Errorf("%s: byte %d is in its log of bad blocks", l.name, max(at, b.Offset))
+			return fmt.Errorf("%s: byte %d is in its bad block log", l.name, max(at, b.Offset))
 		}
 	}
 	if err := readFull(l.r, p, at); err != nil {

@@ -73,7 +73,7 @@ func (a *Array) assemble(members []Member, opt Options) error {
 		case o.UUID != s.UUID:
 			return fmt.Errorf("%s is of another array, %s", m.Name, o.UUID)
 		case o.Reshape:
-			return fmt.Errorf("%s: a reshape is in progress: a part of the data lies in another layout: let mdadm finish it first", m.Name)
+			return fmt.Errorf("%s: a reshape is in progress: part of the data has another layout: let mdadm finish it first", m.Name)
 		case o.Journal || o.Role == RoleJournal:
 			return fmt.Errorf("%s: the array has a journal, which may hold newer data: this is not supported", m.Name)
 		}

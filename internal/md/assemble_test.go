@@ -222,7 +222,7 @@ func TestBadBlocks(t *testing.T) {
 	p := make([]byte, 512)
 	a := assemble(t, members[:1], md.Options{})
 	for at, ok := range map[int64]bool{8: true, 9: false, 11: false, 12: true} {
-		if _, err := a.ReadAt(p, at*512); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "is in its log of bad blocks") {
+		if _, err := a.ReadAt(p, at*512); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "is in its bad block log") {
 			t.Errorf("sector %d: %v", at, err)
 		}
 	}

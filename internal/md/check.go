@@ -38,11 +38,11 @@ func (s *Superblock) readBad(r io.ReaderAt, b []byte, at int64) error {
 	shift := b[off1BadShift]
 	offset := at + int64(int32(le.Uint32(b[off1BadOffset:])))*sector
 	if size > badMaxSectors || shift > 20 || offset < 0 {
-		return fmt.Errorf("its log of bad blocks: %d sectors at byte %d", size, offset)
+		return fmt.Errorf("its bad block log: %d sectors at byte %d", size, offset)
 	}
 	log := make([]byte, size*sector)
 	if err := readFull(r, log, offset); err != nil {
-		return fmt.Errorf("its log of bad blocks: %w", err)
+		return fmt.Errorf("its bad block log: %w", err)
 	}
 	for ; len(log) > 0; log = log[8:] {
 		entry := le.Uint64(log)
@@ -51,7 +51,7 @@ func (s *Superblock) readBad(r io.ReaderAt, b []byte, at int64) error {
 		}
 		first, n := int64(entry>>badLengthBits), int64(entry&(1<<badLengthBits-1))
 		if first > maxSectors>>shift {
-			return fmt.Errorf("its log of bad blocks: %d is not a sector", first)
+			return fmt.Errorf("its bad block log: %d is not a sector", first)
 		}
 		if n > 0 {
 			s.Bad = append(s.Bad, Bad{first << shift * sector, n << shift * sector})

@@ -203,7 +203,7 @@ func (images *Images) options(env *cli.Env) (lvm.Options, error) {
 func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 	for _, img := range imgs {
 		if n := len(img.Image().Parts); n > 0 {
-			fmt.Fprintf(env.Stderr, "note: reading %d files, of which %s is the first\n", n+1, printable.Text(img.Image().Name))
+			fmt.Fprintf(env.Stderr, "note: reading %d files, starting with %s\n", n+1, printable.Text(img.Image().Name))
 		}
 		above := img.Image().Name
 		for _, file := range img.Image().Backing {

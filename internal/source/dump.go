@@ -32,9 +32,9 @@ func otherTarget(text *bufio.Reader) error {
 	switch {
 	case !bytes.Contains(tag, []byte("<superblock")):
 	case bytes.Contains(tag, []byte(" nr_cache_blocks=")):
-		return errors.New("this is a dump of dm-cache, not of a thin pool: cache_restore makes metadata of it")
+		return errors.New("this is a dump of dm-cache, not of a thin pool: use cache_restore to turn it into metadata")
 	case bytes.Contains(tag, []byte(" current_era=")):
-		return errors.New("this is a dump of dm-era, not of a thin pool: era_restore makes metadata of it")
+		return errors.New("this is a dump of dm-era, not of a thin pool: use era_restore to turn it into metadata")
 	}
 	return nil
 }

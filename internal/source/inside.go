@@ -26,7 +26,7 @@ func (d *Disks) Enter(env *cli.Env, lv string, partition int) error {
 	}
 	on := firstDisk(p.Group)
 	if on == nil {
-		return fmt.Errorf("%s/%s lies on no physical volume that is there", p.Group.Name, v.Name)
+		return fmt.Errorf("%s/%s: none of its physical volumes were found", p.Group.Name, v.Name)
 	}
 	inner := on.On.Over(p.Group.Name+"/"+v.Name, r, r.Size())
 	if partition != 0 {

@@ -46,7 +46,7 @@ func (k *keys) next(_ context.Context, lock disk.Lock) ([]byte, error) {
 		return k.ask(lock)
 	}
 	if lock.Tries > 0 {
-		return nil, fmt.Errorf("the key in %s does not open it (all bytes of the file are the key, also the end of a line)", k.path)
+		return nil, fmt.Errorf("the key in %s does not open it (every byte of the file is part of the key, including a final newline)", k.path)
 	}
 	if k.content == nil {
 		content, err := k.read()
@@ -63,7 +63,7 @@ func (k *keys) sayMemory(lock disk.Lock) {
 	text, size := "", cli.HumanSize(uint64(lock.Memory))
 	switch {
 	case lock.Memory > k.memory:
-		text = "key slots that take " + size + " of memory are not tried: --key-memory allows it"
+		text = "key slots that need " + size + " of memory were not tried: allow it with --key-memory"
 	case lock.Memory > plainMemory:
 		text = "trying a key takes " + size + " of memory"
 	default:
@@ -91,12 +91,12 @@ func (k *keys) ask(lock disk.Lock) ([]byte, error) {
 	}
 	question := fmt.Sprintf("Passphrase for %s (%s): ", printable.Text(lock.Disk.String()), lock.Layer)
 	if lock.Tries > 0 {
-		question = "That does not open it. " + question
+		question = "Wrong passphrase. " + question
 	}
 	key, err := k.env.Secret(question)
 	switch {
 	case errors.Is(err, cli.ErrNoTerminal):
-		return nil, errors.New("--key-file FILE opens it, with a file that has the passphrase or the key")
+		return nil, errors.New("give the passphrase or the key with --key-file FILE")
 	case err == nil && len(key) == 0:
 		return nil, disk.ErrNoKey
 	}

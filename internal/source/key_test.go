@@ -19,7 +19,7 @@ func TestKeyMemory(t *testing.T) {
 		{64 << 20, 0, ""},
 		{1 << 30, 0, ""},
 		{2 << 30, 0, "note: image: trying a key takes 2048MiB of memory\n"},
-		{5 << 30, 0, "note: image: key slots that take 5120MiB of memory are not tried: --key-memory allows it\n"},
+		{5 << 30, 0, "note: image: key slots that need 5120MiB of memory were not tried: allow it with --key-memory\n"},
 		{5 << 30, 6 << 30, "note: image: trying a key takes 5120MiB of memory\n"},
 	} {
 		var stderr bytes.Buffer

@@ -67,7 +67,7 @@ func (p *Place) onlyPool() error {
 		return p.metadataOf(p.Pool)
 	case 0:
 		if v := p.foreignPool(); v != "" {
-			return fmt.Errorf("%s is a pool of QNAP's own kind (tier-thin-pool), which only a NAS of QNAP can read; --lv VG/LV reads any other volume: %s", v, List(others))
+			return fmt.Errorf("%s is a QNAP tier-thin-pool, which only a QNAP NAS can read; use --lv VG/LV to read another volume: %s", v, List(others))
 		}
 		return fmt.Errorf("LVM has no thin pool here; use --lv VG/LV to read metadata from another volume: %s", List(others))
 	}
@@ -148,7 +148,7 @@ func (p *Place) lookUp(name string) (*lvm.Volume, error) {
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("--lv %s: there is no such volume", name)
+		return nil, fmt.Errorf("--lv %s: no such volume", name)
 	}
 	return found, nil
 }

@@ -197,7 +197,7 @@ func refusesInPlace(t *testing.T, vm string, key, paths []string) {
 	}
 	for _, on := range [][]string{onDisks(paths), paths[:1]} {
 		if r := run(t, filepath.Join(tools, "thin_check"), append(args[:len(args):len(args)], on...)...); r.code == 0 ||
-			!strings.Contains(r.stderr, "is read-only") && !strings.Contains(r.stderr, "not written to") && !strings.Contains(r.stderr, "missing") {
+			!strings.Contains(r.stderr, "is read-only") && !strings.Contains(r.stderr, "refusing to write") && !strings.Contains(r.stderr, "missing") {
 			t.Errorf("%q: exit code %d, %s", on, r.code, r.stderr)
 		}
 	}
