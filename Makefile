@@ -85,6 +85,10 @@ bench: all
 completions:
 	$(GO) run ./internal/completions
 
+# make licenses: after a change of what is linked in
+licenses:
+	$(GO) run ./internal/licenses/collect
+
 # make rename MODULE=host/owner/thinpool: a copy with another module path, in a folder that is not
 # there yet. What is copied is what git knows.
 DEST    ?= ../thinpool-renamed
@@ -104,7 +108,7 @@ rename:
 
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/doc/thinpool $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
 	install -m 644 completions/bash/thin_tools $(SHARE)/bash-completion/completions/
@@ -113,8 +117,9 @@ install: all
 	install -m 644 completions/fish/*.fish $(SHARE)/fish/vendor_completions.d/
 	install -m 644 man7/*.7 $(SHARE)/man/man7/
 	install -m 644 man8/*.8 $(SHARE)/man/man8/
+	install -m 644 LICENSE internal/licenses/THIRD_PARTY_LICENSES $(SHARE)/doc/thinpool/
 
 clean:
 	rm -rf bin fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions rename install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses rename install clean
