@@ -106,6 +106,28 @@ rename:
 	cd '$(DEST)' && gofmt -w . && $(GO) build ./...
 	@echo 'in $(DEST): $(MODULE)'
 
+# make binary OUT=FILE: thin_tools alone, as packages have it. GOARCH in the environment chooses the processor.
+OUT ?= bin/thin_tools
+binary:
+	$(BUILD) -buildvcs=auto -o $(OUT) ./cmd/thin_tools
+
+# make packages: deb, rpm, apk and Arch in dist/, for this processor or those in ARCHES
+ARCHES ?=
+packages:
+	./packaging/build dist $(ARCHES)
+
+# make packages-check: two builds are the same; lint; install and remove in a temporary root
+packages-check:
+	./packaging/check
+
+# make dist: tarballs for four processors, the source with all modules, SBOM, SHA256SUMS
+dist:
+	./packaging/dist dist
+
+# make site: all documents and man pages as HTML in site/, links checked
+site:
+	go -C packaging run ./site .. ../site
+
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/doc/thinpool $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
@@ -120,6 +142,6 @@ install: all
 	install -m 644 LICENSE internal/licenses/THIRD_PARTY_LICENSES $(SHARE)/doc/thinpool/
 
 clean:
-	rm -rf bin fuzz.log vulndb
+	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses rename install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean

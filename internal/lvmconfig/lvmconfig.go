@@ -23,6 +23,9 @@ const Mark = "thinpool"
 // tools are those that LVM may run. Older LVM has no setting for the last one.
 var tools = []string{"thin_check", "thin_repair", "thin_dump", "thin_restore"}
 
+// packaged is where packages have the links. The program may be in /sbin.
+const packaged = "/usr/libexec/thinpool"
+
 // A Program is what LVM runs as one of the tools.
 type Program struct {
 	Tool, Path string // Path is "" if the setting is: LVM then runs nothing
@@ -55,7 +58,7 @@ func Links(program string) (string, error) {
 		return "", err
 	}
 	beside := filepath.Dir(program)
-	for _, dir := range []string{filepath.Join(filepath.Dir(beside), "libexec", "thinpool"), beside} {
+	for _, dir := range []string{filepath.Join(filepath.Dir(beside), "libexec", "thinpool"), packaged, beside} {
 		all := true
 		for _, tool := range tools {
 			link, err := os.Stat(filepath.Join(dir, tool))
@@ -124,7 +127,7 @@ func find(name string) (string, error) {
 	return path, nil
 }
 
-// identify runs a program and says what it is. LVM knows it by path.
+// identify runs a program and says what it is. LVM knows it by path, and calls it so: it may be several tools.
 func identify(ctx context.Context, tool, path, program string) Program {
 	p := Program{Tool: tool, Path: path}
 	if path == "" {
@@ -134,15 +137,17 @@ func identify(ctx context.Context, tool, path, program string) Program {
 		p.Absent = true
 		return p
 	}
-	p.Version, _ = lines(ctx, program, "-V")
-	_, second := lines(ctx, program, "--version", "--verbose")
+	p.Version, _ = lines(ctx, program, path, "-V")
+	_, second := lines(ctx, program, path, "--version", "--verbose")
 	p.Ours = strings.HasPrefix(second, Mark)
 	return p
 }
 
-// lines runs a program and returns the first two lines that it prints.
+// lines runs a program with args, of which the first is its name, and returns the first two lines that it prints.
 func lines(ctx context.Context, program string, args ...string) (first, second string) {
-	out, err := exec.CommandContext(ctx, program, args...).Output()
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Args = args
+	out, err := cmd.Output()
 	if err != nil {
 		return "", ""
 	}

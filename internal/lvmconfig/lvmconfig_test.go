@@ -1,12 +1,23 @@
 package lvmconfig
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 )
+
+// A copy of the test stands for a program that is several tools, chosen by the name it is called by.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "thin_check" {
+		fmt.Println("0.9.0")
+		os.Exit(len(os.Args) - 2)
+	}
+	os.Exit(m.Run())
+}
 
 // system is a folder with programs that stand for those of the system.
 func system(t *testing.T) (dir string, script func(name, text string) string) {
@@ -144,6 +155,17 @@ func TestInImage(t *testing.T) {
 	want.Ours = false
 	if got, err := InImage(t.Context(), image); err != nil || got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(image, "main/opt/tools")), os.Link(self, filepath.Join(image, "main/opt/tools"))); err != nil {
+		t.Skip(err) // another file system
+	}
+	want.Version = "0.9.0"
+	if got, err := InImage(t.Context(), image); err != nil || got != want {
+		t.Errorf("several tools in one: %+v, %v, want %+v", got, err, want)
 	}
 	if _, err := InImage(t.Context(), image+"2"); err == nil {
 		t.Error("an absent image was looked into")
