@@ -107,9 +107,11 @@ rename:
 	@echo 'in $(DEST): $(MODULE)'
 
 # make binary OUT=FILE: thin_tools alone, as packages have it. GOARCH in the environment chooses the processor.
+# It has the commit in it; VCS=false leaves that out.
 OUT ?= bin/thin_tools
+VCS ?= auto
 binary:
-	$(BUILD) -buildvcs=auto -o $(OUT) ./cmd/thin_tools
+	$(BUILD) -buildvcs=$(VCS) -o $(OUT) ./cmd/thin_tools
 
 # make packages: deb, rpm, apk and Arch in dist/, for this processor or those in ARCHES
 ARCHES ?=
