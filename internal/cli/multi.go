@@ -17,10 +17,13 @@ type Multi struct {
 	Licenses string // what --licenses prints
 }
 
+// word is how thin_tools calls a tool: by the last word of its name.
+func (t Tool) word() string { return t.Name[strings.LastIndexByte(t.Name, ' ')+1:] }
+
 // lookup finds the tool that word names; the prefix that all have may be absent.
 func (m Multi) lookup(word string) (Tool, bool) {
 	for _, t := range slices.Concat(m.Own, m.Tools) {
-		short := t.Name[strings.LastIndexByte(t.Name, ' ')+1:]
+		short := t.word()
 		if word == short || word == strings.TrimPrefix(short, "thin_") {
 			return t, true
 		}
@@ -76,7 +79,7 @@ func (m Multi) Run(ctx context.Context, args []string, stdin io.Reader, stdout, 
 func (m Multi) unknown(w io.Writer, width int, name, word string) int {
 	known := []string{"help", "version"}
 	for _, t := range slices.Concat(m.Tools, m.Own) {
-		known = append(known, t.Name[strings.LastIndexByte(t.Name, ' ')+1:])
+		known = append(known, t.word())
 	}
 	fmt.Fprintf(w, "%s: there is no tool %q%s\n\n", name, word, DidYouMean(word, known))
 	_ = m.list(w, width, name)
@@ -95,7 +98,7 @@ func (m Multi) list(w io.Writer, width int, name string) error {
 	}
 	h.WriteString("\nAlso:\n")
 	for _, t := range m.Own {
-		h.item(t.Name[strings.LastIndexByte(t.Name, ' ')+1:], t.Summary, column)
+		h.item(t.word(), t.Summary, column)
 	}
 	h.item("help TOOL", "Print the help of a tool.", column)
 	h.item("version", "Print the version, the commit and what is linked in.", column)
