@@ -79,8 +79,10 @@ func unpack(ctx context.Context, image, dir string) error {
 		args := append(append(u.args[:len(u.args):len(u.args)], image), u.after...)
 		cmd := exec.CommandContext(ctx, program, args...)
 		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s %s: %w: %.500s", u.program, image, err, strings.TrimSpace(string(out)))
+		var said head
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s %s: %w: %.500s", u.program, image, err, strings.TrimSpace(said.String()))
 		}
 		return nil
 	}

@@ -6,7 +6,6 @@
 package lvmconfig
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +99,7 @@ func ask(ctx context.Context, folder, kind, tool string) (string, error) {
 	if folder != "" {
 		cmd.Env = append(os.Environ(), "LVM_SYSTEM_DIR="+folder)
 	}
-	var out, said bytes.Buffer
+	var out, said head
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("lvmconfig global/%s: %w: %s", setting(tool), err, strings.TrimSpace(said.String()))
@@ -147,11 +146,21 @@ func identify(ctx context.Context, tool, path, program string) Program {
 func lines(ctx context.Context, program string, args ...string) (first, second string) {
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = args
-	out, err := cmd.Output()
-	if err != nil {
+	var out head
+	cmd.Stdout = &out
+	if cmd.Run() != nil {
 		return "", ""
 	}
-	first, rest, _ := strings.Cut(string(out), "\n")
+	first, rest, _ := strings.Cut(out.String(), "\n")
 	second, _, _ = strings.Cut(rest, "\n")
 	return first, second
+}
+
+// A head keeps the beginning of what a program prints.
+type head struct{ strings.Builder }
+
+func (h *head) Write(p []byte) (int, error) {
+	const most = 64 << 10
+	h.Builder.Write(p[:min(len(p), most-h.Len())])
+	return len(p), nil
 }

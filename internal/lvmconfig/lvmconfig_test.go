@@ -187,3 +187,15 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+func TestHead(t *testing.T) {
+	var h head
+	for range 3 {
+		if n, err := h.Write(make([]byte, 40<<10)); n != 40<<10 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	if h.Len() != 64<<10 {
+		t.Errorf("%d bytes are kept", h.Len())
+	}
+}
