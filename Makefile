@@ -85,6 +85,10 @@ bench: all
 completions:
 	$(GO) run ./internal/completions
 
+# make licenses: after a change of what is linked in
+licenses:
+	$(GO) run ./internal/licenses/collect
+
 # make rename MODULE=host/owner/thinpool: a copy with another module path, in a folder that is not
 # there yet. What is copied is what git knows.
 DEST    ?= ../thinpool-renamed
@@ -102,9 +106,33 @@ rename:
 	cd '$(DEST)' && gofmt -w . && $(GO) build ./...
 	@echo 'in $(DEST): $(MODULE)'
 
+# make binary OUT=FILE: thin_tools alone, as packages have it. GOARCH in the environment chooses the processor.
+# It has the commit in it; VCS=false leaves that out.
+OUT ?= bin/thin_tools
+VCS ?= auto
+binary:
+	$(BUILD) -buildvcs=$(VCS) -o $(OUT) ./cmd/thin_tools
+
+# make packages: deb, rpm, apk and Arch in dist/, for this processor or those in ARCHES
+ARCHES ?=
+packages:
+	./packaging/build dist $(ARCHES)
+
+# make packages-check: two builds are the same; lint; install and remove in a temporary root
+packages-check:
+	./packaging/check
+
+# make dist: tarballs for four processors, the source with all modules, SBOM, SHA256SUMS
+dist:
+	./packaging/dist dist
+
+# make site: all documents and man pages as HTML in site/, links checked
+site:
+	go -C packaging run ./site .. ../site
+
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/doc/thinpool $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
 	install -m 644 completions/bash/thin_tools $(SHARE)/bash-completion/completions/
@@ -113,8 +141,9 @@ install: all
 	install -m 644 completions/fish/*.fish $(SHARE)/fish/vendor_completions.d/
 	install -m 644 man7/*.7 $(SHARE)/man/man7/
 	install -m 644 man8/*.8 $(SHARE)/man/man8/
+	install -m 644 LICENSE internal/licenses/THIRD_PARTY_LICENSES $(SHARE)/doc/thinpool/
 
 clean:
-	rm -rf bin fuzz.log vulndb
+	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions rename install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean

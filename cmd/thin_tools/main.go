@@ -2,9 +2,6 @@
 // by its first argument.
 package main
 
-import (
-	"thinpool/internal/cli"
-	"thinpool/internal/command"
-)
+import "thinpool/internal/command"
 
-func main() { cli.MultiMain(command.Tools()) }
+func main() { command.Multi().Main() }

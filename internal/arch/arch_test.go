@@ -16,7 +16,7 @@ import (
 // layers are the packages from top to bottom. A package may import those of the
 // layers below its own.
 var layers = [][]string{
-	{"cmd/*", "test/damage/cmd"},
+	{"cmd/*", "test/damage/cmd", "internal/licenses/collect"},
 	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage"},
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
+	{"metadata/block", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.

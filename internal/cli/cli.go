@@ -16,7 +16,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -91,12 +90,12 @@ func Main(t Tool) {
 	}))
 }
 
-// MultiMain runs the tool that the process was called as, or that its first
+// Main runs the tool that the process was called as, or that its first
 // argument names.
-func MultiMain(tools []Tool) {
+func (m Multi) Main() {
 	debug.SetGCPercent(gcPercent)
 	os.Exit(withinLimits(filepath.Base(os.Args[0]), func(stderr io.Writer) int {
-		return RunMulti(mainContext(), tools, os.Args, os.Stdin, standardOutput(), stderr)
+		return m.Run(mainContext(), os.Args, os.Stdin, standardOutput(), stderr)
 	}))
 }
 
@@ -145,7 +144,7 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	case "help":
 		printHelp(out, t, parser.Model, helpWidth(stdout))
 	case "version":
-		fmt.Fprintln(out, Version)
+		_ = printVersion(out, isVerbose(args)) // out remembers
 	default:
 		err := words.set(parser, command)
 		if err == nil {

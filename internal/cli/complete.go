@@ -2,16 +2,17 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
 // Completions returns the files that make shells complete the command lines of
-// tools, by their paths below a folder of all such files.
-func Completions(tools []Tool) (map[string]string, error) {
+// thin_tools and of all tools, by their paths below a folder of all such files.
+func (m Multi) Completions() (map[string]string, error) {
 	var models []completion
-	for _, t := range tools {
+	for _, t := range slices.Concat(m.Tools, m.Own) {
 		parser, err := newParser(t, t.New())
 		if err != nil {
 			return nil, err
@@ -19,15 +20,28 @@ func Completions(tools []Tool) (map[string]string, error) {
 		models = append(models, completion{t, parser.Model})
 	}
 	files := map[string]string{"bash/thin_tools": bashCompletion(models), "zsh/_thin_tools": zshCompletion(models)}
-	for _, c := range models {
+	for _, c := range models[:len(m.Tools)] {
 		files["fish/"+c.tool.Name+".fish"] = c.fish()
 	}
+	files["fish/thin_tools.fish"] = completionHead + "\ncomplete -c thin_tools -n __fish_use_subcommand -a '" + firstWords(models) + "'\n"
 	return files, nil
 }
 
 type completion struct {
 	tool  Tool
 	model *kong.Application
+}
+
+// own reports whether only thin_tools has the command.
+func (c completion) own() bool { return strings.Contains(c.tool.Name, " ") }
+
+// firstWords are what thin_tools takes as its first word.
+func firstWords(models []completion) string {
+	var names []string
+	for _, c := range models {
+		names = append(names, c.tool.word())
+	}
+	return strings.Join(append(names, "help", "version"), " ")
 }
 
 // flags yields the options that are no secret.
@@ -54,11 +68,21 @@ _thin_tools() {
     [[ $cur == '=' ]] && cur=
     [[ $prev == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 2]}
     [[ $2 == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 1]}
-    case ${1##*/} in
+    local tool=${1##*/}
+    if [[ $tool == thin_tools && $COMP_CWORD == 1 ]]; then
+        values='` + firstWords(models) + `'
+    elif [[ $tool == thin_tools ]]; then
+        tool=${COMP_WORDS[1]}
+    fi
+    case $tool in
 `)
 	for _, c := range models {
-		names.WriteString(" " + c.tool.Name)
-		fmt.Fprintf(&s, "    %s)\n", c.tool.Name)
+		pattern := c.tool.word()
+		if !c.own() {
+			names.WriteString(" " + pattern)
+			pattern += " | " + strings.TrimPrefix(pattern, "thin_")
+		}
+		fmt.Fprintf(&s, "    %s)\n", pattern)
 		var options []string
 		for f := range c.flags() {
 			options = append(options, "--"+f.Name)
@@ -80,7 +104,7 @@ _thin_tools() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi
 }
-complete -o filenames -F _thin_tools` + names.String() + "\n")
+complete -o filenames -F _thin_tools thin_tools` + names.String() + "\n")
 	return s.String()
 }
 
@@ -94,11 +118,28 @@ func bashNames(f *kong.Flag) string {
 func zshCompletion(models []completion) string {
 	var s, names strings.Builder
 	for _, c := range models {
-		names.WriteString(" " + c.tool.Name)
+		if !c.own() {
+			names.WriteString(" " + c.tool.Name)
+		}
 	}
-	s.WriteString("#compdef" + names.String() + "\n" + completionHead + "\ncase $service in\n")
+	s.WriteString("#compdef thin_tools" + names.String() + "\n" + completionHead + `
+if [[ $service == thin_tools ]]; then
+    if ((CURRENT == 2)); then
+        compadd ` + firstWords(models) + `
+        return
+    fi
+    shift words
+    ((CURRENT--))
+    service=${words[1]}
+fi
+case $service in
+`)
 	for _, c := range models {
-		fmt.Fprintf(&s, "%s)\n    _arguments \\\n", c.tool.Name)
+		pattern := c.tool.word()
+		if !c.own() {
+			pattern += "|" + strings.TrimPrefix(pattern, "thin_")
+		}
+		fmt.Fprintf(&s, "%s)\n    _arguments \\\n", pattern)
 		for f := range c.flags() {
 			s.WriteString("        " + zshOption(f) + " \\\n")
 		}

@@ -1,62 +1,110 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
-// RunMulti runs the tool that the base name of args[0] names, or else args[1].
-func RunMulti(ctx context.Context, tools []Tool, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	name, first := "thin_tools", ""
+// A Multi is a binary that is several tools.
+type Multi struct {
+	Tools    []Tool
+	Own      []Tool // what only this binary has: named with its name before theirs
+	Licenses string // what --licenses prints
+}
+
+// word is how thin_tools calls a tool: by the last word of its name.
+func (t Tool) word() string { return t.Name[strings.LastIndexByte(t.Name, ' ')+1:] }
+
+// lookup finds the tool that word names; the prefix that all have may be absent.
+func (m Multi) lookup(word string) (Tool, bool) {
+	for _, t := range slices.Concat(m.Own, m.Tools) {
+		short := t.word()
+		if word == short || word == strings.TrimPrefix(short, "thin_") {
+			return t, true
+		}
+	}
+	return Tool{}, false
+}
+
+// Run runs the tool that the base name of args[0] names, or else args[1].
+func (m Multi) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	name, rest := "thin_tools", args
+	if len(args) > 0 {
+		name, rest = filepath.Base(args[0]), args[1:]
+	}
+	for _, t := range m.Tools {
+		if t.Name == name {
+			return Run(ctx, t, rest, stdin, stdout, stderr)
+		}
+	}
 	messages := newText(stderr, args)
 	defer messages.flush()
-	for i, word := range args[:min(2, len(args))] {
-		for _, t := range tools {
-			if t.Name == filepath.Base(word) {
-				return Run(ctx, t, args[i+1:], stdin, stdout, stderr)
-			}
-		}
-		if i == 0 {
-			name = filepath.Base(word)
-		} else {
-			first = word
-		}
+	if len(rest) == 0 {
+		_ = m.list(messages, helpWidth(stderr), name)
+		return exitUsage
 	}
-	switch {
-	case slices.Contains([]string{"-h", "--help"}, first):
-		return exitCode(ctx, messages, name, listTools(newText(stdout, args), helpWidth(stdout), name, tools))
-	case slices.Contains([]string{"-V", "--version"}, first):
-		_, err := io.WriteString(stdout, Version+"\n")
-		return exitCode(ctx, messages, name, err)
-	case first != "":
-		fmt.Fprintf(messages, "%s: there is no tool %q%s\n\n", name, first, DidYouMean(first, toolNames(tools)))
+	first, rest := rest[0], rest[1:]
+	if t, ok := m.lookup(filepath.Base(first)); ok {
+		return Run(ctx, t, rest, stdin, stdout, stderr)
 	}
-	_ = listTools(messages, helpWidth(stderr), name, tools)
+	var err error
+	switch first {
+	case "help":
+		if t, ok := m.lookup(cmp.Or(append(rest, "")...)); ok {
+			return Run(ctx, t, []string{"--help"}, stdin, stdout, stderr)
+		}
+		if len(rest) > 0 {
+			return m.unknown(messages, helpWidth(stderr), name, rest[0])
+		}
+		err = m.list(newText(stdout, args), helpWidth(stdout), name)
+	case "-h", "--help":
+		err = m.list(newText(stdout, args), helpWidth(stdout), name)
+	case "version":
+		err = printVersion(stdout, true)
+	case "-V", "--version":
+		err = printVersion(stdout, isVerbose(rest))
+	case "--licenses":
+		_, err = io.WriteString(stdout, m.Licenses)
+	default:
+		return m.unknown(messages, helpWidth(stderr), name, first)
+	}
+	return exitCode(ctx, messages, name, err)
+}
+
+func (m Multi) unknown(w io.Writer, width int, name, word string) int {
+	known := []string{"help", "version"}
+	for _, t := range slices.Concat(m.Tools, m.Own) {
+		known = append(known, t.word())
+	}
+	fmt.Fprintf(w, "%s: there is no tool %q%s\n\n", name, word, DidYouMean(word, known))
+	_ = m.list(w, width, name)
 	return exitUsage
 }
 
-func toolNames(tools []Tool) []string {
-	var names []string
-	for _, t := range tools {
-		names = append(names, t.Name)
-	}
-	return names
-}
-
-func listTools(w io.Writer, width int, name string, tools []Tool) error {
+func (m Multi) list(w io.Writer, width int, name string) error {
 	h := &help{width: width}
 	fmt.Fprintf(h, "Usage: %s TOOL [options]\n\nTools, each with its own --help:\n", name)
 	column := 0
-	for _, t := range tools {
+	for _, t := range m.Tools {
 		column = max(column, len("  ")+len(t.Name)+len("  "))
 	}
-	for _, t := range tools {
+	for _, t := range m.Tools {
 		h.item(t.Name, t.Summary, column)
 	}
-	fmt.Fprintf(h, "\nA link to %s with the name of a tool runs that tool.\n", name)
+	h.WriteString("\nAlso:\n")
+	for _, t := range m.Own {
+		h.item(t.word(), t.Summary, column)
+	}
+	h.item("help TOOL", "Print the help of a tool.", column)
+	h.item("version", "Print the version, the commit and what is linked in.", column)
+	h.item("--licenses", "Print all licences.", column)
+	fmt.Fprintf(h, "\nThe beginning thin_ may be left out: %s check is thin_check.\n", name)
+	fmt.Fprintf(h, "A link to %s with the name of a tool runs that tool.\n", name)
 	_, err := io.WriteString(w, h.String())
 	return err
 }

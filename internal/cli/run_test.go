@@ -139,7 +139,7 @@ func TestMulti(t *testing.T) {
 	says := func(name string) Tool {
 		return tool(name, func(env *Env) error { _, err := io.WriteString(env.Stdout, name); return err })
 	}
-	tools := []Tool{says("thin_a"), says("thin_b")}
+	multi := Multi{[]Tool{says("thin_a"), says("thin_b")}, []Tool{says("thin_tools own-word")}, "MIT"}
 	for line, want := range map[string]struct {
 		code           int
 		stdout, stderr string // what they begin with
@@ -156,9 +156,22 @@ func TestMulti(t *testing.T) {
 		"thin_tools":               {2, "", "Usage: thin_tools TOOL"},
 		"thin_tools thin_c thin_a": {2, "", "thin_tools: there is no tool \"thin_c\": did you mean thin_a or thin_b?\n\nUsage: "},
 		"":                         {2, "", "Usage: thin_tools TOOL"},
+		"thin_tools a x":           {0, "thin_a", ""},
+		"thin_tools own-word":      {0, "thin_tools own-word", ""},
+		"thin_tools own-word y z":  {2, "", "thin_tools own-word: unexpected"},
+		"thin_tools own-wrod":      {2, "", "thin_tools: there is no tool \"own-wrod\": did you mean own-word?"},
+		"own-word":                 {2, "", "Usage: own-word TOOL"},
+		"thin_tools help":          {0, "Usage: thin_tools TOOL", ""},
+		"thin_tools help b":        {0, "Usage: thin_b ", ""},
+		"thin_tools help own-word": {0, "Usage: thin_tools own-word ", ""},
+		"thin_tools help c":        {2, "", "thin_tools: there is no tool \"c\""},
+		"thin_tools version":       {0, "1.0.0\nthinpool, commit", ""},
+		"thin_tools -V -v":         {0, "1.0.0\nthinpool, commit", ""},
+		"thin_a --version -v":      {0, "1.0.0\nthinpool, commit", ""},
+		"thin_tools --licenses":    {0, "MIT", ""},
 	} {
 		var out, errs strings.Builder
-		code := RunMulti(t.Context(), tools, strings.Fields(line), nil, &out, &errs)
+		code := multi.Run(t.Context(), strings.Fields(line), nil, &out, &errs)
 		if code != want.code || !begins(out.String(), want.stdout) || !begins(errs.String(), want.stderr) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", line, code, out.String(), errs.String())
 		}

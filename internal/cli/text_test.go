@@ -56,7 +56,7 @@ func TestNamesOfFiles(t *testing.T) {
 			t.Errorf("%q: exit code %d, %q", args, code, errs.String())
 		}
 		errs.Reset()
-		if code := RunMulti(t.Context(), nil, append([]string{hostile}, args...), nil, io.Discard, &errs); code != 2 || strings.ContainsAny(errs.String(), "\x1b\x7f\r") {
+		if code := (Multi{}).Run(t.Context(), append([]string{hostile}, args...), nil, io.Discard, &errs); code != 2 || strings.ContainsAny(errs.String(), "\x1b\x7f\r") {
 			t.Errorf("%q: exit code %d, %q", args, code, errs.String())
 		}
 	}

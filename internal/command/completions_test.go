@@ -6,15 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"thinpool/internal/cli"
 )
 
 const completions = "../../completions"
 
 // The files that are installed are those that "make completions" writes today.
 func TestCompletions(t *testing.T) {
-	files, err := cli.Completions(Tools())
+	files, err := Multi().Completions()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +63,10 @@ func TestBashCompletes(t *testing.T) {
 		{[]string{"thin_check", "--format", "=", "j"}, "json"},
 		{[]string{"thin_check", "--format", "="}, "text json"},
 		{[]string{"thin_dump", "--style", "0"}, "0.9"},
+		{[]string{"thin_tools", "lvm"}, "lvm-config"},
+		{[]string{"thin_tools", "thin_check", "--auto"}, "--auto-repair"},
+		{[]string{"thin_tools", "dump", "--style", "0"}, "0.9"},
+		{[]string{"thin_tools", "lvm-config", "--initr"}, "--initramfs"},
 		{[]string{"thin_repair", "-i", "completions_t"}, "completions_test.go"},
 	} {
 		if got := complete(c.words...); got != c.want {

@@ -75,6 +75,20 @@ func TestManPages(t *testing.T) {
 	}
 }
 
+// thin_tools(8) has all options of the commands that only thin_tools has, spelled as in their help.
+func TestManOwn(t *testing.T) {
+	page := manPages(t)["../../man8/thin_tools.8"]
+	for _, tool := range Multi().Own {
+		_, text, _ := strings.Cut(page, "\n.SS "+tool.Name+"\n")
+		text, _, _ = strings.Cut(text, "\n.SH ")
+		for _, f := range modelOf(t, tool).Flags {
+			if common := f.Group != nil && f.Group.Key == "common"; !f.Hidden && !common && !strings.Contains(text, "\n.B "+strings.TrimSpace(cli.Spelling(f))+"\n") {
+				t.Errorf("thin_tools.8 does not have --%s below %s", f.Name, tool.Name)
+			}
+		}
+	}
+}
+
 // Every page has the sections that it should have, in the usual order, all exit codes, and the
 // names of all other pages.
 func TestManSections(t *testing.T) {
@@ -138,7 +152,7 @@ func TestManExamples(t *testing.T) {
 		for _, m := range shown.FindAllStringSubmatch(text, -1) {
 			commands := toolCommands(strings.ReplaceAll(m[1], "./thin_", "thin_"))
 			for i, words := range commands {
-				if words[0] == "thin_tools" {
+				if words[0] == "thin_tools" && strings.HasPrefix(words[1], "thin_") {
 					commands[i] = words[1:]
 				}
 			}

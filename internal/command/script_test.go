@@ -29,7 +29,7 @@ import (
 
 // The scripts run the tools as they are: as processes.
 func TestMain(m *testing.M) {
-	commands := map[string]func(){"thin_tools": func() { cli.MultiMain(command.Tools()) }}
+	commands := map[string]func(){"thin_tools": command.Multi().Main}
 	for _, t := range command.Tools() {
 		commands[t.Name] = func() { mainWithSchema(t) }
 	}

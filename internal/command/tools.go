@@ -2,7 +2,10 @@
 // does and what it prints.
 package command
 
-import "thinpool/internal/cli"
+import (
+	"thinpool/internal/cli"
+	"thinpool/internal/licenses"
+)
 
 // The tools.
 var (
@@ -97,4 +100,15 @@ func Tools() []cli.Tool {
 		TrimTool,
 		VolumesTool,
 	}
+}
+
+// LVMConfigTool is a command of thin_tools that has no name of its own.
+var LVMConfigTool = cli.Tool{
+	Name: "thin_tools lvm-config", Summary: "Print the settings that make LVM run these tools.",
+	New: func() cli.Command { return new(LVMConfig) },
+}
+
+// Multi is thin_tools.
+func Multi() cli.Multi {
+	return cli.Multi{Tools: Tools(), Own: []cli.Tool{LVMConfigTool}, Licenses: licenses.Text}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"thinpool/internal/cli"
 	"thinpool/internal/command"
 )
 
@@ -20,7 +19,7 @@ func main() {
 
 func run() error {
 	const folder = "completions"
-	files, err := cli.Completions(command.Tools())
+	files, err := command.Multi().Completions()
 	if err != nil {
 		return err
 	}
