@@ -40,6 +40,7 @@ type Export struct {
 	ChangedSince  *deviceID    `help:"Export only what differs from this device: an id, or VG/LV in a disk image." placeholder:"ID"`
 	Format        string       `help:"List the exported ranges on standard output, one object per line." default:"" enum:",json" placeholder:"json"`
 	Ranges        string       `help:"Write the same list to a file." placeholder:"FILE"`
+	Mapfile       string       `help:"Write a mapfile for GNU ddrescue, which says what is lost." placeholder:"FILE"`
 	Map           string       `help:"Print a table for dmsetup create --readonly instead of exporting." default:"" enum:",dmsetup" placeholder:"dmsetup"`
 	MetadataSnap  cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	MappingRoot   *uint64      `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK"`
@@ -60,7 +61,8 @@ Ranges that are lost are listed before anything is written. Then the export fail
 --repair, continues, leaves holes there, and exits with 1.
 
 --format=json lists ranges in bytes, such as {"type":"data","begin":0,"length":65536}. The
-types are data, zero (with --changed-since), lost and, at the end, summary.`
+types are data, zero, lost, guessed (copied with --repair, but maybe wrong) and, at the end,
+summary.`
 }
 
 // Examples implements cli.Exampler.
@@ -105,6 +107,7 @@ func (x *Export) Rules() []cli.Rule {
 		[]cli.Rule{
 			cli.Exclusive("dev-id", "root"),
 			cli.Exclusive("map", "output", "format", "changed-since"),
+			cli.Exclusive("mapfile", "changed-since"),
 			cli.Exclusive("repair", "metadata-snap", "changed-since"),
 			cli.Exclusive("assume-zeroed", "changed-since"),
 			cli.Exclusive("force", "resume"),
@@ -118,7 +121,7 @@ func (x *Export) Rules() []cli.Rule {
 			cli.Requires("data-offset", "data", "map"),
 		},
 		cli.EachRequires(imageOptions, disk),
-		cli.EachRequires([]string{"resume", "force", "journal", "verify", "assume-zeroed"}, "output"),
+		cli.EachRequires([]string{"resume", "force", "journal", "verify", "assume-zeroed", "mapfile"}, "output"),
 		cli.EachRequires([]string{"accept-loss", "data-block-size"}, "repair"),
 	)
 }
@@ -157,15 +160,18 @@ func (x *Export) checkFiles() error {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
 	for _, in := range x.inputs() {
-		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
+		for _, out := range []string{x.Output, x.Ranges, x.Mapfile, x.journalPath()} {
 			if in != "" && out != "" && source.SameFile(in, out) {
 				return cli.Usagef("%s is an input, so it cannot be the output", out)
 			}
 		}
 	}
-	for _, out := range []string{x.Ranges, x.journalPath()} {
-		if out != "" && (out == x.Output || source.SameFile(out, x.Output)) {
-			return cli.Usagef("two outputs are the same file: %s", out)
+	outputs := []string{x.Output, x.Ranges, x.Mapfile, x.journalPath()}
+	for i, out := range outputs {
+		for _, other := range outputs[:i] {
+			if out != "" && (out == other || source.SameFile(out, other)) {
+				return cli.Usagef("two outputs are the same file: %s", out)
+			}
 		}
 	}
 	return nil
@@ -286,15 +292,14 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 	}
-	from, gaps := in.metadata, []volume.Gap(nil)
+	from, err := in.metadata, error(nil)
+	var known volume.Options
 	if x.Repair && x.Root == nil {
-		var err error
-		if from, gaps, v.lossy, err = x.salvage(env, in); err != nil {
+		if from, known, v.lossy, err = x.salvage(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
 	}
-	var err error
 	if v.pool, err = metadata.Open(from, opt); err != nil {
 		return nil, source.Damaged(source.Hint(err))
 	}
@@ -308,11 +313,10 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		}
 		v.older = &older
 	}
-	size, err := x.size(env, v, in.size)
-	if err != nil {
+	if known.Size, err = x.size(env, v, in.size); err != nil {
 		return nil, err
 	}
-	v.thin, err = volume.Open(env, v.pool, v.tree, in.src, volume.Options{Size: size, Gaps: gaps})
+	v.thin, err = volume.Open(env, v.pool, v.tree, in.src, known)
 	v.content = v.thin
 	return v, source.Damaged(err)
 }
@@ -333,18 +337,18 @@ func numbered(nr *uint64) block.Nr {
 }
 
 // salvage finds what can be saved of the metadata. lossy says that the device is not
-// complete; where, if that is known, the gaps say.
-func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, gaps []volume.Gap, lossy bool, err error) {
+// complete or certain; where, if it is known, the options for the volume say.
+func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, known volume.Options, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(), Name: in.place.Name(),
 	})
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
+		return nil, known, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
 	}
 	if found.Report.Damaged {
 		if err := view.TextReport(env.Stderr, &found.Report, in.place.Name()); err != nil {
-			return nil, nil, false, err
+			return nil, known, false, err
 		}
 	}
 	lossy = found.Report.Chosen || len(found.Report.Doubts) > 0
@@ -355,10 +359,11 @@ func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, ga
 		}
 		lossy = lossy || !d.Complete()
 		for l := range d.Holes() {
-			gaps = append(gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
+			known.Gaps = append(known.Gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
 		}
+		known.Guesses = slices.Collect(d.Guesses())
 	}
-	return found.Device, gaps, lossy, nil
+	return found.Device, known, lossy, nil
 }
 
 // size is that of the device in bytes; known is what LVM says.

@@ -46,6 +46,7 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 	}
 	if x.Repair {
 		opt.Unreadable = func(e volume.Extent) {
+			job.unreadable = append(job.unreadable, e)
 			job.Lost += e.Len
 			sayLost(env, e)
 		}
@@ -66,6 +67,9 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 		}
 	}
 	if err := v.checkHeld(); err != nil {
+		return err
+	}
+	if err := x.mapfile(env, v, job.unreadable); err != nil {
 		return err
 	}
 	if job.path != "" {
@@ -90,6 +94,8 @@ type exportJob struct {
 	export.Journal
 	path    string // "": nothing is noted
 	resumed bool
+	// unreadable is what could not be read, by ascending offsets; not of what was copied before a resume.
+	unreadable []volume.Extent
 }
 
 // reached notes that all before position is on stable storage.
@@ -153,6 +159,9 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	case old != nil:
 		if err := old.Same(&job.Journal); err != nil {
 			return nil, fmt.Errorf("%s: cannot resume: %w; use --force to start over", job.path, err)
+		}
+		if x.Mapfile != "" && old.Lost > 0 {
+			return nil, fmt.Errorf("%s: %d bytes could not be read before, and it is not known which, so there can be no mapfile; use --force to start over, or resume without --mapfile", job.path, old.Lost)
 		}
 		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
 	}
