@@ -20,6 +20,8 @@ complete -c thin_export -l assume-zeroed -d 'The output device is all zeros; do 
 complete -c thin_export -l changed-since -r -d 'Export only what differs from this device: an id, or VG/LV in a disk image.'
 complete -c thin_export -l format -x -a 'json' -d 'List the exported ranges on standard output, one object per line.'
 complete -c thin_export -l ranges -r -d 'Write the same list to a file.'
+complete -c thin_export -l mapfile -r -d 'Write a mapfile for GNU ddrescue, which says what is lost.'
+complete -c thin_export -l onto -r -d 'With --changed-since: bring this full copy of the older device up to date.'
 complete -c thin_export -l map -x -a 'dmsetup' -d 'Print a table for dmsetup create --readonly instead of exporting.'
 complete -c thin_export -l metadata-snap -s m -d 'Read the metadata snapshot; the pool may be in use.'
 complete -c thin_export -l mapping-root -r -d 'Use the top-level mapping tree whose root is this block.'

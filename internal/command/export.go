@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -16,7 +15,6 @@ import (
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
-	"thinpool/tool/delta"
 	"thinpool/tool/export"
 	"thinpool/tool/repair"
 )
@@ -40,6 +38,8 @@ type Export struct {
 	ChangedSince  *deviceID    `help:"Export only what differs from this device: an id, or VG/LV in a disk image." placeholder:"ID"`
 	Format        string       `help:"List the exported ranges on standard output, one object per line." default:"" enum:",json" placeholder:"json"`
 	Ranges        string       `help:"Write the same list to a file." placeholder:"FILE"`
+	Mapfile       string       `help:"Write a mapfile for GNU ddrescue, which says what is lost." placeholder:"FILE"`
+	Onto          string       `help:"With --changed-since: bring this full copy of the older device up to date." placeholder:"FILE"`
 	Map           string       `help:"Print a table for dmsetup create --readonly instead of exporting." default:"" enum:",dmsetup" placeholder:"dmsetup"`
 	MetadataSnap  cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	MappingRoot   *uint64      `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK"`
@@ -60,7 +60,8 @@ Ranges that are lost are listed before anything is written. Then the export fail
 --repair, continues, leaves holes there, and exits with 1.
 
 --format=json lists ranges in bytes, such as {"type":"data","begin":0,"length":65536}. The
-types are data, zero (with --changed-since), lost and, at the end, summary.`
+types are data, zero, lost, guessed (copied with --repair, but maybe wrong) and, at the end,
+summary.`
 }
 
 // Examples implements cli.Exampler.
@@ -75,6 +76,9 @@ thin_export --lv vg/friday --changed-since vg/monday -o new.img disk.img`
 
 // Run implements cli.Command.
 func (x *Export) Run(env *cli.Env) (err error) {
+	if x.Onto != "" {
+		x.Output = x.Onto
+	}
 	snapshot, err := x.check()
 	if err != nil {
 		return err
@@ -89,7 +93,11 @@ func (x *Export) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := x.export(env, v); err != nil {
+	run := x.export
+	if x.Onto != "" {
+		run = x.update
+	}
+	if err := run(env, v); err != nil {
 		return err
 	}
 	if v.lossy && !x.AcceptLoss {
@@ -105,6 +113,9 @@ func (x *Export) Rules() []cli.Rule {
 		[]cli.Rule{
 			cli.Exclusive("dev-id", "root"),
 			cli.Exclusive("map", "output", "format", "changed-since"),
+			cli.Exclusive("mapfile", "changed-since"),
+			cli.Exclusive("onto", "output", "root"),
+			cli.Requires("onto", "changed-since"),
 			cli.Exclusive("repair", "metadata-snap", "changed-since"),
 			cli.Exclusive("assume-zeroed", "changed-since"),
 			cli.Exclusive("force", "resume"),
@@ -113,12 +124,14 @@ func (x *Export) Rules() []cli.Rule {
 			{If: []string{disk, "data"}, Needs: []string{"map"}, Why: "LVM knows where the data is"},
 			{Needs: []string{"metadata", disk}},
 			{Needs: []string{"dev-id"}, Unless: []string{"root", disk}},
-			{Needs: []string{"output"}, Unless: []string{"format", "ranges", "map"}, Why: "- is standard output"},
+			{Needs: []string{"output"}, Unless: []string{"format", "ranges", "map", "onto"}, Why: "- is standard output"},
 			{If: []string{"output"}, Needs: []string{"data", disk}},
+			{If: []string{"onto"}, Needs: []string{"data", disk}},
 			cli.Requires("data-offset", "data", "map"),
 		},
 		cli.EachRequires(imageOptions, disk),
-		cli.EachRequires([]string{"resume", "force", "journal", "verify", "assume-zeroed"}, "output"),
+		cli.EachRequires([]string{"resume", "force", "journal", "assume-zeroed", "mapfile"}, "output"),
+		cli.EachRequires([]string{"verify"}, "output", "onto"),
 		cli.EachRequires([]string{"accept-loss", "data-block-size"}, "repair"),
 	)
 }
@@ -141,6 +154,8 @@ func (x *Export) check() (block.Nr, error) {
 func (x *Export) checkOutput() error {
 	kind := x.outputKind()
 	switch {
+	case x.Onto != "" && kind != toFile:
+		return cli.Usagef("--onto: %s is not a regular file", x.Onto)
 	case kind == toStream && (x.Verify || x.Resume || x.Journal != "" || x.ChangedSince != nil):
 		return cli.Usagef("%s is a stream: --verify, --resume, --journal and --changed-since need a file or a block device", x.Output)
 	case kind == toDisk && x.Resume && x.Journal == "":
@@ -157,15 +172,18 @@ func (x *Export) checkFiles() error {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
 	}
 	for _, in := range x.inputs() {
-		for _, out := range []string{x.Output, x.Ranges, x.journalPath()} {
+		for _, out := range []string{x.Output, x.Ranges, x.Mapfile, x.journalPath(), x.statePath()} {
 			if in != "" && out != "" && source.SameFile(in, out) {
 				return cli.Usagef("%s is an input, so it cannot be the output", out)
 			}
 		}
 	}
-	for _, out := range []string{x.Ranges, x.journalPath()} {
-		if out != "" && (out == x.Output || source.SameFile(out, x.Output)) {
-			return cli.Usagef("two outputs are the same file: %s", out)
+	outputs := []string{x.Output, x.Ranges, x.Mapfile, x.journalPath(), x.statePath()}
+	for i, out := range outputs {
+		for _, other := range outputs[:i] {
+			if out != "" && (out == other || source.SameFile(out, other)) {
+				return cli.Usagef("two outputs are the same file: %s", out)
+			}
 		}
 	}
 	return nil
@@ -271,6 +289,9 @@ type exportVolume struct {
 	pool          *metadata.Pool
 	tree          metadata.MappingTree
 	older         *metadata.MappingTree // only what differs from this one
+	base          int64                 // but all from this byte on
+	rewritable    *uint32               // and what was mapped at this time or later; nil: not
+	place         *source.Place
 	src           volume.Source
 	device, since *uint64 // ids, as far as there are
 	lossy         bool    // something is lost, be it known what or not
@@ -281,20 +302,19 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	if in.plain != nil {
 		return &exportVolume{content: in.plain, plain: in.plain}, nil
 	}
-	v := &exportVolume{src: in.src, device: in.device, since: in.older}
+	v := &exportVolume{src: in.src, device: in.device, since: in.older, base: math.MaxInt64, place: in.place}
 	opt := metadata.Options{
 		Snapshot: x.MetadataSnap.Set, SnapshotBlock: snapshot,
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 	}
-	from, gaps := in.metadata, []volume.Gap(nil)
+	from, err := in.metadata, error(nil)
+	var known volume.Options
 	if x.Repair && x.Root == nil {
-		var err error
-		if from, gaps, v.lossy, err = x.salvage(env, in); err != nil {
+		if from, known, v.lossy, err = x.salvage(env, in); err != nil {
 			return nil, err
 		}
 		opt = metadata.Options{} // the repair has made use of them
 	}
-	var err error
 	if v.pool, err = metadata.Open(from, opt); err != nil {
 		return nil, source.Damaged(source.Hint(err))
 	}
@@ -308,11 +328,10 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		}
 		v.older = &older
 	}
-	size, err := x.size(env, v, in.size)
-	if err != nil {
+	if known.Size, err = x.size(env, v, in.size); err != nil {
 		return nil, err
 	}
-	v.thin, err = volume.Open(env, v.pool, v.tree, in.src, volume.Options{Size: size, Gaps: gaps})
+	v.thin, err = volume.Open(env, v.pool, v.tree, in.src, known)
 	v.content = v.thin
 	return v, source.Damaged(err)
 }
@@ -333,18 +352,18 @@ func numbered(nr *uint64) block.Nr {
 }
 
 // salvage finds what can be saved of the metadata. lossy says that the device is not
-// complete; where, if that is known, the gaps say.
-func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, gaps []volume.Gap, lossy bool, err error) {
+// complete or certain; where, if it is known, the options for the volume say.
+func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, known volume.Options, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
 		Overrides: metadata.Overrides{DataBlockSize: x.DataBlockSize}, Progress: env.Progress, LVM: in.place.Facts(), Name: in.place.Name(),
 	})
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
+		return nil, known, false, fmt.Errorf("%s: %w", cmp.Or(x.Metadata, x.Input), hopeless(err))
 	}
 	if found.Report.Damaged {
 		if err := view.TextReport(env.Stderr, &found.Report, in.place.Name()); err != nil {
-			return nil, nil, false, err
+			return nil, known, false, err
 		}
 	}
 	lossy = found.Report.Chosen || len(found.Report.Doubts) > 0
@@ -355,10 +374,11 @@ func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, ga
 		}
 		lossy = lossy || !d.Complete()
 		for l := range d.Holes() {
-			gaps = append(gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
+			known.Gaps = append(known.Gaps, volume.Gap{Keys: l.Keys, Err: l.Err})
 		}
+		known.Guesses = slices.Collect(d.Guesses())
 	}
-	return found.Device, gaps, lossy, nil
+	return found.Device, known, lossy, nil
 }
 
 // size is that of the device in bytes; known is what LVM says.
@@ -375,37 +395,4 @@ func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error)
 	}
 	fmt.Fprintf(env.Stderr, "assuming a size of %d bytes, the end of the last mapped block; give the device's size with --size\n", size)
 	return size, nil
-}
-
-// extents yields what is to be exported.
-func (v *exportVolume) extents(ctx context.Context) iter.Seq2[volume.Extent, error] {
-	if v.older == nil {
-		return v.Extents(ctx)
-	}
-	return func(yield func(volume.Extent, error) bool) {
-		stopped := errors.New("stopped")
-		size := int64(v.pool.Superblock.DataBlockSize) * cli.SectorSize
-		opt := delta.Options{Blocks: uint64((v.Size()-1)/size) + 1, OmitSame: true, Data: true}
-		err := delta.Run(ctx, v.pool, *v.older, v.tree, opt, func(ranges []delta.Range) error {
-			for _, r := range ranges {
-				for _, e := range v.changed(r) {
-					if !yield(e, nil) {
-						return stopped
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil && err != stopped {
-			yield(volume.Extent{}, source.Damaged(err))
-		}
-	}
-}
-
-// changed is what a range that differs from the older device consists of now.
-func (v *exportVolume) changed(r delta.Range) []volume.Extent {
-	if r.Kind == delta.LeftOnly {
-		return v.thin.Unmapped(r.Begin, r.Len)
-	}
-	return v.thin.Mapped(metadata.Run{Thin: r.Begin, Data: r.Right, Len: r.Len})
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"thinpool/internal/cli"
+	"thinpool/internal/newfile"
 	"thinpool/internal/source"
 	"thinpool/metadata/block"
 	"thinpool/metadata/volume"
@@ -35,6 +36,11 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 
 // copy writes the output, and reads it back if that is asked for.
 func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan exportPlan) error {
+	if path := x.statePath(); path != "" {
+		if err := newfile.Remove(path); err != nil { // before the copy changes
+			return err
+		}
+	}
 	to, done, err := x.target(env, v.Size(), job)
 	if err != nil {
 		return err
@@ -46,6 +52,7 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 	}
 	if x.Repair {
 		opt.Unreadable = func(e volume.Extent) {
+			job.unreadable = append(job.unreadable, e)
 			job.Lost += e.Len
 			sayLost(env, e)
 		}
@@ -65,8 +72,17 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 			return x.unfinished(env, job, fmt.Errorf("%s: verify: %w", x.Output, err))
 		}
 	}
+	state := x.copyState(env, v)
 	if err := v.checkHeld(); err != nil {
 		return err
+	}
+	if err := x.mapfile(env, v, job.unreadable); err != nil {
+		return err
+	}
+	if state != nil {
+		if err := state.Save(x.Output); err != nil {
+			return err
+		}
 	}
 	if job.path != "" {
 		return os.Remove(job.path)
@@ -90,6 +106,8 @@ type exportJob struct {
 	export.Journal
 	path    string // "": nothing is noted
 	resumed bool
+	// unreadable is what could not be read, by ascending offsets; not of what was copied before a resume.
+	unreadable []volume.Extent
 }
 
 // reached notes that all before position is on stable storage.
@@ -129,7 +147,7 @@ func (x *Export) outputKind() outputKind {
 }
 
 func (x *Export) journalPath() string {
-	if x.Journal == "" && x.outputKind() == toFile {
+	if x.Journal == "" && x.Onto == "" && x.outputKind() == toFile {
 		return x.Output + ".resume"
 	}
 	return x.Journal
@@ -153,6 +171,9 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	case old != nil:
 		if err := old.Same(&job.Journal); err != nil {
 			return nil, fmt.Errorf("%s: cannot resume: %w; use --force to start over", job.path, err)
+		}
+		if x.Mapfile != "" && old.Lost > 0 {
+			return nil, fmt.Errorf("%s: %d bytes could not be read before, and it is not known which, so there can be no mapfile; use --force to start over, or resume without --mapfile", job.path, old.Lost)
 		}
 		job.Position, job.Lost, job.resumed = old.Position, old.Lost, true
 	}
@@ -206,6 +227,9 @@ func (x *Export) before(path string) (*export.Journal, error) {
 
 // free makes sure that neither the output nor a journal is in the way.
 func (x *Export) free(journal string) error {
+	if _, err := os.Lstat(export.StatePath(x.Output)); err == nil && x.ChangedSince != nil {
+		return fmt.Errorf("%s is a full copy, as %s says, and is not replaced by what changed; --onto brings it up to date", x.Output, export.StatePath(x.Output))
+	}
 	if x.Force {
 		return nil
 	}

@@ -79,7 +79,58 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	if err := v.each(env, ranges.Add); err != nil {
 		return err
 	}
-	return errors.Join(ranges.Close(), out.Commit(env))
+	if err := ranges.Close(); err != nil {
+		return err
+	}
+	return out.Commit(env)
+}
+
+// mapfile writes what is lost, be it for the metadata or because it could not be read.
+func (x *Export) mapfile(env *cli.Env, v *exportVolume, unreadable []volume.Extent) error {
+	if x.Mapfile == "" {
+		return nil
+	}
+	out, err := source.CreateOutput(env, x.Mapfile, "", x.inputs()...)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	m := view.NewMapfile(out)
+	if err := v.eachReadable(env, unreadable, m.Add); err != nil {
+		return err
+	}
+	if err := m.Close(); err != nil {
+		return err
+	}
+	return out.Commit(env)
+}
+
+// eachReadable is each, but what could not be read is lost.
+func (v *exportVolume) eachReadable(env *cli.Env, unreadable []volume.Extent, fn func(volume.Extent) error) error {
+	return v.each(env, func(e volume.Extent) error {
+		for len(unreadable) > 0 && unreadable[0].Begin < e.End() {
+			bad := unreadable[0]
+			readable, lost := e, e.From(max(bad.Begin, e.Begin))
+			readable.Len -= lost.Len
+			lost.Kind, lost.Len = volume.Lost, min(bad.End(), e.End())-lost.Begin
+			if readable.Len > 0 {
+				if err := fn(readable); err != nil {
+					return err
+				}
+			}
+			if err := fn(lost); err != nil {
+				return err
+			}
+			if e = e.From(lost.End()); bad.End() > lost.End() {
+				break // it goes on in the next extent
+			}
+			unreadable = unreadable[1:]
+		}
+		if e.Len == 0 {
+			return nil
+		}
+		return fn(e)
+	})
 }
 
 func (v *exportVolume) each(env *cli.Env, fn func(volume.Extent) error) error {

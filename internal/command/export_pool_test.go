@@ -142,8 +142,8 @@ type exportedRange struct {
 
 // exportedSums are its last line.
 type exportedSums struct {
-	Type             string
-	Data, Zero, Lost int64
+	Type                      string
+	Data, Zero, Lost, Guessed int64
 }
 
 // ranges reads a list of ranges, and demands that it is complete.
@@ -168,7 +168,7 @@ func (p *exportPool) ranges(text []byte) (all []exportedRange) {
 		all = append(all, r)
 		sums[r.Type] += r.Length
 	}
-	if end.Type != "summary" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] {
+	if end.Type != "summary" || end.Data != sums["data"] || end.Zero != sums["zero"] || end.Lost != sums["lost"] || end.Guessed != sums["guessed"] {
 		p.t.Errorf("the end is %+v, the sums %v", end, sums)
 	}
 	return all

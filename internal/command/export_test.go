@@ -264,7 +264,7 @@ func TestExportLost(t *testing.T) {
 		lost [][2]int
 		rest [][2]int // that is lost with --repair, too
 	}{
-		// Two mappings are found again: an old leaf has them, and the counts confirm them.
+		// Two mappings are found again: an old leaf has them. They are guesses.
 		"leaf": {
 			damagedLeaf, p.data,
 			[][2]int{{50 * exportBlock, 70 * exportBlock}},

@@ -96,6 +96,18 @@ func (f *File) remove() {
 	}
 }
 
+// Remove removes the file at path, if there is one, on stable storage.
+func Remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
 // syncFolder makes the names in a folder durable, where the system can do that.
 func syncFolder(path string) error {
 	dir, err := os.Open(path)

@@ -26,11 +26,12 @@ type rangeRecord struct {
 
 // endRecord has the sums of the lengths.
 type endRecord struct {
-	Type string `json:"type"` // "summary"
-	Size int64  `json:"size"` // of the device
-	Data int64  `json:"data"`
-	Zero int64  `json:"zero"`
-	Lost int64  `json:"lost"`
+	Type    string `json:"type"` // "summary"
+	Size    int64  `json:"size"` // of the device
+	Data    int64  `json:"data"`
+	Zero    int64  `json:"zero"`
+	Lost    int64  `json:"lost"`
+	Guessed int64  `json:"guessed"`
 }
 
 func NewRanges(w io.Writer, size int64) *Ranges {
@@ -40,11 +41,13 @@ func NewRanges(w io.Writer, size int64) *Ranges {
 // Add adds what comes next.
 func (l *Ranges) Add(e volume.Extent) error {
 	r, sum := rangeRecord{"data", e.Begin, e.Len}, &l.end.Data
-	switch e.Kind {
-	case volume.Hole:
+	switch {
+	case e.Kind == volume.Hole:
 		r.Type, sum = "zero", &l.end.Zero
-	case volume.Lost:
+	case e.Kind == volume.Lost:
 		r.Type, sum = "lost", &l.end.Lost
+	case e.Guessed:
+		r.Type, sum = "guessed", &l.end.Guessed
 	}
 	*sum += e.Len
 	if r.Type == l.last.Type && r.Begin == l.last.Begin+l.last.Length {

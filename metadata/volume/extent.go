@@ -27,7 +27,9 @@ type Extent struct {
 	Begin int64 // in the volume, in bytes
 	Len   int64 // at least 1
 	Data  int64 // Mapped: where Begin lies on the data device, in bytes
-	Err   error // Lost: why
+	// Guessed says that a repair has guessed where it is mapped, so its content may be wrong.
+	Guessed bool
+	Err     error // Lost: why
 }
 
 // End is the first byte after e.
@@ -53,7 +55,7 @@ func (e Extent) String() string {
 
 // continues reports whether e and prev are one.
 func (e Extent) continues(prev Extent) bool {
-	if e.Kind != prev.Kind || e.Begin != prev.End() {
+	if e.Kind != prev.Kind || e.Guessed != prev.Guessed || e.Begin != prev.End() {
 		return false
 	}
 	switch e.Kind {

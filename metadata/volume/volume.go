@@ -46,6 +46,8 @@ type Options struct {
 	// Gaps are thin blocks of which mappings are missing, ascending: a repair knows
 	// them, the repaired metadata does not. What is not mapped there is lost.
 	Gaps []Gap
+	// Guesses are thin blocks whose mappings a repair has guessed, ascending.
+	Guesses []metadata.KeyRange
 }
 
 // A Gap is thin blocks of which it is not known whether they are mapped.
@@ -166,15 +168,16 @@ func (v *Volume) leaves(ctx context.Context, first, n uint64) iter.Seq2[btree.Lo
 // A layout makes extents of a stretch of the volume, in order.
 type layout struct {
 	v       *Volume
-	at, end int64 // what is left to be covered
-	gaps    []Gap // that are not behind at
+	at, end int64               // what is left to be covered
+	gaps    []Gap               // that are not behind at
+	guesses []metadata.KeyRange // likewise
 	runs    []metadata.Run
 	emit    func(Extent) bool
 	stopped bool // emit wants no more
 }
 
 func (v *Volume) layout(begin, end int64, emit func(Extent) bool) *layout {
-	return &layout{v: v, at: begin, end: end, gaps: v.opt.Gaps, emit: emit}
+	return &layout{v: v, at: begin, end: end, gaps: v.opt.Gaps, guesses: v.opt.Guesses, emit: emit}
 }
 
 // part covers what a leaf maps, or a lost piece; parts come by ascending keys.
@@ -197,11 +200,30 @@ func (l *layout) run(r metadata.Run) {
 	size := l.v.src.DataSize
 	if uint64(r.Data) < uint64(size/l.v.blockSize)+1 { // so the product is in range, too
 		data := int64(r.Data) * l.v.blockSize
-		l.add(Extent{Kind: Mapped, Begin: l.at, Len: min(end-l.at, size-data), Data: data})
+		l.mapped(Extent{Kind: Mapped, Begin: l.at, Len: min(end-l.at, size-data), Data: data})
 	}
 	if l.at < end {
 		at := r.Data + metadata.DataBlock((l.at-begin)/l.v.blockSize)
 		l.add(Extent{Kind: Lost, Begin: l.at, Len: end - l.at, Err: &BeyondError{uint64(at), size}})
+	}
+}
+
+// mapped adds what is mapped, in parts of which each is guessed or not.
+func (l *layout) mapped(e Extent) {
+	for e.Len > 0 && !l.stopped {
+		for len(l.guesses) > 0 && l.endOf(l.guesses[0]) <= e.Begin {
+			l.guesses = l.guesses[1:]
+		}
+		part := e
+		if len(l.guesses) > 0 {
+			if begin := l.offset(l.guesses[0].First); begin > e.Begin {
+				part.Len = min(e.Len, begin-e.Begin)
+			} else {
+				part.Guessed, part.Len = true, min(e.Len, l.endOf(l.guesses[0])-e.Begin)
+			}
+		}
+		l.add(part)
+		e = e.From(part.End())
 	}
 }
 

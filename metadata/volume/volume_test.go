@@ -94,7 +94,7 @@ func assemble(t *testing.T, v *volume.Volume) []byte {
 			t.Fatalf("%v after %d bytes", e, len(content))
 		case e.Kind == volume.Lost:
 			t.Fatalf("%v: %v", e, e.Err)
-		case last.Len > 0 && e.Kind == last.Kind && (e.Kind != volume.Mapped || e.Data == last.Data+last.Len):
+		case last.Len > 0 && e.Kind == last.Kind && e.Guessed == last.Guessed && (e.Kind != volume.Mapped || e.Data == last.Data+last.Len):
 			t.Fatalf("%v and %v are one", last, e)
 		}
 		p := make([]byte, e.Len)
@@ -301,6 +301,50 @@ func TestLost(t *testing.T) {
 		"mapped 30..35.0078125 at 95", "lost 35.0078125..41", "hole 41..50", "mapped 50..51 at 0", "hole 51..52")
 	if n, err := v.ReadAt(p, 19*blockSize); n != blockSize || !errors.Is(err, block.ErrCorrupt) {
 		t.Errorf("reading what is lost: %d, %v", n, err)
+	}
+}
+
+// What a repair has guessed is marked, to the block, in the whole and in parts.
+func TestGuessed(t *testing.T) {
+	f := fixtures.NewForge(t, 64, 1000)
+	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 6}, metadata.Run{Thin: 9, Data: 20, Len: 2}))
+	pool := open(t, f.Finish())
+	tree, err := pool.MappingTree(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := volume.Open(t.Context(), pool, tree, volume.Source{Data: pattern{1, 100 * blockSize}, DataSize: 100 * blockSize}, volume.Options{
+		Size:    11*blockSize - 512,
+		Guesses: []metadata.KeyRange{{First: 0, Last: 0}, {First: 2, Last: 3}, {First: 5, Last: 9}, {First: 1 << 40, Last: 1<<64 - 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guessed := func(extents []volume.Extent) (blocks []int64) {
+		for _, e := range extents {
+			for at := e.Begin; e.Guessed && at < e.End(); at += blockSize {
+				if blocks = append(blocks, at/blockSize); e.Kind != volume.Mapped {
+					t.Errorf("%v is guessed", e)
+				}
+			}
+		}
+		return blocks
+	}
+	var all []volume.Extent
+	for e, err := range v.Extents(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	if got, want := guessed(all), []int64{2, 3, 5, 6, 9}; !slices.Equal(got, want) {
+		t.Errorf("guessed blocks %v, want %v", got, want)
+	}
+	if got, want := guessed(v.Mapped(metadata.Run{Thin: 3, Data: 5, Len: 3})), []int64{3, 5}; !slices.Equal(got, want) {
+		t.Errorf("in a part: guessed blocks %v, want %v", got, want)
+	}
+	if got, want := assemble(t, v), naive(t, pool, tree, volume.Source{Data: pattern{1, 100 * blockSize}, DataSize: 100 * blockSize}, v.Size()); !bytes.Equal(got, want) {
+		t.Error("the content differs")
 	}
 }
 

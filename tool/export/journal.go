@@ -26,29 +26,17 @@ type Fact struct {
 	Value string `json:"value"`
 }
 
-// mostJournal is far more than a journal has.
-const mostJournal = 1 << 16
+// mostNote is far more than a journal or a state has.
+const mostNote = 1 << 16
 
 // ErrNoJournal says that a file is not a journal.
 var ErrNoJournal = errors.New("not the journal of an export")
 
 // LoadJournal reads a journal. The error is [os.ErrNotExist] if there is none.
 func LoadJournal(path string) (*Journal, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrNoJournal)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, mostJournal))
-	if err != nil {
-		return nil, err
-	}
 	j := new(Journal)
-	if err := json.Unmarshal(text, j); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrNoJournal, err)
+	if err := loadNote(path, j, ErrNoJournal); err != nil {
+		return nil, err
 	}
 	if j.Size < 0 || j.Position < 0 || j.Position > j.Size || j.Lost < 0 {
 		return nil, fmt.Errorf("%s: %w: byte %d of %d, %d of them lost", path, ErrNoJournal, j.Position, j.Size, j.Lost)
@@ -75,8 +63,32 @@ func (j *Journal) Same(now *Journal) error {
 
 // Save puts j in the place of what is at path, on stable storage. Whatever interrupts
 // that leaves the one or the other.
-func (j *Journal) Save(path string) error {
-	text, err := json.Marshal(j)
+func (j *Journal) Save(path string) error { return saveNote(path, j) }
+
+// loadNote reads what saveNote wrote. If it is something else the error wraps notOurs.
+func loadNote(path string, note any, notOurs error) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: %w: it is not a regular file", path, notOurs)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, mostNote))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, note); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, notOurs, err)
+	}
+	return nil
+}
+
+// saveNote puts a note in the place of what is at path, on stable storage. Whatever interrupts that
+// leaves the one or the other.
+func saveNote(path string, note any) error {
+	text, err := json.Marshal(note)
 	if err != nil {
 		return err
 	}

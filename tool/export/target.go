@@ -58,6 +58,45 @@ func ReopenFile(path string, size int64) (*File, error) {
 	return &File{f}, nil
 }
 
+// A FullCopy is a file that holds a full copy already. Zeros become holes where that is possible.
+type FullCopy struct{ File }
+
+// OpenCopy opens and locks a full copy. The error is [block.ErrBusy] if another process has locked it.
+func OpenCopy(path string) (*FullCopy, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := block.Lock(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &FullCopy{File{f}}, nil
+}
+
+// Size is the size of the file in bytes.
+func (t *FullCopy) Size() (int64, error) {
+	info, err := t.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Truncate implements [Copy].
+func (t *FullCopy) Truncate(size int64) error { return t.f.Truncate(size) }
+
+// Zero implements [Target].
+func (t *FullCopy) Zero(off, n int64) error {
+	if punchHole(t.f, off, n) {
+		return nil
+	}
+	return writeZeros(t.f, off, n)
+}
+
 // ReadAt reads back what was written.
 func (t *File) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
 

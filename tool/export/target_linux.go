@@ -42,3 +42,8 @@ func zeroOut(f *os.File, off, n int64) bool {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&area)))
 	return errno == 0
 }
+
+// punchHole makes a hole in a file, so that it reads as zeros there; false if it cannot.
+func punchHole(f *os.File, off, n int64) bool {
+	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) == nil
+}

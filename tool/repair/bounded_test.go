@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 
 	"thinpool/fixtures"
@@ -123,5 +124,7 @@ func TestCutLeafSaysNothing(t *testing.T) {
 	found := find(t, dev, repair.Options{})
 	if d := found.Report.Devices[0]; d.Read != 100 || d.Guessed != 9 || d.Lost != 1 {
 		t.Errorf("%+v", d)
+	} else if got := slices.Collect(d.Guesses()); !slices.Equal(got, []metadata.KeyRange{{First: 0, Last: 8}}) {
+		t.Errorf("guessed: %v", got)
 	}
 }

@@ -221,7 +221,7 @@ func (s *salvage) fillHole(h *hole, taken []decision) error {
 			if t.confirmed {
 				h.confirmed++
 			} else {
-				h.guessed++
+				h.guess(t.thin)
 			}
 		}
 		d.Seal(nr)

@@ -77,7 +77,9 @@ func (s *salvage) describeDevice(i int) DeviceReport {
 		}
 	}
 	move(holes.rebuilt)
+	r.unproven = !proof
 	if d.rootFound || d.outdated {
+		r.guessedAll = !proof && r.Read > 0
 		move(r.Read)
 	}
 	if r.Known {

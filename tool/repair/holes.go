@@ -17,10 +17,21 @@ type hole struct {
 
 	owners    metadata.OwnerList // devices that lead to it
 	filled    bool
-	fill      subtree // what was found for it
-	confirmed uint64  // mappings of fill
-	guessed   uint64  // mappings of fill
-	rebuilt   uint64  // mappings below the children from which the node was rebuilt
+	fill      subtree          // what was found for it
+	confirmed uint64           // mappings of fill
+	guessed   uint64           // mappings of fill
+	guesses   []btree.KeyRange // where these are
+	rebuilt   uint64           // mappings below the children from which the node was rebuilt
+}
+
+// guess counts a mapping of fill that may be wrong; they come by ascending keys.
+func (h *hole) guess(thin uint64) {
+	h.guessed++
+	if n := len(h.guesses); n > 0 && h.guesses[n-1].Last+1 == thin {
+		h.guesses[n-1].Last = thin
+		return
+	}
+	h.guesses = append(h.guesses, btree.KeyRange{First: thin, Last: thin})
 }
 
 // A subtree is what is left of one.

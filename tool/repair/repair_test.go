@@ -139,6 +139,7 @@ func TestUnreadableBlocks(t *testing.T) {
 				right, wrong := truth.compare(got)
 				old := 0
 				for _, d := range found.Report.Devices {
+					checkGuesses(t, &d, truth, got)
 					if int(d.Found()) != got.of(d.ID) || d.Known && int(d.Expected) != truth.of(d.ID) {
 						t.Errorf("block %d, device %d: said to have %d of %d mappings, has %d of %d", used[i], d.ID, d.Found(), d.Expected, got.of(d.ID), truth.of(d.ID))
 					}
@@ -152,6 +153,32 @@ func TestUnreadableBlocks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// checkGuesses demands that the guessed ranges have all guessed mappings, and all that are wrong.
+func checkGuesses(t *testing.T, d *repair.DeviceReport, truth, got content) {
+	t.Helper()
+	in := map[metadata.ThinBlock]bool{}
+	last := uint64(0)
+	for keys := range d.Guesses() {
+		if keys.Empty() || keys.First < last {
+			t.Errorf("device %d: guessed %v after block %d", d.ID, keys, last)
+		}
+		last = keys.Last
+		for thin := range got[d.ID] {
+			if keys.Contains(uint64(thin), uint64(thin)) {
+				in[thin] = true
+			}
+		}
+	}
+	if uint64(len(in)) < d.Guessed || d.Guessed == 0 && len(in) > 0 {
+		t.Errorf("device %d: %d mappings in guessed ranges, the report says %d", d.ID, len(in), d.Guessed)
+	}
+	for thin, data := range got[d.ID] {
+		if want, ok := truth[d.ID][thin]; (!ok || want != data) && !in[thin] {
+			t.Errorf("device %d: block %d is wrong, and not in a guessed range", d.ID, thin)
+		}
 	}
 }
 
@@ -216,6 +243,7 @@ func TestLostBlocks(t *testing.T) {
 			}
 			got := contentOf(t, found.Device)
 			for _, d := range found.Report.Devices {
+				checkGuesses(t, &d, truth, got)
 				if _, wrong := truth.compare(content{d.ID: got[d.ID]}); uint64(wrong) > d.Guessed {
 					t.Errorf("%s, blocks %v, device %d: %d wrong, %d guessed", im.name, lost, d.ID, wrong, d.Guessed)
 				}

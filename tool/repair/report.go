@@ -3,6 +3,7 @@ package repair
 import (
 	"iter"
 
+	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
@@ -50,9 +51,11 @@ type DeviceReport struct {
 	Named        bool // its id was given as one to be left out
 	Assigned     bool // its tree is an orphan that was given this id
 
-	grove   *grove // where its tree is, if there are lost ranges
-	root    entry
-	hasLost bool // mappings are missing, not only guessed
+	grove      *grove // where its tree is, if there are lost ranges
+	root       entry
+	hasLost    bool // mappings are missing, not only guessed
+	unproven   bool // what is below rebuilt nodes is guessed
+	guessedAll bool // the whole tree is guessed
 }
 
 // Holes yields where mappings may be missing or are guessed, by ascending keys. Devices
@@ -63,6 +66,17 @@ func (d *DeviceReport) Holes() iter.Seq[LostRange] {
 		return func(func(LostRange) bool) {}
 	}
 	return d.grove.lostRanges(d.root, d.hasLost)
+}
+
+// Guesses yields thin blocks whose mappings, as far as they have any, are guessed, by ascending keys.
+func (d *DeviceReport) Guesses() iter.Seq[metadata.KeyRange] {
+	switch {
+	case d.Guessed == 0:
+		return func(func(metadata.KeyRange) bool) {}
+	case d.guessedAll:
+		return func(yield func(metadata.KeyRange) bool) { yield(btree.AllKeys) }
+	}
+	return d.grove.guesses(d.root, d.unproven)
 }
 
 // Found is how many mappings the device has in the result.

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"math"
 	"slices"
+
+	"thinpool/internal/pdata/btree"
 )
 
 // A tally is what holes below a node amount to. Of a sum over a tree each node has its
@@ -90,6 +92,44 @@ func (g *grove) lostRanges(e entry, all bool) iter.Seq[LostRange] {
 				continue
 			}
 			if !yield(LostRange{h.keys, h.block, h.err}) {
+				return
+			}
+		}
+	}
+}
+
+// guesses yields the keys below an entry that are guessed, by ascending keys; with rebuilt, all
+// those below rebuilt nodes, too.
+func (g *grove) guesses(e entry, rebuilt bool) iter.Seq[btree.KeyRange] {
+	return func(yield func(btree.KeyRange) bool) {
+		var found []btree.KeyRange
+		done := map[int32]bool{}
+		var walk func(e entry)
+		walk = func(e entry) {
+			if h := g.holeOf(e); h != nil {
+				found = append(found, h.guesses...)
+				return
+			}
+			if e.node < 0 || !g.patches[e.node].changed || done[e.node] {
+				return
+			}
+			done[e.node] = true
+			if h := g.rebuilt[g.forest.Inner()[e.node].Block]; h != nil && rebuilt {
+				found = append(found, h.keys)
+			}
+			for _, below := range g.patches[e.node].entries {
+				walk(below)
+			}
+		}
+		walk(e)
+		slices.SortFunc(found, func(a, b btree.KeyRange) int { return cmp.Compare(a.First, b.First) })
+		for len(found) > 0 {
+			keys, n := found[0], 1
+			for n < len(found) && found[n].First <= keys.Last {
+				keys.Last = max(keys.Last, found[n].Last)
+				n++
+			}
+			if found = found[n:]; !yield(keys) {
 				return
 			}
 		}
