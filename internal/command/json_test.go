@@ -139,7 +139,7 @@ func TestJSONDocumented(t *testing.T) {
 		},
 		"thin_ls":            {{"-o", "json", im.held}, {"-o", "json", im.disk}},
 		"thin_stat":          {{"--format", "json", im.held}, {"--format", "json", "--op", "devices", im.held}},
-		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s1g", "-m1"}, {"--format", "json", "--from", im.held}},
+		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s1g", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},
 		"thin_rmap":          {{"--format", "json", "--region", "0..-1", im.held}},
 		"thin_scan":          {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.noSuperblock}},
 		"thin_shrink":        {{"--format", "json", "--dry-run", "--nr-blocks", "205", "-i", im.full}},
