@@ -137,7 +137,7 @@ func TestJSONDocumented(t *testing.T) {
 			{"--format", "json", "--dry-run", "--drop-device", "1", "-i", im.damaged},
 			{"--format", "json", "--dry-run", "--keep-orphans", "-i", im.orphans},
 		},
-		"thin_ls":            {{"-o", "json", im.held}, {"-o", "json", im.disk}},
+		"thin_ls":            {{"-o", "json", im.held}, {"-o", "json", im.disk}, {"-o", "json", "--totals", "--sets", im.held}},
 		"thin_stat":          {{"--format", "json", im.held}, {"--format", "json", "--op", "devices", im.held}},
 		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s1g", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},
 		"thin_rmap":          {{"--format", "json", "--region", "0..-1", im.held}},
