@@ -41,13 +41,23 @@ var Units = []Unit{
 const oldExbibytes = "ebibytes"
 
 // ParseUnit finds a unit by its letter, its short form, or its name or a prefix
-// of that of two letters or more. No name is the sector.
+// of that of two letters or more. No name is the sector. Letter case is free where it says
+// nothing: B and S are what lvs prints, but K is not k, and kb would be either.
 func ParseUnit(s string) (Unit, error) {
-	if s == "" {
+	switch s {
+	case "", "S":
 		s = "s"
+	case "B":
+		s = "b"
 	}
 	for _, u := range Units {
 		if s == u.Letter || s == u.Short || s == u.Name || s+"s" == u.Name {
+			return u, nil
+		}
+	}
+	for _, u := range Units {
+		binary := len(u.Short) == len("KiB")
+		if binary && strings.EqualFold(s, u.Short) || strings.EqualFold(s, u.Name) || strings.EqualFold(s+"s", u.Name) {
 			return u, nil
 		}
 	}

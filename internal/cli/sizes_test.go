@@ -32,6 +32,12 @@ func TestSize(t *testing.T) {
 		"18E":                   {18e18, 18, unit("E")},
 		"007g":                  {7 << 30, 7, unit("g")},
 		"0":                     {0, 0, unit("s")},
+		"256S":                  {256 * 512, 256, unit("s")}, // as lvs --units s prints
+		"4096B":                 {4096, 4096, unit("b")},     // as lvs --units b prints
+		"10tib":                 {10 << 40, 10, unit("t")},
+		"10TIB":                 {10 << 40, 10, unit("t")},
+		"2Mebibytes":            {2 << 20, 2, unit("m")},
+		"2GIGABYTE":             {2e9, 2, unit("G")},
 		"18446744073709551615b": {1<<64 - 1, 1<<64 - 1, unit("b")},
 	} {
 		var got Size
@@ -47,8 +53,8 @@ func TestSize(t *testing.T) {
 		"1 k":                   "unknown unit",
 		"1.5k":                  "unknown unit",
 		"1kk":                   "unknown unit",
-		"1B":                    "unknown unit",
-		"1S":                    "unknown unit",
+		"1Kb":                   "unknown unit",
+		"1KB":                   "unknown unit",
 		"1mb":                   "unknown unit",
 		"1kibibytess":           "unknown unit",
 		"1z":                    "unit \"z\" is too large",

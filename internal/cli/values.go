@@ -44,6 +44,20 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 // IsBool tells kong that the value may be missing.
 func (o *Optional) IsBool() bool { return true }
 
+// A Percent is a percentage, with or without the sign: 5, 0.5, 5%.
+type Percent float64
+
+// UnmarshalText implements encoding.TextUnmarshaler, for options.
+func (p *Percent) UnmarshalText(text []byte) error {
+	number := strings.TrimSuffix(string(text), "%")
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || strings.Trim(number, "0123456789.") != "" || n > 100 {
+		return fmt.Errorf("%q is not a percentage: want 0 to 100, as 5%%", text)
+	}
+	*p = Percent(n)
+	return nil
+}
+
 // wordMapper replaces kong's, which loses bytes that are not UTF-8: names of files may have them.
 func wordMapper(ctx *kong.DecodeContext, target reflect.Value) error {
 	word, err := ctx.Scan.PopValue("word")

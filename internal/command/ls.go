@@ -16,6 +16,9 @@ type Ls struct {
 	MetadataSnap cli.Optional `help:"Read the metadata snapshot; the pool may be in use." short:"m" placeholder:"BLOCK" number:""`
 	NoHeaders    bool         `help:"Do not print column headers."`
 	Fields       string       `help:"Fields to print, or json for all fields, one object per line." short:"o" name:"format" placeholder:"FIELD,..."`
+	Sort         string       `help:"Sort by these fields; - before a field for descending order, as in --sort=-EXCLUSIVE." placeholder:"FIELD,..."`
+	Totals       bool         `help:"Print the sums in a last line."`
+	Sets         bool         `help:"Also print sets of devices that free more when deleted together than apart."`
 	Input        string       `arg:"" help:"Metadata device or file."`
 	volumes
 }
@@ -53,6 +56,10 @@ func (l *Ls) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	order, err := l.order()
+	if err != nil {
+		return err
+	}
 	pool, dev, err := source.OpenPool(env, source.Spec{Path: l.Input, Snapshot: l.MetadataSnap, Packs: true, Disk: l.disk()})
 	if err != nil {
 		return err
@@ -67,9 +74,21 @@ func (l *Ls) Run(env *cli.Env) (err error) {
 		opt.Sharing = opt.Sharing || f.Sharing
 		opt.Highest = opt.Highest || f.Highest
 	}
+	for _, f := range order {
+		opt.Sharing = opt.Sharing || f.Sharing
+		opt.Highest = opt.Highest || f.Highest
+	}
 	rows, err := ls.Run(env, pool, opt)
 	if err != nil {
 		return source.Damaged(err)
+	}
+	var sets *ls.Sets
+	if l.Sets {
+		found, err := ls.FindSets(env, pool, rows, opt)
+		if err != nil {
+			return source.Damaged(err)
+		}
+		sets = &found
 	}
 	if err := pool.CheckSnapshotHeld(); err != nil {
 		return err
@@ -82,10 +101,16 @@ func (l *Ls) Run(env *cli.Env) (err error) {
 		}
 		named = append(named, row)
 	}
+	view.SortLs(named, order)
+	blockSize := pool.Superblock.DataBlockSize
 	if l.json() {
-		return view.LsJSON(env.Stdout, named, pool.Superblock.DataBlockSize)
+		return view.LsJSON(env.Stdout, named, sets, blockSize, l.Totals)
 	}
-	return view.LsTable(env.Stdout, columns, named, uint64(pool.Superblock.DataBlockSize), !l.NoHeaders)
+	err = view.LsTable(env.Stdout, columns, named, uint64(blockSize), view.LsText{Headers: !l.NoHeaders, Totals: l.Totals})
+	if err != nil || sets == nil {
+		return err
+	}
+	return view.LsSets(env.Stdout, *sets, uint64(blockSize))
 }
 
 func (l *Ls) json() bool { return l.Fields == "json" }
@@ -101,11 +126,36 @@ func (l *Ls) columns() ([]view.LsField, error) {
 	}
 	var columns []view.LsField
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(view.LsFields, func(f view.LsField) bool { return f.Name == name })
-		if i < 0 {
-			return nil, cli.Usagef("unknown field %q%s", name, cli.DidYouMean(name, fieldNames()))
+		f, err := lsField(name)
+		if err != nil {
+			return nil, err
 		}
-		columns = append(columns, view.LsFields[i])
+		columns = append(columns, f)
 	}
 	return columns, nil
+}
+
+// order is what to sort by.
+func (l *Ls) order() ([]view.LsOrder, error) {
+	if l.Sort == "" {
+		return nil, nil
+	}
+	var order []view.LsOrder
+	for name := range strings.SplitSeq(l.Sort, ",") {
+		bare := strings.TrimPrefix(name, "-")
+		f, err := lsField(bare)
+		if err != nil {
+			return nil, err
+		}
+		order = append(order, view.LsOrder{LsField: f, Descending: bare != name})
+	}
+	return order, nil
+}
+
+func lsField(name string) (view.LsField, error) {
+	i := slices.IndexFunc(view.LsFields, func(f view.LsField) bool { return f.Name == name })
+	if i < 0 {
+		return view.LsField{}, cli.Usagef("unknown field %q%s", name, cli.DidYouMean(name, fieldNames()))
+	}
+	return view.LsFields[i], nil
 }

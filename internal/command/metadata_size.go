@@ -6,12 +6,7 @@ import (
 	"strings"
 
 	"thinpool/internal/cli"
-	"thinpool/internal/source"
 	"thinpool/internal/view"
-	"thinpool/internal/write"
-	"thinpool/metadata"
-	"thinpool/metadata/block"
-	"thinpool/tool/dump"
 	"thinpool/tool/size"
 )
 
@@ -23,12 +18,12 @@ type MetadataSize struct {
 	MaxThins    *uint64      `help:"Number of devices and snapshots." short:"m" placeholder:"N"`
 	Unit        string       `help:"Unit of the result: b, s, k, m, g, ... or its name." short:"u" default:"s" placeholder:"UNIT"`
 	NumericOnly cli.Optional `help:"Print only the number, or the number with its short or long unit." short:"n" placeholder:"short|long"`
-	Rule        string       `help:"How to estimate; see below." default:"tree" enum:"tree,kernel,lvm,packed" placeholder:"tree|kernel|lvm|packed"`
-	Snapshots   uint64       `help:"With --rule=tree: number of snapshots of a fully mapped device." placeholder:"N"`
-	Divergence  float64      `help:"With --rule=tree: percentage of its mappings that a snapshot does not share." placeholder:"PERCENT"`
+	Rule        string       `help:"How to estimate; see below." default:"tree" enum:"tree,scattered,kernel,lvm,packed" placeholder:"tree|scattered|kernel|lvm|packed"`
+	Snapshots   uint64       `help:"Number of snapshots of a fully mapped device." placeholder:"N"`
+	Divergence  cli.Percent  `help:"Percentage of its mappings that each snapshot changes." placeholder:"PERCENT"`
 	ExtentSize  cli.Size     `help:"With --rule=lvm: extent size of the volume group." default:"4m" placeholder:"SIZE"`
-	Explain     bool         `help:"Print and explain the result of every rule."`
-	From        string       `help:"Print exactly how much this metadata, or dump, needs when restored." placeholder:"FILE"`
+	Explain     bool         `help:"Print and explain the result of every rule, and the size to choose."`
+	From        string       `help:"Print exactly how much this metadata, or dump, needs when restored, and with room to grow." placeholder:"FILE"`
 	Snapshot    cli.Optional `help:"Read the metadata snapshot; the pool may be in use." name:"metadata-snap" placeholder:"BLOCK" number:""`
 	Format      string       `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	volumes
@@ -41,15 +36,16 @@ powers of 1024, K M G T P E for powers of 1000, or the name of a unit.
 
 Rules: tree assumes half-full nodes, plus one block per device; kernel follows the kernel
 documentation (48 bytes per data block, 2 MiB to 16 GiB); lvm is what lvcreate allocates;
-packed is the minimum, with full nodes.`
+packed is the minimum, with full nodes. With --snapshots, tree assumes that each snapshot
+changes adjacent blocks, and scattered that it changes blocks all over the device.`
 }
 
 // Examples implements cli.Exampler.
 func (m *MetadataSize) Examples() string {
 	return `# In MiB, for a pool of 1 TiB with blocks of 64 KiB and up to 1000 devices
 thin_metadata_size -b64k -s1t -m1000 -u m
-# Compare all rules
-thin_metadata_size -b64k -s1t -m10 --explain
+# Compare all rules, for daily snapshots of a month, each of which changes 1 %
+thin_metadata_size -b64k -s1t -m10 --snapshots 30 --divergence 1% --explain
 # How much space restoring this metadata needs
 thin_metadata_size --from pool.meta`
 }
@@ -82,7 +78,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	case m.Format == "json":
 		return view.SizesJSON(env.Stdout, pool, e, m.Explain)
 	case m.Explain:
-		return view.Sizes(env.Stdout, pool, m.PoolSize, m.BlockSize)
+		return view.Sizes(env.Stdout, pool)
 	case m.NumericOnly.Set:
 		return m.number(env.Stdout, e.Bytes, unit)
 	}
@@ -99,7 +95,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 func (m *MetadataSize) pool() (size.Pool, error) {
 	p := size.Pool{
 		BlockSize: m.BlockSize.Bytes, Size: m.PoolSize.Bytes,
-		Snapshots: m.Snapshots, Divergence: m.Divergence, ExtentSize: m.ExtentSize.Bytes,
+		Snapshots: m.Snapshots, Divergence: float64(m.Divergence), ExtentSize: m.ExtentSize.Bytes,
 	}
 	if m.MaxThins != nil {
 		p.Thins = *m.MaxThins
@@ -124,72 +120,4 @@ func (m *MetadataSize) number(w io.Writer, bytes uint64, unit cli.Unit) error {
 	}
 	_, err := fmt.Fprintf(w, "%s%s\n", size.Number(bytes, unit.Bytes), suffix)
 	return err
-}
-
-// exactRecord is what --from finds, in JSON.
-type exactRecord struct {
-	Type        string  `json:"type"` // "summary"
-	Bytes       uint64  `json:"bytes"`
-	Blocks      uint64  `json:"blocks"`
-	UsedBlocks  *uint64 `json:"metadata_used_blocks,omitempty"`
-	TotalBlocks *uint64 `json:"metadata_blocks,omitempty"`
-}
-
-// from prints exactly what restoring a dump, or the metadata itself, takes.
-func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
-	b := write.New(write.Options{Progress: env.Progress})
-	used, err := m.readFrom(env, b)
-	if err != nil {
-		return err
-	}
-	r := exactRecord{Type: "summary", Bytes: uint64(b.Least()) * block.Size, Blocks: uint64(b.Least())}
-	if used != nil {
-		r.UsedBlocks, r.TotalBlocks = &used.NrAllocated, &used.NrBlocks
-	}
-	switch {
-	case m.Format == "json":
-		return view.NewEncoder(env.Stdout).Encode(r)
-	case m.NumericOnly.Set:
-		return m.number(env.Stdout, r.Bytes, unit)
-	}
-	fmt.Fprintf(env.Stdout, "restoring %s takes at least %s %s (%d blocks)\n", m.From, size.Number(r.Bytes, unit.Bytes), unit.Name, r.Blocks)
-	if used != nil {
-		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used; nodes are %.0f %% full\n",
-			used.NrAllocated, used.NrBlocks, 100*min(1, float64(r.Blocks)/float64(max(used.NrAllocated, 1))))
-	}
-	return nil
-}
-
-// spaceMap is what metadata says of its own use.
-type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
-
-// readFrom reads metadata or a dump into v. The space map is nil for a dump.
-func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
-	if m.disk().Given() || source.IsPlace(m.From) || source.IsMetadata(m.From) || source.IsDisk(m.From) {
-		pool, dev, err := source.OpenPool(env, source.Spec{Path: m.From, Snapshot: m.Snapshot, Packs: true, Disk: m.disk()})
-		if err != nil {
-			return nil, err
-		}
-		defer dev.Close()
-		if err := dump.Run(env, pool, dump.Options{LiveSize: true, Progress: env.Progress}, v); err != nil {
-			return nil, view.Named(source.Damaged(err), dev.Name)
-		}
-		if m.Snapshot.Set {
-			return nil, pool.CheckSnapshotHeld() // what is used now is not the snapshot's alone
-		}
-		sm := pool.Live.MetadataSpaceMap
-		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil
-	}
-	if m.Snapshot.Set {
-		return nil, cli.Usagef("--metadata-snap: %s is not metadata", m.From)
-	}
-	in, err := source.OpenText(env, m.From)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	if err := source.ReadDump(env, in, v, metadata.Overrides{}, nil); err != nil {
-		return nil, fmt.Errorf("%s: %w", m.From, err)
-	}
-	return nil, nil
 }

@@ -2,9 +2,11 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"thinpool/internal/cli"
 	"thinpool/metadata"
@@ -22,6 +24,9 @@ type LsField struct {
 	Name             string
 	Sharing, Highest bool // what it needs
 	value            func(r LsRow, blockSize uint64) string
+	order            func(r LsRow) uint64 // to sort by; nil: by value
+	blocks           bool                 // order is a number of blocks, of which a sum says something
+	unit             unit
 }
 
 // unit is how a number of data blocks is shown.
@@ -34,18 +39,22 @@ func inHumanUnit(n, size uint64) string { return cli.HumanSize(n * size * cli.Se
 
 // LsFields are all of them.
 var LsFields = slices.Concat(
-	[]LsField{{Name: "DEV", value: func(r LsRow, _ uint64) string { return strconv.FormatUint(uint64(r.ID), 10) }}},
+	[]LsField{numberField("DEV", func(r LsRow) uint64 { return uint64(r.ID) })},
 	sizeFields("MAPPED", false, func(r LsRow) uint64 { return r.MappedBlocks }),
 	sizeFields("EXCLUSIVE", true, func(r LsRow) uint64 { return r.Exclusive }),
 	sizeFields("SHARED", true, func(r LsRow) uint64 { return r.Shared }),
 	highestFields(),
 	[]LsField{
-		{Name: "TRANSACTION", value: func(r LsRow, _ uint64) string { return strconv.FormatUint(r.TransactionID, 10) }},
-		{Name: "CREATE_TIME", value: func(r LsRow, _ uint64) string { return strconv.FormatUint(uint64(r.CreationTime), 10) }},
-		{Name: "SNAP_TIME", value: func(r LsRow, _ uint64) string { return strconv.FormatUint(uint64(r.SnapshottedTime), 10) }},
+		numberField("TRANSACTION", func(r LsRow) uint64 { return r.TransactionID }),
+		numberField("CREATE_TIME", func(r LsRow) uint64 { return uint64(r.CreationTime) }),
+		numberField("SNAP_TIME", func(r LsRow) uint64 { return uint64(r.SnapshottedTime) }),
 		LsName,
 	},
 )
+
+func numberField(name string, number func(LsRow) uint64) LsField {
+	return LsField{Name: name, order: number, value: func(r LsRow, _ uint64) string { return digits(number(r)) }}
+}
 
 // LsName is the volume of a device, which only LVM knows: in disk images.
 var LsName = LsField{Name: "NAME", value: func(r LsRow, _ uint64) string { return cmp.Or(r.Name, "-") }}
@@ -53,7 +62,10 @@ var LsName = LsField{Name: "NAME", value: func(r LsRow, _ uint64) string { retur
 // sizeFields are the four ways to show a number of blocks.
 func sizeFields(name string, sharing bool, blocks func(LsRow) uint64) []LsField {
 	in := func(suffix string, u unit) LsField {
-		return LsField{Name: name + suffix, Sharing: sharing, value: func(r LsRow, size uint64) string { return u(blocks(r), size) }}
+		return LsField{
+			Name: name + suffix, Sharing: sharing, order: blocks, blocks: true, unit: u,
+			value: func(r LsRow, size uint64) string { return u(blocks(r), size) },
+		}
 	}
 	return []LsField{in("_BLOCKS", inBlocks), in("_SECTORS", inSectors), in("_BYTES", inBytes), in("", inHumanUnit)}
 }
@@ -61,11 +73,17 @@ func sizeFields(name string, sharing bool, blocks func(LsRow) uint64) []LsField 
 // highestFields are the highest mapped block and the last sector and byte of it.
 func highestFields() []LsField {
 	in := func(name string, value func(end, size uint64) string) LsField {
-		return LsField{Name: name, Highest: true, value: func(r LsRow, size uint64) string {
+		end := func(r LsRow) uint64 {
+			if r.Empty {
+				return 0
+			}
+			return uint64(r.Highest) + 1
+		}
+		return LsField{Name: name, Highest: true, order: end, value: func(r LsRow, size uint64) string {
 			if r.Empty {
 				return "-"
 			}
-			return value(uint64(r.Highest)+1, size)
+			return value(end(r), size)
 		}}
 	}
 	return []LsField{
@@ -76,10 +94,40 @@ func highestFields() []LsField {
 	}
 }
 
+// An LsOrder is a field to sort by.
+type LsOrder struct {
+	LsField
+	Descending bool
+}
+
+// SortLs sorts rows by the first field, those that are equal there by the second, and so on.
+func SortLs(rows []LsRow, by []LsOrder) {
+	slices.SortStableFunc(rows, func(a, b LsRow) int {
+		for _, o := range by {
+			c := 0
+			if o.order != nil {
+				c = cmp.Compare(o.order(a), o.order(b))
+			} else {
+				c = cmp.Compare(o.value(a, 1), o.value(b, 1))
+			}
+			if o.Descending {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+}
+
+// LsText is how LsTable prints.
+type LsText struct{ Headers, Totals bool }
+
 // LsTable prints the columns, each as wide as its widest cell, right-aligned and
 // followed by a space, also the last: programs split the lines there.
-func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, headers bool) error {
-	t := &table{bare: !headers, gap: " ", end: " "}
+func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, text LsText) error {
+	t := &table{bare: !text.Headers, gap: " ", end: " "}
 	for _, f := range columns {
 		t.columns = append(t.columns, f.Name)
 	}
@@ -90,7 +138,61 @@ func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, hea
 		}
 		t.add(cells...)
 	}
+	if text.Totals {
+		t.add(totals(columns, rows, blockSize)...)
+	}
 	return t.writeTo(w)
+}
+
+// totals are the cells of the last line.
+func totals(columns []LsField, rows []LsRow, blockSize uint64) []string {
+	var cells []string
+	for _, f := range columns {
+		switch {
+		case f.Name == "DEV":
+			cells = append(cells, "total")
+		case f.blocks:
+			cells = append(cells, f.unit(sum(rows, f.order), blockSize))
+		default:
+			cells = append(cells, "-")
+		}
+	}
+	return cells
+}
+
+func sum(rows []LsRow, of func(LsRow) uint64) (n uint64) {
+	for _, r := range rows {
+		n += of(r)
+	}
+	return n
+}
+
+// LsSets prints the sets of devices that free more together than apart.
+func LsSets(w io.Writer, sets ls.Sets, blockSize uint64) error {
+	columns := []string{"TOGETHER", "APART", "DEVICES"}
+	t := &table{columns: columns, left: columns[2:], gap: " "}
+	for _, s := range sets.List {
+		ids := make([]string, len(s.IDs))
+		for i, id := range s.IDs {
+			ids[i] = digits(uint64(id))
+		}
+		t.add(inHumanUnit(s.Together, blockSize), inHumanUnit(s.Apart, blockSize), strings.Join(ids, ","))
+	}
+	fmt.Fprintln(w)
+	if len(sets.List) == 0 {
+		fmt.Fprintf(w, "No set of up to %d devices frees more together than apart.\n", ls.MostInSet)
+		return nil
+	}
+	if err := t.writeTo(w); err != nil {
+		return err
+	}
+	if sets.More > 0 {
+		fmt.Fprintf(w, "and %s\n", plural(uint64(sets.More), "more set", "more sets"))
+	}
+	if sets.Lost {
+		fmt.Fprintln(w, "There are too many sets to find all of them.")
+	}
+	return nil
 }
 
 // rowRecord is a device in JSON. Numbers of blocks are of data blocks.
@@ -108,8 +210,16 @@ type rowRecord struct {
 	Name            string              `json:"name,omitempty"`
 }
 
-// LsJSON prints a record a device, and the summary.
-func LsJSON(w io.Writer, rows []LsRow, blockSize uint32) error {
+// setRecord is a set of devices in JSON. Numbers of blocks are of data blocks.
+type setRecord struct {
+	Type           string           `json:"type"` // "set"
+	DevIDs         []metadata.DevID `json:"dev_ids"`
+	TogetherBlocks uint64           `json:"together_blocks"`
+	ApartBlocks    uint64           `json:"apart_blocks"`
+}
+
+// LsJSON prints a record a device, one a set if those are wanted, and the summary.
+func LsJSON(w io.Writer, rows []LsRow, sets *ls.Sets, blockSize uint32, withTotals bool) error {
 	enc := NewEncoder(w)
 	for _, r := range rows {
 		rec := rowRecord{
@@ -123,11 +233,40 @@ func LsJSON(w io.Writer, rows []LsRow, blockSize uint32) error {
 			return err
 		}
 	}
-	return enc.Encode(devicesEndRecord{"summary", len(rows)})
+	end := lsEndRecord{devicesEndRecord: devicesEndRecord{"summary", len(rows)}}
+	if sets != nil {
+		for _, s := range sets.List {
+			if err := enc.Encode(setRecord{"set", s.IDs, s.Together, s.Apart}); err != nil {
+				return err
+			}
+		}
+		n, all := len(sets.List)+sets.More, !sets.Lost
+		end.Sets, end.AllSets = &n, &all
+	}
+	if withTotals {
+		end.lsTotals = &lsTotals{
+			sum(rows, func(r LsRow) uint64 { return r.MappedBlocks }), sum(rows, func(r LsRow) uint64 { return r.Exclusive }),
+			sum(rows, func(r LsRow) uint64 { return r.Shared }),
+		}
+	}
+	return enc.Encode(end)
 }
 
 // devicesEndRecord is the last line: how many devices there are.
 type devicesEndRecord struct {
 	Type    string `json:"type"` // "summary"
 	Devices int    `json:"devices"`
+}
+
+type lsEndRecord struct {
+	devicesEndRecord
+	Sets    *int  `json:"sets,omitempty"` // listed or not
+	AllSets *bool `json:"all_sets,omitempty"`
+	*lsTotals
+}
+
+type lsTotals struct {
+	MappedBlocks    uint64 `json:"mapped_blocks"`
+	ExclusiveBlocks uint64 `json:"exclusive_blocks"`
+	SharedBlocks    uint64 `json:"shared_blocks"`
 }

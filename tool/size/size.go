@@ -27,10 +27,18 @@ const (
 	LVM Rule = "lvm"
 	// Packed is the least: full leaves, as thin_restore writes them.
 	Packed Rule = "packed"
+	// Scattered is Tree for snapshots whose changes are spread evenly, so that most leaves
+	// are copied; it counts the space maps as well. Tree takes changes to be adjacent.
+	Scattered Rule = "scattered"
 )
 
-// Rules are all rules.
-var Rules = []Rule{Tree, Kernel, LVM, Packed}
+// Rules are the rules that apply to a pool.
+func (p Pool) Rules() []Rule {
+	if p.Snapshots > 0 {
+		return []Rule{Tree, Scattered, Kernel, LVM, Packed}
+	}
+	return []Rule{Tree, Kernel, LVM, Packed}
+}
 
 // Sizes in bytes.
 const (
@@ -43,6 +51,8 @@ const (
 	sectorSize = block.SectorSize
 	halfLeaf   = 126
 	fullLeaf   = 252
+	leastBlock = metadata.MinDataBlockSize * sectorSize
+	mostBlock  = metadata.MaxDataBlockSize * sectorSize
 )
 
 // A Pool is what the metadata is for. Sizes are in bytes.
@@ -52,7 +62,7 @@ type Pool struct {
 	Thins     uint64 // devices and snapshots
 
 	// Snapshots of a device that is mapped in full, of whose mappings Divergence
-	// percent are their own: for Tree only.
+	// percent are their own: for Tree and Scattered.
 	Snapshots  uint64
 	Divergence float64
 	ExtentSize uint64 // of the volume group: for LVM only
@@ -85,8 +95,12 @@ func (p Pool) Check() error {
 type Estimate struct {
 	Rule  Rule
 	Bytes uint64
+	Need  uint64 // Bytes before any bound
 	Bound string // the bound that decided, in words; "" if none did
 }
+
+// counts reports whether the estimate counts nodes; else it is the size of a device.
+func (e Estimate) counts() bool { return e.Rule != Kernel && e.Rule != LVM }
 
 // Estimate applies a rule to a pool whose figures are right.
 func (p Pool) Estimate(rule Rule) Estimate {
@@ -98,11 +112,13 @@ func (p Pool) Estimate(rule Rule) Estimate {
 		if p.Size > math.MaxUint64/48 {
 			e.Bytes = 48 * n
 		}
+		e.Need = e.Bytes
 		e.raise(least, "at least 2 MiB")
 		e.cut(kernelMax, "at most 16 GiB")
 		e.Bytes = roundUp(e.Bytes, block.Size)
 	case LVM:
 		e.Bytes = 64 * n
+		e.Need = e.Bytes
 		e.raise(least, "at least 2 MiB")
 		e.cut(Ceiling, "at most 15.875 GiB")
 		if p.ExtentSize > 0 {
@@ -110,6 +126,8 @@ func (p Pool) Estimate(rule Rule) Estimate {
 		}
 	case Packed:
 		e.blocks(1+(n+fullLeaf-1)/fullLeaf, p.Thins)
+	case Scattered:
+		e.blocks(uint64(min(math.Ceil(p.scattered()), math.MaxUint32)), 0) // no pool has as many
 	default:
 		own := uint64(float64(n) * p.Divergence / 100)
 		perSnapshot := 1 + own/halfLeaf
@@ -124,8 +142,9 @@ func (p Pool) Estimate(rule Rule) Estimate {
 
 // blocks sets the estimate to so many metadata blocks and one a device.
 func (e *Estimate) blocks(n, thins uint64) {
-	n += min(thins, spacemap.MaxMetadata)
+	n += min(thins, math.MaxUint32) // no pool has as many
 	e.Bytes = min(n, math.MaxUint64/block.Size) * block.Size
+	e.Need = e.Bytes
 	e.cut(Ceiling, "at most 15.875 GiB")
 }
 
@@ -142,19 +161,6 @@ func (e *Estimate) cut(to uint64, bound string) {
 }
 
 func roundUp(n, step uint64) uint64 { return (n + step - 1) / step * step }
-
-// FittingBlockSize is the smallest block size, doubled from the least there is,
-// with which the metadata of the pool stays below the ceiling by the rule Tree;
-// 0 if none does.
-func (p Pool) FittingBlockSize() uint64 {
-	for size := uint64(metadata.MinDataBlockSize * sectorSize); size <= metadata.MaxDataBlockSize*sectorSize; size *= 2 {
-		p.BlockSize = size
-		if p.Estimate(Tree).Bound == "" {
-			return size
-		}
-	}
-	return 0
-}
 
 // Number writes bytes in a unit of so many bytes: whole numbers plain, fractions
 // with two decimals, below a hundredth as 1.23e-04.
