@@ -47,13 +47,16 @@ type xfsExtent struct{ logical, at, n int64 } // at is a block of the volume
 
 // findXFS is the search in XFS; ok reports whether it is one.
 func findXFS(s *search) (ok bool, err error) {
-	sb := make([]byte, 512)
-	if s.read(sb, 0) != nil || string(sb[:4]) != "XFSB" {
+	sb, at, ok := s.xfsSuperblock()
+	if !ok {
 		return false, nil
 	}
 	fs := &xfsFS{search: s}
 	if err := fs.open(sb); err != nil {
 		return true, err
+	}
+	if at != 0 {
+		s.problem(Problem{Range: Range{0, int64(len(sb))}, Text: fmt.Sprintf("the superblock cannot be used; its copy at byte %d was taken", at)})
 	}
 	for ag := range fs.agCount {
 		if s.ended() != nil || s.ran {
@@ -64,6 +67,7 @@ func findXFS(s *search) (ok bool, err error) {
 		}
 		fs.group(ag)
 	}
+	fs.byName(fs.root)
 	for i := 0; i < len(fs.todo); i++ { // reading one may find more
 		if s.ended() != nil || s.ran {
 			break
@@ -71,6 +75,31 @@ func findXFS(s *search) (ok bool, err error) {
 		fs.readDir(&fs.todo[i])
 	}
 	return true, nil
+}
+
+// xfsSuperblock finds a superblock: the first, or a copy that is where mkfs puts one in a volume of this size.
+func (s *search) xfsSuperblock() (sb []byte, at int64, ok bool) {
+	sb = make([]byte, 512)
+	whole := func(at int64) bool { return s.read(sb, at) == nil && string(sb[:4]) == "XFSB" }
+	if whole(0) {
+		return sb, 0, true
+	}
+	const mostGroups = 1024
+	for bs := int64(512); bs <= 65536; bs *= 2 {
+		for n := int64(2); n <= mostGroups; n++ {
+			group := (s.size/bs + n - 1) / n
+			if group < 64 || !whole(group*bs) || int64(be.Uint32(sb[4:])) != bs || int64(be.Uint32(sb[84:])) != group {
+				continue
+			}
+			at := group * bs
+			// mkfs makes the root known in the last copy only, and in one in the middle.
+			if last := (int64(be.Uint32(sb[88:])) - 1) * group * bs; be.Uint64(sb[56:]) == ^uint64(0) && whole(last) {
+				at = last
+			}
+			return sb, at, string(sb[:4]) == "XFSB"
+		}
+	}
+	return nil, 0, false
 }
 
 // open takes the superblock, and refuses what no XFS has.
