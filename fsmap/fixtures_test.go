@@ -27,6 +27,7 @@ var images = []struct {
 	{"ext3", "ext3", 1024},
 	{"ext4", "ext4", 1024},
 	{"ext4-inline", "ext4", 1024},
+	{"ntfs", "NTFS", 1024},
 	{"xfs-v4", "XFS", 1024},
 	{"xfs-v5", "XFS", 4096},
 }
@@ -65,6 +66,9 @@ func whole(image []byte) fsmap.Range { return fsmap.Range{Len: int64(len(image))
 // Of every block that belongs to an inode, the inode and all of its names are found, and of no other block.
 func TestFixtures(t *testing.T) {
 	for _, c := range images {
+		if c.fileSystem == "NTFS" {
+			continue // TestNTFS
+		}
 		t.Run(c.name, func(t *testing.T) {
 			image := fixture(t, c.name)
 			res := find(t, image, fsmap.Options{}, whole(image))
@@ -228,7 +232,7 @@ func TestOthers(t *testing.T) {
 	for _, c := range []struct {
 		at            int
 		magic, system string
-	}{{0, "", ""}, {0x10040, "_BHRfS_M", "btrfs"}, {3, "NTFS    ", "NTFS"}} {
+	}{{0, "", ""}, {0x10040, "_BHRfS_M", "btrfs"}, {3, "EXFAT   ", "exFAT"}} {
 		image := make([]byte, 1<<20)
 		copy(image[c.at:], c.magic)
 		res, err := fsmap.Find(t.Context(), bytes.NewReader(image), int64(len(image)), []fsmap.Range{{Begin: 5, Len: 10}}, fsmap.Options{})

@@ -109,7 +109,7 @@ type Options struct {
 
 // Errors that [Find] returns, wrapped.
 var (
-	ErrUnknown     = errors.New("no file system was recognised (known are ext2, ext3, ext4 and XFS)")
+	ErrUnknown     = errors.New("no file system was recognised (known are ext2, ext3, ext4, XFS and NTFS)")
 	ErrUnsupported = errors.New("this file system cannot be searched")
 	ErrDamaged     = errors.New("the file system is damaged")
 )
@@ -117,7 +117,7 @@ var (
 // Find finds what lies in the ranges of a volume of size bytes. An error means that nothing can be said at all.
 func Find(ctx context.Context, r io.ReaderAt, size int64, ranges []Range, opt Options) (*Result, error) {
 	s := newSearch(ctx, r, size, ranges, opt)
-	for _, fs := range []func(*search) (bool, error){findExt, findXFS} {
+	for _, fs := range []func(*search) (bool, error){findExt, findXFS, findNTFS} {
 		if ok, err := fs(s); ok {
 			if err == nil {
 				err = ctx.Err()
@@ -161,7 +161,6 @@ var foreign = []struct {
 	magic string
 }{
 	{"btrfs", 0x10040, "_BHRfS_M"},
-	{"NTFS", 3, "NTFS    "},
 	{"exFAT", 3, "EXFAT   "},
 	{"FAT", 82, "FAT32   "},
 	{"swap", 4086, "SWAPSPACE2"},
@@ -237,6 +236,9 @@ func Recognise(r io.ReaderAt, size int64) string {
 		return "ext"
 	case n >= 4 && string(head[:4]) == "XFSB":
 		return "XFS"
+	}
+	if n >= 512 && string(head[3:11]) == "NTFS    " {
+		return "NTFS"
 	}
 	return otherName(head)
 }

@@ -34,7 +34,7 @@ type Files struct {
 // Details implements cli.Detailer.
 func (x *Files) Details() string {
 	return `Shows which files lie in the given ranges of a volume, and which metadata of the file system.
-Only metadata is read, and nothing is written. ext2, ext3, ext4 and XFS are searched.
+Only metadata is read, and nothing is written. ext2, ext3, ext4, XFS and NTFS are searched.
 
 Ranges from --lost, --ranges, --report and --mapfile count as lost: nothing is read there.
 If metadata is missing, so that files may be missing in the list, the exit code is 1.`
