@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
+	{"metadata/block", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.
@@ -51,6 +51,7 @@ var most = map[string][]string{
 	"disk":         {"internal/luks", "internal/md", "internal/printable", "disk/internal/partition", "metadata/block"},
 	"lvm":          {"disk", "internal/printable", "internal/raid", "lvm/internal/text", "metadata/block"},
 	"internal/md":  {"internal/raid"},
+	"fsmap":        {},
 }
 
 // blockMayImport is all but the standard library that metadata/block may use.

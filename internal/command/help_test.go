@@ -24,6 +24,7 @@ var meansAnother = map[string]string{
 	"verbose":         "a format in thin_delta",
 	"data-block-size": "thin_generate has nothing to override", "transaction-id": "likewise", "nr-data-blocks": "likewise",
 	"snapshots": "made, or counted", "divergence": "likewise",
+	"ranges": "written, or read", "report": "likewise", "changed-since": "exported, or searched",
 	"unit": "of a size, or of all offsets",
 	"lv":   "what is used, or looked into", "inside": "a volume too, or a partition only",
 }

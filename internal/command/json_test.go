@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
 	"thinpool/metadata"
@@ -35,19 +37,23 @@ func (e emitted) add(v any) {
 }
 
 // jsonImages are files with something of everything.
-type jsonImages struct{ held, damaged, fixable, writable, full, noSuperblock, orphans, disk, overlay, backup string }
+type jsonImages struct{ held, damaged, fixable, writable, full, noSuperblock, orphans, disk, overlay, backup, mapfile string }
 
 func makeJSONImages(t *testing.T) jsonImages {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	disk, _ := fixtures.Disks(t, "one-pv")
-	im := jsonImages{path("held"), path("damaged"), path("fixable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], disk[0] + ".qcow2", path("backup")}
+	im := jsonImages{path("held"), path("damaged"), path("fixable"), path("writable"), path("full"), path("lost"), path("orphans"), disk[0], disk[0] + ".qcow2", path("backup"), path("map")}
 	save := func(to string, content []byte) {
 		if err := os.WriteFile(to, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, name := range []string{"ext2", "ext3", "xfs-v5"} {
+		save(im.files(name), fileSystem(t, name))
+	}
+	save(im.mapfile, []byte("# Mapfile. Created by GNU ddrescue version 1.27\n0x00 ? 1\n0x0 0x3000 +\n0x3000 0x8000 -\n0xb000 0x1f5000 +\n"))
 	save(im.overlay, Overlay(filepath.Base(im.disk), "raw", 192<<20))
 	fixtures.Write(t, "metadata-snap", im.held)
 	fixtures.Write(t, "powercut", im.fixable)
@@ -87,6 +93,28 @@ func makeJSONImages(t *testing.T) jsonImages {
 	}
 	save(im.noSuperblock, lost.Contents())
 	return im
+}
+
+// files is a file system of a name.
+func (im *jsonImages) files(name string) string { return im.held + "." + name }
+
+// fileSystem is an image of those that package fsmap has.
+func fileSystem(t *testing.T, name string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile("../../fsmap/testdata/" + name + ".img.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	image, err := dec.DecodeAll(packed, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
 }
 
 // run runs a tool, whose exit code does not matter, and collects what it prints.
@@ -131,6 +159,11 @@ func TestJSONDocumented(t *testing.T) {
 			{"-f", "json", "--unit", "sector", "--root1", "120", "--root2", "120", im.held},
 		},
 		"thin_export": {{"--format", "json", "--metadata", im.held, "--dev-id", "1", "--changed-since", "3"}, {"--format", "json", "--repair", "--metadata", im.damaged, "--dev-id", "2"}},
+		"thin_files": {
+			{"--format", "json", "--range", "0..-1", im.files("ext3")},
+			{"--format", "json", "--range", "0..-1", im.files("xfs-v5")},
+			{"--format", "json", "--range", "0..10", "--mapfile", im.mapfile, im.files("ext2")},
+		},
 		"thin_repair": {
 			{"--format", "json", "--dry-run", "-i", im.damaged},
 			{"--format", "json", "--list-states", "-i", im.held},
@@ -186,6 +219,7 @@ func TestJSONDocumented(t *testing.T) {
 // unseen are documented words that none of the runs above prints.
 var unseen = map[string][]string{
 	"thin_check":  {"more_dev_ids"},
+	"thin_files":  {"unwritten", "quota", "attributes", "reference tree", "reverse map tree", "other", "note", "more_paths", "extent tree"},
 	"thin_repair": {"holes_left_out"},
 	"thin_scan":   {"unreadable", "beyond the end"},
 	// What this group has not: other keys of LVM, raid, external origins, messages that wait.

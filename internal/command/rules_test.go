@@ -9,7 +9,7 @@ import (
 )
 
 // ruleValues are values that options take which are not numbers, sizes or words.
-var ruleValues = map[string]string{"--seqno": "1", "--region": "1..2", "--thin1": "1", "--adopt": "1=1"}
+var ruleValues = map[string]string{"--seqno": "1", "--region": "1..2", "--range": "1..2", "--thin1": "1", "--adopt": "1=1"}
 
 // optionArg is an option of a rule on the command line.
 func optionArg(t *testing.T, flags map[string]string, option string) string {

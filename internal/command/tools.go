@@ -25,6 +25,10 @@ var (
 		Name: "thin_export", Summary: "Copy the contents of a thin device without activating its pool.",
 		New: func() cli.Command { return new(Export) },
 	}
+	FilesTool = cli.Tool{
+		Name: "thin_files", Summary: "List the files that lie in given ranges of a volume.",
+		New: func() cli.Command { return new(Files) },
+	}
 	GenerateTool = cli.Tool{
 		Name: "thin_generate", Summary: "Generate thin provisioning metadata for tests and benchmarks.",
 		New: func() cli.Command { return new(Generate) },
@@ -86,6 +90,7 @@ func Tools() []cli.Tool {
 		DeltaTool,
 		DumpTool,
 		ExportTool,
+		FilesTool,
 		GenerateTool,
 		LsTool,
 		MetadataPackTool,

@@ -74,15 +74,15 @@ func (d *Disk) Open(env *cli.Env, path string, opt disk.Options) (*Disks, error)
 	if err != nil || d.Inside == "" {
 		return disks, err
 	}
-	part, _ := d.partition()
+	part, _ := d.Partition()
 	if err := disks.Enter(env, d.LV, part); err != nil {
 		return nil, errors.Join(err, disks.Close())
 	}
 	return disks, nil
 }
 
-// partition is the number of the partition that is looked into; 0 if there is none.
-func (d *Disk) partition() (number int, ok bool) {
+// Partition is the number of the partition that is looked into; 0 if there is none.
+func (d *Disk) Partition() (number int, ok bool) {
 	n, err := strconv.ParseUint(d.Inside, 10, 16)
 	return int(n), err == nil && n > 0
 }
@@ -90,7 +90,7 @@ func (d *Disk) partition() (number int, ok bool) {
 // Sought is the name of the volume that is looked for on the disks that Open has opened; empty: the
 // only pool.
 func (d *Disk) Sought() string {
-	if _, ok := d.partition(); ok {
+	if _, ok := d.Partition(); ok {
 		return ""
 	}
 	return cmp.Or(d.Inside, d.LV)

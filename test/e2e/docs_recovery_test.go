@@ -237,6 +237,7 @@ var recoveryCases = []docCase{
 		}
 	}},
 	{name: "fill-holes", words: map[string]string{"DATA": "data", "ID": "1", "LVSIZE": "25m", "LV": "vol", "BACKUP": "backup"}, start: fillHoles},
+	{name: "lost-files", words: map[string]string{"DATA": "data", "ID": "1", "LVSIZE": "4m", "LV": "vol"}, start: lostFiles},
 	{name: "too-small", words: with(pool16m, "SMALL", "100K"), start: damagedPool("layers", nothing)},
 	{name: "help", start: func(t *testing.T, dir string) func() {
 		damagedPool("odd-blocks", nil, 81)(t, dir)
@@ -530,4 +531,27 @@ func wantSameFile(t *testing.T, a, b string) {
 	if sumOf(t, a) != sumOf(t, b) {
 		t.Errorf("%s and %s differ", a, b)
 	}
+}
+
+// lostFiles makes a pool with one device that holds a file system, and loses the leaf that leads to some of a file.
+func lostFiles(t *testing.T, dir string) func() {
+	image := unpackFileSystem(t, "ext4-inline")
+	f := fixtures.NewForge(t, 64, 1000)
+	leaves := []block.Nr{
+		f.Leaf(metadata.Run{Thin: 0, Data: 100, Len: 18}),
+		f.Leaf(metadata.Run{Thin: 18, Data: 300, Len: 5}),
+		f.Leaf(metadata.Run{Thin: 23, Data: 200, Len: 41}),
+	}
+	f.Device(1, f.Inner(leaves...))
+	meta := f.Finish()
+	if err := block.Write(meta, leaves[1], new(block.Data)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "pool.meta"), meta.Contents())
+	data := make([]byte, 1000<<16)
+	copy(data[100<<16:], image[:18<<16])
+	copy(data[300<<16:], image[18<<16:23<<16])
+	copy(data[200<<16:], image[23<<16:])
+	write(t, filepath.Join(dir, "data"), data)
+	return func() {}
 }

@@ -323,6 +323,9 @@ func TestDocs_json(t *testing.T) {
 		"thin_export": func(path string) { write(t, path, must(fixtures.Image("sequential"))) },
 		"thin_delta":  func(path string) { write(t, path, must(fixtures.Image("metadata-snap"))) },
 		"thin_repair": func(path string) { write(t, path, twoOrphans(t)) },
+		"thin_files": func(path string) {
+			write(t, filepath.Join(filepath.Dir(path), "home.img"), unpackFileSystem(t, "ext4-inline"))
+		},
 	}
 	text := string(must(os.ReadFile("../../docs/json.md")))
 	examples := regexp.MustCompile(`(?m)^    \$ ((\w+) .*)\n((?:    \{.*\n)+)`).FindAllStringSubmatch(text, -1)

@@ -45,6 +45,7 @@ func hostileCommands(path, copied, out, data string) [][]string {
 		{"thin_shrink", "--dry-run", "--nr-blocks", "1000", "-i", path},
 		{"thin_export", "--repair", "-f", "--size", "64m", "--dev-id", "1", "--metadata", path, "--data", data, "-o", filepath.Join(dir, "volume")},
 		{"thin_volumes", path},
+		{"thin_files", "--range", "0..-1", path},
 	}
 }
 

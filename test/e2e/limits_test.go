@@ -21,6 +21,7 @@ var limitedArgs = map[string]string{
 	"thin_delta":           "--thin1 1 --thin2 2 large",
 	"thin_dump":            "-o new-dump large",
 	"thin_export":          "--dev-id 1 --size 1m --metadata large --format json",
+	"thin_files":           "--range 0..-1 files",
 	"thin_generate":        "-o generated --devices 2 --mappings 1000",
 	"thin_ls":              "large",
 	"thin_metadata_pack":   "-i meta -o new-pack",
@@ -42,6 +43,7 @@ func limitedFolder(t *testing.T, mappings string) string {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	empty(t, path("meta"), 4<<20)
+	write(t, path("files"), unpackFileSystem(t, "ext4"))
 	ours(t, "thin_generate", "-o", path("meta"), "--devices", "2", "--mappings", "1000")
 	ours(t, "thin_metadata_pack", "-i", path("meta"), "-o", path("packed"))
 	empty(t, path("large"), 256<<20)
