@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
+	{"metadata/block", "internal/blockset", "internal/luks", "internal/newfile", "internal/printable", "internal/raid", "test/shared"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.
