@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
-	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
+	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "streamfmt", "metadata/volume", "lvm", "fixtures"},
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
