@@ -187,7 +187,7 @@ func TestDamage(t *testing.T) {
 			spoiled := bytes.Clone(whole)
 			spoiled[at] ^= 1 << (at % 8)
 			if _, _, err := readAll(spoiled); err == nil {
-				t.Errorf("level %d: byte %d is another one, and nobody minds", level, at)
+				t.Errorf("level %d: byte %d is another one, and the stream is accepted", level, at)
 			}
 			if _, _, err := readAll(whole[:at]); !errors.Is(err, streamfmt.ErrCut) && !errors.Is(err, streamfmt.ErrNotStream) {
 				t.Errorf("level %d: %d bytes of it: %v", level, at, err)
