@@ -47,7 +47,7 @@ vet:
 
 # make race: the packages with goroutines, and the commands that use them. -short leaves out
 # tests of many images, and TestScripts starts processes: make test runs both.
-GOROUTINES = $(shell $(GO) list -f '{{.ImportPath}} {{.Imports}}' ./internal/... ./lvm/... ./metadata/... ./packfmt ./tool/... ./xmlfmt | \
+GOROUTINES = $(shell $(GO) list -f '{{.ImportPath}} {{.Imports}}' ./internal/... ./lvm/... ./metadata/... ./packfmt ./streamfmt ./tool/... ./xmlfmt | \
   grep -E '[[ ](sync|golang.org/x/sync/errgroup)[] ]' | cut -d' ' -f1)
 race:
 	$(GO) test -race -short -timeout $(TIMEOUT) -skip '^TestScripts$$' $(GOROUTINES) ./internal/command
@@ -93,7 +93,7 @@ licenses:
 # there yet. What is copied is what git knows.
 DEST    ?= ../thinpool-renamed
 NOW      = $(shell $(GO) list -m)
-FOLDERS  = bench|cmd|fixtures|internal|jsonfmt|lvm|metadata|packfmt|test|textfmt|tool|tools|xmlfmt
+FOLDERS  = bench|cmd|fixtures|internal|jsonfmt|lvm|metadata|packfmt|streamfmt|test|textfmt|tool|tools|xmlfmt
 rename:
 	@test -n '$(MODULE)' || { echo 'usage: make rename MODULE=host/owner/thinpool [DEST=$(DEST)]' >&2; exit 2; }
 	@test ! -e '$(DEST)' || { echo '$(DEST) is there already' >&2; exit 2; }

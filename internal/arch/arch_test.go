@@ -21,11 +21,11 @@ var layers = [][]string{
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
-	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "metadata/volume", "lvm", "fixtures"},
+	{"internal/textenc", "internal/undo", "internal/write", "internal/pdata/survey", "streamfmt", "metadata/volume", "lvm", "fixtures"},
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
+	{"metadata/block", "internal/blockset", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
 }
 
 // exceptions are imports within a layer, or further restrictions lifted.

@@ -13,7 +13,7 @@ import (
 )
 
 // library are the folders of packages for others to import.
-var library = []string{"tool/*", "metadata", "metadata/*", "xmlfmt", "jsonfmt", "textfmt", "packfmt"}
+var library = []string{"tool/*", "metadata", "metadata/*", "xmlfmt", "jsonfmt", "textfmt", "packfmt", "streamfmt"}
 
 // eachPackage calls fn with the files of every package of the library.
 func eachPackage(t *testing.T, fn func(t *testing.T, dir string, files, tests []*ast.File)) {

@@ -14,7 +14,7 @@ import (
 // around says which files alone may use what goes around the escapes of package printable, and why.
 var around = map[string][]string{
 	"json.NewEncoder": {"internal/view/json.go", "internal/cli/failure.go"},                                                                                    // have them
-	"json.Marshal":    {"jsonfmt/write.go", "tool/export/journal.go"},                                                                                          // has them; a file that only we read
+	"json.Marshal":    {"jsonfmt/write.go", "streamfmt/write.go", "tool/export/journal.go"},                                                                    // has them; files that only we read
 	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go", "internal/source/streams.go"}, // content, LVM's own text, dumps and packs
 	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                                                 // hand them to Run, and to a child
 	"os.Stderr":       {"internal/cli/cli.go", "internal/cli/limits_linux.go", "internal/cli/limits_other.go"},

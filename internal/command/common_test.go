@@ -28,6 +28,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_repair":        {"-i", path, "-o", out},
 		"thin_rmap":          {"--region", "0..1", path},
 		"thin_scan":          {path},
+		"thin_send":          {"--metadata", path, "--data", out},
 		"thin_shrink":        {"--binary", "--nr-blocks", "1", "--no-copy", "-i", path, "-o", out},
 		"thin_stat":          {path},
 		"thin_trim":          {"--dry-run", "--metadata-dev", path},
@@ -36,7 +37,7 @@ func metadataArgs(path, out string) map[string][]string {
 }
 
 // without are the tools that read no metadata.
-var without = []string{"thin_files", "thin_generate", "thin_metadata_unpack", "thin_restore"}
+var without = []string{"thin_files", "thin_generate", "thin_metadata_unpack", "thin_receive", "thin_restore"}
 
 func runTool(t *testing.T, tool cli.Tool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -109,7 +110,7 @@ func TestCommonCases(t *testing.T) {
 }
 
 // Every tool that reads metadata reads a metadata snapshot, and says so where there is none. What
-// needs the whole pool does not.
+// needs the whole pool does not, and thin_send, which needs the data as well, has a test of its own.
 func TestMetadataSnap(t *testing.T) {
 	dir := t.TempDir()
 	held, plain, out := filepath.Join(dir, "held"), filepath.Join(dir, "plain"), filepath.Join(dir, "out")
@@ -119,7 +120,7 @@ func TestMetadataSnap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wholePool := []string{"thin_repair", "thin_shrink", "thin_trim", "thin_volumes"}
+	wholePool := []string{"thin_send", "thin_repair", "thin_shrink", "thin_trim", "thin_volumes"}
 	for _, tool := range Tools() {
 		if metadataArgs("", "")[tool.Name] == nil || slices.Contains(wholePool, tool.Name) {
 			continue

@@ -48,6 +48,20 @@ func newExportPool(t *testing.T) *exportPool {
 	return p
 }
 
+// newSnapshotPool makes a pool with device 1 and its snapshot 2. Since then two blocks of 1 were written, 60 and 61.
+func newSnapshotPool(t *testing.T) *exportPool {
+	const blocks = 100
+	p := &exportPool{t: t, dir: t.TempDir()}
+	f := fixtures.NewForge(t, 128, blocks)
+	f.Superblock.Time = 1
+	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 30}, metadata.Run{Thin: 30, Data: 60, Len: 2, Time: 1}))
+	f.Device(2, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 32}))
+	p.meta = p.file("meta", f.Finish().Contents())
+	p.dataContent = noise(3, blocks*exportBlock)
+	p.data = p.file("data", p.dataContent)
+	return p
+}
+
 func noise(seed uint64, n int) []byte {
 	rnd, p := rand.New(rand.NewPCG(seed, 9)), make([]byte, 0, n+8)
 	for len(p) < n {

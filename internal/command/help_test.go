@@ -12,10 +12,12 @@ import (
 
 // meansAnother are the options that do not mean the same in all tools, and why.
 var meansAnother = map[string]string{
-	"input":           "metadata, a dump or a pack",
-	"output":          "text, metadata or the content of a device",
-	"format":          "some formats are not of the output as a whole",
-	"data":            "read, or copied within",
+	"input":    "metadata, a dump or a pack",
+	"output":   "text, metadata or the content of a device",
+	"format":   "some formats are not of the output as a whole",
+	"data":     "read, or copied within",
+	"metadata": "read, or written", "resume": "an export, or a receive", "journal": "likewise",
+	"compress":        "a text, or data",
 	"force":           "metadata, or any file",
 	"dev-id":          "one device, or several",
 	"repair":          "metadata, or data too",

@@ -49,6 +49,10 @@ var (
 		Name: "thin_metadata_unpack", Summary: "Unpack a file made by thin_metadata_pack.",
 		New: func() cli.Command { return new(Unpack) },
 	}
+	ReceiveTool = cli.Tool{
+		Name: "thin_receive", Summary: "Make a thin pool of a stream that thin_send wrote.",
+		New: func() cli.Command { return new(Receive) },
+	}
 	RepairTool = cli.Tool{
 		Name: "thin_repair", Summary: "Repair damaged thin provisioning metadata.",
 		New: func() cli.Command { return new(Repair) },
@@ -68,6 +72,10 @@ var (
 	ScanTool = cli.Tool{
 		Name: "thin_scan", Summary: "List what each block of a metadata device holds.",
 		New: func() cli.Command { return new(Scan) },
+	}
+	SendTool = cli.Tool{
+		Name: "thin_send", Summary: "Write a whole thin pool, with its sharing, as one stream.",
+		New: func() cli.Command { return new(Send) },
 	}
 	ShrinkTool = cli.Tool{
 		Name: "thin_shrink", Summary: "Change the number of data blocks of an inactive pool.",
@@ -96,10 +104,12 @@ func Tools() []cli.Tool {
 		MetadataPackTool,
 		MetadataSizeTool,
 		MetadataUnpackTool,
+		ReceiveTool,
 		RepairTool,
 		RestoreTool,
 		RmapTool,
 		ScanTool,
+		SendTool,
 		ShrinkTool,
 		StatTool,
 		TrimTool,

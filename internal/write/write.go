@@ -33,7 +33,7 @@ func (b *Builder) Write(ctx context.Context, dev block.Device) error {
 	if err := b.Fits(have); err != nil {
 		return err
 	}
-	if err := invalidate(dev); err != nil {
+	if err := Invalidate(dev); err != nil {
 		return fmt.Errorf("invalidating block 0: %w", err)
 	}
 	w := writer{b: b, dev: dev, counts: spacemap.NewCounter(min(uint64(have), spacemap.MaxMetadata))}
@@ -55,10 +55,10 @@ func (b *Builder) Write(ctx context.Context, dev block.Device) error {
 	return nil
 }
 
-// invalidate spoils the checksum of block 0 and keeps the rest. Where it was all
+// Invalidate spoils the checksum of block 0 and keeps the rest. Where it was all
 // zero, or cannot be read, the checksum alone makes it a block that the kernel
 // refuses and does not format.
-func invalidate(dev block.Device) error {
+func Invalidate(dev block.Device) error {
 	buf := block.Buffer(1)
 	if err := block.Read(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
 		buf[0] = block.Data{}

@@ -27,10 +27,12 @@ var limitedArgs = map[string]string{
 	"thin_metadata_pack":   "-i meta -o new-pack",
 	"thin_metadata_size":   "--from large",
 	"thin_metadata_unpack": "--force -i packed -o unpacked",
+	"thin_receive":         "-i stream --metadata $RANDOM-meta --data $RANDOM-data", // new files each time
 	"thin_repair":          "-i large -o repaired",
 	"thin_restore":         "-i xml -o restored",
 	"thin_rmap":            "--region 0..1000000 large",
 	"thin_scan":            "-o new-scan large",
+	"thin_send":            "--metadata meta --data data -o new-stream",
 	"thin_shrink":          "--binary --nr-blocks 2000000 --no-copy -i large -o shrunk",
 	"thin_stat":            "large",
 	"thin_tools":           "thin_check large",
@@ -46,6 +48,8 @@ func limitedFolder(t *testing.T, mappings string) string {
 	write(t, path("files"), unpackFileSystem(t, "ext4"))
 	ours(t, "thin_generate", "-o", path("meta"), "--devices", "2", "--mappings", "1000")
 	ours(t, "thin_metadata_pack", "-i", path("meta"), "-o", path("packed"))
+	empty(t, path("data"), 1<<30)
+	ours(t, "thin_send", "--metadata", path("meta"), "--data", path("data"), "-o", path("stream"))
 	empty(t, path("large"), 256<<20)
 	ours(t, "thin_generate", "-o", path("large"), "--devices", "20", "--mappings", mappings, "--snapshots", "20", "--divergence", "10")
 	ours(t, "thin_dump", "-o", path("xml"), path("large"))

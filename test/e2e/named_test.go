@@ -121,12 +121,15 @@ func TestNamedFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	ours(t, "thin_send", "--metadata", filepath.Join(dir, "layers"), "--data", data, "-o", filepath.Join(dir, "stream"))
+
 	// How each tool reads an input. Outputs are called out.
 	reading := map[string][]string{
 		"thin_check": {}, "thin_dump": {"-o", "out"}, "thin_ls": {}, "thin_scan": {}, "thin_stat": {}, "thin_volumes": {"-v", "--segments"},
 		"thin_delta": {"--thin1", "1", "--thin2", "2"}, "thin_rmap": {"--region", "0..9"}, "thin_metadata_size": {"--from"},
 		"thin_metadata_pack": {"-o", "out", "-i"}, "thin_repair": {"--dry-run", "--report", "out", "-v", "-i"},
 		"thin_export": {"--force", "-o", "out", "--size", "1m", "--dev-id", "1", "--data", "data", "--metadata"},
+		"thin_send":   {"-o", "out", "--data", "data", "--metadata"},
 		"thin_shrink": {"--binary", "--no-copy", "--dry-run", "--nr-blocks", "999999", "-i"}, "thin_trim": {"--dry-run", "--metadata-dev"},
 	}
 	inputs := []string{"layers", "metadata-snap", "pack", "xml", "disk", "over", "absolute", "linked", "none"}
@@ -142,6 +145,7 @@ func TestNamedFilesOnly(t *testing.T) {
 		{"thin_metadata_unpack", "-i", "pack", "-o", "out"},
 		{"thin_shrink", "-i", "xml", "-o", "out", "--nr-blocks", "999999", "--no-copy"},
 		{"thin_generate", "--format", "xml", "-o", "out"},
+		{"thin_receive", "-i", "stream", "--metadata", "received", "--data", "out"},
 		{"thin_metadata_size", "-b64k", "-s1g", "-m1"},
 	}
 	used := map[string]bool{"thin_tools": true}

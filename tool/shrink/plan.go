@@ -67,17 +67,17 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 	}
 	p := &Plan{
 		DataBlockSize: u.header.DataBlockSize, OldBlocks: u.header.NrDataBlocks, NewBlocks: n,
-		Used: u.mapped.below(mostBlocks), Moved: u.usedFrom(n), usage: u,
+		Used: u.mapped.Below(mostBlocks), Moved: u.usedFrom(n), usage: u,
 	}
 	if !u.fits(n) {
-		free := n - u.taken.below(n)
+		free := n - u.taken.Below(n)
 		least := 1 + sort.Search(int(p.OldBlocks), func(i int) bool { return u.fits(uint64(i) + 1) })
-		return nil, &SpaceError{Blocks: n, Move: p.Moved, Free: free, Kept: n - free - u.mapped.below(n), Least: uint64(least)}
+		return nil, &SpaceError{Blocks: n, Move: p.Moved, Free: free, Kept: n - free - u.mapped.Below(n), Least: uint64(least)}
 	}
-	next, stop := iter.Pull2(u.taken.ranges(0, n, false))
+	next, stop := iter.Pull2(u.taken.Ranges(0, n, false))
 	defer stop()
 	var to, toEnd uint64
-	for from, end := range u.mapped.ranges(n, p.OldBlocks, true) {
+	for from, end := range u.mapped.Ranges(n, p.OldBlocks, true) {
 		for from < end {
 			if to == toEnd {
 				to, toEnd, _ = next() // there are enough
@@ -91,7 +91,7 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 }
 
 // usedFrom is how many blocks in use lie at n and above.
-func (u *Usage) usedFrom(n uint64) uint64 { return u.mapped.below(mostBlocks) - u.mapped.below(n) }
+func (u *Usage) usedFrom(n uint64) uint64 { return u.mapped.Below(mostBlocks) - u.mapped.Below(n) }
 
 // fits reports whether there is room below n for what lies above.
-func (u *Usage) fits(n uint64) bool { return u.usedFrom(n) <= n-u.taken.below(n) }
+func (u *Usage) fits(n uint64) bool { return u.usedFrom(n) <= n-u.taken.Below(n) }

@@ -37,7 +37,7 @@ func (w *rewriter) Runs(runs []metadata.Run) error {
 		w.mappings += r.Len
 		// Any block that was in use is in its place. So even of an input that has changed
 		// nothing comes out that leads to a wrong block.
-		if begin, end := uint64(r.Data), uint64(r.Data)+r.Len; w.plan.usage.mapped.next(begin, end, false) < end {
+		if begin, end := uint64(r.Data), uint64(r.Data)+r.Len; w.plan.usage.mapped.Next(begin, end, false) < end {
 			return ErrChanged
 		}
 		if err := w.run(r); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"thinpool/internal/blockset"
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/metadata"
@@ -21,8 +22,8 @@ var mostMappings = spacemap.MaxMetadata * uint64(btree.MaxEntries(metadata.Mappi
 // is ready for a visit.
 type Usage struct {
 	header   metadata.Header
-	mapped   blocks // by devices
-	taken    blocks // those, and others that must not be overwritten
+	mapped   blockset.Set // by devices
+	taken    blockset.Set // those, and others that must not be overwritten
 	mappings uint64
 }
 
@@ -81,8 +82,8 @@ func (u *Usage) Runs(runs []metadata.Run) error {
 			return fmt.Errorf("more than %d mappings: no metadata can hold that", mostMappings)
 		}
 		u.mappings += r.Len
-		u.mapped.add(uint64(r.Data), r.Len)
-		u.taken.add(uint64(r.Data), r.Len)
+		u.mapped.Add(uint64(r.Data), r.Len)
+		u.taken.Add(uint64(r.Data), r.Len)
 	}
 	return nil
 }
@@ -93,6 +94,6 @@ func (u *Usage) Keep(begin, end metadata.DataBlock) error {
 	if begin > end || end > mostBlocks {
 		return fmt.Errorf("data blocks %d to %d are not a valid range", begin, end)
 	}
-	u.taken.add(uint64(begin), uint64(end-begin))
+	u.taken.Add(uint64(begin), uint64(end-begin))
 	return nil
 }

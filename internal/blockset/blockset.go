@@ -1,4 +1,5 @@
-package shrink
+// Package blockset has sets of data blocks, as large as what was added to them.
+package blockset
 
 import (
 	"iter"
@@ -13,12 +14,12 @@ const (
 
 type page [pageWords]uint64
 
-// blocks is a set of data blocks: a bit each, in pages that are there only where a block is.
+// A Set is a set of data blocks: a bit each, in pages that are there only where a block is.
 // So its size is in proportion to what was added, and a page number each to the highest block.
-type blocks struct{ pages []*page }
+type Set struct{ pages []*page }
 
-// add adds n blocks from begin on.
-func (s *blocks) add(begin, n uint64) {
+// Add adds n blocks from begin on.
+func (s *Set) Add(begin, n uint64) {
 	for n > 0 {
 		i := begin / pageBlock
 		for uint64(len(s.pages)) <= i {
@@ -49,16 +50,16 @@ func mask(begin, end uint64) uint64 {
 }
 
 // page returns page i; nil if nothing of it was added.
-func (s *blocks) page(i uint64) *page {
+func (s *Set) page(i uint64) *page {
 	if i >= uint64(len(s.pages)) {
 		return nil
 	}
 	return s.pages[i]
 }
 
-// next returns the first block from at on that is in the set, or with in false the first
+// Next returns the first block from at on that is in the set, or with in false the first
 // that is not; end if there is none below.
-func (s *blocks) next(at, end uint64, in bool) uint64 {
+func (s *Set) Next(at, end uint64, in bool) uint64 {
 	for at < end {
 		p := s.page(at / pageBlock)
 		if p == nil {
@@ -83,22 +84,22 @@ func (s *blocks) next(at, end uint64, in bool) uint64 {
 	return end
 }
 
-// ranges yields begin and end of the ranges from begin up to but not including end that are
+// Ranges yields begin and end of the ranges from begin up to but not including end that are
 // in the set, or with in false of those that are not, ascending.
-func (s *blocks) ranges(begin, end uint64, in bool) iter.Seq2[uint64, uint64] {
+func (s *Set) Ranges(begin, end uint64, in bool) iter.Seq2[uint64, uint64] {
 	return func(yield func(begin, end uint64) bool) {
-		for at := s.next(begin, end, in); at < end; {
-			stop := s.next(at, end, !in)
+		for at := s.Next(begin, end, in); at < end; {
+			stop := s.Next(at, end, !in)
 			if !yield(at, stop) {
 				return
 			}
-			at = s.next(stop, end, in)
+			at = s.Next(stop, end, in)
 		}
 	}
 }
 
-// below is how many blocks below end are in the set.
-func (s *blocks) below(end uint64) uint64 {
+// Below is how many blocks below end are in the set.
+func (s *Set) Below(end uint64) uint64 {
 	n := 0
 	for i, p := range s.pages {
 		begin := uint64(i) * pageBlock

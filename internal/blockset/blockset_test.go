@@ -1,4 +1,4 @@
-package shrink
+package blockset
 
 import (
 	"slices"
@@ -12,18 +12,18 @@ func TestBlocks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 5 * pageBlock
 		where := rapid.OneOf(rapid.Uint64Range(0, 200), rapid.Uint64Range(pageBlock-70, pageBlock+70), rapid.Uint64Range(0, most))
-		var s blocks
+		var s Set
 		plain := make([]bool, most)
 		for range rapid.IntRange(0, 6).Draw(t, "ranges") {
 			begin := where.Draw(t, "begin")
 			n := min(rapid.OneOf(rapid.Uint64Range(0, 130), rapid.Uint64Range(0, most)).Draw(t, "n"), most-begin)
-			s.add(begin, n)
+			s.Add(begin, n)
 			for i := range n {
 				plain[begin+i] = true
 			}
 		}
 		begin, end := where.Draw(t, "from"), where.Draw(t, "to")
-		if got, want := s.below(end), count(plain[:end]); got != want {
+		if got, want := s.Below(end), count(plain[:end]); got != want {
 			t.Fatalf("%d blocks below %d, want %d", got, end, want)
 		}
 		for _, in := range []bool{true, false} {
@@ -32,7 +32,7 @@ func TestBlocks(t *testing.T) {
 				want[i] = plain[i]
 			}
 			got, last := slices.Repeat([]bool{!in}, most), begin
-			for from, to := range s.ranges(begin, end, in) {
+			for from, to := range s.Ranges(begin, end, in) {
 				if from < last || to <= from || from == last && from != begin || to > end {
 					t.Fatalf("range %d..%d after %d, of %d..%d", from, to, last, begin, end)
 				}

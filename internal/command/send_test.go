@@ -1,0 +1,255 @@
+package command
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"thinpool/fixtures"
+	"thinpool/test/shared"
+)
+
+// sums are the sums of some devices, as thin_export reads them.
+func sums(t *testing.T, meta, data string, sizes map[int]int) map[int]string {
+	t.Helper()
+	all := map[int]string{}
+	for id, size := range sizes {
+		code, content, stderr := runTool(t, ExportTool, "--metadata", meta, "--data", data, "--dev-id", fmt.Sprint(id), "--size", fmt.Sprint(size), "-o", "-")
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		sum := sha256.Sum256([]byte(content))
+		all[id] = hex.EncodeToString(sum[:])
+	}
+	return all
+}
+
+// must runs a tool that must succeed.
+func must(t *testing.T, tool interface {
+	run(args ...string) (int, string, string)
+}, args ...string,
+) string {
+	t.Helper()
+	code, stdout, stderr := tool.run(args...)
+	if code != 0 {
+		t.Fatalf("%q: exit code %d, %s", args, code, stderr)
+	}
+	return stdout
+}
+
+type sendTool struct{ t *testing.T }
+
+func (s sendTool) run(args ...string) (int, string, string) { return runTool(s.t, SendTool, args...) }
+
+type receiveTool struct{ t *testing.T }
+
+func (r receiveTool) run(args ...string) (int, string, string) {
+	return runTool(r.t, ReceiveTool, args...)
+}
+
+// A pool that is sent and received has the same devices, which share the same; by any way.
+func TestSendReceive(t *testing.T) {
+	p := newExportPool(t)
+	sizes := map[int]int{1: 6 << 20, 2: 6 << 20, 3: 6 << 20}
+	want := sums(t, p.meta, p.data, sizes)
+	_, rows, _ := runTool(t, LsTool, "-o", "DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,SHARED_BLOCKS,CREATE_TIME,TRANSACTION", p.meta)
+	send, receive := sendTool{t}, receiveTool{t}
+	for name, args := range map[string][][]string{
+		"plain":       {{"--compress", "none"}, {}},
+		"compressed":  {{"--compress", "zstd=9"}, {}},
+		"keep places": {{}, {"--keep-places"}},
+	} {
+		stream, meta, data := p.path(name), p.path(name+" meta"), p.path(name+" data")
+		must(t, send, append(args[0], "--metadata", p.meta, "--data", p.data, "-o", stream)...)
+		must(t, receive, append(args[1], "-i", stream, "--metadata", meta, "--data", data)...)
+		if got := sums(t, meta, data, sizes); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: the content differs", name)
+		}
+		if _, got, _ := runTool(t, LsTool, "-o", "DEV,MAPPED_BLOCKS,EXCLUSIVE_BLOCKS,SHARED_BLOCKS,CREATE_TIME,TRANSACTION", meta); got != rows || strings.Count(rows, "\n") != 4 {
+			t.Errorf("%s: thin_ls prints\n%swant\n%s", name, got, rows)
+		}
+		if code, out, stderr := runTool(t, CheckTool, meta); code != 0 {
+			t.Errorf("%s: thin_check: %s%s", name, out, stderr)
+		}
+		if left, _ := filepath.Glob(data + ".resume"); left != nil {
+			t.Errorf("%s: %v is left", name, left)
+		}
+	}
+	stdout := must(t, send, "--metadata", p.meta, "--data", p.data, "--dev-id", "2")
+	one := p.file("one", []byte(stdout))
+	must(t, receive, "-i", one, "--metadata", p.path("m1"), "--data", p.path("d1"))
+	if got := sums(t, p.path("m1"), p.path("d1"), map[int]int{2: 6 << 20}); got[2] != want[2] {
+		t.Error("a device alone has other content")
+	}
+	if _, rows, _ := runTool(t, LsTool, "--no-headers", "-o", "DEV", p.path("m1")); strings.TrimSpace(rows) != "2" {
+		t.Errorf("the devices are %q", rows)
+	}
+}
+
+// What was interrupted goes on; what cannot is refused.
+func TestReceiveResume(t *testing.T) {
+	p := newExportPool(t)
+	send, receive := sendTool{t}, receiveTool{t}
+	stream := must(t, send, "--compress", "none", "--metadata", p.meta, "--data", p.data)
+	cut, whole := p.file("cut", []byte(stream[:len(stream)/2])), p.file("whole", []byte(stream))
+	meta, data := p.path("m"), p.path("d")
+	args := []string{"--metadata", meta, "--data", data}
+	code, _, stderr := receive.run(append(args, "-i", cut)...)
+	if code != 1 || !strings.Contains(stderr, "incomplete") || !strings.Contains(stderr, "--resume") {
+		t.Fatalf("a cut stream: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := runTool(t, CheckTool, meta); code == 0 {
+		t.Errorf("there is valid metadata: %s", stderr)
+	}
+	if code, _, stderr := receive.run(append(args, "-i", whole)...); code != 1 || !strings.Contains(stderr, "was interrupted. Use --resume") {
+		t.Errorf("again without --resume: exit code %d, %s", code, stderr)
+	}
+	other := p.file("other", []byte(must(t, send, "--metadata", p.meta, "--data", p.data, "--dev-id", "1")))
+	if code, _, stderr := receive.run(append(args, "--resume", "-i", other)...); code != 1 || !strings.Contains(stderr, "cannot resume") {
+		t.Errorf("with another stream: exit code %d, %s", code, stderr)
+	}
+	must(t, receive, append(args, "--resume", "-i", whole)...)
+	sizes := map[int]int{1: 6 << 20, 2: 6 << 20}
+	if got, want := sums(t, meta, data, sizes), sums(t, p.meta, p.data, sizes); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Error("the content differs")
+	}
+	if code, _, stderr := receive.run(append(args, "--resume", "-i", whole)...); code == 0 || !strings.Contains(stderr, "cannot resume") {
+		t.Errorf("after the end: exit code %d, %s", code, stderr)
+	}
+}
+
+// An increment goes onto the pool that it builds on, whose metadata stays as it is.
+func TestReceiveOnto(t *testing.T) {
+	p := newSnapshotPool(t)
+	send, receive := sendTool{t}, receiveTool{t}
+	index, stream := p.path("index"), p.path("stream")
+	must(t, send, "--metadata", p.meta, "--data", p.data, "-o", stream, "--index", index)
+	must(t, receive, "-i", stream, "--metadata", p.path("m"), "--data", p.path("d"))
+	before := p.read(p.path("m"))
+	content := p.read(p.data)
+	for _, b := range []int{60, 61} { // of device 1 alone, so they may be overwritten in place
+		copy(content[b*exportBlock:], noise(uint64(b), exportBlock))
+	}
+	p.file("data", content)
+	must(t, send, "--metadata", p.meta, "--data", p.data, "--since", index, "-o", p.path("increment"))
+	if small, large := len(p.read(p.path("increment"))), len(p.read(stream)); small > 2*exportBlock+8192 || large < 20*exportBlock {
+		t.Errorf("%d bytes for two blocks, %d for all", small, large)
+	}
+	must(t, receive, "-i", p.path("increment"), "--onto", p.path("m"), "--metadata", p.path("m2"), "--data", p.path("d"))
+	if !bytes.Equal(before, p.read(p.path("m"))) {
+		t.Error("the old metadata has changed")
+	}
+	sizes := map[int]int{1: 3 << 20, 2: 3 << 20}
+	if got, want := sums(t, p.path("m2"), p.path("d"), sizes), sums(t, p.meta, p.data, sizes); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Error("the content differs")
+	}
+	for name, args := range map[string][]string{
+		"no base":     {"-i", p.path("increment"), "--metadata", p.path("m3"), "--data", p.path("d3")},
+		"a whole one": {"-i", stream, "--onto", p.path("m"), "--metadata", p.path("m3"), "--data", p.path("d")},
+		"an index":    {"-i", index, "--metadata", p.path("m3"), "--data", p.path("d3")},
+		"no stream":   {"-i", p.meta, "--metadata", p.path("m3"), "--data", p.path("d3")},
+	} {
+		code, _, stderr := receive.run(args...)
+		if code != 1 || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d, %s", name, code, stderr)
+		}
+		for _, path := range []string{"m3", "d3"} {
+			if _, err := os.Stat(p.path(path)); err == nil {
+				t.Errorf("%s: %s is there", name, path)
+			}
+		}
+	}
+	if code, _, stderr := send.run("--metadata", p.meta, "--data", p.data, "--since", stream, "-o", p.path("x")); code != 1 || !strings.Contains(stderr, "not the index") {
+		t.Errorf("a stream as an index: exit code %d, %s", code, stderr)
+	}
+}
+
+// Of disks that the kernel wrote every volume reads after sending and receiving as the kernel read it, and the text
+// of LVM is that of the disk.
+func TestSendDisks(t *testing.T) {
+	for name, disks := range map[string][]string{"one-pv": {"one-pv"}, "two-pvs": {"two-pvs.1", "two-pvs.2"}} {
+		dir := t.TempDir()
+		var images []string
+		for _, d := range disks {
+			path := filepath.Join(dir, d)
+			if out, err := exec.CommandContext(t.Context(), "zstd", "-q", "-d", "--long=27", shared.Path(t, "kernel", "lvm-images", d+".img.zst"), "-o", path).CombinedOutput(); err != nil {
+				t.Skipf("zstd: %v: %s", err, out)
+			}
+			images = append(images, path)
+		}
+		args := []string{images[0], "-o", filepath.Join(dir, "stream")}
+		for _, more := range images[1:] {
+			args = append(args, "--pv", more)
+		}
+		must(t, sendTool{t}, args...)
+		meta, data, text := filepath.Join(dir, "m"), filepath.Join(dir, "d"), filepath.Join(dir, "text")
+		advice := must(t, receiveTool{t}, "-i", filepath.Join(dir, "stream"), "--metadata", meta, "--data", data, "--lvm-text", text)
+		truth, err := os.ReadFile(shared.Path(t, "kernel", "lvm-images", name+".sums"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, sizes := map[int]string{}, map[int]int{}
+		for line := range strings.Lines(advice) {
+			var size, id int
+			var lv string
+			if n, _ := fmt.Sscanf(line, "lvcreate -V %db -n %s --thinpool VG/POOL # device %d", &size, &lv, &id); n != 3 {
+				continue
+			}
+			for known := range strings.Lines(string(truth)) {
+				if f := strings.Fields(known); strings.HasSuffix(f[2], "/"+lv) && f[0] == fmt.Sprint(size) {
+					want[id], sizes[id] = f[1], size
+				}
+			}
+		}
+		if got := sums(t, meta, data, sizes); len(got) < 3 || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+		if content, err := os.ReadFile(text); err != nil || !strings.Contains(string(content), "physical_volumes {") || !bytes.Contains(readHead(t, images[0]), content) {
+			t.Errorf("%s: LVM's text is %.100q (%v)", name, content, err)
+		}
+	}
+}
+
+// readHead is the beginning of a disk, where LVM has its text.
+func readHead(t *testing.T, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	head := make([]byte, 2<<20)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		t.Fatal(err)
+	}
+	return head
+}
+
+// Of a pool in use the metadata snapshot is sent.
+func TestSendMetadataSnap(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	fixtures.Write(t, "metadata-snap", path("held"))
+	fixtures.Write(t, "layers", path("plain"))
+	if err := os.WriteFile(path("data"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path("data"), 8<<30); err != nil {
+		t.Fatal(err)
+	}
+	must(t, sendTool{t}, "-m", "--metadata", path("held"), "--data", path("data"), "-o", path("stream"))
+	must(t, receiveTool{t}, "-i", path("stream"), "--metadata", path("m"), "--data", path("d"))
+	_, want, _ := runTool(t, LsTool, "-m", "--no-headers", "-o", "DEV,MAPPED_BLOCKS,SNAP_TIME", path("held"))
+	if _, got, _ := runTool(t, LsTool, "--no-headers", "-o", "DEV,MAPPED_BLOCKS,SNAP_TIME", path("m")); got != want || got == "" {
+		t.Errorf("the devices are\n%swant\n%s", got, want)
+	}
+	if code, _, stderr := (sendTool{t}).run("-m", "--metadata", path("plain"), "--data", path("data"), "-o", path("x")); code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot") {
+		t.Errorf("without a snapshot: exit code %d, %s", code, stderr)
+	}
+}

@@ -1,0 +1,182 @@
+// Package streamfmt, whose API may change, reads and writes the stream that thin_send makes of a pool: its
+// description, and the content of its data blocks. docs/stream.md has the format.
+//
+// A stream is 16 bytes, magic and version, and then frames. A frame has a head of 32 bytes and at most
+// [MostContent] bytes of content, compressed or not:
+//
+//	0   1  type                      8   8  position
+//	1   1  encoding: 0 none, 1 zstd  16   8  length of the content
+//	2   2  zero                     24   4  zero
+//	4   4  length of the payload    28   4  CRC-32C of the 28 bytes before and of the payload
+//
+// All integers are little-endian. Frames of one type in a row are a section. Sections come in the
+// order of their types. Positions in the data are bytes of the data device; elsewhere
+// frames of a section are numbered from 0.
+//
+// Two checksums have two purposes. CRC-32C, which processors compute faster than memory delivers, tells at
+// once which frame is damaged, before its content is used. SHA-256 of all that comes before
+// the last frame tells at the end that nothing is missing, repeated or exchanged. Neither keeps out those who change
+// a stream on purpose.
+//
+// Nothing is allocated because a stream claims it: a frame takes 2 MiB at most, whatever its head says.
+package streamfmt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// Magic begins a stream.
+const Magic = "thinstrm"
+
+// Version is the version of the format.
+const Version = 1
+
+const (
+	prefixSize = 16
+	headSize   = 32
+)
+
+// MostContent is how many bytes of content a frame has at most.
+const MostContent = 1 << 20
+
+// mostPayload is more than zstd makes of that.
+const mostPayload = MostContent + 1<<16
+
+// A Type says what a frame is.
+type Type byte
+
+// The types of frames.
+const (
+	Head        Type = iota + 1 // [Header] as JSON
+	Layout                      // [Range]s: which data blocks are used
+	Description                 // devices and mappings
+	Volumes                     // []Volume as JSON; only if LVM knows the pool
+	LVMText                     // what LVM wrote about the group; only if LVM knows the pool
+	Frozen                      // of an index: [FrozenRun]s
+	Data                        // content of the data device
+	Zero                        // Length bytes of the data device are zero; no content
+	End                         // [Summary] as JSON
+)
+
+func (t Type) String() string {
+	names := [...]string{"?", "header", "layout", "description", "volumes", "LVM text", "frozen blocks", "data", "zeros", "end"}
+	if int(t) >= len(names) {
+		return fmt.Sprintf("type %d", byte(t))
+	}
+	return names[t]
+}
+
+const (
+	plain = iota
+	zstandard
+)
+
+// Errors of a [Reader]. A stream is not trusted after any error.
+var (
+	ErrNotStream = errors.New("not a stream of thin_send")
+	ErrCut       = errors.New("the stream is incomplete")
+	ErrDamaged   = errors.New("the stream is damaged")
+)
+
+var (
+	le         = binary.LittleEndian
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// A Frame is a part of a stream.
+type Frame struct {
+	Type     Type
+	Position uint64
+	Length   uint64 // of the content; of a Zero frame, how many bytes are zero
+	Payload  []byte // the content, encoded
+	encoding byte
+}
+
+// head makes the head of f, whose checksum is that of the payload, too.
+func (f *Frame) head() (h [headSize]byte) {
+	h[0], h[1] = byte(f.Type), f.encoding
+	le.PutUint32(h[4:], uint32(len(f.Payload)))
+	le.PutUint64(h[8:], f.Position)
+	le.PutUint64(h[16:], f.Length)
+	sum := crc32.Update(crc32.Checksum(h[:headSize-4], castagnoli), castagnoli, f.Payload)
+	le.PutUint32(h[headSize-4:], sum)
+	return h
+}
+
+// check says whether a frame can be right.
+func (f *Frame) check() error {
+	switch {
+	case f.Type < Head || f.Type > End:
+		return fmt.Errorf("unknown frame type %d", byte(f.Type))
+	case f.encoding > zstandard:
+		return fmt.Errorf("unknown encoding %d", f.encoding)
+	case f.Type == Zero && len(f.Payload) > 0:
+		return errors.New("zeros with content")
+	case f.Type != Zero && f.Length > MostContent:
+		return fmt.Errorf("a frame of %d bytes, want at most %d", f.Length, MostContent)
+	case f.encoding == plain && f.Type != Zero && f.Length != uint64(len(f.Payload)):
+		return fmt.Errorf("a frame of %d bytes has %d", f.Length, len(f.Payload))
+	}
+	return nil
+}
+
+// A Header says what the stream has. It is JSON; fields that are unknown are passed over.
+type Header struct {
+	Kind          string `json:"kind"`              // "pool", or "index" for what --index writes
+	Pool          string `json:"pool,omitempty"`    // what LVM calls the pool
+	PoolID        string `json:"pool_id,omitempty"` // LVM's id of it
+	UUID          string `json:"uuid"`              // of the superblock, in hexadecimal
+	Time          uint32 `json:"time"`
+	TransactionID uint64 `json:"transaction_id"`
+	Flags         uint32 `json:"flags"`
+	Version       uint32 `json:"version"`
+	DataBlockSize uint32 `json:"data_block_size"` // sectors
+	DataBlocks    uint64 `json:"data_blocks"`     // of the data device
+	Used          uint64 `json:"used_blocks"`     // data blocks in the layout
+	Sent          uint64 `json:"sent_blocks"`     // of these, those whose content the whole stream has
+	Start         uint64 `json:"start_at"`        // byte of the data device before which nothing is sent
+	Base          *Base  `json:"base,omitempty"`  // of an increment, and of an index: what it builds on
+}
+
+// A Base is a state of a pool, apart from where its data blocks lie.
+type Base struct {
+	State     string    `json:"state"` // SHA-256, see docs/stream.md
+	Witnesses []Witness `json:"witnesses"`
+	Devices   []Device  `json:"devices,omitempty"` // of an index
+}
+
+// A Witness is the beginning of a data block that tells this pool from others.
+type Witness struct {
+	Ordinal uint64 `json:"ordinal"`
+	SHA256  string `json:"sha256"` // of the first [WitnessBytes] of the block
+}
+
+// WitnessBytes is how much of a data block a witness is made of.
+const WitnessBytes = 1 << 16
+
+// A Device is a thin device, as far as it tells whether a device of a later state is the same.
+type Device struct {
+	ID            uint64 `json:"dev_id"`
+	TransactionID uint64 `json:"transaction_id"`
+	CreationTime  uint32 `json:"creation_time"`
+}
+
+// A Volume is what LVM knows of a device.
+type Volume struct {
+	DevID          uint64 `json:"dev_id"`
+	Name           string `json:"name"`
+	Bytes          int64  `json:"bytes"`
+	Origin         string `json:"origin,omitempty"`
+	ExternalOrigin string `json:"external_origin,omitempty"`
+	ReadOnly       bool   `json:"read_only,omitempty"`
+}
+
+// A Summary ends a stream.
+type Summary struct {
+	DataBytes uint64 `json:"data_bytes"` // in this stream
+	ZeroBytes uint64 `json:"zero_bytes"`
+	SHA256    string `json:"sha256"` // of all frames before, and the magic
+}
