@@ -227,7 +227,7 @@ func TestExtCopies(t *testing.T) {
 	}
 }
 
-// What is no file system is an error; what is only known by name is named.
+// What is not a file system is an error; what is only known by name is named.
 func TestOthers(t *testing.T) {
 	for _, c := range []struct {
 		at            int

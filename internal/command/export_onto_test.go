@@ -191,7 +191,7 @@ func TestExportKeepsFullCopy(t *testing.T) {
 			t.Errorf("%s", stderr)
 		}
 	}
-	// An increment is no full copy, so there is no state of it, and it can be replaced.
+	// An increment is not a full copy, so there is no state of it, and it can be replaced.
 	for range 2 {
 		p.run(0, "--dev-id", "3", "--changed-since", "2", "--size", "6m", "-o", p.path("changes"), "--force")
 	}

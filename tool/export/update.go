@@ -36,7 +36,7 @@ type Update struct {
 var ErrOtherCopy = errors.New("this is not the base of the update")
 
 // NewUpdate returns the update of a copy in a state, from one content of a device to another. It
-// is nil if the copy has the new content already. The error says why the copy is no base.
+// is nil if the copy has the new content already. The error says why the copy is not a base.
 func NewUpdate(s *State, from, to *Identity) (*Update, error) {
 	switch {
 	case s.Status == Unfit:

@@ -59,7 +59,7 @@ func TestUpdate(t *testing.T) {
 	run := func(to memCopy, s *export.State, n int) error {
 		u, err := export.NewUpdate(s, &older, &newer)
 		if err != nil || u == nil {
-			t.Fatalf("%+v is no base: %v", s, err)
+			t.Fatalf("%+v is not a base: %v", s, err)
 		}
 		u.Size = size
 		u.Save = func(next export.State) error {
