@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"math/bits"
 	"slices"
 
@@ -111,6 +112,8 @@ func (p *pass) run(ctx context.Context, progress func(string, uint64, uint64)) e
 	})
 }
 
+var le = binary.LittleEndian
+
 // nextBlock is what the value of a mapping to the next data block is greater by; its time is below.
 const nextBlock = 1 << 24
 
@@ -121,8 +124,9 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 	var cell *cellSum
 	var begin, end uint64 // of the cell
 	total := p.counts.Len()
-	for k := range n.Len() {
-		nextKey, nextValue := n.Key(k), n.Uint64(k)
+	keys, values := n.Uint64s()
+	for k := 0; k+8 <= len(keys) && k+8 <= len(values); k += 8 {
+		nextKey, nextValue := le.Uint64(keys[k:]), le.Uint64(values[k:])
 		if k > 0 && nextKey == key+1 && nextValue == value+nextBlock {
 			length++
 		} else {
@@ -150,6 +154,7 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 		default:
 			cell.exclusive++
 			l.exclusive++
+			continue // nothing to share
 		}
 		p.samples.add(b, owners)
 	}
@@ -343,15 +348,11 @@ func (w *walk) bins() []Bin {
 // chosen are the indexes of n volumes, ascending: those that map most, but up to half of them
 // are kept for those that snapshots were taken of, which hold families together.
 func chosen(volumes []Volume, n int) []int {
-	order := make([]int, len(volumes))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
+	byMapped := order(len(volumes), func(a, b int) int {
 		return cmp.Or(cmp.Compare(volumes[b].MappedBlocks, volumes[a].MappedBlocks), cmp.Compare(a, b))
 	})
 	var origins, others []int
-	for _, i := range order {
+	for _, i := range byMapped {
 		if v := &volumes[i]; v.SnapshottedTime > v.CreationTime && len(origins) < n/2 {
 			origins = append(origins, i)
 		} else {

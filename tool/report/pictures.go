@@ -215,7 +215,7 @@ func (p *page) matrix(r *Report) {
 			case n == 0:
 				p.put("<td class=\"h\"></td>")
 			default:
-				share := float64(n) / float64(m.Common[i][i])
+				share := min(float64(n)/float64(max(m.Common[i][i], 1)), 1)
 				p.put("<td class=\"h\" style=\"background:rgba(var(--heat),%s)\">%s</td>", fmt.Sprintf("%.1f", share*0.6), whole(share))
 			}
 		}

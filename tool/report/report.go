@@ -69,7 +69,7 @@ type Fault struct {
 
 // Add adds a fault that the caller found.
 func (r *Report) Add(f check.Fault) {
-	r.Faults = slices.Insert(r.Faults, 0, Fault{f, f.Advice()})
+	r.Faults = append([]Fault{{f, f.Advice()}}, r.Faults...)
 	switch f.Severity {
 	case check.Fatal:
 		r.Check.Fatal++
@@ -201,11 +201,24 @@ func (r *Report) DataBlocks() (total, exclusive, shared uint64) {
 
 // ByGain are the volumes by what deleting gives back.
 func (r *Report) ByGain() []Volume {
-	sorted := slices.Clone(r.Volumes)
-	slices.SortStableFunc(sorted, func(a, b Volume) int {
-		return cmp.Or(cmp.Compare(b.Exclusive, a.Exclusive), cmp.Compare(b.MappedBlocks, a.MappedBlocks), cmp.Compare(a.ID, b.ID))
-	})
-	return sorted
+	var all []Volume
+	for _, i := range order(len(r.Volumes), func(i, j int) int {
+		a, b := &r.Volumes[i], &r.Volumes[j]
+		return cmp.Or(cmp.Compare(b.Exclusive, a.Exclusive), cmp.Compare(b.MappedBlocks, a.MappedBlocks), cmp.Compare(i, j))
+	}) {
+		all = append(all, r.Volumes[i])
+	}
+	return all
+}
+
+// order are the numbers below n in the order of compare.
+func order(n int, compare func(i, j int) int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	slices.SortFunc(all, compare)
+	return all
 }
 
 // Room is how much new data fits until the metadata is full, in data blocks, if leaves are as

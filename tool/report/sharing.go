@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"math/bits"
-	"slices"
 	"sync/atomic"
 
 	"thinpool/internal/pdata/btree"
@@ -98,7 +97,7 @@ func (m *Matrix) owners(f *btree.Forest, devices []metadata.Device) []owners {
 	return leaves
 }
 
-// samples are the owners of one data block of each stretch of 1<<shift: of all, if they are not
+// samples are the owners of one shared data block of each stretch of 1<<shift: of all, if they are not
 // too many. Which one of a stretch it is looks random, as devices may take turns on the disk.
 type samples struct {
 	shift  uint
@@ -138,6 +137,7 @@ func (m *Matrix) count(s samples, volumes []Volume) {
 	m.Common = make([][]uint64, len(m.Devices))
 	for i := range m.Common {
 		m.Common[i] = make([]uint64, len(m.Devices))
+		m.Common[i][i] = volumes[m.Devices[i]].MappedBlocks
 	}
 	times := map[uint64]uint64{}
 	for _, o := range s.owners {
@@ -149,7 +149,6 @@ func (m *Matrix) count(s samples, volumes []Volume) {
 	for o, n := range times {
 		devices := bitsOf(owners(o) & listed)
 		for i, a := range devices {
-			m.Common[a][a] += n
 			for _, b := range devices[i+1:] {
 				m.Common[a][b] += n
 				m.Common[b][a] += n
@@ -159,13 +158,17 @@ func (m *Matrix) count(s samples, volumes []Volume) {
 			only[[2]int{devices[0], devices[1]}] += n
 		}
 	}
+	var pairs []Pair
 	for pair, n := range only {
-		m.Pairs = append(m.Pairs, Pair{pair[0], pair[1], n})
+		pairs = append(pairs, Pair{pair[0], pair[1], n})
 	}
-	slices.SortFunc(m.Pairs, func(a, b Pair) int {
+	best := order(len(pairs), func(i, j int) int {
+		a, b := pairs[i], pairs[j]
 		return cmp.Or(cmp.Compare(b.Blocks, a.Blocks), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
 	})
-	m.Pairs = m.Pairs[:min(len(m.Pairs), mostPairs)]
+	for _, i := range best[:min(len(best), mostPairs)] {
+		m.Pairs = append(m.Pairs, pairs[i])
+	}
 	m.findOrigins(volumes)
 }
 
