@@ -105,7 +105,7 @@ func (c *Check) Run(env *cli.Env) (err error) {
 		out.Reserve = source.SnapshotAdvice(c.Input)
 	}
 	if dev.Place.Facts() != nil {
-		out.Wiped = "do not activate the pool; rebuild this metadata with thin_repair, which takes what the superblock knew from LVM's metadata"
+		out.Wiped = adviseWithLVM
 	}
 	sum, err := check.Run(env, dev, opt, hinted(out.Fault))
 	if err != nil {
@@ -140,19 +140,28 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPr
 	if part || facts == nil && !out.InDevices {
 		return nil
 	}
+	fault, err := newerState(env, dev, facts)
+	if fault != nil {
+		sum.Fatal++
+		out.Fault(*fault)
+	}
+	return err
+}
+
+// newerState is the fault that the superblock leads to an older state of the pool than there is;
+// nil if it does not.
+func newerState(env *cli.Env, dev block.Device, facts *repair.LVM) (*check.Fault, error) {
 	newer, err := repair.Newer(env, dev, repair.Options{LVM: facts})
 	if newer == nil || errors.Is(err, block.ErrCorrupt) || errors.Is(err, repair.ErrNoRoots) {
-		return nil // the faults say what is wrong
+		return nil, nil // the faults say what is wrong
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sum.Fatal++
-	out.Fault(check.Fault{
+	return &check.Fault{
 		Code: check.SuperblockSetBack, Severity: check.Fatal, Tree: "superblock",
 		Err: fmt.Errorf("the device also holds a newer state of the pool (mapping root %d, details root %d): the superblock may have been set back; was the pool active on two hosts?", newer.Mapping, newer.Details),
-	})
-	return nil
+	}, nil
 }
 
 // input is what is checked. What cannot be fixed is refused before it is checked.
@@ -192,3 +201,6 @@ func refuseFaults(env *cli.Env, dev block.Device, consequence string) error {
 	return fmt.Errorf("metadata contains errors (run thin_check for details): %d fatal faults, the first: %v\n%s; perhaps you need to run thin_repair",
 		sum.Fatal, first, consequence)
 }
+
+// adviseWithLVM is what to do about a wiped superblock if LVM's text is at hand.
+const adviseWithLVM = "do not activate the pool; rebuild this metadata with thin_repair, which takes what the superblock knew from LVM's metadata"

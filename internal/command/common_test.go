@@ -26,6 +26,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_metadata_pack": {"-i", path, "-o", out + ".pack"},
 		"thin_metadata_size": {"--from", path},
 		"thin_repair":        {"-i", path, "-o", out},
+		"thin_report":        {path},
 		"thin_rmap":          {"--region", "0..1", path},
 		"thin_scan":          {path},
 		"thin_send":          {"--metadata", path, "--data", out},

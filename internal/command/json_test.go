@@ -174,6 +174,7 @@ func TestJSONDocumented(t *testing.T) {
 		"thin_stat":          {{"--format", "json", im.held}, {"--format", "json", "--op", "devices", im.held}},
 		"thin_metadata_size": {{"--format", "json", "-b64k", "-s1g", "-m1"}, {"--format", "json", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s1g", "-m1"}, {"--format", "json", "--explain", "-b64k", "-s99t", "-m1"}, {"--format", "json", "--from", im.held}},
 		"thin_rmap":          {{"--format", "json", "--region", "0..-1", im.held}},
+		"thin_report":        {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.full}, {"--format", "json", "--lvm-metadata", im.backup, im.disk}},
 		"thin_scan":          {{"--format", "json", im.held}, {"--format", "json", im.damaged}, {"--format", "json", im.noSuperblock}},
 		"thin_shrink":        {{"--format", "json", "--dry-run", "--nr-blocks", "205", "-i", im.full}},
 		"thin_trim":          {{"--format", "json", "--dry-run", "--metadata-dev", im.full}},
@@ -221,6 +222,7 @@ var unseen = map[string][]string{
 	"thin_check":  {"more_dev_ids"},
 	"thin_files":  {"unwritten", "quota", "attributes", "reference tree", "reverse map tree", "other", "note", "more_paths", "extent tree"},
 	"thin_repair": {"holes_left_out"},
+	"thin_report": {"more_dev_ids"},
 	"thin_scan":   {"unreadable", "beyond the end"},
 	// What this group has not: other keys of LVM, raid, external origins, messages that wait.
 	"thin_volumes": {

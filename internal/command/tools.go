@@ -57,6 +57,10 @@ var (
 		Name: "thin_repair", Summary: "Repair damaged thin provisioning metadata.",
 		New: func() cli.Command { return new(Repair) },
 	}
+	ReportTool = cli.Tool{
+		Name: "thin_report", Summary: "Show a thin pool as a web page, as JSON or as gauges for Prometheus.",
+		New: func() cli.Command { return new(Report) },
+	}
 	RestoreTool = cli.Tool{
 		Name: "thin_restore", Summary: "Restore thin provisioning metadata from a dump.",
 		New: func() cli.Command { return new(Restore) },
@@ -106,6 +110,7 @@ func Tools() []cli.Tool {
 		MetadataUnpackTool,
 		ReceiveTool,
 		RepairTool,
+		ReportTool,
 		RestoreTool,
 		RmapTool,
 		ScanTool,

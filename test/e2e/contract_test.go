@@ -136,7 +136,7 @@ func TestContract_metadataSnap(t *testing.T) {
 	path := heldPool(t)
 	held := fmt.Sprint(uint64(read(t, path, true).superblock.Block))
 	for tool, args := range map[string][]string{
-		"thin_dump": {}, "thin_ls": {}, "thin_delta": {"--snap1", "1", "--snap2", "2"}, "thin_rmap": {"--region", "0..-1"}, "thin_stat": {"--op", "devices"},
+		"thin_dump": {}, "thin_ls": {}, "thin_delta": {"--snap1", "1", "--snap2", "2"}, "thin_rmap": {"--region", "0..-1"}, "thin_report": {"--pool", "p"}, "thin_stat": {"--op", "devices"},
 	} {
 		want := asked(t, tool, append(args, "-m", path)...)
 		for _, line := range [][]string{

@@ -37,6 +37,8 @@ func hostileCommands(path, copied, out, data string) [][]string {
 		{"thin_ls", "-o", "json", path},
 		{"thin_rmap", "--region", "0..-1", path},
 		{"thin_delta", "--thin1", "1", "--thin2", "2", path},
+		{"thin_report", "-o", filepath.Join(dir, "page"), path},
+		{"thin_report", "-m", "--format", "prometheus", path},
 		{"thin_scan", path},
 		{"thin_stat", path},
 		{"thin_stat", "--op", "devices", path},

@@ -29,6 +29,7 @@ var limitedArgs = map[string]string{
 	"thin_metadata_unpack": "--force -i packed -o unpacked",
 	"thin_receive":         "-i stream --metadata $RANDOM-meta --data $RANDOM-data", // new files each time
 	"thin_repair":          "-i large -o repaired",
+	"thin_report":          "-o page large",
 	"thin_restore":         "-i xml -o restored",
 	"thin_rmap":            "--region 0..1000000 large",
 	"thin_scan":            "-o new-scan large",

@@ -36,7 +36,25 @@ type Options struct {
 	// Superblock, if not nil, is called once with the live superblock as soon as
 	// that is known to be readable, and before any fault is reported.
 	Superblock func(metadata.Superblock)
-	Progress   func(phase string, done, total uint64)
+	// Mapped, if not nil, is called once when the mappings of all devices have been checked. What
+	// it returns ends the check. It is not called if the mappings cannot be reached or are skipped.
+	Mapped   func(context.Context, Mapped) error
+	Progress func(phase string, done, total uint64)
+}
+
+// Mapped is the mappings of a pool as the check has read them, to be measured without
+// reading all of it again. Nothing in it must be changed.
+type Mapped struct {
+	Reader  *block.Reader
+	Devices []metadata.Device
+	Forest  *metadata.Forest // their mapping trees; the leaves have been read
+	Counts  Counts
+}
+
+// Counts says how many leaves map each of Len data blocks.
+type Counts interface {
+	Len() uint64
+	Get(dataBlock uint64) uint32
 }
 
 // A Summary says what a check found.

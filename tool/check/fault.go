@@ -239,3 +239,6 @@ func deviceList(ids []metadata.DevID, more bool, name func(metadata.DevID) strin
 	}
 	return s.String()
 }
+
+// DataBlocks reports whether the fault is about counts of data blocks, rather than metadata blocks.
+func (f *Fault) DataBlocks() bool { return f.Tree == dataCodes.tree }

@@ -50,6 +50,9 @@ func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, device
 	}
 	c.checkTrees(ctx, roots, devices, v, faults, bad)
 	reportSorted(twice, v)
+	if c.opt.Mapped != nil && v.name == "" {
+		return c.opt.Mapped(ctx, Mapped{c.r, devices, c.maps, c.data})
+	}
 	return nil
 }
 

@@ -1,0 +1,271 @@
+// Package report, whose API may change, measures a pool and shows what it found to people:
+// as a page of HTML that needs neither scripts nor the network, and as gauges for Prometheus.
+//
+// It is built on a check: faults are what thin_check says, and the check has read the trees and
+// counted the references to data blocks already. One more pass over the leaves gives all
+// figures about sharing, runs and fill.
+package report
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"thinpool/metadata"
+	"thinpool/metadata/block"
+	"thinpool/tool/check"
+)
+
+// Limits of a report: what is beyond them is summed.
+const (
+	MostFaults  = 100 // faults that are kept
+	MostSharing = 40  // devices in the matrix and the family tree
+	Side        = 128 // cells along the edge of the map of the data device
+	MostParts   = 64  // parts of the data device in the table beside the map
+)
+
+// Options say what is known of the pool besides its metadata.
+type Options struct {
+	Pool     string                           // what it is called
+	Snapshot bool                             // read the metadata snapshot; the pool may be in use
+	Volume   func(metadata.DevID) (LVM, bool) // what LVM knows of a device; nil: nothing
+	Advice   func(*check.Fault) string        // what to do about a fault, whose Err it may change; nil: what the check advises
+	Progress func(phase string, done, total uint64)
+}
+
+// LVM is what LVM knows of a device.
+type LVM struct {
+	Name      string
+	Size      uint64 // bytes
+	HasOrigin bool
+	Origin    metadata.DevID // that it is a snapshot of
+}
+
+// A Report is what there is to say about a pool. Counts of blocks are of data blocks.
+type Report struct {
+	Pool       string
+	Snapshot   bool                 // it is about the metadata snapshot
+	Superblock *metadata.Superblock // nil: it cannot be read
+	Check      check.Summary
+	Faults     []Fault // the worst first, at most MostFaults
+	Omitted    uint64  // faults that are not in Faults
+	// Differences are those between LVM's text and the metadata, which the caller knows.
+	Differences Differences
+	Mapped      bool // the devices could be listed, so that there are figures about mappings
+	Volumes     []Volume
+	Sharing     Matrix
+	Cells       []Cell // of the data device, Side*Side of them or fewer, all of one size but for a block
+	Runs        []Bin  // by length
+	Fill        Fill
+
+	cuts cuts
+}
+
+// A Fault is a fault with what to do about it.
+type Fault struct {
+	check.Fault
+	Advice string
+}
+
+// Add adds a fault that the caller found.
+func (r *Report) Add(f check.Fault) {
+	r.Faults = append([]Fault{{f, f.Advice()}}, r.Faults...)
+	switch f.Severity {
+	case check.Fatal:
+		r.Check.Fatal++
+	case check.NonFatal:
+		r.Check.NonFatal++
+	default:
+		r.Check.Notes++
+	}
+}
+
+// A Difference is one between LVM's text and the metadata.
+type Difference struct {
+	Code    string
+	Text    string
+	Refused bool     // LVM will not activate the pool
+	Fix     []string // commands
+}
+
+// Differences are all of them.
+type Differences []Difference
+
+func (all Differences) refused() bool {
+	return slices.ContainsFunc(all, func(d Difference) bool { return d.Refused })
+}
+
+// A Volume is a thin device.
+type Volume struct {
+	metadata.Device
+	LVM
+	Named     bool   // LVM knows it
+	Exclusive uint64 // blocks that deleting the device gives back
+	Shared    uint64 // mapped blocks that are not exclusive
+	Runs      uint64
+	Leaves    uint64
+	Damaged   bool // a part of the tree cannot be read, so that figures are lower bounds
+}
+
+// Blocks is how many blocks the volume has by its size; 0 if that is not known.
+func (v *Volume) Blocks(blockSize uint32) uint64 {
+	size := uint64(blockSize) * block.SectorSize
+	if size == 0 {
+		return 0
+	}
+	return v.Size/size + min(v.Size%size, 1)
+}
+
+// A Bin is the runs with lengths of First to Last.
+type Bin struct{ First, Last, Runs, Blocks uint64 }
+
+// Fill is how full the leaves are.
+type Fill struct {
+	Leaves, Mappings, Room uint64
+	Tenths                 [10]uint64 // leaves by fill: below 10 %, below 20 %, ...
+}
+
+// Run checks and measures the pool on dev. Damage is part of the report; the error says that
+// the device cannot be read, or that ctx has ended.
+func Run(ctx context.Context, dev block.Device, opt Options) (*Report, error) {
+	r := &Report{Pool: opt.Pool, Snapshot: opt.Snapshot}
+	var faults faultList
+	sum, err := check.Run(ctx, dev, check.Options{
+		Snapshot: opt.Snapshot, Progress: opt.Progress,
+		Superblock: func(sb metadata.Superblock) { r.Superblock = &sb },
+		Mapped:     func(ctx context.Context, m check.Mapped) error { return r.measure(ctx, m, opt) },
+	}, faults.add)
+	if err != nil {
+		return nil, err
+	}
+	r.Check = sum
+	for _, f := range faults.all() {
+		advice := f.Advice()
+		if opt.Advice != nil {
+			advice = opt.Advice(&f)
+		}
+		r.Faults = append(r.Faults, Fault{f, advice})
+	}
+	r.Omitted = sum.Fatal + sum.NonFatal + sum.Notes - uint64(len(r.Faults))
+	r.markFaulty(faults.counts)
+	return r, nil
+}
+
+// A faultList keeps the first faults of each severity, as many as a report can have.
+type faultList struct {
+	of     [check.Fatal + 1][]check.Fault
+	counts []check.WrongCounts // of data blocks
+}
+
+func (l *faultList) add(f check.Fault) {
+	const mostCounts = 1 << 16
+	if of := &l.of[f.Severity]; len(*of) < MostFaults {
+		*of = append(*of, f)
+	}
+	if f.Counts != nil && f.DataBlocks() && len(l.counts) < mostCounts {
+		l.counts = append(l.counts, *f.Counts)
+	}
+}
+
+// all are the faults that the report has, the worst first.
+func (l *faultList) all() []check.Fault {
+	all := slices.Concat(l.of[check.Fatal], l.of[check.NonFatal], l.of[check.Note])
+	return all[:min(len(all), MostFaults)]
+}
+
+// A Cell is a stretch of data blocks.
+type Cell struct{ Exclusive, Shared, Faulty uint64 }
+
+// markFaulty notes where data blocks have wrong counts.
+func (r *Report) markFaulty(counts []check.WrongCounts) {
+	for _, w := range counts {
+		for first, end := w.First, min(w.First+w.N, r.cuts.blocks); first < end; {
+			i := r.cuts.of(first)
+			next := min(r.cuts.start(i+1), end)
+			r.Cells[i].Faulty += next - first
+			first = next
+		}
+	}
+}
+
+// DataBlocks is how many blocks the data device has, and how many of them mappings lead to.
+func (r *Report) DataBlocks() (total, exclusive, shared uint64) {
+	for _, c := range r.Cells {
+		exclusive, shared = exclusive+c.Exclusive, shared+c.Shared
+	}
+	if r.Superblock != nil {
+		total = r.Superblock.DataSpaceMap.NrBlocks
+	}
+	return total, exclusive, shared
+}
+
+// ByGain are the volumes by what deleting gives back.
+func (r *Report) ByGain() []Volume {
+	var all []Volume
+	for _, i := range order(len(r.Volumes), func(i, j int) int {
+		a, b := &r.Volumes[i], &r.Volumes[j]
+		return cmp.Or(cmp.Compare(b.Exclusive, a.Exclusive), cmp.Compare(b.MappedBlocks, a.MappedBlocks), cmp.Compare(i, j))
+	}) {
+		all = append(all, r.Volumes[i])
+	}
+	return all
+}
+
+// order are the numbers below n in the order of compare.
+func order(n int, compare func(i, j int) int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	slices.SortFunc(all, compare)
+	return all
+}
+
+// Room is how much new data fits until the metadata is full, in data blocks, if leaves are as
+// full then as they are now; false if there is nothing to judge by.
+func (r *Report) Room() (blocks uint64, ok bool) {
+	sb := r.Superblock
+	if sb == nil || r.Fill.Leaves == 0 || r.Fill.Mappings == 0 {
+		return 0, false
+	}
+	free := sb.FreeMetadataBlocks()
+	free -= min(free, Reserve(sb.MetadataSpaceMap.NrBlocks))
+	return free * r.Fill.Mappings / r.Fill.Leaves, true
+}
+
+// Reserve is how many blocks of its metadata the kernel keeps for itself while a pool is active:
+// a tenth, and 16 MiB at most.
+func Reserve(metadataBlocks uint64) uint64 {
+	const most = 4096
+	return min(metadataBlocks/10, most)
+}
+
+// InDevices reports whether there are faults in the trees of devices.
+func (r *Report) InDevices() bool {
+	return slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.InDevices() })
+}
+
+// A Part is a part of the data device.
+type Part struct {
+	Cell
+	First, Blocks uint64
+}
+
+// Parts are the parts of the data device, MostParts of them at most.
+func (r *Report) Parts() []Part {
+	if len(r.Cells) == 0 {
+		return nil
+	}
+	var parts []Part
+	each := (len(r.Cells) + MostParts - 1) / MostParts
+	for i := 0; i < len(r.Cells); i += each {
+		end := min(i+each, len(r.Cells))
+		part := Part{First: r.cuts.start(uint64(i))}
+		part.Blocks = r.cuts.start(uint64(end)) - part.First
+		for _, c := range r.Cells[i:end] {
+			part.Exclusive, part.Shared, part.Faulty = part.Exclusive+c.Exclusive, part.Shared+c.Shared, part.Faulty+c.Faulty
+		}
+		parts = append(parts, part)
+	}
+	return parts
+}
