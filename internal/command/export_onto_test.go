@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// A chainPool is an exportPool with a volume, 1, and snapshots of it, 2, 3 and 4, to which nothing was written.
+// newChainPool makes a pool with a volume, 1, and snapshots of it, 2, 3 and 4, to which nothing was written.
 // Between them blocks were written to, for the first time or not, and discarded.
 func newChainPool(t *testing.T) *exportPool {
 	p := newExportPool(t)

@@ -109,7 +109,7 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 		opt.Regions = append(opt.Regions, region.blocks(pool.Superblock.DataBlockSize))
 	}
 	line := view.RmapLine
-	var objects view.RmapObjects
+	objects := view.RmapObjects{Name: dev.Name}
 	if r.Format == "json" {
 		line = objects.Append
 	}

@@ -70,7 +70,7 @@ func (s *Stat) Run(env *cli.Env) (err error) {
 	if s.Op == "devices" {
 		var devices []stat.Device
 		if devices, err = stat.Devices(env, pool); err == nil {
-			err = view.Stat(out, devices, s.Format == "json")
+			err = view.Stat(out, devices, dev.Name, s.Format == "json")
 		}
 	} else {
 		var h stat.Histogram

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"thinpool/internal/textenc"
+	"thinpool/metadata"
 	"thinpool/tool/rmap"
 )
 
@@ -21,13 +22,20 @@ func appendRange(dst []byte, begin, length uint64) []byte {
 }
 
 // RmapObjects makes rows JSON, and counts them for the summary. It may be used concurrently.
-type RmapObjects struct{ ranges, blocks atomic.Uint64 }
+type RmapObjects struct {
+	Name           func(metadata.DevID) string // what LVM calls a device; nil: it is not known
+	ranges, blocks atomic.Uint64
+}
 
 // Append appends a row.
 func (o *RmapObjects) Append(dst []byte, r rmap.Row) []byte {
 	o.ranges.Add(1)
 	o.blocks.Add(r.Len)
-	return RmapObject(dst, r)
+	name := ""
+	if o.Name != nil {
+		name = o.Name(r.ID)
+	}
+	return RmapObject(dst, r, name)
 }
 
 // Summary is the last line.
@@ -42,12 +50,15 @@ type rangesEndRecord struct {
 	Blocks uint64 `json:"blocks"`
 }
 
-// RmapObject is a row in JSON.
-func RmapObject(dst []byte, r rmap.Row) []byte {
+// RmapObject is a row in JSON; name is that of its device, if it has one.
+func RmapObject(dst []byte, r rmap.Row, name string) []byte {
 	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
 	field(`{"type":"range","data_begin":`, uint64(r.Data))
 	field(`,"dev_id":`, uint64(r.ID))
 	field(`,"thin_begin":`, uint64(r.Thin))
 	field(`,"length":`, r.Len)
+	if name != "" {
+		dst = appendJSON(append(dst, `,"name":`...), name)
+	}
 	return append(dst, "}\n"...)
 }

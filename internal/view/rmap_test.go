@@ -11,6 +11,18 @@ import (
 	"thinpool/tool/rmap"
 )
 
+// The name of a device is quoted, whatever it is.
+func TestRmapObjectName(t *testing.T) {
+	var o RmapObjects
+	o.Name = func(id metadata.DevID) string { return map[metadata.DevID]string{1: "vg/a", 2: "\"\x1b"}[id] }
+	for id, want := range []string{"", `,"name":"vg/a"`, `,"name":"\"\u001b"`} {
+		got := string(o.Append(nil, rmap.Row{ID: metadata.DevID(id), Len: 3}))
+		if want = fmt.Sprintf(`{"type":"range","data_begin":0,"dev_id":%d,"thin_begin":0,"length":3%s}`+"\n", id, want); got != want {
+			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+}
+
 // Lines are what the plain way of writing them gives.
 func TestRmapLine(t *testing.T) {
 	number := rapid.OneOf(rapid.Uint64Range(0, 1001), rapid.Uint64Range(1<<62, 1<<63), rapid.Uint64Max(math.MaxUint64>>1))
@@ -25,7 +37,7 @@ func TestRmapLine(t *testing.T) {
 			t.Errorf("got  %swant %s", got, want)
 		}
 		want = fmt.Sprintf(`{"type":"range","data_begin":%d,"dev_id":%d,"thin_begin":%d,"length":%d}`+"\n", r.Data, r.ID, r.Thin, r.Len)
-		if got := string(RmapObject(nil, r)); got != want {
+		if got := string(RmapObject(nil, r, "")); got != want {
 			t.Errorf("got  %swant %s", got, want)
 		}
 	})

@@ -57,24 +57,38 @@ type statRecord struct {
 	InternalNodes uint64         `json:"internal_nodes"`
 	Depth         int            `json:"depth"`
 	Fill          float64        `json:"fill"` // of the leaves, 0 to 1
+	Name          string         `json:"name,omitempty"`
 }
 
-// Stat prints what was measured of devices, as a table or as JSON.
-func Stat(w io.Writer, devices []stat.Device, json bool) error {
+// Stat prints what was measured of devices, as a table or as JSON. name is what LVM calls a device;
+// nil: it is not known.
+func Stat(w io.Writer, devices []stat.Device, name func(metadata.DevID) string, json bool) error {
+	known := name != nil
+	if !known {
+		name = func(metadata.DevID) string { return "" }
+	}
 	if json {
 		enc := NewEncoder(w)
 		for _, d := range devices {
-			if err := enc.Encode(statRecord{"device", d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill()}); err != nil {
+			if err := enc.Encode(statRecord{"device", d.ID, d.Mappings, d.Runs, d.Leaves, d.Shared, d.Nodes, d.Depth, d.Fill(), name(d.ID)}); err != nil {
 				return err
 			}
 		}
 		return enc.Encode(devicesEndRecord{"summary", len(devices)})
 	}
-	t := newTable("DEV", "MAPPINGS", "RUNS", "MEAN RUN", "LEAVES", "SHARED", "NODES", "DEPTH", "FILL")
+	columns := []string{"DEV", "MAPPINGS", "RUNS", "MEAN RUN", "LEAVES", "SHARED", "NODES", "DEPTH", "FILL"}
+	if known {
+		columns = append(columns, "NAME")
+	}
+	t := newTable(columns...)
+	t.left = []string{"NAME"}
 	for _, d := range devices {
 		meanRun := float64(d.Mappings) / float64(max(1, d.Runs))
-		t.add(fmt.Sprint(d.ID), digits(d.Mappings), digits(d.Runs), fmt.Sprintf("%.1f", meanRun), digits(d.Leaves), digits(d.Shared), digits(d.Nodes),
-			fmt.Sprint(d.Depth), fmt.Sprintf("%.1f%%", percent*d.Fill()))
+		cells := []string{
+			fmt.Sprint(d.ID), digits(d.Mappings), digits(d.Runs), fmt.Sprintf("%.1f", meanRun), digits(d.Leaves), digits(d.Shared), digits(d.Nodes),
+			fmt.Sprint(d.Depth), fmt.Sprintf("%.1f%%", percent*d.Fill()), name(d.ID),
+		}
+		t.add(cells[:len(columns)]...)
 	}
 	return t.writeTo(w)
 }
