@@ -126,7 +126,7 @@ func TestNamedFilesOnly(t *testing.T) {
 	// How each tool reads an input. Outputs are called out.
 	reading := map[string][]string{
 		"thin_check": {}, "thin_dump": {"-o", "out"}, "thin_ls": {}, "thin_scan": {}, "thin_stat": {}, "thin_volumes": {"-v", "--segments"},
-		"thin_delta": {"--thin1", "1", "--thin2", "2"}, "thin_rmap": {"--region", "0..9"}, "thin_metadata_size": {"--from"},
+		"thin_delta": {"--thin1", "1", "--thin2", "2"}, "thin_rmap": {"--region", "0..9"}, "thin_files": {"--range", "0..9"}, "thin_metadata_size": {"--from"},
 		"thin_metadata_pack": {"-o", "out", "-i"}, "thin_repair": {"--dry-run", "--report", "out", "-v", "-i"},
 		"thin_export": {"--force", "-o", "out", "--size", "1m", "--dev-id", "1", "--data", "data", "--metadata"},
 		"thin_send":   {"-o", "out", "--data", "data", "--metadata"},
