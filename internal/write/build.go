@@ -451,6 +451,6 @@ type SpaceError struct{ Needed, Have block.Nr }
 
 func (e *SpaceError) Error() string {
 	const mib = 1 << 20 / block.Size
-	return fmt.Sprintf("the metadata needs %d blocks (%.1f MiB), but the device has %d (%.1f MiB); nothing was written",
+	return fmt.Sprintf("the metadata needs %d blocks (%.1fMiB), but the device has %d (%.1fMiB); nothing was written",
 		e.Needed, float64(e.Needed)/mib, e.Have, float64(e.Have)/mib)
 }
