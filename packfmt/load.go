@@ -70,7 +70,7 @@ func (k *keeper) add(nr block.Nr, b *block.Data, node bool) error {
 	k.records = k.record(k.records, nr, b, node)
 	k.entries = append(k.entries, entry{nr: uint32(nr), at: uint32(at + nrSize), end: uint32(len(k.records))})
 	if k.used.Add(int64(len(k.records)-at+entrySize)) > k.limit {
-		return fmt.Errorf("the packed metadata needs more than %d MiB of memory: unpack it with thin_metadata_unpack", k.limit>>20)
+		return fmt.Errorf("the packed metadata needs more than %dMiB of memory: unpack it with thin_metadata_unpack", k.limit>>20)
 	}
 	if len(k.records) > mostRecords {
 		return k.endFrame()

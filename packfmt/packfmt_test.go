@@ -345,7 +345,7 @@ func TestMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	const limit = 16 << 20
-	if _, err := r.Load(t.Context(), limit, Options{}); err == nil || !strings.Contains(err.Error(), "more than 16 MiB of memory") {
+	if _, err := r.Load(t.Context(), limit, Options{}); err == nil || !strings.Contains(err.Error(), "more than 16MiB of memory") {
 		t.Errorf("error %v", err)
 	}
 	runtime.ReadMemStats(&after)

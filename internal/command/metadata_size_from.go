@@ -19,10 +19,10 @@ type exactRecord struct {
 	Type        string  `json:"type"` // "summary"
 	Bytes       uint64  `json:"bytes"`
 	Blocks      uint64  `json:"blocks"`
-	RoomBytes   uint64  `json:"room_bytes"`
-	RoomFits    bool    `json:"room_fits"`
 	UsedBlocks  *uint64 `json:"metadata_used_blocks,omitempty"`
 	TotalBlocks *uint64 `json:"metadata_blocks,omitempty"`
+	RoomBytes   uint64  `json:"room_bytes"`
+	RoomFits    bool    `json:"room_fits"`
 }
 
 // from prints exactly what restoring a dump, or the metadata itself, takes.

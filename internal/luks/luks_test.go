@@ -160,7 +160,7 @@ func TestSlots(t *testing.T) {
 		t.Errorf("the second slot: %v", err)
 	}
 	_, err = h.Unlock(t.Context(), []byte("three"), 4<<30)
-	if !errors.Is(err, luks.ErrWrongKey) || !strings.Contains(err.Error(), "key slot 0: it needs 8192 MiB of memory, more than the 4096 MiB allowed") {
+	if !errors.Is(err, luks.ErrWrongKey) || !strings.Contains(err.Error(), "key slot 0: it needs 8192MiB of memory, more than the 4096MiB allowed") {
 		t.Errorf("a wrong key: %v", err)
 	}
 }

@@ -106,7 +106,7 @@ func (h *Header) Unlock(ctx context.Context, key []byte, maxMemory int64) (*Volu
 		}
 		err := s.Err
 		if s.Memory > maxMemory && err == nil {
-			err = fmt.Errorf("it needs %d MiB of memory, more than the %d MiB allowed", s.Memory>>20, maxMemory>>20)
+			err = fmt.Errorf("it needs %dMiB of memory, more than the %dMiB allowed", s.Memory>>20, maxMemory>>20)
 		}
 		var volumeKey []byte
 		if err == nil {

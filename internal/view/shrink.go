@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"thinpool/internal/cli"
 	"thinpool/tool/shrink"
 )
 
@@ -60,7 +59,7 @@ func shrinkText(w io.Writer, p *shrink.Plan) error {
 		}
 	}
 	_, err := fmt.Fprintf(w, "%d of %d data blocks in use move (%s), from %d data blocks to %d (%d bytes)\n",
-		p.Moved, p.Used, cli.HumanSize(p.Bytes(p.Moved)), p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks))
+		p.Moved, p.Used, PlainSize(p.Bytes(p.Moved)), p.OldBlocks, p.NewBlocks, p.Bytes(p.NewBlocks))
 	return err
 }
 

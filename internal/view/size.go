@@ -77,7 +77,7 @@ func Sizes(w io.Writer, p size.Pool) error {
 		if rule == size.Tree && p.Snapshots > 0 {
 			meaning += "; changes are adjacent, on top of a full pool"
 		}
-		t.add(string(rule), digits(e.Bytes), cli.HumanSize(e.Bytes), e.Bound, meaning)
+		t.add(string(rule), digits(e.Bytes), PlainSize(e.Bytes), e.Bound, meaning)
 	}
 	fmt.Fprintln(w)
 	if err := t.writeTo(w); err != nil {
@@ -94,11 +94,11 @@ func Sizes(w io.Writer, p size.Pool) error {
 func advise(w io.Writer, p size.Pool) error {
 	a := p.Advise()
 	if a.Fits {
-		fmt.Fprintf(w, "The kernel keeps %s of it in reserve: when only that is free, the pool gets no new blocks.\n", cli.HumanSize(a.Reserve))
+		fmt.Fprintf(w, "The kernel keeps %s of it in reserve: when only that is free, the pool gets no new blocks.\n", PlainSize(a.Reserve))
 		_, err := fmt.Fprintf(w, "To be safe:  lvcreate --poolmetadatasize %dm ...   (LVM needs the same again for its spare copy)\n", wholeMiB(a.Bytes))
 		return err
 	}
-	fmt.Fprintf(w, "That is not enough: by the rule %s, this pool needs up to %s with the reserve of the kernel.\n", a.Rule, cli.HumanSize(a.Need))
+	fmt.Fprintf(w, "That is not enough: by the rule %s, this pool needs up to %s with the reserve of the kernel.\n", a.Rule, PlainSize(a.Need))
 	fit := p.FittingBlockSize()
 	if fit == 0 {
 		_, err := fmt.Fprintln(w, "No block size is large enough. Use fewer devices and snapshots, or several pools.")
@@ -112,11 +112,11 @@ func advise(w io.Writer, p size.Pool) error {
 // Room prints how large the metadata of a pool should be that exists.
 func Room(w io.Writer, a size.Advice, unit cli.Unit) error {
 	if !a.Fits {
-		_, err := fmt.Fprintf(w, "with room to grow it needs %s, more than the 15.875 GiB that a pool can use\n", cli.HumanSize(a.Need))
+		_, err := fmt.Fprintf(w, "with room to grow it needs %s, more than the 15.875 GiB that a pool can use\n", PlainSize(a.Need))
 		return err
 	}
 	_, err := fmt.Fprintf(w, "with room to grow: %s %s (%dMiB, of which the kernel keeps %s in reserve)\n",
-		size.Number(a.Bytes, unit.Bytes), unit.Name, wholeMiB(a.Bytes), cli.HumanSize(a.Reserve))
+		size.Number(a.Bytes, unit.Bytes), unit.Name, wholeMiB(a.Bytes), PlainSize(a.Reserve))
 	return err
 }
 

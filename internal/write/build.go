@@ -450,7 +450,15 @@ func (b *Builder) raiseHeader() {
 type SpaceError struct{ Needed, Have block.Nr }
 
 func (e *SpaceError) Error() string {
-	const mib = 1 << 20 / block.Size
-	return fmt.Sprintf("the metadata needs %d blocks (%.1f MiB), but the device has %d (%.1f MiB); nothing was written",
-		e.Needed, float64(e.Needed)/mib, e.Have, float64(e.Have)/mib)
+	return fmt.Sprintf("the metadata needs %d blocks (%s), but the device has %d (%s); nothing was written",
+		e.Needed, human(e.Needed), e.Have, human(e.Have))
+}
+
+// human writes so many blocks as thin_ls does: numbers up to 8192, with a unit.
+func human(blocks block.Nr) string {
+	kib := uint64(blocks) * block.Size >> 10
+	if kib <= 8192 {
+		return fmt.Sprintf("%dKiB", kib)
+	}
+	return fmt.Sprintf("%dMiB", (kib+512)>>10)
 }

@@ -61,7 +61,7 @@ func changed(d, under float64) float64 { return -math.Expm1(under * math.Log1p(-
 
 // The kernel keeps some metadata blocks free to be able to commit and to delete: a pool that has
 // no more than these left gets no new blocks. It is a tenth of all blocks, at most 4096
-// (__set_metadata_reserve in drivers/md/dm-thin-metadata.c, since Linux 4.19);
+// (__set_metadata_reserve in drivers/md/dm-thin-metadata.c; seen with Linux 6.1);
 // `dmsetup status` counts it as used.
 const (
 	reservePart = 10
