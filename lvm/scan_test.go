@@ -115,7 +115,7 @@ func TestScanProblems(t *testing.T) {
 		"text: line 5: the text ends":    with(func(a *area) { a.text = "a {\nb {\n\n\n" }),
 		"beyond the end":                 listed(func(b []byte) { le.PutUint64(b[72+32:], 1<<63) }),
 		"is missing: add --pv IMAGE":     fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(make([]byte, diskSize)),
-		"disk0 is encrypted (LUKS), and": append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, diskSize)...),
+		"disk0 is encrypted (LUKS) and":  append([]byte("LUKS\xba\xbe\x00\x01"), make([]byte, diskSize)...),
 	} {
 		set := scan(t, disk)
 		if len(set.Groups) > 0 || !has(set.Problems, want) {

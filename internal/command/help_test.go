@@ -14,6 +14,8 @@ import (
 var meansAnother = map[string]string{
 	"input":    "metadata, a dump or a pack",
 	"output":   "text, metadata or the content of a device",
+	"mapfile":  "written, or read",
+	"onto":     "a copy of a volume, or a pool",
 	"format":   "some formats are not of the output as a whole",
 	"data":     "read, or copied within",
 	"metadata": "read, or written", "resume": "an export, or a receive", "journal": "likewise",

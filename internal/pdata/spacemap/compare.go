@@ -46,7 +46,7 @@ type Finding struct {
 // How many bitmaps are compared before what was found is reported. Findings take memory until
 // then, so the number grows only while there are few of them.
 const (
-	leastBitmaps = 8
+	leastBitmaps = 32
 	mostBitmaps  = 256
 	fewFindings  = 1 << 13
 )
@@ -79,7 +79,7 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 		if err != nil {
 			return nil, err
 		}
-		if first, n = end, min(2*n, mostBitmaps); findings > fewFindings {
+		if first, n = end, min(8*n, mostBitmaps); findings > fewFindings {
 			n = leastBitmaps
 		}
 	}
