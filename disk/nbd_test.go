@@ -135,8 +135,8 @@ func TestNBDRefuses(t *testing.T) {
 	silent := filepath.Join(t.TempDir(), "silent")
 	for want, uri := range map[string]string{
 		`refuses the export "other" (error 6): none`: "nbd+unix:///other?socket=" + socket,
-		"want nbd+unix:///SOCKET":                          "nbd+unix://host/x",
-		"no such file":                                     "nbd+unix://" + silent,
+		"want nbd+unix:///SOCKET":                    "nbd+unix://host/x",
+		"no such file":                               "nbd+unix://" + silent,
 	} {
 		if _, err := disk.Open(uri, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", uri, err, want)
@@ -144,8 +144,8 @@ func TestNBDRefuses(t *testing.T) {
 	}
 	for want, text := range map[string]string{
 		"is not an NBD server": "SSH-2.0-OpenSSH_9.2 and more",
-		"EOF":                        "NBDMAG",
-		"an old one":                 "NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00",
+		"EOF":                  "NBDMAG",
+		"an old one":           "NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00",
 	} {
 		s.sayInstead(func(c net.Conn) bool { io.WriteString(c, text); return true })
 		if _, err := disk.Open("nbd+unix://"+socket, disk.Options{}); err == nil || !strings.Contains(err.Error(), want) {

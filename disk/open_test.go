@@ -21,7 +21,7 @@ import (
 func TestFormats(t *testing.T) {
 	for want, head := range map[string]string{
 		"vmdk format, which is not supported: serve it with QEMU": "KDMV",
-		"EWF (E01) format, which is not supported: mount it":     "EVF\x09\x0d\x0a\xff\x00",
+		"EWF (E01) format, which is not supported: mount it":      "EVF\x09\x0d\x0a\xff\x00",
 		"vdi format":       strings.Repeat("\x00", 64) + "\x7f\x10\xda\xbe",
 		"vhdx format":      "vhdxfile",
 		"vhd format":       "conectix",
