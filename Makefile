@@ -93,7 +93,7 @@ licenses:
 # there yet. What is copied is what git knows.
 DEST    ?= ../thinpool-renamed
 NOW      = $(shell $(GO) list -m)
-FOLDERS  = bench|cmd|fixtures|internal|jsonfmt|lvm|metadata|packfmt|streamfmt|test|textfmt|tool|tools|xmlfmt
+FOLDERS  = tools|$(shell git ls-files '*/*' | cut -d/ -f1 | sort -u | paste -sd'|' -)
 rename:
 	@test -n '$(MODULE)' || { echo 'usage: make rename MODULE=host/owner/thinpool [DEST=$(DEST)]' >&2; exit 2; }
 	@test ! -e '$(DEST)' || { echo '$(DEST) is there already' >&2; exit 2; }
