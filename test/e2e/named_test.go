@@ -127,7 +127,7 @@ func TestNamedFilesOnly(t *testing.T) {
 	reading := map[string][]string{
 		"thin_check": {}, "thin_dump": {"-o", "out"}, "thin_ls": {}, "thin_scan": {}, "thin_stat": {}, "thin_volumes": {"-v", "--segments"},
 		"thin_delta": {"--thin1", "1", "--thin2", "2"}, "thin_rmap": {"--region", "0..9"}, "thin_files": {"--range", "0..9"}, "thin_metadata_size": {"--from"},
-		"thin_metadata_pack": {"-o", "out", "-i"}, "thin_repair": {"--dry-run", "--report", "out", "-v", "-i"},
+		"thin_metadata_pack": {"-o", "out", "-i"}, "thin_report": {"-o", "out"}, "thin_repair": {"--dry-run", "--report", "out", "-v", "-i"},
 		"thin_export": {"--force", "-o", "out", "--size", "1m", "--dev-id", "1", "--data", "data", "--metadata"},
 		"thin_send":   {"-o", "out", "--data", "data", "--metadata"},
 		"thin_shrink": {"--binary", "--no-copy", "--dry-run", "--nr-blocks", "999999", "-i"}, "thin_trim": {"--dry-run", "--metadata-dev"},
@@ -178,7 +178,7 @@ func TestNamedFilesOnly(t *testing.T) {
 		}
 		for _, path := range all {
 			folder := slices.ContainsFunc(named, func(name string) bool { return path == "/" || strings.HasPrefix(name, path+"/") })
-			output := slices.Contains(words, "out") && (ofNewFile.MatchString(path) || path == filepath.Join(dir, "out.resume"))
+			output := slices.Contains(words, "out") && (ofNewFile.MatchString(path) || path == filepath.Join(dir, "out.resume") || path == filepath.Join(dir, "out.state"))
 			switch {
 			case slices.Contains(named, path), folder, output, ofRuntime.MatchString(path), ofDevices.MatchString(path):
 			case strings.HasPrefix(elsewhere, path) && !slices.Contains(opened, path):

@@ -143,7 +143,7 @@ var writers = []writer{
 	{"unpack", []string{"thin_metadata_unpack", "-f", "-i", "new.pack", "-o", "old"}, nil, "old"},
 	{"pack", []string{"thin_metadata_pack", "-f", "-i", "new", "-o", "out"}, []string{"out"}, ""},
 	{"dump", []string{"thin_dump", "-o", "out", "new"}, []string{"out"}, ""},
-	{"export", []string{"thin_export", "--metadata", "new", "--data", "data", "--dev-id", "1", "--size", "64m", "-o", "out"}, []string{"out", "out.resume"}, ""},
+	{"export", []string{"thin_export", "--metadata", "new", "--data", "data", "--dev-id", "1", "--size", "64m", "-o", "out"}, []string{"out", "out.resume", "out.state"}, ""},
 	{"generate", []string{"thin_generate", "-o", "old", "--devices", "4", "--mappings", "20000"}, nil, "old"},
 }
 
