@@ -182,6 +182,17 @@ func (sb *Superblock) FreeMetadataBlocks() uint64 {
 	return sm.NrBlocks - min(sm.NrAllocated, sm.NrBlocks)
 }
 
+// The kernel reserves some metadata blocks to be able to commit and to delete: a pool that has no
+// more than these left gets no new blocks. It is one block in ten, and 4096 (16 MiB) at most
+// (__set_metadata_reserve in drivers/md/dm-thin-metadata.c); `dmsetup status` counts it as used.
+const (
+	ReservePart = 10
+	MostReserve = 4096
+)
+
+// Reserve is how many of so many metadata blocks the kernel reserves.
+func Reserve(blocks uint64) uint64 { return min(blocks/ReservePart, MostReserve) }
+
 // Sizes of the values in the leaves of the trees.
 const (
 	DetailsSize = 24 // device details: mapped_blocks, transaction_id, two times

@@ -51,7 +51,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	if used != nil {
 		fmt.Fprintf(env.Stdout, "now %d of %d blocks are used; nodes are %.0f %% full\n",
 			used.NrAllocated, used.NrBlocks, 100*min(1, float64(r.Blocks)/float64(max(used.NrAllocated, 1))))
-		free, reserve := used.NrBlocks-min(used.NrAllocated, used.NrBlocks), size.Reserve(used.NrBlocks)
+		free, reserve := used.NrBlocks-min(used.NrAllocated, used.NrBlocks), metadata.Reserve(used.NrBlocks)
 		if free <= reserve {
 			fmt.Fprintf(env.Stdout, "only %d blocks are free, and the kernel keeps %d in reserve: the pool gets no new blocks\n", free, reserve)
 		}

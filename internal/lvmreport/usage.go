@@ -30,23 +30,16 @@ func (u Usage) Percent() Percent {
 	return min(max(Percent(float64(u.Used)/float64(u.Total)*100), least), most)
 }
 
-// Reserve is how many blocks of its metadata the kernel keeps for itself while a pool is active,
-// and calls used: a tenth, and 16 MiB at most.
-func Reserve(metadataBlocks uint64) uint64 {
-	const most = 4096
-	return min(metadataBlocks/10, most)
-}
-
 // DataUsage is how much of the data device a pool uses, as its space map has it.
 func DataUsage(sb *metadata.Superblock) Usage {
 	return Usage{sb.DataSpaceMap.NrAllocated, sb.DataSpaceMap.NrBlocks}
 }
 
 // MetadataUsage is how much of the metadata a pool uses as the kernel says it, and lvs after it:
-// with the [Reserve].
+// with the [metadata.Reserve].
 func MetadataUsage(sb *metadata.Superblock) Usage {
 	used, total := sb.MetadataSpaceMap.NrAllocated, sb.MetadataSpaceMap.NrBlocks
-	return Usage{min(used, total) + min(Reserve(total), total-min(used, total)), total}
+	return Usage{min(used, total) + min(metadata.Reserve(total), total-min(used, total)), total}
 }
 
 // VolumeUsage is how much of a thin volume of size bytes is mapped, in chunks of chunkSize bytes;

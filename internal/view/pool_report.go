@@ -38,7 +38,7 @@ func poolOf(r *report.Report) reportedPool {
 	used := sb.MetadataSpaceMap.NrBlocks - sb.FreeMetadataBlocks()
 	rec.TransactionID, rec.Time, rec.NeedsCheck, rec.HeldRoot = &sb.TransactionID, &sb.Time, new(sb.Flags&metadata.NeedsCheck != 0), new(uint64(sb.HeldRoot))
 	rec.DataBlockSize, rec.DataBlocks, rec.DataUsed = &sb.DataBlockSize, &sb.DataSpaceMap.NrBlocks, &sb.DataSpaceMap.NrAllocated
-	rec.MetadataBlocks, rec.MetadataUsed, rec.MetadataReserved = &sb.MetadataSpaceMap.NrBlocks, &used, new(report.Reserve(sb.MetadataSpaceMap.NrBlocks))
+	rec.MetadataBlocks, rec.MetadataUsed, rec.MetadataReserved = &sb.MetadataSpaceMap.NrBlocks, &used, new(metadata.Reserve(sb.MetadataSpaceMap.NrBlocks))
 	if room, ok := r.Room(); ok {
 		rec.Room = &room
 	}

@@ -399,7 +399,7 @@ func (r *VolumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 			DataBlockSize: sb.DataBlockSize, DataBlocks: sb.DataSpaceMap.NrBlocks, DataUsedBlocks: sb.DataSpaceMap.NrAllocated,
 			DataPercent:    lvmreport.DataUsage(sb).Percent(),
 			MetadataBlocks: sb.MetadataSpaceMap.NrBlocks, MetadataUsedBlocks: sb.MetadataSpaceMap.NrAllocated,
-			ReservedBlocks: lvmreport.Reserve(sb.MetadataSpaceMap.NrBlocks), MetadataPercent: lvmreport.MetadataUsage(sb).Percent(),
+			ReservedBlocks: metadata.Reserve(sb.MetadataSpaceMap.NrBlocks), MetadataPercent: lvmreport.MetadataUsage(sb).Percent(),
 		}
 	}
 	return rec

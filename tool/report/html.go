@@ -91,7 +91,7 @@ func (r *Report) State() (Level, string) {
 		return Warning, "Nothing is damaged, but needs_check is set: the kernel keeps the pool read-only until the flag is cleared."
 	case sb.DataSpaceMap.NrAllocated >= sb.DataSpaceMap.NrBlocks:
 		return Warning, "Nothing is damaged, but the data device is full."
-	case sb.FreeMetadataBlocks() <= Reserve(sb.MetadataSpaceMap.NrBlocks):
+	case sb.FreeMetadataBlocks() <= metadata.Reserve(sb.MetadataSpaceMap.NrBlocks):
 		return Warning, "Nothing is damaged, but the metadata is full: what is left is the kernel's reserve."
 	case sum.Notes > 0:
 		return Good, fmt.Sprintf("The pool is healthy. There is %s at the end of the page.", number(sum.Notes, "note", "notes"))
@@ -219,7 +219,7 @@ func (p *page) space(r *Report) {
 		p.key("e", "used", "f", "free")
 	}
 	meta, metaUsed := sb.MetadataSpaceMap.NrBlocks, sb.MetadataSpaceMap.NrBlocks-sb.FreeMetadataBlocks()
-	reserve := min(Reserve(meta), meta-metaUsed)
+	reserve := min(metadata.Reserve(meta), meta-metaUsed)
 	p.put("<h3>Metadata</h3>\n")
 	p.bar("wide", fmt.Sprintf("Metadata: %s of %s blocks used", count(metaUsed), count(meta)), meta, part{"e", metaUsed}, part{"r", reserve})
 	p.key("e", "used", "r", "the kernel's reserve", "f", "free")

@@ -22,7 +22,7 @@ func (r *Report) Prometheus(w io.Writer) error {
 		g.one("thinpool_data_block_bytes", "Size of a data block.", uint64(sb.DataBlockSize)*512)
 		g.one("thinpool_metadata_blocks", "Blocks of the metadata.", sb.MetadataSpaceMap.NrBlocks)
 		g.one("thinpool_metadata_blocks_used", "Blocks of the metadata in use.", metaUsed)
-		g.one("thinpool_metadata_blocks_reserved", "Blocks of the metadata that the kernel keeps for itself.", Reserve(sb.MetadataSpaceMap.NrBlocks))
+		g.one("thinpool_metadata_blocks_reserved", "Blocks of the metadata that the kernel keeps for itself.", metadata.Reserve(sb.MetadataSpaceMap.NrBlocks))
 		g.one("thinpool_transaction_id", "Transaction of the superblock.", sb.TransactionID)
 		g.one("thinpool_needs_check", "1 if needs_check is set.", flag(sb.Flags&metadata.NeedsCheck != 0))
 	}

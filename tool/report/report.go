@@ -229,15 +229,8 @@ func (r *Report) Room() (blocks uint64, ok bool) {
 		return 0, false
 	}
 	free := sb.FreeMetadataBlocks()
-	free -= min(free, Reserve(sb.MetadataSpaceMap.NrBlocks))
+	free -= min(free, metadata.Reserve(sb.MetadataSpaceMap.NrBlocks))
 	return free * r.Fill.Mappings / r.Fill.Leaves, true
-}
-
-// Reserve is how many blocks of its metadata the kernel keeps for itself while a pool is active:
-// a tenth, and 16 MiB at most.
-func Reserve(metadataBlocks uint64) uint64 {
-	const most = 4096
-	return min(metadataBlocks/10, most)
 }
 
 // InDevices reports whether there are faults in the trees of devices.

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"thinpool/internal/pdata/spacemap"
+	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -59,23 +60,11 @@ func (p Pool) spread(d float64) float64 {
 // changed, if the part d of all has.
 func changed(d, under float64) float64 { return -math.Expm1(under * math.Log1p(-d)) }
 
-// The kernel keeps some metadata blocks free to be able to commit and to delete: a pool that has
-// no more than these left gets no new blocks. It is a tenth of all blocks, at most 4096
-// (__set_metadata_reserve in drivers/md/dm-thin-metadata.c; seen with Linux 6.1);
-// `dmsetup status` counts it as used.
-const (
-	reservePart = 10
-	reserveMost = 4096
-)
-
-// Reserve is how many of so many metadata blocks the kernel does not give to a pool.
-func Reserve(blocks uint64) uint64 { return min(blocks/reservePart, reserveMost) }
-
 // withReserve is how large metadata must be for a pool to work that takes so many bytes of it:
 // one block must be free besides the reserve.
 func withReserve(bytes uint64) uint64 {
 	need := bytes / block.Size
-	return (need + 1 + min(need/(reservePart-1), reserveMost)) * block.Size
+	return (need + 1 + min(need/(metadata.ReservePart-1), metadata.MostReserve)) * block.Size
 }
 
 // Advice is how large to make the metadata of a pool.
@@ -109,7 +98,7 @@ func (p Pool) Advise() Advice {
 
 func advice(need uint64, rule Rule, fits bool) Advice {
 	bytes := min(roundUp(need, mib), Ceiling)
-	return Advice{Bytes: bytes, Need: need, Rule: rule, Reserve: Reserve(bytes/block.Size) * block.Size, Fits: fits}
+	return Advice{Bytes: bytes, Need: need, Rule: rule, Reserve: metadata.Reserve(bytes/block.Size) * block.Size, Fits: fits}
 }
 
 // AdviseFrom is Advise for a pool whose metadata takes so many blocks when its nodes are full, and

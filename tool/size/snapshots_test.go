@@ -43,10 +43,10 @@ func TestAdviceIsEnough(t *testing.T) {
 		p := Pool{BlockSize: 64 * kib, Size: m.data * 64 * kib, Thins: 1, Snapshots: m.snapshots, Divergence: m.percent}
 		a := p.Advise()
 		blocks := a.Bytes / block.Size
-		if free := blocks - min(m.used, blocks); free <= Reserve(blocks) {
-			t.Errorf("%+v: %d blocks, of which %d are free and %d reserved", m, blocks, free, Reserve(blocks))
+		if free := blocks - min(m.used, blocks); free <= metadata.Reserve(blocks) {
+			t.Errorf("%+v: %d blocks, of which %d are free and %d reserved", m, blocks, free, metadata.Reserve(blocks))
 		}
-		if blocks > 5*m.used+reserveMost {
+		if blocks > 5*m.used+metadata.MostReserve {
 			t.Errorf("%+v: %d blocks are far too many", m, blocks)
 		}
 		for _, rule := range []Rule{Tree, Packed, Kernel, LVM} {
@@ -90,8 +90,8 @@ func TestAdviceForCorpus(t *testing.T) {
 			// The pools are mapped in small part only, but have bitmaps for all their blocks.
 			bitmaps := p.Live.DataSpaceMap.NrBlocks / spacemap.PerBitmap
 			blocks, taken := pool.Advise().Bytes/block.Size, p.Live.MetadataSpaceMap.NrAllocated
-			if blocks+bitmaps < taken+Reserve(blocks) {
-				t.Errorf("%+v: %d blocks are advised, and %d of data bitmaps; %d are in use and %d reserved", pool, blocks, bitmaps, taken, Reserve(blocks))
+			if blocks+bitmaps < taken+metadata.Reserve(blocks) {
+				t.Errorf("%+v: %d blocks are advised, and %d of data bitmaps; %d are in use and %d reserved", pool, blocks, bitmaps, taken, metadata.Reserve(blocks))
 			}
 		})
 	}
@@ -152,13 +152,13 @@ func TestScattered(t *testing.T) {
 // The kernel's figures: its status counted the reserve as used in every image of the corpus.
 func TestReserve(t *testing.T) {
 	for blocks, want := range map[uint64]uint64{512: 51, 2048: 204, 16384: 1638, 40960: 4096, 65536: 4096, 131072: 4096, spacemap.MaxMetadata: 4096} {
-		if got := Reserve(blocks); got != want {
+		if got := metadata.Reserve(blocks); got != want {
 			t.Errorf("%d blocks: reserve %d, want %d", blocks, got, want)
 		}
 	}
 	for _, need := range []uint64{0, 1, 8, 9, 10, 1000, 36863, 36864, 36865, 1 << 20, spacemap.MaxMetadata, math.MaxUint64 / block.Size / 2} {
 		total := withReserve(need*block.Size) / block.Size
-		if total-Reserve(total) <= need || total-1-Reserve(total-1) > need {
+		if total-metadata.Reserve(total) <= need || total-1-metadata.Reserve(total-1) > need {
 			t.Errorf("%d blocks: %d in all", need, total)
 		}
 	}
