@@ -12,9 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"thinpool/fsmap"
+	"thinpool/test/shared"
 )
 
 // images are those of testdata, which testdata/make made, with the size of their blocks.
@@ -35,20 +34,7 @@ var images = []struct {
 // fixture is an image.
 func fixture(t testing.TB, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile(filepath.Join("testdata", name+".img.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dec.Close()
-	image, err := dec.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
+	return shared.Unpack(t, filepath.Join("testdata", name+".img.zst"))
 }
 
 // find searches an image.

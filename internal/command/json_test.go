@@ -9,12 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"thinpool/fixtures"
 	"thinpool/internal/cli"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
+	"thinpool/test/shared"
 )
 
 // emitted are the keys of objects, and the words that are values.
@@ -101,20 +100,7 @@ func (im *jsonImages) files(name string) string { return im.held + "." + name }
 // fileSystem is an image of those that package fsmap has.
 func fileSystem(t *testing.T, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile("../../fsmap/testdata/" + name + ".img.zst")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dec.Close()
-	image, err := dec.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
+	return shared.Unpack(t, "../../fsmap/testdata/"+name+".img.zst")
 }
 
 // run runs a tool, whose exit code does not matter, and collects what it prints.

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"thinpool/internal/luks"
 	"thinpool/test/shared"
 )
@@ -18,20 +16,7 @@ import (
 // unpack unpacks an image of disks that Linux wrote.
 func unpack(t *testing.T, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile(shared.Path(t, "kernel", "layer-images", name+".img.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dec.Close()
-	image, err := dec.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
+	return shared.Unpack(t, shared.Path(t, "kernel", "layer-images", name+".img.zst"))
 }
 
 // label checks that a volume begins as a physical volume of LVM, and that this one has the UUID.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"thinpool/internal/md"
 	"thinpool/test/shared"
 )
@@ -19,20 +17,7 @@ import (
 // unpack unpacks an image of disks that Linux wrote.
 func unpack(t *testing.T, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile(shared.Path(t, "kernel", "layer-images", name+".img.zst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dec.Close()
-	image, err := dec.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
+	return shared.Unpack(t, shared.Path(t, "kernel", "layer-images", name+".img.zst"))
 }
 
 // kernelArrays are the arrays that Linux made, with what mdadm said about them.

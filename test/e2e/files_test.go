@@ -10,17 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"thinpool/test/shared"
 )
 
 // unpackFileSystem is an image of those that package fsmap has.
 func unpackFileSystem(t *testing.T, name string) []byte {
 	t.Helper()
-	dec := must(zstd.NewReader(nil))
-	defer dec.Close()
-	return must(dec.DecodeAll(must(os.ReadFile(filepath.Join("..", "..", "fsmap", "testdata", name+".img.zst"))), nil))
+	return shared.Unpack(t, filepath.Join("..", "..", "fsmap", "testdata", name+".img.zst"))
 }
 
 // A filesPiece is a line of thin_files.

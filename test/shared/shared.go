@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Dir is the folder, which need not be there.
@@ -53,4 +55,23 @@ func Optional(t testing.TB, parts ...string) string {
 		return ""
 	}
 	return File(parts...)
+}
+
+// Unpack returns what a file compressed with zstd holds, wherever it lies.
+func Unpack(t testing.TB, path string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	content, err := dec.DecodeAll(packed, nil)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return content
 }

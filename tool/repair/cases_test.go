@@ -2,12 +2,10 @@ package repair_test
 
 import (
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/zstd"
 
 	"thinpool/fixtures"
 	"thinpool/internal/pdata/survey"
@@ -15,6 +13,7 @@ import (
 	"thinpool/metadata"
 	"thinpool/metadata/block"
 	"thinpool/metadata/block/blocktest"
+	"thinpool/test/shared"
 	"thinpool/tool/check"
 	"thinpool/tool/dump"
 	"thinpool/tool/repair"
@@ -22,20 +21,7 @@ import (
 
 func testdata(t *testing.T, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile("testdata/" + name + ".zst")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec, err := zstd.NewReader(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dec.Close()
-	content, err := dec.DecodeAll(packed, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return shared.Unpack(t, "testdata/"+name+".zst")
 }
 
 // rebuilt writes what was found as new metadata, in which nothing may be wrong.
