@@ -16,8 +16,8 @@ type Lock struct {
 	Tries  int    // keys that were wrong
 }
 
-// ErrNoKey says that there is no key for an encrypted disk.
-var ErrNoKey = errors.New("there is no key for it")
+// ErrNoKey says that no key opens an encrypted disk.
+var ErrNoKey = errors.New("no key opens it")
 
 // luks recognises an encrypted volume, and opens it if there is a key.
 func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {

@@ -79,7 +79,7 @@ func TestLUKSClosed(t *testing.T) {
 	var locks []disk.Lock
 	for name, how := range map[string]disk.How{"no keys": {}, "wrong keys": {Key: answers(&locks, "a", "b")}} {
 		found := search(t, how, p)
-		if m := found.Media[0]; len(found.Media) != 1 || m.Opened+len(m.Plain) > 0 || m.Closed != 1 || !said(found, "image is encrypted (LUKS1): there is no key for it") {
+		if m := found.Media[0]; len(found.Media) != 1 || m.Opened+len(m.Plain) > 0 || m.Closed != 1 || !said(found, "image is encrypted (LUKS1): no key opens it") {
 			t.Errorf("%s: %+v, problems %v", name, m, found.Problems)
 		}
 	}

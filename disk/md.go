@@ -61,7 +61,7 @@ func (s *search) array(ctx context.Context, found *mdArray) {
 	name := fmt.Sprintf("array %s (%s)", cmp.Or(newest.Name, newest.UUID.String()), newest.LevelName())
 	members, opt := s.wanted(found.members, newest)
 	if len(members) == 0 {
-		s.problem(false, "%s: there is no leg %d here: %s", name, s.opt.Leg, have(found, newest))
+		s.problem(false, "%s: no leg %d here: %s", name, s.opt.Leg, have(found, newest))
 		return
 	}
 	gone := missing(found.members, newest)
@@ -112,7 +112,7 @@ func (s *search) wanted(members []md.Member, newest *md.Superblock) ([]md.Member
 	return leg, md.Options{Stale: true}
 }
 
-// missing names the places in an array of which there is no member at all; empty if there is none.
+// missing names the places in an array for which no member was found; empty if all were.
 func missing(members []md.Member, newest *md.Superblock) string {
 	var gone []string
 	for role := range newest.Devices {

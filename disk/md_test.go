@@ -72,7 +72,7 @@ func TestMirror(t *testing.T) {
 		t.Errorf("problems %v", found.Problems)
 	}
 	holds(t, searchAll(t, disk.How{Leg: 2}, a, stale), "disk0 + disk1 > md raid1", older)
-	if found = searchAll(t, disk.How{Leg: 3}, a, b); !said(found, "there is no leg 3 here: disk0 is leg 1 of 2, disk1 is leg 2 of 2") || len(found.Media) != 2 {
+	if found = searchAll(t, disk.How{Leg: 3}, a, b); !said(found, "no leg 3 here: disk0 is leg 1 of 2, disk1 is leg 2 of 2") || len(found.Media) != 2 {
 		t.Errorf("leg 3: problems %v", found.Problems)
 	}
 	for _, m := range found.Media {
