@@ -43,12 +43,14 @@ func (in *In) copy(ctx context.Context, dev block.Device, opt Target) error {
 			return fmt.Errorf("the stream starts at byte %d, but only what lies before byte %d was received: send it with --start-at %d", in.Header.Start, opt.From, opt.From)
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, decoding := errgroup.WithContext(ctx)
 	decoded := make(chan part, 4)
 	g.Go(func() error {
 		defer close(decoded)
-		return in.decode(ctx, decoded)
+		return in.decode(decoding, decoded)
 	})
+	// Not with the context of the group: what has arrived before the stream broke off is written,
+	// so that it need not be sent again.
 	g.Go(func() error {
 		for p := range decoded {
 			if err := c.part(ctx, p); err != nil {
