@@ -1,8 +1,10 @@
-// Package newfile makes files that appear in their place complete or not at all. What is
-// interrupted, even by SIGKILL, leaves nothing where the file system has unnamed files.
+// Package newfile makes files that appear in their place complete or not at all.
 //
 // A file is made without a name, where the file system supports that, and gets its name when it is
-// complete and on stable storage. So no other user can put a link in its place in the meantime.
+// complete and on stable storage. So no other user can put a link in its place in the meantime, and
+// what is interrupted, even by SIGKILL, leaves nothing. There is one exception. A file that replaces
+// another has a temporary name between two system calls, because only a name can take the place of
+// a name. SIGKILL at that moment leaves the complete new file under that name, beside the old one.
 package newfile
 
 import (
