@@ -115,33 +115,12 @@ type bitmapResult struct {
 
 // compareBitmaps compares some bitmaps, and returns how many findings there were.
 func (c *comparison) compareBitmaps(ctx context.Context, first, end int) (findings int, err error) {
-	type place struct {
-		nr block.Nr
-		i  int
-	}
-	places := make([]place, 0, end-first)
-	for i := first; i < end; i++ {
-		if c.Entries[i].Block == 0 {
-			c.unread = true
-			continue
-		}
-		places = append(places, place{c.Entries[i].Block, i})
-	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.nr, b.nr), cmp.Compare(a.i, b.i)) })
 	results := make([]bitmapResult, end-first)
-	blocks := func(yield func(block.Nr) bool) {
-		for k, p := range places {
-			if (k == 0 || p.nr != places[k-1].nr) && !yield(p.nr) {
-				return
-			}
-		}
+	for i := first; i < end; i++ {
+		c.unread = c.unread || c.Entries[i].Block == 0
 	}
-	err = c.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
-		k, _ := slices.BinarySearchFunc(places, nr, func(p place, nr block.Nr) int { return cmp.Compare(p.nr, nr) })
-		for ; k < len(places) && places[k].nr == nr; k++ {
-			results[places[k].i-first] = c.compareBitmap(places[k].i, b, err)
-		}
-		return nil
+	err = c.eachBitmap(ctx, first, end, func(i int, b *block.Data, err error) {
+		results[i-first] = c.compareBitmap(i, b, err)
 	})
 	for k, res := range results {
 		findings += len(res.findings)
@@ -159,6 +138,36 @@ func (c *comparison) compareBitmaps(ctx context.Context, first, end int) (findin
 	return findings, err
 }
 
+// eachBitmap reads the blocks of bitmaps first to end-1, each once, and passes them to fn, which
+// several goroutines call at once. It leaves out entries without a block.
+func (m *Map) eachBitmap(ctx context.Context, first, end int, fn func(i int, b *block.Data, err error)) error {
+	type place struct {
+		nr block.Nr
+		i  int
+	}
+	places := make([]place, 0, end-first)
+	for i := first; i < end; i++ {
+		if m.Entries[i].Block != 0 {
+			places = append(places, place{m.Entries[i].Block, i})
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.nr, b.nr), cmp.Compare(a.i, b.i)) })
+	blocks := func(yield func(block.Nr) bool) {
+		for k, p := range places {
+			if (k == 0 || p.nr != places[k-1].nr) && !yield(p.nr) {
+				return
+			}
+		}
+	}
+	return m.r.Each(ctx, blocks, func(_ int, nr block.Nr, b *block.Data, err error) error {
+		k, _ := slices.BinarySearchFunc(places, nr, func(p place, nr block.Nr) int { return cmp.Compare(p.nr, nr) })
+		for ; k < len(places) && places[k].nr == nr; k++ {
+			fn(places[k].i, b, err)
+		}
+		return nil
+	})
+}
+
 // compareBitmap compares bitmap i, whose block is b.
 func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult {
 	e := c.Entries[i]
@@ -170,12 +179,9 @@ func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult
 			res.findings = append(res.findings, f)
 		}
 	}
-	var m Bitmap
-	if err == nil {
-		m, err = DecodeBitmap(e.Block, b)
-	}
-	if err != nil {
-		return bitmapResult{unread: true, findings: []Finding{{Kind: Unreadable, Block: e.Block, First: base, N: uint64(here), Err: err}}}
+	m, unreadable := c.bitmap(i, b, err)
+	if unreadable != nil {
+		return bitmapResult{unread: true, findings: []Finding{*unreadable}}
 	}
 	firstFree := here
 	for w := range wordsPerBitmap {
@@ -229,10 +235,7 @@ func (c *comparison) compareCount(b uint64, stored uint32, bitmap block.Nr, add 
 	high := c.high.Get(b)
 	switch {
 	case stored == overflowCount && high == 0:
-		add(Finding{
-			Kind: NoOverflow, Block: bitmap, First: b, N: 1,
-			Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b),
-		})
+		add(noOverflow(bitmap, b))
 		return // it may be any from 3 up
 	case stored == overflowCount:
 		stored = high
@@ -248,6 +251,28 @@ func (c *comparison) compareCount(b uint64, stored uint32, bitmap block.Nr, add 
 		add(Finding{Kind: TooLow, First: b, N: 1, Stored: stored, Counted: counted})
 	case stored > counted && c.exact:
 		add(Finding{Kind: TooHigh, First: b, N: 1, Stored: stored, Counted: counted})
+	}
+}
+
+// bitmap decodes bitmap i, or says why it cannot be read.
+func (m *Map) bitmap(i int, b *block.Data, err error) (Bitmap, *Finding) {
+	nr := m.Entries[i].Block
+	var bitmap Bitmap
+	if err == nil {
+		bitmap, err = DecodeBitmap(nr, b)
+	}
+	if err == nil {
+		return bitmap, nil
+	}
+	first := uint64(i) * PerBitmap
+	return Bitmap{}, &Finding{Kind: Unreadable, Block: nr, First: first, N: min(PerBitmap, m.Root.NrBlocks-first), Err: err}
+}
+
+// noOverflow is the finding that the overflow tree lacks the count of block b.
+func noOverflow(bitmap block.Nr, b uint64) Finding {
+	return Finding{
+		Kind: NoOverflow, Block: bitmap, First: b, N: 1,
+		Err: fmt.Errorf("block %d: count of block %d is 3 or more, but the overflow tree has none", bitmap, b),
 	}
 }
 

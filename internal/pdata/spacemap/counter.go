@@ -3,6 +3,7 @@ package spacemap
 import (
 	"iter"
 	"math"
+	"math/bits"
 	"sync"
 )
 
@@ -110,19 +111,75 @@ func (c *Counter) Repeated() iter.Seq[uint64] {
 
 // Histogram returns how many blocks have each count.
 func (c *Counter) Histogram() map[uint32]uint64 {
-	times := map[uint32]uint64{}
+	h := histogram{times: map[uint32]uint64{}}
 	for i := range c.regions {
-		r := &c.regions[i]
-		here := min(c.n-uint64(i)<<regionBits, regionSize)
-		if r.words == nil {
-			times[0] += here
-			continue
-		}
-		for b := range here {
-			times[r.get(b)]++
+		h.add(&c.regions[i])
+	}
+	counted := uint64(0)
+	for count, n := range h.low {
+		if n > 0 {
+			h.times[uint32(count)] += n
 		}
 	}
-	return times
+	for _, n := range h.times {
+		counted += n
+	}
+	if c.n > counted {
+		h.times[0] = c.n - counted
+	}
+	return h.times
+}
+
+// A histogram holds how many blocks have each count but 0.
+type histogram struct {
+	low   [256]uint64 // by count: a map would be slow for what is frequent
+	times map[uint32]uint64
+}
+
+func (h *histogram) add(r *region) {
+	for w, word := range r.words {
+		if word == 0 {
+			continue
+		}
+		if r.log == 1 {
+			low, high := word&lowBits, word>>1&lowBits
+			h.low[1] += uint64(bits.OnesCount64(low &^ high))
+			h.low[2] += uint64(bits.OnesCount64(high &^ low))
+			h.low[3] += uint64(bits.OnesCount64(low & high))
+			continue
+		}
+		perWord := uint64(64) >> r.log
+		for i := uint64(w) * perWord; i < uint64(w+1)*perWord; i++ {
+			switch count := r.get(i); {
+			case count == 0:
+			case count < uint32(len(h.low)):
+				h.low[count]++
+			default:
+				h.times[count]++
+			}
+		}
+	}
+}
+
+// setWord sets the 32 counts from b on, a multiple of 32, to those in word, with two bits each.
+// They must have been 0.
+func (c *Counter) setWord(b, word uint64) {
+	if word == 0 {
+		return
+	}
+	r := &c.regions[b>>regionBits]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.words == nil || r.log == 1 {
+		r.grow()
+		r.words[b%regionSize/countsPerWord] = word
+		return
+	}
+	for i := range uint64(countsPerWord) {
+		if n := word >> (2 * i) & 3; n > 0 {
+			r.add(b%regionSize+i, uint32(n))
+		}
+	}
 }
 
 // words32 returns the 32 counts from b on, a multiple of 32, with two bits
@@ -147,10 +204,7 @@ func (r *region) get(i uint64) uint32 {
 func (r *region) most() uint64 { return 1<<(1<<r.log) - 1 }
 
 func (r *region) add(i uint64, n uint32) {
-	if r.words == nil {
-		r.log = 1
-		r.words = make([]uint64, regionSize<<r.log>>wordBits)
-	}
+	r.grow()
 	bit := i << r.log
 	word, shift := bit>>wordBits, bit%64
 	count := r.words[word]>>shift&r.most() + uint64(n)
@@ -161,6 +215,14 @@ func (r *region) add(i uint64, n uint32) {
 		word, shift = bit>>wordBits, bit%64
 	}
 	r.words[word] = r.words[word]&^(r.most()<<shift) | count<<shift
+}
+
+// grow makes room for the first counts of a region.
+func (r *region) grow() {
+	if r.words == nil {
+		r.log = 1
+		r.words = make([]uint64, regionSize<<r.log>>wordBits)
+	}
 }
 
 // widen makes room for count.

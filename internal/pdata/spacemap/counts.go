@@ -5,6 +5,9 @@ import (
 	"context"
 	"slices"
 	"sort"
+	"sync"
+
+	"thinpool/metadata/block"
 )
 
 // Counts are the counts that a space map holds.
@@ -18,18 +21,54 @@ type Counts struct {
 // Counts reads all counts of m, for size blocks or as many as m covers if that is more.
 func (m *Map) Counts(ctx context.Context, size uint64) (*Counts, error) {
 	c := &Counts{Counter: NewCounter(max(m.Root.NrBlocks, size))}
-	_, err := m.Compare(ctx, NewCounter(m.Root.NrBlocks), true, func(f Finding) {
+	for _, f := range m.findings {
 		switch f.Kind {
-		case TooHigh:
-			for b := range f.N {
-				c.Add(f.First+b, f.Stored)
-			}
 		case Unreadable, MissingEntry, NoOverflow, InTree:
 			c.Unknown = append(c.Unknown, f)
 		}
+	}
+	var mu sync.Mutex // of c.Unknown
+	err := m.eachBitmap(ctx, 0, len(m.Entries), func(i int, b *block.Data, err error) {
+		unknown := m.readCounts(c.Counter, i, b, err)
+		mu.Lock()
+		c.Unknown = append(c.Unknown, unknown...)
+		mu.Unlock()
 	})
-	slices.SortStableFunc(c.Unknown, func(a, b Finding) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.N, b.N)) })
+	slices.SortStableFunc(c.Unknown, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.N, b.N), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Block, b.Block))
+	})
 	return c, err
+}
+
+// readCounts adds the counts of bitmap i to counts, which has none of them yet, and returns what
+// hides the others.
+func (m *Map) readCounts(counts *Counter, i int, b *block.Data, err error) []Finding {
+	bitmap, unreadable := m.bitmap(i, b, err)
+	if unreadable != nil {
+		return []Finding{*unreadable}
+	}
+	var unknown []Finding
+	first := uint64(i) * PerBitmap
+	here := min(PerBitmap, m.Root.NrBlocks-first)
+	for at := uint64(0); at < here; at += countsPerWord {
+		word := bitmap.word(int(at / countsPerWord))
+		if word&(word>>1)&lowBits == 0 && at+countsPerWord <= here {
+			counts.setWord(first+at, word)
+			continue
+		}
+		for b := first + at; b < first+min(at+countsPerWord, here); b++ {
+			count := bitmap.Count(int(b - first))
+			if count == overflowCount {
+				if count = m.high.Get(b); count == 0 {
+					unknown = append(unknown, noOverflow(m.Entries[i].Block, b))
+				}
+			}
+			if count > 0 {
+				counts.Add(b, count)
+			}
+		}
+	}
+	return unknown
 }
 
 // Hidden returns what hides the count of block b; nil if it is known.
