@@ -79,7 +79,7 @@ vulndb:
 	  $(GO) run $(VULNMOD)/cmd/indexdb@$${dir##*@} -vulns "$$dir/data/osv" -out vulndb
 
 bench: all
-	./bench/run
+	$(GO) run ./bench
 
 # make completions: after a change of options
 completions:

@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -82,9 +83,15 @@ type Env struct {
 // make little garbage, and rescue systems have little memory.
 const gcPercent = 10
 
+// collectOften sets gcPercent when the heap first reaches the 4 MiB at which the runtime collects
+// by default. LVM starts tools that end before they need as much.
+func collectOften() {
+	runtime.AddCleanup(new([16]byte), func(percent int) { debug.SetGCPercent(percent) }, gcPercent)
+}
+
 // Main runs a tool as a process.
 func Main(t Tool) {
-	debug.SetGCPercent(gcPercent)
+	collectOften()
 	os.Exit(withinLimits(t.Name, func(stderr io.Writer) int {
 		return Run(mainContext(), t, os.Args[1:], os.Stdin, standardOutput(), stderr)
 	}))
@@ -93,7 +100,7 @@ func Main(t Tool) {
 // Main runs the tool that the process was called as, or that its first
 // argument names.
 func (m Multi) Main() {
-	debug.SetGCPercent(gcPercent)
+	collectOften()
 	os.Exit(withinLimits(filepath.Base(os.Args[0]), func(stderr io.Writer) int {
 		return m.Run(mainContext(), os.Args, os.Stdin, standardOutput(), stderr)
 	}))
