@@ -96,6 +96,11 @@ func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 
 // applyInPlace puts back what a repair in place changed, from a position on.
 func (f *File) applyInPlace(ctx context.Context, dev block.Device, from int) error {
+	// A process that died may have left block 0 in a cache only. The one on the disk may need the
+	// blocks that are put back.
+	if err := flush(dev, "flushing"); err != nil {
+		return err
+	}
 	old := block.Buffer(1)
 	for i := from; i < f.n; i++ {
 		if err := ctx.Err(); err != nil {

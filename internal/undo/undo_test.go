@@ -450,3 +450,20 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// A block 0 that an earlier process left in a cache is on the disk before anything is put back.
+func TestApplyFlushesFirst(t *testing.T) {
+	image := fixtures.Leaky(t).Contents()
+	r := repair(t, image)
+	file := saved(t, image, r)
+	dev := blocktest.NewMemFrom(slices.Clone(image))
+	if err := r.Write(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(t, file, &blocktest.Unflushed{Mem: dev}); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(dev.Contents(), image) {
+		t.Error("the device is not what it was")
+	}
+}

@@ -204,6 +204,11 @@ func (r *Fix) Write(ctx context.Context, dev block.Device) error {
 		return ErrChanged
 	}
 	if len(r.Blocks()) > 0 {
+		// A process that died may have left the superblock in a cache only. What is free by that
+		// one may be in use by the one on the disk.
+		if err := dev.Flush(); err != nil {
+			return fmt.Errorf("flushing: %w", err)
+		}
 		_, _, err := r.maps.Write(func(nr block.Nr, b *block.Data) error {
 			if err := ctx.Err(); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"thinpool/fixtures"
 	"thinpool/metadata/block/blocktest"
 	"thinpool/tool/check"
 )
@@ -62,5 +63,15 @@ func TestRepairInterrupted(t *testing.T) {
 				t.Errorf("a power cut after the end: %q", got)
 			}
 		})
+	}
+}
+
+// A superblock that an earlier process left in a cache is on the disk before the blocks that are
+// free by it are written.
+func TestRepairFlushesFirst(t *testing.T) {
+	dev := fixtures.Leaky(t)
+	r, _ := prepared(t, dev, check.Options{})
+	if err := r.Write(t.Context(), &blocktest.Unflushed{Mem: dev}); err != nil {
+		t.Error(err)
 	}
 }

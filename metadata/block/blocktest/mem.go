@@ -156,3 +156,24 @@ func (m *Mem) Size() int64 { return int64(len(m.data)) }
 
 // Close implements [block.Device].
 func (m *Mem) Close() error { return nil }
+
+// Unflushed is a device on which an earlier process left writes in a cache. Writes fail before the
+// first flush, because what is on the disk is unknown until then.
+type Unflushed struct {
+	*Mem
+	flushed bool
+}
+
+// WriteAt implements [io.WriterAt].
+func (u *Unflushed) WriteAt(p []byte, off int64) (int, error) {
+	if !u.flushed {
+		return 0, errors.New("a write before the cache was flushed")
+	}
+	return u.Mem.WriteAt(p, off)
+}
+
+// Flush implements [block.Device].
+func (u *Unflushed) Flush() error {
+	u.flushed = true
+	return u.Mem.Flush()
+}
