@@ -41,7 +41,7 @@ var cases = []benchCase{
 	{name: "thin_rmap, 100 regions", ours: "thin_rmap REGIONS META", peer: "="},
 	{name: "thin_metadata_pack", ours: "thin_metadata_pack -f -i META -o OUT", peer: "=", output: true},
 	{name: "thin_metadata_unpack", ours: "thin_metadata_unpack -f -i PACK -o OUT", peer: "=", output: true},
-	{name: "thin_shrink to the same size", ours: "thin_shrink --no-copy --nr-blocks BLOCKS -i XML -o /dev/null", peer: "="},
+	{name: "thin_shrink to the same size", ours: "thin_shrink --no-copy --data DATA --nr-blocks BLOCKS -i XML -o /dev/null", peer: "="},
 	{name: "thin_metadata_size", ours: "thin_metadata_size -b 64k -s 1t -m 100", peer: "="},
 	{name: "thin_metadata_size --from", ours: "thin_metadata_size --from META"},
 	{name: "thin_stat", ours: "thin_stat META"},

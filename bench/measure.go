@@ -22,7 +22,7 @@ type files struct {
 
 // files makes the inputs of a shape that are not there yet.
 func (b *bench) files(s shape) (*files, error) {
-	f := &files{shape: s, work: b.work, temps: []string{"out.bin", "o.zst", "page.html", "damaged.bin", s.name + ".pack"}}
+	f := &files{shape: s, work: b.work, temps: []string{"out.bin", "o.zst", "page.html", "damaged.bin", "data", s.name + ".pack"}}
 	xml, meta := f.path(s.name+".xml"), f.path(s.name+".bin")
 	if _, err := os.Stat(xml); err != nil {
 		if err := shell(f.path("genxml") + " -shape " + s.name + " >" + xml); err != nil {
@@ -40,7 +40,7 @@ func (b *bench) files(s shape) (*files, error) {
 	if err := shell("bin/thin_metadata_pack -f -i " + meta + " -o " + f.path(s.name+".pack")); err != nil {
 		return nil, err
 	}
-	if err := f.damage(meta); err != nil {
+	if err := errors.Join(f.damage(meta), f.empty(f.path("data"))); err != nil {
 		return nil, err
 	}
 	blocks, err := output("sh", "-c", "bin/thin_dump --skip-mappings "+meta+` | sed -n 's/.*nr_data_blocks="\([0-9]*\)".*/\1/p'`)
@@ -94,7 +94,7 @@ func (f *files) expand(command, tools, peer string) string {
 	command = strings.NewReplacer(
 		"PEER/", peer+"/", "WORK/", f.work+"/", "META", f.path(f.name+".bin"), "XML", f.path(f.name+".xml"),
 		"PACK", f.path(f.name+".pack"), "DAMAGED", f.path("damaged.bin"), "OUT", f.path("out.bin"),
-		"ZST", f.path("o.zst"), "HTML", f.path("page.html"), "BLOCKS", f.blocks, "REGIONS", regions,
+		"DATA", f.path("data"), "ZST", f.path("o.zst"), "HTML", f.path("page.html"), "BLOCKS", f.blocks, "REGIONS", regions,
 	).Replace(command)
 	if strings.HasPrefix(command, "thin_") {
 		command = tools + "/" + command
