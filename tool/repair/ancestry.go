@@ -8,15 +8,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An ancestry is the commits before the chosen one, as far as the line is unbroken and no
-// block was skipped in between. It proves that a data block was not used again: what is
-// freed in a transaction is not allocated in it, so a commit that does not count it lies
-// in between.
+// An ancestry is the unbroken chain of commits before the chosen one, up to the first gap or
+// skipped block. It proves that a data block was not reused: a block freed in a transaction is not
+// allocated in the same one, so a reuse leaves a commit in between that does not count the block.
 type ancestry struct {
 	e     *evidence
-	line  []*generation                       // the chosen one, then the one before it, and so on
-	nodes map[metadata.DevID]map[block.Nr]int // index of the newest commit in which a device has a node
-	used  []map[uint64]*spacemap.UsedSet      // by commit, then data bitmap; nil: it cannot be read
+	line  []*generation                       // the chosen generation, then the one before it, and so on
+	nodes map[metadata.DevID]map[block.Nr]int // by device: each node with the newest commit that has it (an index into line)
+	used  []map[uint64]*spacemap.UsedSet      // by commit, then data bitmap; nil: unreadable
 }
 
 func newAncestry(e *evidence, state *chosen) *ancestry {
@@ -32,8 +31,8 @@ func newAncestry(e *evidence, state *chosen) *ancestry {
 	return a
 }
 
-// isIntact reports whether a block still is what it was at a commit: once it was freed it
-// was not used again.
+// isIntact reports whether a block still has the content it had at a commit: it was not reused
+// after it was freed.
 func (a *ancestry) isIntact(commit int, nr block.Nr) bool {
 	freed := false
 	for i := commit; i >= 0; i-- {
@@ -46,8 +45,8 @@ func (a *ancestry) isIntact(commit int, nr block.Nr) bool {
 	return a.e.valid(nr)
 }
 
-// hadMapping reports whether a mapping of an old leaf still is that of one of the devices: all
-// commits since count its data block.
+// hadMapping reports whether a mapping of an old leaf still belongs to one of the devices: all
+// commits since then count its data block.
 func (a *ancestry) hadMapping(leaf block.Nr, ids []metadata.DevID, data uint64) bool {
 	for _, id := range ids {
 		since, ok := a.nodesOf(id)[leaf]
@@ -79,7 +78,7 @@ func (a *ancestry) nodesOf(id metadata.DevID) map[block.Nr]int {
 	return nodes
 }
 
-// rootOf looks a device up below a node of the top level; 0 if it is not there.
+// rootOf looks up a device below a top-level node; 0 if it is not there.
 func (a *ancestry) rootOf(commit int, nr block.Nr, id metadata.DevID) block.Nr {
 	for depth := 0; depth < btree.MaxDepth && a.isIntact(commit, nr); depth++ {
 		n, ok := a.e.survey.Node(nr)
@@ -102,7 +101,7 @@ func (a *ancestry) rootOf(commit int, nr block.Nr, id metadata.DevID) block.Nr {
 	return 0
 }
 
-// collect adds the nodes below nr that are intact to nodes.
+// collect adds the intact nodes below nr to nodes.
 func (a *ancestry) collect(commit int, nr block.Nr, depth int, nodes map[block.Nr]int) {
 	n, ok := a.e.survey.Node(nr)
 	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || !a.isIntact(commit, nr) {
@@ -128,7 +127,7 @@ func (a *ancestry) counts(commit int, data uint64) bool {
 	return used != nil && used[at/64]>>(at%64)&1 != 0
 }
 
-// bitmap returns which counts of a data bitmap are not 0; nil if it is not intact.
+// bitmap returns which counts of a data bitmap are not 0; nil if the bitmap is not intact.
 func (a *ancestry) bitmap(commit int, i uint64) *spacemap.UsedSet {
 	roots := a.e.strayRoots(a.line[commit], survey.IndexLeaf)
 	if len(roots) != 1 || !a.indexIntact(commit, roots[0], 0) {

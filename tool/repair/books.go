@@ -13,12 +13,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// countData counts the references to data blocks of all leaves that are kept, those of
-// the metadata snapshot included. known is false if some of them cannot be read.
+// countData counts the references to data blocks from all leaves that are kept, including those of
+// the metadata snapshot. known is false if some of them cannot be read.
 func (s *salvage) countData(ctx context.Context, g *grove) (refs *spacemap.Counter, known bool, err error) {
 	p := s.pool
 	refs = spacemap.NewCounter(p.nrData)
-	out := map[block.Nr]bool{} // leaves that are where they should not be
+	out := map[block.Nr]bool{} // leaves out of place
 	for _, h := range g.holes {
 		out[h.block] = true
 	}
@@ -44,7 +44,7 @@ func (s *salvage) countData(ctx context.Context, g *grove) (refs *spacemap.Count
 	return refs, s.countSnapshot(refs), err
 }
 
-// countSnapshot counts what only the metadata snapshot still refers to; false if it
+// countSnapshot counts what only the metadata snapshot still refers to; false if the snapshot
 // cannot be read.
 func (s *salvage) countSnapshot(refs *spacemap.Counter) bool {
 	held := s.sb.HeldRoot
@@ -82,10 +82,10 @@ func (s *salvage) countLeaf(nr block.Nr, refs *spacemap.Counter) {
 	}
 }
 
-// metadataBalanced reports whether the pointers that were read and recovered are those
-// that the metadata space map counts, for every block. A lost leaf is still pointed to;
-// a lost root to which the pointer is lost as well is a block that cannot be read, one
-// for each device whose root is not known.
+// metadataBalanced reports whether the pointers read and recovered match the metadata space map
+// for every block. A lost leaf still has a pointer to it. If a root and the pointer to it are both
+// lost, the root is an unreadable block with a missing reference: one for each device without a
+// known root.
 func (s *salvage) metadataBalanced() bool {
 	if s.counts == nil || s.state.generation == nil {
 		return false
@@ -108,16 +108,15 @@ func (s *salvage) metadataBalanced() bool {
 	return ok && lost == rootless && len(c.foreign) == 0
 }
 
-// A surplus is the difference between the data space map and the references that can be
-// read.
+// A surplus is the difference between the data space map and the references that can be read.
 type surplus struct {
-	over     []stretch // counted more often than referred to; by ascending blocks
-	unknown  []stretch // counts that cannot be read
+	over     []stretch // counted more often than referenced; by ascending blocks
+	unknown  []stretch // with unreadable counts
 	none     bool      // no counts can be read at all
-	balanced bool      // all else adds up: no count is too low or cannot be read
+	balanced bool      // everything else adds up: no count is too low or unreadable
 }
 
-// A stretch is adjacent data blocks that lack the same number of references.
+// A stretch is a run of data blocks that lack the same number of references.
 type stretch struct {
 	first, n uint64
 	missing  uint32
@@ -145,8 +144,8 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 		case spacemap.TooLow:
 			sp.balanced = false
 		case spacemap.InTree:
-			// Which counts the index tree has lost comes as missing entries; the overflow
-			// tree only has those from 3 up.
+			// Counts lost from the index tree show up as missing entries; the overflow tree only holds counts
+			// from 3 up.
 			sp.balanced = sp.balanced && found.Tree.Kind != btree.Lost
 		}
 	})
@@ -154,8 +153,7 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 	return sp, err
 }
 
-// at returns how many references to a data block are missing; false if that cannot be
-// known.
+// at returns how many references to a data block are missing; false if this cannot be known.
 func (s *surplus) at(b uint64) (uint32, bool) {
 	if found, ok := within(s.over, b); ok {
 		return found.missing, true
@@ -166,7 +164,7 @@ func (s *surplus) at(b uint64) (uint32, bool) {
 	return 0, true
 }
 
-// total is how many references are missing.
+// total returns how many references are missing.
 func (s *surplus) total() (n uint64) {
 	for _, f := range s.over {
 		n += f.n * uint64(f.missing)

@@ -17,7 +17,7 @@ import (
 	"thinpool/tool/repair"
 )
 
-// allocated returns how many bytes f allocates in all.
+// allocated returns how many bytes f allocates in total.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -26,8 +26,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// What devices share is salvaged once, however many devices there are: each has all its
-// mappings and thousands of lost ranges, which are those of all others.
+// Damage that devices share is salvaged once, however many devices there are. Each device has all
+// its mappings and the same thousands of lost ranges as the others.
 func TestManyDevicesShareDamage(t *testing.T) {
 	const devices, levels = 5000, 6
 	dev := fixtures.Web(t, devices, levels)
@@ -53,8 +53,8 @@ func TestManyDevicesShareDamage(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// noFatal demands that new metadata of what was found has no fatal fault. What devices say of
-// themselves, and mappings that were guessed, may be odd.
+// noFatal checks that new metadata written from the result has no fatal fault. The devices' own
+// details and guessed mappings may be odd.
 func noFatal(t *testing.T, found *repair.Result, seed uint64) {
 	t.Helper()
 	pool, err := metadata.Open(found.Device, metadata.Options{})
@@ -83,8 +83,8 @@ func noFatal(t *testing.T, found *repair.Result, seed uint64) {
 	}
 }
 
-// Whatever a hostile image is like, it is repaired or refused, and what is repaired is whole.
-// THINPOOL_LONG tries more of it.
+// Every hostile image is either repaired or refused, and a repaired one is whole. THINPOOL_LONG
+// tries more images.
 func TestHostile(t *testing.T) {
 	seeds := uint64(8)
 	switch {
@@ -104,8 +104,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A leaf was cut off, so that its last value is zero. That says nothing of data block 0, also if it
-// is counted more often than it is mapped.
+// A truncated leaf has zero as its last value. This says nothing about data block 0, even if that
+// block is counted more often than it is mapped.
 func TestCutLeafSaysNothing(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	lost := f.Leaf(metadata.Run{Thin: 0, Data: 200, Len: 10})

@@ -12,23 +12,23 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A candidate is a mapping that some leaf has for a thin block in a hole.
+// A candidate is a mapping found in some leaf for a thin block in a hole.
 type candidate struct {
 	thin    uint64
 	value   uint64 // as in the leaf: data block and time
-	counted bool   // its data block is counted, but nothing leads to it
+	counted bool   // the space map counts its data block, but nothing points to it
 	age     int    // of the leaf, in states; 0: the newest
-	kept    bool   // the data block was in use at all commits since, or the leaf is the lost one
+	kept    bool   // the data block was in use in all commits since, or this is the lost leaf itself
 }
 
-// data is the data block of a candidate.
+// data returns the data block of a candidate.
 func (c candidate) data() uint64 {
 	data, _ := metadata.UnpackMapping(c.value)
 	return uint64(data)
 }
 
-// recoverMappings fills holes with mappings of leaves that nothing leads to any more:
-// those that earlier commits left, and the damaged leaf itself as far as it makes sense.
+// recoverMappings fills holes with mappings from leaves that nothing points to any more: leaves of
+// earlier commits, and the readable part of the damaged leaf itself.
 func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 	holes := slices.DeleteFunc(slices.Clone(g.holes), func(h *hole) bool { return len(h.owners.IDs) == 0 || h.room.Empty() })
 	if len(holes) == 0 {
@@ -71,9 +71,8 @@ func (s *salvage) recoverMappings(ctx context.Context, g *grove) error {
 	return nil
 }
 
-// candidates returns what leaves say of the keys in a hole, as far as it can be right,
-// by ascending thin block. Where the hole has rivals only those of earlier trees of the
-// same devices count.
+// candidates returns what leaves say about the keys in a hole, as far as it is possible, by
+// ascending thin block. If the hole has rivals, only earlier trees of the same devices count.
 func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *searchBudget, refs *spacemap.Counter, sp *surplus) ([]candidate, error) {
 	var found []candidate
 	if budget.isExhausted() {
@@ -93,11 +92,11 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 				continue
 			}
 			if leaf == h.block && n.Uint64(i) == 0 {
-				continue // a leaf that was cut off says nothing of data block 0
+				continue // a truncated leaf says nothing about data block 0
 			}
 			missing, sure := sp.at(uint64(data))
-			// Without the space map a mapping is possible if its data block is not in use, or
-			// shared with those who have the leaf.
+			// Without the space map, a mapping is possible if its data block is free or shared with a device
+			// that has the leaf.
 			possible := had && (refs.Get(uint64(data)) == 0 || (shared || isIn(inUse, n.Key(i), data)) && s.treatsAsShared(h, time))
 			if missing > 0 || !sure && possible {
 				kept := leaf == h.block || s.ancestry.hadMapping(leaf, h.owners.Sample(), uint64(data))
@@ -131,10 +130,10 @@ func (s *salvage) candidates(ctx context.Context, h *hole, rivals bool, budget *
 	return found, nil
 }
 
-// mappingsIn returns the mappings that other devices have for the keys of a hole: the
-// device may share them.
+// mappingsIn returns the mappings that other devices have for the keys of a hole; the device may
+// share them.
 func (s *salvage) mappingsIn(h *hole, budget *searchBudget) []mapping {
-	const most = 2048 // leaves; with more of them it would take too much memory
+	const most = 2048 // leaves; more would take too much memory
 	var all []mapping
 	n := 0
 	for leaf := range budget.in(h.room) {
@@ -144,7 +143,7 @@ func (s *salvage) mappingsIn(h *hole, budget *searchBudget) []mapping {
 		if n++; n > most {
 			return nil
 		}
-		budget.leaves -= 3 // it takes longer to keep all mappings of a leaf than to look at them
+		budget.leaves -= 3 // keeping all mappings of a leaf costs more than looking at them
 		n, ok := s.mappingLeaf(leaf.Block)
 		if !ok {
 			continue
@@ -160,7 +159,7 @@ func (s *salvage) mappingsIn(h *hole, budget *searchBudget) []mapping {
 	return slices.Compact(all)
 }
 
-// mapping says where a thin block lies.
+// A mapping says where a thin block lies.
 type mapping struct {
 	thin uint64
 	data metadata.DataBlock
@@ -170,14 +169,14 @@ func (m mapping) compare(o mapping) int {
 	return cmp.Or(cmp.Compare(m.thin, o.thin), cmp.Compare(m.data, o.data))
 }
 
-// isIn reports whether sorted mappings have that one.
+// isIn reports whether sorted mappings include the given one.
 func isIn(all []mapping, thin uint64, data metadata.DataBlock) bool {
 	_, found := slices.BinarySearchFunc(all, mapping{thin, data}, mapping.compare)
 	return found
 }
 
-// damagedLeaf returns the leaf that a hole has lost as if its checksum were right, if
-// all else about it is. What it says is no more than a candidate.
+// damagedLeaf returns the leaf lost in a hole as if its checksum were right, provided everything
+// else about it is. Its mappings are only candidates.
 func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 	b := new(block.Data)
 	if h.block == 0 || h.block >= s.limit || h.gap || s.survey.Kinds[h.block] != survey.Unknown || s.r.Read(h.block, b) != nil {
@@ -188,8 +187,8 @@ func (s *salvage) damagedLeaf(h *hole) (btree.Node, bool) {
 	return n, err == nil && n.Leaf()
 }
 
-// treatsAsShared reports whether the devices of a hole take mappings of that time for shared:
-// all of them, if the details have to be made up.
+// treatsAsShared reports whether the devices of a hole treat mappings of that time as shared. A
+// device with made-up details treats all mappings as shared.
 func (s *salvage) treatsAsShared(h *hole, time uint32) bool {
 	if h.owners.Incomplete {
 		return false
@@ -202,7 +201,7 @@ func (s *salvage) treatsAsShared(h *hole, time uint32) bool {
 	return true
 }
 
-// fillHole writes leaves with the mappings that were decided on for a hole.
+// fillHole writes leaves with the mappings chosen for a hole.
 func (s *salvage) fillHole(h *hole, taken []decision) error {
 	if len(taken) == 0 {
 		return nil

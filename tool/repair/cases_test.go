@@ -24,7 +24,7 @@ func testdata(t *testing.T, name string) []byte {
 	return shared.Unpack(t, "testdata/"+name+".zst")
 }
 
-// rebuilt writes what was found as new metadata, in which nothing may be wrong.
+// rebuilt writes the result as new metadata and checks that nothing is wrong with it.
 func rebuilt(t *testing.T, found *repair.Result) {
 	t.Helper()
 	pool, err := metadata.Open(found.Device, metadata.Options{})
@@ -44,8 +44,8 @@ func rebuilt(t *testing.T, found *repair.Result) {
 	}
 }
 
-// A second, idle activation of the pool wrote its old superblock over a newer state. Its
-// roots are other nodes by now.
+// A second, idle activation of the pool wrote its old superblock over a newer state. Its roots are
+// other nodes by now.
 func TestDoubleActivation(t *testing.T) {
 	image := testdata(t, "double-activation.img")
 	truth := contentOf(t, blocktest.NewMemFrom(slices.Clone(image)))
@@ -60,8 +60,8 @@ func TestDoubleActivation(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// The superblock names valid nodes that are not its roots: of every value size, for one
-// root or both. Nothing is invented and nothing lost.
+// The superblock names valid nodes that are not its roots, of every value size, for one root or
+// both. Nothing is invented and nothing lost.
 func TestWrongRoots(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -105,8 +105,8 @@ func TestWrongRoots(t *testing.T) {
 	}
 }
 
-// A leaf and the superblock of the metadata snapshot are lost. The snapshot's own leaf
-// fits the hole, and its mappings are not the lost ones.
+// A leaf and the superblock of the metadata snapshot are lost. The snapshot's own leaf fits the
+// hole, but its mappings are not the lost ones.
 func TestLeafAndSnapshotLost(t *testing.T) {
 	found := find(t, blocktest.NewMemFrom(testdata(t, "leaf-and-snapshot-lost.img")), repair.Options{})
 	d := found.Report.Devices[0]
@@ -130,7 +130,7 @@ func TestStaleTime(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// A byte of the checksum is wrong, and nothing else.
+// Only a byte of the checksum is wrong.
 func TestChecksumByte(t *testing.T) {
 	found := find(t, blocktest.NewMemFrom(testdata(t, "checksum-byte.img")), repair.Options{})
 	if got := contentOf(t, found.Device); got.len() != 38 || !found.Report.Lossless() || len(found.Report.Corrections) != 1 {
@@ -139,8 +139,8 @@ func TestChecksumByte(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// The whole checksum of a leaf is wrong: what it says is a candidate, and the reference
-// counts confirm it.
+// The whole checksum of a leaf is wrong. Its mappings are candidates, and the reference counts
+// confirm them.
 func TestChecksumField(t *testing.T) {
 	image, truth := open(t, "odd-blocks")
 	const leaf = 81
@@ -154,7 +154,7 @@ func TestChecksumField(t *testing.T) {
 	}
 }
 
-// Two blocks are exchanged, and each says which one it is.
+// Two blocks are swapped, and each says which one it is.
 func TestSwappedBlocks(t *testing.T) {
 	for _, pair := range [][2]block.Nr{{81, 60}, {0, 81}, {95, 68}} {
 		image, truth := open(t, "odd-blocks")
@@ -169,13 +169,13 @@ func TestSwappedBlocks(t *testing.T) {
 	}
 }
 
-// A data block has leaked, an old leaf maps it, and the leaf of today is lost.
+// A data block has leaked, an old leaf maps it, and the current leaf is lost.
 func TestLeakAndStaleLeaf(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	lost := f.Leaf(metadata.Run{Thin: 0, Data: 200, Len: 10})
 	other := f.Leaf(metadata.Run{Thin: 500, Data: 500, Len: 100})
 	f.Device(1, f.Inner(lost, other))
-	f.Leaf(metadata.Run{Thin: 0, Data: 100, Len: 10}) // nothing leads to it, but its data blocks are counted
+	f.Leaf(metadata.Run{Thin: 0, Data: 100, Len: 10}) // nothing points to it, but its data blocks are counted
 	dev := f.Finish()
 	if err := block.Write(dev, lost, new(block.Data)); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestLeakAndStaleLeaf(t *testing.T) {
 	}
 }
 
-// A device that was cut never becomes an empty pool that passes for a success.
+// A truncated device never yields an empty pool reported as success.
 func TestCutDevice(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()

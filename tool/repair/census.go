@@ -10,14 +10,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A census is which blocks a state consists of.
+// A census is the set of blocks that make up a state.
 type census struct {
 	e       *evidence
 	refs    *spacemap.Counter
-	seen    []uint64   // a bit a block
-	foreign []block.Nr // valid blocks that are not what the state has there: overwritten
-	damaged int        // blocks that cannot be read
-	closed  bool       // refs are the counts of the metadata space map
+	seen    []uint64   // one bit per block
+	foreign []block.Nr // valid blocks that hold something else: overwritten
+	damaged int        // unreadable blocks
+	closed  bool       // refs match the metadata space map
 }
 
 // has reports whether a block belongs to the state.
@@ -25,7 +25,7 @@ func (c *census) has(nr block.Nr) bool {
 	return nr < block.Nr(len(c.seen)*64) && c.seen[nr/64]>>(nr%64)&1 != 0
 }
 
-// size is how many blocks the state consists of.
+// size returns how many blocks make up the state.
 func (c *census) size() (n int) {
 	for _, w := range c.seen {
 		n += bits.OnesCount64(w)
@@ -67,8 +67,8 @@ func (e *evidence) countBlocks(s *State) *census {
 	return c
 }
 
-// lostMaps follows the space maps of a superblock whose metadata space map does not count
-// itself. Blocks of it that are valid, but something else, were overwritten.
+// lostMaps follows the space maps of a superblock whose metadata space map does not count itself.
+// Blocks that are valid but of another kind were overwritten.
 func (c *census) lostMaps(sb *metadata.Superblock) {
 	c.tree(sb.MetadataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
 	c.tree(sb.DataSpaceMap.RefCountRoot, survey.CountLeaf, btree.AllKeys, 0)
@@ -98,7 +98,7 @@ func (c *census) lostMaps(sb *metadata.Superblock) {
 	}
 }
 
-// noteDamaged notes that a block is not what it should be.
+// noteDamaged records that a block is not what it should be.
 func (c *census) noteDamaged(nr block.Nr) {
 	if c.e.valid(nr) {
 		c.foreign = append(c.foreign, nr)
@@ -107,8 +107,8 @@ func (c *census) noteDamaged(nr block.Nr) {
 	c.damaged++
 }
 
-// countsItself reports whether a bitmap of the metadata space map counts its own block, if
-// that is among those that it counts.
+// countsItself reports whether a bitmap of the metadata space map counts its own block, if it
+// covers it.
 func (c *census) countsItself(nr block.Nr, i uint64) bool {
 	var b block.Data
 	if uint64(nr)/spacemap.PerBitmap != i {
@@ -121,8 +121,8 @@ func (c *census) countsItself(nr block.Nr, i uint64) bool {
 	return err == nil && bitmap.Count(int(nr%spacemap.PerBitmap)) == 1
 }
 
-// matchesSpaceMap reports whether the references are those that a space map counts. lost is how
-// many pointers to blocks that cannot be read are missing; such blocks may be lost roots.
+// matchesSpaceMap reports whether the references match a space map. lost is the number of missing
+// pointers to unreadable blocks; such blocks may be lost roots.
 func (c *census) matchesSpaceMap(counts []uint8) (lost int, ok bool) {
 	for nr := range c.e.blocks {
 		stored := uint8(0)
@@ -141,7 +141,7 @@ func (c *census) matchesSpaceMap(counts []uint8) (lost int, ok bool) {
 	return lost, true
 }
 
-// addPointer counts a pointer to a block, and reports whether it is the first.
+// addPointer counts a pointer to a block and reports whether it is the first.
 func (c *census) addPointer(nr block.Nr) bool {
 	if nr >= c.e.blocks {
 		c.damaged++
@@ -153,7 +153,7 @@ func (c *census) addPointer(nr block.Nr) bool {
 	return first
 }
 
-// tree follows a pointer to a node of a tree with such leaves.
+// tree follows a pointer to a node of a tree whose leaves are of kind want.
 func (c *census) tree(nr block.Nr, want survey.Kind, keys btree.KeyRange, depth int) {
 	if nr == 0 {
 		c.damaged++

@@ -8,44 +8,44 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A choice is a state, and how sure it is that it is the right one.
+// A choice is a state, and whether it is certain to be the right one.
 type choice struct {
 	best   int
-	rivals []int // states that may be the right one as well, the likeliest first
+	rivals []int // states that may also be right, the likeliest first
 	sure   bool  // the superblock names it, and nothing speaks against it
 	why    string
 }
 
-// facts are what is known of a state when one is chosen. All are facts that were read;
+// facts are what is known about a state when one is chosen. All of them were read from the device;
 // none is a weight.
 type facts struct {
 	named    bool   // by a valid superblock
 	snapshot bool   // of the metadata snapshot, which is old by definition
-	ofKind   bool   // its roots are of their kind, as far as they can be read
-	whole    bool   // all of it can be read, and it agrees with itself
-	closed   bool   // and with the metadata space map that was found for it
+	ofKind   bool   // its roots are of the right kind, as far as they can be read
+	whole    bool   // all of it can be read, and it is consistent
+	closed   bool   // its references match the metadata space map found for it
 	maps     bool   // such a space map was found
-	sameMaps bool   // it is the one that the superblock names
-	replaced bool   // the superblock names other roots, which are not of their kind
-	open     bool   // nothing was written where the next commit would have begun
+	sameMaps bool   // the superblock names this space map
+	replaced bool   // the superblock names other roots, of the wrong kind
+	open     bool   // nothing was written where the next commit would have started
 	beyond   bool   // it has times or ids that the superblock has not reached yet
-	missing  int    // volumes of LVM that are not in it, or are others
-	surplus  int    // devices that LVM does not know
-	tables   bool   // both its trees of devices can be read
-	foreign  bool   // some of its blocks were overwritten by other nodes
+	missing  int    // LVM volumes that it lacks, or has as other volumes
+	surplus  int    // devices unknown to LVM
+	tables   bool   // both its device trees can be read
+	foreign  bool   // other nodes have overwritten some of its blocks
 	follows  bool   // its space map is lost, and it can be the commit after another state
-	wreck    bool   // a quarter of its blocks or more cannot be read
-	cutOff   bool   // so it is, and the device was cut, as the space map lies beyond its end
-	damaged  int    // blocks that cannot be read or were overwritten
+	wreck    bool   // at least a quarter of its blocks is unreadable
+	cutOff   bool   // follows, and the device was cut: the space map lies beyond its end
+	damaged  int    // blocks that are unreadable or overwritten
 	time     uint32 // see State
 	id       uint64 // see State
 	mappings uint64 // see State
 	place    block.Nr
 }
 
-// choose chooses a state. newer(i, j) reports that i was committed after j, with
-// evidence for that and none against. What the superblock names is taken unless another
-// whole state is newer, or is the one that LVM knows.
+// choose chooses a state. newer(i, j) reports that i was committed after j, with evidence for it
+// and none against. The state that the superblock names wins unless another whole state is newer
+// or is the one LVM knows.
 func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 	var eligible []int
 	named := -1
@@ -92,16 +92,15 @@ func choose(all []facts, newer func(i, j int) bool) (choice, bool) {
 	return choice{best: best[0], rivals: rivals, why: reason(all, best, rivals)}, true
 }
 
-// lostToMedia reports whether f has its space map, and blocks that cannot be read but
-// none that another commit has overwritten: then only its age speaks against it.
+// lostToMedia reports whether f has its space map, and has unreadable blocks but none overwritten
+// by another commit. Then only its age speaks against it.
 func (f facts) lostToMedia() bool { return f.maps && !f.whole && !f.foreign }
 
-// proves reports whether f is the state that the space map of the superblock describes,
-// and the one with the roots of the superblock is not.
+// proves reports whether f is the state that the superblock's space map describes, and the state
+// with the superblock's roots is not.
 func (f facts) proves(named facts) bool { return f.whole && f.closed && f.sameMaps && !named.closed }
 
-// challenges reports whether a state can take the place of the one that the superblock
-// names.
+// challenges reports whether a state can replace the one that the superblock names.
 func challenges(c, named facts, newer, older bool) bool {
 	if c.proves(named) {
 		return true
@@ -109,28 +108,28 @@ func challenges(c, named facts, newer, older bool) bool {
 	if !c.whole || older {
 		return false
 	}
-	lvm := c.missing < named.missing && named.tables // else it is the trees of devices that are missing
+	lvm := c.missing < named.missing && named.tables // otherwise the device trees are what is missing
 	return lvm || newer && c.missing <= named.missing
 }
 
-// ranked returns the states that no other is newer than, the likeliest first.
+// ranked returns the states that have no newer one, the likeliest first.
 func ranked(all []facts, among []int, newer func(i, j int) bool) []int {
 	last := slices.DeleteFunc(slices.Clone(among), func(i int) bool {
 		return slices.ContainsFunc(among, func(j int) bool {
-			// A newer state of which hardly anything is left does not displace an older one.
+			// A newer state with hardly anything left does not displace an older one.
 			return newer(j, i) && all[j].missing <= all[i].missing && (all[j].whole || all[j].maps || !all[i].whole)
 		})
 	})
-	if len(last) == 0 { // evidence that goes round in a circle is none
+	if len(last) == 0 { // circular evidence proves nothing
 		last = slices.Clone(among)
 	}
 	slices.SortStableFunc(last, func(i, j int) int { return compareFacts(all[i], all[j]) })
 	return last
 }
 
-// compareFacts orders states of which none is known to be newer; the better is less. That
-// a state has lost blocks to the medium says nothing of its age, unless hardly anything
-// is left; that others have overwritten them does.
+// compareFacts orders states when none is known to be newer; the better one is less. Blocks lost
+// to the medium say nothing about a state's age, unless hardly anything is left; blocks
+// overwritten by other commits do.
 func compareFacts(a, b facts) int {
 	no := func(f func(facts) bool) int { return cmp.Compare(boolToInt(f(b)), boolToInt(f(a))) }
 	return cmp.Or(
@@ -150,8 +149,8 @@ func compareFacts(a, b facts) int {
 	)
 }
 
-// reason says why the first of the remaining states was taken. rivals are those of the
-// rest that may be right as well.
+// reason says why the first of the remaining states was chosen. rivals are the others that may
+// also be right.
 func reason(all []facts, best, rivals []int) string {
 	first := all[best[0]]
 	switch {
@@ -182,9 +181,9 @@ func reason(all []facts, best, rivals []int) string {
 	return "it looks newest, but there is no proof"
 }
 
-// newerDevices reports whether the devices of both say that a was committed after b,
-// and none of them the opposite. Of one device the time of the last snapshot only grows,
-// and an id that is used again belongs to a later transaction.
+// newerDevices reports whether the devices of both states show that a was committed after b, and
+// none shows the opposite. A device's last snapshot time only grows, and a reused id belongs to a
+// later transaction.
 func newerDevices(a, b *State) bool {
 	later := false
 	for i, j := 0, 0; i < len(a.Devices) && j < len(b.Devices); {

@@ -7,8 +7,8 @@ import (
 	"thinpool/metadata"
 )
 
-// Each row is a situation, by its facts alone. newer lists pairs of which the first was
-// committed after the second.
+// Each row is a situation, given by its facts. newer lists pairs in which the first was committed
+// after the second.
 func TestChoose(t *testing.T) {
 	whole := facts{ofKind: true, whole: true, closed: true, maps: true}
 	with := func(f facts, change func(*facts)) facts { change(&f); return f }
@@ -211,7 +211,7 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// Devices tell which of two states is newer, unless they contradict each other.
+// The devices show which of two states is newer, unless they contradict each other.
 func TestNewerDevices(t *testing.T) {
 	device := func(id metadata.DevID, transaction uint64, creation, snapshotted uint32) DeviceRoot {
 		return DeviceRoot{ID: id, Known: true, Details: metadata.Details{TransactionID: transaction, CreationTime: creation, SnapshottedTime: snapshotted}}

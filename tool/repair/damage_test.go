@@ -21,7 +21,7 @@ func edit(t *testing.T, dev *blocktest.Mem, nr block.Nr, change func(*block.Data
 	fixtures.Edit(t, dev, nr, change)
 }
 
-// Block 0 is there, but cannot be used. What else it says stays a hint.
+// Block 0 is there but cannot be used. Its other fields are only hints.
 func TestSuperblockUnusable(t *testing.T) {
 	size := uint64(128)
 	for name, spoil := range map[string]func(*blocktest.Mem){
@@ -58,7 +58,7 @@ func TestSuperblockUnusable(t *testing.T) {
 	}
 }
 
-// A lost block lies elsewhere, once or twice. Two that differ cancel each other.
+// A lost block is found elsewhere, once or twice. Two copies that differ cancel each other out.
 func TestMisplacedCopies(t *testing.T) {
 	const lost = 81
 	for name, c := range map[string]struct {
@@ -107,7 +107,7 @@ func TestImpossibleTimes(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// Both trees of devices are lost, and LVM knows which devices there are.
+// Both device trees are lost, and LVM knows which devices there are.
 func TestBothRootsLostWithLVM(t *testing.T) {
 	h := history(t, "deletes")
 	last := h.Commits[len(h.Commits)-1]
@@ -127,7 +127,7 @@ func TestBothRootsLostWithLVM(t *testing.T) {
 	}
 }
 
-// Leaves whose keys are not where they should be do not spoil their neighbours.
+// Leaves with misplaced keys do no harm to their neighbours.
 func TestKeysOutOfPlace(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 10000)
 	a := f.Leaf(metadata.Run{Thin: 0, Data: 0, Len: 100})
@@ -163,8 +163,7 @@ func TestSharedInnerLost(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// Two devices have lost internal nodes over the same keys. Earlier commits tell whose the
-// children are.
+// Two devices lost internal nodes over the same keys. Earlier commits tell who owned the children.
 func TestTwoInnerNodesLost(t *testing.T) {
 	h := history(t, "snapshots")
 	truth := contentOf(t, blocktest.NewMemFrom(slices.Clone(h.Image)))
@@ -198,7 +197,7 @@ func TestTwoInnerNodesLost(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// The reasons for what is lost wrap the error of damaged metadata.
+// The errors for lost parts wrap the error for damaged metadata.
 func TestReasons(t *testing.T) {
 	for _, d := range find(t, orphans(t), repair.Options{}).Report.Devices[:2] {
 		for hole := range d.Holes() {
@@ -207,7 +206,7 @@ func TestReasons(t *testing.T) {
 			}
 		}
 	}
-	// The top level leads to a mapping leaf instead of another leaf of its own.
+	// The top level points to a mapping leaf instead of one of its own leaves.
 	image, _ := open(t, "many-devices")
 	dev := blocktest.NewMemFrom(image)
 	pool, err := metadata.Open(dev, metadata.Options{})
@@ -236,7 +235,7 @@ func TestReasons(t *testing.T) {
 	rebuilt(t, found)
 }
 
-// What is listed for a device adds up, and names the blocks.
+// The lost ranges listed for a device add up and name the blocks.
 func TestHoles(t *testing.T) {
 	image, _ := open(t, "odd-blocks")
 	clear(image[81*block.Size:][:block.Size])

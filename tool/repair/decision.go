@@ -8,19 +8,19 @@ import (
 	"thinpool/metadata"
 )
 
-// A ledger is all that is needed to decide which candidates become mappings, and which
-// of these are confirmed.
+// A ledger holds everything needed to decide which candidates become mappings, and which of those
+// are confirmed.
 type ledger struct {
 	holes   []ledgerHole
 	surplus *surplus
-	lacking map[metadata.DevID]uint64 // mappings that devices lack, of those where that is known
+	lacking map[metadata.DevID]uint64 // mappings that each device lacks, where known
 }
 
-// A ledgerHole is a hole and the candidates for it.
+// A ledgerHole is a hole with its candidates.
 type ledgerHole struct {
 	keys       btree.KeyRange
 	owners     metadata.OwnerList
-	leaf       bool        // it was one leaf
+	leaf       bool        // it was a single leaf
 	rivals     bool        // other holes could have lost the same keys
 	candidates []candidate // by ascending thin block, then value, then age
 }
@@ -28,8 +28,8 @@ type ledgerHole struct {
 // A decision is a mapping that fills a hole.
 type decision struct {
 	candidate
-	contested bool // another candidate was as likely
-	confirmed bool // the books are closed with it
+	contested bool // another candidate was equally likely
+	confirmed bool // the books balance with it
 }
 
 // findRivals marks the holes that could have lost the same keys.
@@ -52,12 +52,11 @@ func (l *ledger) findRivals() {
 
 // decide returns the mappings for each hole, by ascending thin block.
 //
-// A surplus is evidence for somebody's lost mapping, not for this one. So candidates are
-// confirmed only all together: if with them every data block has the references that are
-// counted, every device the mappings that its details count, everything that was needed
-// to know that could be read, and no other candidate or hole could have taken the place
-// of one. And as the same data blocks can be used again for other thin blocks, each must
-// have been in use ever since. Else they are guesses.
+// A surplus proves that some mapping is lost, not that it is this one. So candidates are confirmed
+// only all together. With them, every data block must have the references that are counted and
+// every device the mappings its details count; everything these sums need must have been readable;
+// and no other candidate or hole may fit instead. Data blocks can also be reused for other thin
+// blocks, so each must have been in use ever since. Otherwise, they are guesses.
 func (l *ledger) decide() [][]decision {
 	taken := make([][]decision, len(l.holes))
 	for i := range l.holes {
@@ -77,7 +76,7 @@ func (l *ledger) decide() [][]decision {
 	return taken
 }
 
-// best returns one candidate for each thin block: a counted one of the newest state.
+// best returns one candidate for each thin block: a counted one from the newest state.
 func (h *ledgerHole) best() []decision {
 	var left []decision
 	all := h.candidates
@@ -102,14 +101,14 @@ func (h *ledgerHole) best() []decision {
 	return left
 }
 
-// better compares two candidates of which one can be right.
+// better compares two candidates of which only one can be right.
 func better(a, b candidate) int {
 	return cmp.Or(cmp.Compare(boolToInt(a.counted), boolToInt(b.counted)), cmp.Compare(b.age, a.age))
 }
 
-// dropContradictions decides between candidates for one data block. For several thin
-// blocks at most one can be right: that of the newest state. For the same thin block of
-// several devices all can be right, as snapshots share.
+// dropContradictions decides between candidates for the same data block. If they map different
+// thin blocks, only one can be right: that of the newest state. If they map the same thin block of
+// several devices, all can be right, as snapshots share.
 func (l *ledger) dropContradictions(taken [][]decision) {
 	best := map[uint64]candidate{} // by data block
 	tied, contested := map[uint64]bool{}, map[uint64]bool{}
@@ -139,8 +138,7 @@ func (l *ledger) dropContradictions(taken [][]decision) {
 	}
 }
 
-// limit drops what would give a device more mappings than it lacks, or a leaf more than
-// it has room for, the least likely first.
+// limit drops mappings beyond what a device lacks or a leaf has room for, the least likely first.
 func (l *ledger) limit(taken [][]decision) {
 	most := btree.MaxEntries(metadata.MappingSize)
 	lacking := map[metadata.DevID]uint64{}
@@ -180,7 +178,7 @@ func (l *ledger) limit(taken [][]decision) {
 	}
 }
 
-// balances reports whether the books balance with what was taken.
+// balances reports whether the books balance with the mappings that were taken.
 func (l *ledger) balances(taken [][]decision) bool {
 	if !l.surplus.balanced {
 		return false
@@ -218,7 +216,7 @@ func (l *ledger) balances(taken [][]decision) bool {
 	return true
 }
 
-// got is how many mappings the owners of holes get. Many holes have the same list of owners.
+// got returns how many mappings each device gets. Many holes have the same list of owners.
 func (l *ledger) got(taken [][]decision) map[metadata.DevID]uint64 {
 	byList := map[*metadata.DevID]uint64{}
 	lists := map[*metadata.DevID][]metadata.DevID{}

@@ -10,8 +10,8 @@ import (
 	"thinpool/metadata"
 )
 
-// over is data blocks first to first+n-1 that are counted stored times more often than
-// they are referred to.
+// over is data blocks first to first+n-1, counted stored times more often than they are
+// referenced.
 func over(first, n uint64, stored uint32) stretch {
 	return stretch{first, n, stored}
 }
@@ -32,7 +32,7 @@ func uncounted(thin, data uint64, age int) candidate {
 	return c
 }
 
-// Each row is what is known of some holes; what is taken is thin, data and confirmed.
+// Each row is what is known about some holes; a taken mapping is thin, data and confirmed.
 func TestDecide(t *testing.T) {
 	type taken struct {
 		Thin, Data uint64
@@ -183,7 +183,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Holes that overlap are rivals, also if others lie in between.
+// Overlapping holes are rivals, even with others in between.
 func TestFindRivals(t *testing.T) {
 	for _, tc := range []struct {
 		keys []btree.KeyRange
@@ -209,7 +209,7 @@ func TestFindRivals(t *testing.T) {
 	}
 }
 
-// Of copies that agree but for the time, the newest counts; of one age the earliest time.
+// Of copies that differ only in time, the newest leaf wins; at equal age, the earliest time.
 func TestBestTime(t *testing.T) {
 	at := func(time uint32, age int) candidate {
 		return candidate{value: metadata.PackMapping(100, time), counted: true, age: age}
@@ -233,7 +233,7 @@ func TestBestTime(t *testing.T) {
 	}
 }
 
-// A leaf takes no more than it has room for.
+// A leaf takes no more mappings than it has room for.
 func TestDecideLeafIsFull(t *testing.T) {
 	most := btree.MaxEntries(metadata.MappingSize)
 	l := ledger{surplus: &surplus{over: []stretch{over(1000, uint64(most)+5, 1)}, balanced: true}}

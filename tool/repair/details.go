@@ -7,9 +7,9 @@ import (
 	"thinpool/metadata"
 )
 
-// recoverDetails gives details to devices that have none: those of an earlier commit, or
-// made up. Either way all of the device's mappings count as shared, so that nothing is
-// overwritten that a snapshot needs.
+// recoverDetails gives details to devices that have none: from an earlier commit, or made up. In
+// both cases all mappings of the device count as shared, so that no block a snapshot needs is
+// overwritten.
 func (s *salvage) recoverDetails(ctx context.Context) error {
 	var without []*device
 	for i := range s.pool.devices {
@@ -59,10 +59,9 @@ func (s *salvage) recoverDetails(ctx context.Context) error {
 	return nil
 }
 
-// setTimes makes the times of the result consistent. Where a device's snapshot time is
-// made up, it and the time of the pool are later than all mappings, so that all of the
-// device counts as shared. Times that no pool can reach are replaced in the same way: a
-// mapping has no room for them.
+// setTimes makes the times of the result consistent. If a device's snapshot time is made up, it
+// and the pool's time are set past all mappings, so that the whole device counts as shared. Times
+// beyond what a mapping can store are replaced in the same way.
 func (p *pool) setTimes(sb *metadata.Superblock, devices []device, opt *Options, note func(string, ...any)) {
 	madeUp := false
 	var impossible []metadata.DevID

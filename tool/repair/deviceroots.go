@@ -13,17 +13,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A rootSearch gives devices whose root is not known one of the trees that nothing
-// leads to.
+// A rootSearch finds trees for devices without a known root, among the trees that nothing points
+// to.
 type rootSearch struct {
 	*salvage
 	lost []*device                   // without a root
 	free []orphan                    // trees to choose from
-	was  map[metadata.DevID]block.Nr // where the devices' roots were in the newest commit that is left
-	sure bool                        // all that was taken so far could not be otherwise
+	was  map[metadata.DevID]block.Nr // the devices' roots in the newest earlier commit that is left
+	sure bool                        // every choice so far was the only possible one
 }
 
-// recoverRoots finds the mapping trees of devices whose root is not known.
+// recoverRoots finds the mapping trees of devices without a known root.
 func (s *salvage) recoverRoots(ctx context.Context) error {
 	if err := s.assignRequestedOrphans(); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *salvage) recoverRoots(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// assignRequestedOrphans gives orphans the ids that were asked for.
+// assignRequestedOrphans gives orphans the ids the caller asked for.
 func (s *salvage) assignRequestedOrphans() error {
 	if len(s.opt.Adopt) == 0 {
 		return nil
@@ -72,8 +72,7 @@ func (s *salvage) assignRequestedOrphans() error {
 	return nil
 }
 
-// keepOrphans lists the orphans that are left, and gives them new ids if that is asked
-// for.
+// keepOrphans lists the remaining orphans, and gives them new ids if asked to.
 func (s *salvage) keepOrphans(ctx context.Context) error {
 	if s.counts == nil {
 		return nil
@@ -86,14 +85,14 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 		next = max(next, d.ID+1)
 	}
 	if s.opt.LVM != nil {
-		for id := range s.opt.LVM.Volumes { // a device must not pass for a volume
+		for id := range s.opt.LVM.Volumes { // a device must not be taken for an LVM volume
 			next = max(next, id+1)
 		}
 	}
 	kept := false
 	for _, o := range s.orphans() {
 		if role, _ := s.pool.forest.Role(o.block); !o.whole || role != btree.Absent {
-			continue // a lost node, or the lost snapshot, led to it as well
+			continue // a lost node, or the lost snapshot, pointed to it as well
 		}
 		found := Orphan{Root: o.block, Mappings: o.n}
 		for _, d := range s.pool.devices {
@@ -117,7 +116,7 @@ func (s *salvage) keepOrphans(ctx context.Context) error {
 	return s.pool.readMappings(ctx)
 }
 
-// strayTrees returns the trees that can be those of devices.
+// strayTrees returns the trees that may belong to devices.
 func (s *salvage) strayTrees() []orphan {
 	if s.counts != nil {
 		return s.orphans()
@@ -130,8 +129,8 @@ func (s *salvage) strayTrees() []orphan {
 	return found
 }
 
-// assignTree gives d the tree o. Unless that cannot be otherwise, it is a guess, and so is all
-// that follows.
+// assignTree gives tree o to device d. Unless no other choice was possible, this is a guess, and
+// so is everything that follows.
 func (r *rootSearch) assignTree(d *device, o *orphan, sure bool, how string) {
 	r.sure = r.sure && sure
 	d.Root, d.hasRoot = o.block, true
@@ -158,9 +157,9 @@ func (r *rootSearch) matchIdenticalTrees() {
 	}
 }
 
-// matchBySharedContent finds trees that have something in common with what the device had earlier,
-// those that have most first. Of several devices that had the same, the one with the
-// highest id is the most likely not to have been deleted since.
+// matchBySharedContent finds trees that share content with what a device had earlier, the best
+// match first. If several devices had the same content, the one with the highest id is the least
+// likely to have been deleted since.
 func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx context.Context, was block.Nr) func(now block.Nr) int) {
 	type match struct {
 		d      *device
@@ -196,10 +195,10 @@ func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx c
 	}
 }
 
-// comparisonAffordable reports whether there is time to compare the trees of all devices that have lost
-// their roots with all that are free.
+// comparisonAffordable reports whether there is time to compare the trees of all devices without
+// roots with all free trees.
 func (r *rootSearch) comparisonAffordable() bool {
-	const most, least = 128, 10000 // of each node so often
+	const most, least = 128, 10000 // comparisons per node
 	leaves, nodes := uint64(0), uint64(len(r.survey.Nodes))
 	for i := range r.free {
 		leaves += min(r.free[i].n/uint64(btree.MaxEntries(metadata.MappingSize))+1, nodes)
@@ -211,10 +210,10 @@ func (r *rootSearch) comparisonAffordable() bool {
 	return lost*len(r.free) <= least && uint64(lost)*leaves <= most*nodes+least
 }
 
-// matchByCount finds the device of trees that no other can have, by the number of
-// mappings; a tree that is not whole can be that of any device with more. Every tree in
-// use belongs to some device, and what is settled may leave a single one for the next.
-// If the books do not balance in the end all of it is a guess.
+// matchByCount matches trees to devices by the number of mappings, where only one device fits. A
+// tree that is not whole fits any device with more mappings. Every tree in use belongs to some
+// device, so each match may leave only one choice for the next. If the books do not balance in the
+// end, all matches are guesses.
 func (r *rootSearch) matchByCount() {
 	const most = 1 << 26 // comparisons
 	work := 0
@@ -243,8 +242,8 @@ func (r *rootSearch) matchByCount() {
 	}
 }
 
-// assignOutdatedTrees takes the trees of earlier commits where it cannot be known which are in
-// use.
+// assignOutdatedTrees takes the trees of earlier commits when there is no way to tell which trees
+// are in use.
 func (r *rootSearch) assignOutdatedTrees() {
 	for _, d := range r.lost {
 		if was := r.was[d.ID]; !d.hasRoot && was != 0 && r.survey.Subtree(was).Kind == survey.MappingLeaf {
@@ -255,8 +254,7 @@ func (r *rootSearch) assignOutdatedTrees() {
 	}
 }
 
-// commonLeaves returns a function that counts the leaves that a tree shares with the
-// one at was.
+// commonLeaves returns a function that counts the leaves a tree shares with the one at was.
 func (s *salvage) commonLeaves(_ context.Context, was block.Nr) func(block.Nr) int {
 	before := map[block.Nr]int{}
 	s.collect(was, 0, 0, before)
@@ -270,8 +268,7 @@ func (s *salvage) commonLeaves(_ context.Context, was block.Nr) func(block.Nr) i
 	}
 }
 
-// commonMappings returns a function that counts the mappings that a tree shares with
-// the one at was.
+// commonMappings returns a function that counts the mappings a tree shares with the one at was.
 func (s *salvage) commonMappings(ctx context.Context, was block.Nr) func(block.Nr) int {
 	before := map[uint64]uint64{}
 	s.eachMapping(ctx, was, func(thin, data uint64) { before[thin] = data })
@@ -285,11 +282,11 @@ func (s *salvage) commonMappings(ctx context.Context, was block.Nr) func(block.N
 	}
 }
 
-// eachMapping calls fn for the mappings below root that can be read.
+// eachMapping calls fn for each readable mapping below root.
 func (s *salvage) eachMapping(ctx context.Context, root block.Nr, fn func(thin, data uint64)) {
 	for leaf := range s.survey.Leaves(root) {
 		if ctx.Err() != nil {
-			return // recoverRoots returns it
+			return // recoverRoots returns the error
 		}
 		n, ok := s.mappingLeaf(leaf.Block)
 		if !ok {

@@ -12,10 +12,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A super is what block 0 says.
+// A super is the content of block 0.
 type super struct {
 	metadata.Superblock
-	err error // why it cannot be used; fields of a damaged one are still there
+	err error // why it cannot be used; the fields of a damaged one are still set
 }
 
 // readSuper reads block 0.
@@ -38,7 +38,7 @@ func readSuper(m *medium, o *metadata.Overrides) super {
 	return s
 }
 
-// limit is the limit of block numbers in metadata that s leads to.
+// limit returns the limit of block numbers in the metadata that s points to.
 func (s *super) limit(blocks block.Nr) block.Nr {
 	if nr := s.MetadataSpaceMap.NrBlocks; s.err == nil && nr > 0 && nr <= spacemap.MaxMetadata {
 		return min(blocks, block.Nr(nr))
@@ -46,20 +46,19 @@ func (s *super) limit(blocks block.Nr) block.Nr {
 	return blocks
 }
 
-// Evidence is what a damaged device shows, before anything is chosen. All of it is
-// facts that are read; only what the checksums themselves correct is laid over the
-// medium.
+// evidence is what a damaged device shows before any choice is made. All of it was read from the
+// device; the only changes in the overlay so far are corrections proven by checksums.
 type evidence struct {
 	*medium
 	super       super
 	limit       block.Nr // of block numbers in metadata
 	survey      *survey.Survey
-	copies      []metadata.Superblock // valid ones of metadata snapshots, also of past ones
+	copies      []metadata.Superblock // valid superblocks of metadata snapshots, including past ones
 	generations []*generation
-	brokenMaps  []block.Nr                     // index blocks with bitmaps that cannot be read
-	byKind      map[survey.Kind][]*survey.Node // nodes by the leaves below them
-	parents     []*survey.Node                 // nodes that lead to others
-	invalid     []uint64                       // a bit a block: those that are not valid
+	brokenMaps  []block.Nr                     // index blocks with unreadable bitmaps
+	byKind      map[survey.Kind][]*survey.Node // nodes by the kind of leaves below them
+	parents     []*survey.Node                 // nodes with children
+	invalid     []uint64                       // one bit per block: the invalid ones
 	corrections []block.Correction
 	notes       []string
 }
@@ -68,7 +67,7 @@ func (e *evidence) note(format string, args ...any) {
 	e.notes = append(e.notes, fmt.Sprintf(format, args...))
 }
 
-// noteOnce is note unless that was said before.
+// noteOnce adds a note unless it was already added.
 func (e *evidence) noteOnce(format string, args ...any) {
 	if text := fmt.Sprintf(format, args...); !slices.Contains(e.notes, text) {
 		e.notes = append(e.notes, text)
@@ -90,14 +89,14 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 	moved := e.replaceMisplaced()
 	m.reopen()
 	if moved {
-		// What they lead to may be misread without them.
+		// Without them, the blocks they point to may be misread.
 		if e.survey, err = survey.Read(ctx, m.r); err != nil {
 			return nil, err
 		}
 	}
 	e.super = readSuper(m, o)
 	if errors.Is(e.super.err, metadata.ErrUnformatted) && len(e.survey.Nodes) > 0 {
-		e.super.err = errZeroed // as there are nodes it was written once
+		e.super.err = errZeroed // there are nodes, so it was written once
 	}
 	e.limit = e.super.limit(m.blocks)
 	for nr := 1; nr < len(e.survey.Kinds); nr++ {
@@ -118,7 +117,7 @@ func gather(ctx context.Context, m *medium, o *metadata.Overrides) (*evidence, e
 	return e, ctx.Err()
 }
 
-// listNodesByKind lists the nodes by the kind of leaves that are below them.
+// listNodesByKind lists the nodes by the kind of leaves below them.
 func (e *evidence) listNodesByKind() {
 	e.byKind = map[survey.Kind][]*survey.Node{}
 	for i := range e.survey.Nodes {
@@ -131,16 +130,16 @@ func (e *evidence) listNodesByKind() {
 	}
 }
 
-// replaceMisplaced puts blocks that lie in the place of others where they belong, if
-// nothing valid is there. Two different ones for one place cancel each other.
+// replaceMisplaced puts misplaced blocks where they belong, if nothing valid is there. Two
+// different blocks for one place cancel each other out.
 func (e *evidence) replaceMisplaced() bool {
-	const most = 4096 // with more of them the image does not begin where the device does
+	const most = 4096 // more than this: the image does not start where the device does
 	all := e.survey.Misplaced
 	if len(all) > most {
 		e.note("%d blocks are in each other's place: does the image start where the metadata starts?", len(all))
 		return false
 	}
-	right := map[block.Nr]*block.Data{} // all are read before the first is replaced
+	right := map[block.Nr]*block.Data{} // read all before replacing the first
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && all[n].Block == all[0].Block {
@@ -175,7 +174,7 @@ func (e *evidence) sameContent(same []survey.Misplaced) (*block.Data, bool) {
 	return &content, true
 }
 
-// hasMappings reports whether there are mappings on the device, whoever had them.
+// hasMappings reports whether there are any mappings on the device, of whatever device.
 func (e *evidence) hasMappings() bool {
 	for i := range e.survey.Nodes {
 		if n := &e.survey.Nodes[i]; n.Kind == survey.MappingLeaf && n.N > 0 {
@@ -185,7 +184,7 @@ func (e *evidence) hasMappings() bool {
 	return false
 }
 
-// generation returns the one with that index block; nil if it is not there.
+// generation returns the generation with the given index block; nil if there is none.
 func (e *evidence) generation(index block.Nr) *generation {
 	for _, g := range e.generations {
 		if g.index == index {
@@ -195,8 +194,7 @@ func (e *evidence) generation(index block.Nr) *generation {
 	return nil
 }
 
-// blockSize returns the data block size where the superblock is lost, and where it is
-// from.
+// blockSize returns the data block size for a lost superblock, and where it was found.
 func (e *evidence) blockSize(opt *Options) (sectors uint32, from string, err error) {
 	if o := opt.Overrides.DataBlockSize; o != nil {
 		return uint32(*o), "", nil
@@ -228,7 +226,7 @@ func (e *evidence) checkUsable() error {
 
 var errZeroed = fmt.Errorf("block 0 is all zero: %w", block.ErrCorrupt)
 
-// valid reports whether a block is a valid one of any kind.
+// valid reports whether a block is valid, of any kind.
 func (e *evidence) valid(nr block.Nr) bool {
 	switch e.survey.Kinds[nr] {
 	case survey.Unreadable, survey.Empty, survey.Unknown:

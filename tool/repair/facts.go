@@ -8,7 +8,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// LVM is what LVM's metadata says of a pool.
+// LVM is what LVM's metadata says about a pool.
 type LVM struct {
 	ChunkSize     uint64                     // sectors
 	DataBlocks    uint64                     // chunks of the data volume
@@ -16,33 +16,33 @@ type LVM struct {
 	Volumes       map[metadata.DevID]LVMThin // its thin volumes
 }
 
-// An LVMThin is a thin volume as LVM's metadata has it.
+// An LVMThin is a thin volume according to LVM's metadata.
 type LVMThin struct {
 	Name          string
 	TransactionID uint64 // of its creation
 }
 
-// hasBrokenMap reports whether the index block of a metadata space map that cannot be read
-// comes right after the last block of a, as in a commit.
+// hasBrokenMap reports whether an index block of an unreadable metadata space map follows closely
+// after the last block of a, as it would in a commit.
 func (a *State) hasBrokenMap() bool {
 	const most = 16 // nodes and bitmaps of both space maps in between
 	last := max(a.Mapping, a.Details)
 	return slices.ContainsFunc(a.census.e.brokenMaps, func(nr block.Nr) bool { return nr > last && nr <= last+most })
 }
 
-// A chosen state is the one to repair, among all that were found.
+// A chosen state is the one to repair.
 type chosen struct {
 	*State
 	sure   bool
 	why    string
-	states []*State // all, the chosen one first, then those that may be right as well
-	rivals int      // how many of these follow it
-	// reference is the state that would have been chosen if another was not asked for;
-	// nil if it is the same.
+	states []*State // all, the chosen one first, then those that may also be right
+	rivals int      // number of states after the first that may also be right
+	// reference is the state that would have been chosen without a request for another; nil if it is
+	// the same.
 	reference *State
 }
 
-// chooseState chooses among the states that were found; false if there is none.
+// chooseState chooses among the states found; false if there is none.
 func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 	known := make([]facts, len(all))
 	for i, s := range all {
@@ -75,7 +75,7 @@ func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 		listed[i] = true
 	}
 	var rest []int
-	age := make([]int, len(all)) // how many are newer
+	age := make([]int, len(all)) // number of newer states
 	for i := range all {
 		if !listed[i] {
 			rest = append(rest, i)
@@ -93,7 +93,7 @@ func chooseState(e *evidence, all []*State, lvm *LVM) (*chosen, bool) {
 	return result, true
 }
 
-// factsOf gathers what the choice needs to know of a state.
+// factsOf collects what the choice needs to know about a state.
 func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 	f := facts{
 		named: s.Current, snapshot: s.From == FromSnapshot, ofKind: s.ofKind, whole: s.Whole, closed: s.Closed, maps: s.generation != nil,
@@ -130,7 +130,7 @@ func (e *evidence) factsOf(s *State, lvm *LVM) facts {
 	return f
 }
 
-// newerEvidence returns why a was committed after b; "" if nothing says so.
+// newerEvidence returns why a was committed after b; "" if nothing shows it.
 func newerEvidence(a, b *State) string {
 	if len(b.census.foreign) > 0 && a.Whole {
 		for _, nr := range b.census.foreign {
@@ -155,8 +155,8 @@ func newerEvidence(a, b *State) string {
 	return ""
 }
 
-// followsWithoutMap reports whether a is whole, its own space map is lost, and it can be
-// the commit after b.
+// followsWithoutMap reports whether a is whole, its own space map is lost, and it can be the
+// commit after b.
 func (a *State) followsWithoutMap(b *State) bool {
 	g := b.generation
 	if g == nil || a.generation != nil || !a.Whole || g.next != nil && !g.reload {

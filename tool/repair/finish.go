@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// newReport says what was chosen and recovered.
+// newReport reports what was chosen and recovered.
 func (s *salvage) newReport(damaged bool) Report {
 	r := Report{
 		MappingRoot: s.state.Mapping, DetailsRoot: s.state.Details,
@@ -52,7 +52,7 @@ func (s *salvage) newReport(damaged bool) Report {
 	return r
 }
 
-// describeDevice says what is left of a device.
+// describeDevice reports what is left of a device.
 func (s *salvage) describeDevice(i int) DeviceReport {
 	d := &s.pool.devices[i]
 	r := DeviceReport{ID: d.ID, TimesGuessed: d.timesGuessed, Assigned: d.assigned}
@@ -95,8 +95,8 @@ func (s *salvage) describeDevice(i int) DeviceReport {
 	return r
 }
 
-// finish drops what is to be dropped, and gives the view a superblock and tables that
-// lead to the rest.
+// finish drops the devices to be dropped, and gives the view a superblock and tables that lead to
+// the rest.
 func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Report) (*Result, error) {
 	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
 	var devices []device
@@ -135,10 +135,10 @@ func finish(p *pool, sb metadata.Superblock, sizeKnown bool, opt *Options, r Rep
 	return &Result{p.overlay, r}, nil
 }
 
-// checkPlausible refuses trees that are more than any pool has. The largest metadata device has
-// four million blocks. If each tree had internal nodes of its own, a thousand snapshots of 16 TiB in
-// data blocks of 64 KiB would fill it with these; most of them are shared, so there may be more. Sixty-four
-// times as many are not snapshots: a dump of them would never end.
+// checkPlausible refuses trees larger than any real pool has. The largest metadata device has four
+// million blocks. A thousand snapshots of 16 TiB with data blocks of 64 KiB would fill it with
+// internal nodes if each tree had its own; most are shared, so there may be more. Sixty-four times
+// that many are not snapshots: dumping them would never end.
 func (p *pool) checkPlausible(devices []device) error {
 	const below, most = 252 * 252, 64 * spacemap.MaxMetadata // mappings below a node above full leaves
 	nodes, known := uint64(0), map[block.Nr]bool{}
@@ -155,7 +155,7 @@ func (p *pool) checkPlausible(devices []device) error {
 	return nil
 }
 
-// writeTop lays a superblock, and tables of devices that lead to these, over the medium.
+// writeTop puts a superblock and the device tables it points to in the overlay.
 func (m *medium) writeTop(devices []device, sb metadata.Superblock, h *metadata.Header) error {
 	sb.Block, sb.Flags, sb.HeldRoot = metadata.SuperblockLocation, 0, 0
 	sb.Time, sb.TransactionID, sb.Version = h.Time, h.TransactionID, h.Version

@@ -12,24 +12,24 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A generation is the metadata space map as one commit left it. Every commit writes
-// a new index block, and nearly always it is the last block that the commit allocates.
+// A generation is the metadata space map as one commit left it. Every commit writes a new index
+// block, nearly always as the last block it allocates.
 type generation struct {
 	index      block.Nr
 	bitmaps    []block.Nr
 	used       []*spacemap.UsedSet // by bitmap
-	devices    int                 // in the device details that it counts; -1: not known
-	roots      [4][]block.Nr       // of the trees of which a commit has few; see rootKinds
-	spare      int                 // trees of devices of the metadata snapshot
-	damaged    []block.Nr          // blocks that it counts and that cannot be read
-	parentLost bool                // one of these may have led to others
-	next       *generation         // the commit that came right after; nil if none is found
+	devices    int                 // in the device details it counts; -1: unknown
+	roots      [4][]block.Nr       // roots of the trees a commit has only a few of; see rootKinds
+	spare      int                 // device trees of the metadata snapshot
+	damaged    []block.Nr          // unreadable blocks it counts
+	parentLost bool                // one of the damaged blocks may have had children
+	next       *generation         // the commit right after this one; nil if not found
 	prev       *generation
 	reload     bool // the pool was loaded between this one and next
-	skipped    int  // blocks that were skipped between this one and next; see follows
+	skipped    int  // blocks skipped between this one and next; see follows
 }
 
-// size is the number of blocks that g counts.
+// size returns the number of blocks g covers.
 func (g *generation) size() block.Nr { return block.Nr(len(g.used)) * spacemap.PerBitmap }
 
 // has reports whether g counts a block as used.
@@ -41,12 +41,12 @@ func (g *generation) has(nr block.Nr) bool {
 	return g.used[nr/spacemap.PerBitmap][i/64]>>(i%64)&1 != 0
 }
 
-// maxGenerations bounds the work on devices with a long history; see newestIndexes.
+// maxGenerations limits the work on devices with a long history; see newestIndexes.
 const maxGenerations = 1024
 
-// findGenerations finds the metadata space maps that are left on a device, by
-// ascending index block. One counts only if its bitmaps are there and count the
-// index block and themselves: those of a commit long ago are overwritten in part.
+// findGenerations finds the metadata space maps left on a device, by ascending index block. A map
+// is used only if its bitmaps are there and count the index block and themselves. Those of old
+// commits are partly overwritten.
 func (e *evidence) findGenerations() []*generation {
 	bitmaps := map[block.Nr]*spacemap.UsedSet{}
 	var found []*generation
@@ -60,9 +60,9 @@ func (e *evidence) findGenerations() []*generation {
 	return found
 }
 
-// newestIndexes returns the index blocks that are left, ascending. Of too many it returns
-// those around the one that the superblock names; if that is lost, those that follow the
-// newest device details within a commit; or else the highest.
+// newestIndexes returns the remaining index blocks, ascending. If there are too many, it returns
+// those around the one the superblock names. If the superblock is lost, it returns those that
+// follow the newest device details within a commit, or else the highest ones.
 func (e *evidence) newestIndexes() []block.Nr {
 	var all []block.Nr
 	for nr, kind := range e.survey.Kinds {
@@ -76,7 +76,7 @@ func (e *evidence) newestIndexes() []block.Nr {
 	if e.super.err == nil {
 		return around(all, e.super.MetadataSpaceMap.BitmapRoot, maxGenerations)
 	}
-	const commit = 64 // blocks between the details and the index block, at most
+	const commit = 64 // maximum number of blocks between the details and the index block
 	var near []block.Nr
 	newest := e.newestDetails()
 	for _, nr := range all {
@@ -91,8 +91,8 @@ func (e *evidence) newestIndexes() []block.Nr {
 	return near[max(0, len(near)-maxGenerations):]
 }
 
-// around returns the n of all that lie around one, half of them after it, from the
-// beginning if need be. All ascend, before and after.
+// around returns the n blocks around center, half of them after it, wrapping at either end. all is
+// ascending, and so is the result.
 func around(all []block.Nr, center block.Nr, n int) []block.Nr {
 	at, _ := slices.BinarySearch(all, center)
 	var near []block.Nr
@@ -103,8 +103,8 @@ func around(all []block.Nr, center block.Nr, n int) []block.Nr {
 	return near
 }
 
-// newestDetails returns the leaves of device details with the latest times and
-// transaction ids, ascending.
+// newestDetails returns the device details leaves with the latest times and transaction ids,
+// ascending.
 func (e *evidence) newestDetails() []block.Nr {
 	var newest []block.Nr
 	var latest metadata.Details
@@ -124,7 +124,7 @@ func (e *evidence) newestDetails() []block.Nr {
 	return newest
 }
 
-// rootKinds are the kinds of trees of which a commit has one, or two.
+// rootKinds are the kinds of trees that a commit has one or two of.
 var rootKinds = [4]struct {
 	kind survey.Kind
 	most int
@@ -151,14 +151,14 @@ func (e *evidence) findRoots(g *generation) {
 	}
 }
 
-// mayHaveLostParent reports whether one of the damaged blocks of g can be a node that led
-// to others. A bitmap is not, nor is a child whose siblings are leaves, nor the root of a
-// tree of which no root is found, unless that is a tree of devices.
+// mayHaveLostParent reports whether one of the damaged blocks of g may be a node with children.
+// These are not: a bitmap, a child whose siblings are leaves, and the root of a tree without a
+// known root, unless it is a tree of devices.
 func (e *evidence) mayHaveLostParent(g *generation) bool {
 	if len(g.damaged) == 0 {
 		return false
 	}
-	leaves := e.noBlocks() // blocks that have no children
+	leaves := e.noBlocks() // blocks without children
 	for _, nr := range g.bitmaps {
 		leaves.add(nr)
 	}
@@ -180,7 +180,7 @@ func (e *evidence) mayHaveLostParent(g *generation) bool {
 	return others > missing
 }
 
-// eachBitmap calls fn for the bitmaps of a data index tree.
+// eachBitmap calls fn for each bitmap of a data index tree.
 func (e *evidence) eachBitmap(root block.Nr, fn func(block.Nr)) {
 	for leaf := range e.survey.Leaves(root) {
 		var b block.Data
@@ -208,7 +208,7 @@ func (e *evidence) readGeneration(index block.Nr, bitmaps map[block.Nr]*spacemap
 	for i := range spacemap.MaxBitmaps {
 		nr := spacemap.DecodeEntry(entries[i*spacemap.EntrySize:]).Block
 		if nr == 0 || nr >= m.blocks {
-			break // old kernels left noise in unused entries
+			break // old kernels left garbage in unused entries
 		}
 		if s.Kinds[nr] != survey.Bitmap {
 			if !e.valid(nr) {

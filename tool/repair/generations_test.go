@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Of many index blocks those around one are taken, from the beginning on if they end.
+// Of many index blocks, the ones around one are taken, wrapping at the end.
 func TestAround(t *testing.T) {
 	all := []block.Nr{2, 4, 6, 8, 10, 12, 14, 16}
 	for center, want := range map[block.Nr][]block.Nr{
@@ -27,7 +27,7 @@ func TestAround(t *testing.T) {
 	}
 }
 
-// A device with a long history is not read as a whole.
+// A device with a long history is not read in full.
 func TestManyIndexes(t *testing.T) {
 	const blocks = 3 * maxGenerations
 	s := &survey.Survey{Kinds: make([]survey.Kind, blocks)}
@@ -45,8 +45,8 @@ func TestManyIndexes(t *testing.T) {
 	}
 }
 
-// The last generation of a chain is the one that the superblock names, and the chain
-// leads back through the commits before it.
+// The last generation of a chain is the one the superblock names, and the chain leads back through
+// the commits before it.
 func TestChain(t *testing.T) {
 	for _, name := range []string{"provision", "snapshots", "deletes", "discards", "lvm-like", "wraps"} {
 		h, err := fixtures.OpenHistory(name)
@@ -61,7 +61,7 @@ func TestChain(t *testing.T) {
 		if g == nil || g.next != nil || g.prev == nil {
 			t.Fatalf("%s: the last generation is %+v", name, g)
 		}
-		// Commits that are still on the device come in their order.
+		// Commits still on the device appear in order.
 		var chain []block.Nr
 		for ; g != nil; g = g.prev {
 			chain = append(chain, g.index)
@@ -84,8 +84,7 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// With the superblock lost the newest details lead to the index blocks of the last
-// commits.
+// If the superblock is lost, the newest details lead to the index blocks of the last commits.
 func TestNewestDetails(t *testing.T) {
 	h, err := fixtures.OpenHistory("snapshots")
 	if err != nil {

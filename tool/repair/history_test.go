@@ -28,7 +28,7 @@ func history(t *testing.T, name string) *fixtures.History {
 	return h
 }
 
-// What a commit left is sound, whatever earlier commits have left beside it.
+// Every commit left a sound state, whatever earlier commits have left beside it.
 func TestEveryCommitIsSound(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -39,7 +39,7 @@ func TestEveryCommitIsSound(t *testing.T) {
 				continue
 			}
 			r := find(t, blocktest.NewMemFrom(h.At(i)), repair.Options{}).Report
-			// Where an old superblock was put back on top of newer commits there is one to choose.
+			// If an old superblock was put back over newer commits, there is a choice to make.
 			if h.Right == len(h.Commits)-1 && len(h.Also) == 0 && (taken(&r) != rootsOf(c) || !r.Lossless() || r.Chosen) {
 				t.Errorf("%s, commit %d (%s): took %v, want %v; %v", name, i, c.What, taken(&r), rootsOf(c), r.Notes)
 			}
@@ -47,9 +47,8 @@ func TestEveryCommitIsSound(t *testing.T) {
 	}
 }
 
-// With the superblock lost the last commit is found, at whatever commit that happens.
-// Where a pool was loaded again and again both of two commits can be the last; then both
-// are named.
+// If the superblock is lost, the last commit is found, whichever commit it is. If a pool was
+// loaded repeatedly, two commits may both be the last; then both are named.
 func TestSuperblockLostAtEveryCommit(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -57,7 +56,7 @@ func TestSuperblockLostAtEveryCommit(t *testing.T) {
 	for _, name := range fixtures.Histories() {
 		h := history(t, name)
 		if h.Right != len(h.Commits)-1 || len(h.Also) > 0 {
-			continue // what was last is a matter of opinion there
+			continue // there, the last commit is ambiguous
 		}
 		for i, c := range h.Commits {
 			image := h.At(i)
@@ -88,7 +87,7 @@ func TestSuperblockLostAtEveryCommit(t *testing.T) {
 	}
 }
 
-// The same on the kernel's images of all sorts, of which the last state is known only.
+// The same on all the kernel's images, where only the last state is known.
 func TestSuperblockLostOnImages(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -119,8 +118,8 @@ func rootList(states []*repair.State) (all []string) {
 	return all
 }
 
-// With the superblock of an earlier commit put back the last one is found, and nothing
-// is called certain.
+// If the superblock of an earlier commit was put back, the last commit is found, and nothing is
+// called certain.
 func TestSuperblockSetBack(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -148,9 +147,9 @@ func TestSuperblockSetBack(t *testing.T) {
 	}
 }
 
-// The same at every commit: with the superblock of the one before, of the one before
-// that and of the first. Of two commits that each followed a load of the pool either can
-// be the first, and each is as sound as the other: then the superblock is believed.
+// The same at every commit: with the superblock of the commit before, of the one before that, and
+// of the first. Of two commits that each followed a load of the pool, either can be the first, and
+// both are equally sound: then the superblock is believed.
 func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -184,7 +183,7 @@ func TestSuperblockSetBackAtEveryCommit(t *testing.T) {
 	}
 }
 
-// A state that is listed can be taken by its number.
+// A listed state can be chosen by its number.
 func TestStateByNumber(t *testing.T) {
 	h := history(t, "deletes")
 	dev := blocktest.NewMemFrom(h.Image)
@@ -213,7 +212,7 @@ func TestStateByNumber(t *testing.T) {
 	}
 }
 
-// What LVM knows decides between states, and stands in for what the superblock said.
+// What LVM knows decides between states, and replaces lost values of the superblock.
 func TestLVM(t *testing.T) {
 	h := history(t, "lvm-like")
 	last := len(h.Commits) - 1

@@ -6,25 +6,25 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A hole is a subtree of the mapping trees that is lost.
+// A hole is a lost subtree of the mapping trees.
 type hole struct {
-	block block.Nr // that should be its root
+	block block.Nr // the block of its root
 	keys  btree.KeyRange
-	room  btree.KeyRange // the part of keys that no other subtree of any of its trees has
-	level int            // above the leaves; -1: not known
+	room  btree.KeyRange // the part of keys not used by another subtree in any of its trees
+	level int            // above the leaves; -1: unknown
 	err   error
-	gap   bool // maybe nothing is lost: it is between children of a node that was rebuilt
+	gap   bool // between children of a rebuilt node: perhaps nothing is lost
 
-	owners    metadata.OwnerList // devices that lead to it
+	owners    metadata.OwnerList // devices with a path to it
 	filled    bool
 	fill      subtree          // what was found for it
 	confirmed uint64           // mappings of fill
 	guessed   uint64           // mappings of fill
-	guesses   []btree.KeyRange // where these are
-	rebuilt   uint64           // mappings below the children from which the node was rebuilt
+	guesses   []btree.KeyRange // thin blocks of the guessed mappings
+	rebuilt   uint64           // mappings below the children the node was rebuilt from
 }
 
-// guess counts a mapping of fill that may be wrong; they come by ascending keys.
+// guess counts a mapping of fill that may be wrong. Calls come by ascending keys.
 func (h *hole) guess(thin uint64) {
 	h.guessed++
 	if n := len(h.guesses); n > 0 && h.guesses[n-1].Last+1 == thin {
@@ -34,7 +34,7 @@ func (h *hole) guess(thin uint64) {
 	h.guesses = append(h.guesses, btree.KeyRange{First: thin, Last: thin})
 }
 
-// A subtree is what is left of one.
+// A subtree is what is left of a tree below one block.
 type subtree struct {
 	block       block.Nr
 	first, last uint64 // keys, if n is not 0
@@ -42,21 +42,21 @@ type subtree struct {
 	depth       int
 }
 
-// An entry is one of an internal node, as it will be. There are as many as pointers on the
-// device, so they are small.
+// An entry is an entry of an internal node in the repaired tree. There are as many as pointers on
+// the device, so they are small.
 type entry struct {
 	node int32 // index of an internal node in the forest, or -1 - index of a leaf
-	hole int32 // 1 + index of the hole that is in its place; 0: none
+	hole int32 // 1 + index of the hole in its place; 0: none
 }
 
-// A patch is an internal node, as it will be.
+// A patch is an internal node of the repaired tree.
 type patch struct {
 	entries []entry
-	changed bool  // it or something below it is not as it was
-	built   bool  // so it was written
+	changed bool  // it or something below it differs from the original
+	built   bool  // it has been written
 	state   uint8 // of the visit
 	tree    subtree
-	room    btree.KeyRange // the keys that all its parents leave to it
+	room    btree.KeyRange // keys that all its parents leave to it
 }
 
 const (
@@ -65,17 +65,18 @@ const (
 	visited
 )
 
-// deepest is how far below a root a node may lie. What fills holes takes a few levels more.
+// deepest is the maximum depth of a node below its root. The fill of holes takes a few more
+// levels.
 const deepest = btree.MaxDepth - 8
 
-// A grove is the mapping trees of a pool with their holes. However many devices lead to a
-// node, it is looked at once.
+// A grove is the mapping trees of a pool with their holes. Each node is visited once, however many
+// devices share it.
 type grove struct {
 	*medium
 	forest  *btree.Forest
-	rebuilt map[block.Nr]*hole // nodes that were put together from children
+	rebuilt map[block.Nr]*hole // nodes rebuilt from their children
 	patches []patch            // by index of internal node
-	order   []int32            // internal nodes, children before their parents
+	order   []int32            // internal nodes, children before parents
 	holes   []*hole
 	byPlace map[place]int32 // 1 + index of holes
 	roots   []entry         // by device
@@ -87,7 +88,7 @@ type place struct {
 	begin uint64
 }
 
-// findHoles follows the trees of all devices of a pool.
+// findHoles walks the trees of all devices of a pool.
 func findHoles(p *pool, rebuilt map[block.Nr]*hole) *grove {
 	g := &grove{
 		medium: p.medium, forest: p.forest, rebuilt: rebuilt, roots: make([]entry, len(p.devices)),
@@ -125,7 +126,7 @@ func (g *grove) tree(e entry) subtree {
 	return subtree{l.Block, l.First, l.Last, uint64(l.N), 0}
 }
 
-// errNoRoot is why a device whose root is not known has lost everything.
+// errNoRoot is the reason for a hole when a device's root is unknown.
 var errNoRoot error = noRootError{}
 
 type noRootError struct{}
@@ -134,7 +135,7 @@ func (noRootError) Error() string { return "its mapping root is unknown" }
 
 func (noRootError) Unwrap() error { return block.ErrCorrupt }
 
-// visit looks at the subtree at nr, entry e of parent.
+// visit walks the subtree at nr, entry e of parent.
 func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int) entry {
 	switch role, i := g.forest.Role(nr); role {
 	case btree.LeafNode:
@@ -152,7 +153,7 @@ func (g *grove) visit(nr, parent block.Nr, e int, keys btree.KeyRange, depth int
 	return g.holeEntry(nr, keys, g.forest.Err(nr, parent, e))
 }
 
-// holeEntry returns the entry of the hole at block nr; several nodes may share it.
+// holeEntry returns the entry for the hole at block nr; several nodes may share it.
 func (g *grove) holeEntry(nr block.Nr, keys btree.KeyRange, err error) entry {
 	at := place{nr, keys.First}
 	if g.byPlace[at] == 0 {
@@ -162,7 +163,7 @@ func (g *grove) holeEntry(nr block.Nr, keys btree.KeyRange, err error) entry {
 	return entry{hole: g.byPlace[at]}
 }
 
-// inner looks at internal node i and at all below it.
+// inner walks internal node i and everything below it.
 func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 	p, in := &g.patches[i], &g.forest.Inner()[i]
 	p.state = underway
@@ -184,8 +185,8 @@ func (g *grove) inner(i int, keys btree.KeyRange, depth int) {
 	g.order = append(g.order, int32(i))
 }
 
-// addGaps puts holes between the children of a rebuilt node, as
-// some of its children may not have been found.
+// addGaps puts holes between the children of a rebuilt node, because some children may not have
+// been found.
 func (g *grove) addGaps(p *patch, h *hole) {
 	var all []entry
 	gap := func(keys btree.KeyRange) {
@@ -212,15 +213,14 @@ func (g *grove) addGaps(p *patch, h *hole) {
 	p.entries, p.changed = all, true
 }
 
-// cutMisplacedEntries turns entries whose keys are not where they should be into holes. Keys
-// outside the bounds do no harm if they lie between those of the neighbours: then
-// it is the bounds that are wrong.
+// cutMisplacedEntries turns entries with misplaced keys into holes. Keys outside the bounds do no
+// harm if they lie between those of the neighbours: then the bounds are wrong.
 func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRange) {
 	fits := func(e int) bool {
 		t := g.tree(p.entries[e])
 		return t.n > 0 && in.ChildRange(e, btree.AllKeys).Contains(t.first, t.last)
 	}
-	next := make([]uint64, len(p.entries)) // least key to the right that is where it should be
+	next := make([]uint64, len(p.entries)) // least key to the right that is in place
 	least, bounded := uint64(0), false
 	bounds := make([]bool, len(p.entries))
 	for e := len(p.entries) - 1; e >= 0; e-- {
@@ -252,7 +252,7 @@ func (g *grove) cutMisplacedEntries(in *btree.Inner, p *patch, keys btree.KeyRan
 	}
 }
 
-// sum works out what the entries of node nr that are there amount to.
+// sum adds up the present entries of node nr.
 func (g *grove) sum(nr block.Nr, p *patch) {
 	p.tree = subtree{block: nr}
 	depth := -1
@@ -273,8 +273,8 @@ func (g *grove) sum(nr block.Nr, p *patch) {
 	p.tree.depth = depth + 1
 }
 
-// rebuild writes what has changed below an entry, with the holes filled, and
-// returns what is there now; false if it is nothing.
+// rebuild writes everything that has changed below an entry, with the holes filled. It returns the
+// new subtree; false if nothing is left.
 func (g *grove) rebuild(e entry) (subtree, bool, error) {
 	if h := g.holeOf(e); h != nil {
 		return h.fill, h.filled, nil
@@ -295,7 +295,7 @@ func (g *grove) rebuild(e entry) (subtree, bool, error) {
 		}
 	}
 	var err error
-	if len(left) > btree.MaxEntries(btree.PointerSize) { // a few more fit than the kernel makes use of
+	if len(left) > btree.MaxEntries(btree.PointerSize) { // a few more fit than the kernel uses
 		p.tree, err = g.assemble(left)
 	} else {
 		p.tree, err = g.joinSubtrees(g.forest.Inner()[e.node].Block, left)

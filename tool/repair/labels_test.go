@@ -6,7 +6,7 @@ import (
 	"thinpool/metadata"
 )
 
-// A report stays readable however many devices have the same trouble.
+// A report stays readable however many devices have the same problem.
 func TestLabels(t *testing.T) {
 	ids := make([]metadata.DevID, 300)
 	for i := range ids {

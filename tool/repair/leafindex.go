@@ -10,10 +10,10 @@ import (
 	"thinpool/metadata"
 )
 
-// A leafIndex finds the mapping leaves of a survey by their keys.
+// A leafIndex finds the mapping leaves of a survey by key.
 type leafIndex struct {
 	leaves []*survey.Node // by ascending first key
-	reach  []uint64       // highest key of those up to and including this one
+	reach  []uint64       // highest key up to and including this leaf
 }
 
 func newLeafIndex(s *survey.Survey) *leafIndex {
@@ -32,7 +32,7 @@ func newLeafIndex(s *survey.Survey) *leafIndex {
 	return &x
 }
 
-// in yields the leaves that have keys in a range.
+// in yields the leaves with keys in a range.
 func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
 	return func(yield func(*survey.Node) bool) {
 		end := sort.Search(len(x.leaves), func(i int) bool { return x.leaves[i].First > keys.Last })
@@ -44,14 +44,14 @@ func (x *leafIndex) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) 
 	}
 }
 
-// A searchBudget is the search for candidates, and how much of it may still be done. Leaves
-// whose keys lie in thousands of holes, each, were made to be searched for ever.
+// A searchBudget is a search for candidates with a limit on its work. A crafted image can have
+// leaves whose keys lie in thousands of holes each, which would take forever to search.
 type searchBudget struct {
 	*leafIndex
-	leaves     int // to be looked at
-	candidates int // to be kept
+	leaves     int // left to look at
+	candidates int // left to keep
 
-	inUse   []mapping // what the devices of the pool map in this range: many holes have the same
+	inUse   []mapping // mappings of the pool's devices in inUseIn, which many holes share
 	inUseIn btree.KeyRange
 }
 
@@ -64,10 +64,10 @@ func newSearchBudget(x *leafIndex) *searchBudget {
 	}
 }
 
-// isExhausted reports whether no more may be looked at.
+// isExhausted reports whether the budget is used up.
 func (l *searchBudget) isExhausted() bool { return l.leaves <= 0 || l.candidates <= 0 }
 
-// in yields the leaves that have keys in a range, as long as that may be done.
+// in yields the leaves with keys in a range while the budget lasts.
 func (l *searchBudget) in(keys btree.KeyRange) func(yield func(*survey.Node) bool) {
 	return func(yield func(*survey.Node) bool) {
 		for leaf := range l.leafIndex.in(keys) {

@@ -14,9 +14,9 @@ import (
 type lineage struct {
 	e      *evidence
 	states []*State                            // the newest first
-	now    map[metadata.DevID]metadata.Details // of devices whose details can be read
-	nodes  map[metadata.DevID]map[block.Nr]int // see of
-	room   int                                 // pointers that may still be followed
+	now    map[metadata.DevID]metadata.Details // details of the devices, where readable
+	nodes  map[metadata.DevID]map[block.Nr]int // see nodesOf
+	room   int                                 // number of pointers that may still be followed
 }
 
 func newLineage(s *salvage) *lineage {
@@ -32,8 +32,8 @@ func newLineage(s *salvage) *lineage {
 	return l
 }
 
-// byAge returns all states: the chosen one, those of the commits before it as far as
-// these are known, then the others in the order of the choice.
+// byAge returns all states: the chosen one, then the known commits before it, then the others in
+// the order of the choice.
 func (c *chosen) byAge() []*State {
 	ordered := []*State{c.State}
 	if c.generation != nil {
@@ -53,26 +53,26 @@ func (c *chosen) byAge() []*State {
 	return ordered
 }
 
-// isReplaced reports whether a device of an earlier state is not the one that has its id
-// now: ids are used again.
+// isReplaced reports whether a device of an earlier state is another device than the one that has
+// its id now. Ids are reused.
 func (l *lineage) isReplaced(d *DeviceRoot) bool {
 	now, ok := l.now[d.ID]
 	return ok && d.Known && (now.TransactionID != d.Details.TransactionID || now.CreationTime != d.Details.CreationTime)
 }
 
-// keptDevices is for how many devices at a time it is known which nodes they had.
+// keptDevices is the number of devices whose earlier nodes are kept in memory.
 const keptDevices = 16
 
-// How many pointers are followed to find out what devices had earlier: a second of work, and on
-// large devices what 64 devices with all nodes have. As lost ranges ask for the devices of their
-// neighbours, that is enough. After that nothing more is known of earlier commits.
+// These limit how many pointers are followed to find out what devices had earlier: about a second
+// of work or, on large devices, all nodes of 64 devices. Neighbouring lost ranges ask about the
+// same devices, so this is enough. After that, earlier commits are ignored.
 const (
 	leastFollowed  = 1 << 24
 	followedOfNode = 64
 )
 
-// nodesOf returns the nodes of all trees of a device that are left, and how many states ago
-// each was seen last.
+// nodesOf returns the remaining nodes of all trees of a device, each with the number of states
+// since it was last seen.
 func (l *lineage) nodesOf(id metadata.DevID) map[block.Nr]int {
 	if nodes, ok := l.nodes[id]; ok {
 		return nodes
@@ -91,8 +91,8 @@ func (l *lineage) nodesOf(id metadata.DevID) map[block.Nr]int {
 	return nodes
 }
 
-// age returns how many states ago a tree of one of the devices last had the node at nr;
-// false if none had.
+// age returns how many states ago a tree of one of the devices last had the node at nr; false if
+// none had it.
 func (l *lineage) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
 	for _, id := range ids {
 		if a, had := l.nodesOf(id)[nr]; had && (!ok || a < age) {
@@ -102,7 +102,7 @@ func (l *lineage) age(nr block.Nr, ids []metadata.DevID) (age int, ok bool) {
 	return age, ok
 }
 
-// roots returns the roots of devices in the newest of the earlier states that have them.
+// roots returns the root of each device in the newest state that has the device.
 func (l *lineage) roots() map[metadata.DevID]block.Nr {
 	roots := map[metadata.DevID]block.Nr{}
 	for _, state := range l.states {
@@ -116,7 +116,7 @@ func (l *lineage) roots() map[metadata.DevID]block.Nr {
 	return roots
 }
 
-// collect adds the nodes below nr to nodes, and returns how many pointers it has followed.
+// collect adds the nodes below nr to nodes, and returns how many pointers it followed.
 func (e *evidence) collect(nr block.Nr, depth, age int, nodes map[block.Nr]int) int {
 	n, ok := e.survey.Node(nr)
 	if _, had := nodes[nr]; !ok || had || depth > btree.MaxDepth || n.Kind != survey.Inner && n.Kind != survey.MappingLeaf {

@@ -7,11 +7,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A medium is the damaged device with all that was corrected or rebuilt laid over it.
+// A medium is the damaged device with everything corrected or rebuilt laid over it.
 type medium struct {
 	overlay  *block.Overlay
-	r        *block.Reader // of the overlay as it was at the last reopen
-	blocks   block.Nr      // on the damaged device, as far as metadata can reach
+	r        *block.Reader // of the overlay as of the last reopen
+	blocks   block.Nr      // on the damaged device, up to the maximum size of metadata
 	parallel int
 }
 
@@ -25,13 +25,13 @@ func newMedium(dev block.Device, parallel int) *medium {
 // reopen makes new blocks readable.
 func (m *medium) reopen() { m.r = block.NewReader(m.overlay, m.parallel) }
 
-// A blockSet is a set of blocks of the damaged device, a bit each.
+// A blockSet is a set of blocks of the damaged device, with one bit per block.
 type blockSet []uint64
 
 // noBlocks returns an empty set.
 func (m *medium) noBlocks() blockSet { return make(blockSet, m.blocks/64+1) }
 
-// add adds a block; what lies beyond the device is not kept.
+// add adds a block; blocks beyond the device are ignored.
 func (s blockSet) add(nr block.Nr) {
 	if nr/64 < block.Nr(len(s)) {
 		s[nr/64] |= 1 << (nr % 64)
@@ -42,8 +42,8 @@ func (s blockSet) has(nr block.Nr) bool {
 	return nr/64 < block.Nr(len(s)) && s[nr/64]>>(nr%64)&1 != 0
 }
 
-// alloc returns a new block beyond the end. A repair never needs as many as the device has;
-// trees of leaves at all depths, each pulled down to the deepest, may.
+// alloc returns a new block beyond the end. A repair never needs as many blocks as the device has,
+// except for trees with leaves at all depths, which are all pulled down to the deepest.
 func (m *medium) alloc() (block.Nr, error) {
 	const least = 4096
 	if m.end()-m.blocks > m.blocks+least {
@@ -52,5 +52,5 @@ func (m *medium) alloc() (block.Nr, error) {
 	return m.overlay.Alloc()
 }
 
-// end is the end of all blocks: new ones lie beyond the end of the damaged device.
+// end returns the end of all blocks, including new ones beyond the damaged device.
 func (m *medium) end() block.Nr { return block.Blocks(m.overlay) }

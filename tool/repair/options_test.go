@@ -15,8 +15,8 @@ import (
 	"thinpool/tool/repair"
 )
 
-// orphans returns metadata whose top level is lost. Devices 1 and 2 have as many mappings,
-// in blocks 1 and 2, and device 5 has others, in block 3.
+// orphans returns metadata with a lost top level. Devices 1 and 2 have the same number of
+// mappings, in blocks 1 and 2. Device 5 has a different number, in block 3.
 func orphans(t *testing.T) *blocktest.Mem {
 	t.Helper()
 	f := fixtures.NewForge(t, 64, 10000)
@@ -34,7 +34,7 @@ func orphans(t *testing.T) *blocktest.Mem {
 	return dev
 }
 
-// Trees that could be those of several devices are listed, not given away.
+// Trees that may belong to several devices are listed, not assigned.
 func TestOrphans(t *testing.T) {
 	r := find(t, orphans(t), repair.Options{}).Report
 	if len(r.Orphans) != 2 || r.Lossless() {
@@ -45,13 +45,13 @@ func TestOrphans(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
-	// The only tree with as many mappings; but as the books do not balance that is a guess.
+	// It is the only tree with as many mappings, but the books do not balance, so this is a guess.
 	if d := r.Devices[2]; d.Guessed != 50 || d.Read+d.Confirmed != 0 {
 		t.Errorf("%+v", d)
 	}
 }
 
-// Orphans can be given to devices, old or new. What was asked for stays a guess.
+// Orphans can be given to devices, old or new. The result stays a guess.
 func TestAdopt(t *testing.T) {
 	found := find(t, orphans(t), repair.Options{Adopt: map[block.Nr]metadata.DevID{1: 1, 2: 2}})
 	if r := found.Report; len(r.Orphans) > 0 || r.Lossless() || r.Devices[0].Guessed != 100 || !r.Devices[0].Assigned {
@@ -69,14 +69,14 @@ func TestAdopt(t *testing.T) {
 			t.Errorf("block %d is not an orphan", root)
 		}
 	}
-	// A device whose mappings are known has no room for others.
+	// A device with known mappings has no room for others.
 	sound := fixtures.Mem(t, "odd-blocks")
 	if _, err := repair.Find(t.Context(), sound, repair.Options{Adopt: map[block.Nr]metadata.DevID{68: 1}}); err == nil {
 		t.Error("the tree of a device was adopted by another")
 	}
 }
 
-// All orphans are kept under ids that nothing else has.
+// All orphans are kept under unused ids.
 func TestKeepOrphans(t *testing.T) {
 	lvm := &repair.LVM{ChunkSize: 128, Volumes: map[metadata.DevID]repair.LVMThin{1: {}, 2: {}, 5: {}, 30: {}}}
 	for _, c := range []struct {
@@ -92,7 +92,7 @@ func TestKeepOrphans(t *testing.T) {
 	}
 }
 
-// Mappings beyond the end of the data device are left out, and said.
+// Mappings beyond the end of the data device are dropped and reported.
 func TestMappingsBeyondEnd(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 990, Len: 20}))
@@ -111,7 +111,7 @@ func TestMappingsBeyondEnd(t *testing.T) {
 	}
 }
 
-// Without space maps the trees of an earlier commit are taken, as a guess.
+// Without space maps, the trees of an earlier commit are used as a guess.
 func TestRootsWithoutSpaceMap(t *testing.T) {
 	h := history(t, "snapshots")
 	dev := blocktest.NewMemFrom(h.Image)
@@ -130,7 +130,7 @@ func TestRootsWithoutSpaceMap(t *testing.T) {
 	}
 }
 
-// Roots can be given, one or both. A wrong kind of root is not followed blindly.
+// One or both roots can be given. A root of the wrong kind is not followed blindly.
 func TestRootsGiven(t *testing.T) {
 	image, truth := open(t, "layers")
 	dev := blocktest.NewMemFrom(image)
@@ -145,7 +145,7 @@ func TestRootsGiven(t *testing.T) {
 	}
 }
 
-// A superblock that was set back is found by a look, without a repair.
+// A superblock that was set back is detected without a repair.
 func TestNewer(t *testing.T) {
 	h := history(t, "provision")
 	last := h.Commits[len(h.Commits)-1]
@@ -173,7 +173,7 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// A stopper is a device of which one read ends a context.
+// A stopper is a device that cancels a context on one of its reads.
 type stopper struct {
 	block.Device
 	left atomic.Int64 // reads before that
@@ -187,7 +187,7 @@ func (d *stopper) ReadAt(p []byte, off int64) (int, error) {
 	return d.Device.ReadAt(p, off)
 }
 
-// Whenever it is stopped a repair ends with the error of its context, or is done.
+// A repair that is stopped, at any point, ends with the context's error or is done.
 func TestStop(t *testing.T) {
 	for _, spoil := range []func(h *fixtures.History){
 		func(h *fixtures.History) { clear(h.Image[:block.Size]) },

@@ -10,20 +10,19 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An orphan is a subtree of the mapping trees that more pointers should lead to than
-// can be read.
+// An orphan is a subtree of the mapping trees with fewer readable pointers to it than counted.
 type orphan struct {
 	subtree
-	pointers uint32 // that are missing
+	pointers uint32 // number of missing pointers
 	whole    bool
 }
 
-// live reports whether a metadata block is in use; never if that is not known.
+// live reports whether a metadata block is known to be in use.
 func (s *salvage) live(nr block.Nr) bool {
 	return s.counts != nil && uint64(nr) < s.counts.Len() && s.counts.Get(uint64(nr)) > 0
 }
 
-// orphans returns those of the state, by ascending keys.
+// orphans returns the orphans of the state, by ascending keys.
 func (s *salvage) orphans() []orphan {
 	pointers := map[block.Nr]uint32{}
 	nodes := s.survey.Nodes
@@ -57,13 +56,13 @@ func (s *salvage) orphans() []orphan {
 	return found
 }
 
-// recoverNodes puts internal nodes that are lost together from the children that they
-// had: orphans whose keys lie in the hole.
+// recoverNodes rebuilds lost internal nodes from their children: orphans whose keys lie in the
+// hole.
 func (s *salvage) recoverNodes(ctx context.Context) error {
 	if s.counts == nil {
 		return nil
 	}
-	const levels, most = 16, 1 << 26 // more of either is not in metadata that was sound
+	const levels, most = 16, 1 << 26 // sound metadata never has more of either
 	orphans := s.orphans()
 	for range levels { // below an orphan there may be more holes
 		g := findHoles(s.pool, s.rebuilt)
@@ -108,7 +107,7 @@ func (s *salvage) recoverNodes(ctx context.Context) error {
 	return nil
 }
 
-// rebuildNode writes the lost node of a hole over its children.
+// rebuildNode writes the lost node of a hole above its children.
 func (s *salvage) rebuildNode(h *hole, children []subtree) (subtree, error) {
 	for i := range children {
 		var err error
@@ -119,12 +118,12 @@ func (s *salvage) rebuildNode(h *hole, children []subtree) (subtree, error) {
 	return s.joinSubtrees(h.block, children)
 }
 
-// hadChildren reports whether a hole can be a node whose children are still there.
+// hadChildren reports whether a hole may be a node whose children are still there.
 func (s *salvage) hadChildren(h *hole) bool {
 	return h.level != 0 && !h.gap && h.block != 0 && h.block < s.limit && isUnreadable(h.err)
 }
 
-// parents returns the holes that o belongs to; none if that is not certain.
+// parents returns the holes that o belongs to; none if this is not certain.
 func (s *salvage) parents(holes []*hole, o orphan) []*hole {
 	var fit []*hole
 	for _, h := range holes {
@@ -132,7 +131,7 @@ func (s *salvage) parents(holes []*hole, o orphan) []*hole {
 			fit = append(fit, h)
 		}
 	}
-	if len(fit) > int(o.pointers) { // ask earlier commits whose it is
+	if len(fit) > int(o.pointers) { // earlier commits may tell who owned it
 		fit = slices.DeleteFunc(fit, func(h *hole) bool {
 			_, had := s.lineage.age(o.block, h.owners.Sample())
 			return !had

@@ -2,7 +2,7 @@ package repair
 
 import "thinpool/metadata"
 
-// findOwners finds the devices that lead to each hole.
+// findOwners finds the devices with a path to each hole.
 func (g *grove) findOwners(p *pool) {
 	direct := map[int32][]metadata.DevID{} // devices whose root is an internal node
 	for i, e := range g.roots {
@@ -28,7 +28,7 @@ func (g *grove) findOwners(p *pool) {
 		n := lists.Join(above[i])
 		above[i] = nil
 		if n < 0 {
-			continue // no device leads there
+			continue // no device has a path to it
 		}
 		for _, e := range g.patches[i].entries {
 			switch h := g.holeOf(e); {
@@ -40,7 +40,7 @@ func (g *grove) findOwners(p *pool) {
 		}
 	}
 	for h, numbers := range of {
-		if len(h.owners.IDs) > 0 { // its block is a root as well
+		if len(h.owners.IDs) > 0 { // its block is also a root
 			numbers = append(numbers, lists.Add(h.owners))
 		}
 		h.owners = lists.List(lists.Join(numbers))

@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A detailTable is the content of a tree of device details that nothing leads to.
+// A detailTable is the content of a device details tree that nothing points to.
 type detailTable struct {
 	root        block.Nr
 	mapped      []uint64 // mappings of each device
@@ -21,11 +21,11 @@ func (t *detailTable) newer(than *detailTable) bool {
 	return cmp.Or(cmp.Compare(t.time, than.time), cmp.Compare(t.transaction, than.transaction)) > 0
 }
 
-// mostDetails bounds how many devices the tables that are considered have together.
+// mostDetails limits the total number of devices in the tables considered.
 const mostDetails = 1 << 22
 
-// detailTables reads the trees of device details that nothing leads to, by the ids that they
-// have; those in the highest blocks if there are too many.
+// detailTables reads the device details trees that nothing points to, keyed by their ids. If there
+// are too many, it takes those in the highest blocks.
 func (e *evidence) detailTables() map[string][]*detailTable {
 	roots := e.survey.Roots(detailsKind)
 	from, room := len(roots), uint64(mostDetails)
@@ -72,8 +72,8 @@ func (e *evidence) detailsIn(nr block.Nr) []metadata.Device {
 	return devices
 }
 
-// pair finds the details that go with a top level: those with the same counts for all
-// devices, or at least none below what can be read. It returns 0 if there are none.
+// pair finds the details that belong to a top level: with equal counts for all devices, or at
+// least none below what can be read. It returns 0 if there are none.
 func (e *evidence) pair(root block.Nr, byIDs map[string][]*detailTable) block.Nr {
 	var ids []byte
 	var trees []survey.Subtree

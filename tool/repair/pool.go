@@ -17,34 +17,34 @@ import (
 type pool struct {
 	*medium
 	limit   block.Nr // of block numbers in metadata
-	nrData  uint64   // data blocks, as far as that is known
+	nrData  uint64   // number of data blocks, as far as known
 	devices []device // by ascending id
 	forest  *btree.Forest
 	trees   map[block.Nr]btree.TreeSummary
-	broken  bool     // the forest is not whole
-	highest uint64   // data block in use, plus 1
-	newest  uint32   // time of a mapping
-	beyond  []excess // leaves that map what is beyond the data device
+	broken  bool     // the forest is damaged
+	highest uint64   // highest data block in use, plus 1
+	newest  uint32   // newest time of a mapping
+	beyond  []excess // leaves with mappings beyond the data device
 }
 
-// A device is what is known of a thin device.
+// A device is what is known about a thin device.
 type device struct {
 	metadata.Device
 	hasRoot, hasDetails bool
-	timesGuessed        bool   // the times in the details
-	rootFound           bool   // its root was found by the space map
-	outdated            bool   // the tree may be that of another device or of an earlier commit
+	timesGuessed        bool   // the times in the details are guesses
+	rootFound           bool   // its root was found with the space map
+	outdated            bool   // the tree may belong to another device or an earlier commit
 	assigned            bool   // the tree is an orphan
-	expected            uint64 // mappings, as the details said
+	expected            uint64 // number of mappings according to the details
 }
 
 // An excess is a leaf with mappings beyond the end of the data device.
 type excess struct {
 	block block.Nr
-	n     int // such mappings
+	n     int // number of such mappings
 }
 
-// nrDataBlocks is how many data blocks there are, as far as that is known.
+// nrDataBlocks returns the number of data blocks, or an upper bound if it is unknown.
 func nrDataBlocks(sb *metadata.Superblock, limit block.Nr, opt *Options) uint64 {
 	switch {
 	case opt.Overrides.NrDataBlocks != nil:
@@ -55,10 +55,10 @@ func nrDataBlocks(sb *metadata.Superblock, limit block.Nr, opt *Options) uint64 
 	return countable(limit)
 }
 
-// countable is how many data blocks metadata of that size has room to count.
+// countable returns how many data blocks metadata of that size can count.
 func countable(limit block.Nr) uint64 { return uint64(limit) * spacemap.PerBitmap }
 
-// readPool reads what the tables of a state lead to.
+// readPool reads what the tables of a state point to.
 func readPool(ctx context.Context, m *medium, limit block.Nr, nrData uint64, top, details *table) (*pool, error) {
 	p := &pool{medium: m, limit: limit, nrData: nrData}
 	for _, d := range mergeTables(top, details) {
@@ -70,8 +70,8 @@ func readPool(ctx context.Context, m *medium, limit block.Nr, nrData uint64, top
 	return p, p.readMappings(ctx)
 }
 
-// bound is the limit of block numbers in mapping trees: rebuilt nodes lie beyond the
-// end of the damaged device.
+// bound returns the limit of block numbers in mapping trees. Rebuilt nodes lie beyond the end of
+// the damaged device.
 func (p *pool) bound() block.Nr {
 	if p.end() > p.blocks {
 		return p.end()
@@ -110,7 +110,7 @@ func (p *pool) readMappings(ctx context.Context) error {
 	return nil
 }
 
-// readLeaves reads all leaves, and finds the mappings that cannot be right.
+// readLeaves reads all leaves and finds mappings that cannot be right.
 func (p *pool) readLeaves(ctx context.Context) error {
 	tops, times := make([]uint64, p.r.Workers()), make([]uint32, p.r.Workers())
 	var mu sync.Mutex
@@ -142,7 +142,7 @@ func (p *pool) readLeaves(ctx context.Context) error {
 	return err
 }
 
-// sound reports whether nothing has to be repaired.
+// sound reports whether there is nothing to repair.
 func (p *pool) sound() bool {
 	if p.broken || len(p.beyond) > 0 {
 		return false
@@ -156,10 +156,10 @@ func (p *pool) sound() bool {
 	return true
 }
 
-// mapped is how many mappings of d can be read.
+// mapped returns how many mappings of d can be read.
 func (p *pool) mapped(d *device) uint64 { return p.trees[d.Root].N }
 
-// device returns the device of that id, a new one if need be.
+// device returns the device with the given id, adding it if needed.
 func (p *pool) device(id metadata.DevID) *device {
 	i, ok := slices.BinarySearchFunc(p.devices, id, func(d device, id metadata.DevID) int { return cmp.Compare(d.ID, id) })
 	if !ok {
@@ -168,7 +168,7 @@ func (p *pool) device(id metadata.DevID) *device {
 	return &p.devices[i]
 }
 
-// dropMappingsBeyondEnd takes mappings beyond the data device out of their leaves.
+// dropMappingsBeyondEnd removes mappings beyond the data device from their leaves.
 func (p *pool) dropMappingsBeyondEnd(ctx context.Context, note func(string, ...any)) error {
 	if len(p.beyond) == 0 {
 		return nil
@@ -196,9 +196,9 @@ func (p *pool) dropMappingsBeyondEnd(ctx context.Context, note func(string, ...a
 	return p.readMappings(ctx)
 }
 
-// newerAtCursor reports whether a commit may have followed the one that the superblock
-// names: the first blocks that its space map offers, from the index block on and from
-// the beginning, are where that commit has written.
+// newerAtCursor reports whether a commit may have followed the one the superblock names. That
+// commit would have written to the first free blocks in the superblock's space map, from the index
+// block on or from the beginning.
 func newerAtCursor(m *medium, sb *super, limit block.Nr) bool {
 	const tries = 64
 	var b block.Data

@@ -5,8 +5,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// joinSubtrees writes at nr an internal node over subtrees, which ascend. Those that are
-// less deep than others get internal nodes with a single child.
+// joinSubtrees writes an internal node at nr above subtrees in ascending order. Shallower subtrees
+// get internal nodes with a single child.
 func (m *medium) joinSubtrees(nr block.Nr, children []subtree) (subtree, error) {
 	if len(children) == 0 {
 		return subtree{block: nr}, nil
@@ -31,7 +31,7 @@ func (m *medium) joinSubtrees(nr block.Nr, children []subtree) (subtree, error) 
 	return sum, nil
 }
 
-// deepen puts internal nodes with a single child above t until it is that deep.
+// deepen puts internal nodes with a single child above t until it has the given depth.
 func (m *medium) deepen(t subtree, depth int) (subtree, error) {
 	for t.depth < depth {
 		nr, err := m.alloc()
@@ -47,7 +47,7 @@ func (m *medium) deepen(t subtree, depth int) (subtree, error) {
 	return t, nil
 }
 
-// assemble makes one subtree of several, which ascend.
+// assemble joins subtrees in ascending order into one.
 func (m *medium) assemble(parts []subtree) (subtree, error) {
 	for len(parts) > 1 {
 		var above []subtree

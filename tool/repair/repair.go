@@ -1,63 +1,66 @@
-// Package repair finds in damaged metadata all that can still be read, and shows
-// it as if it were whole.
+// Package repair finds everything that can still be read in damaged metadata, and presents it as
+// if it were whole.
 //
-// [Find] never writes. Its result is a view of the device on which blocks are
-// replaced in memory: damaged nodes by what is left of them, lost roots by those
-// that were found. Whatever reads metadata can read that view; tool/dump hands it
-// to internal/write, which writes new metadata.
+// [Find] never writes. It returns a view of the device with some blocks replaced in memory:
+// damaged nodes by what is left of them, and lost roots by the ones it found. Any code that reads
+// metadata can read this view; tool/dump passes it to internal/write, which writes new metadata.
 //
-// A repair is a line of phases, each of which hands facts to the next:
+// A repair runs in phases, and each passes facts to the next:
 //
 //	evidence     what the device shows: its nodes, its space maps, block 0
-//	states       what commits of the pool are left, and how whole each is
+//	states       which commits of the pool are left, and how complete each is
 //	choice       which of them is the right one
-//	salvage      holes in its trees, and candidates for what they have lost
+//	salvage      holes in its trees, and candidates for what they lost
 //	decision     which candidates are taken, and which are confirmed
 //	view, report
 //
-// Choice and decision are functions of facts alone. In the report a mapping is *read* if
-// the chosen state leads to it, *confirmed* if it was found elsewhere and all reference
-// counts balance with it, *guessed* if it was found elsewhere without that, and *lost* if
-// the device details count it and it was not found.
+// Choice and decision depend on facts alone. In the report, a mapping is *read* if it was found
+// through the chosen state. It is *confirmed* if it was found elsewhere and all reference counts
+// balance with it, and *guessed* if it was found elsewhere without such proof. It is *lost* if the
+// device details count it but it was not found.
 //
 // # States
 //
-// Every commit of the pool leaves a state: a root of the mapping tree, a root of the device details
-// and, if they can be found, the space maps. It writes a new index block of the metadata space map,
-// nearly always as the last block that it allocates, so the device has one for each commit that
-// has not been overwritten. What such a generation counts as used tells which roots belong to it.
+// Every commit of the pool leaves a state: a root of the mapping tree, a root of the device
+// details and, if they can be found, the space maps. A commit writes a new index block of the
+// metadata space map, nearly always as the last block it allocates. So the device has one index
+// block for each commit that has not been overwritten. The blocks that such a generation counts as
+// used tell which roots belong to it.
 //
-// The allocator orders the generations. The kernel takes the next block that is free both in the last
-// commit and now, from a cursor that moves on through commits, wraps at the end, and starts at block 0
-// when the pool is loaded. So the blocks that only the later of two commits uses are those that
-// the earlier one offers next. Usually that fits in one direction only.
+// The allocator puts the generations in order. The kernel takes the next block that is free both
+// in the last commit and now. Its cursor moves on from commit to commit, wraps at the end, and
+// starts at block 0 when the pool is loaded. So the blocks that only the later of two commits uses
+// are the ones the earlier commit would allocate next. Usually this fits in one direction only.
 //
 // # Choice
 //
-// A choice is not a score. A state counts only if its roots are of the right kind. The state that the
-// superblock names is taken, unless another one is whole and shown to be newer, or is the one that
+// The choice is not a score. A state counts only if its roots are of the right kind. The state
+// that the superblock names wins, unless another state is whole and proven newer, or is the one
 // LVM knows. If nothing decides between states, the report names them and how they differ.
 //
 // # Witnesses
 //
-// A block that the metadata space map counts as used, with fewer pointers to it than counted, is what a
-// lost node led to. A data block that is counted more often than it is mapped was mapped by a lost leaf,
-// not necessarily by this one. So a surplus makes a candidate, and proof needs closed arithmetic.
-// Candidates are confirmed only all together: with them the references to every data block and every
-// metadata block are those counted, every device has the mappings that its details count, all that
-// these sums need could be read, and no other candidate or hole could have taken the place of one.
-// Two lines of commits can still map the same data blocks at other thin blocks. So each commit since
-// the old copy must be there and count the data block: a block that is freed in a transaction is not
-// allocated in it.
+// If the metadata space map counts a block as used but fewer pointers to it were found than
+// counted, a lost node pointed to it. If a data block is counted more often than it is mapped, a
+// lost leaf mapped it, but not necessarily this leaf. So a surplus makes a candidate, but proof
+// needs all sums to balance.
+//
+// Candidates are confirmed only all together. With them, the references to every data block and
+// every metadata block must match the counts, and every device must have the mappings its details
+// count. Everything these sums need must have been readable, and no other candidate or hole may
+// fit instead. Even then, two lines of commits can map the same data blocks to different thin
+// blocks. So every commit since the old copy must be there and count the data block: a block freed
+// in a transaction is not allocated in the same one.
 //
 // # Orphans
 //
-// A tree that the space map counts as used, and that belongs to no known device, is somebody's data. The
-// repair looks for its device in earlier commits and by the number of mappings. If it finds
-// none, it lists the tree, and keeps it if asked to.
+// A tree that the space map counts as used, but that belongs to no known device, is somebody's
+// data. The repair looks for its device in earlier commits and by the number of mappings. If it
+// finds none, it lists the tree, and keeps it if asked to.
 //
-// A block with the right checksum and the self reference of another block lies in the wrong place. If
-// nothing valid is where it belongs, and no other block claims that place, the repair reads it there.
+// A block with the right checksum and the self reference of another block is in the wrong place.
+// If there is nothing valid where it belongs, and no other block claims that place, the repair
+// reads it there.
 package repair
 
 import (
@@ -74,23 +77,23 @@ import (
 
 // Options for [Find].
 type Options struct {
-	State                    int      // take this one of the states that [States] lists, from 1; 0: choose
-	MappingRoot, DetailsRoot block.Nr // instead of those of the state, if not 0
-	// Overrides replace what the superblock says, and stand in for it where it is lost.
+	State                    int      // which of the states listed by [States] to use, from 1; 0: choose one
+	MappingRoot, DetailsRoot block.Nr // used instead of the state's roots, if not 0
+	// Overrides replace values of the superblock, or supply them if it is lost.
 	Overrides   metadata.Overrides
-	LVM         *LVM                        // what LVM knows of the pool; nil: nothing
-	DropDevices []metadata.DevID            // leave these out
-	DropPartial bool                        // leave out devices that are not complete
-	Adopt       map[block.Nr]metadata.DevID // give orphan trees these ids
-	KeepOrphans bool                        // give all other orphan trees new ids
-	Name        func(metadata.DevID) string // what messages call devices, "" for nothing; nil: "device 7"
-	Parallel    int                         // reads in flight; 0: one a processor
+	LVM         *LVM                        // what LVM knows about the pool; nil: nothing
+	DropDevices []metadata.DevID            // devices to leave out
+	DropPartial bool                        // leave out incomplete devices
+	Adopt       map[block.Nr]metadata.DevID // ids for orphan trees
+	KeepOrphans bool                        // give new ids to all other orphan trees
+	Name        func(metadata.DevID) string // name of a device in messages, "" for none; nil: "device 7"
+	Parallel    int                         // reads in flight; 0: one per processor
 	Progress    func(phase string, done, total uint64)
 }
 
 // A Result is repaired metadata.
 type Result struct {
-	Device block.Device // a view; valid as long as the damaged device is open
+	Device block.Device // a view; valid while the damaged device is open
 	Report Report
 }
 
@@ -100,7 +103,7 @@ var (
 	ErrNoBlockSize = errors.New("the superblock is lost, and with it the data block size: give it with --data-block-size (from LVM: lvs -o chunk_size --units s)")
 )
 
-// label is what messages call a device.
+// label returns the name of a device in messages.
 func (o *Options) label(id metadata.DevID) string {
 	if o.Name == nil {
 		return metadata.Label(id, "")
@@ -108,7 +111,7 @@ func (o *Options) label(id metadata.DevID) string {
 	return metadata.Label(id, o.Name(id))
 }
 
-// labels names the first of the devices, and says how many more there are.
+// labels lists the first few devices, and says how many more there are.
 func (o *Options) labels(ids []metadata.DevID) string {
 	const most = 8
 	var text strings.Builder
@@ -131,13 +134,13 @@ func (o *Options) progress(phase string) {
 	}
 }
 
-// requestsState reports whether a certain state is asked for.
+// requestsState reports whether the caller asked for a specific state.
 func (o *Options) requestsState() bool {
 	return o.State != 0 || o.MappingRoot != 0 || o.DetailsRoot != 0
 }
 
-// Find repairs the metadata on dev. An error that wraps [block.ErrCorrupt] says that
-// nothing is left to repair, or that more must be known for it.
+// Find repairs the metadata on dev. An error that wraps [block.ErrCorrupt] means that nothing is
+// left to repair, or that more information is needed.
 func Find(ctx context.Context, dev block.Device, opt Options) (*Result, error) {
 	m := newMedium(dev, opt.Parallel)
 	p, sb, err := readSound(ctx, m, &opt)
@@ -183,8 +186,8 @@ func Find(ctx context.Context, dev block.Device, opt Options) (*Result, error) {
 	return finish(s.pool, s.sb, sizeKnown, &opt, r)
 }
 
-// readSound reads what the superblock leads to. It returns nil if that is not sound, if
-// something else is asked for, or if a newer commit may be on the device.
+// readSound reads the pool the superblock describes. It returns nil if the pool is not sound, if
+// the options ask for something else, or if a newer commit may be on the device.
 func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, error) {
 	sb := readSuper(m, &opt.Overrides)
 	if sb.err != nil || opt.requestsState() || opt.LVM != nil || opt.KeepOrphans || len(opt.Adopt) > 0 {
@@ -207,7 +210,7 @@ func readSound(ctx context.Context, m *medium, opt *Options) (*pool, *super, err
 	return p, &sb, nil
 }
 
-// chooseState chooses the state that is asked for, or the likeliest one.
+// chooseState chooses the requested state, or the likeliest one.
 func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, error) {
 	if err := e.checkUsable(); err != nil {
 		return nil, err
@@ -232,8 +235,8 @@ func (e *evidence) chooseState(ctx context.Context, opt *Options) (*chosen, erro
 	return &chosen{State: asked, sure: asked.Current, why: "as requested", states: append([]*State{asked}, rest...), reference: state.State}, nil
 }
 
-// requestedState returns the state of roots that were given. Where only one is, the other is
-// that of the state which would be chosen.
+// requestedState returns the state with the given roots. If only one root is given, the other is
+// that of the state that would be chosen.
 func (e *evidence) requestedState(ctx context.Context, state *chosen, opt *Options) (*chosen, error) {
 	s := &State{From: FromRequest, Mapping: opt.MappingRoot, Details: opt.DetailsRoot}
 	var states []*State
@@ -257,10 +260,10 @@ func (e *evidence) requestedState(ctx context.Context, state *chosen, opt *Optio
 	return &chosen{State: s, sure: s.Current, why: "its roots were given", states: append([]*State{s}, states...), reference: reference}, nil
 }
 
-// Newer returns the state that [Find] would take where that is not the one of the
-// superblock, and nil where it is, or where the superblock is lost. The superblock may
-// have been set back then, as by a second host on which the pool was active. A pool
-// that may be the last is only looked at, not surveyed.
+// Newer returns the state that [Find] would use if the superblock does not name it. It returns nil
+// if the superblock names it or is lost. A non-nil state means that the superblock may have been
+// set back, for example by a second host that activated the pool. If the superblock's pool is
+// sound and no newer commit shows, Newer does not survey the whole device.
 func Newer(ctx context.Context, dev block.Device, opt Options) (*State, error) {
 	m := newMedium(dev, opt.Parallel)
 	if p, _, err := readSound(ctx, m, &opt); p != nil || err != nil {
@@ -281,10 +284,10 @@ func Newer(ctx context.Context, dev block.Device, opt Options) (*State, error) {
 	return state.State, nil
 }
 
-// States lists the states that are left on dev: first the one that [Find] takes, then
-// those that may be right as well, then the others, the newest first. Devices that were
-// deleted are still in older ones; Reused says how many of their data blocks others have
-// taken since. The first rivals of them, after the first, are as likely.
+// States lists the states that are left on dev: first the one [Find] would use, then those that
+// may also be right, then the others, newest first. Older states still have devices that were
+// deleted later; Reused tells how many of their data blocks others have taken since. rivals is the
+// number of states after the first that are as likely.
 func States(ctx context.Context, dev block.Device, opt Options) (all []*State, rivals int, err error) {
 	e, err := gather(ctx, newMedium(dev, opt.Parallel), &opt.Overrides)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // content is all mappings of a pool: device, thin block, data block.
 type content map[metadata.DevID]map[metadata.ThinBlock]metadata.DataBlock
 
-// A recorder is a Visitor that keeps the mappings. It wants no defs.
+// A recorder is a Visitor that keeps the mappings. It does not take defs.
 type recorder struct {
 	header metadata.Header
 	all    content
@@ -63,7 +63,7 @@ func contentOf(t testing.TB, dev block.Device) content {
 	return r.all
 }
 
-// compare counts the mappings of got that truth has, and those it has not.
+// compare counts the mappings of got that truth has, and those it does not have.
 func (truth content) compare(got content) (right, wrong int) {
 	for id, maps := range got {
 		for thin, data := range maps {
@@ -104,7 +104,7 @@ func find(t testing.TB, dev block.Device, opt repair.Options) *repair.Result {
 	return found
 }
 
-// Sound metadata comes out as it is.
+// Sound metadata stays as it is.
 func TestSound(t *testing.T) {
 	t.Parallel()
 	for _, name := range fixtures.Names() {
@@ -116,8 +116,8 @@ func TestSound(t *testing.T) {
 	}
 }
 
-// Some blocks of each image cannot be read: no mapping is made up, the report's
-// numbers are those of the result, and nothing is lost without a word.
+// Some blocks of each image are unreadable. No mapping is made up, the report's numbers match the
+// result, and every loss is reported.
 func TestUnreadableBlocks(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -156,7 +156,7 @@ func TestUnreadableBlocks(t *testing.T) {
 	}
 }
 
-// checkGuesses demands that the guessed ranges have all guessed mappings, and all that are wrong.
+// checkGuesses checks that the guessed ranges include all guessed mappings and all wrong ones.
 func checkGuesses(t *testing.T, d *repair.DeviceReport, truth, got content) {
 	t.Helper()
 	in := map[metadata.ThinBlock]bool{}
@@ -182,8 +182,8 @@ func checkGuesses(t *testing.T, d *repair.DeviceReport, truth, got content) {
 	}
 }
 
-// Blocks are zeroed, those that lead to all others among them: what is called read or
-// confirmed is true, and an exit code of 0 means that all is there.
+// Some blocks are zeroed, including the ones that lead to all others. Everything called read or
+// confirmed is true, and exit code 0 means that nothing is missing.
 func TestLostBlocks(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
@@ -304,8 +304,8 @@ func TestBothRootsLost(t *testing.T) {
 	}
 }
 
-// Without a superblock the data block size must be given, unless a metadata
-// snapshot knows it. Zeroes and noise are not a pool.
+// Without a superblock, the data block size must be given, unless a metadata snapshot has it.
+// Zeroes and noise are not a pool.
 func TestSuperblockLost(t *testing.T) {
 	size := uint64(128)
 	for _, name := range []string{"layers", "metadata-snap"} {
@@ -329,7 +329,7 @@ func TestSuperblockLost(t *testing.T) {
 	}
 }
 
-// Devices can be left out, by id or because they are not complete.
+// Devices can be left out, by id or because they are incomplete.
 func TestDrop(t *testing.T) {
 	image, truth := open(t, "odd-blocks")
 	dev := blocktest.NewMemFrom(image)
@@ -344,7 +344,7 @@ func TestDrop(t *testing.T) {
 	}
 }
 
-// What earlier transactions left can be listed and taken.
+// The states of earlier transactions can be listed and used.
 func TestStates(t *testing.T) {
 	image, _ := open(t, "deleted-discarded")
 	dev := blocktest.NewMemFrom(image)
@@ -372,7 +372,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// The device is only read.
+// A repair only reads the device.
 func TestReadsOnly(t *testing.T) {
 	image, _ := open(t, "wide-sharing")
 	copy(image[200*block.Size:], make([]byte, 20*block.Size))
@@ -384,8 +384,8 @@ func TestReadsOnly(t *testing.T) {
 	}
 }
 
-// skipIfShort leaves out tests of many images: under the race detector they would take
-// a quarter of an hour, and all of them run without it.
+// skipIfShort skips tests of many images. Under the race detector they would take a quarter of an
+// hour; all of them run without it.
 func skipIfShort(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

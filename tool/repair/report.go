@@ -11,56 +11,54 @@ import (
 // A Report says what a repair found, chose, recovered and lost.
 type Report struct {
 	Header      metadata.Header // of the repaired metadata
-	MappingRoot block.Nr        // root of the top level that was followed; 0: it was lost
-	DetailsRoot block.Nr        // root of the device details that were followed; 0: they were lost
-	Damaged     bool            // something had to be repaired
-	// Chosen says that the state is a choice: the superblock does not name it, or
-	// cannot be used. Reason says why it was taken.
+	MappingRoot block.Nr        // root of the top level that was read; 0: lost
+	DetailsRoot block.Nr        // root of the device details that were read; 0: lost
+	Damaged     bool            // something needed repair
+	// Chosen is set if the state had to be chosen because the superblock does not name it or cannot be
+	// used. Reason says why it was chosen.
 	Chosen bool
 	Reason string
-	// Alternatives are the states that may be the right one as well, the likeliest
-	// first.
+	// Alternatives are the states that may also be right, the likeliest first.
 	Alternatives []*State
 	Devices      []DeviceReport // by ascending id
-	Orphans      []Orphan       // trees that are in use, and whose device is not known
-	// Missing are the volumes that LVM has and the result has not, by ascending id.
+	Orphans      []Orphan       // trees in use whose device is unknown
+	// LostVolumes are the LVM volumes missing from the result, by ascending id.
 	LostVolumes []metadata.DevID
-	Doubts      []string // what may be missing and cannot be counted
+	Doubts      []string // what may be missing but cannot be counted
 	Corrections []block.Correction
 	Notes       []string // what was found and decided, in order
 
-	leaves bool // there are mappings on the device, whoever had them
+	leaves bool // there are mappings on the device, of whatever device
 }
 
-// A DeviceReport says what is left of a device. Where Known, Expected is the sum of Read,
+// A DeviceReport reports what is left of a device. If Known is set, Expected is the sum of Read,
 // Confirmed, Guessed and Lost.
 type DeviceReport struct {
 	ID        metadata.DevID
-	Expected  uint64 // mappings that the device details count
-	Known     bool   // there are such details, and they do not count too few
-	Read      uint64 // mappings that the chosen state leads to
-	Confirmed uint64 // mappings found elsewhere, with which all reference counts balance
-	Guessed   uint64 // mappings found elsewhere, without that
-	Lost      uint64 // mappings that were not found
-	Reused    uint64 // mappings whose data blocks belong to others in the state of the superblock
-	// LostRanges is how many ranges of thin blocks there are among which mappings may be
-	// missing or guessed; see Holes.
+	Expected  uint64 // mappings according to the device details
+	Known     bool   // there are details, and their count is not too low
+	Read      uint64 // mappings found through the chosen state
+	Confirmed uint64 // mappings found elsewhere; all reference counts balance with them
+	Guessed   uint64 // mappings found elsewhere without such proof
+	Lost      uint64 // mappings not found
+	Reused    uint64 // mappings whose data blocks belong to others in the superblock's state
+	// LostRanges is the number of ranges of thin blocks where mappings may be missing or guessed; see
+	// Holes.
 	LostRanges   uint64
 	TimesGuessed bool // the times in the device details are guesses
 	Dropped      bool // left out of the result
-	Named        bool // its id was given as one to be left out
-	Assigned     bool // its tree is an orphan that was given this id
+	Named        bool // the caller asked to leave it out
+	Assigned     bool // its tree is an orphan that got this id
 
-	grove      *grove // where its tree is, if there are lost ranges
+	grove      *grove // has its tree, if there are lost ranges
 	root       entry
 	hasLost    bool // mappings are missing, not only guessed
-	unproven   bool // what is below rebuilt nodes is guessed
+	unproven   bool // everything below rebuilt nodes is guessed
 	guessedAll bool // the whole tree is guessed
 }
 
-// Holes yields where mappings may be missing or are guessed, by ascending keys. Devices
-// share what they have lost, so the ranges of all devices together can be far more than
-// those that there are.
+// Holes yields the ranges where mappings may be missing or are guessed, by ascending keys. Devices
+// share their losses, so all devices together may yield far more ranges than there are.
 func (d *DeviceReport) Holes() iter.Seq[LostRange] {
 	if d.LostRanges == 0 {
 		return func(func(LostRange) bool) {}
@@ -68,7 +66,7 @@ func (d *DeviceReport) Holes() iter.Seq[LostRange] {
 	return d.grove.lostRanges(d.root, d.hasLost)
 }
 
-// Guesses yields thin blocks whose mappings, as far as they have any, are guessed, by ascending keys.
+// Guesses yields ranges of thin blocks by ascending keys. All mappings in them are guessed.
 func (d *DeviceReport) Guesses() iter.Seq[metadata.KeyRange] {
 	switch {
 	case d.Guessed == 0:
@@ -79,33 +77,32 @@ func (d *DeviceReport) Guesses() iter.Seq[metadata.KeyRange] {
 	return d.grove.guesses(d.root, d.unproven)
 }
 
-// Found is how many mappings the device has in the result.
+// Found returns the number of mappings the device has in the result.
 func (d *DeviceReport) Found() uint64 { return d.Read + d.Confirmed + d.Guessed }
 
-// Complete reports whether the device has all its mappings and their data, and no
-// guessed ones.
+// Complete reports whether the device has all its mappings and their data, none of them guessed.
 func (d *DeviceReport) Complete() bool {
 	return d.Guessed == 0 && d.Lost == 0 && d.Reused == 0 && (d.Known || d.LostRanges == 0)
 }
 
-// A LostRange is thin blocks among which mappings are missing or guessed.
+// A LostRange is a range of thin blocks where mappings are missing or guessed.
 type LostRange struct {
 	Keys  metadata.KeyRange
-	Block block.Nr // that should have led to them
+	Block block.Nr // the block that should lead to them
 	Err   error    // what is wrong with it
 }
 
-// An Orphan is a whole mapping tree that the metadata space map counts as used, though
-// no device is known to have it.
+// An Orphan is a whole mapping tree that the metadata space map counts as used, but that no known
+// device has.
 type Orphan struct {
 	Root     block.Nr
 	Mappings uint64
-	Devices  []metadata.DevID // that have lost their root and may have had it
-	Assigned metadata.DevID   // the device that it was given to, if Kept
+	Devices  []metadata.DevID // devices without a root that may have had it
+	Assigned metadata.DevID   // the device it was given to, if Kept
 	Kept     bool
 }
 
-// Lossless reports whether every mapping was read or confirmed and nothing can be lost.
+// Lossless reports whether every mapping was read or confirmed, and nothing can have been lost.
 func (r *Report) Lossless() bool {
 	for i := range r.Devices {
 		if d := &r.Devices[i]; !d.Complete() && !d.Named {
@@ -115,7 +112,7 @@ func (r *Report) Lossless() bool {
 	return !r.Chosen && len(r.Doubts)+len(r.LostVolumes) == 0
 }
 
-// Empty reports whether there is nothing in the result of a pool that had something.
+// Empty reports whether the result is empty although the pool was not.
 func (r *Report) Empty() bool {
 	expected, found := uint64(0), uint64(0)
 	for i := range r.Devices {

@@ -10,12 +10,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A present is what a state uses today, to tell what earlier states have lost to it.
+// A present is what a state uses today. It shows what earlier states have lost since.
 type present struct {
 	*evidence
 	forest *btree.Forest
 	refs   *spacemap.Counter   // of data blocks
-	below  map[block.Nr]uint64 // mappings below a node whose data blocks belong to others
+	below  map[block.Nr]uint64 // by node: mappings below it whose data blocks now belong to others
 }
 
 func newPresent(ctx context.Context, e *evidence, state *State, opt *Options) (*present, error) {
@@ -28,8 +28,8 @@ func newPresent(ctx context.Context, e *evidence, state *State, opt *Options) (*
 	return &present{e, p.forest, refs, map[block.Nr]uint64{}}, err
 }
 
-// countReusedIn fills in how many mappings of each state have data blocks that belong to
-// others in the chosen one.
+// countReusedIn sets Reused of each state: the mappings whose data blocks belong to others in the
+// chosen state.
 func (e *evidence) countReusedIn(ctx context.Context, state *chosen, opt *Options) error {
 	now, err := newPresent(ctx, e, state.State, opt)
 	if err != nil {
@@ -47,8 +47,8 @@ func (e *evidence) countReusedIn(ctx context.Context, state *chosen, opt *Option
 	return nil
 }
 
-// countReused fills in how many mappings of the result have data blocks that belong to
-// others in the state that would have been chosen.
+// countReused sets Reused of each device: the mappings whose data blocks belong to others in the
+// state that would have been chosen.
 func (s *salvage) countReused(ctx context.Context, r *Report) error {
 	reference := s.state.reference
 	if reference == nil || reference == s.state.State {
@@ -64,12 +64,12 @@ func (s *salvage) countReused(ctx context.Context, r *Report) error {
 	return nil
 }
 
-// takenBelow is reused for a sound forest.
+// takenBelow is like reused, for a sound forest.
 func (p *present) takenBelow(f *btree.Forest, nr block.Nr) uint64 {
 	if sum, known := p.below[nr]; known {
 		return sum
 	}
-	p.below[nr] = 0 // should it lead back here
+	p.below[nr] = 0 // in case of a loop
 	var sum uint64
 	switch role, i := f.Role(nr); role {
 	case btree.InnerNode:
@@ -85,14 +85,14 @@ func (p *present) takenBelow(f *btree.Forest, nr block.Nr) uint64 {
 	return sum
 }
 
-// reused counts the mappings below a node whose data blocks belong to others; those of
-// leaves that are still in their place do not.
+// reused counts the mappings below a node whose data blocks belong to others. Mappings in leaves
+// that are still in place do not count.
 func (p *present) reused(ctx context.Context, nr block.Nr, depth int) (uint64, error) {
 	n, ok := p.survey.Node(nr)
 	if sum, known := p.below[nr]; known || !ok || depth > btree.MaxDepth {
 		return sum, ctx.Err()
 	}
-	p.below[nr] = 0 // should it lead back here
+	p.below[nr] = 0 // in case of a loop
 	var sum uint64
 	switch role, _ := p.forest.Role(nr); {
 	case n.Kind == survey.MappingLeaf && role != btree.LeafNode:

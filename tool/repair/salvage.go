@@ -21,16 +21,16 @@ type salvage struct {
 	state    *chosen
 	sb       metadata.Superblock // of the state, as far as it is known
 	pool     *pool
-	counts   *spacemap.Counts // of metadata blocks; nil if some cannot be read
+	counts   *spacemap.Counts // of metadata blocks; nil if some are unreadable
 	lineage  *lineage
 	ancestry *ancestry
-	rebuilt  map[block.Nr]*hole // nodes that were put together from children: some may be missing
-	grove    *grove             // of the trees that were repaired; nil: nothing was
+	rebuilt  map[block.Nr]*hole // nodes rebuilt from children: some children may be missing
+	grove    *grove             // of the repaired trees; nil: nothing was repaired
 	adopted  []block.Nr         // subtrees that a lost pointer led to
-	found    []Orphan           // trees that are in use, and whose device is not known
-	balanced bool               // the references to metadata blocks, recovered ones included, are those counted
-	aged     bool               // the device details are of an earlier commit
-	doubts   []string           // what may be missing and cannot be counted
+	found    []Orphan           // trees in use whose device is unknown
+	balanced bool               // the references to metadata blocks, recovered ones included, match the counts
+	aged     bool               // the device details are from an earlier commit
+	doubts   []string           // what may be missing but cannot be counted
 }
 
 func newSalvage(ctx context.Context, e *evidence, opt *Options, state *chosen, sb metadata.Superblock) (*salvage, error) {
@@ -43,7 +43,7 @@ func newSalvage(ctx context.Context, e *evidence, opt *Options, state *chosen, s
 	return s, err
 }
 
-// countMetadata reads the counts of metadata blocks; nil if part of them cannot be read.
+// countMetadata reads the counts of metadata blocks; nil if some cannot be read.
 func countMetadata(ctx context.Context, m *medium, limit block.Nr, sb *metadata.Superblock) (*spacemap.Counts, error) {
 	root := sb.MetadataSpaceMap
 	if root.BitmapRoot == 0 || root.NrBlocks == 0 || root.NrBlocks > spacemap.MaxMetadata {
@@ -77,7 +77,7 @@ func (s *salvage) run(ctx context.Context) error {
 	if err := s.recoverNodes(ctx); err != nil {
 		return err
 	}
-	if err := p.dropMappingsBeyondEnd(ctx, s.note); err != nil { // those of leaves that were found again
+	if err := p.dropMappingsBeyondEnd(ctx, s.note); err != nil { // in the leaves just recovered
 		return err
 	}
 	if err := s.keepOrphans(ctx); err != nil {
@@ -98,8 +98,8 @@ func (s *salvage) run(ctx context.Context) error {
 	return s.recoverDetails(ctx)
 }
 
-// noteUncounted looks whether devices whose mappings are not counted, as their details
-// are lost, can be all there: then data blocks have the references that are counted.
+// noteUncounted handles devices whose details are lost, so that nothing says how many mappings
+// they had. It adds a doubt unless the data space map matches the references.
 func (s *salvage) noteUncounted(ctx context.Context) error {
 	if !slices.ContainsFunc(s.pool.devices, func(d device) bool { return !d.hasDetails }) {
 		return nil
@@ -123,7 +123,7 @@ func (s *salvage) noteUncounted(ctx context.Context) error {
 	return nil
 }
 
-// rebuildTrees writes the trees of all devices without what is lost.
+// rebuildTrees writes the trees of all devices without the lost parts.
 func (s *salvage) rebuildTrees(ctx context.Context, g *grove) error {
 	p := s.pool
 	s.grove = g
@@ -135,7 +135,7 @@ func (s *salvage) rebuildTrees(ctx context.Context, g *grove) error {
 			return err
 		}
 		if !ok {
-			if empty == 0 { // one leaf for all that have lost everything
+			if empty == 0 { // one leaf for all devices that lost everything
 				if empty, err = btree.Build(p.overlay, metadata.MappingSize, 0, nil); err != nil {
 					return err
 				}
@@ -154,11 +154,11 @@ func (s *salvage) rebuildTrees(ctx context.Context, g *grove) error {
 	return nil
 }
 
-// recoverDevices looks in earlier commits for devices where the state has lost them.
+// recoverDevices looks in earlier commits for devices that the state has lost.
 func (s *salvage) recoverDevices() {
 	top, details := s.state.top, s.state.details
 	if len(top.entries)+len(details.entries) == 0 && len(s.state.states) > 1 && s.counts != nil {
-		// Which trees are in use the space map tells; who owned them an earlier commit does.
+		// The space map tells which trees are in use; an earlier commit tells who owned them.
 		for _, older := range s.state.states[1:] {
 			if len(older.details.entries) == 0 || !s.agreesWithLVM(older) {
 				continue
@@ -198,7 +198,7 @@ func (s *salvage) recoverDevices() {
 	}
 }
 
-// agreesWithLVM reports whether a state has the volumes that LVM knows, if it is asked.
+// agreesWithLVM reports whether a state has the volumes that LVM knows, if LVM was asked.
 func (s *salvage) agreesWithLVM(state *State) bool {
 	if s.opt.LVM == nil {
 		return true
@@ -211,8 +211,7 @@ func (s *salvage) agreesWithLVM(state *State) bool {
 	return true
 }
 
-// isUnreadable reports whether err is about the content of a block, not about what
-// points to it.
+// isUnreadable reports whether err is about the content of a block, not about the pointer to it.
 func isUnreadable(err error) bool {
 	_, bounds := errors.AsType[*btree.BoundsError](err)
 	_, loop := errors.AsType[*btree.LoopError](err)

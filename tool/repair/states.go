@@ -12,19 +12,19 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A State is what one commit of the pool left: a top level of the mapping tree, the
-// device details that go with it, and the space maps if they are found.
+// A State is what one commit of the pool left: a top level of the mapping tree, the device details
+// that belong to it, and the space maps if they are found.
 type State struct {
-	Mapping       block.Nr // root of the top level; 0: it is not known
-	Details       block.Nr // root of the device details; 0: none go with it
+	Mapping       block.Nr // root of the top level; 0: unknown
+	Details       block.Nr // root of the device details; 0: none found
 	SpaceMap      block.Nr // index block of the metadata space map; 0: not found
 	From          Origin
-	Time          uint32 // newest of mappings and details
-	TransactionID uint64 // highest of a device
+	Time          uint32 // newest time in mappings and details
+	TransactionID uint64 // highest of any device
 	Devices       []DeviceRoot
-	Mappings      uint64 // that can be read, those that devices share counted for each
+	Mappings      uint64 // readable mappings; shared ones count for each device
 	Whole         bool   // all of it can be read, and details and mappings agree
-	Closed        bool   // the references that are counted are those of its metadata space map
+	Closed        bool   // its references match its metadata space map
 	Reused        uint64 // mappings whose data blocks belong to others in the chosen state
 	Current       bool   // the superblock names it
 
@@ -32,45 +32,45 @@ type State struct {
 	top, details *table
 	generation   *generation
 	census       *census
-	ofKind       bool // the roots are of their kind, as far as they can be read
+	ofKind       bool // the roots are of the right kind, as far as they can be read
 }
 
 // A DeviceRoot is a device of a [State].
 type DeviceRoot struct {
 	ID       metadata.DevID
-	Root     block.Nr         // of its mappings; 0: not known
-	Mappings uint64           // that can be read
-	Expected uint64           // that the details count
-	Details  metadata.Details // if Known
+	Root     block.Nr         // of its mappings; 0: unknown
+	Mappings uint64           // readable mappings
+	Expected uint64           // mappings according to the details
+	Details  metadata.Details // valid if Known
 	Known    bool             // there are device details
 	Reused   uint64           // see [State]
 }
 
-// An Origin says what led to a [State].
+// An Origin tells where a [State] was found.
 type Origin int
 
 // The origins of states.
 const (
-	FromScan       Origin = iota // roots that nothing leads to
-	FromSpaceMap                 // what a metadata space map counts
+	FromScan       Origin = iota // roots that nothing points to
+	FromSpaceMap                 // used blocks of a metadata space map
 	FromSnapshot                 // the metadata snapshot
 	FromSuperblock               // the superblock
-	FromRequest                  // roots that were asked for
+	FromRequest                  // the caller gave the roots
 )
 
-// String returns where the state is from.
+// String returns the name of the origin.
 func (o Origin) String() string {
 	return [...]string{"scan", "space map", "metadata snapshot", "superblock", "request"}[o]
 }
 
-// Bounds on the states of a device with a long history.
+// Limits on the states of a device with a long history.
 const (
 	maxFromSpaceMaps = 32
 	maxFromScan      = 128
-	maxDevices       = 1 << 19 // of all states together, but for those of space maps
+	maxDevices       = 1 << 19 // of all states together, except those from space maps
 )
 
-// findStates returns the states that are left on a device, in no order that matters.
+// findStates returns the states that are left on a device, in no particular order.
 func findStates(ctx context.Context, e *evidence) ([]*State, error) {
 	f := stateFinder{e: e, known: map[[2]block.Nr]bool{}}
 	for _, find := range [...]func(context.Context) error{f.fromSuperblock, f.fromSpaceMaps, f.fromCopies, f.fromScan} {
@@ -87,7 +87,7 @@ type stateFinder struct {
 	known map[[2]block.Nr]bool // roots of all
 }
 
-// add completes a state from its roots, unless it is known already.
+// add completes a state from its roots, unless it is already known.
 func (f *stateFinder) add(ctx context.Context, s *State) error {
 	roots := [2]block.Nr{s.Mapping, s.Details}
 	if f.known[roots] {
@@ -101,8 +101,8 @@ func (f *stateFinder) add(ctx context.Context, s *State) error {
 	return nil
 }
 
-// fromSuperblock adds the state that the superblock names. Roots that are valid blocks
-// of another kind are not taken: the superblock is old, or wrong.
+// fromSuperblock adds the state that the superblock names. It does not use roots that are valid
+// blocks of another kind: then the superblock is old, or wrong.
 func (f *stateFinder) fromSuperblock(ctx context.Context) error {
 	sb := &f.e.super
 	if sb.err != nil {
@@ -131,7 +131,7 @@ func (f *stateFinder) fromSuperblock(ctx context.Context) error {
 
 // fromSpaceMaps adds the states of the newest commits whose metadata space map is left.
 func (f *stateFinder) fromSpaceMaps(ctx context.Context) error {
-	var newest []*generation // the last of each chain, then those before
+	var newest []*generation // the last of each chain, then the ones before
 	for _, g := range f.e.generations {
 		if g.next == nil {
 			newest = append(newest, g)
@@ -172,7 +172,7 @@ func (f *stateFinder) fromSpaceMap(ctx context.Context, g *generation) error {
 	return f.add(ctx, s)
 }
 
-// tableRoots is stray without what only the metadata snapshot leads to.
+// tableRoots is strayRoots without roots that only the metadata snapshot points to.
 func (e *evidence) tableRoots(g *generation, kind survey.Kind) []block.Nr {
 	roots := e.strayRoots(g, kind)
 	if g.spare == 0 {
@@ -212,8 +212,8 @@ func (e *evidence) superOf(g *generation, sb *metadata.Superblock) {
 	}
 }
 
-// isOverflowOf reports whether the tree at root can hold the counts above 2 of g: it
-// has exactly the blocks that the bitmaps say it has.
+// isOverflowOf reports whether the tree at root can hold the counts above 2 of g. It must have
+// exactly the blocks that the bitmaps say it has.
 func (e *evidence) isOverflowOf(g *generation, root block.Nr) bool {
 	counts := e.countsOf(g)
 	have := uint64(0)
@@ -241,7 +241,7 @@ func (e *evidence) isOverflowOf(g *generation, root block.Nr) bool {
 	return have == 0
 }
 
-// countsOf returns the counts of g by block, 3 for all from 3 on.
+// countsOf returns the counts of g by block; 3 means 3 or more.
 func (e *evidence) countsOf(g *generation) []uint8 {
 	counts := make([]uint8, min(g.size(), e.blocks))
 	for i, nr := range g.bitmaps {
@@ -273,7 +273,7 @@ func (f *stateFinder) fromCopies(ctx context.Context) error {
 	return nil
 }
 
-// fromScan adds pairs of roots that nothing leads to.
+// fromScan adds pairs of roots that nothing points to.
 func (f *stateFinder) fromScan(ctx context.Context) error {
 	byIDs := f.e.detailTables()
 	roots := f.e.survey.Roots(topKind)
@@ -282,7 +282,7 @@ func (f *stateFinder) fromScan(ctx context.Context) error {
 		devices += len(s.Devices)
 	}
 	roots = roots[max(0, len(roots)-maxFromScan):]
-	slices.Reverse(roots) // if there are too many it is the oldest that are left out, as far as places tell
+	slices.Reverse(roots) // if there are too many, leave out the oldest, judging by position
 	for _, root := range roots {
 		if devices > maxDevices {
 			f.e.noteOnce("some of the remaining states were not considered: together they have more than %d devices", maxDevices)
@@ -301,20 +301,20 @@ func (f *stateFinder) fromScan(ctx context.Context) error {
 	return nil
 }
 
-// The three answers of isRoot.
+// Results of isRoot.
 const (
 	right   = iota
-	unknown // it cannot be read
+	unknown // unreadable
 	wrong   // it is something else
 )
 
-// isRoot reports whether the block at nr can be the root of a tree with such leaves.
+// isRoot reports whether the block at nr can be the root of a tree with leaves of that kind.
 func (e *evidence) isRoot(nr block.Nr, kind survey.Kind) int {
 	if nr == 0 {
 		return wrong
 	}
 	if nr >= e.blocks {
-		return unknown // the device may have been cut
+		return unknown // the device may have been truncated
 	}
 	switch e.survey.Kinds[nr] {
 	case survey.Unreadable, survey.Empty, survey.Unknown:
@@ -332,14 +332,14 @@ func (e *evidence) isRoot(nr block.Nr, kind survey.Kind) int {
 	return wrong
 }
 
-// compatibleKind reports whether n entries that look like one kind can be of another: an
-// empty leaf and one with a single small value do not tell what they are.
+// compatibleKind reports whether n entries that look like one kind can be of another. An empty
+// leaf, or a leaf with a single small value, does not tell its kind.
 func compatibleKind(is, want survey.Kind, n uint64) bool {
 	eight := func(s survey.Kind) bool { return s == survey.MappingLeaf || s == survey.TopLeaf }
 	return is == want || n <= 1 && eight(is) && eight(want)
 }
 
-// describe says what is in a block.
+// describe says what a block contains.
 func (e *evidence) describe(nr block.Nr) string {
 	if nr >= e.blocks {
 		return "beyond the end of the device"
@@ -350,7 +350,7 @@ func (e *evidence) describe(nr block.Nr) string {
 	return fmt.Sprintf("of another kind: %v", e.survey.Kinds[nr])
 }
 
-// complete reads the tables of s, and fills in all that follows from them.
+// complete reads the tables of s and fills in everything that follows from them.
 func (e *evidence) complete(ctx context.Context, s *State) error {
 	var err error
 	if s.top, err = e.tableOf(ctx, s, s.Mapping, topKind); err != nil {
@@ -379,8 +379,8 @@ func (e *evidence) complete(ctx context.Context, s *State) error {
 	return nil
 }
 
-// canBePool reports whether enough of s is left to follow it: some devices, or at least
-// the space map that tells which trees are theirs.
+// canBePool reports whether enough of s is left to use it: some devices, or at least the space map
+// that tells which trees belong to them.
 func (s *State) canBePool() bool {
 	devices := len(s.top.entries) + len(s.details.entries)
 	if tables := len(s.top.lost)+len(s.details.lost) == 0; tables {
@@ -391,7 +391,7 @@ func (s *State) canBePool() bool {
 	}
 	empty := devices+len(s.top.lost)+len(s.details.lost) == 0
 	if s.Mapping == 0 || s.Details == 0 {
-		return !s.Current && devices > 0 // of the roots that the superblock names one is another node
+		return !s.Current && devices > 0 // one of the superblock's roots is another node
 	}
 	return devices > 0 || empty || s.Current && s.generation != nil
 }
@@ -407,8 +407,8 @@ func (e *evidence) tableOf(ctx context.Context, s *State, root block.Nr, kind su
 	return t, t.fill(ctx, e, s.generation, kind)
 }
 
-// tablesWhole reports whether both tables name the same devices, and whatever of them
-// was lost has been found again.
+// tablesWhole reports whether both tables name the same devices, and all their lost parts were
+// found again.
 func (s *State) tablesWhole() bool {
 	if len(s.top.entries) != len(s.details.entries) {
 		return false
@@ -419,7 +419,7 @@ func (s *State) tablesWhole() bool {
 		}
 	}
 	return (len(s.top.lost) == 0 || len(s.top.found) > 0) && (len(s.details.lost) == 0 || len(s.details.found) > 0) &&
-		(len(s.top.lost) == 0 || len(s.details.lost) == 0) // one vouches for the other
+		(len(s.top.lost) == 0 || len(s.details.lost) == 0) // one proves the other
 }
 
 // mergeTables returns the devices of both tables, by ascending id.

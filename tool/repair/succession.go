@@ -11,10 +11,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// linkGenerations finds for each generation the one that was committed right after it, as far as
-// that can be told. all ascends by index block.
+// linkGenerations finds the next commit for each generation, where possible. all ascends by index
+// block.
 func (e *evidence) linkGenerations(all []*generation) {
-	const tries = 4 // index blocks that can come next, from the cursor on and from block 0 on
+	const tries = 4 // candidates for the next index block, both from the cursor and from block 0
 	type step struct {
 		from, to *generation
 		difference
@@ -40,8 +40,8 @@ func (e *evidence) linkGenerations(all []*generation) {
 			steps = append(steps, step{g, to, there})
 		}
 	}
-	// Commit after commit hardly any block is skipped, and a pool is seldom loaded. The
-	// generations form a ring if the oldest is still there; but the oldest and the newest
+	// From one commit to the next, hardly any block is skipped, and pools are seldom loaded. If the
+	// oldest generation is still there, the generations form a ring. But the oldest and the newest
 	// have least in common, so the link that closes the ring is tried last, and refused.
 	slices.SortStableFunc(steps, func(a, b step) int {
 		return cmp.Or(
@@ -55,17 +55,17 @@ func (e *evidence) linkGenerations(all []*generation) {
 	}
 }
 
-// nodesAgree reports whether b can be the commit after a as far as the nodes tell that both
-// use: such a node is the same in both. So both use its children; if something leads to
-// it in one, then in the other as well; and if it is a root, it is the only one of its
-// tree. Where that is not so it was overwritten in between. And no device is older in b.
+// nodesAgree reports whether b can be the commit after a, judging by the nodes that both use. Such
+// a node is the same in both. So both use its children; if it has a parent in one, it has one in
+// the other; and if it is a root, it is the only root of its kind. Otherwise it was overwritten in
+// between. In addition, no device may be older in b.
 func (e *evidence) nodesAgree(a, b *generation) bool {
 	for i := range rootKinds {
 		if a.sharesSurplusRoot(b, i) || b.sharesSurplusRoot(a, i) {
 			return false
 		}
 	}
-	inA, inB := make([]uint64, e.blocks/64+1), make([]uint64, e.blocks/64+1) // blocks that something leads to
+	inA, inB := make([]uint64, e.blocks/64+1), make([]uint64, e.blocks/64+1) // blocks with a parent
 	for _, n := range e.parents {
 		hasA, hasB := a.has(n.Block), b.has(n.Block)
 		for _, c := range e.survey.Entries(n) {
@@ -91,9 +91,8 @@ func (e *evidence) nodesAgree(a, b *generation) bool {
 	return !e.olderDevices(b, a)
 }
 
-// olderDevices reports whether some device in the details of a is older than in those of
-// b: the time of its last snapshot only grows, and an id that is used again belongs to a
-// later transaction.
+// olderDevices reports whether some device in the details of a is older than in those of b. A
+// device's last snapshot time only grows, and a reused id belongs to a later transaction.
 func (e *evidence) olderDevices(a, b *generation) bool {
 	if len(a.roots[1]) != 1 || len(b.roots[1]) != 1 || a.roots[1][0] == b.roots[1][0] {
 		return false
@@ -114,14 +113,14 @@ func (e *evidence) olderDevices(a, b *generation) bool {
 	return false
 }
 
-// sharesSurplusRoot reports whether g has more roots of a kind than a commit has, and one
-// of them is a block that the other uses as well.
+// sharesSurplusRoot reports whether g has more roots of a kind than a commit has, and the other
+// uses one of them as well.
 func (g *generation) sharesSurplusRoot(other *generation, kind int) bool {
 	return g.surplusRoots(kind) && slices.ContainsFunc(g.roots[kind], other.has)
 }
 
-// surplusRoots reports whether g has more roots of a kind than a commit has, and no lost
-// node that would explain it.
+// surplusRoots reports whether g has more roots of a kind than a commit has, without a lost node
+// to explain it.
 func (g *generation) surplusRoots(kind int) bool {
 	if g.parentLost {
 		return false
@@ -133,7 +132,7 @@ func (g *generation) surplusRoots(kind int) bool {
 	return len(g.roots[kind]) > most
 }
 
-// overwritten reports whether some blocks of g hold roots of another commit by now.
+// overwritten reports whether some blocks of g now hold roots of another commit.
 func (g *generation) overwritten() bool {
 	for i := range rootKinds {
 		if g.surplusRoots(i) {
@@ -144,7 +143,7 @@ func (g *generation) overwritten() bool {
 }
 
 // lostUnsharedBlocks reports whether g has lost blocks that the other does not use. Then too
-// little is left of it to say that the other followed.
+// little is left of g to show that the other came next.
 func (g *generation) lostUnsharedBlocks(other *generation) bool {
 	return slices.ContainsFunc(g.damaged, func(nr block.Nr) bool { return !other.has(nr) })
 }
@@ -157,27 +156,27 @@ func (g *generation) first() *generation {
 	return g
 }
 
-// A difference is what lies between two generations.
+// A difference is the difference between two generations.
 type difference struct {
-	added, freed int  // blocks that only the second uses, and that only the first uses
+	added, freed int  // blocks only the second uses; blocks only the first uses
 	shared       int  // blocks that both use
 	skipped      int  // see follows
-	after        int  // blocks that were added after the index block
-	reload       bool // it takes a pool that was loaded in between
+	after        int  // blocks added after the index block
+	reload       bool // only possible if the pool was loaded in between
 }
 
-// likelier reports whether d is a better explanation than the same in the opposite
-// direction: fewer blocks were skipped, or it does without loading the pool.
+// likelier reports whether d is a better explanation than the opposite direction: fewer skipped
+// blocks, or no pool load needed.
 func (d difference) likelier(back difference) bool {
 	return cmp.Or(cmp.Compare(d.skipped, back.skipped), cmp.Compare(boolToInt(d.reload), boolToInt(back.reload))) < 0
 }
 
-// follows reports whether b can be the commit right after a. The kernel allocates the
-// next block that is free both in the last commit and now, from a cursor that goes on
-// through commits, wraps at the end and begins at block 0 when the pool is loaded. So
-// the blocks that only b uses are those that a offers next. skipped is how many that a
-// offers before the last of them are not used by b: few were used and freed again
-// within a transaction.
+// follows reports whether b can be the commit right after a. The kernel allocates the next block
+// that is free both in the last commit and now. Its cursor moves on from commit to commit, wraps
+// at the end, and starts at block 0 when the pool is loaded. So the blocks that only b uses are
+// the next ones a would allocate. skipped is the number of free blocks of a before the last of
+// them that b does not use. It is small: few blocks are allocated and freed again within a
+// transaction.
 func follows(a, b *generation, blocks block.Nr) (difference, bool) {
 	if a.has(b.index) || len(a.used) > len(b.used) {
 		return difference{}, false
@@ -191,19 +190,19 @@ func follows(a, b *generation, blocks block.Nr) (difference, bool) {
 		d = zero
 		d.reload = true
 	}
-	const slack, least = 8, 3 // a commit leaves at least one node of each space map where it is
+	const slack, least = 8, 3 // a commit leaves at least one node of each space map in place
 	return d, d.added > 0 && d.skipped <= d.added/slack && d.after <= 1 && d.shared >= least
 }
 
-// offered counts the differences of two generations if a offers its free blocks from
-// begin on.
+// offered counts the differences between two generations if a allocates its free blocks from begin
+// on.
 func offered(a, b *generation, begin, blocks block.Nr) (d difference) {
 	free, seen := 0, false
 	visit := func(first, end block.Nr) {
 		for nr := first; nr < end; {
 			w := nr / 64 * 64
 			stop := min(end, w+64)
-			// A bitmap has 255 words, so no word lies in two of them.
+			// A bitmap has 255 words, so a word never spans two bitmaps.
 			mask := ^uint64(0) << (nr - w)
 			if stop < w+64 {
 				mask &= 1<<(stop-w) - 1
@@ -239,7 +238,7 @@ func offered(a, b *generation, begin, blocks block.Nr) (d difference) {
 	return d
 }
 
-// word returns the used bits of blocks nr to nr+63; nr is a multiple of 64.
+// word returns the used bits of blocks nr to nr+63; nr must be a multiple of 64.
 func (g *generation) word(nr block.Nr) uint64 {
 	if nr >= g.size() {
 		return 0
@@ -247,14 +246,15 @@ func (g *generation) word(nr block.Nr) uint64 {
 	return g.used[nr/spacemap.PerBitmap][nr%spacemap.PerBitmap/64]
 }
 
-// offers reports whether the blocks of a state that g does not count are those that g
-// offers next. Some of these are the space maps of the state, which it does not know.
+// offers reports whether the blocks of a state that g does not count are the next ones g would
+// allocate. The census does not know the space maps of the state, so a few blocks may be missing
+// in between.
 func (g *generation) offers(c *census, blocks block.Nr) bool {
 	all := 0
 	for nr := range blocks {
 		all += boolToInt(c.has(nr) && !g.has(nr))
 	}
-	const maps = 16 // nodes and bitmaps of both space maps, at most as many as of the trees if these are many
+	const maps = 16 // nodes and bitmaps of both space maps; at most as many as tree nodes if there are many
 	from := func(begin block.Nr) bool {
 		own, skipped := all, 0
 		for nr := begin; nr < blocks && own > 0 && skipped <= max(maps, all); nr++ {

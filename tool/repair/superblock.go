@@ -5,9 +5,9 @@ import (
 	"thinpool/metadata"
 )
 
-// completeSuper returns the superblock of the chosen state, as far as it is known: where
-// block 0 is lost, or names another state, it is put together from what was found.
-// sizeKnown is false if the number of data blocks is not known.
+// completeSuper returns the superblock of the chosen state, as far as it is known. If block 0 is
+// lost or names another state, completeSuper builds it from what was found. sizeKnown is false if
+// the number of data blocks is unknown.
 func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superblock, sizeKnown bool, err error) {
 	if e.super.err == nil && state.Current {
 		return e.super.Superblock, true, nil
@@ -36,7 +36,7 @@ func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superb
 	switch lvm := opt.LVM; {
 	case e.super.err == nil:
 		return sb, true, nil
-	case opt.Overrides.NrDataBlocks != nil: // the bitmaps cover a few more
+	case opt.Overrides.NrDataBlocks != nil: // bitmaps cover a few more
 		sb.DataSpaceMap.NrBlocks = min(sb.DataSpaceMap.NrBlocks, *opt.Overrides.NrDataBlocks)
 		return sb, true, nil
 	case lvm != nil && lvm.DataBlocks > 0:
@@ -47,7 +47,7 @@ func completeSuper(e *evidence, state *chosen, opt *Options) (sb metadata.Superb
 	return sb, false, nil
 }
 
-// transactionOf sets the transaction id that the superblock of a state had at least.
+// transactionOf sets the transaction id of a state's superblock, or a lower bound of it.
 func (e *evidence) transactionOf(state *chosen, opt *Options, sb *metadata.Superblock) {
 	if opt.Overrides.TransactionID != nil {
 		return

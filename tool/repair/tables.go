@@ -16,25 +16,25 @@ import (
 
 var le = binary.LittleEndian
 
-// A table is one of the two trees of devices, as far as it can be read: the top level
-// of the mapping tree, or the device details.
+// A table is one of the two trees of devices, as far as it can be read: the top level of the
+// mapping tree, or the device details.
 type table struct {
-	root    block.Nr          // 0: not known
+	root    block.Nr          // 0: unknown
 	entries []btree.Entry     // by ascending key
 	lost    []btree.LeafRange // by ascending keys
-	// found are the roots of what the space map gave for lost parts, and recovered the
-	// keys in them.
+	// found are the roots that the space map supplied for lost parts; foundIDs are the device ids in
+	// them.
 	found    []block.Nr
 	foundIDs map[uint64]bool
 }
 
-// has reports whether the table has a device, or might have had it.
+// has reports whether the table has a device, or may have had it.
 func (t *table) has(id uint64) (is, maybe bool) {
 	_, is = slices.BinarySearchFunc(t.entries, id, func(e btree.Entry, id uint64) int { return cmp.Compare(e.Key, id) })
 	return is, slices.ContainsFunc(t.lost, func(p btree.LeafRange) bool { return p.Keys.Contains(id, id) })
 }
 
-// tableKind and tableValue are the kind of leaf and the size of values of the tables.
+// topKind and detailsKind are the leaf kinds of the two tables.
 const (
 	topKind     = survey.TopLeaf
 	detailsKind = survey.DetailsLeaf
@@ -59,7 +59,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, kind survey
 	var mu sync.Mutex
 	err = forest.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
-			return nil // Parts has it
+			return nil // LeafRanges reports it
 		}
 		nr := forest.Leaves()[leaf].Block
 		mu.Lock()
@@ -96,7 +96,7 @@ func readTable(ctx context.Context, m *medium, limit, root block.Nr, kind survey
 	return t, nil
 }
 
-// A foreignError says that a block is a node of another tree than it should be.
+// A foreignError says that a block is a node of another tree.
 type foreignError struct{ Block block.Nr }
 
 func (e *foreignError) Error() string {
@@ -105,8 +105,8 @@ func (e *foreignError) Error() string {
 
 func (e *foreignError) Unwrap() error { return block.ErrCorrupt }
 
-// fill looks for the lost parts of a table among the nodes that a generation counts,
-// and to which no node that it counts leads.
+// fill looks for the lost parts of a table among the nodes that a generation counts but that have
+// no parent among its nodes.
 func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind survey.Kind) error {
 	if g == nil || len(t.lost) == 0 {
 		return nil
@@ -142,8 +142,8 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 
 var tableNames = map[survey.Kind]string{topKind: "top level of the mapping tree", detailsKind: "device details"}
 
-// strayRoots returns the roots of trees of a kind that g counts though no node of such a tree
-// that it counts leads to them, by ascending keys.
+// strayRoots returns the roots of trees of a kind: nodes that g counts, but that have no parent of
+// that kind that g counts. They are in order of ascending keys.
 func (e *evidence) strayRoots(g *generation, kind survey.Kind) []block.Nr {
 	pointed := e.noBlocks()
 	for _, n := range e.byKind[kind] {

@@ -9,14 +9,14 @@ import (
 	"thinpool/internal/pdata/btree"
 )
 
-// A tally is what holes below a node amount to. Of a sum over a tree each node has its
-// part, so that it does not matter how many devices lead there.
+// A tally sums up the holes below a node. Each node keeps its own sum, so the cost does not depend
+// on how many devices share it.
 type tally struct {
 	known              bool
 	confirmed, guessed uint64 // mappings that fill holes
-	rebuilt            uint64 // mappings below nodes that were rebuilt
-	lost               uint64 // holes and rebuilt nodes, gaps apart
-	open               uint64 // holes that are not filled, or with guesses, gaps apart
+	rebuilt            uint64 // mappings below rebuilt nodes
+	lost               uint64 // holes and rebuilt nodes, without gaps
+	open               uint64 // holes that are unfilled or have guesses, without gaps
 }
 
 func (t *tally) add(o tally) {
@@ -28,10 +28,10 @@ func (t *tally) add(o tally) {
 	sum(&t.open, o.open)
 }
 
-// isOpen reports whether something may still be missing in a hole, or is guessed.
+// isOpen reports whether something may still be missing in a hole or is guessed.
 func (h *hole) isOpen() bool { return !h.filled || h.guessed > 0 }
 
-// tally sums the holes below an entry, once they are filled.
+// tally sums up the holes below an entry once they are filled.
 func (g *grove) tally(e entry) tally {
 	if h := g.holeOf(e); h != nil {
 		return tally{confirmed: h.confirmed, guessed: h.guessed, lost: uint64(boolToInt(!h.gap)), open: uint64(boolToInt(!h.gap && h.isOpen()))}
@@ -58,8 +58,8 @@ func (g *grove) tally(e entry) tally {
 	return sum
 }
 
-// lostRanges yields the holes and rebuilt nodes below an entry by ascending keys, gaps
-// apart; unless all is set only those where something may be missing still, or is guessed.
+// lostRanges yields the holes and rebuilt nodes below an entry by ascending keys, without gaps.
+// Unless all is set, it yields only those where something may still be missing or is guessed.
 func (g *grove) lostRanges(e entry, all bool) iter.Seq[LostRange] {
 	return func(yield func(LostRange) bool) {
 		var found []*hole
@@ -98,8 +98,8 @@ func (g *grove) lostRanges(e entry, all bool) iter.Seq[LostRange] {
 	}
 }
 
-// guesses yields the keys below an entry that are guessed, by ascending keys; with rebuilt, all
-// those below rebuilt nodes, too.
+// guesses yields the guessed keys below an entry, ascending. If rebuilt is set, it includes all
+// keys below rebuilt nodes.
 func (g *grove) guesses(e entry, rebuilt bool) iter.Seq[btree.KeyRange] {
 	return func(yield func(btree.KeyRange) bool) {
 		var found []btree.KeyRange
