@@ -13,7 +13,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// device is an Allocator over a device in memory. Block 0 is left out.
+// device is an Allocator over a device in memory. It never allocates block 0.
 type device struct {
 	*blocktest.Mem
 	next block.Nr
@@ -33,7 +33,7 @@ func (d *device) Alloc() (block.Nr, error) {
 
 func (d *device) Write(nr block.Nr, b *block.Data) error { return block.Write(d.Mem, nr, b) }
 
-// leaf returns a sealed leaf at loc with the given keys, spoilt.
+// leaf returns a sealed leaf at loc with the given keys, changed by spoil.
 func leaf(loc block.Nr, spoil func(*block.Data), keys ...uint64) *block.Data {
 	b := new(block.Data)
 	d := NewNodeBuilder(b, true, 8)
@@ -94,7 +94,7 @@ func FuzzDecode(f *testing.F) {
 		copy(b[:], p)
 		block.Seal(7, b, block.Node)
 		n, err := Decode(7, b, size)
-		if err != nil { // refusing is fine, panicking is not
+		if err != nil { // an error is fine, a panic is not
 			return
 		}
 		last := -1
@@ -127,8 +127,7 @@ func TestSizes(t *testing.T) {
 	})
 }
 
-// A tree that was built holds its entries, takes as many blocks as planned, and
-// is sound.
+// A built tree holds its entries, uses as many blocks as planned, and is sound.
 func TestBuildAndRead(t *testing.T) {
 	for _, n := range []int{0, 1, 252, 253, 504, 505, 70000} {
 		d := newDevice(1000)
@@ -210,8 +209,8 @@ func ascending(n int) []uint64 {
 	return keys
 }
 
-// Trees that lead back to themselves, or fan out and in again at each level, must
-// cost time by the number of blocks.
+// Trees that loop back to themselves, or fan out and in again at each level, may only take time
+// proportional to the number of blocks.
 func TestHostile(t *testing.T) {
 	t.Run("loop", func(t *testing.T) {
 		d := newDevice(10)
@@ -238,7 +237,7 @@ func TestHostile(t *testing.T) {
 		for nr := block.Nr(1); nr < levels; nr++ {
 			d.put(t, nr, ascending(252), slices.Repeat([]block.Nr{nr + 1}, 252))
 		}
-		if err := d.Write(levels, leaf(levels, nil)); err != nil { // an empty leaf: no key is ever out of order
+		if err := d.Write(levels, leaf(levels, nil)); err != nil { // an empty leaf never has keys out of order
 			t.Fatal(err)
 		}
 		judge(t, d, 1)
@@ -267,8 +266,7 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// A subtree that two trees share is read once, and a leaf where its siblings are
-// internal nodes does not stop the reading.
+// A subtree shared by two trees is read once. A leaf among internal nodes does not stop the read.
 func TestForestShares(t *testing.T) {
 	d := newDevice(100)
 	root, err := Build(d, 8, 2000, func(i int, _ []byte) uint64 { return uint64(i) })
@@ -309,7 +307,7 @@ func TestForestShares(t *testing.T) {
 	}
 }
 
-// What is damaged costs its own range only.
+// Damage only costs its own key range.
 func TestPartsLost(t *testing.T) {
 	d := newDevice(100)
 	root, err := Build(d, 8, 1000, func(i int, _ []byte) uint64 { return uint64(i) })

@@ -4,17 +4,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An Allocator gives out blocks of a device and takes their content.
+// An Allocator allocates blocks of a device and stores their content.
 type Allocator interface {
 	// Alloc returns an unused block.
 	Alloc() (block.Nr, error)
-	// Write takes the content of a block that Alloc returned.
+	// Write stores the content of a block that Alloc returned.
 	Write(block.Nr, *block.Data) error
 }
 
-// FillSizes yields how many entries each node of a level gets if n entries are to
-// be spread over nodes of capacity most: full nodes, and at the end one or two
-// at least half full, unless n itself is less. It yields one 0 for n = 0.
+// FillSizes yields the number of entries for each node of a level with n entries and nodes of
+// capacity most. The nodes are full, except the last one or two, which are at least half full
+// unless n itself is less. FillSizes yields a single 0 for n = 0.
 func FillSizes(n, most int) func(yield func(int) bool) {
 	return func(yield func(int) bool) {
 		for ; n >= 2*most; n -= most {
@@ -32,7 +32,7 @@ func FillSizes(n, most int) func(yield func(int) bool) {
 	}
 }
 
-// NodesFor is how many nodes [FillSizes] yields.
+// NodesFor returns the number of nodes [FillSizes] yields.
 func NodesFor(n, most int) int { return max(1, (n+most-1)/most) }
 
 // A Child is an entry of an internal node: a lower bound and the block below it.
@@ -41,8 +41,8 @@ type Child struct {
 	Block block.Nr
 }
 
-// BuildAbove writes the internal levels over the nodes of one level and returns
-// the root, which is the node itself if there is one only.
+// BuildAbove writes the internal levels above one level of nodes and returns the root. If there is
+// only one node, that is the root.
 func BuildAbove(a Allocator, level []Child) (block.Nr, error) {
 	var b block.Data
 	for len(level) > 1 {
@@ -64,7 +64,7 @@ func BuildAbove(a Allocator, level []Child) (block.Nr, error) {
 	return level[0].Block, nil
 }
 
-// NodesAbove is how many blocks [BuildAbove] writes over a level of n nodes.
+// NodesAbove returns how many blocks [BuildAbove] writes above a level of n nodes.
 func NodesAbove(n int) int {
 	sum := 0
 	for n > 1 {
@@ -74,9 +74,8 @@ func NodesAbove(n int) int {
 	return sum
 }
 
-// Build writes a tree of n entries and returns its root. The entries come from
-// put: it writes value i to the room it is given and returns key i; keys must
-// ascend.
+// Build writes a tree of n entries and returns its root. It calls put for each entry: put writes
+// value i into the given slice and returns key i. Keys must ascend.
 func Build(a Allocator, valueSize, n int, put func(i int, value []byte) (key uint64)) (block.Nr, error) {
 	var b block.Data
 	var value [block.Size]byte
@@ -103,7 +102,7 @@ func Build(a Allocator, valueSize, n int, put func(i int, value []byte) (key uin
 	return BuildAbove(a, leaves)
 }
 
-// NodesInTree is how many blocks [Build] writes for n entries.
+// NodesInTree returns how many blocks [Build] writes for n entries.
 func NodesInTree(n, valueSize int) int {
 	leaves := NodesFor(n, MaxEntries(valueSize))
 	return leaves + NodesAbove(leaves)

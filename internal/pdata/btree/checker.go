@@ -6,22 +6,22 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Checker examines the structure of the trees of a Forest whose leaves have been
-// read. Each node is checked once; a further parent of it is only compared with
-// the result. What is wrong is reported as it is met, in key order.
+// A Checker checks the structure of the trees of a Forest after its leaves were read. It checks
+// each node once, and only compares the result with any further parent. It reports findings as it
+// meets them, in key order.
 type Checker struct {
 	f        *Forest
 	report   func(Finding)
 	states   []checkState      // by index of inner node
-	reported map[block.Nr]bool // blocks whose own faults are reported
+	reported map[block.Nr]bool // blocks whose own faults were reported
 }
 
-// A TreeSummary is what there is to say of a tree or subtree.
+// A TreeSummary summarizes a tree or subtree.
 type TreeSummary struct {
-	N           uint64 // entries, as far as they can be read
+	N           uint64 // readable entries
 	First, Last uint64 // keys, if N is not 0
 	Depth       int    // levels above the leaves
-	Damaged     bool   // part of it is lost, or keys are where they cannot be found
+	Damaged     bool   // part of it is lost, or has misplaced keys
 }
 
 type checkState struct {
@@ -41,25 +41,25 @@ type FindingKind int
 // The kinds of finding.
 const (
 	Lost        FindingKind = iota // a subtree cannot be used; Err says why
-	OutOfBounds                    // a subtree has keys that its parent gives to others; Err is a *BoundsError
+	OutOfBounds                    // a subtree has keys outside the range its parent allows; Err is a *BoundsError
 	UnevenDepth                    // leaves below the node lie at different depths
-	Underfull                      // a node that is not a root has less than a third of its entries
-	OddFlags                       // flag bits that mean nothing
+	Underfull                      // a node other than a root is less than a third full
+	OddFlags                       // unknown flag bits
 	OddPadding
 	OddCapacity // max_entries is not the usual one
 )
 
-// A Finding is one thing wrong with the structure of a tree.
+// A Finding is one fault in the structure of a tree.
 type Finding struct {
 	Kind  FindingKind
 	Block block.Nr
 	Keys  KeyRange // affected
-	Err   error    // a sentence for each kind; wraps the cause for Lost
+	Err   error    // set for each kind; wraps the cause for Lost
 	N     int      // Underfull: entries
 	Most  int      // Underfull: capacity
 }
 
-// NewChecker returns a Checker of f's trees that reports to report.
+// NewChecker returns a Checker of f's trees that calls report for each finding.
 func NewChecker(f *Forest, report func(Finding)) *Checker {
 	return &Checker{f, report, make([]checkState, len(f.inner)), map[block.Nr]bool{}}
 }
@@ -69,7 +69,7 @@ func (j *Checker) CheckTree(root block.Nr) TreeSummary {
 	return j.checkSubtree(root, nil, 0, AllKeys, 0)
 }
 
-// checkSubtree checks what entry of parent leads to.
+// checkSubtree checks the subtree that entry of parent points to.
 func (j *Checker) checkSubtree(nr block.Nr, parent *Inner, entry int, keys KeyRange, depth int) TreeSummary {
 	role, i := j.f.Role(nr)
 	switch role {
@@ -92,7 +92,7 @@ func (j *Checker) checkSubtree(nr block.Nr, parent *Inner, entry int, keys KeyRa
 	}
 	err := j.f.Err(nr, from, entry)
 	switch _, wild := err.(*PointerError); {
-	case wild && parent != nil: // it is the parent that is wrong
+	case wild && parent != nil: // the parent is wrong
 		j.report(Finding{Kind: Lost, Block: from, Keys: keys, Err: err})
 	case !j.reported[nr]:
 		j.reported[nr] = true
@@ -128,7 +128,7 @@ func (j *Checker) checkInner(i int, keys KeyRange, depth int) TreeSummary {
 func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum *TreeSummary) {
 	sum.Damaged = sum.Damaged || t.Damaged
 	if t.N > 0 {
-		// Only the bounds that in itself sets: those from above are tested there.
+		// Only check the bounds set by in itself; the bounds from above are checked there.
 		own := in.ChildRange(e, AllKeys)
 		if err := own.CheckBounds(child, in.Block, t.First, t.Last); err != nil {
 			j.report(Finding{Kind: OutOfBounds, Block: child, Keys: own, Err: err})
@@ -151,7 +151,7 @@ func (j *Checker) addChild(in *Inner, e int, child block.Nr, t TreeSummary, sum 
 	}
 }
 
-// checkFill tests that a node other than a root is at least a third full.
+// checkFill checks that a node other than a root is at least a third full.
 func (j *Checker) checkFill(nr block.Nr, keys KeyRange, n, most int) {
 	if n >= most/3 || j.reported[nr] {
 		return
@@ -161,7 +161,7 @@ func (j *Checker) checkFill(nr block.Nr, keys KeyRange, n, most int) {
 	j.report(Finding{Kind: Underfull, Block: nr, Keys: keys, Err: err, N: n, Most: most})
 }
 
-// CheckHeader reports what is unusual about the header of the node at nr.
+// CheckHeader reports anomalies in the header of the node at nr.
 func (j *Checker) CheckHeader(nr block.Nr, q HeaderAnomalies) {
 	if q.Flags != 0 {
 		j.report(Finding{Kind: OddFlags, Block: nr, Err: fmt.Errorf("block %d, byte %#x: unknown flags %#x", nr, offFlags, q.Flags)})

@@ -39,8 +39,8 @@ func (e *PointerError) Error() string {
 // Unwrap makes a PointerError a [block.ErrCorrupt].
 func (e *PointerError) Unwrap() error { return block.ErrCorrupt }
 
-// A LoopError says that a node is its own ancestor, or that a tree is deeper
-// than the kernel can go.
+// A LoopError says that a node is its own ancestor, or that a tree is deeper than the kernel
+// allows.
 type LoopError struct{ Block block.Nr }
 
 func (e *LoopError) Error() string {
@@ -50,7 +50,7 @@ func (e *LoopError) Error() string {
 // Unwrap makes a LoopError a [block.ErrCorrupt].
 func (e *LoopError) Unwrap() error { return block.ErrCorrupt }
 
-// A MisplacedError says that an internal node is where its siblings are leaves.
+// A MisplacedError says that an internal node is in the place of a leaf.
 type MisplacedError struct{ Block block.Nr }
 
 func (e *MisplacedError) Error() string {
@@ -60,12 +60,12 @@ func (e *MisplacedError) Error() string {
 // Unwrap makes a MisplacedError a [block.ErrCorrupt].
 func (e *MisplacedError) Unwrap() error { return block.ErrCorrupt }
 
-// A BoundsError says that a subtree holds keys that its parent gives to others.
+// A BoundsError says that a subtree holds keys outside the range its parent allows.
 type BoundsError struct {
 	Block       block.Nr // root of the subtree
 	Parent      block.Nr
 	First, Last uint64   // keys found below Block
-	Want        KeyRange // keys that the parent leaves to it
+	Want        KeyRange // keys that the parent allows
 }
 
 func (e *BoundsError) Error() string {

@@ -11,21 +11,20 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Forest is a set of trees of one kind that may share nodes. It holds the
-// upper part in memory: every internal node, once. Leaves, which are at least
-// 84 in 85 blocks of a healthy tree, are known by number only, so that they can
-// be read in whatever order suits: block order for a check, key order for a dump.
+// A Forest is a set of trees of one kind that may share nodes. It holds the upper part in memory:
+// each internal node, once. Leaves are at least 84 of 85 blocks in a healthy tree. A Forest only
+// knows their numbers, so they can be read in any order: block order for a check, key order for a
+// dump.
 //
-// A block that cannot be used is kept with its error; the rest of the trees
-// stays readable.
+// A block that cannot be used is kept with its error. The rest of the trees stays readable.
 type Forest struct {
 	r          *block.Reader
 	limit      block.Nr
 	valueSize  int
-	table      [][]int32 // what each block is, by pages; see stateOf
+	table      [][]int32 // the role of each block, in pages; see state
 	inner      []Inner
 	leaves     []Leaf
-	leavesRead int // leaves that EachLeaf has done
+	leavesRead int // number of leaves that EachLeaf has read
 
 	mu  sync.Mutex // guards bad while leaves are read
 	bad map[block.Nr]error
@@ -40,37 +39,37 @@ type Inner struct {
 	Anomalies HeaderAnomalies
 }
 
-// A Leaf is what is known of a leaf. All but Block is valid only once
-// [Forest.EachLeaf] has read it without error.
+// A Leaf is what is known about a leaf. Only Block is valid before [Forest.EachLeaf] has read it
+// without error.
 type Leaf struct {
 	Block       block.Nr
 	N, Cap      int32  // entries in use, room for entries
 	First, Last uint64 // keys, if there are any
 }
 
-// A Role says what a block is in a Forest.
+// A Role is the role of a block in a Forest.
 type Role int
 
-// The kinds of block in a Forest.
+// The roles of blocks in a Forest.
 const (
-	Absent   Role = iota // the trees do not lead there
-	BadBlock             // they do, but it cannot be used; see [Forest.Err]
+	Absent   Role = iota // not in the trees
+	BadBlock             // in the trees, but unusable; see [Forest.Err]
 	InnerNode
 	LeafNode // assumed until the leaf is read
 )
 
-// Entries of the table: 0 nothing known, i+1 inner node i, -i-1 leaf i.
+// Entries of the table: 0 unknown, i+1 inner node i, -i-1 leaf i.
 const (
 	pageBits = 12
 	unknown  = 0
 	badMark  = math.MinInt32
 )
 
-// Load reads the internal nodes of the trees at roots, whose leaves have values
-// of valueSize bytes; pointers must lie below limit. The error is ctx's; damage
-// and failed reads are kept in the Forest.
+// Load reads the internal nodes of the trees at roots, whose leaves have values of valueSize
+// bytes. Pointers must be below limit. The error is ctx's; damage and read errors are kept in the
+// Forest.
 func Load(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, roots ...block.Nr) (*Forest, error) {
-	limit = min(limit, r.Blocks()) // what lies beyond the device cannot be read either
+	limit = min(limit, r.Blocks()) // blocks beyond the device cannot be read either
 	f := &Forest{r: r, limit: limit, valueSize: valueSize, bad: map[block.Nr]error{}}
 	f.table = make([][]int32, limit>>pageBits+1)
 	return f, f.Add(ctx, roots...)
@@ -86,10 +85,9 @@ func (f *Forest) Add(ctx context.Context, roots ...block.Nr) error {
 	return f.grow(ctx, found)
 }
 
-// grow reads what lies below the given inner nodes, level by level, each level
-// in block order. All leaves of a tree have one depth, so the first readable
-// child of a node tells what all are; only the damaged trees where that is
-// wrong need a second look, by EachLeaf.
+// grow reads everything below the given inner nodes, level by level, each level in block order.
+// All leaves of a tree have the same depth, so the first readable child of a node tells what all
+// are. Only damaged trees, where this is wrong, need a second pass, by EachLeaf.
 func (f *Forest) grow(ctx context.Context, pending []int) error {
 	for len(pending) > 0 {
 		var guides []block.Nr
@@ -106,7 +104,7 @@ func (f *Forest) grow(ctx context.Context, pending []int) error {
 		for _, i := range pending {
 			switch c, role := f.firstUsableChild(i); {
 			case c == 0: // all children are bad
-			case role == Absent: // the one read last was bad, so another must guide
+			case role == Absent: // the child just read was bad, so try another
 				next = append(next, i)
 			default:
 				for _, c := range f.inner[i].Children {
@@ -130,8 +128,8 @@ func (f *Forest) grow(ctx context.Context, pending []int) error {
 	return nil
 }
 
-// firstUsableChild returns the first child of inner node i that is not known to be bad; 0
-// if there is none.
+// firstUsableChild returns the first child of inner node i that is not known to be bad; 0 if there
+// is none.
 func (f *Forest) firstUsableChild(i int) (block.Nr, Role) {
 	for _, c := range f.inner[i].Children {
 		if role, _ := f.Role(c); role != BadBlock {
@@ -141,7 +139,7 @@ func (f *Forest) firstUsableChild(i int) (block.Nr, Role) {
 	return 0, BadBlock
 }
 
-// readNodes reads blocks of which nothing is known and returns the new inner nodes.
+// readNodes reads blocks with unknown roles and returns the new inner nodes.
 func (f *Forest) readNodes(ctx context.Context, nrs []block.Nr) ([]int, error) {
 	slices.Sort(nrs)
 	nrs = slices.Compact(nrs)
@@ -226,8 +224,8 @@ func (f *Forest) setBad(nr block.Nr, err error) {
 	f.setState(nr, badMark)
 }
 
-// Role returns what block nr is in the trees, and its index among the inner
-// nodes or leaves. A pointer that leaves the metadata is a bad block.
+// Role returns the role of block nr, and its index among the inner nodes or leaves. A pointer
+// outside the metadata is a bad block.
 func (f *Forest) Role(nr block.Nr) (Role, int) {
 	switch s := f.state(nr); {
 	case s == unknown:
@@ -241,7 +239,7 @@ func (f *Forest) Role(nr block.Nr) (Role, int) {
 	}
 }
 
-// Err says why block nr, child i of the inner node at parent, is a bad block.
+// Err returns why block nr, child i of the inner node at parent, is a bad block.
 func (f *Forest) Err(nr, parent block.Nr, i int) error {
 	if !f.inside(nr) {
 		return &PointerError{parent, i, uint64(nr), f.limit}
@@ -252,14 +250,14 @@ func (f *Forest) Err(nr, parent block.Nr, i int) error {
 // Inner returns the inner nodes. They must not be changed.
 func (f *Forest) Inner() []Inner { return f.inner }
 
-// Leaves returns the leaves. They must not be changed. A leaf that was read and
-// found to be something else stays in the list, but no Kind leads to it.
+// Leaves returns the leaves. They must not be changed. A leaf that turned out to be something else
+// stays in the list, but [Forest.Role] no longer returns it.
 func (f *Forest) Leaves() []Leaf { return f.leaves }
 
-// EachLeaf reads the leaves it has not read before in block order and calls fn
-// for each, from several goroutines: worker numbers them, leaf is the index in
-// [Forest.Leaves]. A leaf that cannot be used comes with an error and is a bad
-// block from then on. An error of fn ends the reading and is returned.
+// EachLeaf reads the unread leaves in block order and calls fn for each, from several goroutines.
+// worker is the number of the goroutine; leaf is the index in [Forest.Leaves]. An unusable leaf
+// comes with an error and is a bad block from then on. An error from fn stops the read and is
+// returned.
 func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
 	for f.leavesRead < len(f.leaves) {
 		first := f.leavesRead
@@ -280,14 +278,14 @@ func (f *Forest) EachLeaf(ctx context.Context, fn func(worker, leaf int, n Node,
 	return nil
 }
 
-// RereadLeaves reads all leaves that EachLeaf found good once more.
+// RereadLeaves rereads all leaves that EachLeaf found good.
 func (f *Forest) RereadLeaves(ctx context.Context, fn func(worker, leaf int, n Node, err error) error) error {
 	_, err := f.readLeaves(ctx, 0, fn)
 	return err
 }
 
-// readLeaves reads the leaves with index first and above; it returns those that
-// turned out to be internal nodes.
+// readLeaves reads the leaves from index first on. It returns those that turned out to be internal
+// nodes.
 func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf int, n Node, err error) error) ([]*Inner, error) {
 	var inners []*Inner
 	var broken []block.Nr
@@ -323,7 +321,7 @@ func (f *Forest) readLeaves(ctx context.Context, first int, fn func(worker, leaf
 	return inners, err
 }
 
-// leafBlocks yields the blocks of the leaves with index first and above, ascending.
+// leafBlocks yields the blocks of the leaves from index first on, ascending.
 func (f *Forest) leafBlocks(first int) iter.Seq[block.Nr] {
 	return func(yield func(block.Nr) bool) {
 		for p, page := range f.table {
@@ -336,15 +334,15 @@ func (f *Forest) leafBlocks(first int) iter.Seq[block.Nr] {
 	}
 }
 
-// A LeafRange is a leaf of a tree, or a piece that is lost, in key order.
+// A LeafRange is a leaf or a lost part of a tree, in key order.
 type LeafRange struct {
-	Keys  KeyRange // that its parents leave to it
+	Keys  KeyRange // allowed by its parents
 	Block block.Nr
 	Leaf  int   // index in [Forest.Leaves] if Err is nil
-	Err   error // why the piece is lost
+	Err   error // why the part is lost
 }
 
-// CheckBounds returns a [BoundsError] if the leaf n has keys that its parents leave to others.
+// CheckBounds returns a [BoundsError] if the leaf n has keys outside the range its parents allow.
 func (p *LeafRange) CheckBounds(parent block.Nr, n Node) error {
 	if n.Len() == 0 {
 		return nil
@@ -352,9 +350,8 @@ func (p *LeafRange) CheckBounds(parent block.Nr, n Node) error {
 	return p.Keys.CheckBounds(p.Block, parent, n.Key(0), n.Key(n.Len()-1))
 }
 
-// LeafRanges yields the leaves and the lost pieces of the tree at root, in the order
-// of their keys. A node that the tree reaches twice is lost the second time,
-// which ends loops.
+// LeafRanges yields the leaves and lost parts of the tree at root, in key order. If the tree
+// reaches a node twice, the second time it is lost, which ends loops.
 func (f *Forest) LeafRanges(root block.Nr) iter.Seq[LeafRange] {
 	return func(yield func(LeafRange) bool) {
 		f.leafRanges(root, 0, 0, AllKeys, map[int]bool{}, 0, yield)
@@ -381,8 +378,8 @@ func (f *Forest) leafRanges(nr, parent block.Nr, entry int, keys KeyRange, seen 
 	return true
 }
 
-// LeafValues reads whole small trees: it yields the entries of the tree at root
-// in key order. The error comes last, once; it is that of the first lost piece.
+// LeafValues reads small trees completely: it yields the entries of the tree at root in key order.
+// An error comes last, once; it is that of the first lost part.
 func LeafValues(ctx context.Context, r *block.Reader, limit, root block.Nr, valueSize int) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		f, err := Load(ctx, r, limit, valueSize, root)

@@ -20,8 +20,8 @@ import (
 
 const forgeBlocks = 512
 
-// loadForest loads the trees at roots and reads their leaves; it returns how
-// often each leaf came.
+// loadForest loads the trees at roots and reads their leaves. It returns how often each leaf was
+// read.
 func loadForest(t *testing.T, dev block.Device, roots ...block.Nr) (*btree.Forest, map[block.Nr]int) {
 	t.Helper()
 	f, err := btree.Load(t.Context(), block.NewReader(dev, 2), block.Blocks(dev), 8, roots...)
@@ -52,7 +52,7 @@ func leaf(f *fixtures.Forge, first, n uint64) block.Nr {
 	return f.Leaf(metadata.Run{Thin: metadata.ThinBlock(first), Data: metadata.DataBlock(first), Len: n})
 }
 
-// describe says in short what Parts yields.
+// describe lists in short form what LeafRanges yields.
 func describe(f *btree.Forest, root block.Nr) []string {
 	var s []string
 	for p := range f.LeafRanges(root) {
@@ -69,7 +69,7 @@ func describe(f *btree.Forest, root block.Nr) []string {
 	return s
 }
 
-// verdict is the checker's, with the kinds and blocks of its findings.
+// checkState returns the checker's summary, with the kinds and blocks of its findings.
 func checkState(f *btree.Forest, root block.Nr) (btree.TreeSummary, []string) {
 	names := map[btree.FindingKind]string{
 		btree.Lost: "lost", btree.OutOfBounds: "out of bounds", btree.UnevenDepth: "uneven", btree.Underfull: "underfull",
@@ -117,7 +117,7 @@ func TestForestOfOneTree(t *testing.T) {
 	}
 }
 
-// Subtrees that trees share are read once, also if they come with a later tree.
+// Subtrees shared by trees are read once, even if they come with a later tree.
 func TestForestSharing(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	a, b, c := leaf(f, 0, 100), leaf(f, 1000, 100), leaf(f, 2000, 100)
@@ -138,7 +138,7 @@ func TestForestSharing(t *testing.T) {
 	again := 0
 	err := forest.RereadLeaves(t.Context(), func(_, _ int, n btree.Node, err error) error {
 		if n.Len() == 100 {
-			again++ // one worker reads so few
+			again++ // one worker reads these few
 		}
 		return err
 	})
@@ -147,13 +147,13 @@ func TestForestSharing(t *testing.T) {
 	}
 }
 
-// Each kind of damage costs the part below it only, and is said once. The tree
-// is one node, R, over leaves A, B, C with the keys from 0, 1000 and 2000 on, an
-// empty one, E, and a node D over B and C. X lies beyond the end.
+// Each kind of damage only costs the part below it and is reported once. The tree is a node R
+// above the leaves A, B and C with keys from 0, 1000 and 2000 on, an empty leaf E, and a node D
+// above B and C. X is beyond the end.
 func TestForestDamage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		tree  string // children of R: key and block
-		fail  bool   // reads of B
+		fail  bool   // fail reads of B
 		parts string
 		found string
 		want  btree.TreeSummary
@@ -241,7 +241,7 @@ func TestForestDamage(t *testing.T) {
 	}
 }
 
-// A node that is its own ancestor, directly or not, is lost where it comes again.
+// A node that is its own ancestor, directly or not, is lost the second time.
 func TestForestLoops(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	a, b := leaf(f, 0, 100), leaf(f, 1000, 100)
@@ -263,7 +263,7 @@ func TestForestLoops(t *testing.T) {
 	}
 }
 
-// Where each level points 252 times at the next there are more paths than atoms.
+// If each level points 252 times to the next, there are more paths than atoms in the universe.
 func TestForestBomb(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	for name, bottom := range map[string]block.Nr{"entries": leaf(f, 0, 1), "empty": f.Leaf()} {
@@ -294,8 +294,8 @@ func TestForestBomb(t *testing.T) {
 	}
 }
 
-// A chain too deep for the kernel is lost below, also if its lower part alone is
-// well and was judged before.
+// A chain too deep for the kernel is lost at its end, even if the lower part alone is fine and was
+// checked before.
 func TestForestDepth(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	chain := []block.Nr{leaf(f, 0, 100)}
@@ -314,7 +314,7 @@ func TestForestDepth(t *testing.T) {
 	}
 }
 
-// Cancelling ends the reading.
+// Canceling the context stops the read.
 func TestForestCancel(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	root := f.Inner(leaf(f, 0, 10), leaf(f, 100, 10))

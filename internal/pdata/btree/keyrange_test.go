@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What a range says of itself is what its keys say, one by one.
+// The methods of a range agree with a check of its keys one by one.
 func TestKeyRange(t *testing.T) {
 	keys := []uint64{0, 1, 2, 3, 4, 5, math.MaxUint64 - 1, math.MaxUint64}
 	key := rapid.SampledFrom(keys)

@@ -8,17 +8,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A LoadedLeaf is a leaf of a tree, or a piece that is lost.
+// A LoadedLeaf is a leaf or a lost part of a tree.
 type LoadedLeaf struct {
 	LeafRange      // its Leaf is not set
-	Node      Node // if Err is nil; valid until the next part
+	Node      Node // valid if Err is nil, until the next part
 }
 
-// Leaves yields the leaves of the tree at root that may hold keys among want, and the
-// lost pieces there, in the order of their keys. Keys that no part has are not in the
-// tree. Unlike a [Forest] it keeps only the children of one node a level in memory, at
-// most a MiB each; these are read in block order, at once. The error is ctx's; it comes
-// last, once.
+// Leaves yields the leaves of the tree at root that may hold keys in want, and the lost parts
+// there, in key order. Keys in none of these parts are not in the tree. Unlike a [Forest], Leaves
+// only keeps the children of one node per level in memory, at most a MiB each. It reads them
+// together, in block order. The error is ctx's; it comes last, once.
 func Leaves(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, root block.Nr, want KeyRange) iter.Seq2[LoadedLeaf, error] {
 	return func(yield func(LoadedLeaf, error) bool) {
 		w := &leafWalk{r: r, limit: min(limit, r.Blocks()), valueSize: valueSize, want: want, yield: yield}
@@ -32,11 +31,11 @@ type leafWalk struct {
 	valueSize int
 	want      KeyRange
 	yield     func(LoadedLeaf, error) bool
-	levels    [][]block.Data // the nodes that were read, from the root down
+	levels    [][]block.Data // the nodes read, from the root down
 }
 
-// descend goes down from siblings, the children of parent from entry on. It reports
-// whether to go on.
+// descend walks down from siblings, the children of parent from entry on. It reports whether to
+// continue.
 func (w *leafWalk) descend(ctx context.Context, siblings []LeafRange, parent block.Nr, entry, depth int) bool {
 	nodes, err := w.read(ctx, siblings, depth)
 	if err != nil {
@@ -70,8 +69,8 @@ func (w *leafWalk) descend(ctx context.Context, siblings []LeafRange, parent blo
 	return true
 }
 
-// children returns the children of n that may hold keys of interest; first is the index
-// of the first of them. A child to which the parents leave no keys cannot be reached.
+// children returns the children of n that may hold wanted keys; first is the index of the first
+// one. A child with an empty range cannot be reached.
 func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int) {
 	for i := max(n.Search(w.want.First), 0); i < n.Len(); i++ {
 		r := n.ChildRange(i, keys)
@@ -90,7 +89,7 @@ func (w *leafWalk) children(n Node, keys KeyRange) (parts []LeafRange, first int
 	return parts, first
 }
 
-// read reads the nodes at siblings, each once. The function it returns gives them.
+// read reads the nodes at siblings, each once. It returns a function that returns them by block.
 func (w *leafWalk) read(ctx context.Context, siblings []LeafRange, depth int) (func(block.Nr) (Node, error), error) {
 	nrs := make([]block.Nr, 0, len(siblings))
 	for _, p := range siblings {

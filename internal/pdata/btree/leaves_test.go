@@ -17,7 +17,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// listLeaves says in short what Leaves yields, in the words of describe.
+// listLeaves lists in short form what Leaves yields, in the format of describe.
 func listLeaves(t *testing.T, dev block.Device, root block.Nr, want btree.KeyRange) []string {
 	t.Helper()
 	var s []string
@@ -34,8 +34,8 @@ func listLeaves(t *testing.T, dev block.Device, root block.Nr, want btree.KeyRan
 	return s
 }
 
-// Of all kernel-made trees Leaves yields what a Forest has, and for each key alone
-// the one leaf that may hold it.
+// For all kernel-made trees, Leaves yields what a Forest has, and for each single key the one leaf
+// that may hold it.
 func TestLeaves(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		dev := fixtures.Mem(t, name)
@@ -74,7 +74,7 @@ func TestLeaves(t *testing.T) {
 	}
 }
 
-// What is damaged is lost as far as it reaches, whatever the shape, and loops end.
+// Damage only costs what it reaches, whatever the shape of the tree, and loops end.
 func TestLeavesLost(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	var leaves []block.Nr

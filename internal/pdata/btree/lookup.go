@@ -4,9 +4,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Lookup finds key in the tree at root and returns a copy of its value; false
-// if the tree has no such key. It reads one block a level. Pointers must lie
-// below limit.
+// Lookup finds key in the tree at root and returns a copy of its value; false if the tree does not
+// have the key. It reads one block per level. Pointers must be below limit.
 func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([]byte, bool, error) {
 	var b block.Data
 	parent, entry := block.Nr(0), 0
@@ -33,8 +32,8 @@ func Lookup(r *block.Reader, limit, root block.Nr, valueSize int, key uint64) ([
 	return nil, false, &LoopError{root}
 }
 
-// Last finds the highest key of the tree at root; false if it has no entries.
-// It reads one block a level, unless leaves at the end are empty.
+// Last finds the highest key of the tree at root; false if the tree is empty. It reads one block
+// per level, unless the last leaves are empty.
 func Last(r *block.Reader, limit, root block.Nr, valueSize int) (key uint64, ok bool, err error) {
 	l := lastKeyWalk{r, limit, valueSize, map[block.Nr]bool{}}
 	return l.below(root, 0, 0, 0)

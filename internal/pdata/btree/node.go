@@ -1,5 +1,5 @@
-// Package btree reads and builds the b-trees of dm-thin metadata (the kernel's
-// dm-btree). One node fills one block:
+// Package btree reads and builds the b-trees of dm-thin metadata (the kernel's dm-btree). One node
+// fills one block:
 //
 //	 0   4  checksum                     20   4  max_entries: capacity
 //	 4   4  flags: 1 internal, 2 leaf    24   4  value_size in bytes
@@ -7,29 +7,29 @@
 //	16   4  nr_entries: in use           32      keys, 8 bytes each, room for max_entries
 //	                                             values, after the room for all keys
 //
-// Keys ascend. An internal node's values are the blocks of its children; its
-// keys are lower bounds of theirs. Trees share subtrees: copies are made only
-// on writing, so one node may have many parents.
+// Keys ascend. The values of an internal node are the blocks of its children; its keys are lower
+// bounds of their keys. Trees share subtrees, which are only copied on write, so a node may have
+// many parents.
 //
 // # A forest
 //
-// Thin devices share subtrees: a snapshot is one more pointer to an old root. A [Forest] therefore
-// holds the internal nodes of all trees at once, each one once. Leaves, nearly all of the metadata,
-// are known by number only, and the caller chooses the order in which to read them. A check reads
-// them in the order they lie on the disk, each once, however many devices reach it. A dump goes by
-// key and sorts a window of them by block. All leaves of a healthy tree have one depth, so the
+// Thin devices share subtrees: a snapshot is one more pointer to an old root. So a [Forest] holds
+// the internal nodes of all trees together, each node once. Leaves are nearly all of the metadata.
+// A Forest only knows their numbers, and the caller chooses the order in which to read them. A
+// check reads them in disk order, each once, however many devices reach it. A dump goes by key and
+// sorts a window of leaves by block. All leaves of a healthy tree have the same depth, so the
 // first child of a node tells what its siblings are, and no leaf is read just to find out.
 //
 // # Damage is data
 //
 // A block that cannot be used stays in the forest with its error. A walk over a tree yields its
-// leaves in key order, and the lost key ranges between them. Only a device that fails ends a walk.
+// leaves in key order, and the lost key ranges between them. Only a device failure ends a walk.
 //
 // # Two trees at once
 //
-// [LoadTreePair] descends two trees level by level, counted from the leaves, because a tree grows at
-// its root. What both have at the same place, the same block with the same keys, is dropped before
-// it is read, unless the caller asks for what is the same.
+// [LoadTreePair] descends two trees level by level. Levels are counted from the leaves, because a
+// tree grows at its root. Nodes that both trees have at the same place (the same block with the
+// same keys) are dropped before they are read, unless the caller asks for them.
 package btree
 
 import (
@@ -39,8 +39,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Offsets in a node. After the header comes room for max_entries keys, then for
-// as many values.
+// Offsets in a node. The header is followed by room for max_entries keys, then by room for as many
+// values.
 const (
 	offFlags      = 4
 	offNrEntries  = 16
@@ -60,20 +60,20 @@ const (
 // PointerSize is the size of the values of internal nodes: block numbers.
 const PointerSize = 8
 
-// MaxDepth is the most levels a walk from a root goes down. The kernel's own
-// stack has as many; real trees need five.
+// MaxDepth is the maximum number of levels a walk goes down from a root. It is the size of the
+// kernel's own stack; real trees need five.
 const MaxDepth = 64
 
 var le = binary.LittleEndian
 
-// MaxEntries is the capacity of a node with values of that size: what fits, cut
-// to a multiple of three, which lets the kernel split and merge evenly.
+// MaxEntries returns the capacity of a node with values of valueSize bytes: what fits, rounded
+// down to a multiple of three so that the kernel can split and merge evenly.
 func MaxEntries(valueSize int) int {
 	return (block.Size - headerSize) / (keySize + valueSize) / 3 * 3
 }
 
-// A Node is a checked view of a block. It copies nothing, so it is valid only
-// as long as the block's buffer is.
+// A Node is a checked view of a block. It copies nothing, so it is only valid as long as the
+// block's buffer is.
 type Node struct {
 	b             *block.Data
 	nr            int // entries in use
@@ -82,10 +82,9 @@ type Node struct {
 	valueSize     int // of this node
 }
 
-// Decode checks b as the node at loc of a tree whose leaves have values of
-// valueSize bytes: checksum, self reference, header, order of keys. Whatever
-// the bytes are, no method of the returned Node goes out of range. The error
-// wraps [block.ErrCorrupt].
+// Decode checks that b is the node at loc of a tree whose leaves have values of valueSize bytes:
+// checksum, self reference, header, order of keys. No method of the returned Node goes out of
+// range, whatever the bytes are. The error wraps [block.ErrCorrupt].
 func Decode(loc block.Nr, b *block.Data, valueSize int) (Node, error) {
 	if err := block.Verify(loc, b, block.Node); err != nil {
 		return Node{}, err
@@ -112,8 +111,8 @@ func Decode(loc block.Nr, b *block.Data, valueSize int) (Node, error) {
 	return n, n.checkOrder(loc)
 }
 
-// DecodeAny is Decode of a node of which it is not known what tree it belongs to.
-// [Node.ValueSize] tells more about a leaf, and nothing about an internal node.
+// DecodeAny is like Decode, for a node of an unknown tree. [Node.ValueSize] tells more about a
+// leaf, but nothing about an internal node.
 func DecodeAny(loc block.Nr, b *block.Data) (Node, error) {
 	return Decode(loc, b, int(le.Uint32(b[offValueSize:])))
 }
@@ -137,28 +136,28 @@ func (n Node) checkOrder(loc block.Nr) error {
 // Leaf reports whether n is a leaf.
 func (n Node) Leaf() bool { return le.Uint32(n.b[offFlags:])&flagLeaf != 0 }
 
-// Len is the number of entries in use, Cap the number of those there is room for.
+// Len returns the number of entries in use.
 func (n Node) Len() int { return n.nr }
 
-// Cap is the number of entries there is room for.
+// Cap returns the number of entries there is room for.
 func (n Node) Cap() int { return (n.values - headerSize) / keySize }
 
-// ValueSize is the size of the values of this node in bytes.
+// ValueSize returns the size of the values of this node in bytes.
 func (n Node) ValueSize() int { return n.valueSize }
 
-// Key returns key i of 0..Len()-1.
+// Key returns key i, from 0 to Len()-1.
 func (n Node) Key(i int) uint64 { return le.Uint64(n.b[headerSize+keySize*i:]) }
 
-// Value returns the bytes of value i of 0..Len()-1.
+// Value returns the bytes of value i, from 0 to Len()-1.
 func (n Node) Value(i int) []byte {
 	at := n.values + n.valueSize*i
 	return n.b[at : at+n.valueSize : at+n.valueSize]
 }
 
-// Uint64 returns value i of a node whose values have 8 bytes.
+// Uint64 returns value i of a node with 8-byte values.
 func (n Node) Uint64(i int) uint64 { return le.Uint64(n.b[n.values+PointerSize*i:]) }
 
-// All yields the entries in the order they lie in the node.
+// All yields the entries in the order of the node.
 func (n Node) All() iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {
 		for i := 0; i < n.nr && yield(n.Key(i), n.Value(i)); i++ {
@@ -166,19 +165,19 @@ func (n Node) All() iter.Seq2[uint64, []byte] {
 	}
 }
 
-// A Layout is where a node has its keys and values, used or not.
+// A Layout tells where a node has its keys and values, used or not.
 type Layout struct {
 	Leaf      bool
-	Entries   int // room for so many
-	Values    int // offset of the values; the keys lie before them, from [HeaderSize] on
+	Entries   int // capacity
+	Values    int // offset of the values; the keys are before them, from [HeaderSize] on
 	ValueSize int
 }
 
-// HeaderSize is the size of a node's header, after which the keys begin.
+// HeaderSize is the size of a node's header. The keys follow it.
 const HeaderSize = headerSize
 
-// LayoutOf returns the layout that the header of b speaks of, without a look at
-// anything else in it; false if it does not fit the block.
+// LayoutOf returns the layout that the header of b gives, without looking at anything else; false
+// if it does not fit the block.
 func LayoutOf(b *block.Data) (Layout, bool) {
 	room, size := uint64(le.Uint32(b[offMaxEntries:])), uint64(le.Uint32(b[offValueSize:]))
 	if room > block.Size || headerSize+room*(keySize+size) > block.Size {
@@ -188,13 +187,13 @@ func LayoutOf(b *block.Data) (Layout, bool) {
 	return Layout{leaf, int(room), headerSize + keySize*int(room), int(size)}, true
 }
 
-// Uint64s returns the keys and values of a node whose values have 8 bytes, as
-// the bytes that hold them: the hot loops' way past two bounds checks an entry.
+// Uint64s returns the keys and values of a node with 8-byte values, as raw bytes. In hot loops,
+// this saves two bounds checks per entry.
 func (n Node) Uint64s() (keys, values []byte) {
 	return n.b[headerSize : headerSize+keySize*n.nr], n.b[n.values : n.values+PointerSize*n.nr]
 }
 
-// Search returns the index of the last key that is at most key; -1 if there is none.
+// Search returns the index of the last key not above key; -1 if there is none.
 func (n Node) Search(key uint64) int {
 	lo, hi := 0, n.nr
 	for lo < hi {
@@ -207,14 +206,14 @@ func (n Node) Search(key uint64) int {
 	return lo - 1
 }
 
-// HeaderAnomalies are what a node may have without harm to its readers.
+// HeaderAnomalies are oddities in a node's header that do not harm readers.
 type HeaderAnomalies struct {
 	Flags    uint32 // bits other than internal and leaf
 	Padding  uint32
 	Capacity int // max_entries if it is not the usual one, else -1
 }
 
-// HeaderAnomalies returns what is unusual about the header of n.
+// HeaderAnomalies returns the anomalies in the header of n.
 func (n Node) HeaderAnomalies() HeaderAnomalies {
 	q := HeaderAnomalies{le.Uint32(n.b[offFlags:]) &^ kindMask, le.Uint32(n.b[offPadding:]), -1}
 	if n.Cap() != MaxEntries(n.valueSize) {
@@ -226,15 +225,14 @@ func (n Node) HeaderAnomalies() HeaderAnomalies {
 // NoAnomalies is what [Node.HeaderAnomalies] returns for an ordinary node.
 var NoAnomalies = HeaderAnomalies{Capacity: -1}
 
-// A NodeBuilder is a node being written.
+// A NodeBuilder builds a node.
 type NodeBuilder struct {
 	b         *block.Data
 	valueSize int
 	max, nr   int
 }
 
-// NewNodeBuilder makes b an empty node for values of valueSize bytes; all else in it
-// becomes zero.
+// NewNodeBuilder clears b and makes it an empty node for values of valueSize bytes.
 func NewNodeBuilder(b *block.Data, leaf bool, valueSize int) NodeBuilder {
 	*b = block.Data{}
 	flags := uint32(flagInternal)
@@ -247,8 +245,8 @@ func NewNodeBuilder(b *block.Data, leaf bool, valueSize int) NodeBuilder {
 	return NodeBuilder{b: b, valueSize: valueSize, max: MaxEntries(valueSize)}
 }
 
-// Add appends key, which must be above the last one, and returns the room for
-// its value. There must be room: at most MaxEntries are added.
+// Add appends key, which must be above the last one, and returns the slice for its value. Do not
+// add more than MaxEntries.
 func (d *NodeBuilder) Add(key uint64) []byte {
 	i := d.nr
 	d.nr++
@@ -257,10 +255,10 @@ func (d *NodeBuilder) Add(key uint64) []byte {
 	return d.b[at : at+d.valueSize]
 }
 
-// AddUint64 appends an entry whose value has 8 bytes.
+// AddUint64 appends an entry with an 8-byte value.
 func (d *NodeBuilder) AddUint64(key, value uint64) { le.PutUint64(d.Add(key), value) }
 
-// Seal finishes the node as the one at loc.
+// Seal finishes the node, to be written at loc.
 func (d *NodeBuilder) Seal(loc block.Nr) {
 	le.PutUint32(d.b[offNrEntries:], uint32(d.nr))
 	block.Seal(loc, d.b, block.Node)

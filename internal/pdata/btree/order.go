@@ -6,9 +6,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// ParentsFirst orders the internal nodes below roots so that each comes after its parents.
-// Loops, which only damage makes, are cut. enter returns the children of a node, and false for
-// what is not an internal node or was entered before.
+// ParentsFirst orders the internal nodes below roots so that each comes after its parents. It cuts
+// loops, which only occur in damaged trees. enter returns the children of a node; false for
+// anything that is not an internal node or was entered before.
 func ParentsFirst(roots []block.Nr, enter func(block.Nr) ([]block.Nr, bool)) []block.Nr {
 	var order []block.Nr
 	type visit struct {
@@ -39,8 +39,8 @@ func ParentsFirst(roots []block.Nr, enter func(block.Nr) ([]block.Nr, bool)) []b
 	return order
 }
 
-// ParentsFirst returns the indexes of the inner nodes of the trees at roots in the order of
-// the function of that name.
+// ParentsFirst returns the indexes of the inner nodes of the trees at roots, each after its
+// parents; see the function [ParentsFirst].
 func (f *Forest) ParentsFirst(roots []block.Nr) []int {
 	seen := make([]bool, len(f.inner))
 	nrs := ParentsFirst(roots, func(nr block.Nr) ([]block.Nr, bool) {

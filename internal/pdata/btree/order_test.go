@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Each node that roots lead to comes once, and after all that lead to it, unless a loop does.
+// Each node reachable from roots comes once, after all its parents, except in loops.
 func TestParentsFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const nodes = 12

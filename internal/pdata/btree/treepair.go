@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Side says which of two trees something is part of.
+// A Side tells which of two trees has something.
 type Side uint8
 
 // The sides of a [TreePair].
@@ -19,34 +19,33 @@ const (
 	Both = Left | Right // the same block with the same keys
 )
 
-// PairOptions say what of two trees is of interest.
+// PairOptions select what to read of two trees.
 type PairOptions struct {
-	End  uint64 // if not 0, keys from here on are left out
-	Same bool   // what the trees share is wanted, too, once
+	End  uint64 // if not 0, leave out keys from here on
+	Same bool   // also yield what the trees share, once
 }
 
-// A TreePair is two trees side by side, down to their leaves. A subtree that both have
-// at the same place is part of Both; unless it is wanted none of its nodes is read.
+// A TreePair is two trees side by side, down to their leaves. A subtree that both have at the same
+// place belongs to Both. None of its nodes is read unless it was asked for.
 type TreePair struct {
 	left, right []levelNode
 }
 
-// A PairRange is a leaf, or a lost piece, of one tree or of both.
+// A PairRange is a leaf or a lost part of one or both trees.
 type PairRange struct {
 	LeafRange // its Leaf is not set
 	Side      Side
 }
 
-// A levelNode is a node that was met on the way down.
+// A levelNode is a node met on the way down.
 type levelNode struct {
 	LeafRange
 	parent block.Nr
 	shared bool
 }
 
-// LoadTreePair reads the internal nodes in which the trees at left and right differ,
-// level by level, each level in block order. The error is ctx's; damage and failed
-// reads are kept in the Pair.
+// LoadTreePair reads the internal nodes where the trees at left and right differ, level by level,
+// each level in block order. The error is ctx's; damage and read errors are kept in the TreePair.
 func LoadTreePair(ctx context.Context, r *block.Reader, limit block.Nr, valueSize int, left, right block.Nr, opt PairOptions) (*TreePair, error) {
 	p := &TreePair{}
 	if left == right && !opt.Same {
@@ -63,7 +62,7 @@ func LoadTreePair(ctx context.Context, r *block.Reader, limit block.Nr, valueSiz
 	return &TreePair{d.left.nodes, d.right.nodes}, nil
 }
 
-// LeafRanges yields the parts of both trees by the first key that is theirs.
+// LeafRanges yields the parts of both trees, by their first key.
 func (p *TreePair) LeafRanges() iter.Seq[PairRange] {
 	return func(yield func(PairRange) bool) {
 		left, right := p.left, p.right
@@ -84,27 +83,27 @@ func (p *TreePair) LeafRanges() iter.Seq[PairRange] {
 	}
 }
 
-// Len is the number of parts.
+// Len returns the number of parts.
 func (p *TreePair) Len() int { return len(p.left) + len(p.right) }
 
-// A treeLevel is one of the trees on the way down.
+// A treeLevel is one level of one of the trees on the way down.
 type treeLevel struct {
 	root   block.Nr
 	height int         // levels of internal nodes
-	nodes  []levelNode // in key order; all nodes of one level, and what lies above and has no children
+	nodes  []levelNode // in key order; all nodes of one level, and childless nodes above it
 	seen   map[block.Nr]bool
 }
 
 func newLevel(root block.Nr) treeLevel { return treeLevel{root: root, seen: map[block.Nr]bool{}} }
 
 type descent struct {
-	f           *Forest // knows the nodes that were read
+	f           *Forest // has the nodes read
 	opt         PairOptions
 	left, right treeLevel
 }
 
-// run goes down both trees at once. Levels are counted from the leaves, as trees that
-// share nodes may differ in height: a tree grows at its root.
+// run descends both trees together. Levels are counted from the leaves, because trees that share
+// nodes may differ in height: a tree grows at its root.
 func (d *descent) run(ctx context.Context) error {
 	for _, b := range []*treeLevel{&d.left, &d.right} {
 		var err error
@@ -131,12 +130,12 @@ func (d *descent) run(ctx context.Context) error {
 	return nil
 }
 
-// height is the number of internal nodes above the first leaf of the tree at root.
+// height returns the number of internal nodes above the first leaf of the tree at root.
 func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 	nodes := []block.Nr{root}
 	for height := range MaxDepth {
 		var inner *Inner
-		for _, nr := range nodes { // any that is good will do
+		for _, nr := range nodes { // any good one will do
 			role, i := f.Role(nr)
 			if role == Absent {
 				if _, err := f.readNodes(ctx, []block.Nr{nr}); err != nil {
@@ -152,7 +151,7 @@ func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 				break
 			}
 		}
-		if inner == nil { // all are bad, and stand where leaves would
+		if inner == nil { // all are bad; treat them as leaves
 			return height, nil
 		}
 		nodes = inner.Children
@@ -160,7 +159,7 @@ func (f *Forest) height(ctx context.Context, root block.Nr) (int, error) {
 	return MaxDepth, nil
 }
 
-// newNode makes a levelNode of child entry of parent.
+// newNode returns a levelNode for child entry of parent.
 func (d *descent) newNode(nr, parent block.Nr, entry int, keys KeyRange) levelNode {
 	t := levelNode{LeafRange: LeafRange{Keys: keys, Block: nr}, parent: parent}
 	if !d.f.inside(nr) {
@@ -169,9 +168,9 @@ func (d *descent) newNode(nr, parent block.Nr, entry int, keys KeyRange) levelNo
 	return t
 }
 
-// matchShared finds what both trees have at the same place. It stays with the left one if it
-// is wanted. The place is the range of keys: only then would reading find the
-// same in both.
+// matchShared finds nodes that both trees have at the same place. If wanted, they stay with the
+// left tree. The place is the range of keys: reading only finds the same in both trees if that is
+// equal.
 func (d *descent) matchShared() {
 	left, right := d.left.nodes, d.right.nodes
 	var keptLeft, keptRight []levelNode
@@ -207,7 +206,7 @@ func (d *descent) readLevel(ctx context.Context) error {
 	return err
 }
 
-// expandLevel replaces the internal nodes of this level by their children.
+// expandLevel replaces the internal nodes of this level with their children.
 func (d *descent) expandLevel(b *treeLevel) {
 	var next []levelNode
 	for _, t := range b.nodes {
@@ -228,8 +227,8 @@ func (d *descent) expandLevel(b *treeLevel) {
 	b.nodes = next
 }
 
-// children appends the children of a node that hold keys of interest. A child for which
-// the parents leave no keys is lost: what comes after it would not be in order.
+// children appends the children of a node that hold wanted keys. A child with an empty range is
+// lost: anything after it would be out of order.
 func (d *descent) children(dst []levelNode, in *Inner, t levelNode) []levelNode {
 	for i, c := range in.Children {
 		keys := in.ChildRange(i, t.Keys)

@@ -10,14 +10,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// spot is where a block hangs in a tree.
+// A spot is the place of a block in a tree.
 type spot struct {
 	nr   block.Nr
 	keys btree.KeyRange
 }
 
-// A pair has the parts of both trees, each in order, and names as shared what both have at the
-// same place.
+// A pair has the parts of both trees, each in order. Parts that both have at the same place are
+// marked as shared.
 func TestPairHasAllParts(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{})
@@ -84,7 +84,7 @@ func checkPair(t *testing.T, p *metadata.Pool, left, right block.Nr, same bool, 
 	}
 }
 
-// Trees of different heights share their leaves all the same: a tree grows at its root.
+// Trees of different heights still share their leaves: a tree grows at its root.
 func TestPairHeights(t *testing.T) {
 	f := fixtures.NewForge(t, 60, 10000)
 	var leaves []block.Nr
@@ -112,7 +112,7 @@ func TestPairHeights(t *testing.T) {
 		}
 		return string(s)
 	}
-	// The third leaf is the last on the left, so it has other keys there: no place in common.
+	// The third leaf is the last on the left, so its range differs there: not the same place.
 	for _, tc := range []struct {
 		left, right block.Nr
 		opt         btree.PairOptions

@@ -16,7 +16,7 @@ type FindingKind int
 
 // The kinds of finding.
 const (
-	Unreadable     FindingKind = iota // index block or bitmap; its counts are unknown
+	Unreadable     FindingKind = iota // index block or bitmap cannot be read; its counts are unknown
 	InTree                            // in the index or overflow tree; Tree says what
 	MissingEntry                      // no bitmap for some blocks
 	SurplusEntry                      // an index entry beyond the last bitmap
@@ -33,36 +33,35 @@ const (
 	TooHigh // stored counts above the references
 )
 
-// A Finding is one thing wrong with a space map.
+// A Finding is one fault in a space map.
 type Finding struct {
 	Kind            FindingKind
-	Block           block.Nr // metadata block that holds the fault, if one does
-	First, N        uint64   // the blocks whose counts are concerned
+	Block           block.Nr // metadata block with the fault, if there is one
+	First, N        uint64   // the affected blocks
 	Stored, Counted uint32   // TooLow, TooHigh
 	Tree            *btree.Finding
 	Err             error // a sentence; nil for TooLow and TooHigh
 }
 
-// How many bitmaps are compared before what was found is reported. Findings take memory until
-// then, so the number grows only while there are few of them.
+// Limits on how many bitmaps are compared before the findings are reported. Findings take memory
+// until then, so the number only grows while there are few of them.
 const (
 	leastBitmaps = 32
 	mostBitmaps  = 256
 	fewFindings  = 1 << 13
 )
 
-// A Comparison is a map, the counts that were found, and what of the map has to be
-// rewritten to hold them.
+// A Comparison is a map, the counts it should have, and the parts that must be rewritten to get
+// there.
 type Comparison struct {
 	m       *Map
 	counted *Counter
 	stale   stale
 }
 
-// Compare reads the bitmaps, compares the counts stored with those counted and
-// reports all findings, those of loading first, then by block. With exact
-// false, the counted ones are but lower bounds, and stored counts above them
-// are right. A [Fix] takes what Compare returns.
+// Compare reads the bitmaps, compares the stored counts with the counted ones, and reports all
+// findings: first those from loading, then by block. If exact is false, the counted ones are only
+// lower bounds, and higher stored counts are correct. A [Fix] takes what Compare returns.
 func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report func(Finding)) (*Comparison, error) {
 	slices.SortStableFunc(m.findings, func(a, b Finding) int { // trees were read in any order
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.First, b.First), cmp.Compare(a.Block, b.Block))
@@ -93,19 +92,19 @@ func (m *Map) Compare(ctx context.Context, counted *Counter, exact bool, report 
 	return &Comparison{m, counted, c.stale}, nil
 }
 
-// comparison is the work of Compare.
+// A comparison holds the state of Compare.
 type comparison struct {
 	*Map
 	counted *Counter
 	stale   stale
 	exact   bool
 	report  func(Finding)
-	pending Finding // a range of counts that may go on; N is 0 if there is none
+	pending Finding // a range of counts that may continue; N is 0 if there is none
 	used    uint64  // counts above 0
-	unread  bool    // used lacks some bitmaps
+	unread  bool    // some bitmaps are missing from used
 }
 
-// a bitmapResult is what comparing one bitmap gave.
+// A bitmapResult is the result of comparing one bitmap.
 type bitmapResult struct {
 	findings []Finding
 	used     uint64
@@ -113,7 +112,7 @@ type bitmapResult struct {
 	unread   bool
 }
 
-// compareBitmaps compares some bitmaps, and returns how many findings there were.
+// compareBitmaps compares bitmaps first to end-1 and returns the number of findings.
 func (c *comparison) compareBitmaps(ctx context.Context, first, end int) (findings int, err error) {
 	results := make([]bitmapResult, end-first)
 	for i := first; i < end; i++ {
@@ -138,8 +137,8 @@ func (c *comparison) compareBitmaps(ctx context.Context, first, end int) (findin
 	return findings, err
 }
 
-// eachBitmap reads the blocks of bitmaps first to end-1, each once, and passes them to fn, which
-// several goroutines call at once. It leaves out entries without a block.
+// eachBitmap reads the blocks of bitmaps first to end-1, each once, and calls fn for each, from
+// several goroutines. It skips entries without a block.
 func (m *Map) eachBitmap(ctx context.Context, first, end int, fn func(i int, b *block.Data, err error)) error {
 	type place struct {
 		nr block.Nr
@@ -188,7 +187,7 @@ func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult
 		at := w * countsPerWord
 		stored := m.word(w)
 		if at+countsPerWord <= here && c.wordAgrees(base+uint64(at), stored) {
-			nonzero := (stored | stored>>1) & lowBits // a bit for each count above 0
+			nonzero := (stored | stored>>1) & lowBits // one bit for each count above 0
 			res.used += uint64(bits.OnesCount64(nonzero))
 			if free := ^nonzero & lowBits; free != 0 {
 				firstFree = min(firstFree, at+bits.TrailingZeros64(free)/2)
@@ -219,8 +218,8 @@ func (c *comparison) compareBitmap(i int, b *block.Data, err error) bitmapResult
 	return res
 }
 
-// wordAgrees reports whether 32 stored counts from block b on are what was counted,
-// without looking at each. False only means that it cannot tell.
+// wordAgrees reports whether 32 stored counts from block b on match the counted ones, without
+// looking at each. False only means that it cannot tell.
 func (c *comparison) wordAgrees(b, stored uint64) bool {
 	counted, plain := c.counted.words32(b)
 	if !plain || counted != stored || stored&(stored>>1)&lowBits != 0 {
@@ -236,7 +235,7 @@ func (c *comparison) compareCount(b uint64, stored uint32, bitmap block.Nr, add 
 	switch {
 	case stored == overflowCount && high == 0:
 		add(noOverflow(bitmap, b))
-		return // it may be any from 3 up
+		return // any count from 3 up is possible
 	case stored == overflowCount:
 		stored = high
 	case high != 0:
@@ -254,7 +253,7 @@ func (c *comparison) compareCount(b uint64, stored uint32, bitmap block.Nr, add 
 	}
 }
 
-// bitmap decodes bitmap i, or says why it cannot be read.
+// bitmap decodes bitmap i, or returns why it cannot be read.
 func (m *Map) bitmap(i int, b *block.Data, err error) (Bitmap, *Finding) {
 	nr := m.Entries[i].Block
 	var bitmap Bitmap
@@ -268,7 +267,7 @@ func (m *Map) bitmap(i int, b *block.Data, err error) (Bitmap, *Finding) {
 	return Bitmap{}, &Finding{Kind: Unreadable, Block: nr, First: first, N: min(PerBitmap, m.Root.NrBlocks-first), Err: err}
 }
 
-// noOverflow is the finding that the overflow tree lacks the count of block b.
+// noOverflow returns the finding that the overflow tree lacks the count of block b.
 func noOverflow(bitmap block.Nr, b uint64) Finding {
 	return Finding{
 		Kind: NoOverflow, Block: bitmap, First: b, N: 1,
@@ -276,10 +275,10 @@ func noOverflow(bitmap block.Nr, b uint64) Finding {
 	}
 }
 
-// compareEntry tests the index entry of a bitmap.
+// compareEntry checks the index entry of a bitmap.
 func (c *comparison) compareEntry(i, here int, right IndexEntry, add func(Finding)) {
 	e := c.Entries[i]
-	// The kernel counts what lies beyond the end as free, thin_restore 0.9 does not.
+	// The kernel counts blocks beyond the end as free, thin_restore 0.9 does not.
 	covered := right.NrFree - uint32(PerBitmap-here)
 	if e.NrFree != right.NrFree && e.NrFree != covered {
 		add(Finding{
@@ -295,7 +294,7 @@ func (c *comparison) compareEntry(i, here int, right IndexEntry, add func(Findin
 	}
 }
 
-// addFinding reports f, joined with its neighbours if it is about counts.
+// addFinding reports f. It first joins adjacent findings about counts.
 func (c *comparison) addFinding(f Finding) {
 	if f.Kind != TooLow && f.Kind != TooHigh {
 		c.flush()
@@ -309,7 +308,7 @@ func (c *comparison) addFinding(f Finding) {
 	c.pending = f
 }
 
-// join adds g, which comes right after f, if both are about the same wrong count.
+// join adds g, which follows f, if both are about the same wrong count.
 func (f *Finding) join(g Finding) bool {
 	if f.Kind != g.Kind || f.Kind != TooLow && f.Kind != TooHigh || f.First+f.N != g.First || f.Stored != g.Stored || f.Counted != g.Counted {
 		return false

@@ -18,7 +18,7 @@ import (
 
 const metadataBlocks = 64
 
-// counts are a model of a space map: all but the counts of 0.
+// counts is a model of a space map: all counts except 0.
 type counts map[uint64]uint32
 
 func (c counts) counter(blocks uint64) *spacemap.Counter {
@@ -29,15 +29,15 @@ func (c counts) counter(blocks uint64) *spacemap.Counter {
 	return counter
 }
 
-// genCounts draws counts that lie close together, as the interesting ones do.
+// genCounts draws counts that lie close together, where the interesting cases are.
 func genCounts(blocks uint64) *rapid.Generator[map[uint64]uint32] {
 	return rapid.MapOfN(
 		rapid.OneOf(rapid.Uint64Range(0, min(100, blocks-1)), rapid.Uint64Range(0, blocks-1), rapid.Just(blocks-1)),
 		rapid.OneOf(rapid.Uint32Range(1, 4), rapid.Uint32Min(1)), 0, 60)
 }
 
-// Whatever is stored and whatever is counted, Compare reports the differences,
-// each block once, and nothing else.
+// Compare reports the differences between any stored and counted values, each block once, and
+// nothing else.
 func TestCompareFindsDifferences(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		blocks := rapid.SampledFrom([]uint64{1, 31, 32, 33, 1000, 16320, 16321, 40000}).Draw(rt, "blocks")
@@ -82,12 +82,12 @@ func TestCompareFindsDifferences(t *testing.T) {
 	})
 }
 
-// Differences of neighbours are reported as one.
+// Equal differences of adjacent blocks are reported as one.
 func TestCompareJoins(t *testing.T) {
 	dev := fixtures.NewForge(t, metadataBlocks, 1)
 	stored := spacemap.NewCounter(40000)
 	stored.AddRange(10, 100)
-	stored.AddRange(16300, 40) // over the end of a bitmap
+	stored.AddRange(16300, 40) // across the end of a bitmap
 	root, err := spacemap.WriteData(dev, stored)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestCompareJoins(t *testing.T) {
 	}
 }
 
-// What the index lacks, or where it leads astray, is said by stretches.
+// Missing and wrong index entries are reported as ranges.
 func TestLoadIndex(t *testing.T) {
 	const indexValues = 32 + 8*168
 	for name, tc := range map[string]struct {
@@ -146,8 +146,8 @@ func TestLoadIndex(t *testing.T) {
 	}
 }
 
-// Counts that are wrong in the same way are joined where they are found: a pool whose mappings
-// cannot be read has millions of them.
+// Counts that are wrong in the same way are joined where they are found: a pool with unreadable
+// mappings has millions of them.
 func TestCompareAllocatesLittle(t *testing.T) {
 	const blocks = 64 * spacemap.PerBitmap
 	dev := fixtures.NewForge(t, 256, 1)

@@ -7,18 +7,17 @@ import (
 	"sync"
 )
 
-// Blocks are counted by regions. A region's counts fit a processor's cache, so
-// that counting many references of one region at a time is fast.
+// Blocks are counted by region. The counts of a region fit into a processor's cache, so counting
+// many references of one region at a time is fast.
 const (
 	regionBits = 18
 	regionSize = 1 << regionBits
 	wordBits   = 6 // log2 of the bits in a word
 )
 
-// A Counter counts references to blocks, in as little memory as the counts
-// allow: two bits a block where no count is above 3, twice as much whenever a
-// count of a region needs it, nothing where nothing was counted. It is safe for
-// concurrent use.
+// A Counter counts references to blocks in as little memory as the counts allow: nothing for
+// regions without counts, two bits per block for counts up to 3, and twice as many whenever a
+// count in the region needs it. It is safe for concurrent use.
 type Counter struct {
 	n       uint64
 	regions []region
@@ -27,16 +26,16 @@ type Counter struct {
 type region struct {
 	mu    sync.Mutex
 	words []uint64 // nil: all counts are 0
-	log   uint8    // log2 of the bits a count has: 1 to 5
-	marks []uint64 // a bit a block; nil: none
+	log   uint8    // log2 of the bits per count: 1 to 5
+	marks []uint64 // one bit per block; nil: none
 }
 
-// NewCounter returns a Counter of the blocks 0 to n-1, all with count 0.
+// NewCounter returns a Counter of the blocks 0 to n-1, with all counts 0.
 func NewCounter(n uint64) *Counter {
 	return &Counter{n: n, regions: make([]region, (n+regionSize-1)>>regionBits)}
 }
 
-// Len is the number of blocks.
+// Len returns the number of blocks.
 func (c *Counter) Len() uint64 { return c.n }
 
 // Get returns the count of block b.
@@ -48,7 +47,7 @@ func (c *Counter) Get(b uint64) uint32 {
 	return r.get(b % regionSize)
 }
 
-// Add raises the count of block b by n. Counts stay at the highest a count can be.
+// Add raises the count of block b by n. A count stops at the maximum.
 func (c *Counter) Add(b uint64, n uint32) {
 	r := &c.regions[b>>regionBits]
 	r.mu.Lock()
@@ -130,9 +129,9 @@ func (c *Counter) Histogram() map[uint32]uint64 {
 	return h.times
 }
 
-// A histogram holds how many blocks have each count but 0.
+// A histogram holds how many blocks have each count, except 0.
 type histogram struct {
-	low   [256]uint64 // by count: a map would be slow for what is frequent
+	low   [256]uint64 // by count: a map would be slow for frequent counts
 	times map[uint32]uint64
 }
 
@@ -161,8 +160,8 @@ func (h *histogram) add(r *region) {
 	}
 }
 
-// setWord sets the 32 counts from b on, a multiple of 32, to those in word, with two bits each.
-// They must have been 0.
+// setWord sets the 32 counts from b on (a multiple of 32) to those in word, two bits each. They
+// must have been 0.
 func (c *Counter) setWord(b, word uint64) {
 	if word == 0 {
 		return
@@ -182,8 +181,8 @@ func (c *Counter) setWord(b, word uint64) {
 	}
 }
 
-// words32 returns the 32 counts from b on, a multiple of 32, with two bits
-// each; false if the region has higher counts.
+// words32 returns the 32 counts from b on (a multiple of 32), two bits each; false if the region
+// has higher counts.
 func (c *Counter) words32(b uint64) (uint64, bool) {
 	r := &c.regions[b>>regionBits]
 	if r.words == nil {
@@ -200,7 +199,7 @@ func (r *region) get(i uint64) uint32 {
 	return uint32(r.words[bit>>wordBits] >> (bit % 64) & r.most())
 }
 
-// most is the highest count of the region's present width.
+// most returns the highest count that the region's current width can hold.
 func (r *region) most() uint64 { return 1<<(1<<r.log) - 1 }
 
 func (r *region) add(i uint64, n uint32) {
@@ -217,7 +216,7 @@ func (r *region) add(i uint64, n uint32) {
 	r.words[word] = r.words[word]&^(r.most()<<shift) | count<<shift
 }
 
-// grow makes room for the first counts of a region.
+// grow allocates the words of a region if it has none.
 func (r *region) grow() {
 	if r.words == nil {
 		r.log = 1
@@ -237,7 +236,7 @@ func (r *region) widen(count uint64) {
 	r.words = make([]uint64, regionSize<<r.log>>wordBits)
 	perWord := uint64(64) >> old.log
 	for w, word := range old.words {
-		if word == 0 { // as all of a small device's are but the first
+		if word == 0 { // on a small device, all words but the first ones
 			continue
 		}
 		for i := uint64(w) * perWord; i < uint64(w+1)*perWord; i++ {
@@ -254,15 +253,14 @@ func (r *region) mark(i uint64) {
 	r.marks[i/64] |= 1 << (i % 64)
 }
 
-// batchMark is the bit of a batch's entry that asks for a mark.
+// batchMark is the bit in a batch entry that requests a mark.
 const batchMark = 1 << 31
 
-// A Batch collects references of one goroutine, sorted by region, and counts
-// them a region at a time. References far apart would otherwise each wait for
-// memory.
+// A Batch collects references of one goroutine, sorted by region, and counts them one region at a
+// time. Otherwise, each of these scattered references would wait for memory.
 type Batch struct {
 	c       *Counter
-	most    int // entries a region may collect
+	most    int // maximum number of entries collected per region
 	regions [][]uint32
 }
 
@@ -273,8 +271,8 @@ func (c *Counter) NewBatch() *Batch {
 	return &Batch{c, most, make([][]uint32, len(c.regions))}
 }
 
-// Add counts a reference to block b, which must be below the Counter's Len. If
-// mark is true the block is marked for good.
+// Add counts a reference to block b, which must be below the Counter's Len. If mark is true, the
+// block is marked permanently.
 func (t *Batch) Add(b uint64, mark bool) {
 	e := uint32(b % regionSize)
 	if mark {
@@ -289,7 +287,7 @@ func (t *Batch) Add(b uint64, mark bool) {
 	t.regions[i] = entries
 }
 
-// Flush counts all that was added.
+// Flush counts everything that was added.
 func (t *Batch) Flush() {
 	for i, entries := range t.regions {
 		t.flush(uint64(i), entries)
@@ -309,7 +307,7 @@ func (t *Batch) flush(i uint64, entries []uint32) {
 		if e&batchMark != 0 {
 			r.mark(at)
 		}
-		// Nearly all counts have the least width and room for one more.
+		// Nearly all counts have the smallest width and are below its maximum.
 		if r.log == 1 {
 			word, shift := &r.words[at/countsPerWord], at%countsPerWord*2
 			if *word>>shift&3 != 3 {

@@ -10,15 +10,15 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Counts are the counts that a space map holds.
+// Counts are the counts stored in a space map.
 type Counts struct {
-	*Counter // of the blocks whose counts can be read; 0 for all others
-	// Unknown is what hides counts, by ascending blocks. Findings in the overflow
-	// tree come first and concern no range: which counts they hide comes as NoOverflow.
+	*Counter // of the blocks with readable counts; 0 for all others
+	// Unknown tells why counts are unknown, by ascending blocks. Findings in the overflow tree come
+	// first and have no range; the counts they hide follow as NoOverflow.
 	Unknown []Finding
 }
 
-// Counts reads all counts of m, for size blocks or as many as m covers if that is more.
+// Counts reads all counts of m, for size blocks or for all that m covers, if that is more.
 func (m *Map) Counts(ctx context.Context, size uint64) (*Counts, error) {
 	c := &Counts{Counter: NewCounter(max(m.Root.NrBlocks, size))}
 	for _, f := range m.findings {
@@ -27,7 +27,7 @@ func (m *Map) Counts(ctx context.Context, size uint64) (*Counts, error) {
 			c.Unknown = append(c.Unknown, f)
 		}
 	}
-	var mu sync.Mutex // of c.Unknown
+	var mu sync.Mutex // guards c.Unknown
 	err := m.eachBitmap(ctx, 0, len(m.Entries), func(i int, b *block.Data, err error) {
 		unknown := m.readCounts(c.Counter, i, b, err)
 		mu.Lock()
@@ -40,8 +40,8 @@ func (m *Map) Counts(ctx context.Context, size uint64) (*Counts, error) {
 	return c, err
 }
 
-// readCounts adds the counts of bitmap i to counts, which has none of them yet, and returns what
-// hides the others.
+// readCounts adds the counts of bitmap i to counts, which has none of them yet. It returns
+// findings for the counts that are unknown.
 func (m *Map) readCounts(counts *Counter, i int, b *block.Data, err error) []Finding {
 	bitmap, unreadable := m.bitmap(i, b, err)
 	if unreadable != nil {
@@ -71,7 +71,7 @@ func (m *Map) readCounts(counts *Counter, i int, b *block.Data, err error) []Fin
 	return unknown
 }
 
-// Hidden returns what hides the count of block b; nil if it is known.
+// Hidden returns why the count of block b is unknown; nil if it is known.
 func (c *Counts) Hidden(b uint64) *Finding {
 	i := sort.Search(len(c.Unknown), func(i int) bool { return c.Unknown[i].First > b }) - 1
 	if i < 0 || b-c.Unknown[i].First >= c.Unknown[i].N {

@@ -7,7 +7,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Counts are what was written; what cannot be read is hidden, and nothing else.
+// Counts are what was written. Only unreadable counts are hidden.
 func TestCounts(t *testing.T) {
 	const blocks = 3*PerBitmap + 77
 	rnd := rand.New(rand.NewPCG(3, 4))

@@ -12,17 +12,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// stale is what of a map is not as it should be, by where it is kept: the parts
-// that have to be rewritten.
+// stale lists the parts of a map that must be rewritten.
 type stale struct {
 	bitmaps         map[int]bool       // with wrong counts
-	entries         map[int]IndexEntry // with wrong counters: what they should be
+	entries         map[int]IndexEntry // with wrong counters: the correct entries
 	index, overflow bool
 	used            []uint16 // counts above 0, by bitmap
-	leaked          *Counter // 1 for the metadata blocks that are counted but not used
+	leaked          *Counter // 1 for metadata blocks that are counted but unused
 }
 
-// newStale returns what is known to be stale once m is loaded.
+// newStale returns what is known to be stale after m is loaded.
 func newStale(m *Map) stale {
 	s := stale{bitmaps: map[int]bool{}, entries: map[int]IndexEntry{}, index: m.odd.index, overflow: m.odd.overflow}
 	s.used = make([]uint16, len(m.Entries))
@@ -32,8 +31,8 @@ func newStale(m *Map) stale {
 	return s
 }
 
-// note remembers where the fault of f is kept, but for wrong counters. Fatal
-// faults are nothing to be fixed.
+// note records which part holds the fault of f, except for wrong counters. Fatal faults are not
+// fixed.
 func (s *stale) note(f Finding) {
 	switch f.Kind {
 	case SurplusEntry, NonZeroTail:
@@ -57,8 +56,8 @@ func (s *stale) note(f Finding) {
 	}
 }
 
-// indexStale reports whether the index has to be rewritten: its entries hold
-// the places and counters of the bitmaps.
+// indexStale reports whether the index must be rewritten: its entries hold the locations and
+// counters of the bitmaps.
 func (s *stale) indexStale() bool { return s.index || len(s.bitmaps) > 0 || len(s.entries) > 0 }
 
 // A SpaceError says that too few metadata blocks are free to fix the space maps.
@@ -69,15 +68,14 @@ func (e *SpaceError) Error() string {
 		e.Needed, e.Have)
 }
 
-// A Fix is a plan of how both space maps get the counts that were found.
+// A Fix is a plan to give both space maps the right counts.
 //
-// It never overwrites a block in use, as the kernel never does: what is wrong goes
-// into blocks that are free, together with what leads there, and the superblock,
-// written last, changes from the old to the new. What is right stays where it is,
-// so that little room is needed. Counts of metadata blocks change by that as well;
-// the plan takes them along.
+// Like the kernel, it never overwrites a block in use. It writes the corrected parts, and
+// everything that points to them, into free blocks. The superblock is written last and switches
+// from the old maps to the new ones. Correct parts stay where they are, so a fix needs little
+// space. The fix itself changes counts of metadata blocks, and the plan includes these changes.
 type Fix struct {
-	data, metadata  Comparison // with what the plan itself makes stale
+	data, metadata  Comparison // including what the plan itself makes stale
 	limit           block.Nr
 	change          Change
 	overflowingData int // entries of the new data overflow tree
@@ -85,19 +83,19 @@ type Fix struct {
 	blocks          []block.Nr
 }
 
-// A Change is what the same transaction changes besides the maps: a part of the metadata
-// that is rewritten by copy on write.
+// A Change is a part of the metadata, besides the maps, that the same transaction rewrites by copy
+// on write.
 type Change struct {
-	Blocks   int                         // new ones, each with count 1
-	Write    func(btree.Allocator) error // writes them; nil if there are none
-	Released []block.Nr                  // blocks that it no longer uses
+	Blocks   int                         // number of new blocks, each with count 1
+	Write    func(btree.Allocator) error // writes the new blocks; nil if there are none
+	Released []block.Nr                  // blocks no longer used
 	Counts   map[block.Nr]uint32         // new counts of other blocks in use
 }
 
-// PlanFix plans how to fix the maps of the data device and of the metadata, which were
-// compared with the right counts, without fatal findings. Blocks from limit on cannot be
-// used. The counts of metadata blocks are right without change and become what the new map
-// says. The error is a [SpaceError].
+// PlanFix plans how to fix the maps of the data device and of the metadata. Both were compared
+// with the right counts, without fatal findings. Blocks from limit on cannot be used. The counts
+// of metadata blocks must be right before change; PlanFix updates them to those of the new map.
+// The error is a [SpaceError].
 func PlanFix(data, metadata *Comparison, limit block.Nr, change Change) (*Fix, error) {
 	p := &Fix{data: *data, metadata: *metadata, limit: limit, change: change, released: map[block.Nr]bool{}}
 	p.metadata.stale.bitmaps = maps.Clone(metadata.stale.bitmaps)
@@ -105,8 +103,8 @@ func PlanFix(data, metadata *Comparison, limit block.Nr, change Change) (*Fix, e
 	if p.data.stale.overflow {
 		p.overflowingData = p.data.counted.Overflowing()
 	}
-	// The blocks that are taken have counts too. If those lie in bitmaps that would
-	// have stayed, more blocks are needed.
+	// The newly used blocks have counts, too. If these are in bitmaps that would have stayed, more
+	// blocks are needed.
 	for grown := true; grown; {
 		grown = false
 		p.releaseStale()
@@ -138,8 +136,8 @@ func PlanFix(data, metadata *Comparison, limit block.Nr, change Change) (*Fix, e
 	return p, nil
 }
 
-// applyChange takes in the counts that change for other reasons. Released blocks keep
-// theirs for now, so that nothing is written over them.
+// applyChange applies the count changes of the Change. Released blocks keep their counts for now,
+// so that they are not overwritten.
 func (p *Fix) applyChange() {
 	for _, nr := range p.change.Released {
 		p.release(nr)
@@ -153,14 +151,14 @@ func (p *Fix) applyChange() {
 	}
 }
 
-// Blocks are those that will be written, ascending: none of them is in use.
+// Blocks returns the blocks that will be written, ascending. None of them is in use.
 func (p *Fix) Blocks() []block.Nr { return p.blocks }
 
-// Released are the blocks, ascending, that the old maps use and the new do not.
+// Released returns the blocks that only the old maps use, ascending.
 func (p *Fix) Released() []block.Nr { return slices.Sorted(maps.Keys(p.released)) }
 
-// releaseStale releases the blocks of all that is stale. That changes counts, and
-// so makes more of the metadata's map stale.
+// releaseStale releases the blocks of all stale parts. This changes counts, which makes more of
+// the metadata's map stale.
 func (p *Fix) releaseStale() {
 	for before := -1; before < len(p.released); {
 		before = len(p.released)
@@ -199,7 +197,7 @@ func (p *Fix) release(nr block.Nr) {
 	}
 }
 
-// blocksNeeded is how many blocks Write writes.
+// blocksNeeded returns how many blocks Write writes.
 func (p *Fix) blocksNeeded() int {
 	d, m := &p.data.stale, &p.metadata.stale
 	n := p.change.Blocks + len(d.bitmaps) + len(m.bitmaps)
@@ -218,7 +216,7 @@ func (p *Fix) blocksNeeded() int {
 	return n
 }
 
-// overflowingMetadata is the number of entries of the new metadata overflow tree.
+// overflowingMetadata returns the number of entries of the new metadata overflow tree.
 func (p *Fix) overflowingMetadata() int {
 	n := p.metadata.counted.Overflowing()
 	for nr := range p.released {
@@ -229,9 +227,9 @@ func (p *Fix) overflowingMetadata() int {
 	return n
 }
 
-// freeBlocks yields the blocks that nothing uses: first those that the old map calls
-// free as well, and of them first those in bitmaps that change anyway, then from
-// the bitmaps with the most of them.
+// freeBlocks yields the unused blocks. Blocks that are free in the old map come before leaked
+// ones. Among each, those in bitmaps that change anyway come first, then those in the bitmaps with
+// the most of them.
 func (p *Fix) freeBlocks() iter.Seq[block.Nr] {
 	const stays, leaked = 1, 2
 	type group struct{ bitmap, rank, n int }
@@ -274,9 +272,8 @@ func (p *Fix) freeBlocks() iter.Seq[block.Nr] {
 	}
 }
 
-// Write gives each of the new blocks to write, with its content, and returns the
-// roots of the new maps. The blocks of the [Change] come first. It may be called again, and
-// does the same again.
+// Write calls write for each new block and returns the roots of the new maps. The blocks of the
+// [Change] come first. Write may be called again, and then does the same again.
 func (p *Fix) Write(write func(block.Nr, *block.Data) error) (data, metadata Root, err error) {
 	a := &planned{p.blocks, write}
 	if p.change.Write != nil {
@@ -293,7 +290,7 @@ func (p *Fix) Write(write func(block.Nr, *block.Data) error) (data, metadata Roo
 	return data, metadata, err
 }
 
-// rewrite writes the stale parts of the map with the counts that were found.
+// rewrite writes the stale parts of the map with the right counts.
 func (c *Comparison) rewrite(a btree.Allocator) (Root, error) {
 	root := c.m.Root
 	root.NrAllocated = 0
@@ -332,10 +329,10 @@ func (c *Comparison) rewrite(a btree.Allocator) (Root, error) {
 	return root, err
 }
 
-// errPlan would be a bug.
+// errPlan indicates a bug.
 var errPlan = errors.New("internal error: wrong plan of blocks to write")
 
-// planned is a [btree.Allocator] that gives out given blocks.
+// planned is a [btree.Allocator] that allocates the given blocks in order.
 type planned struct {
 	blocks []block.Nr
 	write  func(block.Nr, *block.Data) error

@@ -15,14 +15,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A ward is a device with both space maps, which may count more than is right.
+// A ward is a device with both space maps, which may have counts that are too high.
 type ward struct {
 	*device
 	data, metadata Root
-	right, refs    *Counter // what is right, of data blocks and of metadata blocks
+	right, refs    *Counter // the right counts of data blocks and of metadata blocks
 }
 
-// newWard writes maps with the surplus and the leaks besides what is right.
+// newWard writes maps with the right counts plus the surplus and the leaks.
 func newWard(t rapid.TB, metadataBlocks, dataBlocks uint64, right, surplus, leaks map[uint64]uint32) *ward {
 	t.Helper()
 	w := &ward{device: newDevice(metadataBlocks), right: NewCounter(dataBlocks)}
@@ -51,7 +51,7 @@ func newWard(t rapid.TB, metadataBlocks, dataBlocks uint64, right, surplus, leak
 	return w
 }
 
-// load loads both maps, compares them with the right counts and returns what is wrong with them.
+// load loads both maps, compares them with the right counts and returns the findings.
 func (w *ward) load(t rapid.TB) (data, metadata *Comparison, findings []Finding) {
 	t.Helper()
 	ctx := context.Background()
@@ -74,7 +74,7 @@ func (w *ward) load(t rapid.TB) (data, metadata *Comparison, findings []Finding)
 	return data, metadata, findings
 }
 
-// parts are the blocks of a map.
+// parts returns the blocks of a map.
 func parts(m *Map) (all []block.Nr) {
 	for _, f := range []*btree.Forest{m.Index, m.Overflow} {
 		if f == nil {
@@ -94,8 +94,8 @@ func parts(m *Map) (all []block.Nr) {
 	return all
 }
 
-// fix fixes both maps. Nothing that the old ones use is written over, both lead to the right
-// counts, and what no longer belongs to them is free.
+// fix fixes both maps. Nothing used by the old maps is overwritten, both new maps have the right
+// counts, and blocks that no longer belong to them are free.
 func (w *ward) fix(t rapid.TB, change Change) {
 	t.Helper()
 	data, metadata, _ := w.load(t)
@@ -134,7 +134,7 @@ func (w *ward) fix(t rapid.TB, change Change) {
 	}
 }
 
-// Whatever is counted too often, fixing gives both maps the right counts.
+// Whatever counts are too high, a fix gives both maps the right counts.
 func TestFix(t *testing.T) {
 	const metadataBlocks = 600
 	rapid.Check(t, func(t *rapid.T) {
@@ -149,7 +149,7 @@ func TestFix(t *testing.T) {
 	})
 }
 
-// What else is wrong with a map and no reason to give it up is put right as well.
+// Other non-fatal faults of a map are fixed as well.
 func TestFixOddities(t *testing.T) {
 	const indexNrFree = 32 + 8*168 + 8 // in a leaf of the index tree
 	for name, tc := range map[string]struct {
@@ -193,7 +193,7 @@ func TestFixOddities(t *testing.T) {
 	}
 }
 
-// edit changes a block, and gives it the checksum of its kind.
+// edit changes a block and reseals it as its kind.
 func (w *ward) edit(t *testing.T, nr block.Nr, change func(*block.Data)) {
 	t.Helper()
 	var b block.Data
@@ -208,7 +208,7 @@ func (w *ward) edit(t *testing.T, nr block.Nr, change func(*block.Data)) {
 	}
 }
 
-// wipe makes a block all zero.
+// wipe zeroes a block.
 func (w *ward) wipe(t *testing.T, nr block.Nr) {
 	t.Helper()
 	if err := w.Write(nr, new(block.Data)); err != nil {
@@ -216,7 +216,7 @@ func (w *ward) wipe(t *testing.T, nr block.Nr) {
 	}
 }
 
-// dropUnused makes leaks of the blocks that neither map leads to.
+// dropUnused turns the blocks that neither map uses into leaks.
 func (w *ward) dropUnused(t *testing.T) {
 	t.Helper()
 	data, metadata, _ := w.load(t)
@@ -237,12 +237,12 @@ func cut(c *Counter, n uint64) *Counter {
 	return made
 }
 
-// A change in the same transaction has its blocks written first, its counts in the new maps, and
-// those that it releases free.
+// In a fix with a change, the blocks of the change are written first, its counts are in the new
+// maps, and its released blocks are free.
 func TestFixChange(t *testing.T) {
 	w := newWard(t, 100, 1000, map[uint64]uint32{7: 4}, map[uint64]uint32{8: 1}, nil)
 	var old, twice block.Nr
-	for _, nr := range []*block.Nr{&old, &twice} { // blocks of the metadata that do not belong to the maps
+	for _, nr := range []*block.Nr{&old, &twice} { // metadata blocks that do not belong to the maps
 		*nr = w.next + 5
 		w.next += 10
 		w.refs.Add(uint64(*nr), 1)
@@ -271,7 +271,7 @@ func TestFixChange(t *testing.T) {
 	}
 }
 
-// With too few free blocks nothing is planned, and the error says how many it takes.
+// With too few free blocks, nothing is planned, and the error says how many are needed.
 func TestFixNoRoom(t *testing.T) {
 	surplus := map[uint64]uint32{8: 1, 9: 7}
 	w := newWard(t, 100, 1000, nil, surplus, nil)
@@ -300,7 +300,7 @@ func TestFixNoRoom(t *testing.T) {
 	}
 }
 
-// Comparing a map once more does not change what an earlier comparison found.
+// A second comparison does not change the result of an earlier one.
 func TestFixOfEarlierComparison(t *testing.T) {
 	w := newWard(t, 100, 1000, nil, map[uint64]uint32{8: 1, 9: 7}, nil)
 	want, metadata, _ := w.load(t)
@@ -323,8 +323,8 @@ func TestFixOfEarlierComparison(t *testing.T) {
 	}
 }
 
-// An error of any write ends the writing; so does a change that takes another number of blocks
-// than it said.
+// A write error at any point stops the fix. So does a change that writes another number of blocks
+// than it announced.
 func TestFixWriteErrors(t *testing.T) {
 	plan := func(change Change) *Fix {
 		w := newWard(t, 100, 1000, nil, map[uint64]uint32{8: 1, 9: 7}, map[uint64]uint32{50: 5})
@@ -371,7 +371,7 @@ func TestFixWriteErrors(t *testing.T) {
 	}
 }
 
-// However small the device, writing maps that do not fit says so.
+// On a device of any size that is too small, writing maps returns an error.
 func TestWriteFull(t *testing.T) {
 	counts := map[uint64]uint32{3: 3, 2 * PerBitmap: 9}
 	needed := uint64(newWard(t, 100, 3*PerBitmap, counts, nil, nil).next)
@@ -390,7 +390,7 @@ func TestWriteFull(t *testing.T) {
 	}
 }
 
-// What of a map cannot be read, or says what cannot be, is found and named.
+// Unreadable and impossible parts of a map are found and named.
 func TestLoadDamage(t *testing.T) {
 	const overflowValues = 32 + 8*336
 	for name, tc := range map[string]struct {
@@ -421,7 +421,7 @@ func TestLoadDamage(t *testing.T) {
 	}
 }
 
-// A Histogram has all blocks, each under its count.
+// A Histogram counts all blocks under their counts.
 func TestHistogram(t *testing.T) {
 	const n = 2*regionSize + 100
 	c := NewCounter(n)
@@ -434,7 +434,7 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// Used has a bit for each count that is not 0.
+// Used has one bit for each non-zero count.
 func TestUsed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b block.Data

@@ -1,6 +1,6 @@
-// Package spacemap knows the reference counts of dm-thin metadata: how often
-// each data block and each metadata block is used (the kernel's
-// dm-space-map-disk and dm-space-map-metadata).
+// Package spacemap reads, compares, writes and fixes the reference counts of dm-thin metadata: how
+// often each data block and each metadata block is used (the kernel's dm-space-map-disk and
+// dm-space-map-metadata).
 //
 //	root in superblock      index                       bitmap block
 //	  0  8  nr_blocks        data: a b-tree, metadata:    0  4  checksum
@@ -13,19 +13,18 @@
 //
 // # Counting
 //
-// A [Counter] keeps two bits for each block, by regions, and widens a region when a count needs it.
-// References come in batches sorted by region, so that counting stays inside the processor's cache.
-// Two bits are also the on-disk form, so a bitmap is compared with what was counted 32 blocks at
-// a time.
+// A [Counter] keeps two bits for each block, by region, and widens a region when a count needs it.
+// References come in batches sorted by region, so counting stays in the processor's cache. Two
+// bits are also the on-disk form, so a bitmap is compared with the counts 32 blocks at a time.
 //
 // # A fix in place is one more transaction
 //
-// A fix does what the kernel does at a commit. It plans new bitmaps, indexes and overflow trees, only
-// those that change, in blocks that nothing uses; then the superblock leads to them. The blocks it
-// takes and releases change counts themselves, so the plan grows until it covers all that it changes.
-// Other trees that are rewritten, such as the device details, join the plan as a [Change]. Planning
-// and writing are one function, called twice, first without a place to write to. So the new
-// superblock is known, and in the undo file, before the first write.
+// A fix does what the kernel does at a commit. It writes new bitmaps, indexes and overflow trees,
+// only those that change, to unused blocks; then it points the superblock to them. The blocks it
+// takes and releases change counts themselves, so the plan grows until it covers all its own
+// changes. Other rewritten trees, such as the device details, join the plan as a [Change].
+// Planning and writing are the same function, called twice; the first time, it writes nothing. So
+// the new superblock is known, and in the undo file, before the first write.
 package spacemap
 
 import (
@@ -37,7 +36,7 @@ import (
 // Sizes of the format.
 const (
 	RootSize       = 128   // room for a root in the superblock
-	RootUsed       = 32    // of it, bytes that mean something; the others are zero
+	RootUsed       = 32    // bytes of it that have a meaning; the others are zero
 	EntrySize      = 16    // of an index entry; the value size of the data index tree
 	CountSize      = 4     // value size of overflow trees
 	PerBitmap      = 16320 // counts in a bitmap block
@@ -57,7 +56,7 @@ var le = binary.LittleEndian
 // A Root is where a space map begins.
 type Root struct {
 	NrBlocks     uint64 // blocks covered
-	NrAllocated  uint64 // of them, those with a count above 0
+	NrAllocated  uint64 // number of blocks with a count above 0
 	BitmapRoot   block.Nr
 	RefCountRoot block.Nr // of the overflow tree
 }
@@ -73,7 +72,7 @@ func (r Root) Encode(p []byte) {
 	r.Amend(p)
 }
 
-// Amend writes r and leaves the rest of the [RootSize] bytes as it is.
+// Amend writes r and leaves the rest of the [RootSize] bytes unchanged.
 func (r Root) Amend(p []byte) {
 	le.PutUint64(p, r.NrBlocks)
 	le.PutUint64(p[8:], r.NrAllocated)
@@ -81,7 +80,7 @@ func (r Root) Amend(p []byte) {
 	le.PutUint64(p[24:], uint64(r.RefCountRoot))
 }
 
-// Bitmaps is the number of bitmaps that cover nrBlocks blocks.
+// Bitmaps returns the number of bitmaps that cover nrBlocks blocks.
 func Bitmaps(nrBlocks uint64) uint64 {
 	return nrBlocks/PerBitmap + min(1, nrBlocks%PerBitmap)
 }
@@ -89,8 +88,8 @@ func Bitmaps(nrBlocks uint64) uint64 {
 // An IndexEntry describes a bitmap.
 type IndexEntry struct {
 	Block          block.Nr
-	NrFree         uint32 // counts of 0 in it
-	NoneFreeBefore uint32 // a hint: no count of 0 is below this position
+	NrFree         uint32 // number of counts of 0
+	NoneFreeBefore uint32 // a hint: there is no count of 0 below this position
 }
 
 // DecodeEntry reads an index entry from its [EntrySize] bytes.
@@ -105,26 +104,26 @@ func (e IndexEntry) Encode(p []byte) {
 	le.PutUint32(p[12:], e.NoneFreeBefore)
 }
 
-// IndexEntries returns the bytes of the entries of the metadata space map's
-// index block: [MaxBitmaps] times [EntrySize].
+// IndexEntries returns the bytes of the index entries in the metadata space map's index block:
+// [MaxBitmaps] times [EntrySize].
 func IndexEntries(b *block.Data) []byte { return b[offIndex:] }
 
 // A Bitmap is a view of a bitmap block.
 type Bitmap struct{ b *block.Data }
 
-// DecodeBitmap checks b as the bitmap at loc.
+// DecodeBitmap checks that b is the bitmap at loc.
 func DecodeBitmap(loc block.Nr, b *block.Data) (Bitmap, error) {
 	return Bitmap{b}, block.Verify(loc, b, block.Bitmap)
 }
 
-// Count returns count i of 0..PerBitmap-1: 0, 1, 2, or 3 for "3 or more". The
-// lower of its two bits on disk is the higher of the count.
+// Count returns count i, from 0 to PerBitmap-1: 0, 1, 2, or 3 for "3 or more". The lower of its
+// two bits on disk is the higher one of the count.
 func (m Bitmap) Count(i int) uint32 {
 	pair := m.b[offBitmap+i/4] >> (2 * (i % 4)) & 3
 	return uint32(pair&1<<1 | pair>>1)
 }
 
-// Set sets count i; counts above 3 are kept as 3.
+// Set sets count i; counts above 3 are stored as 3.
 func (m Bitmap) Set(i int, count uint32) {
 	c := byte(min(count, overflowCount))
 	at, shift := offBitmap+i/4, 2*(i%4)

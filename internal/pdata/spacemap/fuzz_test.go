@@ -8,14 +8,14 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Whatever the index block of the metadata says, loading ends, and the counts that
-// are found are those in the bitmaps it names.
+// Whatever the metadata's index block says, loading terminates, and the counts found are those in
+// the bitmaps it names.
 func FuzzLoadMetadata(f *testing.F) {
 	entry := make([]byte, 2*EntrySize)
 	IndexEntry{Block: bitmapBlock, NrFree: 7}.Encode(entry)
 	f.Add(entry[:EntrySize], []byte{0xAA, 1}, uint64(8))
 	f.Add(entry, []byte{2}, uint64(PerBitmap+1))                                                     // no second bitmap
-	f.Add(append(entry[:EntrySize:EntrySize], entry[:EntrySize]...), []byte{6}, uint64(MaxMetadata)) // one bitmap twice
+	f.Add(append(entry[:EntrySize:EntrySize], entry[:EntrySize]...), []byte{6}, uint64(MaxMetadata)) // the same bitmap twice
 	f.Fuzz(func(t *testing.T, index, counts []byte, nrBlocks uint64) {
 		nrBlocks = 1 + nrBlocks%MaxMetadata
 		dev := indexed(t, index, counts)
@@ -41,7 +41,7 @@ func FuzzLoadMetadata(f *testing.F) {
 	})
 }
 
-// Where the parts of the fuzzed map lie.
+// Locations of the parts of the fuzzed map.
 const (
 	indexBlock = 1 + iota
 	overflowBlock
@@ -49,7 +49,8 @@ const (
 	deviceBlocks
 )
 
-// indexed returns a device with an index block, a bitmap of the given content and no counts above 2.
+// indexed returns a device with an index block, a bitmap with the given content, and no counts
+// above 2.
 func indexed(t *testing.T, index, counts []byte) *blocktest.Mem {
 	t.Helper()
 	dev := blocktest.NewMem(deviceBlocks * block.Size)
@@ -72,7 +73,7 @@ func indexed(t *testing.T, index, counts []byte) *blocktest.Mem {
 	return dev
 }
 
-// stored counts, one by one, the blocks with a count that the index leads to.
+// stored counts the blocks with a count, one by one, through the index.
 func stored(t *testing.T, dev *blocktest.Mem, nrBlocks uint64) uint64 {
 	t.Helper()
 	var index, bitmap block.Data

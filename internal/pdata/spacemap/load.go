@@ -10,21 +10,21 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Map is a space map as it is on disk, all but its bitmaps in memory.
+// A Map is an on-disk space map. Everything except its bitmaps is in memory.
 type Map struct {
 	Root     Root
 	Index    *btree.Forest // nil for the metadata space map
 	Overflow *btree.Forest
-	Entries  []IndexEntry // by number of the bitmap; Block 0: there is none
+	Entries  []IndexEntry // by number of the bitmap; Block 0: missing
 
 	r        *block.Reader
 	high     *Counter                       // the counts in the overflow tree
-	findings []Finding                      // of loading
+	findings []Finding                      // from loading
 	odd      struct{ index, overflow bool } // which of the trees have findings
 }
 
-// LoadData reads the space map of the data device. Pointers must lie below
-// limit. The error is ctx's; damage becomes findings of [Map.Compare].
+// LoadData reads the space map of the data device. Pointers must be below limit. The error is
+// ctx's; [Map.Compare] reports damage as findings.
 func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (*Map, error) {
 	m := &Map{Root: root, r: r}
 	var err error
@@ -64,7 +64,7 @@ func LoadData(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (
 	return m, m.loadOverflow(ctx, limit)
 }
 
-// addMissing reports that there are no index entries first to end-1, if that is any.
+// addMissing records that index entries first to end-1 are missing, if there are any.
 func (m *Map) addMissing(first, end uint64) {
 	f := Finding{Kind: MissingEntry, First: first * PerBitmap, N: min(end*PerBitmap, m.Root.NrBlocks) - first*PerBitmap}
 	switch end - first {
@@ -78,8 +78,8 @@ func (m *Map) addMissing(first, end uint64) {
 	m.add(f)
 }
 
-// checkedEntry returns entry i, which lies in the given block, without its block if
-// that is outside the metadata.
+// checkedEntry returns entry i, found in block in. It clears the entry's block if that is outside
+// the metadata.
 func (m *Map) checkedEntry(e IndexEntry, i uint64, in, limit block.Nr) IndexEntry {
 	if e.Block > 0 && e.Block < limit {
 		return e
@@ -93,8 +93,8 @@ func (m *Map) checkedEntry(e IndexEntry, i uint64, in, limit block.Nr) IndexEntr
 	return e
 }
 
-// LoadMetadata reads the space map of the metadata device itself, whose
-// nr_blocks the caller has checked to be at most [MaxMetadata].
+// LoadMetadata reads the space map of the metadata device itself. The caller must have checked
+// that nr_blocks is at most [MaxMetadata].
 func LoadMetadata(ctx context.Context, r *block.Reader, limit block.Nr, root Root) (*Map, error) {
 	m := &Map{Root: root, r: r}
 	m.Entries = make([]IndexEntry, Bitmaps(root.NrBlocks))
@@ -148,19 +148,19 @@ func (m *Map) loadOverflow(ctx context.Context, limit block.Nr) error {
 	})
 }
 
-// covered is the number of blocks for which there is an index entry.
+// covered returns the number of blocks covered by index entries.
 func (m *Map) covered() uint64 {
 	return min(m.Root.NrBlocks, uint64(len(m.Entries))*PerBitmap)
 }
 
-// eachEntry reads a tree of the map and calls fn for its entries, from one
-// goroutine at a time, in no order.
+// eachEntry reads a tree of the map and calls fn for its entries, from one goroutine at a time, in
+// no particular order.
 func (m *Map) eachEntry(ctx context.Context, f *btree.Forest, what string, fn func(leaf block.Nr, key uint64, value []byte)) error {
 	var mu sync.Mutex
 	odd := map[block.Nr]btree.HeaderAnomalies{}
 	err := f.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
-			return nil // judged below
+			return nil // the checker reports it below
 		}
 		nr := f.Leaves()[leaf].Block
 		mu.Lock()
@@ -186,14 +186,14 @@ func (m *Map) eachEntry(ctx context.Context, f *btree.Forest, what string, fn fu
 		m.add(Finding{Kind: InTree, Block: t.Block, Tree: &t, Err: fmt.Errorf("%s tree: %w", what, t.Err)})
 	})
 	checker.CheckTree(root)
-	for nr, q := range odd { // Compare sorts what was found
+	for nr, q := range odd { // Compare sorts the findings
 		checker.CheckHeader(nr, q)
 	}
 	return err
 }
 
-// Lost reports whether loading left out a part of the map that cannot be read,
-// so that the blocks it refers to are not known.
+// Lost reports whether an unreadable part of the map was left out, so that the blocks it points to
+// are unknown.
 func (m *Map) Lost() bool {
 	return slices.ContainsFunc(m.findings, func(f Finding) bool {
 		return f.Kind == Unreadable || f.Kind == MissingEntry || f.Kind == InTree && f.Tree.Kind == btree.Lost

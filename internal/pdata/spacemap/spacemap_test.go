@@ -14,7 +14,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// The order of bits in a bitmap, as seen on disk: counts 3 3 3 3 2 1 are FF 09.
+// The order of bits in a bitmap on disk: counts 3 3 3 3 2 1 are FF 09.
 func TestBitmapBits(t *testing.T) {
 	var b block.Data
 	m := Bitmap{&b}
@@ -56,7 +56,7 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
-// A Counter counts as a plain map does, through all its widths.
+// A Counter counts like a plain map, through all its widths.
 func TestCounter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 2*regionSize + 100
@@ -123,7 +123,7 @@ func TestCounter(t *testing.T) {
 	})
 }
 
-// Several goroutines may count at once.
+// Several goroutines may count concurrently.
 func TestCounterConcurrent(t *testing.T) {
 	const n, workers, each = 1000, 4, 50000
 	c := NewCounter(n)
@@ -172,7 +172,7 @@ func (d *device) Alloc() (block.Nr, error) {
 
 func (d *device) Write(nr block.Nr, b *block.Data) error { return block.Write(d.Mem, nr, b) }
 
-// What is written compares equal with what was counted, and a changed count is found.
+// A written map compares equal with its counts, and a changed count is found.
 func TestWriteCompare(t *testing.T) {
 	const blocks = 3*PerBitmap + 77
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -212,7 +212,7 @@ func TestWriteCompare(t *testing.T) {
 	if f := compare(mm, d.counts, true); len(f) > 0 {
 		t.Fatalf("metadata: %+v", f)
 	}
-	const free = blocks - 500 // beyond what was counted
+	const free = blocks - 500 // beyond the counted blocks
 	for i := range uint64(3) {
 		counted.Add(free+i, 1)
 	}
@@ -229,7 +229,7 @@ func TestWriteCompare(t *testing.T) {
 	}
 }
 
-// Sizes that no device can hold are found before anything is made of them.
+// Sizes that no device can have are detected before anything is allocated for them.
 func TestLoadHuge(t *testing.T) {
 	d := newDevice(200)
 	root, err := WriteData(d, NewCounter(10))

@@ -7,7 +7,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Overflowing is the number of blocks whose counts need an entry in the overflow tree.
+// Overflowing returns the number of blocks whose counts need an entry in the overflow tree.
 func (c *Counter) Overflowing() int {
 	n := 0
 	for b := range c.Repeated() {
@@ -18,8 +18,8 @@ func (c *Counter) Overflowing() int {
 	return n
 }
 
-// WriteData writes the space map of a data device and returns its root: all
-// bitmaps, the overflow tree, the index tree.
+// WriteData writes the space map of a data device (all bitmaps, the overflow tree, the index tree)
+// and returns its root.
 func WriteData(a btree.Allocator, c *Counter) (Root, error) {
 	root := Root{NrBlocks: c.Len()}
 	entries := make([]IndexEntry, Bitmaps(c.Len()))
@@ -58,10 +58,10 @@ func writeIndexBlock(a btree.Allocator, nr block.Nr, entries []IndexEntry) error
 	return a.Write(nr, &b)
 }
 
-// WriteMetadata writes the space map of the metadata device itself. c counts
-// every block but those that are still to be allocated, and a counts those in c
-// as it allocates them; all of them have count 1. So the overflow tree can be
-// written first: what is allocated for it and after it never belongs into it.
+// WriteMetadata writes the space map of the metadata device itself. c has the counts of all blocks
+// except those still to be allocated; a counts these in c when it allocates them, and all of them
+// have count 1. So the overflow tree can be written first: blocks allocated for it or after it
+// never belong in it.
 func WriteMetadata(a btree.Allocator, c *Counter) (Root, error) {
 	root := Root{NrBlocks: c.Len()}
 	var err error
@@ -77,7 +77,7 @@ func WriteMetadata(a btree.Allocator, c *Counter) (Root, error) {
 			return root, err
 		}
 	}
-	for i, e := range entries { // only now is every count final
+	for i, e := range entries { // only now are all counts final
 		if entries[i], err = writeBitmap(a, c, e.Block, uint64(i), &root); err != nil {
 			return root, err
 		}
@@ -104,11 +104,11 @@ func writeBitmap(a btree.Allocator, c *Counter, nr block.Nr, i uint64, root *Roo
 	}
 	root.NrAllocated += uint64(used)
 	block.Seal(nr, &b, block.Bitmap)
-	// As the kernel does, what lies beyond the end counts as free.
+	// As in the kernel, blocks beyond the end count as free.
 	return IndexEntry{nr, uint32(PerBitmap - used), uint32(free)}, a.Write(nr, &b)
 }
 
-// saturated returns the counts of up to 32 blocks from b on, those from 3 up as 3.
+// saturated returns the counts of up to 32 blocks from b on, with 3 for 3 or more.
 func (c *Counter) saturated(b uint64, n int) uint64 {
 	if n >= countsPerWord {
 		if counts, ok := c.words32(b); ok {

@@ -5,27 +5,27 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Subtree is what hangs below a node.
+// A Subtree summarizes the tree below a node.
 type Subtree struct {
-	Kind        Kind   // of its leaves; Unknown if no leaf can be read
-	N           uint64 // entries that can be read
+	Kind        Kind   // of its leaves; Unknown if no leaf is readable
+	N           uint64 // readable entries
 	First, Last uint64 // keys, if N is not 0
 	Depth       int    // levels above the leaves
-	Time        uint32 // newest of the mappings
-	// Whole says that all of it is there and in order: blocks of one kind, leaves at
-	// one depth, keys within the bounds that the nodes above set.
+	Time        uint32 // newest time of a mapping
+	// Whole is set if nothing is missing and everything is in order: blocks of one kind, leaves at one
+	// depth, keys within the bounds set by the nodes above.
 	Whole bool
 }
 
-// States of a node's verdict.
+// States of a node's summary.
 const (
 	unseen = iota
 	underway
 	known
 )
 
-// Subtree says what hangs below the node at nr. Of the top level of a mapping tree
-// that is the device ids, not the mappings.
+// Subtree summarizes the tree below the node at nr. For the top level of a mapping tree, it covers
+// the device ids, not the mappings.
 func (s *Survey) Subtree(nr block.Nr) Subtree {
 	return s.subtree(nr, 0)
 }
@@ -51,7 +51,7 @@ func (s *Survey) subtree(nr block.Nr, depth int) Subtree {
 	return s.subtrees[i]
 }
 
-// join says what an internal node with the given entries has below it.
+// join summarizes what an internal node with the given entries has below it.
 func (s *Survey) join(entries []btree.Child, depth int) Subtree {
 	sum := Subtree{Kind: Unknown, Whole: true}
 	for i, e := range entries {
@@ -82,8 +82,8 @@ func (s *Survey) join(entries []btree.Child, depth int) Subtree {
 	return sum
 }
 
-// Roots returns the nodes that can be roots of trees with leaves of that kind: no
-// whole tree points to them. They come by ascending block.
+// Roots returns the nodes that may be roots of trees with leaves of that kind: no whole tree
+// points to them. They are in ascending block order.
 func (s *Survey) Roots(kind Kind) []block.Nr {
 	s.pointers.Do(s.followPointers)
 	var roots []block.Nr
@@ -95,7 +95,7 @@ func (s *Survey) Roots(kind Kind) []block.Nr {
 	return roots
 }
 
-// followPointers marks what whole trees point to.
+// followPointers marks everything that whole trees point to.
 func (s *Survey) followPointers() {
 	s.pointed = make([]bool, len(s.Nodes))
 	for i := range s.Nodes {
@@ -106,15 +106,14 @@ func (s *Survey) followPointers() {
 		for _, e := range s.Entries(n) {
 			child, ok := s.Node(e.Block)
 			if !ok || n.Kind == TopLeaf && s.Subtree(child.Block).Kind != MappingLeaf {
-				continue // the block has become something else since
+				continue // the block has since become something else
 			}
 			s.pointed[s.at[child.Block]] = true
 		}
 	}
 }
 
-// Leaves yields the leaves below nr that can be read, in the order of the
-// pointers, each once.
+// Leaves yields the readable leaves below nr in pointer order, each once.
 func (s *Survey) Leaves(nr block.Nr) func(yield func(*Node) bool) {
 	return func(yield func(*Node) bool) {
 		s.leaves(nr, s.Subtree(nr).Kind, map[block.Nr]bool{}, yield)

@@ -1,7 +1,7 @@
-// Package survey finds out what every block of a metadata device is, without
-// trusting any pointer: what the superblock leads to, and what earlier
-// transactions left behind. The kernel never overwrites a block that a committed
-// superblock reaches, so older trees stay readable until their blocks are needed.
+// Package survey finds out what every block of a metadata device is, without trusting any pointer.
+// It finds what the superblock leads to and what earlier transactions left behind. The kernel
+// never overwrites a block that a committed superblock reaches, so older trees stay readable until
+// their blocks are needed.
 package survey
 
 import (
@@ -17,12 +17,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Kind says what a block is, as far as its own content tells.
+// A Kind is the kind of a block, judging by its content alone.
 type Kind uint8
 
 // The kinds of block.
 const (
-	Unreadable  Kind = iota // the device fails
+	Unreadable  Kind = iota // read error
 	Empty                   // all zero
 	Unknown                 // not a valid block of any kind
 	Superblock              // block 0, or the copy of a metadata snapshot
@@ -43,8 +43,7 @@ var kindNames = [...]string{
 
 func (s Kind) String() string { return kindNames[s] }
 
-// leafKinds is what leaves are, by the size of their values. Of those with 8 bytes
-// the values tell more.
+// leafKinds are the kinds of leaves by value size. With 8-byte values, the values tell more.
 var leafKinds = map[int]Kind{
 	metadata.MappingSize: MappingLeaf,
 	metadata.DetailsSize: DetailsLeaf,
@@ -54,33 +53,33 @@ var leafKinds = map[int]Kind{
 
 var le = binary.LittleEndian
 
-// A Survey is what is on a device.
+// A Survey is what was found on a device.
 type Survey struct {
 	Kinds     []Kind      // by block
 	Nodes     []Node      // valid nodes of trees, by ascending block
 	Corrected []Corrected // damaged blocks that were corrected, by ascending block
-	Misplaced []Misplaced // blocks found in the place of others, by ascending Block
+	Misplaced []Misplaced // blocks found in another's place, by ascending Block
 
 	limit    block.Nr
 	at       []int32         // by block: index in Nodes, or -1
 	entries  [][]btree.Child // of internal nodes and top-level leaves
-	subtrees []Subtree       // by node, once it is known
-	states   []uint8         // by node: whether trees has it
+	subtrees []Subtree       // by node, once known
+	states   []uint8         // by node: whether subtrees has it
 	pointed  []bool          // by node: a whole tree points to it
-	pointers sync.Once       // of pointed
+	pointers sync.Once       // guards pointed
 }
 
-// A Corrected block is valid but for the damage that its checksum corrects.
+// A Corrected block is valid except for damage that its checksum could correct.
 type Corrected struct {
 	block.Correction
-	Content *block.Data // as it should be
+	Content *block.Data // corrected content
 }
 
-// A Misplaced block has a valid checksum, but its self reference is that of another
-// block, in whose place nothing is valid.
+// A Misplaced block has a valid checksum but the self reference of another block, and there is
+// nothing valid in that block's place.
 type Misplaced struct {
-	Block block.Nr // that it says it is
-	At    block.Nr // where it lies
+	Block block.Nr // the block it claims to be
+	At    block.Nr // where it was found
 }
 
 // A Node is a valid node of a tree.
@@ -89,13 +88,13 @@ type Node struct {
 	Kind        Kind
 	N           int    // entries
 	First, Last uint64 // keys, if N is not 0
-	Time        uint32 // newest of a mapping leaf
+	Time        uint32 // newest time in a mapping leaf
 
 	entries int32 // index in Survey.entries, or -1
 }
 
-// Read surveys the device of r. Blocks whose damage the checksum corrects are taken as
-// they should be. The error is ctx's.
+// Read surveys the device of r. Blocks whose damage the checksum can correct are taken as
+// corrected. The error is ctx's.
 func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	s := &Survey{Kinds: make([]Kind, r.Blocks()), limit: r.Blocks()}
 	finds := make([]finder, r.Workers())
@@ -128,13 +127,13 @@ func Read(ctx context.Context, r *block.Reader) (*Survey, error) {
 	return s, nil
 }
 
-// Examine says what b is as block nr of a device with limit blocks. With the number
-// that b itself names it tells what a misplaced block is.
+// Examine returns the kind of b as block nr of a device with limit blocks. To identify a misplaced
+// block, pass the number that b itself names.
 func Examine(nr block.Nr, b *block.Data, limit block.Nr) Kind {
 	return new(finder).examine(nr, b, limit)
 }
 
-// A finder is what one goroutine has found.
+// A finder holds what one goroutine has found.
 type finder struct {
 	nodes     []Node
 	entries   [][]btree.Child
@@ -142,8 +141,7 @@ type finder struct {
 	misplaced []Misplaced
 }
 
-// misplaced returns the number that a valid block at nr says it has, if that is
-// another one.
+// misplaced returns the block number that a valid block at nr claims, if it differs.
 func misplaced(nr block.Nr, b *block.Data, limit block.Nr) (block.Nr, bool) {
 	kind := block.KindOf(b)
 	own := block.SelfReference(b)
@@ -151,7 +149,7 @@ func misplaced(nr block.Nr, b *block.Data, limit block.Nr) (block.Nr, bool) {
 	return own, kind != block.UnknownKind && own != nr && own < limit && (own > 0 || kind == block.Superblock)
 }
 
-// examine says what a block is and keeps the nodes of trees.
+// examine returns the kind of a block and keeps tree nodes.
 func (f *finder) examine(nr block.Nr, b *block.Data, limit block.Nr) Kind {
 	switch kind := block.KindOf(b); kind {
 	case block.UnknownKind:
@@ -184,7 +182,7 @@ func (f *finder) node(nr block.Nr, n btree.Node, limit block.Nr) Kind {
 	case !known:
 		return Unknown
 	case kind == MappingLeaf && IsTopLeaf(n):
-		node.Kind = TopLeaf // or a mapping leaf, see settle
+		node.Kind = TopLeaf // or a mapping leaf, see resolveSmallLeaves
 	default:
 		node.Kind = kind
 	}
@@ -203,10 +201,10 @@ func (f *finder) node(nr block.Nr, n btree.Node, limit block.Nr) Kind {
 	return node.Kind
 }
 
-// IsTopLeaf reports whether a leaf can be one of the top level of the mapping tree:
-// most of its entries are device ids, and blocks of the metadata device. As a mapping
-// leaf it would map data block 0 with each of these. Of a device that was cut they may
-// lie beyond the end.
+// IsTopLeaf reports whether a leaf can be part of the top level of the mapping tree: most of its
+// keys are device ids, and most values are blocks of the metadata device. As a mapping leaf, it
+// would map data block 0 with each of these values. If the device was truncated, they may lie
+// beyond its end.
 func IsTopLeaf(n btree.Node) bool {
 	fit := 0
 	for i := range n.Len() {
@@ -227,7 +225,7 @@ func newest(n btree.Node) uint32 {
 	return most
 }
 
-// mergeFound joins what the goroutines have found.
+// mergeFound merges what the goroutines found.
 func (s *Survey) mergeFound(finds []finder) {
 	for _, f := range finds {
 		base := int32(len(s.entries))
@@ -260,10 +258,10 @@ func (s *Survey) mergeFound(finds []finder) {
 	s.subtrees, s.states = make([]Subtree, len(s.Nodes)), make([]uint8, len(s.Nodes))
 }
 
-// resolveSmallLeaves decides between the two readings of a leaf with one small value: thin
-// block to data block 0, or device to block, unless that is known to be no mapping
-// tree. A tree can map data block 0 only once, so leaves with more values are no
-// mapping leaves.
+// resolveSmallLeaves decides how to read leaves with one small value: as a thin block mapped to
+// data block 0, or as a device and its root. The value is a root unless that block is known not to
+// be part of a mapping tree. A tree maps data block 0 at most once, so leaves with several such
+// values are not mapping leaves.
 func (s *Survey) resolveSmallLeaves() {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
@@ -281,7 +279,7 @@ func (s *Survey) resolveSmallLeaves() {
 	}
 }
 
-// Node returns the node at nr; false if there is no valid one.
+// Node returns the node at nr; false if there is no valid node.
 func (s *Survey) Node(nr block.Nr) (*Node, bool) {
 	if nr >= s.limit || s.at[nr] < 0 {
 		return nil, false
@@ -289,8 +287,8 @@ func (s *Survey) Node(nr block.Nr) (*Node, bool) {
 	return &s.Nodes[s.at[nr]], true
 }
 
-// Entries returns the entries of an internal node or a top-level leaf; nil for
-// all others. They must not be changed.
+// Entries returns the entries of an internal node or top-level leaf; nil for others. They must not
+// be changed.
 func (s *Survey) Entries(n *Node) []btree.Child {
 	if n.entries < 0 {
 		return nil

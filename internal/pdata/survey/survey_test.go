@@ -18,8 +18,8 @@ func read(t *testing.T, dev block.Device) *survey.Survey {
 	return s
 }
 
-// The trees that the superblock leads to are whole, hold what the pool holds, and
-// are among the roots that are found without it.
+// The trees of the superblock are whole, hold what the pool holds, and are among the roots found
+// without it.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		dev := fixtures.Mem(t, name)
@@ -46,7 +46,7 @@ func TestKernelImages(t *testing.T) {
 		}
 		for kind, root := range map[survey.Kind]block.Nr{survey.TopLeaf: p.Live.MappingRoot, survey.DetailsLeaf: p.Live.DetailsRoot} {
 			if devices == 0 {
-				continue // an empty leaf does not say what it is
+				continue // an empty leaf does not tell its kind
 			}
 			tree, isRoot := s.Subtree(root), false
 			for _, nr := range s.Roots(kind) {
@@ -62,7 +62,7 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// Damage makes a tree less than whole, and what is left of it is still counted.
+// A damaged tree is not whole, and what is left of it is still counted.
 func TestDamage(t *testing.T) {
 	dev := fixtures.Mem(t, "odd-blocks")
 	const leaf, mappings = 81, 251
@@ -79,7 +79,7 @@ func TestDamage(t *testing.T) {
 		spoil func()
 	}{
 		{survey.Unknown, func() {
-			fixtures.Edit(t, dev, leaf, func(b *block.Data) { b[8]++ }) // sealed, but of another block
+			fixtures.Edit(t, dev, leaf, func(b *block.Data) { b[8]++ }) // sealed, but as another block
 		}},
 		{survey.Empty, func() {
 			if err := block.Write(dev, leaf, new(block.Data)); err != nil {
@@ -123,7 +123,8 @@ func TestFlip(t *testing.T) {
 	}
 }
 
-// Internal nodes that lead to each other, and chains deeper than any tree, end.
+// The survey terminates with internal nodes that point to each other and with chains deeper than
+// any tree.
 func TestHostile(t *testing.T) {
 	f := fixtures.NewForge(t, 256, 1000)
 	nr := f.Leaf(metadata.Run{Len: 1})
