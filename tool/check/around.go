@@ -10,14 +10,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// surroundingBlocks is how many blocks are read to find out more about a block that cannot be used:
-// the first 64 MiB.
+// surroundingBlocks is how many blocks are read to learn more about an unusable block: the first
+// 64 MiB.
 const surroundingBlocks = 64 << 20 / block.Size
 
-// A WipedError says that block 0 cannot be read as a superblock, while the blocks after it
-// look like metadata.
+// A WipedError says that block 0 is not a valid superblock, but the blocks after it look like
+// metadata.
 type WipedError struct {
-	Blocks uint64 // valid metadata blocks among the first 64 MiB
+	Blocks uint64 // valid metadata blocks in the first 64 MiB
 	Copy   block.Nr
 	Err    error // what is wrong with block 0; nil if it is all zero
 }
@@ -37,7 +37,7 @@ func (e *WipedError) Error() string {
 	return text
 }
 
-// Unwrap returns what is wrong with block 0.
+// Unwrap returns the error of block 0.
 func (e *WipedError) Unwrap() error {
 	if e.Err == nil {
 		return block.ErrCorrupt
@@ -45,7 +45,7 @@ func (e *WipedError) Unwrap() error {
 	return e.Err
 }
 
-// advice says what to do. A single flipped bit needs no help.
+// advice returns what to do. A single flipped bit needs no special advice.
 func (e *WipedError) advice() string {
 	if c, ok := errors.AsType[*block.ChecksumError](e.Err); ok && c.Correctable {
 		return advice[SuperblockDamaged]
@@ -53,13 +53,13 @@ func (e *WipedError) advice() string {
 	return adviseWiped
 }
 
-// surroundings are what a look at the start of the device has shown.
+// surroundings are what was found at the start of the device.
 type surroundings struct {
 	valid   uint64                // metadata blocks after block 0
-	holders map[block.Nr]block.Nr // of blocks that lie elsewhere with a valid checksum: where
+	holders map[block.Nr]block.Nr // where misplaced blocks with a valid checksum are
 }
 
-// lookAround reads the start of the device, once. Blocks that cannot be read count for nothing.
+// lookAround reads the start of the device, once. It ignores unreadable blocks.
 func (c *checker) lookAround(ctx context.Context) (*surroundings, error) {
 	if c.around != nil {
 		return c.around, nil
@@ -91,8 +91,8 @@ func (c *checker) lookAround(ctx context.Context) (*surroundings, error) {
 	return s, nil
 }
 
-// badBlock0 reports that block 0 cannot be read as a superblock; err is nil if it is all zero.
-// What follows it tells whether this is metadata.
+// badBlock0 reports that block 0 is not a valid superblock; err is nil if it is all zero. The
+// blocks after it tell whether the device has metadata.
 func (c *checker) badBlock0(ctx context.Context, err error) error {
 	around, failed := c.lookAround(ctx)
 	if failed != nil {
@@ -116,10 +116,10 @@ func (c *checker) badBlock0(ctx context.Context, err error) error {
 	return nil
 }
 
-// errNotMetadata says that block 0 is all zero and what follows is not, but is not metadata either.
+// errNotMetadata says that block 0 is all zero, and what follows is neither zero nor metadata.
 var errNotMetadata = errors.New("block 0 is all zero, but the device is not, and has no metadata in its first 64 MiB: is this the pool's metadata (_tmeta)?")
 
-// allZero reports whether all blocks that can be read are zero.
+// allZero reports whether all readable blocks are zero.
 func (c *checker) allZero(ctx context.Context) (bool, error) {
 	used := errors.New("a block is in use")
 	blocks := func(yield func(block.Nr) bool) {
@@ -138,15 +138,15 @@ func (c *checker) allZero(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// withHolder adds to an error about block nr, which cannot be used, where its content lies.
+// withHolder adds to an error about the unusable block nr where its content was found.
 func (c *checker) withHolder(ctx context.Context, nr block.Nr, err error) error {
 	_, checksum := errors.AsType[*block.ChecksumError](err)
 	_, format := errors.AsType[*block.FormatError](err)
 	if nr == 0 || err == nil || errors.Is(err, block.ErrCorrupt) && !checksum && !format {
-		return err // the block itself can be used
+		return err // the block itself is usable
 	}
 	around, failed := c.lookAround(ctx)
-	if failed != nil { // ctx is done, which the check will find, too
+	if failed != nil { // ctx is done; the check will notice, too
 		return err
 	}
 	if holder, ok := around.holders[nr]; ok {

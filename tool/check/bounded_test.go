@@ -9,7 +9,8 @@ import (
 	"thinpool/tool/check"
 )
 
-// What devices share is judged once, and its owners are listed once, however many faults it has.
+// Parts that devices share are checked once, and their owners are listed once, however many faults
+// they have.
 func TestManyDevicesShareFaults(t *testing.T) {
 	const devices = 5000
 	dev := fixtures.Web(t, devices, 6)
@@ -35,7 +36,7 @@ func TestManyDevicesShareFaults(t *testing.T) {
 	}
 }
 
-// A tree that many devices have is looked through once for data blocks that it maps twice.
+// A tree shared by many devices is searched once for data blocks it maps twice.
 func TestManyDevicesMapTwice(t *testing.T) {
 	f := fixtures.NewForge(t, 1024, 1000)
 	a := f.Leaf(metadata.Run{Thin: 0, Data: 0, Len: 200})

@@ -1,14 +1,13 @@
-// Package check finds what is wrong with the metadata of a pool.
+// Package check finds faults in the metadata of a pool.
 //
-// It walks everything that the superblock reaches, each block once, counts the
-// references to every metadata block and every data block on the way, and then
-// compares the counts with the space maps. A damaged part costs only itself: the
-// check goes on and reports every fault it can reach, in an order that depends
-// on the metadata alone.
+// It walks everything the superblock reaches, each block once, and counts the references to every
+// metadata block and every data block on the way. Then it compares the counts with the space maps.
+// A damaged part only costs itself: the check continues and reports every fault it can reach, in
+// an order that depends on the metadata alone.
 //
-// A fault is fatal (the kernel refuses the pool, or data is lost or in danger), non-fatal (waste, or harm
-// later) or a note. A pool that worked yesterday must not stay down because of notes: leaks of a
-// power cut, counters that thin_restore 0.9 leaves wrong, needs_check.
+// A fault is fatal (the kernel refuses the pool, or data is lost or in danger), non-fatal (waste,
+// or harm later) or a note. A pool that worked yesterday must not stay down because of notes:
+// leaks from a power cut, wrong counters left by thin_restore 0.9, needs_check.
 package check
 
 import (
@@ -23,61 +22,60 @@ import (
 
 // Options say what to check.
 type Options struct {
-	Snapshot       bool // only the metadata snapshot; space maps are not compared
+	Snapshot       bool // only the metadata snapshot; do not compare space maps
 	SuperblockOnly bool
-	SkipMappings   bool // only the devices, not their mappings nor the space maps
-	// MappingRoot and DetailsRoot, if not 0, replace those of the superblock.
-	// The space maps then cannot be compared.
+	SkipMappings   bool // only the devices, not their mappings or the space maps
+	// MappingRoot and DetailsRoot, if not 0, replace the superblock's roots. The space maps cannot be
+	// compared then.
 	MappingRoot, DetailsRoot block.Nr
-	Parallel                 int // reads in flight; 0: one a processor
-	// FlagAlone makes [PlanFix] clear needs_check even where there is no room to
-	// fix leaks and counters.
+	Parallel                 int // reads in flight; 0: one per processor
+	// FlagAlone makes [PlanFix] clear needs_check even if there is no room to fix leaks and counters.
 	FlagAlone bool
-	// Superblock, if not nil, is called once with the live superblock as soon as
-	// that is known to be readable, and before any fault is reported.
+	// Superblock, if not nil, is called once with the live superblock as soon as it is known to be
+	// readable, before any fault is reported.
 	Superblock func(metadata.Superblock)
-	// Mapped, if not nil, is called once when the mappings of all devices have been checked. What
-	// it returns ends the check. It is not called if the mappings cannot be reached or are skipped.
+	// Mapped, if not nil, is called once after the mappings of all devices were checked. An error from
+	// it ends the check. It is not called if the mappings are skipped or cannot be reached.
 	Mapped   func(context.Context, Mapped) error
 	Progress func(phase string, done, total uint64)
 }
 
-// Mapped is the mappings of a pool as the check has read them, to be measured without
-// reading all of it again. Nothing in it must be changed.
+// Mapped is the mappings of a pool as read by the check, so that they can be measured without
+// reading everything again. None of it may be changed.
 type Mapped struct {
 	Reader  *block.Reader
 	Devices []metadata.Device
-	Forest  *metadata.Forest // their mapping trees; the leaves have been read
+	Forest  *metadata.Forest // their mapping trees; the leaves are read
 	Counts  Counts
 }
 
-// Counts says how many leaves map each of Len data blocks.
+// Counts tell how many leaves map each of Len data blocks.
 type Counts interface {
 	Len() uint64
 	Get(dataBlock uint64) uint32
 }
 
-// A Summary says what a check found.
+// A Summary sums up the result of a check.
 type Summary struct {
 	Fatal, NonFatal, Notes uint64 // faults
-	DataLeaks              uint64 // data blocks that are counted but not used
+	DataLeaks              uint64 // counted but unused data blocks
 	MetadataLeaks          uint64
 	Devices                uint64
-	Mappings               uint64 // of all devices together
-	DistinctLeaves         uint64 // of their mapping trees
-	MetadataBlocks         uint64 // used
+	Mappings               uint64 // of all devices
+	DistinctLeaves         uint64 // of all mapping trees
+	MetadataBlocks         uint64 // in use
 }
 
-// checker is the state that the passes share.
+// A checker is the state shared by the passes.
 type checker struct {
 	opt    Options
 	out    func(Fault)
 	sum    Summary
 	r      *block.Reader
 	block0 block.Data
-	around *surroundings // nil: not looked at
+	around *surroundings // nil: not read yet
 	live   metadata.Superblock
-	limit  block.Nr // of block numbers that can be used
+	limit  block.Nr // of usable block numbers
 
 	top, details *btree.Forest
 	topRoots     map[int][]btree.Child   // by leaf of top: devices and roots
@@ -92,14 +90,14 @@ type checker struct {
 	metadataDiff *spacemap.Comparison // of metadataMap with refs
 	fixable      []Fixed
 	hazard       hazard
-	late         []Fault // times above the superblock's, which a higher one may cover
-	compared     bool    // the space maps, with what was counted
-	damaged      bool    // a tree is not whole: counts are lower bounds
+	late         []Fault // times above the superblock's, which a later one may cover
+	compared     bool    // the space maps were compared with the counts
+	damaged      bool    // a tree is damaged: counts are lower bounds
 }
 
-// Run checks all that dev's superblock reaches and calls report for each fault,
-// from one goroutine, in the order of trees and keys. The error says that the
-// check could not go on; it never describes the metadata.
+// Run checks everything dev's superblock reaches. It calls report for each fault, from one
+// goroutine, in the order of trees and keys. An error means that the check could not continue; it
+// never describes the metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, error) {
 	c := newChecker(dev, opt, report)
 	err := c.run(ctx, dev)
@@ -110,7 +108,7 @@ func newChecker(dev block.Device, opt Options, report func(Fault)) *checker {
 	return &checker{opt: opt, out: report, r: block.NewReader(dev, opt.Parallel)}
 }
 
-// report counts a fault and hands it out.
+// report counts and reports a fault.
 func (c *checker) report(f Fault) {
 	c.count(f)
 	c.out(f)
@@ -139,9 +137,9 @@ func (c *checker) count(f Fault) {
 	}
 }
 
-// A view is the pool as one superblock has it, and where faults in it go.
+// A view is the pool as seen by one superblock, and where its faults are reported.
 type view struct {
-	name   string // "" for the pool that is checked; else part of what faults say
+	name   string // "" for the checked pool; otherwise included in its faults
 	report func(Fault)
 }
 
@@ -153,7 +151,7 @@ func (v view) part(name string) string {
 	return v.name + ", " + name
 }
 
-// run is the passes in their order. Each leaves facts for those after it.
+// run runs the passes in order. Each leaves facts for the later ones.
 func (c *checker) run(ctx context.Context, dev block.Device) error {
 	sb, ok, err := c.checkSuperblock(ctx, dev)
 	if err != nil || !ok || c.opt.SuperblockOnly {
@@ -166,7 +164,7 @@ func (c *checker) run(ctx context.Context, dev block.Device) error {
 		}
 		return c.checkAsked(ctx, sb, v)
 	}
-	var late []Fault // a bad snapshot is reported after everything else
+	var late []Fault // report a bad snapshot after everything else
 	defer func() {
 		for _, f := range late {
 			c.report(f)
@@ -188,7 +186,7 @@ func (c *checker) run(ctx context.Context, dev block.Device) error {
 	return c.checkSpaceMaps(ctx)
 }
 
-// checkAsked checks the pool of sb with the roots that the options name.
+// checkAsked checks the pool of sb with the roots from the options.
 func (c *checker) checkAsked(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.timeLimit = min(sb.Time, metadata.MaxTime)
 	if c.opt.MappingRoot != 0 {
@@ -200,7 +198,7 @@ func (c *checker) checkAsked(ctx context.Context, sb metadata.Superblock, v view
 	return c.checkPool(ctx, sb, v)
 }
 
-// checkSuperblock tests block 0. It returns false if nothing else can be tested.
+// checkSuperblock checks block 0. It returns false if nothing else can be checked.
 func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metadata.Superblock, bool, error) {
 	b := &c.block0
 	if err := c.r.Read(metadata.SuperblockLocation, b); err != nil {
@@ -225,7 +223,7 @@ func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metada
 	}
 	if have := c.r.Blocks(); nr > uint64(have) {
 		severity := Fatal
-		if c.opt.SuperblockOnly { // the superblock is whole, and nothing else is asked about
+		if c.opt.SuperblockOnly { // the superblock is fine, and only that was asked for
 			severity = Note
 		}
 		c.report(superblockFault(sb.Block, DeviceTooSmall, severity, "the metadata covers %d blocks, but the device has only %d", nr, have))
@@ -240,7 +238,7 @@ func (c *checker) checkSuperblock(ctx context.Context, dev block.Device) (metada
 	return sb, true, nil
 }
 
-// checkHeader tests the fields that every superblock has, the snapshot's too.
+// checkHeader checks the fields of any superblock, including the snapshot's.
 func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data, report func(Fault)) {
 	fault := func(code Code, s Severity, format string, args ...any) {
 		report(superblockFault(sb.Block, code, s, format, args...))
@@ -277,7 +275,7 @@ func (c *checker) checkHeader(sb *metadata.Superblock, b *block.Data, report fun
 	}
 }
 
-// superblockFault is what is wrong with the superblock at nr.
+// superblockFault returns a fault of the superblock at nr.
 func superblockFault(nr block.Nr, code Code, s Severity, format string, args ...any) Fault {
 	tree := "superblock"
 	if nr != metadata.SuperblockLocation {
@@ -296,8 +294,8 @@ func (c *checker) snapshotUsable() bool {
 	return err == nil
 }
 
-// snapshotSuperblock tests the superblock of the metadata snapshot; false if
-// there is none that can be used.
+// snapshotSuperblock checks the superblock of the metadata snapshot; false if there is no usable
+// one.
 func (c *checker) snapshotSuperblock(v view) (metadata.Superblock, bool) {
 	const tree = "metadata snapshot"
 	held := c.live.HeldRoot

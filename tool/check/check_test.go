@@ -44,7 +44,7 @@ type readOnly struct{ block.Device }
 func (readOnly) WriteAt([]byte, int64) (int, error) { panic("a check writes") }
 func (readOnly) Flush() error                       { panic("a check writes") }
 
-// The check agrees with what others know of the images.
+// The check agrees with what is known about the images.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// More images from kernels may lie beside the repository.
+// More kernel images may be next to the repository.
 func TestMoreKernelImages(t *testing.T) {
 	corpus := shared.Path(t, "kernel", "corpus")
 	index, err := os.ReadFile(filepath.Join(corpus, "INDEX.md"))
@@ -112,7 +112,7 @@ func TestMoreKernelImages(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	l := labOf(t, "metadata-snap")
-	l.WriteAt([]byte{0xff}, int64(l.leaf(2, 0))*block.Size+77) // of device 3, made after the snapshot
+	l.WriteAt([]byte{0xff}, int64(l.leaf(2, 0))*block.Size+77) // of device 3, created after the snapshot
 	count := func(opt check.Options) uint64 {
 		_, sum := faultsOf(t, l.Mem, opt)
 		return sum.Fatal
@@ -137,7 +137,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Cancelling ends a check with the context's error.
+// A canceled check ends with the context's error.
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -12,8 +12,8 @@ import (
 	"thinpool/tool/generate"
 )
 
-// A check asks a cold disk for large pieces, in the order they lie in, and for nothing
-// twice that is worth a word. Of 17 MB a request for each block would be 4 000.
+// On a cold disk, a check reads large pieces in disk order, and hardly anything twice. Reading 17
+// MB block by block would take 4 000 requests.
 func TestColdStorage(t *testing.T) {
 	mem := blocktest.NewMem(64 << 20)
 	b := write.New(write.Options{})
@@ -37,7 +37,7 @@ func TestColdStorage(t *testing.T) {
 	}
 }
 
-// The same where a kernel has put the blocks: passes, not jumps.
+// The same with blocks placed by a kernel: passes, not jumps.
 func TestColdKernel(t *testing.T) {
 	for _, name := range []string{"layers", "many-devices"} {
 		load, used := cold(t, fixtures.Mem(t, name))
@@ -48,8 +48,7 @@ func TestColdKernel(t *testing.T) {
 	}
 }
 
-// cold checks what is on dev as if that was a cold disk, and returns the number of
-// metadata blocks in use as well.
+// cold checks dev as if it were a cold disk. It also returns the number of metadata blocks in use.
 func cold(t *testing.T, dev block.Device) (load blocktest.Load, used uint64) {
 	t.Helper()
 	disk := blocktest.NewDisk(dev)

@@ -18,7 +18,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// owners finds the devices that reach each node of the mapping trees.
+// owners returns the devices that reach each node of the mapping trees.
 func (l *lab) owners() map[block.Nr][]metadata.DevID {
 	m, err := l.pool.Mappings(l.TB.Context(), l.devices...)
 	if err != nil {
@@ -36,7 +36,7 @@ func (l *lab) owners() map[block.Nr][]metadata.DevID {
 	return owners
 }
 
-// A damaged leaf is named with its block, its range and every device that has it.
+// The fault for a damaged leaf names its block, its range and every device that has it.
 func TestDamageNamesDevices(t *testing.T) {
 	l := labOf(t, "wide-sharing")
 	owners := l.owners()
@@ -65,7 +65,7 @@ func TestDamageNamesDevices(t *testing.T) {
 	}
 }
 
-// A watched device counts the reads of each block, and fails those of one.
+// A watched device counts the reads of each block, and fails the reads of one.
 type watched struct {
 	block.Device
 	fail block.Nr // 0: none
@@ -89,8 +89,8 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	return w.Device.ReadAt(p, off)
 }
 
-// Every block of an image fails in turn: the check goes on, and says which, and
-// whom it concerns.
+// Each block of an image fails in turn. The check continues, and says which block failed and which
+// devices are affected.
 func TestReadErrors(t *testing.T) {
 	l := labOf(t, "transactions")
 	owners, before := l.owners(), l.Contents()
@@ -126,7 +126,7 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// What is found does not depend on how many goroutines look.
+// The result does not depend on the number of goroutines.
 func TestDeterministic(t *testing.T) {
 	l := labOf(t, "wide-sharing")
 	for i := range 30 {
@@ -150,7 +150,7 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// Thousands of snapshots of one device cost no more reads than the device.
+// Thousands of snapshots of one device cost no more reads than the device alone.
 func TestSharingIsReadOnce(t *testing.T) {
 	const devices, leaves = 2000, 60
 	f := fixtures.NewForge(t, 512, 100000)
@@ -180,7 +180,7 @@ func TestSharingIsReadOnce(t *testing.T) {
 	}
 }
 
-// Trees that no kernel makes end the check soon, with a fault.
+// Trees that no kernel writes end the check quickly, with a fault.
 func TestHostileTrees(t *testing.T) {
 	for name, grow := range map[string]func(f *fixtures.Forge) block.Nr{
 		"each level points 252 times at the next": func(f *fixtures.Forge) block.Nr {

@@ -15,9 +15,8 @@ type deviceDetails struct {
 	metadata.Details
 }
 
-// checkPool tests the trees of one superblock: the live one, then perhaps that of the
-// metadata snapshot, whose view is then part of what faults say. Blocks that an
-// earlier call has seen are not read again.
+// checkPool checks the trees of one superblock: the live one or that of the metadata snapshot,
+// which v tells apart. It does not reread blocks seen by an earlier call.
 func (c *checker) checkPool(ctx context.Context, sb metadata.Superblock, v view) error {
 	c.progress("devices", 0, 0)
 	roots, err := c.readTopLevel(ctx, sb, v)
@@ -83,8 +82,8 @@ func (c *checker) readDetails(ctx context.Context, sb metadata.Superblock, v vie
 	return details, nil
 }
 
-// readSmallTree reads and judges a tree of devices, adding its nodes to *forest. add
-// is called for each entry of a leaf that was not read before.
+// readSmallTree reads and checks a tree of devices, and adds its nodes to *forest. It calls add
+// for each entry of a leaf that was not read before.
 func (c *checker) readSmallTree(ctx context.Context, forest **btree.Forest, root block.Nr, valueSize int, tree string, v view,
 	add func(leaf int, key uint64, value []byte),
 ) (*btree.Forest, error) {
@@ -101,7 +100,7 @@ func (c *checker) readSmallTree(ctx context.Context, forest **btree.Forest, root
 	var faults []Fault
 	err = (*forest).EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil {
-			return nil // judged below
+			return nil // reported below
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -120,8 +119,8 @@ func (c *checker) readSmallTree(ctx context.Context, forest **btree.Forest, root
 	return *forest, nil
 }
 
-// treeFault is what is wrong with the structure of a tree. From then on counts are lower bounds
-// if a part of the tree is lost.
+// treeFault returns a fault in the structure of a tree. If part of the tree is lost, counts are
+// only lower bounds from then on.
 func (c *checker) treeFault(ctx context.Context, f btree.Finding, tree string, owners metadata.OwnerList) Fault {
 	fault := findingFault(f, tree, owners)
 	switch f.Kind {
@@ -134,7 +133,7 @@ func (c *checker) treeFault(ctx context.Context, f btree.Finding, tree string, o
 	return fault
 }
 
-// findingFault is the fault that a finding is.
+// findingFault returns the fault for a finding.
 func findingFault(f btree.Finding, tree string, owners metadata.OwnerList) Fault {
 	fault := Fault{Tree: tree, Devices: owners.IDs, MoreDevices: owners.Incomplete, Block: &f.Block, Err: f.Err}
 	switch f.Kind {
@@ -157,7 +156,7 @@ func findingFault(f btree.Finding, tree string, owners metadata.OwnerList) Fault
 	return fault
 }
 
-// pairDevices matches the devices of the two trees, which both ascend.
+// pairDevices matches the devices of the two trees, both ascending.
 func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, v view) []metadata.Device {
 	var devices []metadata.Device
 	lone := func(id metadata.DevID, has, lacks string) {
@@ -182,7 +181,7 @@ func (c *checker) pairDevices(roots []btree.Child, details []deviceDetails, v vi
 	return devices
 }
 
-// checkDevices tests the ids, times and transaction ids of devices.
+// checkDevices checks the ids, times and transaction ids of devices.
 func (c *checker) checkDevices(sb metadata.Superblock, devices []metadata.Device, v view) {
 	tree := v.part(treeDetails)
 	fault := func(d metadata.Device, code Code, s Severity, format string, args ...any) {

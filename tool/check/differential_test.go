@@ -21,7 +21,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// A verdict is what it says.
+// A verdict is the output of the independent checker.
 type verdict struct {
 	Findings struct {
 		Counts   struct{ Fatal, Nonfatal int }
@@ -30,9 +30,9 @@ type verdict struct {
 	}
 }
 
-// On metadata that is damaged at random, an independent checker and this one
-// agree whether it is fatal, and nothing that the other finds passes in silence.
-// THINPOOL_DIFFERENTIAL sets how many are compared, as FIRST-END.
+// On randomly damaged metadata, an independent checker and this one agree on what is fatal, and
+// this one misses nothing that the other finds. THINPOOL_DIFFERENTIAL sets which seeds to compare,
+// as FIRST-END.
 func TestDifferential(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many processes")
@@ -83,7 +83,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// verify asks the independent checker; false if it broke on the damage, which is its right.
+// verify runs the independent checker; false if it crashed on the damage, which is allowed.
 func verify(t *testing.T, python, verifier, path string, content []byte) (theirs verdict, ok bool) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -104,7 +104,7 @@ func disagreement(t *testing.T, theirs verdict, dev block.Device) string {
 		return err.Error()
 	}
 	counts := theirs.Findings.Counts
-	// They call leaks of data blocks non-fatal, for us they are notes.
+	// They call leaks of data blocks non-fatal; for us they are notes.
 	leaks := sum.DataLeaks > 0 && !slices.ContainsFunc(theirs.Findings.Nonfatal, func(s string) bool { return !dataLeak(s) })
 	switch {
 	case (counts.Fatal > 0) != (sum.Fatal > 0):
@@ -117,8 +117,7 @@ func disagreement(t *testing.T, theirs verdict, dev block.Device) string {
 	return ""
 }
 
-// mutate changes one thing in the metadata, most of the time with the checksum
-// repaired, and says what.
+// mutate changes one thing in the metadata, usually with the checksum updated, and says what.
 func mutate(t *testing.T, dev *blocktest.Mem, rnd *rand.Rand) string {
 	var used []block.Nr
 	var b, other block.Data
@@ -148,11 +147,11 @@ func mutate(t *testing.T, dev *blocktest.Mem, rnd *rand.Rand) string {
 		b[rnd.IntN(block.Size)] ^= 1 << rnd.IntN(8)
 	case 2: // a block in the wrong place
 		what, kind = "replaced by block "+strconv.Itoa(int(pick(&b))), block.UnknownKind
-	case 3: // and one that claims to be right there
+	case 3: // and one that claims to belong there
 		what = "replaced for good by block " + strconv.Itoa(int(pick(&other)))
 		b, kind = other, block.KindOf(&other)
 		le.PutUint64(b[nodeBlocknr:], uint64(nr))
-	case 4: // a small field of the header
+	case 4: // a small header field
 		at := 4 * rnd.IntN(8)
 		what = "header at " + strconv.Itoa(at)
 		b[at] = byte(rnd.IntN(256))
@@ -160,7 +159,7 @@ func mutate(t *testing.T, dev *blocktest.Mem, rnd *rand.Rand) string {
 		at := max(32, 8*rnd.IntN(400))
 		what = "word at " + strconv.Itoa(at)
 		le.PutUint64(b[at:], le.Uint64(b[at:])+uint64(rnd.IntN(3))-1)
-	case 6: // two values change places
+	case 6: // swap two values
 		at, with := mappingValues+8*rnd.IntN(100), mappingValues+8*rnd.IntN(100)
 		what = fmt.Sprintf("words at %d and %d swapped", at, with)
 		v, w := le.Uint64(b[at:]), le.Uint64(b[with:])

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// documented are the codes in a document, with the first word about each.
+// documented returns the codes in a document, with the first word about each.
 func documented(t *testing.T, path, pattern string) map[string]string {
 	t.Helper()
 	doc, err := os.ReadFile(path)
@@ -25,8 +25,7 @@ func documented(t *testing.T, path, pattern string) map[string]string {
 	return codes
 }
 
-// Every code is in the documentation, and the documentation has no other. The severities are the
-// same in both documents.
+// The documentation lists exactly the codes that exist. Both documents give the same severities.
 func TestCodesDocumented(t *testing.T) {
 	doc := documented(t, "../../docs/faults.md", "(?m)^\\| `([a-z-]+)` \\| ([a-z-]+)")
 	page := documented(t, "../../man8/thin_check.8", `(?m)^\.TP\n\.B ([a-z]+-[a-z-]+)\n([A-Za-z-]+)`)

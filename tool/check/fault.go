@@ -14,9 +14,9 @@ type Severity int
 
 // The severities.
 const (
-	// Note is worth knowing and harms nothing: no reason to keep a pool down.
+	// Note is worth knowing but harmless: no reason to keep a pool down.
 	Note Severity = iota
-	// NonFatal wastes space or speed, or may harm later.
+	// NonFatal wastes space or speed, or may do harm later.
 	NonFatal
 	// Fatal means that the kernel refuses the pool, or that data is lost or in danger.
 	Fatal
@@ -24,13 +24,13 @@ const (
 
 func (s Severity) String() string { return [...]string{"note", "non-fatal", "fatal"}[s] }
 
-// A Code names a kind of fault. Codes are stable: scripts and tests match on them.
+// A Code identifies a kind of fault. Codes are stable: scripts and tests match on them.
 type Code string
 
 // The codes.
 const (
 	SuperblockDamaged  Code = "superblock-damaged"
-	SuperblockSetBack  Code = "superblock-set-back" // found by the command, which knows tool/repair
+	SuperblockSetBack  Code = "superblock-set-back" // found by the command, which uses tool/repair
 	Unformatted        Code = "never-formatted"
 	VersionUnknown     Code = "version-unknown"
 	FeaturesUnknown    Code = "features-unknown"
@@ -103,38 +103,38 @@ var advice = map[Code]string{
 	SnapshotDamaged:   "the pool itself may work: rebuild it without the metadata snapshot: thin_dump, then thin_restore",
 }
 
-// Trees of devices, in faults.
+// Names of the trees of devices in faults.
 const (
 	treeTop     = "mapping tree, top level"
 	treeDetails = "device details"
 )
 
-// A Fault is one thing wrong with the metadata.
+// A Fault is one fault in the metadata.
 type Fault struct {
 	Code     Code
 	Severity Severity
-	Tree     string           // or part of the metadata, in words
+	Tree     string           // or another part of the metadata, in words
 	Devices  []metadata.DevID // affected, ascending; nil: none or all
-	// MoreDevices says that there are more than Devices: too many to list.
+	// MoreDevices is set if there are too many devices to list in Devices.
 	MoreDevices bool
-	Block       *block.Nr // metadata block that holds the fault; nil: no single one does
-	// Lost are the keys that can no longer be reached: thin blocks in a device's
-	// mappings, device ids in the other trees; nil: none.
+	Block       *block.Nr // metadata block with the fault; nil: no single block
+	// Lost is the range of keys that can no longer be reached: thin blocks in a device's mappings,
+	// device ids in the other trees; nil: none.
 	Lost   *metadata.KeyRange
-	Counts *WrongCounts // nil: the fault is not about counts
-	Err    error        // the cause, a sentence; wraps block.ErrCorrupt or an I/O error where there is one
+	Counts *WrongCounts // nil: not about counts
+	Err    error        // the cause, a sentence; wraps block.ErrCorrupt or an I/O error if there is one
 
-	atLimit bool   // SharedWritable, and no time is later than that of the mappings
-	newest  uint32 // TimeTooHigh: the superblock's time that would do; 0: none
+	atLimit bool   // SharedWritable, and no time is later than the mappings'
+	newest  uint32 // TimeTooHigh: the superblock time that would be high enough; 0: none
 }
 
-// WrongCounts are N blocks from First on whose reference counts are wrong in the same way.
+// WrongCounts are N blocks from First on with the same wrong reference count.
 type WrongCounts struct {
 	First, N        uint64
 	Stored, Counted uint32
 }
 
-// at is the block that faults are sorted by: those without one come first.
+// at returns the block that faults are sorted by. Faults without one come first.
 func (f *Fault) at() block.Nr {
 	if f.Block == nil {
 		return 0
@@ -142,7 +142,7 @@ func (f *Fault) at() block.Nr {
 	return *f.Block
 }
 
-// Advice says what to do next.
+// Advice returns what to do next.
 func (f *Fault) Advice() string {
 	if f.atLimit {
 		return adviseAtLimit
@@ -165,7 +165,7 @@ func (f *Fault) Advice() string {
 	return adviseNothing
 }
 
-// Urgency ranks advice about faults of one severity: only the highest is worth giving.
+// Urgency ranks advice for faults of the same severity. Only the most urgent is worth giving.
 func (f *Fault) Urgency() int {
 	switch {
 	case f.Code == DeviceTooSmall || f.Code == FeaturesUnknown || f.Code == SuperblockSetBack: // other faults may follow from it
@@ -177,7 +177,7 @@ func (f *Fault) Urgency() int {
 }
 
 // InDevices reports whether the fault is in one of the two trees of devices, so that the
-// superblock may lead to an old or a wrong root.
+// superblock may point to an old or wrong root.
 func (f *Fault) InDevices() bool {
 	switch f.Code {
 	case DeviceMismatch:
@@ -188,8 +188,8 @@ func (f *Fault) InDevices() bool {
 	return false
 }
 
-// Fixable reports whether a [Fix] fixes the fault: all that is not fatal in
-// the space maps, shared blocks that would be written in place, and the flag.
+// Fixable reports whether a [Fix] can fix the fault: non-fatal faults in the space maps, shared
+// blocks that would be overwritten in place, and the needs_check flag.
 func (f *Fault) Fixable() bool {
 	inMap := f.Tree == dataCodes.tree || f.Tree == metadataCodes.tree
 	return f.Severity != Fatal && inMap || f.Code == SharedWritable && !f.atLimit || f.Code == NeedsCheckSet
@@ -197,7 +197,8 @@ func (f *Fault) Fixable() bool {
 
 func (f *Fault) String() string { return f.Text(nil) }
 
-// Text is String with what name calls devices; "" and a nil name call them nothing.
+// Text is like String, with device names from name. If name is nil or returns "", the device has
+// no name.
 func (f *Fault) Text(name func(metadata.DevID) string) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%v: ", f.Severity)
@@ -214,7 +215,7 @@ func (f *Fault) Text(name func(metadata.DevID) string) string {
 	return s.String()
 }
 
-// deviceList names devices, many of them in short.
+// deviceList lists devices, with a short form for many.
 func deviceList(ids []metadata.DevID, more bool, name func(metadata.DevID) string) string {
 	const most = 8
 	if len(ids) == 1 && !more {
@@ -240,5 +241,5 @@ func deviceList(ids []metadata.DevID, more bool, name func(metadata.DevID) strin
 	return s.String()
 }
 
-// DataBlocks reports whether the fault is about counts of data blocks, rather than metadata blocks.
+// DataBlocks reports whether the fault is about counts of data blocks, not metadata blocks.
 func (f *Fault) DataBlocks() bool { return f.Tree == dataCodes.tree }

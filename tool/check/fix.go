@@ -11,16 +11,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Fix fixes what can be fixed in place: wrong counts and counters of the space
-// maps, where they are too high or only waste space, devices that would write to
-// shared data blocks in place, and the flag needs_check. It writes into free blocks only, and then the superblock, so that
-// at any moment the device holds the old metadata or the new.
+// A Fix repairs what can be fixed in place: space map counts and counters that are too high or
+// only waste space, devices that would overwrite shared data blocks in place, and the needs_check
+// flag. It writes only to free blocks, and then to the superblock. So at any moment, the device
+// holds either the old or the new metadata.
 type Fix struct {
-	// Fixed is what Write fixes, in the order of the faults.
+	// Fixed lists what Write fixes, in the order of the faults.
 	Fixed []Fixed
-	// NoRoom, if not nil, says that the space maps stay as they are.
+	// NoRoom, if not nil, means that the space maps are not changed.
 	NoRoom *SpaceError
-	// Superblock is what Write makes of the live one.
+	// Superblock is the live superblock as it will be after Write.
 	Superblock metadata.Superblock
 
 	maps          *spacemap.Fix // nil: only the superblock changes
@@ -30,29 +30,27 @@ type Fix struct {
 // A SpaceError says that too few metadata blocks are free to fix the space maps.
 type SpaceError = spacemap.SpaceError
 
-// Fixed is faults of one code in one part of the metadata, and how they are fixed.
+// Fixed is the faults of one code in one part of the metadata, and how they are fixed.
 type Fixed struct {
 	Code     Code
 	Severity Severity
 	Tree     string
 	Faults   uint64
-	Blocks   uint64 // whose counts were wrong; 0 if it is not about counts
-	// Devices whose snapshotted_time becomes Time; 0 if it is not about that.
+	Blocks   uint64 // number of blocks with wrong counts; 0 if not about counts
+	// Devices is the number of devices whose snapshotted_time becomes Time; 0 if not about that.
 	Devices uint64
 	Time    uint32
 }
 
-// ErrVersion says that a Repair would have to write metadata of a version that
-// it does not know.
+// ErrVersion says that a fix would have to write metadata of an unknown version.
 var ErrVersion = errors.New("refusing to write to metadata of an unknown version")
 
 // ErrChanged says that the superblock is not the one that was checked.
 var ErrChanged = errors.New("the metadata has changed since it was checked: is the pool in use?")
 
-// PlanFix checks as [Run] does, and plans how to fix what was found. With options
-// that leave the space maps out, that is only the flag needs_check. The Repair is
-// nil if there are fatal faults, which nothing may be written over. Nothing is
-// written before [Fix.Write].
+// PlanFix checks like [Run] and plans how to fix the faults. If the options leave out the space
+// maps, it only fixes the needs_check flag. The Fix is nil if there are fatal faults, as nothing
+// may be overwritten then. Nothing is written before [Fix.Write].
 func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fault)) (Summary, *Fix, error) {
 	c := newChecker(dev, opt, report)
 	if err := c.run(ctx, dev); err != nil || c.sum.Fatal > 0 {
@@ -72,8 +70,8 @@ func PlanFix(ctx context.Context, dev block.Device, opt Options, report func(Fau
 	return c.sum, r, nil
 }
 
-// planMaps plans the new space maps, and with them the new device details, if the maps
-// were compared and something is wrong that takes new blocks.
+// planMaps plans the new space maps and device details, if the space maps were compared and a
+// fault needs new blocks.
 func (r *Fix) planMaps(c *checker) error {
 	if !c.compared {
 		r.Fixed = slices.DeleteFunc(r.Fixed, Fixed.inMaps)
@@ -109,8 +107,8 @@ func (r *Fix) planMaps(c *checker) error {
 	return err
 }
 
-// applyRaise says what comes with a later snapshotted_time of some devices: the superblock's time.
-// That may cover times that were too high before.
+// applyRaise raises the superblock's time along with the snapshotted_time of some devices. This
+// may cover times that were too high before.
 func (r *Fix) applyRaise(c *checker) {
 	time := c.hazard.time()
 	i := slices.IndexFunc(r.Fixed, func(m Fixed) bool { return m.Code == SharedWritable })
@@ -128,10 +126,10 @@ func (r *Fix) applyRaise(c *checker) {
 	r.Fixed = c.fixable
 }
 
-// inMaps reports whether m takes new space maps.
+// inMaps reports whether fixing m needs new space maps.
 func (m Fixed) inMaps() bool { return m.Code != NeedsCheckSet }
 
-// serious reports whether m is more than leaks and notes, with which a pool may be
+// serious reports whether m is more than leaks and notes, which do not keep a pool from being
 // used.
 func (m Fixed) serious() bool { return m.Severity != Note && m.Code != MetadataLeak }
 
@@ -169,11 +167,11 @@ func (m Fixed) String() string {
 // Needed reports whether there is anything to write.
 func (r *Fix) Needed() bool { return r.before != r.after }
 
-// Block0 is what block 0 holds after Write.
+// Block0 returns the content of block 0 after Write.
 func (r *Fix) Block0() *block.Data { return &r.after }
 
-// Blocks are what Write writes but for block 0, ascending: the old metadata does not
-// use them.
+// Blocks returns the blocks that Write writes, except block 0, ascending. The old metadata does
+// not use them.
 func (r *Fix) Blocks() []block.Nr {
 	if r.maps == nil {
 		return nil
@@ -181,8 +179,8 @@ func (r *Fix) Blocks() []block.Nr {
 	return r.maps.Blocks()
 }
 
-// Released are the blocks, ascending, that the old metadata uses and the new
-// does not. They keep their content for now, but the pool may reuse them.
+// Released returns the blocks that only the old metadata uses, ascending. They keep their content
+// for now, but the pool may reuse them.
 func (r *Fix) Released() []block.Nr {
 	if r.maps == nil {
 		return nil
@@ -190,8 +188,8 @@ func (r *Fix) Released() []block.Nr {
 	return r.maps.Released()
 }
 
-// Write writes to the device that was checked. If it fails the device holds the
-// old metadata, or the new if only the last flush failed.
+// Write writes the fix to the device that was checked. If it fails, the device holds the old
+// metadata, or the new metadata if only the last flush failed.
 func (r *Fix) Write(ctx context.Context, dev block.Device) error {
 	if !r.Needed() {
 		return nil
@@ -213,7 +211,7 @@ func (r *Fix) Write(ctx context.Context, dev block.Device) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			buf[0] = *b // direct I/O wants it aligned
+			buf[0] = *b // direct I/O needs it aligned
 			if err := block.Write(dev, nr, &buf[0]); err != nil {
 				return fmt.Errorf("writing block %d: %w", nr, err)
 			}

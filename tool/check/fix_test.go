@@ -26,7 +26,7 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// fixable are images with something to fix, and nothing else wrong.
+// fixable are images with something to fix and no other faults.
 var fixable = map[string]func(testing.TB) *blocktest.Mem{
 	"powercut":    func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "powercut") },
 	"needs-check": func(t testing.TB) *blocktest.Mem { return fixtures.Mem(t, "needs-check") },
@@ -83,8 +83,8 @@ var fixable = map[string]func(testing.TB) *blocktest.Mem{
 	"writable shared leaf, leaks":     sharedWritable,
 }
 
-// nearlyFull returns an image with a leak whose space maps lie in the second
-// bitmap of the metadata, where few blocks are left.
+// nearlyFull returns an image with a leak. Its space maps are in the second bitmap of the
+// metadata, where few blocks are free.
 func nearlyFull(t testing.TB, spare int) *blocktest.Mem {
 	f := fixtures.NewForge(t, block.Nr(spacemap.PerBitmap+10+spare), 1000)
 	for f.Next() < spacemap.PerBitmap {
@@ -94,7 +94,7 @@ func nearlyFull(t testing.TB, spare int) *blocktest.Mem {
 	return f.Finish()
 }
 
-// prepared prepares a repair, which must not write.
+// prepared plans a fix, which must not write.
 func prepared(t testing.TB, dev block.Device, opt check.Options) (*check.Fix, []check.Fault) {
 	t.Helper()
 	var faults []check.Fault
@@ -105,10 +105,10 @@ func prepared(t testing.TB, dev block.Device, opt check.Options) (*check.Fix, []
 	return r, faults
 }
 
-// snapTime is when a device was snapshotted last, in a dump.
+// snapTime matches the time of a device's last snapshot in a dump.
 var snapTime = regexp.MustCompile(` snap_time="\d+"`)
 
-// dumped is a dump, without the flags and the times that a repair may raise.
+// dumped returns a dump without the flags and the times that a fix may raise.
 func dumped(t testing.TB, dev block.Device) string {
 	t.Helper()
 	pool, err := metadata.Open(dev, metadata.Options{Parallel: 1})
@@ -124,8 +124,7 @@ func dumped(t testing.TB, dev block.Device) string {
 	return snapTime.ReplaceAllString(out.String(), "")
 }
 
-// kept tests that r changed no block but those it names, and in block 0 only
-// what it may.
+// kept checks that r changed only the blocks it names, and in block 0 only what it may.
 func kept(t testing.TB, before, after []byte, r *check.Fix) {
 	t.Helper()
 	may := map[block.Nr]bool{0: true}
@@ -176,7 +175,7 @@ func TestRepair(t *testing.T) {
 				t.Errorf("%d faults are fixed, it says", n)
 			}
 			verified(t, dev, name == "flag, leaks, snapshot")
-			// What was fixed needs nothing more.
+			// A fixed image needs no further fix.
 			if again, _ := prepared(t, dev, check.Options{}); again.Needed() || len(again.Blocks()) > 0 {
 				t.Errorf("fixed twice: %v", again.Fixed)
 			}
@@ -184,8 +183,8 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// verified asks the independent checker, if it is there. Unless notes are allowed
-// there must be none.
+// verified runs the independent checker, if it is there. Unless notes are allowed, there must be
+// none.
 func verified(t *testing.T, dev *blocktest.Mem, notes bool) {
 	t.Helper()
 	verifier := shared.Optional(t, "design", "verify_format.py")
@@ -209,8 +208,8 @@ func verified(t *testing.T, dev *blocktest.Mem, notes bool) {
 	}
 }
 
-// Of each image with one thing wrong the repair fixes what it says it can, or, if
-// a fault is fatal, nothing.
+// For each image with one fault, the fix repairs what it says it can or, if a fault is fatal,
+// nothing.
 func TestRepairInvariants(t *testing.T) {
 	run := func(image []byte, tables ...[]spoiled) {
 		for _, tc := range slices.Concat(tables...) {
@@ -232,7 +231,7 @@ func TestRepairInvariants(t *testing.T) {
 	run(image, brokenSnapshots)
 }
 
-// testFixed repairs dev and tests that what remains is what cannot be fixed.
+// testFixed fixes dev and checks that only unfixable faults remain.
 func testFixed(t testing.TB, dev *blocktest.Mem) {
 	t.Helper()
 	var faults []check.Fault
@@ -261,15 +260,15 @@ func testFixed(t testing.TB, dev *blocktest.Mem) {
 	}
 }
 
-// remaining are the faults that r leaves.
+// remaining returns the faults that r leaves.
 func remaining(faults []check.Fault, r *check.Fix) []check.Fault {
 	return slices.DeleteFunc(slices.Clone(faults), func(f check.Fault) bool {
 		return f.Fixable() || f.Code == check.TimeTooHigh && slices.ContainsFunc(r.Fixed, func(m check.Fixed) bool { return m.Code == f.Code })
 	})
 }
 
-// Any number of leaks anywhere is fixed, in a forged image of any shape, and
-// whatever fails on the way, the device holds the old metadata or the new.
+// Any number of leaks anywhere is fixed, in a forged image of any shape. Whatever fails on the
+// way, the device holds the old or the new metadata.
 func TestRepairProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := fixtures.NewForge(t, block.Nr(rapid.IntRange(48, 90).Draw(rt, "blocks")), 50000)
@@ -277,7 +276,7 @@ func TestRepairProperty(t *testing.T) {
 		f.Superblock.Flags = uint32(rapid.IntRange(0, 1).Draw(rt, "flags"))
 		leaf := f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200})
 		for id := range metadata.DevID(rapid.IntRange(0, 6).Draw(rt, "devices")) {
-			f.DeviceAt(id, leaf, rapid.Uint32Range(0, 1).Draw(rt, "snapshotted")) // at 0 it would write in place
+			f.DeviceAt(id, leaf, rapid.Uint32Range(0, 1).Draw(rt, "snapshotted")) // at 0, it would write in place
 		}
 		for range rapid.IntRange(0, 30).Draw(rt, "data leaks") {
 			b := metadata.DataBlock(rapid.Uint64Range(0, 49999).Draw(rt, "data"))
@@ -315,13 +314,13 @@ func TestRepairProperty(t *testing.T) {
 
 func first[A, B any](a A, _ B) A { return a }
 
-// anyFixable reports whether faults of a forged image are more than its small nodes.
+// anyFixable reports whether a forged image has faults besides its small nodes.
 func anyFixable(faults []string) bool {
 	return slices.ContainsFunc(faults, func(s string) bool { return !strings.Contains(s, string(check.NodeUnderfull)) })
 }
 
-// With too little room nothing is written; the flag alone can be cleared if only
-// leaks remain. The exact number of blocks is enough.
+// Without enough room, nothing is written. The flag alone can be cleared if only leaks remain. The
+// exact number of blocks is enough.
 func TestRepairNoRoom(t *testing.T) {
 	const needed = 4 // a bitmap and an index of each map
 	for _, tc := range []struct {
@@ -361,8 +360,8 @@ func TestRepairNoRoom(t *testing.T) {
 	}
 }
 
-// full returns a flagged image with a data leak and so many free metadata blocks;
-// if grave, with a count that is too high, too.
+// full returns a flagged image with a data leak and the given number of free metadata blocks. If
+// grave is set, one count is also too high.
 func full(t testing.TB, free int, grave bool) *blocktest.Mem {
 	f := fixtures.NewForge(t, block.Nr(11+free), 1000)
 	f.Superblock.Flags = metadata.NeedsCheck
@@ -375,8 +374,8 @@ func full(t testing.TB, free int, grave bool) *blocktest.Mem {
 	return f.Finish()
 }
 
-// Where the rest of the metadata's last bitmap does not suffice, blocks of another
-// are taken, and that bitmap is written, too.
+// If the rest of the metadata's last bitmap is too small, blocks of another are used, and that
+// bitmap is also written.
 func TestRepairMoreBitmaps(t *testing.T) {
 	for spare, want := range map[int]int{1: 5, 3: 5, 4: 4} {
 		dev := nearlyFull(t, spare)
@@ -393,8 +392,8 @@ func TestRepairMoreBitmaps(t *testing.T) {
 	}
 }
 
-// Fields of the superblock that a repair has nothing to do with stay as they are: the uuid, say, and
-// what is not used today.
+// Superblock fields that a fix does not touch stay the same: for example the uuid and currently
+// unused bytes.
 func TestRepairKeepsSuperblock(t *testing.T) {
 	for _, opt := range []check.Options{{}, {FlagAlone: true}, {SuperblockOnly: true}} {
 		dev := fixable["flag, leaks, snapshot"](t)
@@ -427,7 +426,7 @@ func TestRepairFlagOnly(t *testing.T) {
 			t.Error("more than the flag was changed")
 		}
 	}
-	// A sound image is not touched.
+	// A sound image is not changed.
 	for _, opt := range []check.Options{{SuperblockOnly: true}, {SkipMappings: true}, {}} {
 		dev := fixtures.Mem(t, "layers")
 		r, _ := prepared(t, dev, opt)
@@ -437,7 +436,7 @@ func TestRepairFlagOnly(t *testing.T) {
 	}
 }
 
-// What changed since the check is not written to, nor is an interrupted repair.
+// Metadata that changed since the check is not written to. An interrupted fix writes nothing.
 func TestRepairChanged(t *testing.T) {
 	dev := fixtures.Leaky(t)
 	r, _ := prepared(t, dev, check.Options{})

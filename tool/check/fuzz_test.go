@@ -13,16 +13,16 @@ import (
 	"thinpool/tool/dump"
 )
 
-// Whatever the metadata is, the check ends, what it passes can be dumped, and what
-// is said to be fixed is.
+// For any metadata, the check terminates. Metadata that passes can be dumped, and faults reported
+// as fixed are fixed.
 func FuzzCheck(f *testing.F) {
 	image := fixtures.Small(f).Contents()
 	f.Add([]byte{1, 0, 20, 0, 0, 255})
-	f.Add([]byte{9, 0, 0, 8, 8, 0}) // a child is its sibling
+	f.Add([]byte{9, 0, 0, 8, 8, 0}) // a child is its own sibling
 	f.Add(bytes.Repeat([]byte{3, 0, 16, 0, 7, 1}, 9))
 	f.Fuzz(func(t *testing.T, edits []byte) {
 		dev := blocktest.NewMemFrom(slices.Clone(image))
-		for ; len(edits) >= 6; edits = edits[6:] { // block, offset, value; with the checksum repaired
+		for ; len(edits) >= 6; edits = edits[6:] { // block, offset, value; the checksum is updated
 			nr := block.Nr(le.Uint16(edits)) % block.Blocks(dev)
 			var b block.Data
 			if block.Read(dev, nr, &b) != nil {

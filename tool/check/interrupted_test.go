@@ -10,12 +10,12 @@ import (
 	"thinpool/tool/check"
 )
 
-// Wherever a write or a flush fails, or the power, the device holds the old
-// metadata or the new, with the same mappings.
+// Wherever a write, a flush or the power fails, the device holds the old or the new metadata, with
+// the same mappings.
 func TestRepairInterrupted(t *testing.T) {
 	for name, image := range fixable {
 		large := name == "metadata overflow" || strings.HasPrefix(name, "writable, many")
-		if name == "two metadata bitmaps" || testing.Short() && large { // much for little more
+		if name == "two metadata bitmaps" || testing.Short() && large { // slow, and adds little
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestRepairInterrupted(t *testing.T) {
 					if dumped(t, cut) != dump {
 						t.Errorf("operation %d, seed %d: another dump", n, seed)
 					}
-					// Fixing it again goes on from there.
+					// A second fix completes the work.
 					again, _ := prepared(t, cut, check.Options{})
 					if err := again.Write(t.Context(), cut); err != nil {
 						t.Fatal(err)

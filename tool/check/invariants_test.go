@@ -16,29 +16,29 @@ import (
 	"thinpool/tool/check"
 )
 
-// A spoiled image has one thing wrong.
+// A spoiled image has a single fault.
 type spoiled struct {
 	name     string
 	spoil    func(l *lab) block.Nr // returns where the fault is
 	code     check.Code
 	severity check.Severity
-	devices  []metadata.DevID // that are affected
-	text     string           // what the fault must say
-	also     []check.Code     // what else follows from it
+	devices  []metadata.DevID // affected devices
+	text     string           // text the fault must contain
+	also     []check.Code     // other faults that follow from it
 }
 
-// nowhere is what spoil returns if the fault lies in no single block.
+// nowhere is what spoil returns if the fault is not in a single block.
 const nowhere = ^block.Nr(0)
 
 func ids(ids ...metadata.DevID) []metadata.DevID { return ids }
 
 func also(codes ...check.Code) []check.Code { return codes }
 
-// scattered says that spoil's change shows up in no single block.
+// scattered says that spoil's change does not show up in a single block.
 func scattered(block.Nr) block.Nr { return nowhere }
 
-// Each invariant of the format, broken alone. The devices of the image are 6, 7,
-// 8 and 16777215; its trees of devices and of high counts are single leaves.
+// Each invariant of the format, broken alone. The devices of the image are 6, 7, 8 and 16777215;
+// its trees of devices and of high counts are single leaves.
 func TestInvariants(t *testing.T) {
 	image, err := fixtures.Image("deleted-discarded")
 	if err != nil {

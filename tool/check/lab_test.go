@@ -15,7 +15,7 @@ import (
 
 var le = binary.LittleEndian
 
-// Offsets that the tests spoil, from the kernel's structures.
+// Offsets that the tests modify, from the kernel's structures.
 const (
 	nodeFlags, nodeBlocknr, nodeEntries, nodeMax, nodeValueSize, nodePadding, nodeKeys = 4, 8, 16, 20, 24, 28, 32
 
@@ -32,8 +32,8 @@ const (
 	compat, compatRO, incompat                 = 352, 356, 360
 )
 
-// lab is an image to be damaged, and where its parts lie. What damages it
-// returns the block where the fault is to be found.
+// A lab is an image to damage, and where its parts are. Methods that damage it return the block
+// where the fault should be found.
 type lab struct {
 	testing.TB
 	*blocktest.Mem
@@ -81,7 +81,7 @@ func (l *lab) put64(nr block.Nr, at int, v uint64) block.Nr {
 	return l.edit(nr, func(b *block.Data) { le.PutUint64(b[at:], v) })
 }
 
-// scratch makes a byte wrong, the checksum with it.
+// scratch changes a byte without updating the checksum.
 func (l *lab) scratch(nr block.Nr) block.Nr {
 	b := l.read(nr)
 	b[100] ^= 0xff
@@ -92,7 +92,7 @@ func (l *lab) zero(nr block.Nr) block.Nr { return l.write(nr, new(block.Data)) }
 
 func (l *lab) copyBlock(from, to block.Nr) block.Nr { return l.write(to, l.read(from)) }
 
-// exchange lets two blocks change places.
+// exchange swaps two blocks.
 func (l *lab) exchange(a, b block.Nr) block.Nr {
 	was := l.read(a)
 	l.copyBlock(b, a)
@@ -127,7 +127,7 @@ func (l *lab) parts(d int) []btree.LeafRange {
 // leaf returns leaf i of the mappings of device d.
 func (l *lab) leaf(d, i int) block.Nr { return l.parts(d)[i].Block }
 
-// bitmap returns the bitmap that counts data block 0 or metadata block 0.
+// bitmap returns the bitmap with the count of data block 0 or metadata block 0.
 func (l *lab) bitmap(data bool) block.Nr {
 	if data {
 		root := l.read(l.sb.DataSpaceMap.BitmapRoot)
@@ -139,7 +139,7 @@ func (l *lab) bitmap(data bool) block.Nr {
 	return spacemap.DecodeEntry(l.read(l.sb.MetadataSpaceMap.BitmapRoot)[indexBlock:]).Block
 }
 
-// count stores a count of a data block or metadata block below 16320.
+// count sets the count of a data block or metadata block below 16320.
 func (l *lab) count(data bool, nr int, count uint32) block.Nr {
 	return l.edit(l.bitmap(data), func(b *block.Data) {
 		pair := byte(count&1<<1 | count>>1)
@@ -147,7 +147,7 @@ func (l *lab) count(data bool, nr int, count uint32) block.Nr {
 	})
 }
 
-// capacity changes the capacity of a leaf and moves its values along.
+// capacity changes the capacity of a leaf and moves its values accordingly.
 func (l *lab) capacity(leaf block.Nr, valueSize, capacity int) block.Nr {
 	return l.edit(leaf, func(b *block.Data) {
 		from, to := nodeKeys+8*btree.MaxEntries(valueSize), nodeKeys+8*capacity
@@ -169,7 +169,7 @@ func (l *lab) addTime(leaf block.Nr, by uint64) block.Nr {
 	return l.edit(leaf, func(b *block.Data) { le.PutUint64(b[mappingValues:], le.Uint64(b[mappingValues:])+by) })
 }
 
-// repeat makes the second mapping of a leaf lead where the first does.
+// repeat makes the second mapping of a leaf point to the same block as the first.
 func (l *lab) repeat(leaf block.Nr) block.Nr {
 	return l.edit(leaf, func(b *block.Data) { copy(b[mappingValues+8:], b[mappingValues:mappingValues+8]) })
 }

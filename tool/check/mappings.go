@@ -16,9 +16,9 @@ import (
 
 var le = binary.LittleEndian
 
-// checkMappings tests the mapping trees of all devices: reads each leaf once, in
-// block order, counts the references to data blocks, then judges each tree.
-// roots are those of the top level, also of devices that lack details.
+// checkMappings checks the mapping trees of all devices. It reads each leaf once, in block order,
+// counts the references to data blocks, and then checks each tree. roots are those of the top
+// level, including devices without details.
 func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view) error {
 	nrs := make([]block.Nr, len(roots))
 	for i, r := range roots {
@@ -56,13 +56,13 @@ func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, device
 	return nil
 }
 
-// countable is how many data blocks can have a count: no more than the metadata
-// device can hold bitmaps for, whatever nr_blocks says.
+// countable returns how many data blocks can have a count: at most as many as the metadata device
+// can hold bitmaps for, whatever nr_blocks says.
 func (c *checker) countable() uint64 {
 	return min(c.live.DataSpaceMap.NrBlocks, uint64(c.limit)*spacemap.PerBitmap)
 }
 
-// checkLeaves reads the leaves and tests each mapping. What it finds comes in no order.
+// checkLeaves reads the leaves and checks each mapping. Its findings are in no particular order.
 func (c *checker) checkLeaves(ctx context.Context, devices []metadata.Device, v view) ([]Fault, []badMappings, error) {
 	own := metadata.LeafSharing(c.maps, devices)
 	batches := make([]*spacemap.Batch, c.r.Workers())
@@ -76,10 +76,10 @@ func (c *checker) checkLeaves(ctx context.Context, devices []metadata.Device, v 
 	var done uint64
 	err := c.maps.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
-			return nil // judged with its tree
+			return nil // reported with its tree
 		}
 		var o metadata.Sharing
-		if leaf < len(own) { // else a leaf of a damaged tree, found late
+		if leaf < len(own) { // otherwise a leaf of a damaged tree, found late
 			o = own[leaf]
 		}
 		l := leafTest{c: c, o: o, nr: c.maps.Leaves()[leaf].Block}
@@ -99,10 +99,10 @@ func (c *checker) checkLeaves(ctx context.Context, devices []metadata.Device, v 
 	return faults, bad, err
 }
 
-// badMappings are those in one leaf that have one thing wrong.
+// badMappings are the mappings in one leaf with the same fault.
 type badMappings struct {
 	code    Code
-	atLimit bool     // their time is the highest, so that no snapshotted_time is later
+	atLimit bool     // their time is the maximum, so no snapshotted_time is later
 	nr      block.Nr // the leaf
 	n       uint64
 	first   metadata.Run
@@ -110,7 +110,7 @@ type badMappings struct {
 	owners  metadata.OwnerList // devices that reach the leaf
 }
 
-// leafTest is the test of the mappings in one leaf.
+// A leafTest checks the mappings in one leaf.
 type leafTest struct {
 	c                               *checker
 	o                               metadata.Sharing
@@ -118,14 +118,14 @@ type leafTest struct {
 	beyond, late, writable, atLimit badMappings
 }
 
-// run tests the mappings and counts their data blocks.
+// run checks the mappings and counts their data blocks.
 func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 	keys, values := n.Uint64s()
 	most, timeLimit := l.c.data.Len(), l.c.timeLimit
 	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
 		data, time := metadata.UnpackMapping(le.Uint64(values))
-		// The kernel writes in place, without a copy, if time says that no other device
-		// can have the block.
+		// The kernel writes in place, without a copy, if the time says that no other device can have the
+		// block.
 		inPlace := l.o.Any && time >= l.o.LeastSnap
 		if time > timeLimit {
 			l.late.note(le.Uint64(keys), data, time)
@@ -141,7 +141,7 @@ func (l *leafTest) run(n btree.Node, batch *spacemap.Batch) {
 	}
 }
 
-// inPlace notes a mapping that would be written in place though its block is shared.
+// inPlace records a mapping that would be overwritten in place although its block is shared.
 func (l *leafTest) inPlace(key uint64, data metadata.DataBlock, time uint32) {
 	if time < metadata.MaxTime {
 		l.writable.note(key, data, time)
@@ -157,7 +157,7 @@ func (b *badMappings) note(key uint64, data metadata.DataBlock, time uint32) {
 	b.newest = max(b.newest, time)
 }
 
-// found returns what is wrong with the leaf.
+// found returns the faults of the leaf.
 func (l *leafTest) found() []badMappings {
 	l.beyond.code, l.late.code, l.writable.code = MappingBeyond, TimeTooHigh, SharedWritable
 	l.atLimit.code, l.atLimit.atLimit = SharedWritable, true
@@ -171,7 +171,7 @@ func (l *leafTest) found() []badMappings {
 	return found
 }
 
-// reportMappings reports bad mappings, those of the same devices together.
+// reportMappings reports bad mappings, joining those of the same devices.
 func (c *checker) reportMappings(bad []badMappings, v view) {
 	slices.SortStableFunc(bad, func(a, b badMappings) int {
 		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), compareOwners(a.owners, b.owners), cmp.Compare(a.nr, b.nr))
@@ -208,7 +208,7 @@ func (c *checker) reportMappings(bad []badMappings, v view) {
 	}
 }
 
-// compareOwners orders lists of owners; most are one and the same.
+// compareOwners orders lists of owners; most are the same list.
 func compareOwners(a, b metadata.OwnerList) int {
 	if a.Same(b) {
 		return 0
@@ -226,7 +226,7 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// anomalyFaults are the faults of a leaf's header.
+// anomalyFaults returns the faults of a leaf's header.
 func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
 	if q == btree.NoAnomalies {
 		return nil
@@ -237,8 +237,8 @@ func anomalyFaults(nr block.Nr, q btree.HeaderAnomalies, tree string) []Fault {
 	return faults
 }
 
-// checkTrees tests the structure of each tree and reports all that is wrong with the
-// mappings, with the devices affected: faults and bad are what the leaves gave.
+// checkTrees checks the structure of each tree and reports all faults in the mappings, with the
+// affected devices. faults and bad come from the leaves.
 func (c *checker) checkTrees(ctx context.Context, roots []btree.Child, devices []metadata.Device, v view, faults []Fault, bad []badMappings) {
 	var findings []btree.Finding
 	checker := btree.NewChecker(c.maps, func(f btree.Finding) { findings = append(findings, f) })
@@ -287,7 +287,7 @@ func (c *checker) checkTrees(ctx context.Context, roots []btree.Child, devices [
 	}
 }
 
-// reportSorted reports faults that were found in no particular order.
+// reportSorted sorts and reports faults that were found in no particular order.
 func reportSorted(faults []Fault, v view) {
 	slices.SortStableFunc(faults, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.at(), b.at()), cmp.Compare(a.Code, b.Code))

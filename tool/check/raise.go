@@ -11,21 +11,21 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A hazard collects the devices that would write to a shared data block in place.
+// A hazard collects the devices that would overwrite a shared data block in place.
 //
-// The kernel takes a mapping for shared, and copies its block before it writes to it, if
-// the device's snapshotted_time is later than the mapping's time. So the repair raises
-// snapshotted_time to one more than the newest of these mappings. The superblock's time
-// becomes at least as high: otherwise the kernel would take new mappings for shared, too.
+// If a device's snapshotted_time is later than a mapping's time, the kernel treats the mapping as
+// shared and copies its block before a write. So the fix raises snapshotted_time to one more than
+// the newest of these mappings. The superblock's time becomes at least as high: otherwise the
+// kernel would treat new mappings as shared, too.
 type hazard struct {
 	devices map[metadata.DevID]bool
-	newest  uint32 // of the mappings that can be dealt with
+	newest  uint32 // newest time of the mappings that can be fixed
 }
 
-// time is what snapshotted_time has to be.
+// time returns the required snapshotted_time.
 func (h *hazard) time() uint32 { return h.newest + 1 }
 
-// noteHazards adds the devices that would write to the mappings in bad.
+// noteHazards adds the devices that would overwrite the mappings in bad.
 func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 	snapped := map[metadata.DevID]uint32{}
 	var last *badMappings
@@ -41,7 +41,7 @@ func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 		}
 		c.hazard.newest = max(c.hazard.newest, b.newest)
 		owners := b.owners.IDs
-		if b.owners.Incomplete { // for those that have no need of it a later time costs copies only
+		if b.owners.Incomplete { // where a later time is not needed, it only costs copies
 			owners = slices.Collect(maps.Keys(snapped))
 		}
 		if last != nil && last.owners.Same(b.owners) && b.newest <= last.newest {
@@ -56,14 +56,14 @@ func (c *checker) noteHazards(bad []badMappings, devices []metadata.Device) {
 	}
 }
 
-// A raisePlan is a plan of how the devices of a hazard get their new snapshotted_time: it
-// copies the nodes of the details tree that lead to them. A metadata snapshot that shares
-// the tree keeps the old nodes.
+// A raisePlan plans how the devices of a hazard get their new snapshotted_time. It copies the
+// nodes of the details tree on the paths to them. A metadata snapshot that shares the tree keeps
+// the old nodes.
 type raisePlan struct {
 	c       *checker
-	nodes   []block.Nr // to be copied, children before their parents
+	nodes   []block.Nr // to copy, children before parents
 	changes map[block.Nr]int
-	root    block.Nr // of the new tree, once it is written
+	root    block.Nr // of the new tree, once written
 }
 
 func (c *checker) planRaise() *raisePlan {
@@ -76,7 +76,7 @@ func (c *checker) planRaise() *raisePlan {
 	for _, nr := range p.nodes {
 		for _, child := range p.children(nr) {
 			if !copied[child] {
-				p.changes[child]++ // the copy points to it as well
+				p.changes[child]++ // the copy points to it, too
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func (c *checker) planRaise() *raisePlan {
 	return p
 }
 
-// find adds the nodes from nr down that have to be copied; false if there are none.
+// find adds the nodes from nr down that must be copied; false if there are none.
 func (p *raisePlan) find(nr block.Nr) bool {
 	found := false
 	switch role, i := p.c.details.Role(nr); role {
@@ -112,7 +112,7 @@ func (p *raisePlan) children(nr block.Nr) []block.Nr {
 
 func (p *raisePlan) count(nr block.Nr) int { return int(p.c.refs.Get(uint64(nr))) + p.changes[nr] }
 
-// drop takes away a pointer to nr. A node without pointers drops its children.
+// drop removes a pointer to nr. A node without pointers drops its children.
 func (p *raisePlan) drop(nr block.Nr) {
 	p.changes[nr]--
 	if p.count(nr) == 0 {
@@ -122,7 +122,7 @@ func (p *raisePlan) drop(nr block.Nr) {
 	}
 }
 
-// change is what the plan does to reference counts, and how it writes its blocks.
+// change returns the plan's changes to reference counts, and how its blocks are written.
 func (p *raisePlan) change() spacemap.Change {
 	change := spacemap.Change{Blocks: len(p.nodes), Write: p.write, Counts: map[block.Nr]uint32{}}
 	for nr, by := range p.changes {
@@ -136,7 +136,7 @@ func (p *raisePlan) change() spacemap.Change {
 	return change
 }
 
-// write copies the nodes, which have not changed since they were checked.
+// write copies the nodes, which have not changed since the check.
 func (p *raisePlan) write(a btree.Allocator) error {
 	copyOf := map[block.Nr]block.Nr{}
 	var b block.Data

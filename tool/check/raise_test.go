@@ -16,8 +16,8 @@ import (
 	"thinpool/tool/check"
 )
 
-// oneWritable is 300 devices with a metadata snapshot. Two of them share a data block, and
-// one of these would write to it in place.
+// oneWritable is 300 devices with a metadata snapshot. Two of them share a data block, and one of
+// these two would overwrite it in place.
 func oneWritable(t testing.TB) *blocktest.Mem {
 	f := fixtures.NewForge(t, 600, 1000)
 	f.Held = true
@@ -35,8 +35,8 @@ func oneWritable(t testing.TB) *blocktest.Mem {
 	return f.Finish()
 }
 
-// sharedWritable is devices that share leaves, of which some would write to their blocks in
-// place. Leaks have to be fixed, too.
+// sharedWritable is devices that share leaves. Some would overwrite their blocks in place. There
+// are also leaks to fix.
 func sharedWritable(t testing.TB) *blocktest.Mem {
 	f := fixtures.NewForge(t, 64, 40000)
 	f.Held, f.Superblock.Time = true, 9
@@ -50,7 +50,7 @@ func sharedWritable(t testing.TB) *blocktest.Mem {
 	return f.Finish()
 }
 
-// detailsOf returns the details of all devices, of the metadata snapshot if so asked.
+// detailsOf returns the details of all devices, or of the metadata snapshot.
 func detailsOf(t *testing.T, dev block.Device, snapshot bool) (metadata.Superblock, map[metadata.DevID]metadata.Details) {
 	t.Helper()
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: snapshot})
@@ -67,8 +67,8 @@ func detailsOf(t *testing.T, dev block.Device, snapshot bool) (metadata.Superblo
 	return pool.Superblock, all
 }
 
-// Devices that would write to shared blocks get a snapshotted_time later than all mappings
-// concerned, and no other device gets one. The superblock's time is at least as high.
+// Devices that would overwrite shared blocks get a snapshotted_time later than all these mappings;
+// no other device does. The superblock's time is at least as high.
 func TestRepairRaises(t *testing.T) {
 	all := func(n int) (ids []metadata.DevID) {
 		for id := range n {
@@ -169,7 +169,7 @@ func equal(a, b map[metadata.DevID]metadata.Details) bool {
 	return true
 }
 
-// two is two devices that have the same mappings in leaves of their own.
+// two is two devices with the same mappings in separate leaves.
 func two(t testing.TB, clock uint32, runs ...metadata.Run) *blocktest.Mem {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Superblock.Time = clock
@@ -178,7 +178,7 @@ func two(t testing.TB, clock uint32, runs ...metadata.Run) *blocktest.Mem {
 	return f.Finish()
 }
 
-// What a repair cannot deal with does not count as something to be written.
+// Faults that a fix cannot handle do not count as something to write.
 func TestRepairRaisesNothing(t *testing.T) {
 	dev := two(t, metadata.MaxTime, metadata.Run{Len: 100, Time: metadata.MaxTime})
 	r, faults := prepared(t, dev, check.Options{})
@@ -187,7 +187,8 @@ func TestRepairRaisesNothing(t *testing.T) {
 	}
 }
 
-// Devices are not written to through a metadata snapshot: what it alone holds is not a hazard.
+// Devices are not written to through a metadata snapshot, so what only the snapshot holds is not a
+// hazard.
 func TestWritableInSnapshotOnly(t *testing.T) {
 	l := labOf(t, "metadata-snap")
 	held := l.held()
@@ -206,8 +207,8 @@ func TestWritableInSnapshotOnly(t *testing.T) {
 	}
 }
 
-// The exact number of free blocks is enough; with one less nothing is written, but for the flag
-// if that alone is asked for.
+// The exact number of free blocks is enough. With one less, nothing is written, except the flag if
+// only that was asked for.
 func TestRepairRaisesNoRoom(t *testing.T) {
 	const needed = 3 // details, bitmap, index
 	for free, alone := range map[int]bool{needed: false, needed - 1: false, needed - 2: true} {
@@ -239,7 +240,8 @@ func TestRepairRaisesNoRoom(t *testing.T) {
 	}
 }
 
-// A details tree of three levels: only the path to the device is copied, counts are right.
+// In a details tree with three levels, only the path to the device is copied, and the counts are
+// right.
 func TestRepairRaisesDeepTree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("40000 devices")

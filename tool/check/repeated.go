@@ -13,11 +13,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// checkRepeated tests the data blocks that more than one live leaf entry maps: no
-// device may write to them in place, and no device may have one twice. Snapshots
-// share blocks all the time, but at the same thin block; only metadata that
-// some other program wrote has a data block at different ones. That is what is
-// looked for first, as it costs no walk per device.
+// checkRepeated checks data blocks mapped by more than one live leaf entry. No device may write to
+// them in place, and no device may map one twice. Snapshots share blocks all the time, but at the
+// same thin block. Only metadata written by other programs has a data block at different thin
+// blocks. This is checked first, as it needs no walk per device.
 func (c *checker) checkRepeated(ctx context.Context, devices []metadata.Device) ([]badMappings, []Fault, error) {
 	keys := newFirstKeys(c.data.Len())
 	var any, writable bool
@@ -85,10 +84,10 @@ func (c *checker) findMappedTwice(ctx context.Context, devices []metadata.Device
 	return c.eachMappedTwice(devices, uses), nil
 }
 
-// A repeatedMapping is a mapping of a data block that others map as well.
+// A repeatedMapping is a mapping of a data block that is mapped more than once.
 type repeatedMapping struct{ key, data uint64 }
 
-// eachMappedTwice tests each device; a tree that many devices have is gone through once.
+// eachMappedTwice checks each device. A tree shared by many devices is walked once.
 func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repeatedMapping) []Fault {
 	w := repeatWalk{forest: c.maps, uses: uses, seen: make([]int32, len(c.maps.Inner()))}
 	for i := range c.maps.Inner() {
@@ -124,21 +123,21 @@ func (c *checker) eachMappedTwice(devices []metadata.Device, uses map[int][]repe
 	return faults
 }
 
-// A repetition is what a tree maps more than once.
+// A repetition is the data blocks that a tree maps more than once.
 type repetition struct {
 	n       int
 	at      block.Nr
 	example string
 }
 
-// A repeatWalk goes through the trees of devices in the order of keys, each node once.
+// A repeatWalk walks the trees of devices in key order, each node once.
 type repeatWalk struct {
 	forest *btree.Forest
 	uses   map[int][]repeatedMapping
 	first  map[uint64]uint64
-	seen   []int32 // by inner node: the last tree that led there
+	seen   []int32 // by inner node: the last tree that reached it
 	trees  int32
-	room   int // pointers and uses that may still be looked at
+	room   int // number of pointers and uses left to look at
 	found  repetition
 }
 
@@ -177,8 +176,8 @@ func (w *repeatWalk) leaf(nr block.Nr, uses []repeatedMapping) {
 	}
 }
 
-// firstKeys holds a thin block for each of some data blocks: the one they were
-// first met at. Blocks are expected, then met, by several goroutines at once.
+// firstKeys holds, for some data blocks, the first thin block they were met at. Blocks are first
+// announced with expect, then added by several goroutines at once.
 type firstKeys struct{ pages []*keyPage }
 
 const (
@@ -186,8 +185,8 @@ const (
 	keyPageSize = 1 << keyPageBits
 )
 
-// A keyPage is the part of firstKeys for keyPageSize blocks: a bit for each
-// expected one, and a slot for each of those.
+// A keyPage is the part of firstKeys for keyPageSize blocks: one bit per block, set if it is
+// expected, and one slot per expected block.
 type keyPage struct {
 	expected [keyPageSize / 64]uint64
 	before   [keyPageSize / 64]uint32 // expected blocks in earlier words
@@ -220,7 +219,7 @@ func (f *firstKeys) startReading() {
 	}
 }
 
-// addKey reports whether the expected block b was met only at key so far.
+// addKey reports whether the expected block b has only been met at key so far.
 func (f *firstKeys) addKey(b, key uint64) bool {
 	p := f.pages[b>>keyPageBits]
 	w := b % keyPageSize / 64

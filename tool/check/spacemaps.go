@@ -10,8 +10,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// checkSpaceMaps reads both space maps, counts the references to metadata blocks,
-// those of the space maps included, and compares.
+// checkSpaceMaps reads both space maps, counts the references to metadata blocks, including those
+// of the space maps, and compares.
 func (c *checker) checkSpaceMaps(ctx context.Context) error {
 	c.progress("space maps", 0, 0)
 	var err error
@@ -23,8 +23,8 @@ func (c *checker) checkSpaceMaps(ctx context.Context) error {
 	}
 	c.countMetadata()
 	c.checkRoles()
-	// The mapping trees hold all references to data blocks. Those to metadata
-	// blocks lie in the space maps, too, so that damage there hides some.
+	// The mapping trees hold all references to data blocks. References to metadata blocks are also in
+	// the space maps, so damage there hides some.
 	exact := !c.damaged
 	if c.dataDiff, err = c.compareMap(ctx, c.dataMap, c.data, exact, dataCodes); err != nil {
 		return err
@@ -35,8 +35,8 @@ func (c *checker) checkSpaceMaps(ctx context.Context) error {
 	return err
 }
 
-// countMetadata counts the references to metadata blocks: each distinct node
-// contributes its pointers once.
+// countMetadata counts the references to metadata blocks. Each distinct node contributes its
+// pointers once.
 func (c *checker) countMetadata() {
 	c.refs = spacemap.NewCounter(max(uint64(c.limit), c.live.MetadataSpaceMap.NrBlocks))
 	point := func(nr block.Nr) {
@@ -73,8 +73,8 @@ func (c *checker) countMetadata() {
 	c.sum.DistinctLeaves = uint64(len(c.maps.Leaves()))
 }
 
-// roots are the blocks that a superblock points to, of both space maps and both
-// trees, the metadata snapshot's included.
+// roots returns the blocks that a superblock points to, for both space maps and both trees,
+// including those of the metadata snapshot.
 func (c *checker) roots() []block.Nr {
 	roots := []block.Nr{
 		c.live.MappingRoot, c.live.DetailsRoot,
@@ -109,7 +109,7 @@ var roleOrder = []string{
 	"the index of the data space map", "the data overflow tree", "the metadata overflow tree",
 }
 
-// checkRoles tests that every block has one use.
+// checkRoles checks that every block has one use.
 func (c *checker) checkRoles() {
 	role := make([]uint8, c.limit) // index of its name, 0: none
 	names := []string{""}
@@ -151,7 +151,7 @@ func (c *checker) checkRoles() {
 	bitmaps(c.metadataMap, "a bitmap of the metadata space map")
 }
 
-// codes are what the faults of one of the two space maps are called.
+// codes are the names and codes for faults of one of the two space maps.
 type codes struct {
 	tree, blocks    string
 	low, high, leak Code
@@ -159,7 +159,7 @@ type codes struct {
 }
 
 var (
-	// Every power cut under load leaks some data blocks, so that is but a note.
+	// Every power cut under load leaks some data blocks, so this is only a note.
 	dataCodes     = codes{"data space map", "data block", DataCountLow, DataCountHigh, DataLeak, Note}
 	metadataCodes = codes{"metadata space map", "metadata block", MetadataCountLow, MetadataCountHigh, MetadataLeak, NonFatal}
 )
@@ -173,7 +173,7 @@ func (c *checker) compareMap(ctx context.Context, m *spacemap.Map, counted *spac
 		switch f.Kind {
 		case spacemap.InTree:
 			t := *f.Tree
-			t.Err = f.Err // says which of the map's trees
+			t.Err = f.Err // tells which of the map's trees
 			c.report(c.treeFault(ctx, t, names.tree, metadata.OwnerList{}))
 			return
 		case spacemap.Unreadable, spacemap.MissingEntry, spacemap.NoOverflow, spacemap.LowOverflow:
