@@ -2,8 +2,8 @@ package metadata
 
 import "fmt"
 
-// Label is what messages call a device: "device 7", or "vg/data (device 7)" if its user calls
-// it vg/data. The name may be empty.
+// Label returns the name of a device in messages: "device 7", or "vg/data (device 7)" if its user
+// calls it vg/data. The name may be empty.
 func Label(id DevID, name string) string {
 	if name == "" {
 		return fmt.Sprintf("device %d", id)
@@ -11,7 +11,7 @@ func Label(id DevID, name string) string {
 	return fmt.Sprintf("%s (device %d)", name, id)
 }
 
-// A DeviceError says which device an error befell.
+// A DeviceError adds the device to an error.
 type DeviceError struct {
 	ID  DevID
 	Err error
@@ -19,12 +19,12 @@ type DeviceError struct {
 
 func (e *DeviceError) Error() string { return e.Named("") }
 
-// Named is Error for a device that its user calls name.
+// Named is like Error, for a device with the given user name.
 func (e *DeviceError) Named(name string) string {
 	return fmt.Sprintf("%s: %v", Label(e.ID, name), e.Err)
 }
 
-// DevID is the device that the error is about.
+// DevID returns the device that the error is about.
 func (e *DeviceError) DevID() DevID { return e.ID }
 
 func (e *DeviceError) Unwrap() error { return e.Err }

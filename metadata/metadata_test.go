@@ -18,7 +18,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// open opens one of the images that the kernel made.
+// open opens one of the kernel-made images.
 func open(t testing.TB, name string, opt metadata.Options) *metadata.Pool {
 	t.Helper()
 	p, err := metadata.Open(fixtures.Mem(t, name), opt)
@@ -28,8 +28,8 @@ func open(t testing.TB, name string, opt metadata.Options) *metadata.Pool {
 	return p
 }
 
-// All ways to read an image agree with each other and with what others found:
-// the digest is over a line for each mapping.
+// All ways to read an image agree with each other and with an independent digest, which has one
+// line per mapping.
 func TestReadKernelImages(t *testing.T) {
 	truths, err := fixtures.Truths()
 	if err != nil {
@@ -134,7 +134,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// The metadata snapshot shows an older state, of fewer devices.
+// The metadata snapshot shows an older state with fewer devices.
 func TestSnapshot(t *testing.T) {
 	live, snap := open(t, "metadata-snap", metadata.Options{}), open(t, "metadata-snap", metadata.Options{Snapshot: true, SnapshotBlock: 143})
 	count := func(p *metadata.Pool) (devices, mappings uint64) {
@@ -159,8 +159,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// All that Blocks leaves out may be lost, and the devices still have the same mappings; nothing that
-// it names may be.
+// All blocks that Blocks leaves out may be lost, and the devices still have the same mappings.
+// None of the blocks it names may be lost.
 func TestBlocks(t *testing.T) {
 	for _, opt := range []metadata.Options{{}, {Snapshot: true}} {
 		dev := fixtures.Mem(t, "metadata-snap")
@@ -204,7 +204,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// mappings counts the mappings that can be read.
+// mappings counts the readable mappings.
 func mappings(t *testing.T, p *metadata.Pool) (n uint64) {
 	t.Helper()
 	for d, err := range p.Devices(t.Context()) {
@@ -221,7 +221,7 @@ func mappings(t *testing.T, p *metadata.Pool) (n uint64) {
 	return n
 }
 
-// A snapshot that is released while it is read is noticed.
+// If a snapshot is released while it is read, this is noticed.
 func TestCheckSnapshotHeld(t *testing.T) {
 	dev := fixtures.Mem(t, "metadata-snap")
 	p, err := metadata.Open(dev, metadata.Options{Snapshot: true})
@@ -243,7 +243,7 @@ func TestCheckSnapshotHeld(t *testing.T) {
 	}
 }
 
-// A reader that stops early, or is cancelled, gets no more and leaves nothing behind.
+// A reader that stops early or is cancelled gets nothing more and leaves nothing behind.
 func TestStop(t *testing.T) {
 	p := open(t, "wide-sharing", metadata.Options{})
 	d, err := p.Device(100)
@@ -268,7 +268,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A lost leaf ends the runs with an error that says which thin blocks are lost.
+// A lost leaf ends the runs with an error that names the lost thin blocks.
 func TestLost(t *testing.T) {
 	dev := fixtures.Mem(t, "sequential")
 	p, err := metadata.Open(dev, metadata.Options{})
@@ -321,8 +321,7 @@ func TestSuperblockCodec(t *testing.T) {
 	})
 }
 
-// Amend changes what it should, in the first sector, and no other byte, whatever
-// the block holds.
+// Amend changes what it should, in the first sector, and no other byte, whatever the block holds.
 func TestAmend(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var old block.Data
@@ -388,7 +387,7 @@ func TestValidatorHeader(t *testing.T) {
 	}
 }
 
-// examplePool opens an image that the kernel made. Real programs use block.Open.
+// examplePool opens a kernel-made image. Real programs use block.Open.
 func examplePool() *metadata.Pool {
 	image, err := fixtures.Image("sequential")
 	if err != nil {
@@ -401,7 +400,7 @@ func examplePool() *metadata.Pool {
 	return p
 }
 
-// bytesWriter is text that grows.
+// A bytesWriter is a growing text.
 type bytesWriter string
 
 func (w *bytesWriter) Write(p []byte) (int, error) {

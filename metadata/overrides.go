@@ -2,8 +2,8 @@ package metadata
 
 import "fmt"
 
-// Overrides are the facts of a pool's header that a user may replace. A nil
-// field leaves what is there.
+// Overrides are header fields of a pool that a user may replace. A nil field keeps the existing
+// value.
 type Overrides struct {
 	TransactionID *uint64
 	DataBlockSize *uint64 // sectors

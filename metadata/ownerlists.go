@@ -7,17 +7,18 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An OwnerList is the devices that lead to something, ascending. Many have the same list, which
-// must not be changed.
+// An OwnerList is the devices that reach something, ascending. Many owners share the same list,
+// which must not be changed.
 type OwnerList struct {
 	IDs        []DevID
-	Incomplete bool // there are more of them, which are not listed
+	Incomplete bool // there are more devices than listed
 }
 
-// firstOwners is how many devices are listed where not all can be.
+// firstOwners is how many devices an incomplete list has.
 const firstOwners = 8
 
-// Sample returns the owners to ask where all have much the same to say, as snapshots do.
+// Sample returns a few owners, for use where all owners are likely to be similar, as snapshots
+// are.
 func (o OwnerList) Sample() []DevID { return o.IDs[:min(len(o.IDs), firstOwners)] }
 
 // Same reports whether two lists are the same list.
@@ -25,28 +26,28 @@ func (o OwnerList) Same(p OwnerList) bool {
 	return o.Incomplete == p.Incomplete && len(o.IDs) == len(p.IDs) && (len(o.IDs) == 0 || &o.IDs[0] == &p.IDs[0])
 }
 
-// OwnerLists makes lists of owners. Most nodes have the owners of their parent, and those that
-// many snapshots share have the same parents; so a list is made once of what it consists of.
+// OwnerLists creates lists of owners. Most nodes have the owners of their parent, and nodes shared
+// by many snapshots have the same parents. So each list is only built once for the same parts.
 type OwnerLists struct {
 	lists  []OwnerList
-	known  map[string]int32 // lists by those that they consist of
-	listed int              // ids in all of them
+	known  map[string]int32 // by the lists they were joined from
+	listed int              // number of ids in all of them
 }
 
-// MostOwners is how many ids all lists together have at most, about.
+// MostOwners is about the maximum number of ids in all lists together.
 const MostOwners = 1 << 22
 
-// Add takes a list of owners, and returns its number.
+// Add adds a list of owners and returns its number.
 func (s *OwnerLists) Add(o OwnerList) int32 {
 	s.lists = append(s.lists, o)
 	return int32(len(s.lists) - 1)
 }
 
-// List returns the list of that number.
+// List returns the list with the given number.
 func (s *OwnerLists) List(n int32) OwnerList { return s.lists[n] }
 
-// Join returns the number of the list of all owners in those with the given numbers, which
-// it sorts; -1 if there are none.
+// Join returns the number of the list of all owners in the lists with the given numbers; -1 if
+// there are none. It sorts numbers.
 func (s *OwnerLists) Join(numbers []int32) int32 {
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
@@ -85,7 +86,7 @@ func (s *OwnerLists) Join(numbers []int32) int32 {
 	return n
 }
 
-// AppendList appends the number of a list, unless it is the last one.
+// AppendList appends the number of a list unless it is already the last one.
 func AppendList(numbers []int32, n int32) []int32 {
 	if last := len(numbers) - 1; last >= 0 && numbers[last] == n {
 		return numbers
@@ -93,8 +94,8 @@ func AppendList(numbers []int32, n int32) []int32 {
 	return append(numbers, n)
 }
 
-// OwnersOf finds the devices that lead to the given blocks of f. It looks only at nodes that
-// lead to these, each once.
+// OwnersOf finds the devices that reach the given blocks of f. It only visits nodes above these
+// blocks, each once.
 func OwnersOf(f *Forest, devices []Device, blocks map[block.Nr]bool) map[block.Nr]OwnerList {
 	reach := map[block.Nr]OwnerList{}
 	if len(blocks) == 0 {

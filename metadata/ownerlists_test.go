@@ -11,8 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// OwnersOf names the devices that going down from each device finds, for the blocks asked for
-// and no others.
+// OwnersOf names the same devices as a descent from each device, for the given blocks only.
 func TestOwnersOf(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for range 50 {
@@ -23,7 +22,7 @@ func TestOwnersOf(t *testing.T) {
 		}
 		below := map[block.Nr][]block.Nr{}
 		all = append(all, level...)
-		for range 2 { // nodes over any of those below
+		for range 2 { // nodes above any of those below
 			var above []block.Nr
 			for range 6 {
 				var children []btree.Child
@@ -73,7 +72,7 @@ func TestOwnersOf(t *testing.T) {
 	}
 }
 
-// descend collects nr and what is below it.
+// descend collects nr and everything below it.
 func descend(below map[block.Nr][]block.Nr, nr block.Nr, into map[block.Nr]bool) {
 	into[nr] = true
 	for _, c := range below[nr] {
@@ -81,7 +80,7 @@ func descend(below map[block.Nr][]block.Nr, nr block.Nr, into map[block.Nr]bool)
 	}
 }
 
-// A list is made once of what it consists of, in whatever order that comes.
+// A list is built once for the same parts, in whatever order they come.
 func TestOwnerLists(t *testing.T) {
 	var s metadata.OwnerLists
 	a, b, c := s.Add(metadata.OwnerList{IDs: []metadata.DevID{1, 5}}), s.Add(metadata.OwnerList{IDs: []metadata.DevID{2, 5}}), s.Add(metadata.OwnerList{})
@@ -106,7 +105,8 @@ func TestOwnerLists(t *testing.T) {
 	}
 }
 
-// The ids in all lists are bounded: lists that would have more have some of them, and say so.
+// The number of ids in all lists is bounded. A list that would exceed it has only some, and says
+// so.
 func TestOwnerListsBounded(t *testing.T) {
 	many := make([]metadata.DevID, metadata.MostOwners)
 	for i := range many {

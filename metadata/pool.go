@@ -12,24 +12,24 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options say what of the metadata [Open] shows.
+// Options say which part of the metadata [Open] shows.
 type Options struct {
-	// Snapshot chooses the metadata snapshot instead of the live metadata: all
-	// that may be read while the kernel uses the pool.
+	// Snapshot selects the metadata snapshot instead of the live metadata. It is the only part that
+	// may be read while the kernel uses the pool.
 	Snapshot bool
-	// SnapshotBlock, if not 0, is where the snapshot must be.
+	// SnapshotBlock, if not 0, is the block the snapshot must be in.
 	SnapshotBlock block.Nr
-	// MappingRoot and DetailsRoot, if not 0, replace those of the superblock.
+	// MappingRoot and DetailsRoot, if not 0, replace the superblock's roots.
 	MappingRoot, DetailsRoot block.Nr
-	Parallel                 int // reads in flight; 0: one a processor
+	Parallel                 int // reads in flight; 0: one per processor
 }
 
 // A Pool is the metadata of a pool, open for reading. It is safe for concurrent use.
 type Pool struct {
-	// Superblock is what the pool is read by: block 0, or the snapshot's, with
-	// the roots that Options replaced.
+	// Superblock is the superblock used to read the pool: block 0 or the snapshot's, with the roots
+	// replaced by those in Options.
 	Superblock Superblock
-	// Live is block 0. The snapshot's copy knows no space maps.
+	// Live is block 0. The snapshot's copy has no space maps.
 	Live Superblock
 
 	r     *block.Reader
@@ -50,13 +50,13 @@ var (
 	ErrUnformatted = errors.New("never formatted: block 0 is all zero")
 )
 
-// mostBlocks bounds what a damaged superblock can make a reader allocate: the device
-// may be a sparse file as vast as it says. It is above what metadata can have, as
-// a view of repaired metadata has its new blocks there.
+// mostBlocks limits what a damaged superblock can make a reader allocate, as the device may be a
+// huge sparse file. It is above the maximum for metadata, because a view of repaired metadata has
+// its new blocks there.
 const mostBlocks = 2 * spacemap.MaxMetadata
 
-// Open reads the superblock of the metadata on dev. The error wraps
-// [block.ErrCorrupt] if it is damaged.
+// Open reads the superblock of the metadata on dev. If it is damaged, the error wraps
+// [block.ErrCorrupt].
 func Open(dev block.Device, opt Options) (*Pool, error) {
 	p := &Pool{r: block.NewReader(dev, opt.Parallel)}
 	var b block.Data
@@ -107,12 +107,11 @@ func (p *Pool) snapshot(want block.Nr) (Superblock, error) {
 	return sb, nil
 }
 
-// ErrReleased says that a metadata snapshot went away while it was being read.
+// ErrReleased says that a metadata snapshot was released while it was being read.
 var ErrReleased = errors.New("the metadata snapshot was released while it was read: the output may be wrong")
 
-// CheckSnapshotHeld reports whether the metadata snapshot that p shows is still there. Who
-// reads a pool that is in use asks after reading; for a pool that is open without
-// a snapshot there is nothing to ask.
+// CheckSnapshotHeld returns an error if the metadata snapshot that p shows is gone. Call it after
+// reading a pool that is in use. For a pool opened without a snapshot it does nothing.
 func (p *Pool) CheckSnapshotHeld() error {
 	if p.Superblock.Block == SuperblockLocation {
 		return nil
@@ -127,9 +126,9 @@ func (p *Pool) CheckSnapshotHeld() error {
 	return nil
 }
 
-// Blocks returns the metadata blocks that p's devices are made of, ascending: block 0, the
-// superblock that p shows, and all nodes of their trees, but not the space maps. What a metadata
-// snapshot is made of does not change while it is held.
+// Blocks returns the metadata blocks that make up p's devices, ascending: block 0, the superblock
+// that p shows, and all nodes of their trees, but not the space maps. The blocks of a metadata
+// snapshot do not change while it is held.
 func (p *Pool) Blocks(ctx context.Context) ([]block.Nr, error) {
 	all := []block.Nr{SuperblockLocation, p.Superblock.Block}
 	add := func(valueSize int, roots ...block.Nr) error {
@@ -158,19 +157,18 @@ func (p *Pool) Blocks(ctx context.Context) ([]block.Nr, error) {
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
-	beyond, _ := slices.BinarySearch(all, p.limit) // where only damage leads
+	beyond, _ := slices.BinarySearch(all, p.limit) // only damage leads there
 	return all[:beyond], nil
 }
 
-// Reader returns what the pool's blocks are read by.
+// Reader returns the reader of the pool's blocks.
 func (p *Pool) Reader() *block.Reader { return p.r }
 
-// Limit is the first block number beyond the metadata.
+// Limit returns the first block number beyond the metadata.
 func (p *Pool) Limit() block.Nr { return p.limit }
 
-// Devices yields the thin devices by ascending id. The error comes last, once.
-// It is an error if the device details and the mapping tree name different
-// devices.
+// Devices yields the thin devices by ascending id. An error comes last, once. It is an error if
+// the device details and the mapping tree name different devices.
 func (p *Pool) Devices(ctx context.Context) iter.Seq2[Device, error] {
 	return func(yield func(Device, error) bool) {
 		tree := func(root block.Nr, size int) (func() (btree.Entry, error, bool), func()) {
@@ -217,19 +215,19 @@ type MismatchError struct {
 
 func (e *MismatchError) Error() string { return e.Named("") }
 
-// Named is Error for a device that its user calls name.
+// Named is like Error, for a device with the given user name.
 func (e *MismatchError) Named(name string) string {
 	return fmt.Sprintf("%s has %s but no %s", Label(e.ID, name), e.Has, e.Lacks)
 }
 
-// DevID is the device that the error is about.
+// DevID returns the device that the error is about.
 func (e *MismatchError) DevID() DevID { return e.ID }
 
 // Unwrap makes a MismatchError a [block.ErrCorrupt].
 func (e *MismatchError) Unwrap() error { return block.ErrCorrupt }
 
-// Device looks up one device, reading no more than it must. The error is
-// [ErrNoDevice] if the pool has none of that id.
+// Device looks up one device and reads no more than it must. The error is [ErrNoDevice] if the
+// pool has no device with that id.
 func (p *Pool) Device(id DevID) (Device, error) {
 	root, hasRoot, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
 	if err != nil {
@@ -250,7 +248,7 @@ func (p *Pool) Device(id DevID) (Device, error) {
 }
 
 // MappingTree looks up the mapping tree of a device, without its details. The error is
-// [ErrNoDevice] if the pool has no device of that id.
+// [ErrNoDevice] if the pool has no device with that id.
 func (p *Pool) MappingTree(id DevID) (MappingTree, error) {
 	root, ok, err := btree.Lookup(p.r, p.limit, p.Superblock.MappingRoot, RootSize, uint64(id))
 	switch {
@@ -262,8 +260,8 @@ func (p *Pool) MappingTree(id DevID) (MappingTree, error) {
 	return MappingTree{ID: id, Root: block.Nr(le.Uint64(root))}, nil
 }
 
-// MappingTreeAt returns the mapping tree with its root in block root, be it a device's or one
-// that an earlier transaction left behind. The error says that there is none.
+// MappingTreeAt returns the mapping tree with its root in block root, which may belong to a device
+// or be left over from an earlier transaction. It returns an error if there is no such tree.
 func (p *Pool) MappingTreeAt(root block.Nr) (MappingTree, error) {
 	var b block.Data
 	err := error(&btree.PointerError{Child: uint64(root), Limit: p.limit})
@@ -279,8 +277,8 @@ func (p *Pool) MappingTreeAt(root block.Nr) (MappingTree, error) {
 	return MappingTree{Root: root, ByRoot: true}, nil
 }
 
-// Lookup finds where thin block b of d lies and when it was mapped; false if it
-// is not mapped.
+// Lookup finds the data block of thin block b of d and the time it was mapped; false if it is not
+// mapped.
 func (p *Pool) Lookup(d Device, b ThinBlock) (data DataBlock, time uint32, ok bool, err error) {
 	v, ok, err := btree.Lookup(p.r, p.limit, d.Root, MappingSize, uint64(b))
 	if err != nil || !ok {
@@ -296,8 +294,8 @@ func (p *Pool) Highest(d Device) (ThinBlock, bool, error) {
 	return ThinBlock(key), ok, deviceError(d.ID, err)
 }
 
-// Runs yields the mappings of d as maximal runs, by ascending thin block. The
-// error comes last, once; the runs before it are good.
+// Runs yields the mappings of d as maximal runs, by ascending thin block. An error comes last,
+// once; the runs before it are good.
 func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
 	return func(yield func(Run, error) bool) {
 		m, err := p.Mappings(ctx, d)
@@ -332,7 +330,7 @@ func (p *Pool) Runs(ctx context.Context, d Device) iter.Seq2[Run, error] {
 	}
 }
 
-// deviceError says of an error which device it befell.
+// deviceError adds the device to an error.
 func deviceError(id DevID, err error) error {
 	if err == nil {
 		return nil

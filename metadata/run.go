@@ -2,34 +2,34 @@ package metadata
 
 import "fmt"
 
-// A ThinBlock is a block of a thin device: offset in the device divided by the
-// data block size. The format allows any value; XML calls it origin.
+// A ThinBlock is a block of a thin device: the offset in the device divided by the data block
+// size. The format allows any value; XML calls it origin.
 type ThinBlock uint64
 
-// A DataBlock is a block of the pool's data device: offset divided by the data
-// block size. On disk it has 40 bits.
+// A DataBlock is a block of the pool's data device: the offset divided by the data block size. On
+// disk it has 40 bits.
 type DataBlock uint64
 
-// A DevID names a thin device within its pool. The kernel's messages reach
-// 0..[MaxDevID]; keys on disk have 64 bits.
+// A DevID identifies a thin device in its pool. The kernel's messages accept 0..[MaxDevID]; keys
+// on disk have 64 bits.
 type DevID uint64
 
 // Limits of the format.
 const (
-	MaxDevID         = 1<<24 - 1 // highest device id the kernel takes
-	MaxTime          = 1<<24 - 1 // highest time a mapping can hold
+	MaxDevID         = 1<<24 - 1 // highest device id the kernel accepts
+	MaxTime          = 1<<24 - 1 // highest time in a mapping
 	MinDataBlockSize = 128       // sectors; a data block size is a multiple of it
 	MaxDataBlockSize = 1 << 21   // sectors
-	MaxDataBlocks    = 1 << 40   // what a mapping can address
+	MaxDataBlocks    = 1 << 40   // limit of what a mapping can address
 )
 
-// A Run is a stretch of mappings: Len adjacent thin blocks lie on as many
-// adjacent data blocks, and all have one time.
+// A Run is a sequence of mappings: Len adjacent thin blocks are mapped to as many adjacent data
+// blocks, all with the same time.
 type Run struct {
 	Thin ThinBlock
 	Data DataBlock
 	Len  uint64 // at least 1
-	Time uint32 // when the mapping was made, in snapshots; at most [MaxTime]
+	Time uint32 // snapshot clock when the mapping was made; at most [MaxTime]
 }
 
 func (r Run) String() string {
@@ -40,7 +40,7 @@ func (r Run) String() string {
 		r.Thin, r.Thin+ThinBlock(r.Len-1), r.Data, r.Data+DataBlock(r.Len-1), r.Time)
 }
 
-// Continues reports whether r follows directly on prev, so that both are one run.
+// Continues reports whether r directly follows prev, so that both are one run.
 func (r Run) Continues(prev Run) bool {
 	return r.Thin == prev.Thin+ThinBlock(prev.Len) && r.Data == prev.Data+DataBlock(prev.Len) && r.Time == prev.Time
 }

@@ -2,16 +2,16 @@ package metadata
 
 import "strconv"
 
-// A DevIDSet is a set of device ids. Of ids that the kernel takes it needs a bit each at
-// most, as a description may have millions of empty devices.
+// A DevIDSet is a set of device ids. It needs at most one bit for each id that the kernel accepts,
+// because a description may have millions of empty devices.
 type DevIDSet struct {
 	pages  [(MaxDevID + 1) / idsOfPage]*[idsOfPage / 64]uint64
-	higher map[DevID]bool // ids above MaxDevID, which a damaged device may have
+	higher map[DevID]bool // ids above MaxDevID, from damaged devices
 }
 
 const idsOfPage = 1 << 15
 
-// Add adds id, and reports whether it was not there before.
+// Add adds id, and reports whether it is new.
 func (s *DevIDSet) Add(id DevID) bool {
 	if id > MaxDevID {
 		if s.higher[id] {
@@ -33,14 +33,14 @@ func (s *DevIDSet) Add(id DevID) bool {
 	return !was
 }
 
-// Names numbers the names of defs. A dump names them by numbers, which take less room than
-// their text.
+// Names maps the names of defs to numbers. In dumps, the names are decimal numbers, which are
+// stored in less space than strings.
 type Names struct {
 	numbers map[uint64]int32
 	others  map[string]int32
 }
 
-// Set gives a name a number.
+// Set sets the number of a name.
 func (n *Names) Set(name string, number int32) {
 	if v, ok := asNumber(name); ok {
 		if n.numbers == nil {
@@ -65,7 +65,7 @@ func (n *Names) Get(name string) (int32, bool) {
 	return number, ok
 }
 
-// asNumber returns the number that is written as name; false if it could be written otherwise.
+// asNumber parses name as a number; false if the number would be written differently.
 func asNumber(name string) (uint64, bool) {
 	if name == "" || len(name) > 1 && name[0] == '0' || name[0] < '0' || name[0] > '9' {
 		return 0, false

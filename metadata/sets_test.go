@@ -8,7 +8,7 @@ import (
 	"thinpool/metadata"
 )
 
-// A DevIDSet is a set of ids, whatever the kernel takes.
+// A DevIDSet is a set of any ids, including those the kernel does not accept.
 func TestDevIDSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s metadata.DevIDSet
@@ -24,7 +24,7 @@ func TestDevIDSet(t *testing.T) {
 	})
 }
 
-// Names that are written as numbers are not taken for each other.
+// Names that look like the same number are not confused.
 func TestNames(t *testing.T) {
 	var n metadata.Names
 	all := []string{"", "0", "00", "1", "01", "+1", "-1", "1 ", "18446744073709551615", "18446744073709551616", "a", "1e3"}

@@ -5,11 +5,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Sharing is what there is to know of the devices that reach a leaf without
-// naming each: enough to tell whether its blocks are shared.
+// Sharing sums up the devices that reach a leaf without listing them. It is enough to tell whether
+// the leaf's blocks are shared.
 type Sharing struct {
-	Any, Many bool   // one device at least; more than one
-	LeastSnap uint32 // least SnapshottedTime of them
+	Any, Many bool   // at least one device; more than one
+	LeastSnap uint32 // lowest SnapshottedTime of these devices
 }
 
 func (o *Sharing) add(p Sharing) {
@@ -21,9 +21,9 @@ func (o *Sharing) add(p Sharing) {
 	o.LeastSnap = min(o.LeastSnap, p.LeastSnap)
 }
 
-// LeafSharing finds the owners of each leaf of the mapping trees of devices, by
-// index of the leaf in f. It goes down from the roots, each inner node after all
-// its parents, so it costs time by the number of nodes, not of devices times nodes.
+// LeafSharing finds the sharing of each leaf of the devices' mapping trees, by index of the leaf
+// in f. It descends from the roots and visits each inner node after all its parents. So the time
+// it takes depends on the number of nodes, not on devices times nodes.
 func LeafSharing(f *Forest, devices []Device) []Sharing {
 	inner, leaves := make([]Sharing, len(f.Inner())), make([]Sharing, len(f.Leaves()))
 	give := func(nr block.Nr, o Sharing) {
@@ -45,7 +45,7 @@ func LeafSharing(f *Forest, devices []Device) []Sharing {
 	return leaves
 }
 
-// rootsOf are the roots of the devices' mapping trees.
+// rootsOf returns the roots of the devices' mapping trees.
 func rootsOf(devices []Device) []block.Nr {
 	roots := make([]block.Nr, len(devices))
 	for i, d := range devices {

@@ -13,7 +13,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Mappings are the mapping trees of some devices, their upper parts in memory.
+// Mappings are the mapping trees of some devices, with their upper parts in memory.
 type Mappings struct {
 	Forest *Forest
 	leafReader
@@ -22,11 +22,11 @@ type Mappings struct {
 // A leafReader reads leaves of mapping trees.
 type leafReader struct {
 	pool   *Pool
-	leaves int // about how many there are
+	leaves int // approximate number of leaves
 }
 
-// Mappings loads the upper parts of the mapping trees of the given devices. A
-// subtree that devices share is read once.
+// Mappings loads the upper parts of the mapping trees of the given devices. It reads a subtree
+// shared by several devices once.
 func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, error) {
 	roots := make([]block.Nr, len(devices))
 	for i, d := range devices {
@@ -36,13 +36,13 @@ func (p *Pool) Mappings(ctx context.Context, devices ...Device) (*Mappings, erro
 	return &Mappings{f, leafReader{p, len(f.Leaves())}}, err
 }
 
-// A Step is a leaf to be read in a [Mappings.Stream], or a mark between leaves.
+// A Step is a leaf to read in a [Mappings.Stream], or a mark between leaves.
 type Step struct {
-	ID   DevID    // whose leaf it is, for errors
-	Root block.Nr // if not 0, it is that of the tree here instead, which is no device's
+	ID   DevID    // owner of the leaf, for errors
+	Root block.Nr // if not 0, the root of a tree that is used instead of a device's
 	Leaf LeafRange
 	Side Side // in a [TreePair]
-	Mark int  // if not 0, no leaf is read: the step comes in its turn, and its maker knows what for
+	Mark int  // if not 0, the step is a mark: no leaf is read, and the caller gives it a meaning
 }
 
 // Steps yields the steps that read the mappings of d.
@@ -56,41 +56,38 @@ func (m *Mappings) Steps(d Device) iter.Seq[Step] {
 	}
 }
 
-// windowLeaves is how many leaves a Stream reads ahead: enough to turn the order
-// of keys into an order of blocks that suits a disk, but in proportion, as what is
-// made of them takes memory.
+// windowLeaves returns how many leaves a Stream reads ahead: enough to turn key order into a block
+// order that suits a disk, but not more than a share of all, as the results take memory.
 func (m *leafReader) windowLeaves() int {
 	const share, least, most = 64, 16, 256
 	return min(max(m.leaves/share, least), most)
 }
 
-// A window is a stretch of steps and what was made of the leaves they read.
+// A window is a series of steps and the results for their leaves.
 type window[T any] struct {
 	steps []Step
-	made  []T // for the step of the same index
+	made  []T // by index of the step
 	errs  []error
 }
 
-// Stream goes through the steps in their order and calls fn with each, and with the runs of
-// its leaf; a mark has none. Leaves are read ahead and in parallel. Runs are valid until fn
-// returns; those that go on in the next leaf are not joined. A leaf that is lost
-// ends the stream with an error that wraps [block.ErrCorrupt].
+// Stream calls fn for each step, in order, with the runs of its leaf; a mark has none. It reads
+// leaves ahead and in parallel. Runs are valid until fn returns; those that continue in the next
+// leaf are not joined. A lost leaf ends the stream with an error that wraps [block.ErrCorrupt].
 func (m *Mappings) Stream(ctx context.Context, steps iter.Seq[Step], fn func(*Step, []Run) error) error {
 	return eachStep(ctx, &m.leafReader, steps, keepRuns, fn)
 }
 
 func keepRuns(dst, runs []Run) []Run { return append(dst[:0], runs...) }
 
-// StreamAs is [Mappings.Stream] for those who make something else of the runs, such as text: keep
-// does that where leaves are read, on all processors, in dst, which it returned before for another
-// leaf. It may not hold on to the runs. What it returns is fn's, in turn, until fn returns.
+// StreamAs is like [Mappings.Stream], but turns the runs into something else, such as text. It
+// calls keep for each leaf as soon as it is read, on all processors. keep may reuse dst, an
+// earlier result, and must not retain runs. fn gets the results in step order, each valid until it
+// returns.
 func StreamAs[T any](ctx context.Context, m *Mappings, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
 	return eachStep(ctx, &m.leafReader, steps, keep, fn)
 }
 
-// eachStep goes through the steps in their order. For each leaf it calls keep, where the leaf is
-// read, then in turn fn with what keep returned: it makes that of runs which it may not hold on
-// to, in dst, which it returned before for another leaf.
+// eachStep implements StreamAs.
 func eachStep[T any](ctx context.Context, m *leafReader, steps iter.Seq[Step], keep func(dst T, runs []Run) T, fn func(*Step, T) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	full, empty := make(chan *window[T], 1), make(chan *window[T], 2)
@@ -112,7 +109,7 @@ func eachStep[T any](ctx context.Context, m *leafReader, steps iter.Seq[Step], k
 	return g.Wait()
 }
 
-// fillWindows reads window after window.
+// fillWindows reads one window after the other.
 func fillWindows[T any](ctx context.Context, m *leafReader, steps iter.Seq[Step], keep func(T, []Run) T, full, empty chan *window[T]) error {
 	var w *window[T]
 	most := m.windowLeaves()
@@ -175,7 +172,7 @@ func (w *window[T]) read(ctx context.Context, r *block.Reader, keep func(T, []Ru
 			}
 		}
 	}
-	runs := make([][]Run, r.Workers()) // of the leaf at hand
+	runs := make([][]Run, r.Workers()) // of the current leaf
 	return r.Each(ctx, byBlock, func(worker int, nr block.Nr, b *block.Data, err error) error {
 		var n btree.Node
 		if err == nil {
@@ -204,13 +201,13 @@ func leafRuns(dst []Run, n btree.Node, part LeafRange) ([]Run, error) {
 	return AppendRuns(dst, n), nil
 }
 
-// AppendRuns appends the mappings in a leaf of a mapping tree to dst, joined to runs.
+// AppendRuns appends the mappings in a leaf of a mapping tree to dst, joined into runs.
 func AppendRuns(dst []Run, n Node) []Run {
 	keys, values := n.Uint64s()
-	var key, value, length uint64 // of the run so far
+	var key, value, length uint64 // of the current run
 	for ; len(keys) >= 8 && len(values) >= 8; keys, values = keys[8:], values[8:] {
 		k, v := le.Uint64(keys), le.Uint64(values)
-		// The time is in the low bits, so one comparison covers it and the block.
+		// The time is in the low bits, so one comparison covers both time and block.
 		if length > 0 && k == key+length && v == value+length<<timeBits {
 			length++
 			continue
@@ -231,7 +228,7 @@ func makeRun(key, value, length uint64) Run {
 	return Run{ThinBlock(key), data, length, time}
 }
 
-// deliver hands over a window in order.
+// deliver calls fn for the steps of a window, in order.
 func (w *window[T]) deliver(fn func(*Step, T) error) error {
 	var none T
 	for i := range w.steps {
@@ -252,20 +249,20 @@ func (w *window[T]) deliver(fn func(*Step, T) error) error {
 	return nil
 }
 
-// A LostError says that a piece of a device's mappings cannot be read.
+// A LostError says that a part of a device's mappings cannot be read.
 type LostError struct {
 	ID   DevID
-	Root block.Nr // if not 0, they are those of the tree here, which is no device's
+	Root block.Nr // if not 0, the root of a tree that is used instead of a device's
 	Keys KeyRange // thin blocks
 	Err  error
 }
 
 func (e *LostError) Error() string { return e.Named("") }
 
-// DevID is the device that the error is about.
+// DevID returns the device that the error is about.
 func (e *LostError) DevID() DevID { return e.ID }
 
-// Named is Error for a device that its user calls name.
+// Named is like Error, for a device with the given user name.
 func (e *LostError) Named(name string) string {
 	if e.Root != 0 {
 		return fmt.Sprintf("mapping tree at block %d: lost the mappings of %v: %v", e.Root, e.Keys, e.Err)

@@ -14,8 +14,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Lookup finds what Runs yields and nothing else, also where a node's lower
-// bound lies below its first key.
+// Lookup finds exactly what Runs yields, even if a node's lower bound is below its first key.
 func TestLookupAgreesWithRuns(t *testing.T) {
 	p := open(t, "thinned-out", metadata.Options{Parallel: 1})
 	d, err := p.Device(1)
@@ -45,8 +44,8 @@ func TestLookupAgreesWithRuns(t *testing.T) {
 	}
 }
 
-// However a stream of runs ends, it ends all its goroutines: the bubble waits
-// for them, and fails if they wait for something.
+// However a stream of runs ends, all its goroutines end, too: the bubble waits for them, and fails
+// if they are blocked.
 func TestRunsEndTheirGoroutines(t *testing.T) {
 	image, err := fixtures.Image("wide-sharing")
 	if err != nil {
@@ -73,7 +72,7 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 				cancel()
 				last = err
 			}
-			if last != nil && !errors.Is(last, context.Canceled) { // it may have been read ahead to the end
+			if last != nil && !errors.Is(last, context.Canceled) { // it may have read ahead to the end
 				t.Error(last)
 			}
 		},
@@ -114,7 +113,7 @@ func TestRunsEndTheirGoroutines(t *testing.T) {
 	}
 }
 
-// The device trees must name the same devices.
+// The two device trees must name the same devices.
 func TestDevicesMismatch(t *testing.T) {
 	for name, spoil := range map[string]func(b *block.Data){
 		"id changed":   func(b *block.Data) { b[32] = 6 },
@@ -142,7 +141,7 @@ func TestDevicesMismatch(t *testing.T) {
 	}
 }
 
-// LeafSharing says the same as going through the leaves of each device.
+// LeafSharing agrees with a walk through the leaves of each device.
 func TestLeafSharing(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range 50 {
@@ -152,7 +151,7 @@ func TestLeafSharing(t *testing.T) {
 			level = append(level, f.Leaf(metadata.Run{Thin: metadata.ThinBlock(1000 * i), Data: metadata.DataBlock(100 * i), Len: 100}))
 		}
 		nodes := level
-		for range 2 { // nodes over any of those below
+		for range 2 { // nodes above any of those below
 			var above []block.Nr
 			for range 6 {
 				var children []btree.Child

@@ -1,14 +1,14 @@
-// Package metadata reads the metadata of a dm-thin pool: which block of which
-// thin device lies where on the data device.
+// Package metadata reads the metadata of a dm-thin pool: it tells where on the data device each
+// block of each thin device is.
 //
-// Everything starts at the superblock, block 0 (the kernel's struct
-// thin_disk_superblock). It names the roots of two trees, the device details and
-// the mapping tree, and of two space maps. [Open] reads it and gives a [Pool];
-// internal/write writes new metadata, tool/check says what is wrong with some.
+// Everything starts at the superblock, block 0 (the kernel's struct thin_disk_superblock). It
+// names the roots of two trees, the device details and the mapping tree, and of two space maps.
+// [Open] reads it and returns a [Pool]. internal/write writes new metadata, and tool/check finds
+// faults in it.
 //
-// Whether a mapping may be written in place depends on the device that holds it. [LeafSharing] sends the
-// least snapshot time, and whether there is more than one device, down from the roots, once for
-// each node. A check for shared blocks that are writable thus costs nothing per snapshot.
+// Whether a mapping may be written in place depends on the device that holds it. [LeafSharing]
+// passes the lowest snapshot time, and whether there is more than one device, down from the roots,
+// once for each node. So a check for writable shared blocks costs nothing per snapshot.
 package metadata
 
 import (
@@ -43,20 +43,20 @@ const (
 // Constants of the superblock.
 const (
 	Magic              = 27022010
-	Version            = 2 // what kernels write today; version 1 has the same layout
+	Version            = 2 // written by current kernels; version 1 has the same layout
 	SuperblockLocation = block.Nr(0)
 	MetadataBlockSize  = block.Size / block.SectorSize // sectors
 )
 
-// NeedsCheck is the flag the kernel sets when it could not write metadata. Until
-// a check clears it the pool stays read-only.
+// NeedsCheck is the flag the kernel sets when it could not write metadata. The pool stays
+// read-only until a check clears it.
 const NeedsCheck = 1
 
 var le = binary.LittleEndian
 
 // A Superblock is the root of a pool's metadata, or of its metadata snapshot.
 type Superblock struct {
-	Block             block.Nr // where it lies: 0, or the snapshot's block
+	Block             block.Nr // its location: 0 or the snapshot's block
 	Flags             uint32
 	UUID              [16]byte
 	Magic             uint64
@@ -69,16 +69,16 @@ type Superblock struct {
 	MappingRoot       block.Nr
 	DetailsRoot       block.Nr
 	DataBlockSize     uint32 // sectors
-	MetadataBlockSize uint32 // sectors; not used
-	MetadataNrBlocks  uint64 // when the pool was made; the space map has today's
+	MetadataBlockSize uint32 // sectors; unused
+	MetadataNrBlocks  uint64 // when the pool was created; the space map has the current number
 	CompatFlags       uint32
 	CompatROFlags     uint32
 	IncompatFlags     uint32
 }
 
-// DecodeSuperblock reads the superblock at loc. It checks the checksum, the self
-// reference and the magic; all else is up to the caller. Where the error is a
-// [block.ErrCorrupt] the fields are still filled in, for those who repair.
+// DecodeSuperblock reads the superblock at loc. It checks the checksum, the self reference and the
+// magic; everything else is up to the caller. If the error is a [block.ErrCorrupt], the fields are
+// still set, for use in repairs.
 func DecodeSuperblock(loc block.Nr, b *block.Data) (Superblock, error) {
 	sb := Superblock{
 		Block:             loc,
@@ -109,7 +109,7 @@ func DecodeSuperblock(loc block.Nr, b *block.Data) (Superblock, error) {
 	return sb, nil
 }
 
-// Encode writes sb into b, complete with checksum; unused bytes become zero.
+// Encode writes sb into b, including the checksum. Unused bytes become zero.
 func (sb *Superblock) Encode(b *block.Data) {
 	*b = block.Data{}
 	le.PutUint32(b[offFlags:], sb.Flags)
@@ -132,9 +132,9 @@ func (sb *Superblock) Encode(b *block.Data) {
 	block.Seal(sb.Block, b, block.Superblock)
 }
 
-// Amend returns the encoded superblock b with the flags, the time, the root of the device
-// details and the space maps of sb, and every other byte as it is. All that changes lies in the first sector, so
-// that a power cut while it is written leaves either b or the result.
+// Amend returns the encoded superblock b with the flags, the time, the device details root and the
+// space maps of sb. All other bytes stay the same. All changes are in the first sector, so a power
+// cut during the write leaves either b or the result.
 func (sb *Superblock) Amend(b block.Data) block.Data {
 	le.PutUint32(b[offFlags:], sb.Flags)
 	le.PutUint32(b[offTime:], sb.Time)
@@ -145,8 +145,8 @@ func (sb *Superblock) Amend(b block.Data) block.Data {
 	return b
 }
 
-// NonZeroTail returns the offset of the first byte of a superblock that has no
-// meaning and is not zero; -1 if there is none.
+// NonZeroTail returns the offset of the first non-zero byte in the unused parts of a superblock;
+// -1 if there is none.
 func NonZeroTail(b *block.Data) int {
 	for _, unused := range [...][2]int{
 		{offUUID, offMagic},
@@ -163,7 +163,7 @@ func NonZeroTail(b *block.Data) int {
 	return -1
 }
 
-// Header returns what a dump says of the pool.
+// Header returns the pool's header for a dump.
 func (sb *Superblock) Header() Header {
 	return Header{
 		UUID:          sb.UUID,
@@ -176,21 +176,21 @@ func (sb *Superblock) Header() Header {
 	}
 }
 
-// FreeMetadataBlocks is what the space map's counters leave of the metadata.
+// FreeMetadataBlocks returns the number of free metadata blocks, by the space map's counters.
 func (sb *Superblock) FreeMetadataBlocks() uint64 {
 	sm := sb.MetadataSpaceMap
 	return sm.NrBlocks - min(sm.NrAllocated, sm.NrBlocks)
 }
 
-// The kernel reserves some metadata blocks to be able to commit and to delete: a pool that has no
-// more than these left gets no new blocks. It is one block in ten, and 4096 (16 MiB) at most
+// The kernel reserves some metadata blocks for commits and deletes. A pool that has only these
+// left gets no new blocks. The reserve is one block in ten, at most 4096 (16 MiB)
 // (__set_metadata_reserve in drivers/md/dm-thin-metadata.c); `dmsetup status` counts it as used.
 const (
 	ReservePart = 10
 	MostReserve = 4096
 )
 
-// Reserve is how many of so many metadata blocks the kernel reserves.
+// Reserve returns how many of the given metadata blocks the kernel reserves.
 func Reserve(blocks uint64) uint64 { return min(blocks/ReservePart, MostReserve) }
 
 // Sizes of the values in the leaves of the trees.
@@ -220,5 +220,5 @@ func UnpackMapping(v uint64) (DataBlock, uint32) {
 	return DataBlock(v >> timeBits), uint32(v & MaxTime)
 }
 
-// PackMapping makes the value of a mapping.
+// PackMapping returns the value of a mapping.
 func PackMapping(b DataBlock, time uint32) uint64 { return uint64(b)<<timeBits | uint64(time) }

@@ -8,11 +8,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A MappingTree is a mapping tree: that of a device, or one that only its root names.
+// A MappingTree is the mapping tree of a device, or one that is only known by its root.
 type MappingTree struct {
 	ID     DevID
 	Root   block.Nr
-	ByRoot bool // it is known by its root; ID means nothing
+	ByRoot bool // only the root is known; ID is unused
 }
 
 // A TreePair is two mapping trees, to be read side by side.
@@ -22,7 +22,7 @@ type TreePair struct {
 	leafReader
 }
 
-// TreePair loads what has to be read of the upper parts of two mapping trees.
+// TreePair loads the needed upper parts of two mapping trees.
 func (p *Pool) TreePair(ctx context.Context, left, right MappingTree, opt PairOptions) (*TreePair, error) {
 	parts, err := btree.LoadTreePair(ctx, p.r, p.limit, MappingSize, left.Root, right.Root, opt)
 	if err != nil {
@@ -31,13 +31,13 @@ func (p *Pool) TreePair(ctx context.Context, left, right MappingTree, opt PairOp
 	return &TreePair{[2]MappingTree{left, right}, parts, leafReader{p, parts.Len()}}, nil
 }
 
-// Len is how many leaves [TreePair.Each] reads.
+// Len returns how many leaves [TreePair.Each] reads.
 func (p *TreePair) Len() int { return p.parts.Len() }
 
-// Each calls fn with the runs of each leaf, and the step that reads it: its Side says
-// which of the trees it belongs to, its Leaf.Keys what it covers of them. Leaves come
-// by their first keys, and are read as [Mappings.Stream] reads them, which
-// the errors are those of, too. The runs are fn's to change, until it returns.
+// Each calls fn with the runs of each leaf and the step that reads it. The step's Side tells which
+// trees have the leaf, and its Leaf.Keys the range it covers. Leaves come by their first keys.
+// They are read as in [Mappings.Stream], with the same errors. fn may change the runs until it
+// returns.
 func (p *TreePair) Each(ctx context.Context, fn func(*Step, []Run) error) error {
 	return eachStep(ctx, &p.leafReader, p.steps(), keepRuns, fn)
 }

@@ -14,7 +14,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// mapped are the mappings of runs, by thin block.
+// mapped has the mappings of runs, by thin block.
 type mapped map[metadata.ThinBlock]metadata.Run
 
 func (m mapped) add(runs ...metadata.Run) {
@@ -26,7 +26,7 @@ func (m mapped) add(runs ...metadata.Run) {
 	}
 }
 
-// What a pair has on each side and in common is what the devices have.
+// What a pair has on each side and in common agrees with the devices.
 func TestPair(t *testing.T) {
 	for _, name := range []string{"layers", "wide-sharing", "transactions"} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// testPair reads two devices, one of them as a tree that is known by its root only if loose is true.
+// testPair reads two devices; if loose is set, one of them as a tree known only by its root.
 func testPair(t *testing.T, p *metadata.Pool, left, right metadata.Device, loose bool) {
 	t.Helper()
 	l, err := p.MappingTree(left.ID)
@@ -92,8 +92,8 @@ func testPair(t *testing.T, p *metadata.Pool, left, right metadata.Device, loose
 	}
 }
 
-// forged returns a pool with devices 1 and 2, which share a leaf and have one each of their own; and
-// these three leaves.
+// forged returns a pool with devices 1 and 2, which share one leaf and have one of their own each.
+// It also returns these three leaves.
 func forged(t *testing.T) (f *fixtures.Forge, leaves [3]block.Nr) {
 	t.Helper()
 	f = fixtures.NewForge(t, 64, 1000)
@@ -105,8 +105,7 @@ func forged(t *testing.T) (f *fixtures.Forge, leaves [3]block.Nr) {
 	return f, leaves
 }
 
-// A leaf that is lost ends the reading of a pair; the error names the device or, where there is
-// none, the tree.
+// A lost leaf ends the read of a pair. The error names the device or, without one, the tree.
 func TestPairLost(t *testing.T) {
 	f, leaves := forged(t)
 	dev := f.Finish()
@@ -139,7 +138,7 @@ func TestPairLost(t *testing.T) {
 	}
 }
 
-// A tree that is not a device's is refused, and said which it is.
+// Requests for trees that do not exist are refused. Errors name the missing or damaged tree.
 func TestTreeErrors(t *testing.T) {
 	f, leaves := forged(t)
 	dev := f.Finish()
@@ -179,7 +178,7 @@ func TestTreeErrors(t *testing.T) {
 	}
 }
 
-// A device that is in one of the two trees only is a fault, not an absent device.
+// A device that is only in one of the two trees is a fault, not an absent device.
 func TestDeviceMismatch(t *testing.T) {
 	const firstKey = 32
 	f, _ := forged(t)
@@ -196,7 +195,8 @@ func TestDeviceMismatch(t *testing.T) {
 	}
 }
 
-// A leaf with keys of its neighbour, or a node where a leaf should be, is lost, and nothing of it is read.
+// A leaf with its neighbour's keys, or an internal node in place of a leaf, is lost. Nothing in it
+// is used.
 func TestWrongLeaves(t *testing.T) {
 	for name, tc := range map[string]struct {
 		root func(*fixtures.Forge) block.Nr
@@ -232,7 +232,7 @@ func TestWrongLeaves(t *testing.T) {
 	}
 }
 
-// What is not a superblock is told from one that is damaged; both say where.
+// Other data is told apart from a damaged superblock; both errors say where.
 func TestSuperblockErrors(t *testing.T) {
 	var b block.Data
 	sb := metadata.Superblock{Magic: metadata.Magic + 1}

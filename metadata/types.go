@@ -5,22 +5,22 @@ import (
 	"thinpool/internal/pdata/spacemap"
 )
 
-// Types of the layers below that are part of this package's API. They have their names here
-// because programs outside of this module cannot import the packages that they are from.
+// Types of lower layers that are part of this package's API. They are named here because programs
+// outside this module cannot import the internal packages.
 type (
-	// A KeyRange is the keys First..Last, both included: thin blocks of a device, or ids of devices.
+	// A KeyRange is the keys First to Last, inclusive: thin blocks of a device, or device ids.
 	KeyRange = btree.KeyRange
-	// A Forest is the upper parts of some trees, which may share nodes, in memory.
+	// A Forest holds the upper parts of some trees, which may share nodes, in memory.
 	Forest = btree.Forest
 	// A Node is a checked node of a tree. It is a view of a block's buffer.
 	Node = btree.Node
-	// A LeafRange is a leaf of a tree, or a range of its keys that is lost.
+	// A LeafRange is a leaf of a tree, or a lost range of its keys.
 	LeafRange = btree.LeafRange
-	// A Side says which of the two trees of a [TreePair] something is part of.
+	// A Side tells which of the two trees of a [TreePair] has something.
 	Side = btree.Side
-	// PairOptions say what of two trees is of interest.
+	// PairOptions select what to read of two trees.
 	PairOptions = btree.PairOptions
-	// A SpaceMapRoot is where a space map begins, as the superblock says.
+	// A SpaceMapRoot is the root of a space map in the superblock.
 	SpaceMapRoot = spacemap.Root
 )
 

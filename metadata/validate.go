@@ -2,17 +2,17 @@ package metadata
 
 import "fmt"
 
-// A Validator checks that a description of a pool obeys the rules of
-// [Visitor] and the limits of the format. Whoever reads a description calls
-// its methods before the visitor's; an error says what is wrong, the caller
-// adds where. The zero Validator is ready to use.
+// A Validator checks that a description of a pool follows the rules of [Visitor] and the limits of
+// the format. A program that reads a description calls the Validator's methods before the
+// visitor's. An error says what is wrong; the caller adds where. The zero Validator is ready to
+// use.
 type Validator struct {
-	// Note is told what was set right in passing, if it is not nil.
+	// Note, if not nil, is called for each harmless mistake that was corrected.
 	Note func(string)
 
 	header   Header
-	names    Names    // of defs: index in defs, less than 0: it is empty
-	defs     []extent // those that are not empty
+	names    Names    // of defs: index in defs; negative: empty
+	defs     []extent // the non-empty ones
 	devices  DevIDSet
 	inDevice bool
 	id       DevID  // of the current device
@@ -21,14 +21,14 @@ type Validator struct {
 	cur      extent // of the current device or def
 }
 
-// An extent is what a Validator keeps of a device or def.
+// An extent is what a Validator remembers about a device or def.
 type extent struct {
 	mapped      uint64
 	first, last ThinBlock // valid if mapped > 0
 }
 
-// Begin checks the pool's header. NrDataBlocks of zero means unknown: data
-// blocks are then checked against the format's limit only.
+// Begin checks the pool's header. NrDataBlocks of zero means unknown: data blocks are then only
+// checked against the format's limit.
 func (v *Validator) Begin(h Header) error {
 	v.header = h
 	v.names, v.defs, v.devices = Names{}, nil, DevIDSet{}
@@ -46,7 +46,7 @@ func (v *Validator) Begin(h Header) error {
 	return CheckDataBlockSize(uint64(h.DataBlockSize))
 }
 
-// CheckDataBlockSize says whether a pool can have data blocks of so many sectors.
+// CheckDataBlockSize returns an error if a pool cannot have data blocks of that size.
 func CheckDataBlockSize(sectors uint64) error {
 	if sectors < MinDataBlockSize || sectors > MaxDataBlockSize || sectors%MinDataBlockSize != 0 {
 		return fmt.Errorf("data_block_size is %d sectors, want a multiple of %d from %d to %d",
@@ -55,7 +55,7 @@ func CheckDataBlockSize(sectors uint64) error {
 	return nil
 }
 
-// BeginDef starts the def of that name.
+// BeginDef starts the def with the given name.
 func (v *Validator) BeginDef(name string) error {
 	if _, ok := v.names.Get(name); ok {
 		return fmt.Errorf("def %q is defined twice", name)
@@ -90,8 +90,7 @@ func (v *Validator) BeginDevice(id DevID, d Details) error {
 	return nil
 }
 
-// EndDevice ends the current device and returns how many blocks it maps,
-// whatever its details said.
+// EndDevice ends the current device and returns how many blocks it maps, whatever its details say.
 func (v *Validator) EndDevice() uint64 {
 	if v.cur.mapped != v.claimed && v.Note != nil {
 		v.Note(fmt.Sprintf("device %d: mapped_blocks is %d, but %d blocks are mapped; using %d",
@@ -107,7 +106,7 @@ func (v *Validator) Ref(name string) error {
 		return fmt.Errorf("device %d refers to %q, which is not defined before it", v.id, name)
 	}
 	if number < 0 {
-		return nil // it is empty
+		return nil // empty
 	}
 	def := v.defs[number]
 	if v.cur.mapped > 0 && def.first <= v.cur.last {
@@ -117,8 +116,8 @@ func (v *Validator) Ref(name string) error {
 	return nil
 }
 
-// Run checks a run of the current device or def. A run of length 0 is right
-// anywhere; the caller must drop it.
+// Run checks a run of the current device or def. A run of length 0 is always valid; the caller
+// must drop it.
 func (v *Validator) Run(r Run) error {
 	if r.Len == 0 {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata"
 )
 
-// A call is one of a Validator's methods.
+// A call is a call of one of a Validator's methods.
 type call func(*metadata.Validator) error
 
 func beginDef(name string) call {
@@ -30,12 +30,12 @@ func run(r metadata.Run) call {
 	return func(v *metadata.Validator) error { return v.Run(r) }
 }
 
-// What breaks a rule is refused, with words that say what; what comes before it is taken.
+// A call that breaks a rule returns an error that says why. The calls before it are accepted.
 func TestValidator(t *testing.T) {
 	device := beginDevice(1, metadata.Details{})
 	for name, tc := range map[string]struct {
 		calls []call
-		want  string // of the last call; "": it is taken, too
+		want  string // of the last call; "": no error
 	}{
 		"a pool": {[]call{
 			beginDef("a"), run(metadata.Run{Thin: 5, Len: 3}), run(metadata.Run{Thin: 8, Data: 997, Len: 3}), endDef,
@@ -79,7 +79,7 @@ func TestValidator(t *testing.T) {
 	}
 }
 
-// A number of data blocks that is not known bounds nothing but what the format does.
+// If the number of data blocks is unknown, only the format's limit applies.
 func TestValidatorUnknownSize(t *testing.T) {
 	var v metadata.Validator
 	const last = metadata.MaxDataBlocks - 1
@@ -97,7 +97,7 @@ func TestValidatorUnknownSize(t *testing.T) {
 	}
 }
 
-// How many blocks a device maps is what was counted; another number is noted.
+// The number of blocks a device maps is counted; a different claimed number is noted.
 func TestValidatorMapped(t *testing.T) {
 	for name, tc := range map[string]struct {
 		claimed uint64
@@ -127,7 +127,7 @@ func TestValidatorMapped(t *testing.T) {
 	}
 }
 
-// Overrides replace what they name; those that no pool can have are refused.
+// Overrides replace the fields they set. Invalid values are refused.
 func TestOverrides(t *testing.T) {
 	number := func(n uint64) *uint64 { return &n }
 	old := metadata.Header{Version: 2, TransactionID: 1, DataBlockSize: 128, NrDataBlocks: 1000}

@@ -1,8 +1,8 @@
-// Package block is the lowest layer of dm-thin metadata: fixed-size blocks
-// with checksums, and the devices they lie on.
+// Package block is the lowest layer of dm-thin metadata: fixed-size blocks with checksums, and the
+// devices that hold them.
 //
-// Everything on a metadata device is a block of 4096 bytes. Every block in
-// use begins alike (the kernel's dm-block-manager and its users):
+// Everything on a metadata device is a block of 4096 bytes. All blocks in use start with the same
+// header (the kernel's dm-block-manager and its users):
 //
 //	 0  4  checksum: CRC-32C of bytes 4..4095, mixed with the salt of its Kind
 //	 4  4  flags (superblock, node) or unused
@@ -11,8 +11,9 @@
 //
 // All integers are little-endian.
 //
-// A CRC tells all single-bit errors of a block apart, so [Correct] finds which bit is wrong. It also finds
-// damage within one byte of the checksum field. The self reference must then fit as well.
+// Every single-bit error in a block changes the CRC in a different way, so [Correct] can find the
+// wrong bit. It also finds damage within one byte of the checksum field. In both cases, the self
+// reference must fit as well.
 package block
 
 import (
@@ -24,7 +25,8 @@ import (
 // Size is the size of a metadata block in bytes.
 const Size = 4096
 
-// SectorSize is what a disk writes in one piece, in bytes: a power cut tears blocks there.
+// SectorSize is the size in bytes that a disk writes atomically. A power cut can tear a block at
+// sector boundaries.
 const SectorSize = 512
 
 // Nr is the number of a metadata block: its byte offset divided by [Size].
@@ -33,7 +35,7 @@ type Nr uint64
 // Data is the content of one block.
 type Data [Size]byte
 
-// Offsets that all kinds of block share.
+// Offsets common to all kinds of block.
 const (
 	offChecksum = 0
 	offBlocknr  = 8
@@ -41,19 +43,19 @@ const (
 
 var le = binary.LittleEndian
 
-// SelfReference is the number of the block that b says to be.
+// SelfReference returns the block number stored in b.
 func SelfReference(b *Data) Nr { return Nr(le.Uint64(b[offBlocknr:])) }
 
-// ErrCorrupt is wrapped by every error that describes the content of the
-// metadata. An error that does not wrap it means that the device failed.
+// ErrCorrupt is wrapped by every error about the content of the metadata. Other errors mean that
+// the device failed.
 var ErrCorrupt = errors.New("metadata damaged")
 
-// A FormatError says which field of a block holds something impossible.
+// A FormatError says which field of a block has an impossible value.
 type FormatError struct {
 	Block     Nr
 	Offset    int    // of the field in the block, in bytes
 	Field     string // its name in the kernel's structures
-	Got, Want uint64 // what it holds; what it should hold, or the most it may hold
+	Got, Want uint64 // its value; the right value or the maximum
 	Most      bool   // Want is an upper bound
 }
 
@@ -63,7 +65,7 @@ func (e *FormatError) Error() string {
 		most = "at most "
 	}
 	text := fmt.Sprintf("block %d, byte %#x: %s is %d, want %s%d", e.Block, e.Offset, e.Field, e.Got, most, e.Want)
-	if e.Offset == offBlocknr { // tested after the checksum only
+	if e.Offset == offBlocknr { // only checked after the checksum
 		text += fmt.Sprintf("; it holds block %d, with a valid checksum", e.Got)
 	}
 	return text
@@ -72,14 +74,13 @@ func (e *FormatError) Error() string {
 // Unwrap makes a FormatError an [ErrCorrupt].
 func (e *FormatError) Unwrap() error { return ErrCorrupt }
 
-// Bad returns a [FormatError]: field at offset off of block loc is got and
-// should be want.
+// Bad returns a [FormatError]: field at offset off of block loc is got but should be want.
 func Bad[G, W ~uint32 | ~uint64 | ~int](loc Nr, off int, field string, got G, want W) error {
 	return &FormatError{Block: loc, Offset: off, Field: field, Got: uint64(got), Want: uint64(want)}
 }
 
-// TooBig returns a [FormatError]: field at offset off of block loc is got and
-// should be at most most.
+// TooBig returns a [FormatError]: field at offset off of block loc is got but should be at most
+// most.
 func TooBig[G, W ~uint32 | ~uint64 | ~int](loc Nr, off int, field string, got G, most W) error {
 	return &FormatError{Block: loc, Offset: off, Field: field, Got: uint64(got), Want: uint64(most), Most: true}
 }

@@ -20,7 +20,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// The checksums of a zero block, as each kind.
+// The checksums of a zero block, for each kind.
 func TestChecksumVectors(t *testing.T) {
 	if got := block.Salt(new(block.Data)); got != 0x58CDA791 {
 		t.Errorf("salt of zeroes is %#x", got)
@@ -101,8 +101,7 @@ func numbered(n int) *blocktest.Mem {
 	return blocktest.NewMemFrom(bytes.Clone(block.Bytes(buf)))
 }
 
-// Every block comes once, with its content; one that cannot be read comes alone
-// with its error.
+// Every block comes once, with its content. An unreadable block comes alone with its error.
 func TestReaderEach(t *testing.T) {
 	const n = 1000
 	dev := numbered(n)

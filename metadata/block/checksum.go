@@ -5,8 +5,8 @@ import (
 	"hash/crc32"
 )
 
-// A Kind is one of the four kinds of block. Each has a salt that is mixed
-// into its checksum, so a block of one kind never passes for another.
+// A Kind is one of the four kinds of block. Each has a salt that is mixed into its checksum, so a
+// block of one kind never passes as another.
 type Kind uint8
 
 // The kinds of block.
@@ -27,12 +27,12 @@ func (k Kind) String() string { return kindNames[k] }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// register is the CRC-32C register after bytes 4..4095: seeded with ones and,
-// unlike the usual CRC-32C, not inverted at the end.
+// register returns the CRC-32C register after bytes 4..4095. It starts with all ones and, unlike
+// the usual CRC-32C, is not inverted at the end.
 func register(b *Data) uint32 { return ^crc32.Checksum(b[4:], castagnoli) }
 
-// KindOf tells the kind of a block from its checksum alone: UnknownKind if it
-// fits none, as for a damaged or never written block.
+// KindOf tells the kind of a block from its checksum alone. It returns UnknownKind if none fits,
+// as for a block that is damaged or was never written.
 func KindOf(b *Data) Kind {
 	salt := Salt(b)
 	for k := Superblock; k <= Index; k++ {
@@ -43,15 +43,15 @@ func KindOf(b *Data) Kind {
 	return UnknownKind
 }
 
-// Salt is the salt that the checksum of b was made with, if b is a valid block of
-// any kind: also one of dm-cache or dm-era, which use the same blocks.
+// Salt returns the salt in the checksum of b, if b is a valid block of any kind. This includes
+// blocks of dm-cache and dm-era, which have the same layout.
 func Salt(b *Data) uint32 { return register(b) ^ le.Uint32(b[offChecksum:]) }
 
 // A ChecksumError says that a block is not a valid block of the wanted kind.
 type ChecksumError struct {
 	Block     Nr
 	Got, Want uint32
-	Is, Kind  Kind // the kind its checksum fits, if any; the kind it should be
+	Is, Kind  Kind // the kind its checksum fits, if any; the expected kind
 	Zero      bool // all 4096 bytes are zero
 	// Correction is the change that makes the block valid, if Correctable.
 	Correction  Correction
@@ -73,9 +73,8 @@ func (e *ChecksumError) Error() string {
 // Unwrap makes a ChecksumError an [ErrCorrupt].
 func (e *ChecksumError) Unwrap() error { return ErrCorrupt }
 
-// Verify checks that b is a block of the given kind that belongs at loc: its
-// checksum and its self reference. The error is a [ChecksumError] or a
-// [FormatError].
+// Verify checks that b is a block of the given kind that belongs at loc: its checksum and its self
+// reference. The error is a [ChecksumError] or a [FormatError].
 func Verify(loc Nr, b *Data, kind Kind) error {
 	want := register(b) ^ salts[kind]
 	if got := le.Uint32(b[offChecksum:]); got != want {
@@ -93,23 +92,22 @@ func Verify(loc Nr, b *Data, kind Kind) error {
 	return nil
 }
 
-// Seal makes b a valid block of the given kind at loc: it writes the self
-// reference and the checksum.
+// Seal makes b a valid block of the given kind at loc: it writes the self reference and the
+// checksum.
 func Seal(loc Nr, b *Data, kind Kind) {
 	le.PutUint64(b[offBlocknr:], uint64(loc))
 	Reseal(b, kind)
 }
 
-// Reseal writes the checksum only, and leaves the self reference as it is.
+// Reseal writes only the checksum and leaves the self reference unchanged.
 func Reseal(b *Data, kind Kind) {
 	le.PutUint32(b[offChecksum:], register(b)^salts[kind])
 }
 
-// Invalidate makes b a block that is valid as no kind, and not all zero, by changing
-// its checksum only.
+// Invalidate changes the checksum of b so that b is not valid as any kind, and not all zero.
 func Invalidate(b *Data) {
-	// The register alone is the checksum of a kind whose salt is 0, of which there
-	// is none. It may be 0 itself; then any other wrong value does.
+	// The register alone would be the checksum of a kind with salt 0, which does not exist. If the
+	// register itself is 0, any other wrong value will do.
 	le.PutUint32(b[offChecksum:], register(b))
 	if *b == (Data{}) || KindOf(b) != UnknownKind {
 		le.PutUint32(b[offChecksum:], ^register(b))

@@ -5,18 +5,18 @@ import (
 	"os"
 )
 
-// A Claimed device is open for reading, and may be written later: nothing else can write to
-// it in between. A block device is opened exclusively, a regular file locked.
+// A Claimed device is open for reading and may be written later. Nothing else can write to it in
+// between: a block device is opened exclusively, a regular file is locked.
 type Claimed struct {
 	file
 	path     string
 	isDevice bool
-	writable *os.File // a regular file that is open for writing already
+	writable *os.File // a regular file already open for writing
 }
 
-// Claim opens the regular file or block device at path. A block device is opened for reading
-// only, as some systems look at what is on a device whenever it was open for writing. A file
-// that cannot be opened for writing is only read, too, until AllowWriting says why.
+// Claim opens the regular file or block device at path. It opens a block device read-only, as some
+// systems probe a device whenever it was open for writing. A file that cannot be opened for
+// writing is also opened read-only; AllowWriting then returns the error.
 func Claim(path string) (*Claimed, error) {
 	f, isDevice, err := openBlocks(path, Options{})
 	if err != nil {
@@ -36,8 +36,8 @@ func Claim(path string) (*Claimed, error) {
 	return c, nil
 }
 
-// lockForWriting locks the regular file at path, which is open as f. If it may be written
-// both results are that file, open for writing.
+// lockForWriting locks the regular file at path, which is open as f. If it is writable, both
+// results are the file opened for writing.
 func lockForWriting(f *os.File, path string) (opened, writable *os.File, err error) {
 	lock := LockShared
 	if w, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
@@ -51,7 +51,7 @@ func lockForWriting(f *os.File, path string) (opened, writable *os.File, err err
 	return f, writable, nil
 }
 
-// AllowWriting makes writing possible.
+// AllowWriting makes the device writable.
 func (c *Claimed) AllowWriting() error {
 	if c.w != nil {
 		return nil

@@ -18,7 +18,7 @@ func twoBlocks(t *testing.T) string {
 	return path
 }
 
-// Whatever may write to a file keeps all others away that may; readers do not.
+// A file that is open for writing keeps out other writers, but not readers.
 func TestOneWriter(t *testing.T) {
 	path := twoBlocks(t)
 	opens := map[string]func() (block.Device, error){
@@ -77,7 +77,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// A file is replaced only if no other process writes to it.
+// A file is only replaced if no other process writes to it.
 func TestLockShared(t *testing.T) {
 	path := twoBlocks(t)
 	writer, err := block.Open(path, block.Options{Write: true})

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// A Correction is the change of one byte that makes a damaged block valid.
+// A Correction is a change of one byte that makes a damaged block valid.
 type Correction struct {
 	Block Nr
 	Kind  Kind // of the corrected block
 	Byte  int  // offset in the block
-	Mask  byte // the bits of the byte that are wrong: one, or several in the checksum field
+	Mask  byte // the wrong bits of the byte: one, or several in the checksum field
 }
 
 // Bit returns the number of the flipped bit, 0..7; false if more than one bit is wrong.
@@ -26,15 +26,15 @@ func (c Correction) String() string {
 	return fmt.Sprintf("byte %#x, part of the checksum, is wrong", c.Byte)
 }
 
-// Correct looks for a change that makes b a valid block at loc, and applies it: a
-// single bit anywhere, or a single byte of the checksum field. A block that is valid
-// already is left alone, and so is one in which more is wrong.
+// Correct looks for a change that makes b a valid block at loc, and applies it: a single bit
+// anywhere, or a single byte of the checksum field. It does not change a block that is already
+// valid, or one with more damage.
 //
-// A checksum of 32 bits tells all 32768 single flips of a block apart, and damage in
-// one byte of the checksum leaves 24 bits that must agree. The self reference must fit
-// as well, so a chance match is out of the question. A few flips make a block of one
-// kind what another flip makes one of another kind; then it is not known which, and
-// nothing is changed.
+// A 32-bit checksum tells all 32768 single-bit flips of a block apart, and if one byte of the
+// checksum is damaged, the other 24 bits must still agree. The self reference must also fit, so a
+// chance match is out of the question. In rare cases, one flip makes a block valid as one kind,
+// and another flip makes it valid as another kind. Then the right one is unknown, and Correct
+// changes nothing.
 func Correct(loc Nr, b *Data) (Correction, bool) {
 	reg, stored := register(b), le.Uint32(b[offChecksum:])
 	var found Correction
@@ -58,8 +58,7 @@ func Correct(loc Nr, b *Data) (Correction, bool) {
 	return found, true
 }
 
-// wrongByte returns the byte, and the bits in it, that make a checksum wrong by the
-// given difference.
+// wrongByte returns the byte, and its wrong bits, that explain a given checksum difference.
 func wrongByte(wrong uint32) (at int, mask byte, ok bool) {
 	if wrong == 0 {
 		return 0, 0, false
@@ -71,10 +70,10 @@ func wrongByte(wrong uint32) (at int, mask byte, ok bool) {
 	return int(i / 8), 1 << (i % 8), ok
 }
 
-// syndromes says for each bit what its flip adds to the register: the checksum is
-// linear, so that does not depend on the rest of the block.
+// syndromes maps the change that a flipped bit causes in the register to that bit. The checksum is
+// linear, so the change does not depend on the rest of the block.
 var syndromes = sync.OnceValue(func() map[uint32]uint16 {
-	const first = 4 * 8 // bits before it are the checksum
+	const first = 4 * 8 // the bits before it are the checksum
 	var b Data
 	zero := register(&b)
 	table := make(map[uint32]uint16, Size*8-first)

@@ -7,7 +7,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// sealed returns a block of that kind with content that depends on seed.
+// sealed returns a block of the given kind with content that depends on seed.
 func sealed(nr block.Nr, kind block.Kind, seed uint64) block.Data {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	var b block.Data
@@ -18,8 +18,8 @@ func sealed(nr block.Nr, kind block.Kind, seed uint64) block.Data {
 	return b
 }
 
-// Every single flipped bit is found, in blocks of all kinds, but for the few that
-// could be another one in a block of another kind.
+// Every single flipped bit is found, in blocks of all kinds, except for the few that could also be
+// another bit in a block of another kind.
 func TestCorrect(t *testing.T) {
 	tried, unsure := 0, 0
 	for kind := block.Superblock; kind <= block.Index; kind++ {
@@ -63,8 +63,8 @@ func TestCorrectChecksum(t *testing.T) {
 	}
 }
 
-// What is more than a flipped bit stays as it is: two bits, a block from elsewhere,
-// zeroes, noise, and a block that is sound.
+// Blocks without a single flipped bit stay as they are: two flipped bits, a block from elsewhere,
+// zeroes, noise, and a sound block.
 func TestCorrectLeavesAlone(t *testing.T) {
 	sound, elsewhere, zero := sealed(9, block.Node, 1), sealed(8, block.Node, 1), block.Data{}
 	two := sound

@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A fifo would block forever if it was opened.
+// Opening a fifo would block forever.
 func TestOpenFIFO(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// What a kernel wrote verifies, as its own kind and at its own place only.
+// Blocks written by a kernel verify, but only as their own kind and in their own place.
 func TestVerifyKernelBlocks(t *testing.T) {
 	kinds := []block.Kind{block.Superblock, block.Node, block.Bitmap, block.Index}
 	dev := fixtures.Mem(t, "transactions")

@@ -10,17 +10,17 @@ import (
 
 // Options say how [Open] opens a device.
 type Options struct {
-	// Write opens for reading and writing, otherwise it is for reading only. A regular
-	// file is then locked as a whole until it is closed, as virtual machines lock their
-	// disks. Systems and file systems without such locks give none.
+	// Write opens the device for reading and writing instead of read-only. A regular file is then
+	// locked as a whole until it is closed, like the disk of a virtual machine. Some systems and file
+	// systems do not have such locks.
 	Write bool
-	// Shared leaves out the exclusive open of block devices: needed to read the
-	// metadata snapshot of a pool that is in use. Regular files know no such thing.
+	// Shared opens a block device without claiming it exclusively. This is needed to read the metadata
+	// snapshot of a pool in use. It has no effect on regular files.
 	Shared bool
 }
 
-// ErrBusy says that a block device is in use, by a pool or a mounted file system, or that
-// another process has locked a file: then it is [ErrLocked], too.
+// ErrBusy says that a block device is in use by a pool or a mounted file system, or that another
+// process has locked a file. In the latter case, it is also [ErrLocked].
 var ErrBusy error = openError{"device is in use", syscall.EBUSY}
 
 // ErrLocked says that another process has locked a regular file.
@@ -30,10 +30,10 @@ type lockedError struct{ openError }
 
 func (lockedError) Is(target error) bool { return target == ErrBusy }
 
-// ErrNotBlocks says that a path names neither a block device nor a regular file.
+// ErrNotBlocks says that a path is neither a block device nor a regular file.
 var ErrNotBlocks error = openError{"not a block device or regular file", syscall.ENOTBLK}
 
-// An openError says in other words what the system calls errno.
+// An openError is an error with its own text that wraps errno.
 type openError struct {
 	text  string
 	errno syscall.Errno
@@ -42,9 +42,8 @@ type openError struct {
 func (e openError) Error() string { return e.text }
 func (e openError) Unwrap() error { return e.errno }
 
-// Open opens a regular file or a block device. A block device is opened
-// exclusively, and past the page cache where that works: dm-thin itself bypasses
-// the cache, which may therefore be out of date.
+// Open opens a regular file or a block device. It opens a block device exclusively and, if
+// possible, bypasses the page cache: dm-thin itself bypasses the cache, which may be out of date.
 func Open(path string, opt Options) (Device, error) {
 	f, isDevice, err := openBlocks(path, opt)
 	if err != nil {
@@ -73,8 +72,8 @@ func openBlocks(path string, opt Options) (f *os.File, isDevice bool, err error)
 	return f, isDevice, err
 }
 
-// Lock locks the whole of a regular file, which is open for writing, until it is closed.
-// The error is [ErrLocked] if another process has locked a part of it.
+// Lock locks a whole regular file, which must be open for writing, until it is closed. The error
+// is [ErrLocked] if another process has locked a part of it.
 func Lock(f *os.File) error {
 	if err := lock(f, true); err != nil {
 		return fmt.Errorf("%s: %w", f.Name(), err)
@@ -82,8 +81,8 @@ func Lock(f *os.File) error {
 	return nil
 }
 
-// LockShared keeps writers away from a regular file, which is open for reading, until it is
-// closed. The error is [ErrLocked] if another process has locked a part of it, in any way.
+// LockShared keeps writers away from a regular file, which must be open for reading, until it is
+// closed. The error is [ErrLocked] if another process has any lock on a part of it.
 func LockShared(f *os.File) error {
 	if err := lock(f, false); err != nil {
 		return fmt.Errorf("%s: %w", f.Name(), err)
@@ -94,11 +93,11 @@ func LockShared(f *os.File) error {
 // A file is a Device over an *os.File.
 type file struct {
 	f    *os.File
-	w    *os.File // what is written to: f, or the same file, open once more; nil: nothing
+	w    *os.File // for writing: f, or the same file opened again; nil: read-only
 	size int64
 }
 
-// newFile makes a device of f, which it closes if that fails.
+// newFile returns a device for f. It closes f on error.
 func newFile(f *os.File, write bool) (Device, error) {
 	size, err := sizeOf(f)
 	switch {
@@ -110,9 +109,9 @@ func newFile(f *os.File, write bool) (Device, error) {
 	return &file{f: f, size: size}, nil
 }
 
-// sizeOf is the size of f, which it closes if that fails.
+// sizeOf returns the size of f. It closes f on error.
 func sizeOf(f *os.File) (int64, error) {
-	// Seeking to the end gives the size of block devices too, where stat has 0.
+	// Seeking to the end also works for block devices, where stat reports 0.
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		f.Close()
@@ -121,7 +120,7 @@ func sizeOf(f *os.File) (int64, error) {
 	return size, nil
 }
 
-// NewFile makes a device of a regular file that is open for reading and writing.
+// NewFile returns a device for a regular file that is open for reading and writing.
 func NewFile(f *os.File) (Device, error) { return newFile(f, true) }
 
 func (d *file) ReadAt(p []byte, off int64) (int, error) { return d.f.ReadAt(p, off) }
@@ -145,14 +144,14 @@ func (d *file) Flush() error {
 	return d.w.Sync()
 }
 
-// Buffer returns n zeroed blocks, aligned in memory as direct I/O demands.
+// Buffer returns n zeroed blocks, aligned in memory for direct I/O.
 func Buffer(n int) []Data {
 	p := make([]byte, (n+1)*Size)
 	skip := int(-uintptr(unsafe.Pointer(&p[0])) % Size)
 	return unsafe.Slice((*Data)(p[skip:]), n)
 }
 
-// Bytes is the memory of buf as one slice.
+// Bytes returns the memory of buf as one slice.
 func Bytes(buf []Data) []byte {
 	if len(buf) == 0 {
 		return nil

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFile opens path. For a block device O_EXCL claims it (EBUSY if somebody
-// else has) and O_DIRECT goes past the page cache; a device or system that
-// lacks O_DIRECT answers EINVAL and is opened without.
+// openFile opens path. For a block device, O_EXCL claims it (EBUSY if it is already claimed) and
+// O_DIRECT bypasses the page cache. Devices or systems without O_DIRECT return EINVAL and are
+// opened without it.
 func openFile(path string, opt Options, isDevice bool) (*os.File, error) {
 	flags := os.O_RDONLY
 	if opt.Write {
@@ -28,7 +28,7 @@ func openFile(path string, opt Options, isDevice bool) (*os.File, error) {
 	return f, busy(path, err)
 }
 
-// Advise makes the system read n bytes from off on ahead, into its cache.
+// Advise asks the system to read n bytes from off on into its cache.
 func (d *file) Advise(off, n int64) {
 	_ = unix.Fadvise(int(d.f.Fd()), off, n, unix.FADV_WILLNEED)
 }
@@ -40,12 +40,12 @@ func busy(path string, err error) error {
 	return err
 }
 
-// lock locks all of f, for writing or to keep writers away. The lock is that of the open
-// file, and ends with it. Not every file system has locks.
+// lock locks all of f, for writing or to keep writers away. The lock belongs to the open file and
+// ends with it. Not every file system has locks.
 func lock(f *os.File, write bool) error {
 	all := unix.Flock_t{Type: unix.F_WRLCK}
 	if !write {
-		// A shared lock alone would not meet the shared locks of others.
+		// A shared lock alone would not conflict with the shared locks of others.
 		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &all); err == nil && all.Type != unix.F_UNLCK {
 			return ErrLocked
 		}

@@ -4,7 +4,7 @@ package block
 
 import "os"
 
-// openFile opens path. Exclusive and direct opens are Linux's.
+// openFile opens path. Exclusive and direct opens only exist on Linux.
 func openFile(path string, opt Options, _ bool) (*os.File, error) {
 	flags := os.O_RDONLY
 	if opt.Write {
@@ -13,5 +13,5 @@ func openFile(path string, opt Options, _ bool) (*os.File, error) {
 	return os.OpenFile(path, flags, 0)
 }
 
-// lock is for Linux.
+// lock does nothing: locks are only used on Linux.
 func lock(*os.File, bool) error { return nil }

@@ -2,37 +2,37 @@ package block
 
 import "io"
 
-// An Overlay is a device some of whose blocks are replaced in memory, so that
-// damaged metadata can be read as if it were repaired. The device itself is never
-// written. Patching must be over before anybody else reads.
+// An Overlay is a device with some blocks replaced in memory, so that damaged metadata can be read
+// as if it were repaired. It never writes to the underlying device. All blocks must be put before
+// other goroutines read.
 type Overlay struct {
 	base   Device
-	size   Nr // blocks of the device that are shown
+	size   Nr // number of blocks taken from the device
 	blocks map[Nr]*Data
-	end    Nr // of all blocks, also those beyond the end of the device
+	end    Nr // end of all blocks, including those beyond the device
 }
 
-// NewOverlay returns an Overlay without patches. Of the device it shows at most so
-// many blocks: a sparse file may have more than anybody could read.
+// NewOverlay returns an Overlay without replaced blocks. It shows at most the given number of
+// blocks of the device, because a sparse file may have more than anybody could read.
 func NewOverlay(base Device, most Nr) *Overlay {
 	size := min(Blocks(base), most)
 	return &Overlay{base, size, map[Nr]*Data{}, size}
 }
 
-// Put replaces block nr by a copy of b; the device grows if need be.
+// Put replaces block nr with a copy of b. The device grows if needed.
 func (p *Overlay) Put(nr Nr, b *Data) {
 	patch := *b
 	p.blocks[nr] = &patch
 	p.end = max(p.end, nr+1)
 }
 
-// Alloc returns a block beyond the end, where the device grows.
+// Alloc returns a new block beyond the end, which grows the device.
 func (p *Overlay) Alloc() (Nr, error) {
 	p.end++
 	return p.end - 1, nil
 }
 
-// Write is Put for a block that Alloc returned: an Overlay is where trees can be built.
+// Write is Put for a block returned by Alloc, so that trees can be built on an Overlay.
 func (p *Overlay) Write(nr Nr, b *Data) error {
 	p.Put(nr, b)
 	return nil
@@ -50,7 +50,7 @@ func (p *Overlay) ReadAt(buf []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// readPiece reads a patch, or what comes before the next one.
+// readPiece reads a replaced block, or everything up to the next one.
 func (p *Overlay) readPiece(buf []byte, off int64) (int, error) {
 	nr, within := Nr(off/Size), off%Size
 	if nr >= p.end {
@@ -66,7 +66,7 @@ func (p *Overlay) readPiece(buf []byte, off int64) (int, error) {
 			break
 		}
 	}
-	if nr >= p.size { // a gap before blocks that were put beyond the end
+	if nr >= p.size { // a gap before blocks beyond the end
 		buf = buf[:min(int64(len(buf)), int64(p.end)*Size-off)]
 		clear(buf)
 		return len(buf), nil
@@ -81,7 +81,7 @@ func (p *Overlay) readPiece(buf []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteAt implements [Device]: an Overlay is for reading.
+// WriteAt implements [Device]. An Overlay is read-only.
 func (p *Overlay) WriteAt([]byte, int64) (int, error) { return 0, ErrReadOnly }
 
 // Flush implements [Device].
@@ -90,5 +90,5 @@ func (p *Overlay) Flush() error { return nil }
 // Size implements [Device].
 func (p *Overlay) Size() int64 { return int64(p.end) * Size }
 
-// Close implements [Device]. The device below stays open.
+// Close implements [Device]. The underlying device stays open.
 func (p *Overlay) Close() error { return nil }

@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// An Overlay reads as a copy of the device would on which the patches were written.
+// An Overlay reads like a copy of the device with the replaced blocks written to it.
 func TestOverlay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const blocks = 12
@@ -55,7 +55,7 @@ func TestOverlay(t *testing.T) {
 	})
 }
 
-// A block that fails can be replaced, and its neighbours still be read.
+// An unreadable block can be replaced, and its neighbours can still be read.
 func TestOverlayOverFailure(t *testing.T) {
 	base := blocktest.NewMem(4 * block.Size)
 	base.FailReads(2)

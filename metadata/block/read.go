@@ -9,26 +9,25 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// batchBlocks is how many blocks one read joins at most: 512 KiB, beyond which
-// neither memory nor disks become faster.
+// batchBlocks is the maximum number of blocks in one read: 512 KiB. Larger reads are not faster,
+// neither from memory nor from disk.
 const batchBlocks = 128
 
-// maxGap is how many unwanted blocks a read takes along rather than stop and
-// start again: 32 KiB cost less than another request.
+// maxGap is the maximum number of unwanted blocks that a read includes instead of starting a new
+// one: reading 32 KiB is cheaper than another request.
 const maxGap = 8
 
-// A Reader reads many blocks of a device at once: adjacent ones joined to large
-// requests, several requests in flight, buffers used again. It is safe for
-// concurrent use.
+// A Reader reads many blocks of a device. It joins adjacent blocks into large requests, keeps
+// several requests in flight and reuses buffers. It is safe for concurrent use.
 type Reader struct {
 	dev     Device
 	blocks  Nr
 	workers int
-	free    chan []Data // buffers of batchBlocks blocks; kept, as there are few and they are large
+	free    chan []Data // buffers of batchBlocks blocks, kept because they are large and few
 }
 
-// NewReader returns a Reader of dev that keeps parallel requests in flight and
-// handles their blocks in as many goroutines; 0 chooses one a processor.
+// NewReader returns a Reader of dev that keeps parallel requests in flight and handles their
+// blocks in as many goroutines; 0 means one per processor.
 func NewReader(dev Device, parallel int) *Reader {
 	if parallel <= 0 {
 		parallel = runtime.GOMAXPROCS(0)
@@ -36,7 +35,7 @@ func NewReader(dev Device, parallel int) *Reader {
 	return &Reader{dev: dev, blocks: Blocks(dev), workers: parallel, free: make(chan []Data, parallel)}
 }
 
-// buffer returns a buffer, which goes back by release.
+// buffer returns a buffer, to be returned with release.
 func (r *Reader) buffer() []Data {
 	select {
 	case b := <-r.free:
@@ -49,19 +48,19 @@ func (r *Reader) buffer() []Data {
 func (r *Reader) release(b []Data) {
 	select {
 	case r.free <- b:
-	default: // more were in use at once than are worth keeping
+	default: // there were more in use than are worth keeping
 	}
 }
 
-// Workers is the number of goroutines that [Reader.Each] uses.
+// Workers returns the number of goroutines that [Reader.Each] uses.
 func (r *Reader) Workers() int { return r.workers }
 
-// Blocks is the number of whole blocks on the device.
+// Blocks returns the number of whole blocks on the device.
 func (r *Reader) Blocks() Nr { return r.blocks }
 
 // Read reads one block.
 func (r *Reader) Read(nr Nr, b *Data) error {
-	buf := r.buffer() // aligned, as b need not be
+	buf := r.buffer() // b may not be aligned
 	defer r.release(buf)
 	if err := Read(r.dev, nr, &buf[0]); err != nil {
 		return err
@@ -70,11 +69,10 @@ func (r *Reader) Read(nr Nr, b *Data) error {
 	return nil
 }
 
-// Each reads the blocks that nrs yields, which should ascend, and calls fn once
-// for each, in any order and from several goroutines; worker numbers them from 0
-// to Workers()-1. The block is valid until fn returns. A block that cannot be
-// read comes with an error instead, and the others still come. An error of fn
-// or ctx ends the reading and is returned.
+// Each reads the blocks from nrs, which should ascend, and calls fn once for each, in any order
+// and from several goroutines. worker is the goroutine's number, from 0 to Workers()-1. The block
+// is valid until fn returns. An unreadable block comes with an error, and the others still come.
+// An error from fn or ctx stops the read and is returned.
 func (r *Reader) Each(ctx context.Context, nrs iter.Seq[Nr], fn func(worker int, nr Nr, b *Data, err error) error) error {
 	next, stop := iter.Pull(batches(nrs))
 	defer stop()
@@ -105,8 +103,8 @@ func (r *Reader) Each(ctx context.Context, nrs iter.Seq[Nr], fn func(worker int,
 	return g.Wait()
 }
 
-// batches cuts nrs where a gap, a step back or the size of a request demands it.
-// The slice is used again for the next batch.
+// batches splits nrs at gaps, at steps back and at the maximum request size. It reuses the slice
+// for the next batch.
 func batches(nrs iter.Seq[Nr]) iter.Seq[[]Nr] {
 	return func(yield func([]Nr) bool) {
 		batch := make([]Nr, 0, batchBlocks)
@@ -125,8 +123,8 @@ func batches(nrs iter.Seq[Nr]) iter.Seq[[]Nr] {
 	}
 }
 
-// batch reads a span of blocks with one request, or one by one if that fails,
-// so that a bad sector costs only its own block.
+// batch reads a span of blocks in one request. If that fails, it reads them one by one, so that a
+// bad sector only costs its own block.
 func (r *Reader) batch(worker int, batch []Nr, buf []Data, fn func(int, Nr, *Data, error) error) error {
 	first, last := batch[0], batch[len(batch)-1]
 	whole := false

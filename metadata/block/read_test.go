@@ -13,8 +13,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// countable returns a device whose blocks begin with their numbers, and which
-// counts requests.
+// countable returns a device that counts requests. Its blocks start with their numbers.
 func countable(blocks block.Nr) *counted {
 	m := blocktest.NewMem(int64(blocks) * block.Size)
 	for nr := range blocks {
@@ -35,7 +34,7 @@ func (c *counted) ReadAt(p []byte, off int64) (int, error) {
 	return c.Mem.ReadAt(p, off)
 }
 
-// each reads nrs and returns those that came, sorted.
+// each reads nrs and returns the blocks that came, sorted.
 func each(t *testing.T, r *block.Reader, nrs iter.Seq[block.Nr]) []block.Nr {
 	t.Helper()
 	var mu sync.Mutex
@@ -56,7 +55,7 @@ func each(t *testing.T, r *block.Reader, nrs iter.Seq[block.Nr]) []block.Nr {
 	return got
 }
 
-// Each block comes once, whatever the gaps, also if they do not ascend.
+// Each block comes once, whatever the gaps, even if they do not ascend.
 func TestEachReadsAll(t *testing.T) {
 	dev := countable(2000)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -88,8 +87,8 @@ func upTo(end, step block.Nr) iter.Seq[block.Nr] {
 	}
 }
 
-// Adjacent blocks are joined to requests of 512 KiB, small gaps included; what
-// lies far apart is not.
+// Adjacent blocks are joined into requests of 512 KiB, including small gaps. Distant blocks are
+// not.
 func TestEachJoins(t *testing.T) {
 	for name, tc := range map[string]struct {
 		step     block.Nr

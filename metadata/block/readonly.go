@@ -2,13 +2,13 @@ package block
 
 import "io"
 
-// readOnly is a device over something that can only be read.
+// readOnly is a device over a reader.
 type readOnly struct {
 	io.ReaderAt
 	size int64
 }
 
-// ReadOnly makes a device of r, which holds size bytes. Closing it closes r, if that is an
+// ReadOnly returns a device that reads size bytes from r. Closing it closes r, if r is an
 // [io.Closer].
 func ReadOnly(r io.ReaderAt, size int64) Device { return readOnly{r, size} }
 

@@ -16,7 +16,7 @@ type closer struct {
 
 func (c *closer) Close() error { c.closed = true; return nil }
 
-// A device over a reader has its blocks, refuses writes, and closes what can be closed.
+// A device over a reader returns its blocks, refuses writes, and closes the reader if possible.
 func TestReadOnly(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 3*block.Size/16)
 	r := &closer{ReaderAt: bytes.NewReader(content)}

@@ -7,23 +7,23 @@ import (
 	"unsafe"
 )
 
-// An UnalignedDevice reads and writes any bytes of a [Device], which wants whole blocks in aligned
-// memory. It is as safe for concurrent use as the device.
+// An UnalignedDevice reads and writes arbitrary bytes of a [Device], which itself needs whole
+// blocks in aligned memory. It is as safe for concurrent use as the device.
 type UnalignedDevice struct {
 	dev Device
-	mu  sync.Mutex // one write at a time: the blocks at its ends are read first
+	mu  sync.Mutex // one write at a time: a write first reads the blocks at its ends
 }
 
-// Unaligned returns dev as something for which offsets, lengths and memory need not be aligned;
-// where they are, it costs nothing.
+// Unaligned wraps dev so that offsets, lengths and memory need not be aligned. If they are, it
+// costs nothing.
 func Unaligned(dev Device) *UnalignedDevice { return &UnalignedDevice{dev: dev} }
 
 func isAligned(p []byte, off int64) bool {
 	return off%Size == 0 && len(p)%Size == 0 && (len(p) == 0 || uintptr(unsafe.Pointer(&p[0]))%Size == 0)
 }
 
-// ReadAt implements [io.ReaderAt]; what is not aligned takes a detour of at most
-// batchBlocks blocks at a time.
+// ReadAt implements [io.ReaderAt]. Unaligned reads go through a buffer of at most batchBlocks
+// blocks.
 func (a *UnalignedDevice) ReadAt(p []byte, off int64) (int, error) {
 	if isAligned(p, off) {
 		return a.dev.ReadAt(p, off)
@@ -45,8 +45,8 @@ func (a *UnalignedDevice) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// WriteAt implements [io.WriterAt]. Nothing is written beyond the end of the device, which need not
-// be at the end of a block.
+// WriteAt implements [io.WriterAt]. It never writes beyond the end of the device, which may be
+// within a block.
 func (a *UnalignedDevice) WriteAt(p []byte, off int64) (int, error) {
 	if isAligned(p, off) {
 		return a.dev.WriteAt(p, off)

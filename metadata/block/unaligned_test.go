@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// demanding is a device that refuses what direct I/O would.
+// demanding is a device that refuses what direct I/O would refuse.
 type demanding struct{ *blocktest.Mem }
 
 func (d demanding) ReadAt(p []byte, off int64) (int, error) {
@@ -29,7 +29,7 @@ func (d demanding) WriteAt(p []byte, off int64) (int, error) {
 	return d.Mem.WriteAt(p, off)
 }
 
-// Any stretch can be read, up to an end that is not a whole block.
+// Any range can be read, even if the device ends within a block.
 func TestUnaligned(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	want := make([]byte, 300*block.Size+512)
@@ -60,7 +60,7 @@ func TestUnaligned(t *testing.T) {
 	}
 }
 
-// Any stretch can be written, up to an end that is not a whole block, and nothing beside it changes.
+// Any range can be written, even if the device ends within a block, and no other byte changes.
 func TestUnalignedWrites(t *testing.T) {
 	const size = 300*block.Size + 3*block.SectorSize
 	want := make([]byte, size)

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// A Kind says where the bytes of an [Extent] come from.
+// A Kind tells where the bytes of an [Extent] come from.
 type Kind uint8
 
 // The kinds of extent.
@@ -14,28 +14,28 @@ const (
 	Hole   Kind = iota // nowhere: they are zero
 	Mapped             // the pool's data device
 	Origin             // the external origin, at the same offset
-	Lost               // unknown, or where nothing can be read
+	Lost               // unknown or unreadable
 )
 
 var kindNames = [...]string{"hole", "mapped", "origin", "lost"}
 
 func (k Kind) String() string { return kindNames[k] }
 
-// An Extent is adjacent bytes of a volume that come from adjacent bytes elsewhere.
+// An Extent is a range of adjacent bytes of a volume that are adjacent at their source, too.
 type Extent struct {
 	Kind  Kind
 	Begin int64 // in the volume, in bytes
 	Len   int64 // at least 1
-	Data  int64 // Mapped: where Begin lies on the data device, in bytes
-	// Guessed says that a repair has guessed where it is mapped, so its content may be wrong.
+	Data  int64 // Mapped: offset of Begin on the data device, in bytes
+	// Guessed is set if a repair guessed the mapping, so the content may be wrong.
 	Guessed bool
 	Err     error // Lost: why
 }
 
-// End is the first byte after e.
+// End returns the offset of the first byte after e.
 func (e Extent) End() int64 { return e.Begin + e.Len }
 
-// From returns what of e lies at or after a byte of it.
+// From returns the part of e from offset at on.
 func (e Extent) From(at int64) Extent {
 	skip := at - e.Begin
 	e.Begin, e.Len = at, e.Len-skip
@@ -53,7 +53,7 @@ func (e Extent) String() string {
 	return s
 }
 
-// continues reports whether e and prev are one.
+// continues reports whether e and prev can be joined.
 func (e Extent) continues(prev Extent) bool {
 	if e.Kind != prev.Kind || e.Guessed != prev.Guessed || e.Begin != prev.End() {
 		return false
@@ -67,7 +67,7 @@ func (e Extent) continues(prev Extent) bool {
 	return true
 }
 
-// A BeyondError says that a mapping leads beyond the end of the data device.
+// A BeyondError says that a mapping points beyond the end of the data device.
 type BeyondError struct {
 	Block uint64 // the data block
 	Size  int64  // of the data device, in bytes
@@ -84,7 +84,7 @@ func beyond(err error) bool {
 
 // A ReadError says which part of a volume cannot be read.
 type ReadError struct {
-	Extent    Extent // of which some cannot be read
+	Extent    Extent // an extent that is at least partly unreadable
 	BlockSize int64  // of the pool, in bytes
 	Err       error
 }
@@ -103,17 +103,17 @@ func (e *ReadError) Unwrap() error { return e.Err }
 
 // A Source is where the bytes of volumes come from.
 type Source struct {
-	Data     io.ReaderAt // the pool's data device, from its first block on
+	Data     io.ReaderAt // the pool's data device, starting at its first block
 	DataSize int64       // in bytes
-	// Advise, if not nil, is told that n bytes of Data from off on will be read soon.
+	// Advise, if not nil, is told which n bytes of Data, from off on, will be read soon.
 	Advise func(off, n int64)
-	// Origin is the external origin, which shows where nothing is mapped; nil if there is
-	// none. Beyond its end, at OriginSize bytes, there are zeros.
+	// Origin is the external origin, which supplies unmapped blocks; nil if there is none. Beyond its
+	// end, at OriginSize bytes, there are zeros.
 	Origin     io.ReaderAt
 	OriginSize int64
 }
 
-// read fills p with the first bytes of e, which has as many.
+// read fills p with the first bytes of e, which must have as many.
 func (s *Source) read(p []byte, e Extent) error {
 	from, at := s.Data, e.Data
 	switch e.Kind {

@@ -1,14 +1,14 @@
-// Package volume shows the content of thin devices: what the kernel would read from
-// them, without it.
+// Package volume provides the content of thin devices: the bytes that the kernel would read from
+// them, without the kernel.
 //
-// A thin device has a size, which only its user knows, and a mapping tree. Thin block N
-// is the bytes from N times the data block size on. A mapped block is on the data
-// device; any other shows the external origin, or zeros. Mappings beyond the size may
-// exist, after the device was made smaller, and the last block may be cut.
+// A thin device has a size, which only its user knows, and a mapping tree. Thin block N starts at
+// N times the data block size. A mapped block is on the data device. Any other block shows the
+// external origin, or zeros. If the device was shrunk, there may be mappings beyond its size, and
+// its last block may be partial.
 //
-// The content is a stream of [Extent]: mapped, origin, hole or lost. Whatever is exported is such a
-// stream, all of a volume or what changed in it. A walk keeps the children of one node for each
-// level, so it needs a few MiB, however large the device is.
+// The content is a stream of [Extent] values: mapped, origin, hole or lost. Every export is such a
+// stream, either of a whole volume or of its changes. A walk keeps the children of one node for
+// each level, so it needs a few MiB, however large the device is.
 package volume
 
 import (
@@ -37,27 +37,27 @@ type Volume struct {
 	blockSize int64
 
 	mu     sync.Mutex
-	recent []piece // the pieces that ReadAt used last, the newest first
+	recent []piece // pieces that ReadAt used last, the newest first
 }
 
-// Options say what is known of a volume besides its mappings.
+// Options are what is known about a volume besides its mappings.
 type Options struct {
 	Size int64 // in bytes
-	// Gaps are thin blocks of which mappings are missing, ascending: a repair knows
-	// them, the repaired metadata does not. What is not mapped there is lost.
+	// Gaps are ranges of thin blocks with missing mappings, ascending. A repair knows them, but the
+	// repaired metadata does not. Unmapped blocks in them are lost.
 	Gaps []Gap
-	// Guesses are thin blocks whose mappings a repair has guessed, ascending.
+	// Guesses are ranges of thin blocks with mappings guessed by a repair, ascending.
 	Guesses []metadata.KeyRange
 }
 
-// A Gap is thin blocks of which it is not known whether they are mapped.
+// A Gap is a range of thin blocks that may or may not be mapped.
 type Gap struct {
 	Keys metadata.KeyRange
 	Err  error // why
 }
 
-// Open returns the content of the device whose mappings are tree. All reading ends
-// with ctx.
+// Open returns the content of the device with the given mapping tree. All reads end when ctx is
+// done.
 func Open(ctx context.Context, pool *metadata.Pool, tree metadata.MappingTree, src Source, opt Options) (*Volume, error) {
 	size, err := BlockSize(pool)
 	switch {
@@ -69,8 +69,8 @@ func Open(ctx context.Context, pool *metadata.Pool, tree metadata.MappingTree, s
 	return &Volume{ctx: ctx, pool: pool, tree: tree, src: src, opt: opt, blockSize: size}, nil
 }
 
-// BlockSize is the size of the data blocks of a pool in bytes. The error wraps
-// [thinpool/metadata/block.ErrCorrupt] if the superblock has an impossible one.
+// BlockSize returns the size of a pool's data blocks in bytes. The error wraps
+// [thinpool/metadata/block.ErrCorrupt] if the size in the superblock is impossible.
 func BlockSize(pool *metadata.Pool) (int64, error) {
 	sectors := pool.Superblock.DataBlockSize
 	if err := metadata.CheckDataBlockSize(uint64(sectors)); err != nil {
@@ -79,8 +79,8 @@ func BlockSize(pool *metadata.Pool) (int64, error) {
 	return int64(sectors) * block.SectorSize, nil
 }
 
-// MappedSize is the size in bytes that a device has at least: the end of its last
-// mapped block; 0 if nothing is mapped.
+// MappedSize returns the minimum size of a device in bytes: the end of its last mapped block, or 0
+// if nothing is mapped.
 func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	size, err := BlockSize(pool)
 	if err != nil {
@@ -96,12 +96,12 @@ func MappedSize(pool *metadata.Pool, tree metadata.MappingTree) (int64, error) {
 	return (int64(last) + 1) * size, nil
 }
 
-// Size is the size of the volume in bytes.
+// Size returns the size of the volume in bytes.
 func (v *Volume) Size() int64 { return v.opt.Size }
 
-// Extents yields what the volume consists of, in order and without a gap, up to its
-// size. Neighbours that continue each other are one. What of the metadata cannot be
-// read is Lost; the error is only ctx's and comes last, once.
+// Extents yields the extents of the volume, in order and without gaps, up to its size. Adjacent
+// extents are joined if possible. Parts with unreadable metadata are Lost. An error can only be
+// ctx's, and comes last, once.
 func (v *Volume) Extents(ctx context.Context) iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) {
 		var pending Extent
@@ -129,13 +129,13 @@ func (v *Volume) Extents(ctx context.Context) iter.Seq2[Extent, error] {
 	}
 }
 
-// Mapped returns what the blocks of r consist of if they are mapped so.
+// Mapped returns the extents of the blocks of r, if r is their mapping.
 func (v *Volume) Mapped(r metadata.Run) []Extent {
 	return v.stretch(r.Thin, r.Len, func(l *layout) { l.run(r) })
 }
 
-// Unmapped returns what n blocks from begin on consist of if they are not mapped: what
-// reads where a mapping went away.
+// Unmapped returns the extents of n blocks from begin on if they are unmapped: what a read returns
+// after a mapping is removed.
 func (v *Volume) Unmapped(begin metadata.ThinBlock, n uint64) []Extent {
 	return v.stretch(begin, n, (*layout).finish)
 }
@@ -151,12 +151,12 @@ func (v *Volume) stretch(begin metadata.ThinBlock, n uint64, cover func(*layout)
 	return all
 }
 
-// blocks is the number of blocks, the last of which may be cut.
+// blocks returns the number of blocks, including a partial last one.
 func (v *Volume) blocks() uint64 {
 	return uint64(v.opt.Size/v.blockSize) + min(uint64(v.opt.Size%v.blockSize), 1)
 }
 
-// leaves yields the leaves with mappings of n blocks from first on.
+// leaves yields the leaves with mappings for n blocks from first on.
 func (v *Volume) leaves(ctx context.Context, first, n uint64) iter.Seq2[btree.LoadedLeaf, error] {
 	if n == 0 {
 		return func(func(btree.LoadedLeaf, error) bool) {}
@@ -165,22 +165,22 @@ func (v *Volume) leaves(ctx context.Context, first, n uint64) iter.Seq2[btree.Lo
 	return btree.Leaves(ctx, v.pool.Reader(), v.pool.Limit(), metadata.MappingSize, v.tree.Root, want)
 }
 
-// A layout makes extents of a stretch of the volume, in order.
+// A layout produces the extents of a range of the volume, in order.
 type layout struct {
 	v       *Volume
-	at, end int64               // what is left to be covered
-	gaps    []Gap               // that are not behind at
-	guesses []metadata.KeyRange // likewise
+	at, end int64               // the range still to cover
+	gaps    []Gap               // the gaps that end after at
+	guesses []metadata.KeyRange // the guesses that end after at
 	runs    []metadata.Run
 	emit    func(Extent) bool
-	stopped bool // emit wants no more
+	stopped bool // emit returned false
 }
 
 func (v *Volume) layout(begin, end int64, emit func(Extent) bool) *layout {
 	return &layout{v: v, at: begin, end: end, gaps: v.opt.Gaps, guesses: v.opt.Guesses, emit: emit}
 }
 
-// part covers what a leaf maps, or a lost piece; parts come by ascending keys.
+// part covers a leaf or a lost part. Parts come by ascending keys.
 func (l *layout) part(p btree.LoadedLeaf) {
 	if p.Err != nil {
 		l.skipTo(l.offset(p.Keys.First))
@@ -193,12 +193,12 @@ func (l *layout) part(p btree.LoadedLeaf) {
 	}
 }
 
-// run covers the blocks of r, and what is not mapped before.
+// run covers the blocks of r, and the unmapped ones before it.
 func (l *layout) run(r metadata.Run) {
 	begin, end := l.offset(uint64(r.Thin)), l.offset(uint64(r.Thin)+r.Len)
 	l.skipTo(begin)
 	size := l.v.src.DataSize
-	if uint64(r.Data) < uint64(size/l.v.blockSize)+1 { // so the product is in range, too
+	if uint64(r.Data) < uint64(size/l.v.blockSize)+1 { // so that the product is in range, too
 		data := int64(r.Data) * l.v.blockSize
 		l.mapped(Extent{Kind: Mapped, Begin: l.at, Len: min(end-l.at, size-data), Data: data})
 	}
@@ -208,7 +208,7 @@ func (l *layout) run(r metadata.Run) {
 	}
 }
 
-// mapped adds what is mapped, in parts of which each is guessed or not.
+// mapped adds a mapped extent, split into guessed and other parts.
 func (l *layout) mapped(e Extent) {
 	for e.Len > 0 && !l.stopped {
 		for len(l.guesses) > 0 && l.endOf(l.guesses[0]) <= e.Begin {
@@ -227,10 +227,10 @@ func (l *layout) mapped(e Extent) {
 	}
 }
 
-// finish covers all that is left.
+// finish covers the rest.
 func (l *layout) finish() { l.skipTo(l.end) }
 
-// offset is the byte where a block begins, at most the end.
+// offset returns the offset of a block, at most the end.
 func (l *layout) offset(thin uint64) int64 {
 	if thin > uint64(l.end/l.v.blockSize) {
 		return l.end
@@ -238,7 +238,7 @@ func (l *layout) offset(thin uint64) int64 {
 	return min(int64(thin)*l.v.blockSize, l.end)
 }
 
-// endOf is the byte after the last block of keys, at most the end.
+// endOf returns the offset after the last block of keys, at most the end.
 func (l *layout) endOf(keys metadata.KeyRange) int64 {
 	if keys.Open() {
 		return l.end
@@ -246,7 +246,7 @@ func (l *layout) endOf(keys metadata.KeyRange) int64 {
 	return l.offset(keys.Last + 1)
 }
 
-// skipTo covers what is not mapped.
+// skipTo covers unmapped blocks up to end.
 func (l *layout) skipTo(end int64) {
 	for l.at < end && !l.stopped {
 		e := Extent{Kind: Hole, Begin: l.at, Len: end - l.at}
@@ -276,16 +276,16 @@ func (l *layout) add(e Extent) {
 	l.stopped = !l.emit(e)
 }
 
-// A piece is a stretch of blocks that one leaf knows all of.
+// A piece is a range of blocks that a single leaf describes completely.
 type piece struct {
 	begin, end int64 // in bytes
 	extents    []Extent
 }
 
-// pieces is how many pieces ReadAt remembers: some 16 KiB each.
+// pieces is the number of pieces that ReadAt remembers, about 16 KiB each.
 const pieces = 64
 
-// at returns the extent that byte off is in, as far as one leaf knows.
+// at returns the extent at byte off, as far as a single leaf knows.
 func (v *Volume) at(off int64) (Extent, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -309,7 +309,7 @@ func (v *Volume) at(off int64) (Extent, error) {
 	return found.extents[n].From(off), nil
 }
 
-// find looks up the piece that byte off is in.
+// find looks up the piece at byte off.
 func (v *Volume) find(off int64) (piece, error) {
 	thin := uint64(off / v.blockSize)
 	keys := metadata.KeyRange{First: thin, Last: thin}
@@ -341,8 +341,8 @@ func (v *Volume) find(off int64) (piece, error) {
 	return p, nil
 }
 
-// ReadAt implements [io.ReaderAt]. The error is a [*ReadError] where something cannot
-// be read; what comes before that is good.
+// ReadAt implements [io.ReaderAt]. If something cannot be read, the error is a [*ReadError], and
+// the bytes before it are good.
 func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("read at a negative offset")
@@ -366,14 +366,14 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// Advise says that e will be read soon.
+// Advise announces that e will be read soon.
 func (v *Volume) Advise(e Extent) {
 	if e.Kind == Mapped && v.src.Advise != nil {
 		v.src.Advise(e.Data, e.Len)
 	}
 }
 
-// Read fills p with the first bytes of e, which has as many at least. The error is a
+// Read fills p with the first bytes of e, which must have at least as many. The error is a
 // [*ReadError].
 func (v *Volume) Read(p []byte, e Extent) error {
 	if err := v.src.read(p, e); err != nil {

@@ -25,13 +25,13 @@ import (
 
 const blockSize = metadata.MinDataBlockSize * 512
 
-// A pattern is a device of which all bytes tell about where they are, and whose.
+// A pattern is a device whose bytes tell their position and device.
 type pattern struct {
 	seed int64
 	size int64
 }
 
-// noise is of a length that no block is a multiple of.
+// noise has a length that no block size is a multiple of.
 var noise = func() []byte {
 	rnd, p := rand.New(rand.NewPCG(1, 2)), make([]byte, 1000003)
 	for i := range p {
@@ -51,7 +51,7 @@ func (d pattern) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// naive is the content of a device block by block, from all its runs.
+// naive returns the content of a device block by block, from its runs.
 func naive(t *testing.T, pool *metadata.Pool, tree metadata.MappingTree, src volume.Source, size int64) []byte {
 	t.Helper()
 	content := make([]byte, size)
@@ -80,8 +80,8 @@ func naive(t *testing.T, pool *metadata.Pool, tree metadata.MappingTree, src vol
 	return content
 }
 
-// assemble puts the extents of a volume together, and demands that they are in order,
-// without gaps, and as long as they can be.
+// assemble joins the extents of a volume. It checks that they are in order, without gaps, and as
+// long as possible.
 func assemble(t *testing.T, v *volume.Volume) []byte {
 	t.Helper()
 	content := make([]byte, 0, v.Size())
@@ -118,8 +118,8 @@ func open(t *testing.T, dev block.Device) *metadata.Pool {
 	return pool
 }
 
-// Of devices that a kernel made, with and without an origin, and of any size: extents and
-// reads at random places give what the mappings say block by block.
+// For kernel-made devices of any size, with and without an origin, extents and random reads give
+// what the mappings say block by block.
 func TestContent(t *testing.T) {
 	const most = 4 << 20
 	tested := 0
@@ -189,7 +189,7 @@ func readsAt(t *testing.T, v *volume.Volume, want []byte) {
 	}
 }
 
-// The same of any runs, in leaves of any length, with any origin.
+// The same for any runs, in leaves of any length, with any origin.
 func TestContentOfAnyRuns(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := fixtures.NewForge(t, 256, 4000)
@@ -231,7 +231,7 @@ func TestContentOfAnyRuns(t *testing.T) {
 	})
 }
 
-// words are the extents of a volume in short, in blocks.
+// words lists the extents of a volume in short form, in blocks.
 func words(t *testing.T, v *volume.Volume) []string {
 	t.Helper()
 	var s []string
@@ -248,8 +248,8 @@ func words(t *testing.T, v *volume.Volume) []string {
 	return s
 }
 
-// What cannot be read is lost, no more: a leaf, a gap that a repair knows, blocks beyond
-// the data device.
+// Only what cannot be read is lost: a leaf, a gap known from a repair, blocks beyond the data
+// device.
 func TestLost(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	leaves := []block.Nr{
@@ -304,7 +304,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// What a repair has guessed is marked, to the block, in the whole and in parts.
+// Guesses of a repair are marked exactly, in a full and in a partial read.
 func TestGuessed(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 6}, metadata.Run{Thin: 9, Data: 20, Len: 2}))
@@ -348,7 +348,7 @@ func TestGuessed(t *testing.T) {
 	}
 }
 
-// Whoever reads learns where it failed.
+// Readers learn where a read failed.
 func TestReadErrors(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
@@ -384,7 +384,7 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// What a difference speaks of, taken alone.
+// The single ranges of a difference.
 func TestStretches(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
@@ -413,7 +413,7 @@ func TestStretches(t *testing.T) {
 	}
 }
 
-// Whoever can read ahead is told what comes, in bytes of the data device.
+// Advise tells the source what will be read, in bytes of the data device.
 func TestAdvise(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 1, Data: 3, Len: 2}))
@@ -424,7 +424,7 @@ func TestAdvise(t *testing.T) {
 	}
 	var told [][2]int64
 	src := volume.Source{Data: pattern{1, 9 * blockSize}, DataSize: 9 * blockSize, Advise: func(off, n int64) { told = append(told, [2]int64{off, n}) }}
-	for _, src := range []volume.Source{src, {}} { // one of which cannot
+	for _, src := range []volume.Source{src, {}} { // one of them cannot read ahead
 		src.DataSize = 9 * blockSize
 		v, err := volume.Open(t.Context(), pool, tree, src, volume.Options{Size: 5 * blockSize})
 		if err != nil {
@@ -442,7 +442,7 @@ func TestAdvise(t *testing.T) {
 	}
 }
 
-// A superblock with an impossible block size is refused, as is a size.
+// An impossible block size in the superblock is refused, and so is an invalid size.
 func TestOpenRefuses(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Superblock.DataBlockSize = 0

@@ -10,29 +10,29 @@ import (
 
 // Figures for [Disk.Time].
 const (
-	// A spinning disk: half a turn at 7200/min and a move of the arm, 150 MB/s.
+	// A spinning disk: half a turn at 7200/min plus an arm movement; 150 MB/s.
 	spinSeek, spinRequest = 12 * time.Millisecond, 100 * time.Microsecond
 	spinBandwidth         = 150e6
-	// reach is how far ahead a disk reads, and so what is not a seek.
+	// reach is how far a disk reads ahead. Jumps within it are not seeks.
 	reach = 1 << 20
 )
 
-// A Disk is a device that counts, for tests, what reading it would ask of a spinning
-// disk: requests, seeks and bytes.
+// A Disk counts the requests, seeks and bytes that reads would cost on a spinning disk. It is for
+// tests.
 type Disk struct {
 	block.Device
 	mu   sync.Mutex
-	next int64 // where the last request ended
+	next int64 // end of the last request
 	load Load
 }
 
-// A Load is what was asked of a [Disk].
+// A Load is the work requested from a [Disk].
 type Load struct {
 	Requests, Seeks uint64
 	Bytes           uint64
 }
 
-// NewDisk returns a Disk that holds what dev does.
+// NewDisk returns a Disk with the content of dev.
 func NewDisk(dev block.Device) *Disk { return &Disk{Device: dev, next: -2 * reach} }
 
 // ReadAt implements [block.Device].
@@ -48,14 +48,14 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return d.Device.ReadAt(p, off)
 }
 
-// Load is what was asked so far.
+// Load returns the work requested so far.
 func (d *Disk) Load() Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.load
 }
 
-// Time is how long a spinning disk takes for it, one request after the other.
+// Time returns how long a spinning disk takes for the load, one request after the other.
 func (l Load) Time() time.Duration {
 	return time.Duration(l.Seeks)*spinSeek + time.Duration(l.Requests)*spinRequest +
 		time.Duration(float64(l.Bytes)/spinBandwidth*float64(time.Second))

@@ -1,3 +1,3 @@
-// Package blocktest, whose API may change, has devices for tests: one in memory that fails on
-// demand and plays a power cut, and one that counts what reading it would ask of a spinning disk.
+// Package blocktest, whose API may change, provides devices for tests: one in memory that fails on
+// demand and simulates a power cut, and one that counts what reads would cost on a spinning disk.
 package blocktest

@@ -10,18 +10,18 @@ import (
 	"thinpool/metadata/block"
 )
 
-// ErrFailed is what a [Mem] returns for reads and writes it was told to fail.
+// ErrFailed is returned by a [Mem] for reads and writes it was told to fail.
 var ErrFailed = errors.New("simulated device failure")
 
-// A Mem is a device in memory for tests. It knows what was flushed, and can
-// play failing reads, failing writes and a power cut.
+// A Mem is an in-memory device for tests. It tracks what was flushed, and can simulate failing
+// reads, failing writes and a power cut.
 type Mem struct {
 	mu      sync.Mutex
-	data    []byte  // as a reader sees it now
+	data    []byte  // as readers see it now
 	stable  []byte  // as of the last flush
 	since   []write // since the last flush
 	badRead map[block.Nr]bool
-	left    int // writes and flushes before they fail; negative: all work
+	left    int // writes and flushes until they fail; negative: never
 	ops     int // writes and flushes so far
 }
 
@@ -34,7 +34,7 @@ type write struct {
 // NewMem returns a device of size bytes, all zero.
 func NewMem(size int64) *Mem { return NewMemFrom(make([]byte, size)) }
 
-// NewMemFrom returns a device that holds p, which it takes over.
+// NewMemFrom returns a device with the content p. It takes ownership of p.
 func NewMemFrom(p []byte) *Mem { return &Mem{data: p, stable: slices.Clone(p), left: -1} }
 
 // FailReads makes reads of these blocks fail from now on.
@@ -49,23 +49,22 @@ func (m *Mem) FailReads(nrs ...block.Nr) {
 	}
 }
 
-// FailWritesAfter lets n more writes and flushes through; all later ones fail.
+// FailWritesAfter lets n more writes and flushes succeed; all later ones fail.
 func (m *Mem) FailWritesAfter(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.left = n
 }
 
-// Ops is the number of writes and flushes that were let through so far.
+// Ops returns the number of writes and flushes that succeeded so far.
 func (m *Mem) Ops() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ops
 }
 
-// Crash returns the device as a power cut now could leave it: all that was
-// flushed, and of what was written since any subset of sectors, in any order.
-// The seed chooses which.
+// Crash returns the device as a power cut could leave it now: everything that was flushed, plus
+// any subset of the sectors written since, in any order. The seed chooses the subset.
 func (m *Mem) Crash(seed int) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,7 +82,7 @@ func (m *Mem) Crash(seed int) *Mem {
 	return NewMemFrom(left)
 }
 
-// Contents returns a copy of what a reader sees now.
+// Contents returns a copy of what readers see now.
 func (m *Mem) Contents() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,7 +116,7 @@ func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	ok := m.spend()
-	// A write that failed may have reached the medium in part.
+	// A failed write may have reached the medium in part.
 	m.since = append(m.since, write{off, slices.Clone(p)})
 	if !ok {
 		return 0, ErrFailed
@@ -139,7 +138,7 @@ func (m *Mem) Flush() error {
 	return nil
 }
 
-// spend counts one write or flush, or says that it must fail.
+// spend counts one write or flush; false if it must fail.
 func (m *Mem) spend() bool {
 	if m.left == 0 {
 		return false

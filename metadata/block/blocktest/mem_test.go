@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// A write that failed may still have reached the medium, whole, in part or not.
+// A failed write may still reach the medium: fully, in part or not at all.
 func TestMemFailedWriteMayLand(t *testing.T) {
 	m := blocktest.NewMem(block.Size)
 	m.FailWritesAfter(0)
@@ -36,7 +36,7 @@ func TestMemFailedWriteMayLand(t *testing.T) {
 	}
 }
 
-// A power cut keeps what was flushed, and of the rest any part.
+// A power cut keeps what was flushed, and any part of the rest.
 func TestMemCrash(t *testing.T) {
 	var one, two block.Data
 	for i := range one {
