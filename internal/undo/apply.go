@@ -13,21 +13,21 @@ import (
 
 const sector = block.SectorSize
 
-// Why a device is refused. Nothing was written then.
+// Reasons to refuse a device. Nothing is written then.
 var (
 	// ErrUsed says that there is metadata, but not what the repair wrote.
 	ErrUsed = errors.New("the superblock is not the one the repair wrote: the pool has been used since, or this is another pool's metadata. Nothing was written")
-	// ErrOther says that there is no metadata that a repair, or undoing it, can have left.
+	// ErrOther says that block 0 is not one that a repair, or its undo, can have left.
 	ErrOther = errors.New("block 0 is neither a superblock nor what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
 )
 
-// Foreign says what a block other than block 0 is, if it gives away that the device is not a
-// metadata device; else nil.
+// Foreign returns an error if a block other than block 0 shows that the device is not a metadata
+// device; else nil.
 type Foreign func(block.Nr, *block.Data) error
 
-// Apply makes dev what it was before the repair. It writes only to a device that is in a
-// state which the repair, or an Apply, left or was interrupted in. What foreign, which may be
-// nil, recognises is never overwritten by something else.
+// Apply restores dev to its state before the repair. It only writes to a device in a state left by
+// the repair or by an Apply, even if interrupted. It never overwrites blocks that foreign
+// recognises; foreign may be nil.
 func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) error {
 	if uint64(dev.Size()) != f.size {
 		return fmt.Errorf("the undo file is for a device of %d bytes, but this one has %d", f.size, dev.Size())
@@ -46,13 +46,13 @@ func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) err
 	case f.block0:
 		return f.applyInPlace(ctx, dev, 0)
 	case f.old0:
-		// The repair or an Apply was interrupted. What the old metadata uses is there.
+		// The repair or an Apply was interrupted. The blocks of the old metadata are there.
 		return f.applyInPlace(ctx, dev, f.first)
 	}
 	return unexpectedBlock0Error(&buf[0])
 }
 
-// unexpectedBlock0Error is the error for a device with another block 0.
+// unexpectedBlock0Error returns the error for a device with another block 0.
 func unexpectedBlock0Error(block0 *block.Data) error {
 	if _, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, block0); err == nil {
 		return ErrUsed
@@ -60,8 +60,8 @@ func unexpectedBlock0Error(block0 *block.Data) error {
 	return ErrOther
 }
 
-// checkNotForeign refuses a device on which something else was made that left block 0 alone, as it
-// begins further on.
+// checkNotForeign refuses a device that now holds something else which starts after block 0 and so
+// left it alone.
 func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 	const looked = 32 // blocks
 	if foreign == nil {
@@ -77,12 +77,12 @@ func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 			continue
 		}
 		if err := block.Read(dev, nr, &now[0]); err != nil {
-			continue // what cannot be read may be written
+			continue // unreadable blocks may be overwritten
 		}
 		if err := f.readOld(i, old); err != nil {
 			return err
 		}
-		for at := 0; at < block.Size; at += sector { // what is as it was before was not made since
+		for at := 0; at < block.Size; at += sector { // unchanged sectors are not new
 			if bytes.Equal(now[0][at:at+sector], old[0][at:at+sector]) {
 				clear(now[0][at : at+sector])
 			}
@@ -94,7 +94,7 @@ func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 	return nil
 }
 
-// applyInPlace puts back what a repair in place changed, from a position on.
+// applyInPlace puts back what a repair in place changed, from position from on.
 func (f *File) applyInPlace(ctx context.Context, dev block.Device, from int) error {
 	// A process that died may have left block 0 in a cache only. The one on the disk may need the
 	// blocks that are put back.
@@ -126,16 +126,16 @@ func (f *File) applyInPlace(ctx context.Context, dev block.Device, from int) err
 	return flush(dev, "flushing")
 }
 
-// applyRewritten puts everything back. block0 is what the device has.
+// applyRewritten puts everything back. block0 is the device's current block 0.
 //
-// The repair and applyAll begin with block 0 spoiled, flushed, and end with a valid one. So
-// what block 0 is tells what the rest is:
+// Both the repair and overwrite first invalidate block 0 and flush it, and end by writing a valid
+// one. So block 0 tells what the rest is:
 //
-//   - as the repair wrote it: the new metadata, or what the pool has made of it meanwhile;
-//   - spoiled: anything. It carries a checksum that only we write, which fits all of it;
-//   - as it was before: nothing was written, or all was put back;
-//   - torn between the first two: the new metadata, as one is written when all else is
-//     complete and the other before anything else.
+//   - as the repair wrote it: the new metadata, or what the pool has made of it since;
+//   - invalidated: anything. Only this package writes that checksum, which matches the whole block;
+//   - as before the repair: nothing was written, or everything was put back;
+//   - torn between the first two: the new metadata. One is written after everything else is
+//     complete, the other before anything else.
 func (f *File) applyRewritten(ctx context.Context, dev block.Device, block0 *block.Data) error {
 	spoiled := block.Buffer(1)
 	spoiled[0] = f.old0
@@ -146,15 +146,15 @@ func (f *File) applyRewritten(ctx context.Context, dev block.Device, block0 *blo
 		if err := f.checkRestored(ctx, dev); err != nil {
 			return err
 		}
-		return f.finish(dev) // of a mirror the other copy may be spoiled still
+		return f.finish(dev) // on a mirror, the other copy may still be invalidated
 	case !isTorn(block0, &f.block0, &spoiled[0]) || !f.isNew(dev):
 		return unexpectedBlock0Error(block0)
 	}
 	return f.overwrite(ctx, dev, &spoiled[0])
 }
 
-// isTorn reports whether each sector of b is that of one of the others: a power cut may
-// have torn the write of one over another.
+// isTorn reports whether each sector of b comes from one of the others: a power cut may have torn
+// the write of one over another.
 func isTorn(b *block.Data, of ...*block.Data) bool {
 	for at := 0; at < block.Size; at += sector {
 		if !slices.ContainsFunc(of, func(o *block.Data) bool { return bytes.Equal(b[at:at+sector], o[at:at+sector]) }) {
@@ -164,7 +164,7 @@ func isTorn(b *block.Data, of ...*block.Data) bool {
 	return true
 }
 
-// isNew reports whether dev has what the superblock of the repair leads to.
+// isNew reports whether dev has the metadata that the repair's superblock points to.
 func (f *File) isNew(dev block.Device) bool {
 	sb := &f.superblock
 	buf := block.Buffer(1)
@@ -186,7 +186,7 @@ func (f *File) isNew(dev block.Device) bool {
 	return true
 }
 
-// checkRestored looks whether all is as it was before the repair, where block 0 is.
+// checkRestored checks that everything is as it was before the repair, as block 0 is.
 func (f *File) checkRestored(ctx context.Context, dev block.Device) error {
 	now := block.Buffer(pieceBlocks)
 	return eachPiece(ctx, 0, block.Nr(f.n), func(from block.Nr, old []block.Data) error {
@@ -206,7 +206,7 @@ func (f *File) checkRestored(ctx context.Context, dev block.Device) error {
 	})
 }
 
-// overwrite writes all blocks, spoiled as the first and block 0 as it was as the last.
+// overwrite writes all blocks: first the invalidated block 0, last the original block 0.
 func (f *File) overwrite(ctx context.Context, dev block.Device, spoiled *block.Data) error {
 	if err := writeBlock0(dev, spoiled); err != nil {
 		return fmt.Errorf("invalidating block 0: %w", err)
@@ -229,7 +229,7 @@ func (f *File) overwrite(ctx context.Context, dev block.Device, spoiled *block.D
 	return f.finish(dev)
 }
 
-// finish writes block 0 as it was, which is the last that is written.
+// finish writes the original block 0 as the last write.
 func (f *File) finish(dev block.Device) error {
 	buf := block.Buffer(1)
 	buf[0] = f.old0

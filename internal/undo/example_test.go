@@ -11,7 +11,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// A repair is prepared, what it will change is kept, it is carried out, and undone.
+// Plan a repair, save what it will change, carry it out, and undo it.
 func ExampleWrite() {
 	ctx := context.Background()
 	image, err := fixtures.Image("powercut")

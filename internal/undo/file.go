@@ -14,12 +14,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A File is an undo file that was verified.
+// A File is a verified undo file.
 type File struct {
 	in         io.ReaderAt
 	size       uint64     // of the device
-	n          int        // blocks saved
-	nrs        []block.Nr // which; nil: all from 0 on
+	n          int        // number of saved blocks
+	nrs        []block.Nr // their numbers; nil: all from 0 on
 	first      int        // position of block 0 among them
 	data       int64      // offset of the blocks in the file
 	block0     block.Data // as the repair wrote it
@@ -27,13 +27,13 @@ type File struct {
 	superblock metadata.Superblock
 }
 
-// damagedf is an error about the content of the file.
+// damagedf returns an error about the content of the file.
 func damagedf(format string, args ...any) error {
 	return fmt.Errorf("the undo file is damaged: "+format, args...)
 }
 
-// Open verifies the undo file in, which has size bytes. The checksum tells damage only:
-// anybody can make one. So whatever a repair would not have written is refused as well.
+// Open verifies the undo file in, which has size bytes. The checksum only detects damage: anybody
+// can make one. So Open also refuses anything that a repair would not have written.
 func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	var head [2]block.Data
 	if _, err := in.ReadAt(block.Bytes(head[:]), 0); err != nil || string(head[0][:len(magic)]) != magic {
@@ -58,7 +58,7 @@ func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	return f, f.checkBlock0()
 }
 
-// readHeader finds out where everything is in the file. No more blocks are believed than metadata
+// readHeader reads where everything is in the file. It does not accept more blocks than metadata
 // can have.
 func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 	n, first := le.Uint64(head[offBlocks:]), le.Uint64(head[offFirst:])
@@ -78,10 +78,10 @@ func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 	return nil
 }
 
-// maxBlocks is how many blocks of the device metadata can be in.
+// maxBlocks returns how many blocks of the device the metadata can use.
 func (f *File) maxBlocks() uint64 { return min(f.size/block.Size, spacemap.MaxMetadata) }
 
-// readNumbers reads the numbers of the blocks, none of which is there twice.
+// readNumbers reads the block numbers, and checks that none occurs twice.
 func (f *File) readNumbers() error {
 	table := make([]byte, tables(f.n)*block.Size)
 	if _, err := f.in.ReadAt(table, 2*block.Size); err != nil {
@@ -102,9 +102,9 @@ func (f *File) readNumbers() error {
 	return nil
 }
 
-// checkBlock0 demands that block 0 is a superblock as the repair leaves it. What was there
-// before can be anything where all metadata was rewritten, as that is for pools whose
-// superblock is lost. Otherwise it differs only in what such a repair changes.
+// checkBlock0 checks that the new block 0 is a superblock as a repair leaves it. If all metadata
+// was rewritten, the old block 0 can be anything, as this repairs pools with a lost superblock.
+// Otherwise it differs only in what such a repair changes.
 func (f *File) checkBlock0() error {
 	old := block.Buffer(1)
 	if err := f.readOld(f.first, old); err != nil {
@@ -134,7 +134,7 @@ func (f *File) checkBlock0() error {
 	return nil
 }
 
-// verify compares the checksum at the end with the rest.
+// verify compares the checksum at the end with the rest of the file.
 func verify(ctx context.Context, in io.ReaderAt, size int64) error {
 	sum := sha256.New()
 	rest := io.NewSectionReader(in, 0, size-sha256.Size)
@@ -158,7 +158,7 @@ func verify(ctx context.Context, in io.ReaderAt, size int64) error {
 	return nil
 }
 
-// readOld reads old blocks of the file, from position i on.
+// readOld reads saved blocks from the file, from position i on.
 func (f *File) readOld(i int, buf []block.Data) error {
 	if _, err := f.in.ReadAt(block.Bytes(buf), f.data+int64(i)*block.Size); err != nil {
 		return fmt.Errorf("reading the undo file: %w", err)

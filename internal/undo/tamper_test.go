@@ -18,20 +18,20 @@ import (
 
 var le = binary.LittleEndian
 
-// sum makes the checksum at the end of an undo file right.
+// sum corrects the checksum at the end of an undo file.
 func sum(file []byte) []byte {
 	body := file[:len(file)-sha256.Size]
 	s := sha256.Sum256(body)
 	return append(slices.Clone(body), s[:]...)
 }
 
-// at is block i of an undo file.
+// at returns block i of an undo file.
 func at(file []byte, i int) *block.Data { return (*block.Data)(file[i*block.Size:]) }
 
-// A forged file is one whose checksum is right.
+// A forgery changes a file; its checksum is corrected afterwards.
 type forgery func(file []byte) []byte
 
-// onSuperblock changes the superblock in block i of a file, and makes its checksum right.
+// onSuperblock changes the superblock in block i of a file and updates its checksum.
 func onSuperblock(i int, change func(*metadata.Superblock)) forgery {
 	return func(file []byte) []byte {
 		sb, _ := metadata.DecodeSuperblock(0, at(file, i))
@@ -41,7 +41,7 @@ func onSuperblock(i int, change func(*metadata.Superblock)) forgery {
 	}
 }
 
-// anyVersion are what no undo file may have.
+// anyVersion returns forgeries of fields that both versions have.
 func anyVersion() map[string]forgery {
 	const block0 = 1
 	put := func(offset int, value uint64) forgery {
@@ -85,8 +85,8 @@ func anyVersion() map[string]forgery {
 	}
 }
 
-// A file that no repair writes is refused, whatever its checksum, even where block 0 of the
-// device is the one that it says.
+// A file that no repair writes is refused, whatever its checksum, even if block 0 of the device is
+// the one in the file.
 func TestForged(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -155,7 +155,7 @@ func open(t testing.TB, file []byte) error {
 	return err
 }
 
-// A device that is not the metadata is not written to, even by a file that was made for it.
+// A device with other content is not written to, even by a file made for it.
 func TestSomethingElse(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	device := somethingElse(len(leaky))
@@ -170,8 +170,8 @@ func TestSomethingElse(t *testing.T) {
 	copy(at(over, 5)[:], "and now something different")
 	refused(t, "block 0 as before", sum(over), device)
 
-	// The file says that a repair of this device was interrupted while it wrote block 0:
-	// half of that is what the repair makes of block 0 first, half is the new one.
+	// The file says that a repair of this device was interrupted while it wrote block 0: half of it is
+	// the invalidated block, half is the new one.
 	clear(device[7*sector : block.Size])
 	_, torn := remakeOver(t, leaky, device)
 	forgeSpoiled(at(torn, 2))
@@ -183,17 +183,17 @@ func TestSomethingElse(t *testing.T) {
 	refusedOther(t, "torn", sum(torn), device)
 }
 
-// forgeSpoiled changes the end of b, so that b, when it is spoiled, begins with four zeroes.
+// forgeSpoiled changes the end of b so that b, when invalidated, starts with four zeroes.
 func forgeSpoiled(b *block.Data) {
 	const at = block.Size - 4
 	field := func(bytes uint32) uint32 {
 		le.PutUint32(b[at:], bytes)
 		spoiled := *b
 		le.PutUint32(spoiled[:], 0)
-		return block.Salt(&spoiled) // the register, which Spoil writes
+		return block.Salt(&spoiled) // the register, which Invalidate writes
 	}
-	// The register is linear in the bits: what each changes, in a form where every row has
-	// a highest bit of its own.
+	// The register is linear in the bits. Collect what each bit changes, in a form where every row has
+	// its own highest bit.
 	zero := field(0)
 	var changes, causes [32]uint32
 	for i := range 32 {
@@ -227,7 +227,7 @@ func refusedOther(t *testing.T, name string, file, image []byte) {
 	}
 }
 
-// Something that was made on the device since the repair, and left block 0 as it was.
+// Something was written to the device since the repair, and left block 0 as it was.
 func TestMadeSince(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)

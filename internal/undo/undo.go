@@ -1,8 +1,8 @@
-// Package undo keeps in a file what a repair is about to change, and puts it back.
+// Package undo saves the blocks that a repair is about to change to a file, and restores them.
 //
-// A repair either works in place, which writes into free blocks and then the superblock, or writes
-// all metadata again, which overwrites blocks that both the old and the new metadata use.
-// The undo file, of 4096-byte blocks, knows which; integers are little-endian:
+// A repair either works in place, which writes into free blocks and then the superblock, or
+// rewrites all metadata, which overwrites blocks used by both the old and the new metadata. The
+// undo file says which. It consists of 4096-byte blocks; integers are little-endian:
 //
 //	header    0  8  "thinundo"
 //	          8  4  version: 1 in place, 2 rewritten
@@ -11,20 +11,20 @@
 //	         24  8  number of blocks, n
 //	         32  8  position of block 0 among them
 //	block 0 as the repair writes it
-//	in version 1: numbers of the blocks, 8 bytes each, filled up with zeroes to whole blocks
+//	in version 1: numbers of the blocks, 8 bytes each, padded with zeroes to whole blocks
 //	the n blocks as they were
-//	32 bytes: SHA-256 of all before
+//	32 bytes: SHA-256 of everything before
 //
-// Of a repair in place, the blocks come in the order in which they are put back, with a
-// flush before block 0 and one after it. First those that the repair released: the metadata
-// that it wrote does not use them. After block 0 those that it wrote: the old metadata
-// does not use those. So at any moment the device holds the one or the other.
+// For a repair in place, the blocks are in the order in which they are put back, with a flush
+// before block 0 and one after it. First come the blocks that the repair released, which the new
+// metadata does not use. After block 0 come the blocks that it wrote, which the old metadata does
+// not use. So at any moment, the device holds one or the other.
 //
-// Where all was rewritten, the file has every block that metadata can be in, 0 to n-1, so
-// that nothing a pool has done since is left either. They are put back as they were
-// overwritten: block 0 is made invalid first, the others follow, and block 0 is last, with a
-// flush after each of the three. So at any moment the device holds the new metadata, the old,
-// or a block 0 that the kernel refuses.
+// For a complete rewrite, the file has every block that metadata can use, 0 to n-1, so that it
+// also reverts everything the pool has done since. The blocks are put back in the order in which
+// they were overwritten: first block 0 is invalidated, then the others follow, and block 0 is
+// last, with a flush after each of the three. So at any moment, the device holds the new metadata,
+// the old metadata, or a block 0 that the kernel refuses.
 package undo
 
 import (
@@ -53,26 +53,26 @@ const (
 	offBlocks        = 24
 	offFirst         = 32
 	perTable         = block.Size / 8 // numbers in a block
-	pieceBlocks      = 256            // blocks, that are copied in one piece
+	pieceBlocks      = 256            // blocks copied at a time
 )
 
 var le = binary.LittleEndian
 
-// ErrExists says that the undo file is there already.
+// ErrExists says that the undo file already exists.
 var ErrExists = errors.New("the undo file must not exist")
 
-// A Change is what a repair will do, as far as an undo file has to know.
+// A Change is what an undo file needs to know about a repair.
 type Change struct {
-	Released []block.Nr // used by the old metadata only
-	Written  []block.Nr // used by the new metadata only
-	// All, if not 0, says that all metadata is rewritten, and that it can be in so many
-	// blocks. Released and Written do not count then.
+	Released []block.Nr // only used by the old metadata
+	Written  []block.Nr // only used by the new metadata
+	// All, if not 0, is the number of blocks that metadata can use, and says that all of it is
+	// rewritten. Released and Written are ignored then.
 	All    block.Nr
 	Block0 *block.Data // after the repair
 }
 
-// Create writes the undo file for a change of dev. When it returns the file, and
-// its name in its folder, are on stable storage; if it fails there is no file.
+// Create writes the undo file for a change of dev. When it returns, the file and its name in its
+// folder are on stable storage. If it fails, there is no file.
 func Create(ctx context.Context, path string, dev block.Device, c Change) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, ErrExists)
@@ -96,8 +96,7 @@ func Create(ctx context.Context, path string, dev block.Device, c Change) error 
 	return err
 }
 
-// A sparse writer leaves holes in a file for what is all zero: most of a metadata device is
-// free, as a rule.
+// A sparse writer leaves holes in a file for zeroes. Most of a metadata device is usually free.
 type sparse struct {
 	f    *os.File
 	size int64
@@ -116,7 +115,7 @@ func (s *sparse) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end gives the file its size, should it end with a hole.
+// end sets the size of the file, in case it ends with a hole.
 func (s *sparse) end() error { return s.f.Truncate(s.size) }
 
 var zeroes block.Data
@@ -140,7 +139,7 @@ func Write(ctx context.Context, out io.Writer, dev block.Device, c Change) error
 	return err
 }
 
-// header makes the header for n blocks, among which block 0 is at some position.
+// header returns the header for n blocks, with block 0 at the given position.
 func header(version uint32, dev block.Device, n, position int) (b block.Data) {
 	copy(b[offMagic:], magic)
 	le.PutUint32(b[offVer:], version)
@@ -176,7 +175,7 @@ func writeInPlace(ctx context.Context, w io.Writer, dev block.Device, c Change) 
 	return nil
 }
 
-// writeRewritten writes all blocks that metadata can be in.
+// writeRewritten writes all blocks that metadata can use.
 func writeRewritten(ctx context.Context, w io.Writer, dev block.Device, c Change) error {
 	head := [2]block.Data{header(versionRewritten, dev, int(c.All), 0), *c.Block0}
 	if _, err := w.Write(block.Bytes(head[:])); err != nil {
@@ -202,8 +201,7 @@ func readPiece(dev block.Device, from block.Nr, buf []block.Data) error {
 	return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
 }
 
-// eachPiece calls fn for blocks from up to but not including end, as many at once as fit a
-// buffer.
+// eachPiece calls fn for the blocks from from to end-1, as many at a time as fit in a buffer.
 func eachPiece(ctx context.Context, from, end block.Nr, fn func(from block.Nr, buf []block.Data) error) error {
 	buf := block.Buffer(pieceBlocks)
 	for ; from < end; from += pieceBlocks {
@@ -217,5 +215,5 @@ func eachPiece(ctx context.Context, from, end block.Nr, fn func(from block.Nr, b
 	return nil
 }
 
-// tables is the number of blocks that n numbers take.
+// tables returns the number of blocks that n numbers take.
 func tables(n int) int { return (n + perTable - 1) / perTable }

@@ -21,7 +21,7 @@ import (
 	salvage "thinpool/tool/repair"
 )
 
-// repair is a repair of an image, not yet carried out.
+// repair plans a repair of an image without carrying it out.
 func repair(t testing.TB, image []byte) *check.Fix {
 	t.Helper()
 	_, r, err := check.PlanFix(t.Context(), blocktest.NewMemFrom(slices.Clone(image)), check.Options{}, func(check.Fault) {})
@@ -68,7 +68,7 @@ func images(t testing.TB) map[string][]byte {
 	return all
 }
 
-// faults are those of dev, as text.
+// faults returns the faults of dev as text.
 func faults(t testing.TB, dev block.Device) string {
 	t.Helper()
 	var s strings.Builder
@@ -78,9 +78,9 @@ func faults(t testing.TB, dev block.Device) string {
 	return s.String()
 }
 
-// Wherever the repair is interrupted, applying the undo file gives the original
-// back, byte for byte; wherever that is interrupted, the metadata is the old or the
-// new, and applying it again ends it.
+// Wherever the repair is interrupted, applying the undo file restores the original byte for byte.
+// Wherever that is interrupted, the metadata is the old or the new, and applying the file again
+// completes the restore.
 func TestApply(t *testing.T) {
 	for name, image := range images(t) {
 		t.Run(name, func(t *testing.T) {
@@ -117,13 +117,15 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// remake is new metadata of what an image holds, and the undo file for writing it over that.
+// remake returns new metadata with the content of an image, and the undo file for writing it over
+// that image.
 func remake(t testing.TB, image []byte) (*write.Builder, []byte) {
 	t.Helper()
 	return remakeOver(t, image, image)
 }
 
-// remakeOver is new metadata of what source holds, and the undo file for writing it over image.
+// remakeOver returns new metadata with the content of source, and the undo file for writing it
+// over image.
 func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	t.Helper()
 	dev := blocktest.NewMemFrom(slices.Clone(image))
@@ -150,8 +152,8 @@ func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	return b, file.Bytes()
 }
 
-// remakeable are images whose metadata is rewritten: whole, damaged, and with a superblock that
-// is damaged itself.
+// remakeable are images whose metadata is rewritten: whole, damaged, and with a damaged
+// superblock.
 func remakeable(t testing.TB) map[string][]byte {
 	t.Helper()
 	all := images(t)
@@ -169,7 +171,7 @@ func remakeable(t testing.TB) map[string][]byte {
 	return all
 }
 
-// somethingElse is a device of size bytes with a file system, and what other things leave
+// somethingElse is a device of size bytes with a file system, and with traces of other formats
 // further on.
 func somethingElse(size int) []byte {
 	p := make([]byte, size)
@@ -194,9 +196,9 @@ func foreign(nr block.Nr, b *block.Data) error {
 	return nil
 }
 
-// The same for metadata that is rewritten: wherever writing it, or undoing that, is interrupted,
-// the device holds the new metadata, the old, or an invalid block 0; and
-// applying the file gives the original back.
+// The same for a complete rewrite. Wherever the rewrite or its undo is interrupted, the device
+// holds the new metadata, the old metadata, or an invalid block 0. Applying the file restores the
+// original.
 func TestApplyAll(t *testing.T) {
 	type over struct{ source, image []byte }
 	cases := map[string]over{}
@@ -252,7 +254,7 @@ func TestApplyAll(t *testing.T) {
 					between(dev.Crash(seed))
 				}
 			}
-			if interrupted < 6 { // two writes of block 0, others, three flushes
+			if interrupted < 6 { // two writes of block 0, one of others, three flushes
 				t.Errorf("applying takes only %d steps", interrupted)
 			}
 		})
@@ -271,8 +273,8 @@ func restored(t testing.TB, file []byte, dev *blocktest.Mem, want []byte) {
 	}
 }
 
-// Blocks that the repair released come back even if the pool has overwritten them
-// since, in a transaction that it did not commit.
+// Blocks that the repair released are restored even if the pool has since overwritten them in an
+// uncommitted transaction.
 func TestReleasedOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -291,7 +293,7 @@ func TestReleasedOverwritten(t *testing.T) {
 	restored(t, file, dev, image)
 }
 
-// Whatever the pool wrote since metadata was rewritten, and did not commit, goes as well.
+// Uncommitted writes of the pool after a complete rewrite are also undone.
 func TestAllOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)
@@ -307,8 +309,7 @@ func TestAllOverwritten(t *testing.T) {
 	restored(t, file, dev, image)
 }
 
-// What is not the device that the file is for, or not a whole file, is refused, and
-// nothing is written.
+// The wrong device and an incomplete file are refused, and nothing is written.
 func TestRefused(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -327,7 +328,7 @@ func TestRefusedAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusals(t, image, file, dev.Contents())
-	// Of a superblock torn at the end of a sector both parts must be known.
+	// If a superblock is torn at the end of a sector, both parts must be known.
 	torn := dev.Contents()
 	copy(torn[:512], image[:512])
 	torn[700]++
@@ -349,7 +350,7 @@ func refusals(t *testing.T, image, file, repaired []byte) {
 	} {
 		refused(t, name, tc.file, tc.dev)
 	}
-	for at := 0; at < len(file); at += 509 { // any byte that is wrong
+	for at := 0; at < len(file); at += 509 { // any wrong byte
 		spoiled := slices.Clone(file)
 		spoiled[at] ^= 1
 		refused(t, "spoiled file", spoiled, repaired)
@@ -364,7 +365,7 @@ func refused(t testing.TB, name string, file, image []byte) {
 	}
 }
 
-// A failed Create leaves no file, and one that is there stays.
+// A failed Create leaves no file, and an existing one is kept.
 func TestCreate(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -400,7 +401,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// superblock is one of metadata of so many blocks.
+// superblock returns the superblock of metadata with the given number of blocks.
 func superblock(blocks uint64) *block.Data {
 	sb := metadata.Superblock{Magic: metadata.Magic, Version: metadata.Version, DataBlockSize: 128}
 	sb.MetadataSpaceMap.NrBlocks = blocks
@@ -409,7 +410,7 @@ func superblock(blocks uint64) *block.Data {
 	return &b
 }
 
-// A device that is not a whole number of blocks, and more blocks than go into one piece.
+// A device that is not a whole number of blocks, and one with more blocks than fit into one piece.
 func TestAllSizes(t *testing.T) {
 	for _, blocks := range []int{255, 256, 257, 700} {
 		image := make([]byte, blocks*block.Size+512)
@@ -429,8 +430,8 @@ func TestAllSizes(t *testing.T) {
 	}
 }
 
-// Whatever the start of a file is, with a checksum that is right, Open does not panic, and what
-// is refused writes nothing.
+// Whatever the start of a file is, with a valid checksum, Open does not panic. A refused file
+// writes nothing.
 func FuzzOpen(f *testing.F) {
 	image := fixtures.Leaky(f).Contents()
 	_, all := remake(f, image)

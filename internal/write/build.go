@@ -1,16 +1,17 @@
-// Package write makes new, complete metadata of the description of a pool.
+// Package write writes new, complete metadata from the description of a pool.
 //
-// A [Builder] is a metadata.Visitor. It keeps what it is told in a compact form,
-// so that it can say how many blocks the metadata needs before the first of them
-// is written. Trees come out optimal: leaves and nodes are full, blocks of a
-// device lie in a row, and what the description shares is shared.
+// A [Builder] is a metadata.Visitor. It keeps the description in a compact form, so that it can
+// tell how many blocks the metadata needs before it writes the first one. Trees come out optimal:
+// leaves and nodes are full, blocks of a device are in a row, and what the description shares is
+// shared.
 //
 // # Restore in two steps
 //
-// First the whole description is read, four bytes for a mapping that continues no other and next to
-// nothing for one that does. Then the size is known. Block 0 is made invalid and flushed,
-// everything else is written and flushed, and the new superblock is written and flushed. Whatever
-// interrupts it leaves a complete superblock, or one that the kernel refuses.
+// First, the whole description is read. It takes four bytes for a mapping that does not continue
+// another one, and next to nothing for one that does. Then the size is known. Block 0 is
+// invalidated and flushed, everything else is written and flushed, and the new superblock is
+// written and flushed. An interruption at any point leaves a complete superblock, or one that the
+// kernel refuses.
 package write
 
 import (
@@ -28,26 +29,25 @@ import (
 
 // Options for [New].
 type Options struct {
-	Parallel int          // goroutines; 0: one a processor
-	Note     func(string) // told of what had to be set right, if not nil
+	Parallel int          // goroutines; 0: one per processor
+	Note     func(string) // called for each correction, if not nil
 	Progress func(phase string, done, total uint64)
 }
 
-// A Builder makes metadata of the calls of a metadata.Visitor. After End, which
-// plans it all, [Builder.Needed] says how large it is and [Builder.Write]
-// writes it.
+// A Builder builds metadata from the calls of a metadata.Visitor. End plans everything; then
+// [Builder.Needed] tells how large the metadata is, and [Builder.Write] writes it.
 type Builder struct {
 	opt     Options
 	header  metadata.Header
 	store   store
-	names   metadata.Names // of defs: index in defs, -1: it is empty
+	names   metadata.Names // of defs: index in defs, -1: empty
 	defs    []def
 	devices []device
 	ids     metadata.DevIDSet
 	trees   []tree         // distinct ones
 	all     []span         // of all trees
-	byShape map[string]int // index in trees, by the leaves it has; of those with leaves of defs
-	empty   int            // 1 + index of the tree of devices that share an empty leaf; 0: none yet
+	byShape map[string]int // index in trees, by their leaves; only those with leaves of defs
+	empty   int            // 1 + index of the tree with the shared empty leaf; 0: none yet
 	above   uint64         // internal nodes of all trees
 
 	stage    stage
@@ -55,12 +55,12 @@ type Builder struct {
 	id       metadata.DevID
 	details  metadata.Details
 	spans    []span             // of the current device, before own
-	shares   bool               // it refers to a def, perhaps an empty one
-	own      stretch            // mappings of the def, or of the device alone
+	shares   bool               // it refers to a def, even an empty one
+	own      stretch            // mappings of the def, or only of the device
 	mapped   uint64             // mappings of the current def or device
-	next     metadata.ThinBlock // least thin block that may come
-	full     bool               // the highest thin block was used: none may come
-	highest  uint64             // data block used, plus 1
+	next     metadata.ThinBlock // lowest allowed thin block
+	full     bool               // the highest thin block was used: none may follow
+	highest  uint64             // highest data block used, plus 1
 	lastTime uint32
 
 	plan plan
@@ -76,10 +76,10 @@ const (
 	ended
 )
 
-// A span is adjacent leaves of the store.
+// A span is a sequence of adjacent leaves of the store.
 type span struct{ from, n uint32 }
 
-// A def is the leaves that a name stands for.
+// A def is the leaves of a named def.
 type def struct {
 	span
 	first, last metadata.ThinBlock
@@ -95,17 +95,17 @@ type device struct {
 	tree    int
 }
 
-// A tree is a mapping tree to be. Devices that have the same leaves share it.
+// A tree is a mapping tree to be written. Devices with the same leaves share it.
 type tree struct {
 	from, n uint32 // spans in Builder.all
 	leaves  uint32
-	devices uint32 // that have it
+	devices uint32 // devices that use it
 }
 
 // spansOf returns the spans of a tree.
 func (b *Builder) spansOf(t tree) []span { return b.all[t.from : t.from+t.n] }
 
-// errOrder says that the calls did not come as metadata.Visitor demands.
+// errOrder says that the calls did not come in the order of metadata.Visitor.
 var errOrder = errors.New("calls out of order")
 
 // New returns an empty Builder.
@@ -159,7 +159,7 @@ func (b *Builder) EndDef() error {
 	return nil
 }
 
-// endOwn ends the stretch at hand and returns its leaves.
+// endOwn ends the current stretch and returns its leaves.
 func (b *Builder) endOwn() span {
 	b.own.end()
 	s := span{uint32(b.own.from), uint32(len(b.store.leaves) - b.own.from)}
@@ -192,7 +192,7 @@ func (b *Builder) Ref(name string) error {
 		return errOrder
 	case !ok:
 		return fmt.Errorf("device %d refers to %q, which is not defined before it", b.id, name)
-	case d.mapped == 0: // an empty leaf is worth keeping only alone
+	case d.mapped == 0: // an empty leaf is only kept if it is the only one
 		b.shares = b.shares || b.mapped == 0
 		return nil
 	case b.full || d.first < b.next:
@@ -206,9 +206,9 @@ func (b *Builder) Ref(name string) error {
 	return b.attach(d.span)
 }
 
-// attach appends the leaves of a def to the device. Mappings of the device alone
-// that are too few for a leaf take along a copy of the next leaf of the def; so
-// does a def that is too small to stand beside others.
+// attach appends the leaves of a def to the device. If the device has own mappings, but too few
+// for a leaf, they absorb a copy of the def's next leaf. So does a def too small to stand beside
+// other leaves.
 func (b *Builder) attach(s span) error {
 	alone := len(b.spans) == 0 && b.own.entries() == 0
 	for s.n > 0 && (b.hasFewOwn() || !alone && b.isTooSmall(s)) {
@@ -227,20 +227,20 @@ func (b *Builder) attach(s span) error {
 	return nil
 }
 
-// hasFewOwn reports whether there are mappings of the device alone, but too few for a leaf.
+// hasFewOwn reports whether the device has own mappings, but too few for a leaf.
 func (b *Builder) hasFewOwn() bool {
 	n := b.own.entries()
 	return n > 0 && n < leastFill
 }
 
-// isTooSmall reports whether s is a single leaf that may not stand beside others.
-// All leaves of a larger def are half full at least.
+// isTooSmall reports whether s is a single leaf too small to stand beside others. All leaves of a
+// larger def are at least half full.
 func (b *Builder) isTooSmall(s span) bool {
 	return s.n == 1 && b.store.leaves[s.from].n < leastFill
 }
 
-// absorbFirst copies a small def, which so far was the only content of the
-// device, now that there is more.
+// absorbFirst copies a small def into the device's own mappings. It was the only content so far,
+// and now there is more.
 func (b *Builder) absorbFirst() error {
 	if len(b.spans) != 1 || b.own.entries() > 0 || !b.isTooSmall(b.spans[0]) {
 		return nil
@@ -250,7 +250,7 @@ func (b *Builder) absorbFirst() error {
 	return b.copyLeaf(i)
 }
 
-// copyLeaf adds the mappings of a leaf to those of the device alone.
+// copyLeaf adds the mappings of a leaf to the device's own.
 func (b *Builder) copyLeaf(i int) error {
 	for r := range b.store.runs(i) {
 		if err := b.addRun(r); err != nil {
@@ -261,7 +261,7 @@ func (b *Builder) copyLeaf(i int) error {
 }
 
 func (b *Builder) addRun(r metadata.Run) error {
-	// Each leaf takes a block, so there are never more than those.
+	// Each leaf takes a block, so there are never more leaves than blocks.
 	if r.Len/leafEntries+uint64(len(b.store.leaves)) > spacemap.MaxMetadata {
 		return fmt.Errorf("%d mappings and more: %w", r.Len, errTooLarge)
 	}
@@ -341,8 +341,8 @@ func (b *Builder) EndDevice() error {
 	return err
 }
 
-// finishContent ends the content of a device. Mappings at its end that are too few for a
-// leaf take along the leaf before them.
+// finishContent ends the content of a device. If too few own mappings for a leaf are left at the
+// end, they absorb the leaf before them.
 func (b *Builder) finishContent() error {
 	if b.hasFewOwn() && len(b.spans) > 0 {
 		if err := b.prepend(); err != nil {
@@ -358,8 +358,8 @@ func (b *Builder) finishContent() error {
 	return nil
 }
 
-// prepend takes the last leaf before the stretch at hand, which is less than a
-// leaf, and puts a copy of its mappings in front.
+// prepend removes the last leaf before the current stretch, which is too small for a leaf, and
+// puts a copy of its mappings in front.
 func (b *Builder) prepend() error {
 	tail := b.own.open
 	b.own = b.store.newStretch()
@@ -379,12 +379,12 @@ func (b *Builder) prepend() error {
 	return nil
 }
 
-// share returns the tree of the current device: a new one, or that of another
-// device with the same leaves.
+// share returns the tree of the current device: a new one, or that of another device with the same
+// leaves.
 func (b *Builder) share() (int, error) {
 	i := len(b.trees)
 	switch {
-	case b.shares && b.mapped == 0: // one leaf for all that refer to empty defs
+	case b.shares && b.mapped == 0: // one leaf for all devices with only empty defs
 		if b.empty == 0 {
 			b.empty = i + 1
 		}
@@ -433,7 +433,7 @@ func (b *Builder) End() error {
 	return b.makePlan()
 }
 
-// raiseHeader raises what the content demands.
+// raiseHeader raises header fields that are too low for the content.
 func (b *Builder) raiseHeader() {
 	if b.lastTime > b.header.Time {
 		b.reportCorrection("the superblock's time is %d, but there are times up to %d; using %d", b.header.Time, b.lastTime, b.lastTime)
@@ -446,7 +446,7 @@ func (b *Builder) raiseHeader() {
 	b.header.Version = metadata.Version
 }
 
-// A SpaceError says that metadata does not fit its device. Nothing was written.
+// A SpaceError says that the metadata does not fit on its device. Nothing was written.
 type SpaceError struct{ Needed, Have block.Nr }
 
 func (e *SpaceError) Error() string {
@@ -454,7 +454,7 @@ func (e *SpaceError) Error() string {
 		e.Needed, human(e.Needed), e.Have, human(e.Have))
 }
 
-// human writes so many blocks as thin_ls does: numbers up to 8192, with a unit.
+// human formats a number of blocks like thin_ls: numbers up to 8192, with a unit.
 func human(blocks block.Nr) string {
 	kib := uint64(blocks) * block.Size >> 10
 	if kib <= 8192 {

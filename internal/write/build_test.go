@@ -18,14 +18,14 @@ import (
 	"thinpool/tool/dump"
 )
 
-// A pool is a description as a test sees it.
+// A pool is a description for tests.
 type pool struct {
 	header  metadata.Header
 	defs    []content
 	devices []content
 }
 
-// content is that of a def or device.
+// content is the content of a def or device.
 type content struct {
 	name  string
 	id    metadata.DevID
@@ -65,7 +65,7 @@ func (p *pool) tell(v metadata.Visitor) error {
 	return errors.Join(errs...)
 }
 
-// flat is the mappings of a device, one a block.
+// flat returns the mappings of a device, one per block.
 func (p *pool) flat(d content) []metadata.Run {
 	var flat []metadata.Run
 	add := func(runs []metadata.Run) {
@@ -89,8 +89,8 @@ func (p *pool) flat(d content) []metadata.Run {
 
 const dataBlocks = 40000
 
-// drawRuns draws runs of n mappings or so, from thin block at on. Data blocks of
-// different calls differ, so that no device maps one twice.
+// drawRuns draws runs of about n mappings, from thin block at on. Different calls use different
+// data blocks, so no device maps one twice.
 func drawRuns(t *rapid.T, at, data *uint64, n int) []metadata.Run {
 	var runs []metadata.Run
 	for n > 0 {
@@ -112,7 +112,7 @@ func drawPool(t *rapid.T) *pool {
 	p := &pool{header: metadata.Header{Time: 8, TransactionID: 4, Version: 2, DataBlockSize: 128, NrDataBlocks: dataBlocks}}
 	var data uint64
 	sizes := rapid.SampledFrom([]int{0, 1, 5, 83, 84, 100, 252, 253, 300, 700})
-	const far = 1 << 44 // defs stand apart, so that any order by number ascends
+	const far = 1 << 44 // defs are far apart, so any order by number ascends
 	for i := range rapid.IntRange(0, 4).Draw(t, "defs") {
 		at := uint64(i+1) * far
 		p.defs = append(p.defs, content{name: fmt.Sprint("d", i), items: []item{{drawRuns(t, &at, &data, sizes.Draw(t, "size")), -1}}})
@@ -134,7 +134,7 @@ func drawPool(t *rapid.T) *pool {
 	return p
 }
 
-// What is built passes the strictest check and says what it was told.
+// Built metadata passes the strictest check and has the content it was given.
 func TestBuild(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p := drawPool(rt)
@@ -216,7 +216,7 @@ func readBack(t rapid.TB, dev block.Device) map[metadata.DevID][]metadata.Run {
 	return r.devices
 }
 
-// sample is a pool with sharing, in which no leaf is too small to be shared.
+// sample returns a pool with sharing, where no leaf is too small to be shared.
 func sample() *pool {
 	const n = 1000
 	shared := item{[]metadata.Run{{Thin: 5000, Data: 0, Len: n}}, -1}
@@ -234,8 +234,7 @@ func sample() *pool {
 	}
 }
 
-// Leaves that the description shares have one copy, and devices with the same
-// leaves one tree.
+// Leaves shared in the description exist once, and devices with the same leaves share a tree.
 func TestSharing(t *testing.T) {
 	b := write.New(write.Options{})
 	if err := sample().tell(b); err != nil {
@@ -265,8 +264,8 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// Wherever the power fails, the device holds what it held before, or something
-// that the kernel refuses and does not format, or all of the new metadata.
+// Wherever the power fails, the device holds what it held before, or something that the kernel
+// refuses and does not format, or all of the new metadata.
 func TestPowerCut(t *testing.T) {
 	b := write.New(write.Options{Parallel: 1})
 	if err := sample().tell(b); err != nil {
@@ -298,7 +297,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// oldDevices are what a device may hold before.
+// oldDevices returns possible previous contents of a device.
 func oldDevices(t *testing.T) map[string][]byte {
 	const size = 64 * block.Size
 	other := &pool{header: metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 9}}
@@ -317,7 +316,7 @@ func oldDevices(t *testing.T) map[string][]byte {
 	}
 }
 
-// afterCut judges a device after a power cut; true if the new metadata is complete.
+// afterCut checks a device after a power cut; true if the new metadata is complete.
 func afterCut(t *testing.T, dev *blocktest.Mem, old []byte) bool {
 	t.Helper()
 	now := dev.Contents()
@@ -399,8 +398,7 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-// A description of a few bytes can ask for more than any device holds; that must
-// fail at once.
+// A description of a few bytes can ask for more than any device can hold. This must fail at once.
 func TestHuge(t *testing.T) {
 	for name, p := range map[string]*pool{
 		"mappings": {
@@ -421,7 +419,7 @@ func ExampleBuilder() {
 	_ = b.BeginDevice(1, metadata.Details{})
 	_ = b.Runs([]metadata.Run{{Thin: 0, Data: 500, Len: 300}})
 	_ = b.EndDevice()
-	_ = b.End() // errors are left out here; each call may return one
+	_ = b.End() // ignore errors here; any call may return one
 
 	dev := blocktest.NewMem(1 << 20)
 	fmt.Println("blocks needed:", b.Needed(block.Blocks(dev)))

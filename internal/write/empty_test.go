@@ -12,8 +12,8 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Devices that refer to empty defs share a leaf, however many such defs there are; those that say
-// nothing have one each.
+// Devices that refer to empty defs share one leaf, however many such defs there are. Empty devices
+// without references have one leaf each.
 func TestEmptyDefs(t *testing.T) {
 	b := write.New(write.Options{})
 	must := func(errs ...error) {
@@ -48,8 +48,8 @@ func TestEmptyDefs(t *testing.T) {
 	}
 }
 
-// What a description costs while it is read grows with what the result needs: an empty def
-// needs nothing, and an empty device a leaf and two entries.
+// The memory for a description grows with the size of the result: an empty def needs nothing, and
+// an empty device needs a leaf and two entries.
 func TestEmptyElementsAreCheap(t *testing.T) {
 	const n = 100000
 	var before, after runtime.MemStats

@@ -14,15 +14,15 @@ import (
 	"thinpool/tool/dump"
 )
 
-// errMedium is what a write that fails returns.
+// errMedium is the error of a failed write.
 var errMedium = errors.New("medium error")
 
-// A faulty device fails single writes or flushes, unlike a [blocktest.Mem], where all
-// fail from some point on. What failed does not reach the medium, or only in part.
+// A faulty device fails single writes or flushes, while in a [blocktest.Mem] all fail from some
+// point on. A failed write reaches the medium in part or not at all.
 type faulty struct {
 	*blocktest.Mem
 	fails func(op int, off int64, n int) bool // a flush has n = 0
-	part  float64                             // of a failed write that reaches the medium
+	part  float64                             // part of a failed write that reaches the medium
 	op    int
 	hit   int // failures so far
 }
@@ -63,8 +63,8 @@ func built(t *testing.T, p *pool) *write.Builder {
 	return b
 }
 
-// One write or flush fails, and the device works again after it. That is an error
-// all the same, and the device is as after a power cut.
+// One write or flush fails, and the device works again after it. This is still an error, and the
+// device is as after a power cut.
 func TestSingleFailure(t *testing.T) {
 	b := built(t, sample())
 	for name, old := range oldDevices(t) {
@@ -93,8 +93,8 @@ func TestSingleFailure(t *testing.T) {
 	}
 }
 
-// A block that cannot be written matters if the metadata needs it, and only then.
-// The same goes for all blocks from one on, as on a full file system.
+// A block that cannot be written matters only if the metadata needs it. The same holds if all
+// blocks from one on fail, as on a full file system.
 func TestBadBlocks(t *testing.T) {
 	b := built(t, sample())
 	old := oldDevices(t)["other metadata"]
@@ -119,7 +119,7 @@ func TestBadBlocks(t *testing.T) {
 	}
 }
 
-// Where block 0 cannot be read it can still be written.
+// An unreadable block 0 can still be written.
 func TestUnreadableSuperblock(t *testing.T) {
 	b := built(t, sample())
 	for name, old := range oldDevices(t) {
@@ -143,9 +143,8 @@ func TestUnreadableSuperblock(t *testing.T) {
 	}
 }
 
-// A kernel's metadata is restored over itself, and the power fails at every write.
-// The superblock that was there must never be valid over blocks that were written,
-// or it would show a mixture of both.
+// Kernel metadata is restored over itself, and the power fails at every write. The old superblock
+// must never be valid over overwritten blocks, or it would show a mixture of both.
 func TestPowerCutOverKernelMetadata(t *testing.T) {
 	for _, name := range []string{"transactions", "wide-sharing"} {
 		old, err := fixtures.Image(name)
@@ -215,7 +214,7 @@ func TestBlock0(t *testing.T) {
 	}
 }
 
-// A builder has read all by End, so that metadata can be written over what it was made of.
+// A builder has read everything by End, so metadata can be written over its source.
 func TestWriteOverSource(t *testing.T) {
 	source := blocktest.NewMem(64 * block.Size)
 	if err := built(t, sample()).Write(t.Context(), source); err != nil {
@@ -230,7 +229,7 @@ func TestWriteOverSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := blocktest.NewMemFrom(source.Contents())
-	for nr := range block.Blocks(source) { // nothing of it can be read any more, not even block 0
+	for nr := range block.Blocks(source) { // none of it is readable any more, not even block 0
 		source.FailReads(nr)
 	}
 	for _, dev := range []*blocktest.Mem{source, elsewhere} {

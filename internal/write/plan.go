@@ -12,15 +12,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A plan says where everything will lie. Blocks come in this order: superblock,
-// leaves, internal nodes of the mapping trees, top level, device details, data
-// space map, metadata space map.
+// A plan tells where everything will be. The order of blocks is: superblock, leaves, internal
+// nodes of the mapping trees, top level, device details, data space map, metadata space map.
 type plan struct {
-	order   []uint32          // leaves of the store that are used, in the order of their blocks
+	order   []uint32          // used leaves of the store, in the order of their blocks
 	blockOf []uint32          // by leaf of the store: its block; 0: unused
 	refs    []uint32          // by leaf of the store: pointers to it
 	data    *spacemap.Counter // references to data blocks
-	fixed   uint64            // blocks needed, all but the bitmaps of the metadata space map
+	fixed   uint64            // number of blocks, without the bitmaps of the metadata space map
 }
 
 const firstLeafBlock = 1 // after the superblock
@@ -39,9 +38,8 @@ func (b *Builder) makePlan() error {
 	return nil
 }
 
-// placeLeaves counts the pointers to each leaf and gives those that have any
-// their blocks. Internal nodes are never shared but by whole trees, so each
-// distinct tree points once to each of its leaves.
+// placeLeaves counts the pointers to each leaf and assigns blocks to the used ones. Internal nodes
+// are only shared as part of whole trees, so each distinct tree points once to each of its leaves.
 func (b *Builder) placeLeaves() {
 	p := &b.plan
 	n := len(b.store.leaves)
@@ -65,8 +63,8 @@ func (b *Builder) placeLeaves() {
 	}
 }
 
-// countData counts the references to data blocks: once for each leaf that maps
-// them, however often that is shared.
+// countData counts the references to data blocks: once for each leaf that maps them, however often
+// that leaf is shared.
 func (b *Builder) countData() {
 	p := &b.plan
 	p.data = spacemap.NewCounter(b.header.NrDataBlocks)
@@ -104,12 +102,12 @@ func (b *Builder) parallel() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// countBlocks is how many blocks everything takes but the bitmaps of the
-// metadata space map, whose number depends on the device.
+// countBlocks returns how many blocks everything takes, except the bitmaps of the metadata space
+// map, whose number depends on the device.
 func (b *Builder) countBlocks() uint64 {
 	p := &b.plan
 	n := firstLeafBlock + len(p.order)
-	high := 0 // metadata blocks with counts for the overflow tree
+	high := 0 // metadata blocks with counts in the overflow tree
 	for _, refs := range p.refs {
 		if refs >= 3 {
 			high++
@@ -129,13 +127,14 @@ func (b *Builder) countBlocks() uint64 {
 	return uint64(n)
 }
 
-// Needed is how many blocks the metadata takes on a device that has that many.
+// Needed returns how many blocks the metadata takes on a device with the given number of blocks.
 func (b *Builder) Needed(device block.Nr) block.Nr {
 	covered := min(uint64(device), spacemap.MaxMetadata)
 	return block.Nr(b.plan.fixed + spacemap.Bitmaps(covered))
 }
 
-// Fits returns a [SpaceError] unless a device of that many blocks takes the metadata.
+// Fits returns a [SpaceError] if the metadata does not fit on a device with the given number of
+// blocks.
 func (b *Builder) Fits(device block.Nr) error {
 	if needed := b.Needed(device); needed > min(device, spacemap.MaxMetadata) {
 		return &SpaceError{max(needed, b.Least()), device}
@@ -143,7 +142,7 @@ func (b *Builder) Fits(device block.Nr) error {
 	return nil
 }
 
-// Least is how many blocks the smallest device has that takes the metadata.
+// Least returns the size in blocks of the smallest device the metadata fits on.
 func (b *Builder) Least() block.Nr {
 	n := block.Nr(b.plan.fixed)
 	for b.Needed(n) > n {

@@ -13,18 +13,18 @@ var le = binary.LittleEndian
 
 const (
 	leafEntries = 252             // capacity of a mapping leaf
-	leastFill   = leafEntries / 3 // of a leaf that is not the only one
+	leastFill   = leafEntries / 3 // minimum fill of a leaf with siblings
 	chunkSize   = 1 << 20         // of the store
-	bitsSlack   = 8               // bytes behind the last bit that may be read
+	bitsSlack   = 8               // bytes that may be read after the last bit
 )
 
-// A store keeps leaves in as few bits as they need, in chunks that hold no pointers.
+// A store keeps leaves in as few bits as they need, in chunks without pointers.
 type store struct {
 	chunks [][]byte
 	leaves []leaf
 }
 
-// A leaf is a leaf of the metadata to be, its mappings still in the store.
+// A leaf is a leaf to be written. Its mappings are still in the store.
 type leaf struct {
 	first metadata.ThinBlock
 	chunk uint32
@@ -32,20 +32,20 @@ type leaf struct {
 	n     uint16 // entries
 }
 
-// A stretch is adjacent leaves that are being filled.
+// A stretch is a sequence of adjacent leaves being filled.
 type stretch struct {
 	s    *store
 	from int            // index of its first leaf
-	open []metadata.Run // of the leaf that is not full yet
+	open []metadata.Run // runs of the unfinished leaf
 	n    int            // entries in open
 }
 
 func (s *store) newStretch() stretch { return stretch{s: s, from: len(s.leaves)} }
 
-// entries is how many mappings the stretch has.
+// entries returns the number of mappings in the stretch.
 func (t *stretch) entries() int { return (len(t.s.leaves)-t.from)*leafEntries + t.n }
 
-// add appends a run, cut where leaves end.
+// add appends a run, split where leaves end.
 func (t *stretch) add(r metadata.Run) {
 	for r.Len > 0 {
 		part := r
@@ -67,8 +67,8 @@ func (t *stretch) closeLeaf() {
 	t.open, t.n = t.open[:0], 0
 }
 
-// end finishes the stretch: the entries of the last two leaves are spread evenly
-// if the last one would be less than half full.
+// end finishes the stretch. If the last leaf would be less than half full, it spreads the entries
+// of the last two evenly.
 func (t *stretch) end() {
 	last := len(t.s.leaves) - 1
 	switch {
@@ -96,23 +96,23 @@ func (t *stretch) end() {
 	t.closeLeaf()
 }
 
-// Runs are packed by their fields: the thin blocks since the end of the run before, and
-// the other three. All runs of a leaf have as many bits for a field as the largest needs,
-// above the least.
+// Runs are packed field by field: the gap in thin blocks since the end of the previous run, and
+// the other three. In each leaf, a field takes as many bits as its largest value above the minimum
+// needs.
 type fields struct{ gap, data, length, time uint64 }
 
-// fieldsOf takes r apart. The run before it ends at next.
+// fieldsOf returns the fields of r. The previous run ends at next.
 func fieldsOf(r *metadata.Run, next metadata.ThinBlock) fields {
 	return fields{uint64(r.Thin - next), uint64(r.Data), r.Len, uint64(r.Time)}
 }
 
-// A form says how the runs of a leaf are packed.
+// A form tells how the runs of a leaf are packed.
 type form struct {
 	least                   fields
 	gap, data, length, time uint // bits
 }
 
-// formFor returns the form for the runs of a leaf that begins at first.
+// formFor returns the form for the runs of a leaf that starts at first.
 func formFor(runs []metadata.Run, first metadata.ThinBlock) form {
 	if len(runs) == 0 {
 		return form{}
@@ -131,10 +131,10 @@ func formFor(runs []metadata.Run, first metadata.ThinBlock) form {
 	}
 }
 
-// total is the bits of a run.
+// total returns the number of bits per run.
 func (f *form) total() uint { return f.gap + f.data + f.length + f.time }
 
-// put appends a run: in one piece if it fits, as nearly all do.
+// put appends a run, in one piece if it fits, as nearly all do.
 func (f *form) put(w *bitWriter, v fields) {
 	v.gap -= f.least.gap
 	v.data -= f.least.data
@@ -171,7 +171,7 @@ func (f *form) get(r *bitReader) (v fields) {
 	return v
 }
 
-// append appends the form itself: for each field the least and the bits.
+// append appends the form itself: minimum and bits for each field.
 func (f *form) append(dst []byte) []byte {
 	dst = append(binary.AppendUvarint(dst, f.least.gap), byte(f.gap))
 	dst = append(binary.AppendUvarint(dst, f.least.data), byte(f.data))
@@ -179,7 +179,7 @@ func (f *form) append(dst []byte) []byte {
 	return append(binary.AppendUvarint(dst, f.least.time), byte(f.time))
 }
 
-// readForm takes what append appended off p.
+// readForm reads a form from the start of p and returns the rest.
 func readForm(p []byte) (f form, rest []byte) {
 	for _, field := range []struct {
 		least *uint64
@@ -192,7 +192,7 @@ func readForm(p []byte) (f form, rest []byte) {
 	return f, p
 }
 
-// newest is the time of the newest mapping of leaf i, or somewhat more.
+// newest returns an upper bound for the newest time in leaf i.
 func (s *store) newest(i int) uint64 {
 	l := s.leaves[i]
 	f, _ := readForm(s.chunks[l.chunk][l.off:])
@@ -224,7 +224,7 @@ func (s *store) put(runs []metadata.Run) {
 	s.leaves = append(s.leaves, l)
 }
 
-// drop takes back the last leaf.
+// drop removes the last leaf.
 func (s *store) drop(last int) {
 	l := s.leaves[last]
 	s.leaves = s.leaves[:last]
@@ -236,7 +236,7 @@ func (s *store) runs(i int) func(yield func(metadata.Run) bool) {
 	return func(yield func(metadata.Run) bool) {
 		l := s.leaves[i]
 		c := s.chunks[l.chunk]
-		p := c[l.off:cap(c)] // the slack may lie beyond what is in use
+		p := c[l.off:cap(c)] // the slack may be beyond the used part
 		f, p := readForm(p)
 		count, n := binary.Uvarint(p)
 		r := bitReader{p: p[n:]}
@@ -262,14 +262,14 @@ func (s *store) fill(i int, d *btree.NodeBuilder) {
 	}
 }
 
-// A bitWriter appends numbers of some bits to bytes, the lowest bits first.
+// A bitWriter appends numbers of any width to bytes, lowest bits first.
 type bitWriter struct {
 	p    []byte
 	held uint64 // bits that do not fill a byte yet
-	n    uint   // how many
+	n    uint   // number of bits in held
 }
 
-const mostBits = 56 // that fit beside those of a byte that is not full
+const mostBits = 56 // fit beside those of an incomplete byte
 
 func (w *bitWriter) put(v uint64, width uint) {
 	if width > mostBits {
@@ -285,7 +285,7 @@ func (w *bitWriter) put(v uint64, width uint) {
 	w.n %= 8
 }
 
-// end returns all that was appended.
+// end returns everything that was appended.
 func (w *bitWriter) end() []byte {
 	if w.n > 0 {
 		w.p = append(w.p, byte(w.held))
@@ -293,7 +293,7 @@ func (w *bitWriter) end() []byte {
 	return w.p
 }
 
-// A bitReader reads what a bitWriter wrote. It may look at up to eight bytes beyond.
+// A bitReader reads what a bitWriter wrote. It may look at up to eight bytes beyond the end.
 type bitReader struct {
 	p  []byte
 	at uint // bit

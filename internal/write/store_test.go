@@ -10,8 +10,7 @@ import (
 	"thinpool/metadata"
 )
 
-// Whatever the runs are, the leaves of a stretch give them back, in leaves that are
-// full but for the last two.
+// The leaves of a stretch return the runs it was given. All leaves except the last two are full.
 func TestStore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s store
@@ -54,7 +53,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// drawRuns draws runs of up to some leaves, with all that numbers can be.
+// drawRuns draws runs for up to several leaves, with numbers of any size.
 func drawRuns(t *rapid.T) []metadata.Run {
 	var runs []metadata.Run
 	next := uint64(0)
@@ -72,7 +71,7 @@ func drawRuns(t *rapid.T) []metadata.Run {
 	return runs
 }
 
-// blocks takes runs apart, as they may be cut anywhere.
+// blocks splits runs into single blocks, as they may be cut anywhere.
 func blocks(runs []metadata.Run) []metadata.Run {
 	var all []metadata.Run
 	for _, r := range runs {
@@ -83,7 +82,7 @@ func blocks(runs []metadata.Run) []metadata.Run {
 	return all
 }
 
-// Numbers of all widths come back.
+// Numbers of all widths are read back.
 func TestBits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type number struct {

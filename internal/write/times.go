@@ -9,20 +9,20 @@ import (
 	"thinpool/metadata"
 )
 
-// An owner is what matters of the devices that have a leaf.
+// An owner sums up the devices that have a leaf.
 type owner struct {
-	least uint32 // snapshotted_time of them
-	many  bool   // more than one
+	least uint32 // their lowest snapshotted_time
+	many  bool   // more than one device
 	any   bool
 }
 
-// raiseTimes makes sure that no device writes to shared data blocks in place. The kernel takes a
-// mapping for shared, and copies its block before it writes to it, if snapshotted_time is later than
-// the mapping's time. Descriptions by hand, or of pools that other programs made, may say otherwise;
-// then the devices concerned get a later snapshotted_time, and the superblock's time follows.
+// raiseTimes makes sure that no device writes to shared data blocks in place. If snapshotted_time
+// is later than a mapping's time, the kernel treats the mapping as shared and copies its block
+// before a write. Descriptions written by hand, or by other programs, may say otherwise. Then
+// these devices get a later snapshotted_time, and the superblock's time follows.
 //
-// It costs next to nothing where nothing is shared. Otherwise only the leaves are decoded that can have
-// mappings so new.
+// If nothing is shared, this costs next to nothing. Otherwise, it only decodes leaves that may
+// have mappings new enough to matter.
 func (b *Builder) raiseTimes() {
 	repeated := false
 	for range b.plan.data.Repeated() {
@@ -36,7 +36,7 @@ func (b *Builder) raiseTimes() {
 	var concerned []int
 	time := uint32(0)
 	for i, d := range b.devices {
-		// A time of n is kept as n+1, so 0 says that there is none.
+		// A time n is stored as n+1; 0 means none.
 		if n := newest[d.tree]; n > d.details.SnapshottedTime {
 			concerned = append(concerned, i)
 			time = max(time, n)
@@ -57,7 +57,7 @@ func (b *Builder) raiseTimes() {
 	b.header.Time = max(b.header.Time, time)
 }
 
-// sharesLeaves reports whether several devices have a leaf.
+// sharesLeaves reports whether any leaf belongs to several devices.
 func (b *Builder) sharesLeaves() bool {
 	for _, t := range b.trees {
 		if t.devices > 1 {
@@ -96,10 +96,10 @@ func (b *Builder) owners() []owner {
 	return owners
 }
 
-// newestInPlace returns, by tree, one more than the newest time of its mappings of shared data
-// blocks that some device would write to in place; 0 if there are none. Mappings of the highest
-// possible time cannot be dealt with: they are only counted. repeated says whether data blocks are
-// mapped by several leaves.
+// newestInPlace returns, by tree, one more than the newest time of mappings of shared data blocks
+// that some device would overwrite in place; 0 if there are none. Mappings with the maximum time
+// cannot be fixed and are only counted. repeated says whether any data block is mapped by several
+// leaves.
 func (b *Builder) newestInPlace(repeated bool) (byTree []uint32, atLimit uint64) {
 	owners, byLeaf := b.owners(), make([]uint32, len(b.store.leaves))
 	var g errgroup.Group
@@ -137,7 +137,7 @@ func (b *Builder) newestInPlace(repeated bool) (byTree []uint32, atLimit uint64)
 	return byTree, limited.Load()
 }
 
-// leafInPlace is newestInPlace for a leaf.
+// leafInPlace is newestInPlace for a single leaf.
 func (b *Builder) leafInPlace(leaf int, o owner) (newest uint32, atLimit uint64) {
 	for r := range b.store.runs(leaf) {
 		if r.Time < o.least || r.Time < metadata.MaxTime && r.Time < newest {
@@ -158,8 +158,8 @@ func (b *Builder) leafInPlace(leaf int, o owner) (newest uint32, atLimit uint64)
 	return newest, atLimit
 }
 
-// countShared is how many data blocks of r have more than one reference. It stops at the first,
-// unless all of them have to be counted.
+// countShared returns how many data blocks of r have more than one reference. It stops at the
+// first one unless all must be counted.
 func (b *Builder) countShared(r metadata.Run) uint64 {
 	n := uint64(0)
 	for i := range r.Len {
@@ -173,7 +173,7 @@ func (b *Builder) countShared(r metadata.Run) uint64 {
 	return n
 }
 
-// reportCorrection tells of something that had to be set right.
+// reportCorrection calls Note for a correction.
 func (b *Builder) reportCorrection(format string, args ...any) {
 	if b.opt.Note != nil {
 		b.opt.Note(fmt.Sprintf(format, args...))

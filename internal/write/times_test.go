@@ -12,8 +12,8 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Devices that would write to shared data blocks in place get a later snapshotted_time, and no
-// others do. The superblock's time is never below.
+// Devices that would overwrite shared data blocks in place get a later snapshotted_time; others do
+// not. The superblock's time is never lower.
 func TestSnapshottedTime(t *testing.T) {
 	type dev struct {
 		snapped uint32

@@ -14,17 +14,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// writeBlocks is how many blocks go into one write.
+// writeBlocks is the number of blocks per write.
 const writeBlocks = 256
 
-// Write writes the metadata to dev, whose content is lost. If it does not fit
-// the error is a [SpaceError], and dev is as it was.
+// Write writes the metadata to dev, whose content is lost. If it does not fit, the error is a
+// [SpaceError], and dev is unchanged.
 //
-// First block 0 is made invalid, then everything else is written, then the
-// superblock, with a flush after each. So whatever interrupts it leaves either the
-// complete new metadata or a block 0 that the kernel refuses; never one that is all
-// zero, which the kernel would take for a new device and format. Blocks of dev that
-// the metadata does not use keep what they held.
+// First block 0 is invalidated, then everything else is written, then the superblock, with a flush
+// after each. So an interruption leaves either the complete new metadata, or a block 0 that the
+// kernel refuses. Block 0 is never all zero: the kernel would format that as a new device. Blocks
+// of dev that the metadata does not use keep their content.
 func (b *Builder) Write(ctx context.Context, dev block.Device) error {
 	if b.stage != ended {
 		return errOrder
@@ -55,9 +54,8 @@ func (b *Builder) Write(ctx context.Context, dev block.Device) error {
 	return nil
 }
 
-// Invalidate spoils the checksum of block 0 and keeps the rest. Where it was all
-// zero, or cannot be read, the checksum alone makes it a block that the kernel
-// refuses and does not format.
+// Invalidate makes the checksum of block 0 wrong and keeps the rest. If block 0 is all zero or
+// unreadable, the checksum alone makes it a block that the kernel refuses and does not format.
 func Invalidate(dev block.Device) error {
 	buf := block.Buffer(1)
 	if err := block.Read(dev, metadata.SuperblockLocation, &buf[0]); err != nil {
@@ -70,9 +68,9 @@ func Invalidate(dev block.Device) error {
 	return dev.Flush()
 }
 
-// Block0 is what block 0 holds after [Builder.Write] to a device of so many blocks. It leads
-// to all the rest, so all of that is made for it, which takes as long as Write without a
-// device. Metadata that does not fit is a [SpaceError].
+// Block0 returns the block 0 that [Builder.Write] would write to a device with the given number of
+// blocks. It points to everything else, so everything is built for it, which takes as long as
+// Write without a device. If the metadata does not fit, the error is a [SpaceError].
 func (b *Builder) Block0(ctx context.Context, blocks block.Nr) (*block.Data, error) {
 	quiet := *b
 	quiet.opt.Progress = nil
@@ -83,7 +81,7 @@ func (b *Builder) Block0(ctx context.Context, blocks block.Nr) (*block.Data, err
 	return &dev.block0, nil
 }
 
-// discardDevice is a device that keeps block 0 alone.
+// A discardDevice only keeps block 0.
 type discardDevice struct {
 	blocks block.Nr
 	block0 block.Data
@@ -107,13 +105,13 @@ type writer struct {
 	b      *Builder
 	dev    block.Device
 	counts *spacemap.Counter // of metadata blocks
-	next   block.Nr          // to be allocated
-	buf    []block.Data      // blocks in a row, not yet written
+	next   block.Nr          // next to allocate
+	buf    []block.Data      // adjacent blocks, not yet written
 	first  block.Nr          // the block of buf[0]
-	held   int               // blocks in buf
+	held   int               // number of blocks in buf
 }
 
-// all writes everything but the superblock, which it returns.
+// all writes everything except the superblock, which it returns.
 func (w *writer) all(ctx context.Context) (*metadata.Superblock, error) {
 	b := w.b
 	w.counts.Add(uint64(metadata.SuperblockLocation), 1)
@@ -161,7 +159,7 @@ func (w *writer) all(ctx context.Context) (*metadata.Superblock, error) {
 	return sb, w.flush()
 }
 
-// leaves writes the mapping leaves, several stretches of blocks at a time.
+// leaves writes the mapping leaves, several ranges of blocks at a time.
 func (w *writer) leaves(ctx context.Context) error {
 	plan := &w.b.plan
 	for _, leaf := range plan.order {
@@ -198,8 +196,8 @@ func (w *writer) leaves(ctx context.Context) error {
 	return g.Wait()
 }
 
-// mappingTrees writes the internal nodes of the mapping trees and returns the
-// root of each. Further devices with the same tree are counted as pointers to it.
+// mappingTrees writes the internal nodes of the mapping trees and returns the root of each. More
+// devices with the same tree count as pointers to it.
 func (w *writer) mappingTrees(ctx context.Context) ([]block.Nr, error) {
 	roots := make([]block.Nr, len(w.b.trees))
 	for i, t := range w.b.trees {
@@ -223,11 +221,10 @@ func (w *writer) mappingTrees(ctx context.Context) ([]block.Nr, error) {
 	return roots, nil
 }
 
-// errPlan says that the plan was wrong, which would be a bug: the space was
-// computed before.
+// errPlan says that the plan was wrong, which would be a bug: the space was computed before.
 var errPlan = errors.New("internal error: more blocks needed than planned")
 
-// Alloc implements btree.Allocator. Blocks come in a row, each with count 1.
+// Alloc implements btree.Allocator. It allocates blocks in a row, each with count 1.
 func (w *writer) Alloc() (block.Nr, error) {
 	nr := w.next
 	if uint64(nr) >= w.counts.Len() {
@@ -238,7 +235,7 @@ func (w *writer) Alloc() (block.Nr, error) {
 	return nr, nil
 }
 
-// Write implements btree.Allocator. Blocks that come in a row are written together.
+// Write implements btree.Allocator. It joins writes of adjacent blocks.
 func (w *writer) Write(nr block.Nr, b *block.Data) error {
 	if w.held == len(w.buf) || w.held > 0 && nr != w.first+block.Nr(w.held) {
 		if err := w.flush(); err != nil {
