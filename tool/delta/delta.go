@@ -1,8 +1,8 @@
-// Package delta finds the differences between two mapping trees: what a backup has to copy
-// from one snapshot to the next.
+// Package delta finds the differences between two mapping trees: what a backup has to copy from
+// one snapshot to the next.
 //
-// What both trees share is not read. The leaves of both are streamed by their first keys, and
-// runs are merged as they come, so little more than a leaf is kept in memory.
+// It does not read what both trees share. It streams the leaves of both by their first keys and
+// merges runs as they come, so it keeps little more than a leaf in memory.
 package delta
 
 import (
@@ -12,13 +12,13 @@ import (
 	"thinpool/metadata"
 )
 
-// A Kind says how the mappings of a range compare.
+// A Kind tells how the mappings of a range compare.
 type Kind uint8
 
 // The kinds of range.
 const (
-	LeftOnly  Kind = iota // mapped on the left, not on the right
-	RightOnly             // the other way round
+	LeftOnly  Kind = iota // only mapped on the left
+	RightOnly             // only mapped on the right
 	Different             // mapped to different data blocks
 	Same                  // mapped to the same data blocks
 )
@@ -27,13 +27,13 @@ var kindNames = [...]string{"left_only", "right_only", "different", "same"}
 
 func (k Kind) String() string { return kindNames[k] }
 
-// A Range is adjacent thin blocks of one kind.
+// A Range is a sequence of adjacent thin blocks of one kind.
 type Range struct {
 	Kind  Kind
 	Begin metadata.ThinBlock
 	Len   uint64 // at least 1
-	// Left and Right are the data blocks that Begin is mapped to, 0 where it is not.
-	// The rest of the range need not follow on them without [Options].Data.
+	// Left and Right are the data blocks that Begin is mapped to, 0 if unmapped. Without
+	// [Options].Data, the rest of the range may continue elsewhere.
 	Left, Right metadata.DataBlock
 }
 
@@ -41,19 +41,18 @@ func (r Range) String() string {
 	return fmt.Sprintf("%v %d..%d", r.Kind, r.Begin, r.Begin+metadata.ThinBlock(r.Len-1))
 }
 
-// Options say what of the difference is wanted.
+// Options say which differences are wanted.
 type Options struct {
 	Blocks   uint64 // if not 0, only thin blocks below this: the size of the device
-	OmitSame bool   // no ranges of kind Same: what the trees share is then not even read
-	Data     bool   // a range ends where the data blocks of either side do not continue
+	OmitSame bool   // no ranges of kind Same; what the trees share is not even read
+	Data     bool   // end a range where the data blocks of either side do not continue
 	Progress func(phase string, done, total uint64)
 }
 
-// Run compares the mappings of two trees of p. It calls fn, from one goroutine, with
-// ranges by ascending thin block, as long as they can be; fn may change
-// the slice, but not keep it. When a mapping was made, and so its time, does not matter. An error that wraps
-// [thinpool/metadata/block.ErrCorrupt] says that one of the trees is damaged; the ranges
-// before it are good.
+// Run compares the mappings of two trees of p. It calls fn, from one goroutine, with ranges of
+// maximum length by ascending thin block; fn may change the slice, but not keep it. The time when
+// a mapping was made does not matter. An error that wraps [thinpool/metadata/block.ErrCorrupt]
+// says that one of the trees is damaged; the ranges before it are good.
 func Run(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree, opt Options, fn func([]Range) error) error {
 	pair, err := p.TreePair(ctx, left, right, metadata.PairOptions{End: opt.Blocks, Same: !opt.OmitSame})
 	if err != nil {
@@ -71,7 +70,7 @@ func Run(ctx context.Context, p *metadata.Pool, left, right metadata.MappingTree
 		return m.feed(s.Side, runs, s.Leaf.Keys)
 	})
 	if err != nil {
-		m.send() // what came before the damage
+		m.send() // the ranges before the damage
 		return err
 	}
 	return m.finish()

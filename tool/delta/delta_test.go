@@ -21,7 +21,7 @@ import (
 	"thinpool/tool/delta"
 )
 
-// mapping is where a thin block lies.
+// A mapping maps thin blocks to data blocks.
 type mapping map[metadata.ThinBlock]metadata.DataBlock
 
 // naive compares two devices block by block.
@@ -96,20 +96,20 @@ func compare(ctx context.Context, p *metadata.Pool, left, right metadata.Mapping
 	return all, err
 }
 
-// A forest is two trees that share leaves and internal nodes, and what they map.
+// A forest is two trees that share leaves and internal nodes, and their mappings.
 type forest struct {
 	dev    *blocktest.Mem
 	maps   [2]mapping
-	shared []block.Nr // what both have at the same place, but for the first leaves
+	shared []block.Nr // shared by both at the same place, except on the way to the first leaves
 }
 
 const (
-	sections    = 12 // of thin blocks, each of which one leaf covers
+	sections    = 12 // of thin blocks; one leaf covers each
 	sectionSize = 30
 	group       = 3 // leaves of an internal node
 )
 
-// drawForest makes two trees that choose, for each section, one of three leaves or none.
+// drawForest makes two trees that use, for each section, one of three leaves or none.
 func drawForest(t *rapid.T, tb testing.TB) forest {
 	f := fixtures.NewForge(tb, 200, 100000)
 	result := forest{maps: [2]mapping{{}, {}}}
@@ -175,8 +175,8 @@ func drawForest(t *rapid.T, tb testing.TB) forest {
 	return result
 }
 
-// inBoth returns the leaves and internal nodes that both devices have with the same range
-// of keys, but for those on the way to the first leaf of either, which tells the height.
+// inBoth returns the leaves and internal nodes that both devices have with the same key range,
+// except those on the way to the first leaf of either, which are read to find the height.
 func inBoth(tb testing.TB, dev block.Device) []block.Nr {
 	p := open(tb, dev)
 	type place struct {
@@ -219,8 +219,8 @@ func inBoth(tb testing.TB, dev block.Device) []block.Nr {
 	return shared
 }
 
-// Whatever trees share, the result is that of comparing block by block; and what is
-// shared is not read unless what is the same is asked for.
+// Whatever the trees share, the result is the same as block by block. What they share is only read
+// if Same ranges are wanted.
 func TestAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := drawForest(rt, t)
@@ -243,7 +243,7 @@ func TestAgainstNaive(t *testing.T) {
 	})
 }
 
-// content reads all that a device maps.
+// content reads all mappings of a device.
 func content(p *metadata.Pool, d metadata.Device) (mapping, error) {
 	m := mapping{}
 	for r, err := range p.Runs(context.Background(), d) {
@@ -257,7 +257,7 @@ func content(p *metadata.Pool, d metadata.Device) (mapping, error) {
 	return m, nil
 }
 
-// All images that a kernel made, pair by pair as far as there are not too many.
+// All kernel-made images, pair by pair unless there are too many.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -294,8 +294,8 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// Damage anywhere ends in an error if and only if one of the devices cannot be read
-// as a whole; never in another result.
+// Damage anywhere causes an error if and only if one of the devices cannot be read completely. It
+// never changes the result.
 func TestDamagedAnywhere(t *testing.T) {
 	names := []string{"metadata-snap", "layers", "thinned-out"}
 	for seed := range uint64(150) {
@@ -315,7 +315,7 @@ func TestDamagedAnywhere(t *testing.T) {
 		d1, err1 := p.Device(1)
 		d2, err2 := p.Device(2)
 		if err1 != nil || err2 != nil {
-			continue // the way to the devices is damaged
+			continue // the path to the devices is damaged
 		}
 		left, err1 := content(p, d1)
 		right, err2 := content(p, d2)
@@ -333,8 +333,7 @@ func TestDamagedAnywhere(t *testing.T) {
 	}
 }
 
-// An error says which device, or which tree, has lost which blocks, and the ranges
-// before it have come.
+// An error says which device or tree lost which blocks. The ranges before it were delivered.
 func TestDamage(t *testing.T) {
 	forge := func() (*fixtures.Forge, block.Nr, block.Nr) {
 		f := fixtures.NewForge(t, 50, 10000)
@@ -393,7 +392,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A tree that leads back to itself ends.
+// The walk of a tree with a loop terminates.
 func TestLoop(t *testing.T) {
 	f := fixtures.NewForge(t, 50, 1000)
 	leaf := f.Leaf(metadata.Run{Thin: 0, Data: 1, Len: 5})
@@ -411,8 +410,8 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-// Keys that leave a child nothing are damage, even if the child is empty: the order of all that
-// follows hangs on them.
+// Keys that leave no range for a child are damage, even if the child is empty: the order of
+// everything after it depends on them.
 func TestKeysOutOfOrder(t *testing.T) {
 	f := fixtures.NewForge(t, 50, 1000)
 	run := func(thin uint64) metadata.Run {
@@ -432,7 +431,7 @@ func TestKeysOutOfOrder(t *testing.T) {
 	}
 }
 
-// The highest blocks that a key can name neither wrap around nor get lost.
+// The highest possible thin blocks neither wrap around nor get lost.
 func TestHighestBlocks(t *testing.T) {
 	const top = 1<<64 - 1
 	f := fixtures.NewForge(t, 50, 1000)
@@ -450,7 +449,7 @@ func TestHighestBlocks(t *testing.T) {
 	}
 }
 
-// Times do not matter, an error of the callback and the end of the context end it.
+// Times do not matter. A callback error or the end of the context stops the comparison.
 func TestEnds(t *testing.T) {
 	f := fixtures.NewForge(t, 50, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 1, Len: 5, Time: 1}, metadata.Run{Thin: 5, Data: 6, Len: 5, Time: 2}))

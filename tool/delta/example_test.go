@@ -10,7 +10,7 @@ import (
 	"thinpool/tool/delta"
 )
 
-// What a device has that its snapshot has not, as far as the first 60 blocks.
+// What a device has that its snapshot does not, in the first 60 blocks.
 func ExampleRun() {
 	image, err := fixtures.Image("metadata-snap")
 	if err != nil {

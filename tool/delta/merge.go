@@ -6,32 +6,31 @@ import (
 	"thinpool/metadata"
 )
 
-// batchRanges is how many ranges are handed over at a time.
+// batchRanges is how many ranges are passed to fn at a time.
 const batchRanges = 1024
 
-// A merger compares two streams of ascending runs, which come in pieces, now of one
-// and now of the other. It holds back only what it cannot judge before it
-// knows more of the other side.
+// A merger compares two streams of ascending runs, which arrive in pieces from either side. It
+// only holds back what it cannot compare until more of the other side arrives.
 type merger struct {
 	opt         Options
 	fn          func([]Range) error
 	left, right queue
-	out         []Range // the last may go on
-	err         error   // of fn
+	out         []Range // the last one may continue
+	err         error   // from fn
 }
 
-// A queue is the runs of a side that wait for the other one.
+// A queue holds the runs of one side that wait for the other side.
 type queue struct {
 	runs []metadata.Run
-	room []metadata.Run // where they are kept between two calls
-	done uint64         // all runs that begin below have come
+	room []metadata.Run // storage for runs between calls
+	done uint64         // all runs that start below this have arrived
 }
 
 func newMerger(opt Options, fn func([]Range) error) *merger {
 	return &merger{opt: opt, fn: fn, out: make([]Range, 0, batchRanges)}
 }
 
-// feed takes the next runs of a side, which are all that it has among keys.
+// feed adds the next runs of a side, which are all its runs in keys.
 func (m *merger) feed(side metadata.Side, runs []metadata.Run, keys metadata.KeyRange) error {
 	q := &m.left
 	if side == metadata.Right {
@@ -51,9 +50,8 @@ func (m *merger) feed(side metadata.Side, runs []metadata.Run, keys metadata.Key
 	return m.err
 }
 
-// both takes the next runs of both sides, which have the same among keys. Before
-// them nothing can be missing: what lies below keys has come, as pieces come by
-// their first keys.
+// both adds the next runs of both sides, which are the same in keys. Nothing below keys can be
+// missing, because pieces come by their first keys.
 func (m *merger) both(runs []metadata.Run, keys metadata.KeyRange) error {
 	m.left.done, m.right.done = max(m.left.done, keys.First), max(m.right.done, keys.First)
 	m.merge()
@@ -65,7 +63,7 @@ func (m *merger) both(runs []metadata.Run, keys metadata.KeyRange) error {
 	return m.err
 }
 
-// finish says that there are no more runs.
+// finish ends both streams.
 func (m *merger) finish() error {
 	m.left.done, m.right.done = math.MaxUint64, math.MaxUint64
 	m.merge()
@@ -73,7 +71,7 @@ func (m *merger) finish() error {
 	return m.err
 }
 
-// reach notes that the runs among keys have come.
+// reach records that the runs in keys have arrived.
 func (q *queue) reach(keys metadata.KeyRange) {
 	if keys.Open() {
 		q.done = math.MaxUint64
@@ -82,13 +80,13 @@ func (q *queue) reach(keys metadata.KeyRange) {
 	q.done = max(q.done, keys.Last+1)
 }
 
-// keep moves the runs that wait to a place of their own: the caller's is lent.
+// keep copies the waiting runs, because the caller's slice is only borrowed.
 func (q *queue) keep() {
 	q.room = append(q.room[:0], q.runs...)
 	q.runs = q.room
 }
 
-// clip cuts off what lies beyond the size that was asked for.
+// clip removes everything beyond the requested size.
 func (m *merger) clip(runs []metadata.Run) []metadata.Run {
 	if m.opt.Blocks == 0 {
 		return runs
@@ -103,7 +101,7 @@ func (m *merger) clip(runs []metadata.Run) []metadata.Run {
 	return nil
 }
 
-// merge compares what has come of both sides.
+// merge compares what has arrived from both sides.
 func (m *merger) merge() {
 	left, right := m.left.runs, m.right.runs
 	for len(left) > 0 && len(right) > 0 {
@@ -136,7 +134,7 @@ func (m *merger) merge() {
 	m.left.runs, m.right.runs = left, right
 }
 
-// below is how many blocks of r lie below end; the highest number stands for no end.
+// below returns how many blocks of r are below end; the highest number means no end.
 func below(r metadata.Run, end uint64) uint64 {
 	switch {
 	case end == math.MaxUint64:
@@ -147,7 +145,7 @@ func below(r metadata.Run, end uint64) uint64 {
 	return min(r.Len, end-uint64(r.Thin))
 }
 
-// skip takes n blocks away from the first run.
+// skip removes n blocks from the first run.
 func skip(runs []metadata.Run, n uint64) []metadata.Run {
 	if r := &runs[0]; n < r.Len {
 		r.Thin += metadata.ThinBlock(n)
@@ -158,7 +156,7 @@ func skip(runs []metadata.Run, n uint64) []metadata.Run {
 	return runs[1:]
 }
 
-// emit adds a range to the output, or to the one before it.
+// emit adds a range to the output, or extends the last one.
 func (m *merger) emit(kind Kind, begin metadata.ThinBlock, n uint64, left, right metadata.DataBlock) {
 	if kind == Same && m.opt.OmitSame {
 		return
@@ -176,13 +174,13 @@ func (m *merger) emit(kind Kind, begin metadata.ThinBlock, n uint64, left, right
 	m.out = append(m.out, Range{kind, begin, n, left, right})
 }
 
-// leadsTo reports whether the data blocks of r continue in left and right.
+// leadsTo reports whether left and right continue the data blocks of r.
 func (r *Range) leadsTo(left, right metadata.DataBlock) bool {
 	n := metadata.DataBlock(r.Len)
 	return (r.Kind == RightOnly || left == r.Left+n) && (r.Kind == LeftOnly || right == r.Right+n)
 }
 
-// send hands over the ranges, unless fn has failed before.
+// send passes the ranges to fn, unless fn failed before.
 func (m *merger) send() {
 	if m.err == nil && len(m.out) > 0 {
 		m.err = m.fn(m.out)

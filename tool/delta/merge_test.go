@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata"
 )
 
-// piece is what a side has among some keys.
+// A piece is what a side has in some keys.
 type piece struct {
 	runs []metadata.Run
 	keys btree.KeyRange
@@ -19,7 +19,7 @@ type piece struct {
 
 const end = 200 // of the thin blocks
 
-// drawPieces makes a stream of runs and cuts it where it likes, but not within a run.
+// drawPieces draws a stream of runs and cuts it anywhere, but not within a run.
 func drawPieces(t *rapid.T, side string) []piece {
 	var pieces []piece
 	next := piece{keys: btree.AllKeys}
@@ -38,13 +38,13 @@ func drawPieces(t *rapid.T, side string) []piece {
 	return append(pieces, next)
 }
 
-// In whatever pieces and turns two streams come, the result is that of comparing them as a
-// whole, and nothing of a piece is looked at once the call is over.
+// Two streams give the same result in any pieces and any order as when compared as a whole. Pieces
+// are not used after the call.
 func TestPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		left, right := drawPieces(t, "left"), drawPieces(t, "right")
 		opt := Options{Data: rapid.Bool().Draw(t, "with data")}
-		var want [end + 30][2]metadata.DataBlock // one above the data block, 0 where nothing is mapped
+		var want [end + 30][2]metadata.DataBlock // the data block plus 1; 0 if unmapped
 		for side, pieces := range [][]piece{left, right} {
 			for _, p := range pieces {
 				for _, r := range p.runs {
@@ -63,7 +63,7 @@ func TestPieces(t *testing.T) {
 				}
 				last = r
 				for i := range metadata.ThinBlock(r.Len) {
-					// Without Data only the first block of a range tells where it lies.
+					// Without Data, only the first block of a range tells where it is.
 					l, in := want[r.Begin+i][0], want[r.Begin+i][1]
 					if opt.Data || i == 0 {
 						l, in = r.Left+metadata.DataBlock(i)+1, r.Right+metadata.DataBlock(i)+1

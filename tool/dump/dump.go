@@ -1,4 +1,4 @@
-// Package dump hands the content of a pool's metadata to a Visitor.
+// Package dump passes the content of a pool's metadata to a Visitor.
 package dump
 
 import (
@@ -15,19 +15,19 @@ import (
 
 // Options say what to dump.
 type Options struct {
-	Devices      []metadata.DevID // only these; nil: all
+	Devices      []metadata.DevID // only these devices; nil: all
 	SkipMappings bool             // devices without their content
-	Flat         bool             // no defs: shared mappings are repeated
-	// LiveSize says of a metadata snapshot how many data blocks the pool has now; the
-	// superblock of the snapshot has 0.
+	Flat         bool             // no defs: repeat shared mappings
+	// LiveSize gives a dump of a metadata snapshot the pool's current number of data blocks. The
+	// snapshot's superblock has 0.
 	LiveSize  bool
 	Overrides metadata.Overrides
 	Progress  func(phase string, done, total uint64)
 }
 
-// Run dumps p to v. It reads no more than the chosen devices need. An error that
-// wraps [block.ErrCorrupt] says that the metadata is damaged; v has by then
-// received what comes before the damage.
+// Run dumps p to v. It reads no more than the chosen devices need. An error that wraps
+// [block.ErrCorrupt] says that the metadata is damaged; by then, v has received everything before
+// the damage.
 func Run(ctx context.Context, p *metadata.Pool, opt Options, v metadata.Visitor) error {
 	devices, err := choose(ctx, p, opt.Devices)
 	if err != nil {
@@ -97,11 +97,11 @@ type dumper struct {
 	begun    int // devices
 }
 
-// checkFits makes sure that no mapping lies beyond a data device of n blocks.
+// checkFits checks that no mapping is beyond a data device of n blocks.
 func (d *dumper) checkFits(ctx context.Context, n uint64) error {
 	return d.mappings.Forest.EachLeaf(ctx, func(_, _ int, node btree.Node, err error) error {
 		if err != nil {
-			return nil // the dump itself will meet it, and say where
+			return nil // the dump itself will find it, and say where
 		}
 		for _, r := range metadata.AppendRuns(nil, node) {
 			if end := uint64(r.Data) + r.Len; end > n {
@@ -145,8 +145,8 @@ func (d *dumper) content(ctx context.Context) error {
 	})
 }
 
-// Marks are what a dump says between the mappings of leaves. A def, and a ref to it, is known by
-// its first leaf.
+// Marks tell what a dump does between the mappings of leaves. A def, and a ref to it, is
+// identified by its first leaf.
 const (
 	_ = iota
 	beginDef
@@ -156,7 +156,7 @@ const (
 	ref
 )
 
-// mark does what a mark stands for.
+// mark executes a mark.
 func (d *dumper) mark(s *metadata.Step) error {
 	switch s.Mark {
 	case beginDef:
@@ -174,8 +174,8 @@ func (d *dumper) mark(s *metadata.Step) error {
 	return d.v.Ref(name(s.Leaf.Block))
 }
 
-// steps yields what to do, in order. Defs come first, by the block of their
-// first leaf, then the devices.
+// steps yields the steps of the dump in order: first the defs, by the block of their first leaf,
+// then the devices.
 func (d *dumper) steps(sharing *sharing) func(yield func(metadata.Step) bool) {
 	return func(yield func(metadata.Step) bool) {
 		for _, def := range sharing.defs() {
@@ -204,7 +204,7 @@ func (d *dumper) deviceSteps(dev metadata.Device, sharing *sharing, yield func(m
 		step := metadata.Step{ID: dev.ID, Leaf: part}
 		if part.Err == nil && sharing.shared(part.Leaf) {
 			if !sharing.first(part.Leaf) {
-				continue // the ref before stands for it, too
+				continue // the ref before includes it
 			}
 			step.Mark = ref
 		}
@@ -221,5 +221,5 @@ func (d *dumper) progress(done int) {
 	}
 }
 
-// name is the name of the def whose first leaf is in block nr.
+// name returns the name of the def whose first leaf is in block nr.
 func name(nr block.Nr) string { return strconv.FormatUint(uint64(nr), 10) }

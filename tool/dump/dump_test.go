@@ -36,8 +36,8 @@ func text(t *testing.T, p *metadata.Pool, opt dump.Options) (string, error) {
 	return out.String(), err
 }
 
-// pool builds metadata in which devices share leaves: each letter stands for a
-// leaf of its own, full so that building keeps it.
+// pool builds metadata of devices that share leaves. Each letter stands for a leaf, full so that
+// the build keeps it.
 func pool(t *testing.T, devices ...string) *metadata.Pool {
 	t.Helper()
 	const leaf = 252
@@ -66,8 +66,8 @@ func pool(t *testing.T, devices ...string) *metadata.Pool {
 	return open(t, dev)
 }
 
-// shape is what a dump shares: defs in brackets and refs by the number of the
-// leaf, ranges as the letters of their leaves.
+// A shape is what a dump shares: defs in brackets and refs by the number of the leaf, ranges as
+// the letters of their leaves.
 type shape struct{ calls []string }
 
 func (s *shape) add(format string, args ...any) error {
@@ -100,7 +100,7 @@ func TestSharing(t *testing.T) {
 		{[]string{"abc", "abc"}, "[1:abc] 0:<1> 1:<1>"},
 		{[]string{"abc", "abd"}, "[1:ab] 0:<1>c 1:<1>d"},
 		{[]string{"abcd", "bc"}, "[2:bc] 0:a<2>d 1:<2>"},
-		// A run is atomic: where one device stops or leaves it, it is cut for all.
+		// A run is atomic: if it ends in one device, it is cut for all.
 		{[]string{"abcd", "abcd", "bc"}, "[1:a][2:bc][4:d] 0:<1><2><4> 1:<1><2><4> 2:<2>"},
 		{[]string{"abcd", "abd"}, "[1:ab][4:d] 0:<1>c<4> 1:<1><4>"},
 		{[]string{"ab", "cd", "abcd"}, "[1:ab][3:cd] 0:<1> 1:<3> 2:<1><3>"},
@@ -163,7 +163,7 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// A selective dump reads the way to its device and no more.
+// A selective dump only reads the path to its device.
 func TestReadsLittle(t *testing.T) {
 	dev := &counting{Device: fixtures.Mem(t, "many-devices")}
 	p := open(t, dev)
@@ -188,7 +188,7 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 	return c.Device.ReadAt(p, off)
 }
 
-// Damage ends a dump with an error that says whose mappings are lost.
+// Damage ends a dump with an error that names the device with the lost mappings.
 func TestDamage(t *testing.T) {
 	dev := fixtures.Mem(t, "layers")
 	p := open(t, dev)

@@ -12,7 +12,7 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// A dump goes to any Visitor: one that writes XML, or internal/write, which makes new metadata.
+// A dump goes to any Visitor: one that writes XML, or internal/write, which writes new metadata.
 func ExampleRun() {
 	image, err := fixtures.Image("sequential")
 	if err != nil {

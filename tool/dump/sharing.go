@@ -9,17 +9,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// sharing finds what devices have in common: it cuts their lists of leaves into
-// atomic runs, the longest stretches of leaves that occur only as a whole and in
-// that order. Those that occur more than once become defs.
+// sharing finds what devices have in common. It cuts their lists of leaves into atomic runs: the
+// longest sequences of leaves that only occur as a whole and in that order. Runs that occur more
+// than once become defs.
 //
-// Two neighbours P, L lie in one atomic run if whenever P occurs L follows, and
-// whenever L occurs P precedes.
+// Two neighbours P, L are in one atomic run if L always follows P, and P always precedes L.
 type sharing struct {
 	forest *btree.Forest
 	leaves []neighbours       // by leaf index; nil: nothing is shared
-	firsts []metadata.Device  // of each distinct root the first device
-	met    map[block.Nr]int32 // how many devices have a root
+	firsts []metadata.Device  // the first device of each distinct root
+	met    map[block.Nr]int32 // number of devices with a root
 }
 
 type neighbours struct {
@@ -37,7 +36,7 @@ func newSharing(f *btree.Forest) *sharing {
 	return &sharing{forest: f, met: map[block.Nr]int32{}}
 }
 
-// add takes note of the leaves of a device.
+// add records the leaves of a device.
 func (s *sharing) add(dev metadata.Device) {
 	if s.leaves == nil {
 		s.leaves = make([]neighbours, len(s.forest.Leaves()))
@@ -66,7 +65,7 @@ func (s *sharing) add(dev metadata.Device) {
 	s.meet(prev, atEdge)
 }
 
-// meet notes that leaf follows prev in a list.
+// meet records that leaf follows prev in a list.
 func (s *sharing) meet(prev, leaf int32) {
 	if leaf >= 0 {
 		n := &s.leaves[leaf]
@@ -91,7 +90,7 @@ func (s *sharing) shared(leaf int) bool {
 	return s.leaves != nil && (s.leaves[leaf].many || s.leaves[leaf].times > 1)
 }
 
-// first reports whether a leaf begins an atomic run.
+// first reports whether a leaf is the first of an atomic run.
 func (s *sharing) first(leaf int) bool {
 	prev := s.leaves[leaf].prev
 	return prev < 0 || s.leaves[prev].next != int32(leaf)
@@ -99,11 +98,11 @@ func (s *sharing) first(leaf int) bool {
 
 // A def is an atomic run that occurs more than once.
 type def struct {
-	id     metadata.DevID // of the first device that has it
+	id     metadata.DevID // of the first device with it
 	leaves []btree.LeafRange
 }
 
-// defs returns all defs, by ascending block of the first leaf.
+// defs returns all defs, by ascending block of their first leaf.
 func (s *sharing) defs() []def {
 	var defs []def
 	done := make([]bool, len(s.leaves)) // first leaves of defs

@@ -18,15 +18,15 @@ import (
 	"thinpool/tool/dump"
 )
 
-// A record is a visitor that keeps what it is told, and says what breaks the
-// rules of [metadata.Visitor].
+// A record is a visitor that records its calls and reports violations of the [metadata.Visitor]
+// rules.
 type record struct {
 	defs    []string                  // names, in order
 	content map[string][]metadata.Run // of defs, and of devices as "dev ID"
 	refs    map[string][]string       // of devices
 	order   []string                  // devices
 	broken  []string
-	now     string // def or device that is open
+	now     string // the open def or device
 	begun   int
 	ended   int
 }
@@ -62,7 +62,7 @@ func (r *record) BeginDevice(id metadata.DevID, _ metadata.Details) error {
 
 func (r *record) EndDevice() error { r.rule(r.now != "", "EndDevice"); r.now = ""; return nil }
 
-// Ref puts the runs of the def in its place.
+// Ref replaces the ref with the runs of the def.
 func (r *record) Ref(name string) error {
 	runs, known := r.content[name]
 	r.rule(known && strings.HasPrefix(r.now, "dev "), "%s refers to %s", r.now, name)
@@ -82,8 +82,8 @@ func (r *record) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// recorded dumps p and tests the rules of defs: they ascend by name, the number
-// of a block, and each is used at least twice.
+// recorded dumps p and checks the rules of defs: they ascend by name, the number of a block, and
+// each is used at least twice.
 func recorded(t *testing.T, p *metadata.Pool, opt dump.Options) *record {
 	t.Helper()
 	r := newRecord()
@@ -110,7 +110,7 @@ func recorded(t *testing.T, p *metadata.Pool, opt dump.Options) *record {
 	return r
 }
 
-// With the defs put in place of the refs, a dump is the same as a flat one.
+// With all refs replaced, a dump is the same as a flat one.
 func TestSharingLosesNothing(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestSharingLosesNothing(t *testing.T) {
 	}
 }
 
-// Any devices over any leaves: defs are as long as the rule allows, and no longer.
+// For any devices with any leaves, defs are exactly as long as the rule allows.
 func TestAtomicRuns(t *testing.T) {
 	const leaves = 8
 	rapid.Check(t, func(rt *rapid.T) {
@@ -170,8 +170,8 @@ func TestAtomicRuns(t *testing.T) {
 	})
 }
 
-// modelItems is the rule in the plainest words: a cut lies between two neighbours
-// unless each occurs only next to the other; what occurs once is not a def.
+// modelItems implements the rule in the simplest way: cut between two neighbours unless each only
+// occurs next to the other. What occurs once is not a def.
 func modelItems(devices [][]int, list []int, nrs []block.Nr) []string {
 	next := func(list []int, leaf, step int) int {
 		i := slices.Index(list, leaf) + step
@@ -199,7 +199,7 @@ func modelItems(devices [][]int, list []int, nrs []block.Nr) []string {
 	return items
 }
 
-// Devices with one empty root share a def without content.
+// Devices with the same empty root share an empty def.
 func TestEmptySharedLeaf(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	root := f.Leaf()
@@ -213,7 +213,7 @@ func TestEmptySharedLeaf(t *testing.T) {
 	}
 }
 
-// Only the chosen devices count for what is shared.
+// Sharing only counts among the chosen devices.
 func TestChosenDevicesShare(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 10000)
 	a, b, c := f.Leaf(metadata.Run{Len: 84}), f.Leaf(metadata.Run{Thin: 1000, Data: 100, Len: 84}), f.Leaf(metadata.Run{Thin: 2000, Data: 200, Len: 84})
@@ -237,8 +237,8 @@ func TestChosenDevicesShare(t *testing.T) {
 	}
 }
 
-// A leaf that devices share is lost to the first of them that is dumped, with
-// its range; what comes before it is delivered.
+// A lost shared leaf is reported for the first dumped device, with its range. Everything before it
+// is delivered.
 func TestDamagedSharedLeaf(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 10000)
 	a, b := f.Leaf(metadata.Run{Len: 84}), f.Leaf(metadata.Run{Thin: 1000, Data: 100, Len: 84})
@@ -286,7 +286,7 @@ func (f failing) BeginDevice(id metadata.DevID, d metadata.Details) error {
 	return f.call(f.record.BeginDevice(id, d))
 }
 
-// Whatever call of the visitor fails, its error comes back and no call follows.
+// If any visitor call fails, its error is returned and no call follows.
 func TestVisitorFails(t *testing.T) {
 	p := pool(t, "abc", "abd")
 	for n := 1; ; n++ {
@@ -304,7 +304,7 @@ func TestVisitorFails(t *testing.T) {
 	}
 }
 
-// A cancelled dump ends with the context's error, and progress is told of.
+// A cancelled dump ends with the context's error, and progress is reported.
 func TestCancelAndProgress(t *testing.T) {
 	p := open(t, fixtures.Mem(t, "layers"))
 	ctx, cancel := context.WithCancel(t.Context())

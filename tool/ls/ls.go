@@ -12,24 +12,24 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options say which figures are wanted besides those of the device details.
+// Options say which figures are wanted besides the device details.
 type Options struct {
 	Sharing  bool // Row.Exclusive, Row.Shared: walks all mappings
 	Highest  bool // Row.Highest: reads one path down each tree
 	Progress func(phase string, done, total uint64)
 }
 
-// A Row is what there is to say of a device. Counts are in data blocks.
+// A Row is the figures of a device. Counts are in data blocks.
 type Row struct {
 	metadata.Device
-	Exclusive uint64             // data blocks that no other mapping leads to
+	Exclusive uint64             // data blocks without another mapping
 	Shared    uint64             // mapped blocks that are not exclusive
 	Highest   metadata.ThinBlock // highest mapped thin block
-	Empty     bool               // nothing is mapped: there is no Highest
+	Empty     bool               // nothing is mapped, so Highest is unset
 }
 
-// Run returns a row for each device, by ascending id. The error wraps
-// [block.ErrCorrupt] if the metadata is damaged.
+// Run returns a row for each device, by ascending id. If the metadata is damaged, the error wraps
+// [block.ErrCorrupt].
 func Run(ctx context.Context, p *metadata.Pool, opt Options) ([]Row, error) {
 	var rows []Row
 	for d, err := range p.Devices(ctx) {
@@ -52,9 +52,9 @@ func Run(ctx context.Context, p *metadata.Pool, opt Options) ([]Row, error) {
 	return rows, sharing(ctx, p, rows, opt)
 }
 
-// sharing fills in the exclusive and shared blocks: it counts how often each
-// data block is mapped, then goes through the leaves again to see whose blocks
-// are mapped but once. What devices share by sharing a leaf is never exclusive.
+// sharing fills in the exclusive and shared blocks. It counts how often each data block is mapped,
+// then walks the leaves again to see which devices have blocks mapped only once. Blocks in a
+// shared leaf are never exclusive.
 func sharing(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) error {
 	devices := make([]metadata.Device, len(rows))
 	for i, r := range rows {
@@ -85,8 +85,8 @@ func sharing(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) err
 	return nil
 }
 
-// countable is how many data blocks the pool can have: no more than its
-// metadata can hold bitmaps for.
+// countable returns how many data blocks the pool can have: at most as many as its metadata can
+// hold bitmaps for.
 func countable(p *metadata.Pool) uint64 {
 	limit := min(p.Limit(), p.Reader().Blocks())
 	return min(p.Live.DataSpaceMap.NrBlocks, uint64(limit)*spacemap.PerBitmap)
@@ -99,7 +99,7 @@ type walk struct {
 	counts *spacemap.Counter
 }
 
-// count counts the mappings that lead to each data block.
+// count counts the mappings of each data block.
 func (w *walk) count(ctx context.Context) error {
 	batches := make([]*spacemap.Batch, w.p.Reader().Workers())
 	for i := range batches {
@@ -111,7 +111,7 @@ func (w *walk) count(ctx context.Context) error {
 			w.opt.Progress("counting", n, uint64(len(w.m.Forest.Leaves())))
 		}
 		if err != nil {
-			return nil // met again with its device
+			return nil // reported later, with its device
 		}
 		for i := range n.Len() {
 			data, _ := metadata.UnpackMapping(n.Uint64(i))

@@ -9,8 +9,7 @@ import (
 	"thinpool/tool/ls"
 )
 
-// Exclusive and shared blocks, counted the plain way: every mapping of every
-// device, one by one.
+// Exclusive and shared blocks, counted the simple way: every mapping of every device, one by one.
 func TestSharing(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +50,7 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// Without fields that need them, no mapping is read.
+// Without fields that need mappings, none is read.
 func TestReadsNoMappings(t *testing.T) {
 	dev := &counting{Device: fixtures.Mem(t, "wide-sharing")}
 	p, err := metadata.Open(dev, metadata.Options{})

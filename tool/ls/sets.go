@@ -14,29 +14,30 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Set is devices that free more when they are deleted together than apart. Counts are in data blocks.
+// A Set is a set of devices that frees more if they are deleted together than one by one. Counts
+// are in data blocks.
 type Set struct {
 	IDs      []metadata.DevID // ascending
-	Together uint64           // data blocks that deleting all of them frees
-	Apart    uint64           // the sum of what deleting each of them alone frees
+	Together uint64           // data blocks freed by deleting all of them
+	Apart    uint64           // sum of the data blocks freed by deleting each one alone
 }
 
-// Sets are the sets that gain most, first the one with the greatest gain.
+// Sets are the sets with the greatest gains, in descending order.
 type Sets struct {
 	List []Set
-	More int  // sets that are not listed
+	More int  // number of sets not listed
 	Lost bool // there are too many sets to count them all
 }
 
-// Bounds of what Sets does: each set, and what is told of it, has a few devices only.
+// Limits for Sets. A set, and what is reported about it, only has a few devices.
 const (
 	MostInSet  = 8
 	mostSets   = 1 << 16
 	mostListed = 100
 )
 
-// FindSets finds the devices that share data blocks with each other only, of all in rows. It
-// reads the mappings twice, and needs a word for each data block that several leaves map.
+// FindSets finds devices in rows that only share data blocks with each other. It reads the
+// mappings twice, and needs one word for each data block mapped by several leaves.
 func FindSets(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) (Sets, error) {
 	devices := make([]metadata.Device, len(rows))
 	for i, r := range rows {
@@ -65,9 +66,9 @@ func FindSets(ctx context.Context, p *metadata.Pool, rows []Row, opt Options) (S
 	return t.gains(blocks, devices), nil
 }
 
-// perSet counts the data blocks that exactly the devices of each set map.
+// perSet counts the data blocks mapped by exactly the devices of each set.
 func (w *walk) perSet(ctx context.Context, t *setTable, owners []setID) (map[setID]uint64, error) {
-	once := make([]uint64, len(w.m.Forest.Leaves())) // data blocks that this leaf alone maps
+	once := make([]uint64, len(w.m.Forest.Leaves())) // data blocks that only this leaf maps
 	repeated := newSetPages(w.counts.Len())
 	err := w.m.Forest.RereadLeaves(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil || leaf >= len(owners) || owners[leaf] == noSet {
@@ -93,16 +94,16 @@ func (w *walk) perSet(ctx context.Context, t *setTable, owners []setID) (map[set
 	return blocks, err
 }
 
-// A setID numbers sets of devices.
+// A setID is the number of a set of devices.
 type setID uint32
 
 const (
-	noSet   setID = iota // of no device
-	manySet              // of more than MostInSet devices, or one set too many
+	noSet   setID = iota // the empty set
+	manySet              // a set of more than MostInSet devices, or one set too many
 	firstSet
 )
 
-// A setTable numbers sets of devices, of which each is a list of indexes.
+// A setTable numbers sets of devices. A set is a list of indexes.
 type setTable struct {
 	mu     sync.RWMutex
 	sets   [][]uint32
@@ -141,7 +142,7 @@ func (t *setTable) number(set []uint32) setID {
 	return s
 }
 
-// union returns the set of the devices of both.
+// union returns the union of two sets.
 func (t *setTable) union(a, b setID) setID {
 	switch {
 	case a == b || b == noSet:
@@ -169,7 +170,7 @@ func (t *setTable) union(a, b setID) setID {
 	return s
 }
 
-// ofLeaves returns the devices that reach each leaf, as metadata.LeafSharing goes.
+// ofLeaves returns the devices that reach each leaf. It works like metadata.LeafSharing.
 func (t *setTable) ofLeaves(f *metadata.Forest, devices []metadata.Device) []setID {
 	inner, leaves := make([]setID, len(f.Inner())), make([]setID, len(f.Leaves()))
 	give := func(nr block.Nr, s setID) {
@@ -202,7 +203,7 @@ func (t *setTable) gains(blocks map[setID]uint64, devices []metadata.Device) Set
 			shared = append(shared, s)
 		}
 	}
-	// What they share among themselves alone is the least gain: it selects those that are looked at.
+	// The minimum gain is what they share only among themselves. It selects the sets to look at.
 	slices.SortFunc(shared, func(a, b setID) int {
 		return cmp.Or(cmp.Compare(blocks[b], blocks[a]), slices.Compare(t.sets[a], t.sets[b]))
 	})
@@ -224,7 +225,7 @@ func (t *setTable) gains(blocks map[setID]uint64, devices []metadata.Device) Set
 	return found
 }
 
-// eachSubset calls fn for all subsets that have a number.
+// eachSubset calls fn for all subsets with a number.
 func (t *setTable) eachSubset(set []uint32, fn func(part setID, size int)) {
 	for bits := 1; bits < 1<<len(set); bits++ {
 		var part []uint32
@@ -239,7 +240,7 @@ func (t *setTable) eachSubset(set []uint32, fn func(part setID, size int)) {
 	}
 }
 
-// setPages has a set for each data block, in pages that are made when they are needed.
+// setPages has a set for each data block, in pages allocated on demand.
 type setPages []atomic.Pointer[setPage]
 
 type setPage [64]atomic.Uint32

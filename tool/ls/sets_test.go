@@ -10,7 +10,7 @@ import (
 	"thinpool/tool/ls"
 )
 
-// What deleting sets frees, counted the plain way: the owners of every data block.
+// What deleting sets frees, counted the simple way: the owners of every data block.
 func TestSets(t *testing.T) {
 	found := 0
 	for _, name := range fixtures.Names() {
@@ -23,7 +23,7 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// Two snapshots that share with each other only, through one leaf and through two.
+// Two snapshots that only share with each other, through one leaf and through two.
 func TestSetsOfSnapshots(t *testing.T) {
 	f := fixtures.NewForge(t, 100, 10000)
 	both := f.Leaf(metadata.Run{Thin: 0, Data: 1000, Len: 100})
@@ -44,7 +44,7 @@ func TestSetsOfSnapshots(t *testing.T) {
 	}
 }
 
-// More devices than a set has are left out, however they share.
+// Groups with more devices than a set may have are left out, however they share.
 func TestSetsAreBounded(t *testing.T) {
 	for devices, want := range map[int]int{ls.MostInSet: 1, ls.MostInSet + 1: 0} {
 		f := fixtures.NewForge(t, 100, 10000)
@@ -75,7 +75,7 @@ func setsOf(t *testing.T, dev *blocktest.Mem) ls.Sets {
 	return sets
 }
 
-// checkSets returns how many sets there are.
+// checkSets checks the sets and returns their number.
 func checkSets(t *testing.T, dev *blocktest.Mem) int {
 	t.Helper()
 	p, err := metadata.Open(dev, metadata.Options{})

@@ -13,7 +13,7 @@ import (
 	"thinpool/tool/restore"
 )
 
-// The metadata of a pool is written again, as small as it can be.
+// Rewrite the metadata of a pool, as small as possible.
 func ExampleBuilder() {
 	ctx := context.Background()
 	image, _ := fixtures.Image("thinned-out")

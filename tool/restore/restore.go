@@ -1,9 +1,8 @@
-// Package restore, whose API may change, writes new and complete metadata of a pool. A
-// [Builder] is a metadata.Visitor: tool/dump hands it the content of a pool, xmlfmt and
-// jsonfmt that of a dump, and a program whatever it makes up.
+// Package restore, whose API may change, writes new and complete metadata of a pool. A [Builder]
+// is a metadata.Visitor: tool/dump passes it the content of a pool, xmlfmt and jsonfmt that of a
+// dump, and a program can pass it anything.
 //
-// The result is as small as it can be: nodes are full, and what the description shares
-// is shared.
+// The result is as small as possible: nodes are full, and what the description shares is shared.
 package restore
 
 import (
@@ -16,9 +15,9 @@ import (
 
 // Options for [New].
 type Options struct {
-	Parallel int                                    // goroutines; 0: one a processor
-	Note     func(text string)                      // told of what was set right, if not nil
-	Progress func(phase string, done, total uint64) // called now and then, if not nil
+	Parallel int                                    // goroutines; 0: one per processor
+	Note     func(text string)                      // called for each correction, if not nil
+	Progress func(phase string, done, total uint64) // called from time to time, if not nil
 }
 
 // A SpaceError says that a device has fewer blocks than the metadata needs.
@@ -36,12 +35,11 @@ func New(opt Options) *Builder {
 	return &Builder{b, b}
 }
 
-// Least is how many blocks the smallest device has that the metadata fits on. It is known
-// after End.
+// Least returns the size in blocks of the smallest device the metadata fits on. It is known after
+// End.
 func (b *Builder) Least() block.Nr { return b.b.Least() }
 
-// Write writes the metadata to dev, whose content is lost. If it does not fit the error is a
-// [*SpaceError], and dev is as it was. Block 0 is invalid until everything else is on stable
-// storage: whatever interrupts Write leaves complete metadata, or a device that the kernel
-// refuses.
+// Write writes the metadata to dev, whose content is lost. If it does not fit, the error is a
+// [*SpaceError], and dev is unchanged. Block 0 is invalid until everything else is on stable
+// storage. So an interruption leaves complete metadata, or a device that the kernel refuses.
 func (b *Builder) Write(ctx context.Context, dev block.Device) error { return b.b.Write(ctx, dev) }

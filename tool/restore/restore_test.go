@@ -10,7 +10,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// What a device has no room for is not begun.
+// If the device is too small, nothing is written.
 func TestTooSmall(t *testing.T) {
 	b := New(Options{})
 	err := errors.Join(
@@ -32,7 +32,7 @@ func TestTooSmall(t *testing.T) {
 	}
 }
 
-// The calls of a Visitor have an order.
+// The calls of a Visitor must be in order.
 func TestWriteBeforeEnd(t *testing.T) {
 	if err := New(Options{}).Write(t.Context(), blocktest.NewMem(1<<20)); err == nil {
 		t.Error("written without a description")

@@ -13,29 +13,29 @@ import (
 )
 
 const (
-	batchRows = 1024 // are handed over at a time: less than 100 KiB of text
-	ahead     = 16   // batches of a bucket that may wait until it is its turn
+	batchRows = 1024 // passed on at a time: less than 100 KiB of text
+	ahead     = 16   // batches of a bucket that may wait for its turn
 )
 
-// A batch is rows, or the text of them.
+// A batch is rows, or their text.
 type batch struct {
 	rows []Row
 	text []byte
 }
 
-// A job is a bucket to be made rows of.
+// A job is a bucket to turn into rows.
 type job struct {
 	bucket  int
-	batches chan *batch // in order; closed when there are no more, or something failed
+	batches chan *batch // in order; closed at the end or on error
 }
 
-// emit turns the buckets of found from the given one on into rows, and hands these over. No bucket
-// depends on another, so every worker has one of its own.
+// emit turns the buckets of found, from bucket on, into rows and passes them on. The buckets are
+// independent, so each worker has its own.
 func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	workers := len(found.workers)
 	order, work := make(chan job, workers), make(chan job, workers)
-	free := make(chan *batch, (workers+2)*(ahead+1)) // as many as there can be
+	free := make(chan *batch, (workers+2)*(ahead+1)) // as many as can exist
 	g.Go(func() error {
 		defer close(order)
 		defer close(work)
@@ -46,7 +46,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 			j := job{bucket, make(chan *batch, ahead)}
 			select {
 			case order <- j:
-				work <- j // waits for workers only, which in the end wait for no other
+				work <- j // only waits for workers, which never wait for anything else in the end
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -78,7 +78,7 @@ func (s *search) emit(ctx context.Context, found *store, bucket int) error {
 	return g.Wait()
 }
 
-// handOver hands the rows of a bucket over as they come.
+// handOver passes on the rows of a bucket as they come.
 func (s *search) handOver(j job, free chan *batch) error {
 	for b := range j.batches {
 		if err := s.out(b); err != nil {
@@ -93,28 +93,29 @@ func (s *search) handOver(j job, free chan *batch) error {
 	return nil
 }
 
-// An emitter makes rows of one bucket after the other.
+// An emitter makes the rows of one bucket after the other.
 type emitter struct {
 	*search
 	found  reader
-	free   chan *batch // to be used again
+	free   chan *batch // for reuse
 	climb  *climber
 	pieces []piece // of the bucket
-	// A slot is a list of the pieces that begin at one data block, or in vast pools at one of
-	// 1<<shift: the index + 1 of the first; 0: none. Slots are in the order of data blocks.
+	// A slot is a list of the pieces that start at one data block, or at one of 1<<shift data blocks
+	// in huge pools. It holds the index + 1 of the first piece; 0: none. Slots are in the order of
+	// data blocks.
 	slots []int32
 	shift int
-	rows  []Row // that were not sent yet
+	rows  []Row // rows not sent yet
 }
 
-// A piece is a stretch of mappings of one leaf in one region, ready to be made rows of. It says what
-// most rows need, so that the leaf is not looked up again in the order of data blocks,
-// where every look would wait for memory.
+// A piece is a range of mappings of one leaf in one region, ready to become rows. It includes what
+// most rows need, so that the leaf is not looked up again in the order of data blocks, where every
+// lookup would wait for memory.
 type piece struct {
 	thin   uint64
 	at     uint32 // data block in the bucket
-	next   int32  // of the slot, in the same way
-	ref    int32  // if it is a row as it is: its device, else its leaf; by index
+	next   int32  // of the slot: index + 1; 0: none
+	ref    int32  // if it becomes a single row as it is: the device, otherwise the leaf; by index
 	length uint16
 	isRow  bool
 }
@@ -127,7 +128,7 @@ func newEmitter(s *search, found *store, free chan *batch) *emitter {
 	}
 }
 
-// emit makes rows of a bucket. As a rule a slot has but one piece; more have to be sorted.
+// emit makes the rows of a bucket. Most slots have a single piece; several must be sorted.
 func (e *emitter) emit(ctx context.Context, j job) error {
 	e.load(j.bucket)
 	base := e.found.first(j.bucket)
@@ -155,7 +156,7 @@ func (e *emitter) emit(ctx context.Context, j job) error {
 	return e.send(ctx, j)
 }
 
-// send has the rows handed over.
+// send sends the rows to handOver.
 func (e *emitter) send(ctx context.Context, j job) error {
 	b := e.emptyBatch()
 	if e.format == nil {
@@ -186,7 +187,7 @@ func (e *emitter) emptyBatch() *batch {
 func (e *emitter) load(bucket int) {
 	e.pieces = e.pieces[:0]
 	e.found.each(bucket, func(batch []kept) {
-		var nr block.Nr // none: that is the superblock
+		var nr block.Nr // none: block 0 is the superblock
 		var leaf int
 		var l btree.Leaf
 		var sole int32
@@ -195,7 +196,7 @@ func (e *emitter) load(bucket int) {
 			if k.leaf != nr {
 				var kind btree.Role
 				if kind, leaf = e.f.Role(k.leaf); kind != btree.LeafNode {
-					continue // it changed between two readings
+					continue // it changed between two reads
 				}
 				nr, l, sole = k.leaf, e.f.Leaves()[leaf], e.owners.sole[leaf]
 			}
@@ -210,8 +211,8 @@ func (e *emitter) load(bucket int) {
 	})
 }
 
-// addRows makes a row of a piece for every device that has it, unless it goes on from
-// another, whose row then covers it.
+// addRows makes a row of a piece for every device that has it, unless it continues another one,
+// whose row then includes it.
 func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
 	row := Row{Data: data, Len: uint64(p.length), Thin: metadata.ThinBlock(p.thin)}
 	if p.isRow {
@@ -226,7 +227,7 @@ func (e *emitter) addRows(p *piece, data metadata.DataBlock) {
 	}
 }
 
-// addEdge makes a row of a piece that may go on in another leaf of d.
+// addEdge makes a row of a piece that may continue in another leaf of d.
 func (e *emitter) addEdge(row Row, d *metadata.Device, atStart, atEnd bool) {
 	if atStart || atEnd {
 		region := e.regions[e.regionAfter(row.Data)]
@@ -250,11 +251,11 @@ func (s *search) hasMappingBefore(d *metadata.Device, row Row) bool {
 	return ok && s.f.Leaves()[leaf].Last == uint64(row.Thin)-1 && s.edges[leaf].last+1 == row.Data
 }
 
-// follow returns how many adjacent thin blocks of d from thin on lie on adjacent data blocks
+// follow returns how many adjacent thin blocks of d, from thin on, are on adjacent data blocks
 // from data on, up to end. It starts where a leaf ends.
 func (s *search) follow(d *metadata.Device, thin uint64, data, end metadata.DataBlock) uint64 {
 	begin := data
-	for data < end && thin > 0 { // 0: beyond the last that there can be
+	for data < end && thin > 0 { // 0: beyond the highest possible
 		leaf, ok := s.find(d, thin)
 		if !ok {
 			break
@@ -271,7 +272,7 @@ func (s *search) follow(d *metadata.Device, thin uint64, data, end metadata.Data
 	return uint64(min(data, end) - begin)
 }
 
-// find returns the leaf of d that has thin block key, if any has; false if it is empty or lost.
+// find returns the leaf of d with thin block key, if there is one; false if it is empty or lost.
 func (s *search) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	nr := d.Root
 	for range btree.MaxDepth {
@@ -296,7 +297,7 @@ func (s *search) find(d *metadata.Device, key uint64) (leaf int, ok bool) {
 	return 0, false
 }
 
-// sortRows puts rows in the order that [Run] promises.
+// sortRows sorts rows in the order that [Run] promises.
 func sortRows(rows []Row) {
 	if len(rows) < 2 {
 		return

@@ -8,17 +8,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// owners finds the devices that reach a leaf, by going up. In a sound tree one path
-// leads from a device to a node, so that takes as many steps as there are devices,
-// times the depth; and no list of devices is kept for each of the many nodes.
+// owners finds the devices that reach a leaf by walking up. In a sound tree, a single path leads
+// from a device to a node, so this takes as many steps as there are devices, times the depth. It
+// does not need a list of devices for each of the many nodes.
 type owners struct {
-	inner int // nodes are numbered: inner nodes, then leaves
-	// Parents of node i are parents[start[i]:start[i+1]]: inner nodes, or the
-	// device -p-1 whose root it is.
+	inner int // number of inner nodes; nodes are numbered: inner nodes, then leaves
+	// The parents of node i are parents[start[i]:start[i+1]]. A parent is an inner node, or -p-1 for
+	// device p if the node is its root.
 	start   []uint32
 	parents []int32
-	like    []int32 // by leaf: the first leaf that has the same parents, so the same devices
-	sole    []int32 // by leaf: the one device that reaches it, or shared
+	like    []int32 // by leaf: the first leaf with the same parents, and so the same devices
+	sole    []int32 // by leaf: the only device that reaches it, or shared
 }
 
 const shared = -1
@@ -52,7 +52,7 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 			}
 		}
 	}
-	// Count, sum up, fill in from the end: start then is where each list starts.
+	// Count, sum up, fill in from the end. After that, start is where each list starts.
 	pointers(func(node int, _ int32) { o.start[node]++ })
 	sum := uint32(0)
 	for i := range o.start {
@@ -68,7 +68,7 @@ func newOwners(f *btree.Forest, devices []metadata.Device) *owners {
 	return o
 }
 
-// compare finds the leaves that have the same parents, and those of one device.
+// compare finds leaves with the same parents, and leaves of a single device.
 func (o *owners) compare() {
 	first := map[string]int32{}
 	var key []byte
@@ -84,7 +84,7 @@ func (o *owners) compare() {
 			like = int32(leaf)
 			first[string(key)] = like
 			o.sole[leaf] = shared
-			if len(parents) == 1 { // else of several devices, if nothing is damaged
+			if len(parents) == 1 { // otherwise it has several devices, unless something is damaged
 				if found := c.climb(leaf); len(found) == 1 {
 					o.sole[leaf] = found[0]
 				}
@@ -96,17 +96,17 @@ func (o *owners) compare() {
 
 func (o *owners) parentsOf(node int) []int32 { return o.parents[o.start[node]:o.start[node+1]] }
 
-// A climber goes up from leaves. Each goroutine needs its own.
+// A climber walks up from leaves. Each goroutine needs its own.
 type climber struct {
 	*owners
-	met    []uint64 // by inner node: the walk that met it last, against loops and repetitions
+	met    []uint64 // by inner node: the last walk that visited it, against loops and repeats
 	walk   uint64
 	path   []int32
 	known  map[int32][]int32 // by leaf: the devices that reach it, and all leaves like it
 	weight int               // of known, in devices
 }
 
-// A climber remembers so many devices before it starts over. A leaf weighs more than its devices.
+// A climber forgets everything above this weight. A leaf weighs more than its devices.
 const (
 	mostKnown  = 1 << 18
 	leafWeight = 16
@@ -133,7 +133,7 @@ func (c *climber) devicesOf(leaf int) []int32 {
 	return found
 }
 
-// climb goes up from a leaf to all devices that reach it.
+// climb walks up from a leaf to all devices that reach it.
 func (c *climber) climb(leaf int) []int32 {
 	var found []int32
 	c.walk++

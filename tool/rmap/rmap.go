@@ -1,12 +1,11 @@
-// Package rmap, whose API may change, finds who maps a region of the data device: every device and thin
-// block that leads there, those of shared blocks included.
+// Package rmap, whose API may change, finds who maps a region of the data device: every device and
+// thin block mapped to it, including shared blocks.
 //
-// Mappings are read leaf by leaf in the order they lie on the disk, each leaf once
-// however many devices share it. Of each only what hits the regions is kept, in a
-// few bytes (see store.go), by buckets of adjacent data blocks. Each bucket is then
-// put in order and turned into rows, several at a time (emit.go): the devices of a
-// leaf are found by going up from it (owners.go), and a stretch that reaches the end
-// of its leaf is followed into the next leaf of each of them.
+// It reads mappings leaf by leaf in disk order, each leaf once, however many devices share it. It
+// only keeps mappings in the regions, in a few bytes each (see store.go), in buckets of adjacent
+// data blocks. Then it sorts the buckets and turns them into rows, several at a time (emit.go). It
+// finds the devices of a leaf by walking up from it (owners.go). If a range of mappings reaches
+// the end of its leaf, it follows the range into the next leaf of each device.
 package rmap
 
 import (
@@ -23,11 +22,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Region is the data blocks from Begin up to but not including End.
+// A Region is the data blocks from Begin to End-1.
 type Region struct{ Begin, End metadata.DataBlock }
 
-// A Row is the longest stretch within a region where adjacent thin blocks of one
-// device lie on adjacent data blocks.
+// A Row is a maximal range within a region where adjacent thin blocks of one device are on
+// adjacent data blocks.
 type Row struct {
 	Data metadata.DataBlock // first
 	Len  uint64
@@ -37,31 +36,29 @@ type Row struct {
 
 // Options say what to look for.
 type Options struct {
-	// Regions may overlap and come in any order; what is in several of them is
-	// listed once.
+	// Regions may overlap and come in any order. What is in several of them is listed once.
 	Regions []Region
-	// Memory is how many bytes of mappings may be kept at once; 0 chooses
-	// [DefaultMemory]. If they are not enough the mappings are read again, a
-	// part of the regions at a time.
+	// Memory is the maximum number of bytes of mappings kept at a time; 0 means [DefaultMemory]. If
+	// this is not enough, the mappings are read again, for a part of the regions at a time.
 	Memory   int
 	Progress func(phase string, done, total uint64)
 }
 
-// DefaultMemory holds about fifty million mappings.
+// DefaultMemory is enough for about fifty million mappings.
 const DefaultMemory = 256 << 20
 
-// Run calls fn with the rows, ordered by first data block, length, device and thin
-// block. The slice is valid until fn returns. If part of the mappings cannot be read the
-// rows of all others come first, then an error that wraps [block.ErrCorrupt] or that
-// of the device and names the device and the thin blocks; usually a [*metadata.LostError].
+// Run calls fn with the rows, ordered by first data block, length, device and thin block. The
+// slice is valid until fn returns. If some mappings cannot be read, the rows of all others come
+// first, followed by an error that names the device and the thin blocks. It wraps
+// [block.ErrCorrupt] or a device error, and is usually a [*metadata.LostError].
 func Run(ctx context.Context, p *metadata.Pool, opt Options, fn func([]Row) error) error {
 	s := &search{out: func(b *batch) error { return fn(b.rows) }}
 	return s.run(ctx, p, opt)
 }
 
-// Text writes the rows to w in the order of [Run], each as format appends it to dst, many at a time.
-// Several goroutines call format at once, so that text is made on all processors. Errors are
-// those of Run and of w.
+// Text writes the rows to w in the order of [Run]. It formats each row with format, which appends
+// it to dst. Several goroutines call format concurrently, so that all processors create text.
+// Errors are those of Run and of w.
 func Text(ctx context.Context, p *metadata.Pool, opt Options, w io.Writer, format func(dst []byte, r Row) []byte) error {
 	s := &search{format: format}
 	s.out = func(b *batch) error {
@@ -71,7 +68,7 @@ func Text(ctx context.Context, p *metadata.Pool, opt Options, w io.Writer, forma
 	return s.run(ctx, p, opt)
 }
 
-// normalize sorts regions, joins those that touch, and cuts them to the data device.
+// normalize sorts regions, joins adjacent ones, and clips them to the data device.
 func normalize(regions []Region, nr uint64) []Region {
 	regions = slices.Clone(regions)
 	slices.SortFunc(regions, func(a, b Region) int { return cmp.Compare(a.Begin, b.Begin) })
@@ -91,9 +88,9 @@ func normalize(regions []Region, nr uint64) []Region {
 	return joined
 }
 
-// search is the state of a Run.
+// A search is the state of a Run.
 type search struct {
-	format func(dst []byte, r Row) []byte // makes the text of a batch; nil: it needs none
+	format func(dst []byte, r Row) []byte // makes the text of a row; nil: no text needed
 	out    func(*batch) error
 
 	p        *metadata.Pool
@@ -106,13 +103,13 @@ type search struct {
 	owners *owners
 
 	mu     sync.Mutex
-	beyond *beyond // the first leaf that maps what the data device has not
+	beyond *beyond // the first leaf with mappings beyond the data device
 }
 
-// An edge is what it takes to see whether a stretch goes on in a neighbour of a leaf.
+// An edge tells whether a range of mappings may continue in a neighbour of a leaf.
 type edge struct {
 	first, last metadata.DataBlock // of the first and the last mapping
-	firstLen    uint64             // of the stretch that the leaf begins with
+	firstLen    uint64             // length of the first range in the leaf
 }
 
 func (s *search) run(ctx context.Context, p *metadata.Pool, opt Options) error {
@@ -138,14 +135,14 @@ func (s *search) run(ctx context.Context, p *metadata.Pool, opt Options) error {
 	return s.damageError()
 }
 
-// rows reads the mappings, as often as it takes to find all rows in what found can keep at a time.
+// rows reads the mappings as often as needed to find all rows with the memory of found.
 func (s *search) rows(ctx context.Context, found *store) error {
 	s.edges = make([]edge, len(s.f.Leaves()))
 	if err := s.f.EachLeaf(ctx, s.collector(found)); err != nil {
 		return err
 	}
 	again := false
-	if n := len(s.f.Leaves()); n > len(s.edges) { // only damage hides leaves until others are read
+	if n := len(s.f.Leaves()); n > len(s.edges) { // only in damaged trees: reading leaves may reveal more leaves
 		s.edges, again = make([]edge, n), true
 	}
 	s.owners = newOwners(s.f, s.devices)
@@ -164,7 +161,7 @@ func (s *search) rows(ctx context.Context, found *store) error {
 	return nil
 }
 
-// collector returns what is done with each leaf.
+// collector returns the function that is called for each leaf.
 func (s *search) collector(found *store) func(worker, leaf int, n btree.Node, err error) error {
 	var done atomic.Uint64
 	return func(worker, leaf int, n btree.Node, err error) error {
@@ -172,14 +169,14 @@ func (s *search) collector(found *store) func(worker, leaf int, n btree.Node, er
 			s.progress("reading mappings", n, uint64(len(s.f.Leaves())))
 		}
 		if err != nil || leaf >= len(s.edges) || n.Len() == 0 {
-			return nil // what is damaged is reported in the end
+			return nil // damage is reported at the end
 		}
 		s.leaf(found.writer(worker), leaf, n)
 		return nil
 	}
 }
 
-// leaf keeps of a leaf what hits the regions, and its edges.
+// leaf keeps the mappings of a leaf that are in the regions, and its edges.
 func (s *search) leaf(w *writer, leaf int, n btree.Node) {
 	const valueSize = 8
 	nr := s.f.Leaves()[leaf].Block
@@ -213,7 +210,7 @@ func (s *search) leaf(w *writer, leaf int, n btree.Node) {
 	s.edges[leaf] = e
 }
 
-// stretch keeps what of a stretch of mappings lies in the regions.
+// stretch keeps the parts of a range of mappings that are in the regions.
 func (s *search) stretch(w *writer, nr block.Nr, thin uint64, data metadata.DataBlock, length uint64) {
 	end := data + metadata.DataBlock(length)
 	if uint64(end) > s.p.Live.DataSpaceMap.NrBlocks {
@@ -244,7 +241,7 @@ func (s *search) regionAfter(data metadata.DataBlock) int {
 	return i
 }
 
-// beyond is a stretch that maps data blocks beyond the end, in the given leaf.
+// beyond is a range of mappings beyond the data device, in the given leaf.
 type beyond struct {
 	nr  block.Nr
 	run metadata.Run
@@ -258,9 +255,9 @@ func (s *search) noteBeyond(nr block.Nr, run metadata.Run) {
 	}
 }
 
-// damageError returns the error for the first thing that could not be read, by device
-// and thin block; nil if nothing is wrong. Only where a look at each node finds something
-// is every device walked.
+// damageError returns the error for the first thing that could not be read, by device and thin
+// block; nil if nothing is wrong. It first checks each node once, and only walks every device if
+// that finds something.
 func (s *search) damageError() error {
 	var wrong error
 	checker := btree.NewChecker(s.f, func(f btree.Finding) {
@@ -289,8 +286,8 @@ func (s *search) damageError() error {
 	return nil
 }
 
-// firstLostError finds the device and the thin blocks that the first finding concerns, and how many
-// more pieces are lost.
+// firstLostError finds the device and thin blocks that the first finding affects, and how many
+// more parts are lost.
 func (s *search) firstLostError(finding error) error {
 	var first error
 	more := 0

@@ -40,7 +40,7 @@ func collect(ctx context.Context, p *metadata.Pool, opt rmap.Options) ([]rmap.Ro
 	return rows, err
 }
 
-// naive is the reverse map by the definition: one mapping after the other.
+// naive is the reverse map by definition: one mapping after the other.
 func naive(tb testing.TB, p *metadata.Pool, regions []rmap.Region) []rmap.Row {
 	tb.Helper()
 	inside := func(b metadata.DataBlock) bool {
@@ -80,14 +80,14 @@ func naive(tb testing.TB, p *metadata.Pool, regions []rmap.Region) []rmap.Row {
 	return rows
 }
 
-// forge makes a pool of devices that share leaves and inner nodes, whose runs go on from leaf
-// to leaf, and that may map a data block more than once.
+// forge makes a pool of devices that share leaves and inner nodes. Their runs continue across
+// leaves, and they may map a data block more than once.
 func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *blocktest.Mem {
-	f := fixtures.NewForge(tb, 400, min(dataBlocks, 1_000_000)) // the space map need not know all
+	f := fixtures.NewForge(tb, 400, min(dataBlocks, 1_000_000)) // the space map need not cover all
 	slots := rapid.IntRange(1, 5).Draw(t, "slots")
 	const keysPerSlot = 40
 	leaves := make([][]block.Nr, slots)
-	next := make([]metadata.DataBlock, 3) // where the variants' last leaves ended
+	next := make([]metadata.DataBlock, 3) // where each variant's last leaf ended
 	for slot := range slots {
 		for variant := range rapid.IntRange(1, 3).Draw(t, "variants") {
 			var runs []metadata.Run
@@ -129,7 +129,7 @@ func forge(t *rapid.T, tb testing.TB, dataBlocks uint64) *blocktest.Mem {
 	return f.Finish()
 }
 
-// Whatever is shared and however little memory there is: the rows are those of the definition.
+// Whatever is shared and however little memory there is, the rows match the definition.
 func TestRun(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dataBlocks := rapid.SampledFrom([]uint64{50, 300, 70_000, 1_000_000, 1 << 40}).Draw(rt, "data blocks")
@@ -152,7 +152,7 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// The same for what a kernel wrote, in one go and in many.
+// The same for kernel images, in one pass and in many.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		p := open(t, fixtures.Mem(t, name))
@@ -169,7 +169,7 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// A lost leaf costs its own rows; the error says what is missing.
+// A lost leaf only costs its own rows; the error says what is missing.
 func TestDamage(t *testing.T) {
 	all := []rmap.Region{{0, 1 << 40}}
 	dev := fixtures.Mem(t, "sequential")
@@ -190,7 +190,7 @@ func TestDamage(t *testing.T) {
 			if want := (btree.KeyRange{First: 248, Last: 495}); !ok || lost.ID != 1 || lost.Keys != want {
 				t.Errorf("error %v, want that device 1 lost %v", err, want)
 			}
-			if len(rows) < len(whole) { // the hole parts a row in two, at least
+			if len(rows) < len(whole) { // the hole splits at least one row in two
 				t.Errorf("%d rows, %d of the whole image", len(rows), len(whole))
 			}
 			for _, r := range rows {
@@ -202,7 +202,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A tree that leads back to itself and a mapping beyond the data device end with an error, too.
+// A tree with a loop and a mapping beyond the data device also end with an error.
 func TestHostile(t *testing.T) {
 	t.Run("loop", func(t *testing.T) {
 		f := fixtures.NewForge(t, 64, 1000)
@@ -230,8 +230,8 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// crowd makes a pool of 300 devices that have every mapping in common, in two places of the data
-// device: each has more rows than are kept until it is their turn.
+// crowd makes a pool of 300 devices with the same mappings, in two places of the data device. Each
+// device has more rows than may wait for their turn.
 func crowd(tb testing.TB) *metadata.Pool {
 	f := fixtures.NewForge(tb, 400, 1_000_000)
 	var children []block.Nr
@@ -239,7 +239,7 @@ func crowd(tb testing.TB) *metadata.Pool {
 		var runs []metadata.Run
 		for i := range 100 {
 			at := part*100 + i
-			place := at * 7919 % 400 // all over
+			place := at * 7919 % 400 // everywhere
 			runs = append(runs, metadata.Run{Thin: metadata.ThinBlock(2 * at), Data: metadata.DataBlock(place%2*500_000 + place), Len: 1})
 		}
 		children = append(children, f.Leaf(runs...))
@@ -251,8 +251,8 @@ func crowd(tb testing.TB) *metadata.Pool {
 	return open(tb, f.Finish())
 }
 
-// Rows of several buckets are made at once, some of them long before their turn. They come in order
-// all the same, one call after the other, and so does the text made of them.
+// Rows of several buckets are made concurrently, some long before their turn. They still come in
+// order, one call after the other, and so does their text.
 func TestOrder(t *testing.T) {
 	p := crowd(t)
 	opt := rmap.Options{Regions: []rmap.Region{{0, 100}, {100, 1_000_000}}}
@@ -280,7 +280,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// What the caller does not want any more ends, whatever is under way.
+// When the caller stops early, everything in progress ends.
 func TestStopsAmidst(t *testing.T) {
 	p := crowd(t)
 	opt := rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}
@@ -313,7 +313,7 @@ func TestStopsAmidst(t *testing.T) {
 
 var errEnough = errors.New("enough")
 
-// What the caller does not want any more ends.
+// When the caller stops early, the search ends.
 func TestStops(t *testing.T) {
 	p := open(t, fixtures.Mem(t, "transactions"))
 	err := rmap.Run(t.Context(), p, rmap.Options{Regions: []rmap.Region{{0, 1 << 40}}}, func([]rmap.Row) error { return errEnough })
@@ -327,7 +327,7 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// A leaf's mappings lie all over the data device, as in an old pool.
+// The mappings of a leaf are scattered over the data device, as in an old pool.
 func BenchmarkRun(b *testing.B) {
 	const leaves, perLeaf = 2000, 250
 	f := fixtures.NewForge(b, leaves+200, leaves*perLeaf)

@@ -12,9 +12,9 @@ import (
 
 var le = binary.LittleEndian
 
-// A store keeps pieces: stretches of mappings of one leaf that lie in one region.
-// It sorts them into buckets by their first data block. A piece is five bytes, a
-// little-endian number of these bits, from the lowest:
+// A store keeps pieces: ranges of mappings of one leaf in one region. It sorts them into buckets
+// by their first data block. A piece is a five-byte little-endian number with these bits, from the
+// lowest:
 //
 //	16  its first data block, in its bucket
 //	14  its first thin block, less the first of its leaf
@@ -22,28 +22,27 @@ var le = binary.LittleEndian
 //	 1  wide: what of these three does not fit follows, as three varints
 //	 1  long: its length follows, as a varint; else it is 1
 //
-// Each worker has streams of its own, in chunks of memory linked to lists.
+// Each worker has its own streams, which are linked lists of memory chunks.
 //
-// If the memory does not suffice the highest buckets are given up: they are for
-// another time.
+// If memory runs out, the highest buckets are dropped and left to a later pass.
 type store struct {
 	base    metadata.DataBlock // first of bucket 0
 	shift   int                // log2 of the data blocks in a bucket
 	buckets int
-	least   int          // bucket to begin with, which is kept whatever it takes
-	end     atomic.Int64 // first bucket that was given up
-	most    int          // chunks a worker may have
+	least   int          // first bucket, which is kept whatever it takes
+	end     atomic.Int64 // first dropped bucket
+	most    int          // maximum number of chunks per worker
 	workers []writer
 }
 
 const (
-	minShift    = 10      // smaller buckets are not worth handing over
-	wantBuckets = 1 << 11 // where buckets are neither small nor large
+	minShift    = 10      // smaller buckets are not worth passing on
+	wantBuckets = 1 << 11 // if this makes them neither too small nor too large
 	maxShift    = 16      // larger buckets have larger pieces
 	maxBuckets  = 1 << 13 // more are slow to write to
 
 	chunkSize   = 512
-	chunkHeader = 6 // the chunk that follows, 4 bytes; how many are in use
+	chunkHeader = 6 // next chunk, 4 bytes; number of used bytes
 	slabChunks  = 512
 	none        = -1
 )
@@ -93,32 +92,32 @@ func (s *store) reset(least int) {
 	}
 }
 
-// limit is the first bucket that the store does not have.
+// limit returns the first bucket that the store does not have.
 func (s *store) limit() int { return int(s.end.Load()) }
 
 func (s *store) writer(worker int) *writer { return &s.workers[worker] }
 
-// A writer is the part of a store that one worker writes.
+// A writer is the part of a store written by one worker.
 type writer struct {
 	store   *store
 	streams []stream // by bucket
 	slabs   [][]byte
-	free    int32 // chunks that were given up, as a list
-	fresh   int32 // chunks from this one on were never used
+	free    int32 // list of freed chunks
+	fresh   int32 // first chunk that was never used
 	used    int   // chunks in streams
-	end     int   // bucket from which on streams are given up
+	end     int   // first dropped bucket
 	nr      block.Nr
 	first   uint64 // thin block of the leaf nr
 }
 
-// A stream is the pieces of one bucket.
+// A stream holds the pieces of one bucket.
 type stream struct {
 	head, tail int32    // chunks
-	used       int32    // bytes of the tail
+	used       int32    // used bytes of the tail
 	last       block.Nr // leaf of the last piece
 }
 
-// begin says which leaf the pieces to come are of. Leaves come by ascending block.
+// begin sets the leaf of the following pieces. Leaves come by ascending block.
 func (w *writer) begin(nr block.Nr, first uint64) { w.nr, w.first = nr, first }
 
 // add keeps a piece.
@@ -157,7 +156,8 @@ func (w *writer) add(data metadata.DataBlock, thin, length uint64) {
 	copy(w.room(bucket, n), more[:])
 }
 
-// room returns n bytes at the end of a stream for a piece of w.nr, or nil if the bucket is given up.
+// room returns n bytes at the end of a stream for a piece of w.nr, or nil if the bucket was
+// dropped.
 func (w *writer) room(bucket, n int) []byte {
 	st := &w.streams[bucket]
 	if st.tail == none || int(st.used)+n > chunkSize {
@@ -172,7 +172,7 @@ func (w *writer) room(bucket, n int) []byte {
 	return w.chunk(st.tail)[at : at+n]
 }
 
-// limit gives up what others had to give up, and returns the first bucket that is.
+// limit drops the buckets that other workers had to drop, and returns the first one.
 func (w *writer) limit() int {
 	if end := w.store.limit(); end < w.end {
 		w.giveUp(end)
@@ -196,7 +196,7 @@ func (w *writer) giveUp(end int) {
 	w.end = end
 }
 
-// makeRoom gives up the highest bucket that has any pieces, if there are chunks enough.
+// makeRoom drops the highest non-empty bucket if the worker has used up its chunks.
 func (w *writer) makeRoom() {
 	if w.used < w.store.most {
 		return
@@ -214,7 +214,7 @@ func (w *writer) makeRoom() {
 	w.limit()
 }
 
-// grow gives a stream one more chunk.
+// grow adds a chunk to a stream.
 func (w *writer) grow(st *stream) {
 	c := w.free
 	if c != none {
@@ -248,22 +248,21 @@ func setHeader(chunk []byte, next, used int32) {
 
 func nextChunk(chunk []byte) int32 { return int32(le.Uint32(chunk)) }
 
-// A kept is a piece as the store has it.
+// A kept is a decoded piece of a store.
 type kept struct {
-	at       uint64 // its first data block, in its bucket
+	at       uint64 // first data block, relative to its bucket
 	leaf     block.Nr
-	fromLeaf uint64 // its first thin block, less the first of its leaf
+	fromLeaf uint64 // first thin block, relative to its leaf
 	length   uint64
 }
 
-// A reader gets pieces back from a store. Each goroutine needs its own.
+// A reader reads pieces back from a store. Each goroutine needs its own.
 type reader struct {
 	*store
 	pieces [chunkSize / pieceSize]kept
 }
 
-// each calls fn with the pieces of a bucket, those of a chunk at a time. Pieces of a leaf follow
-// each other.
+// each calls fn with the pieces of a bucket, one chunk at a time. Pieces of a leaf are adjacent.
 func (r *reader) each(bucket int, fn func([]kept)) {
 	for i := range r.workers {
 		w := &r.workers[i]
@@ -301,14 +300,14 @@ func (r *reader) each(bucket int, fn func([]kept)) {
 	}
 }
 
-// uvarint takes a number off p.
+// uvarint removes a number from the start of p.
 func uvarint(p *[]byte) uint64 {
 	n, k := binary.Uvarint(*p)
 	*p = (*p)[k:]
 	return n
 }
 
-// first is the first data block of a bucket.
+// first returns the first data block of a bucket.
 func (s *store) first(bucket int) metadata.DataBlock {
 	return s.base + metadata.DataBlock(bucket)<<s.shift
 }

@@ -13,8 +13,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// What is kept comes back, whatever the size of the device and wherever memory ends: what a
-// pass has to give up comes with a later one.
+// All pieces are read back, for devices of any size and wherever memory ends. What one pass has to
+// drop comes with a later one.
 func TestStore(t *testing.T) {
 	type added struct {
 		Data           metadata.DataBlock

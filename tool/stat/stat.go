@@ -1,5 +1,5 @@
-// Package stat, whose API may change, measures pools: how blocks are shared, how long runs are, how full
-// the nodes of trees are.
+// Package stat, whose API may change, measures pools: how blocks are shared, how long runs are,
+// and how full tree nodes are.
 package stat
 
 import (
@@ -15,7 +15,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Histogram says how often each value occurs, by ascending values.
+// A Histogram tells how often each value occurs, by ascending values.
 type Histogram []Bin
 
 // A Bin is a value and how often it occurs.
@@ -30,7 +30,7 @@ func histogram(times map[uint64]uint64) Histogram {
 	return h
 }
 
-// Total is how many values there are, and their sum.
+// Total returns the number of values and their sum.
 func (h Histogram) Total() (times, sum uint64) {
 	for _, b := range h {
 		times, sum = times+b.Times, sum+b.Times*b.Value
@@ -38,8 +38,8 @@ func (h Histogram) Total() (times, sum uint64) {
 	return times, sum
 }
 
-// DataCounts is the histogram of the reference counts of data blocks in use, as the
-// data space map has them. A data block's count is the number of leaves that map it.
+// DataCounts returns the histogram of the reference counts of used data blocks, from the data
+// space map. The count of a data block is the number of leaves that map it.
 func DataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	root := p.Live.DataSpaceMap
 	if bitmaps := spacemap.Bitmaps(root.NrBlocks); bitmaps > uint64(p.Reader().Blocks()) {
@@ -52,7 +52,7 @@ func DataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	return countHistogram(ctx, m, "data space map")
 }
 
-// MetadataCounts is the histogram of the reference counts of metadata blocks in use.
+// MetadataCounts returns the histogram of the reference counts of used metadata blocks.
 func MetadataCounts(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	root := p.Live.MetadataSpaceMap
 	if root.NrBlocks > spacemap.MaxMetadata {
@@ -82,8 +82,8 @@ func countHistogram(ctx context.Context, m *spacemap.Map, what string) (Histogra
 	return histogram(times), nil
 }
 
-// RunLengths is the histogram of the lengths of runs. What devices share by sharing
-// leaves counts once, as the first of them has it.
+// RunLengths returns the histogram of the lengths of runs. A leaf shared by several devices counts
+// once, for the first of them.
 func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	devices, err := devicesOf(ctx, p)
 	if err != nil {
@@ -122,10 +122,10 @@ func RunLengths(ctx context.Context, p *metadata.Pool) (Histogram, error) {
 	return histogram(times), nil
 }
 
-// deviceEnds is the mark where a device ends or goes on in leaves that were read before.
+// deviceEnds marks where a device ends or continues in leaves that were already read.
 const deviceEnds = 1
 
-// stepsReadingOnce yields the steps that read each leaf once, and marks where devices end.
+// stepsReadingOnce yields steps that read each leaf once, and marks where devices end.
 func stepsReadingOnce(m *metadata.Mappings, devices []metadata.Device) iter.Seq[metadata.Step] {
 	return func(yield func(metadata.Step) bool) {
 		read := make([]bool, len(m.Forest.Leaves()))
@@ -168,19 +168,19 @@ func devicesOf(ctx context.Context, p *metadata.Pool) ([]metadata.Device, error)
 	return devices, nil
 }
 
-// A Device is what there is to measure of a device.
+// A Device is the measurements of a device.
 type Device struct {
 	ID       metadata.DevID
 	Mappings uint64
 	Runs     uint64
 	Leaves   uint64
-	Shared   uint64 // leaves that other devices have, too
+	Shared   uint64 // leaves shared with other devices
 	Nodes    uint64 // internal nodes
 	Depth    int    // levels of internal nodes
-	Room     uint64 // mappings that the leaves have room for
+	Room     uint64 // capacity of the leaves, in mappings
 }
 
-// Fill is how full the leaves are, 0 to 1.
+// Fill returns how full the leaves are, from 0 to 1.
 func (d *Device) Fill() float64 {
 	if d.Room == 0 {
 		return 0
@@ -188,9 +188,8 @@ func (d *Device) Fill() float64 {
 	return float64(d.Mappings) / float64(d.Room)
 }
 
-// Devices measures all devices, by ascending id. A node is looked at once, however
-// many devices have it. The error wraps [block.ErrCorrupt] if the metadata is
-// damaged.
+// Devices measures all devices, by ascending id. It visits each node once, however many devices
+// share it. If the metadata is damaged, the error wraps [block.ErrCorrupt].
 func Devices(ctx context.Context, p *metadata.Pool) ([]Device, error) {
 	devices, err := devicesOf(ctx, p)
 	if err != nil {
@@ -227,13 +226,13 @@ type trees struct {
 	below  map[block.Nr]*tree
 }
 
-// ends are the first and last run of a leaf, and how many runs it has.
+// ends are the first and last run of a leaf, and its number of runs.
 type ends struct {
 	first, last metadata.Run
 	runs        uint64
 }
 
-// A tree is what a subtree amounts to.
+// A tree is the measurements of a subtree.
 type tree struct {
 	ends
 	mappings, leaves, shared, nodes, room uint64
@@ -245,7 +244,7 @@ func (t *trees) read(ctx context.Context) error {
 	t.ends = make([]ends, len(t.forest.Leaves()))
 	return t.forest.EachLeaf(ctx, func(_, leaf int, n btree.Node, err error) error {
 		if err != nil || leaf >= len(t.ends) {
-			return nil // met again with its device
+			return nil // reported later, with its device
 		}
 		if runs := metadata.AppendRuns(nil, n); len(runs) > 0 {
 			t.ends[leaf] = ends{runs[0], runs[len(runs)-1], uint64(len(runs))}
@@ -265,7 +264,7 @@ func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 	if depth > btree.MaxDepth {
 		return nil, &btree.LoopError{Block: nr}
 	}
-	t.below[nr] = nil // should it lead back here
+	t.below[nr] = nil // in case of a loop
 	sum := &tree{}
 	switch role, i := t.forest.Role(nr); role {
 	case btree.LeafNode:
@@ -295,7 +294,7 @@ func (t *trees) tree(nr block.Nr, depth int) (*tree, error) {
 	return sum, nil
 }
 
-// add appends what comes next in the order of keys.
+// add adds the subtree that follows in key order.
 func (s *tree) add(next *tree) {
 	switch {
 	case s.runs == 0:

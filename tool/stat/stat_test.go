@@ -22,8 +22,7 @@ func open(t testing.TB, name string) (*blocktest.Mem, *metadata.Pool) {
 	return dev, p
 }
 
-// What is measured agrees with the pool's own numbers, and with a walk that takes
-// every device by itself.
+// The measurements agree with the pool's own numbers, and with a separate walk of every device.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		_, p := open(t, name)
@@ -68,13 +67,13 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// Lengths of runs: of one device as its runs are, and what is shared but once.
+// The lengths of runs match the runs of single devices; shared leaves count once.
 func TestRunLengths(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 100_000)
 	run := func(thin, data, n uint64) metadata.Run {
 		return metadata.Run{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(data), Len: n}
 	}
-	a := f.Leaf(run(0, 1000, 200), run(300, 5000, 3)) // 200, and 3 that go on in b
+	a := f.Leaf(run(0, 1000, 200), run(300, 5000, 3)) // 200, and 3 that continue in b
 	b := f.Leaf(run(303, 5003, 100), run(500, 9000, 100))
 	c := f.Leaf(run(1000, 20000, 150))
 	f.Device(1, f.Inner(a, b))
@@ -105,7 +104,7 @@ func TestRunLengths(t *testing.T) {
 	}
 }
 
-// Damage is an error, and which device it befalls is said.
+// Damage is an error that names the device.
 func TestDamage(t *testing.T) {
 	dev, p := open(t, "odd-blocks")
 	dev.FailReads(81)
