@@ -7,22 +7,22 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Damage is a way to spoil blocks of metadata.
+// A Damage is a way to damage metadata blocks.
 type Damage string
 
 // The kinds of damage.
 const (
 	Zero     Damage = "zero"     // the block is all zero
-	Flip     Damage = "flip"     // one bit is the wrong way round
-	Scribble Damage = "scribble" // some bytes are noise
-	Misplace Damage = "misplace" // the block holds what belongs to another
+	Flip     Damage = "flip"     // one bit is flipped
+	Scribble Damage = "scribble" // some bytes are random
+	Misplace Damage = "misplace" // the block holds the content of another
 )
 
-// Damages are all kinds.
+// Damages are all kinds of damage.
 var Damages = []Damage{Zero, Flip, Scribble, Misplace}
 
-// Spoil damages n blocks that are in use, but not the superblock, and returns
-// them. The seed decides which.
+// Spoil damages n blocks in use, never the superblock, and returns them. The seed decides which
+// ones.
 func Spoil(dev block.Device, kind Damage, n int, seed uint64) ([]block.Nr, error) {
 	var used []block.Nr
 	var b block.Data

@@ -19,7 +19,8 @@ import (
 
 var spoilable = generate.Shape{Devices: 2, Mappings: 3000, RunLength: 3, Snapshots: 2, Divergence: 0.3, Seed: 1}
 
-// Each kind of damage changes as many blocks as asked, in its way, and no other; a check finds it.
+// Each kind of damage changes the requested number of blocks in its own way, and no others. A
+// check finds it.
 func TestSpoil(t *testing.T) {
 	const n = 5
 	for _, kind := range generate.Damages {
@@ -47,7 +48,7 @@ func TestSpoil(t *testing.T) {
 	}
 }
 
-// spoiltAs demands that a block was changed as the kind says.
+// spoiltAs checks that a block was changed as the kind says.
 func spoiltAs(t *testing.T, kind generate.Damage, nr block.Nr, old, now, all []byte) {
 	t.Helper()
 	first, last, flipped := -1, -1, 0
@@ -76,7 +77,7 @@ func spoiltAs(t *testing.T, kind generate.Damage, nr block.Nr, old, now, all []b
 	}
 }
 
-// The seed decides which blocks are spoilt, never the superblock.
+// The seed decides which blocks are damaged, never the superblock.
 func TestSpoilSeed(t *testing.T) {
 	spoilt := func(seed uint64) []block.Nr {
 		nrs, err := generate.Spoil(made(t, spoilable), generate.Zero, 10, seed)
@@ -90,8 +91,8 @@ func TestSpoilSeed(t *testing.T) {
 	}
 }
 
-// More blocks than are in use cannot be spoilt; then nothing is written. Nor can a block be misplaced
-// where there is no other.
+// A request to damage more blocks than are in use is refused, and nothing is written. So is one to
+// misplace a block if there is no other.
 func TestSpoilRefused(t *testing.T) {
 	dev := made(t, spoilable)
 	before := dev.Contents()
@@ -112,7 +113,7 @@ func TestSpoilRefused(t *testing.T) {
 	}
 }
 
-// An error of the device is passed on.
+// Device errors are returned.
 func TestSpoilErrors(t *testing.T) {
 	dev := made(t, spoilable)
 	dev.FailWritesAfter(0)
@@ -125,7 +126,7 @@ func TestSpoilErrors(t *testing.T) {
 	}
 }
 
-// What the visitor answers ends the generating, whichever call it is.
+// An error from any visitor call stops the generation.
 func TestVisitorErrors(t *testing.T) {
 	no := errors.New("no more")
 	calls := 0
@@ -139,7 +140,7 @@ func TestVisitorErrors(t *testing.T) {
 	}
 }
 
-// stopping is a Visitor whose calls fail after some.
+// A stopping Visitor fails after some calls.
 type stopping struct {
 	metadata.Visitor
 	left  int
@@ -181,7 +182,7 @@ func (s *stopping) Runs(runs []metadata.Run) error {
 
 func (s *stopping) End() error { return s.next(s.Visitor.End) }
 
-// Who does not want the pool any more is heard.
+// The generation stops when the context is cancelled.
 func TestCancel(t *testing.T) {
 	for name, s := range map[string]generate.Shape{"snapshots": spoilable, "none": {Devices: 1, Mappings: 10, RunLength: 1}} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -192,7 +193,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// A header is what a Visitor hears first.
+// A header only keeps the header that a Visitor gets.
 type header struct {
 	fixtures.Recorder
 	got metadata.Header
@@ -203,7 +204,7 @@ func (h *header) Begin(got metadata.Header) error {
 	return nil
 }
 
-// The header says what was asked for, and what usually is where nothing was.
+// The header has the requested values, and the usual ones for everything else.
 func TestHeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		shape generate.Shape
@@ -211,7 +212,7 @@ func TestHeader(t *testing.T) {
 	}{
 		"as usual": {
 			generate.Shape{Devices: 1, Mappings: 1000, RunLength: 1, NrDataBlocks: 5},
-			metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1008}, // whole pieces, although fewer were asked for
+			metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 1008}, // whole pieces, although fewer were requested
 		},
 		"all of it": {
 			generate.Shape{Devices: 1, Snapshots: 3, Mappings: 10, RunLength: 1, DataBlockSize: 256, NrDataBlocks: 99999, TransactionID: 7, NeedsCheck: true},

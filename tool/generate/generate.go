@@ -1,6 +1,6 @@
-// Package generate, whose API may change, makes the content of pools that never were, for tests and
-// benchmarks: as many devices, mappings and snapshots as asked, scattered as asked,
-// the same for the same seed.
+// Package generate, whose API may change, generates the content of artificial pools for tests and
+// benchmarks, with the given numbers of devices, mappings and snapshots, scattered as requested.
+// The same seed gives the same pool.
 package generate
 
 import (
@@ -14,27 +14,27 @@ import (
 	"thinpool/metadata"
 )
 
-// A Shape says what a pool looks like.
+// A Shape describes a pool.
 type Shape struct {
 	Devices    uint64  // origins: devices that are not snapshots
 	Mappings   uint64  // of each device
-	RunLength  uint64  // mean length of a run; 1: no two blocks lie in a row
-	Gaps       float64 // share of thin blocks that are not mapped, 0 to below 1
+	RunLength  uint64  // mean length of a run; 1: no two blocks are adjacent
+	Gaps       float64 // share of unmapped thin blocks, from 0 to below 1
 	Snapshots  uint64  // of each origin
-	Divergence float64 // share of an origin's mappings that each snapshot, and the origin since, has changed
+	Divergence float64 // share of an origin's mappings changed in each snapshot, and in the origin since
 
 	DataBlockSize uint32 // sectors; 0: 128
-	NrDataBlocks  uint64 // 0: as many as are mapped
+	NrDataBlocks  uint64 // 0: as many as mapped
 	TransactionID uint64
 	NeedsCheck    bool
 	Seed          uint64
 }
 
-// leafEntries is how many mappings a leaf has. As many, or a multiple of that if runs
-// are longer, are a piece: what is shared or changed as a whole.
+// leafEntries is the number of mappings in a leaf. This many, or a multiple if runs are longer,
+// form a piece, which is shared or changed as a whole.
 const leafEntries = 252
 
-// Check says what is wrong with a shape.
+// Check returns an error if the shape is invalid.
 func (s *Shape) Check() error {
 	family := s.Snapshots + 1
 	switch {
@@ -53,12 +53,12 @@ func (s *Shape) Check() error {
 	return nil
 }
 
-// piece is how many mappings a piece has.
+// piece returns the number of mappings in a piece.
 func (s *Shape) piece() uint64 {
 	return leafEntries * ((8*s.RunLength + leafEntries - 1) / leafEntries)
 }
 
-// Run hands the pool to v.
+// Run generates the pool as calls of v.
 func Run(ctx context.Context, s Shape, v metadata.Visitor) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -93,8 +93,8 @@ type generator struct {
 	Shape
 	v       metadata.Visitor
 	pieces  uint64 // of a device
-	places  uint64 // on the data device, for a piece each
-	scatter uint64 // has no divisor in common with places
+	places  uint64 // on the data device, one per piece
+	scatter uint64 // coprime to places
 	window  uint64 // thin blocks that a piece is spread over
 	runs    []metadata.Run
 }
@@ -103,7 +103,7 @@ func newGenerator(s Shape, v metadata.Visitor) *generator {
 	g := &generator{Shape: s, v: v}
 	g.pieces = (s.Mappings + s.piece() - 1) / s.piece()
 	g.places = max(1, g.pieces*(s.Snapshots+1)*s.Devices)
-	const golden = 0.6180339887 // multiples of it lie far apart
+	const golden = 0.6180339887 // multiples of it are far apart
 	for g.scatter = uint64(golden * float64(g.places)); gcd(g.scatter, g.places) != 1; g.scatter++ {
 	}
 	g.window = uint64(float64(s.piece()) / (1 - s.Gaps))
@@ -117,19 +117,19 @@ func gcd(a, b uint64) uint64 {
 	return a
 }
 
-// random returns numbers that depend on the seed and on what they are for.
+// random returns random numbers that depend on the seed and on their purpose.
 func (g *generator) random(origin, piece, member uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(g.Seed<<1|1, origin*0x9e3779b97f4a7c15^piece*0xbf58476d1ce4e5b9^(member+1)*0x94d049bb133111eb))
 }
 
-// own reports whether a member of an origin's family, 0 being the origin itself, has
-// changed a piece.
+// own reports whether a member of an origin's family has changed a piece. Member 0 is the origin
+// itself.
 func (g *generator) own(origin, piece, member uint64) bool {
 	return g.Snapshots > 0 && g.random(origin, piece, member).Float64() < g.Divergence
 }
 
-// keepers returns the first member of a family that has not changed a piece, and
-// whether there is another; first is the number of members if there is none at all.
+// keepers returns the first member of a family that has not changed a piece, and whether there is
+// another. If there is none, first is the number of members.
 func (g *generator) keepers(origin, piece uint64) (first uint64, shared bool) {
 	family := g.Snapshots + 1
 	first = family
@@ -145,7 +145,7 @@ func (g *generator) keepers(origin, piece uint64) (first uint64, shared bool) {
 	return first, false
 }
 
-// defs hands over what several members of a family have in common.
+// defs passes on what several members of a family have in common.
 func (g *generator) defs(ctx context.Context) error {
 	if g.Snapshots == 0 {
 		return nil
@@ -199,8 +199,8 @@ func (g *generator) devices(ctx context.Context) error {
 	return nil
 }
 
-// mappings hands over the mappings of one member. Those it has in common with
-// others are from before the snapshots, its own from after them.
+// mappings passes on the mappings of one member. Mappings shared with others are from before the
+// snapshots, its own from after them.
 func (g *generator) mappings(ctx context.Context, origin, member uint64, before, after uint32) error {
 	for p := range g.pieces {
 		if err := ctx.Err(); err != nil {
@@ -221,8 +221,8 @@ func (g *generator) mappings(ctx context.Context, origin, member uint64, before,
 	return nil
 }
 
-// common is the version of a piece from before the snapshots; others are those of
-// the members that have changed it.
+// common is the version of a piece from before the snapshots. The other versions belong to the
+// members that changed the piece.
 const common = math.MaxUint64
 
 // content returns a version of a piece.
@@ -240,7 +240,7 @@ func (g *generator) content(origin, p, version uint64, time uint32) []metadata.R
 		spare -= gap
 		thin += length + gap
 	}
-	// Runs are laid out in another order than they have in the device.
+	// Runs are laid out in another order than in the device.
 	data := g.place(origin, p, version)
 	for _, i := range g.random(origin, p, version).Perm(len(g.runs)) {
 		g.runs[i].Data = metadata.DataBlock(data)
@@ -252,8 +252,8 @@ func (g *generator) content(origin, p, version uint64, time uint32) []metadata.R
 // length returns the length of a run.
 func (g *generator) length(random *rand.Rand) uint64 { return 1 + random.Uint64N(2*g.RunLength-1) }
 
-// place returns where on the data device a version of a piece lies. Each member has a
-// place for its own; the common version takes that of the first who needs none.
+// place returns where a version of a piece is on the data device. Each member has a place for its
+// own version; the common version uses that of the first member without one.
 func (g *generator) place(origin, p, version uint64) uint64 {
 	if version == common {
 		version, _ = g.keepers(origin, p)

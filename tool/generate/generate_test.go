@@ -28,7 +28,7 @@ func made(t testing.TB, s generate.Shape) *blocktest.Mem {
 	return dev
 }
 
-// Whatever the shape, the metadata is without any fault and holds what was asked.
+// For any shape, the metadata has no faults and the requested content.
 func TestSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := generate.Shape{
@@ -59,7 +59,7 @@ func TestSound(t *testing.T) {
 	})
 }
 
-// The same seed makes the same bytes, another one others.
+// The same seed gives the same bytes, another seed gives others.
 func TestSeed(t *testing.T) {
 	s := generate.Shape{Devices: 2, Mappings: 3000, RunLength: 3, Gaps: 0.2, Snapshots: 2, Divergence: 0.3, Seed: 1}
 	a, b := made(t, s).Contents(), made(t, s).Contents()
@@ -69,7 +69,7 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// Runs are as long as asked, and snapshots share as much.
+// Runs have the requested length, and snapshots share as much as requested.
 func TestShape(t *testing.T) {
 	for _, length := range []uint64{1, 4, 50, 700} {
 		dev := made(t, generate.Shape{Devices: 1, Mappings: 200_000, RunLength: length, Gaps: 0.3, Seed: 5})
@@ -113,7 +113,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// Shapes that cannot be are refused.
+// Impossible shapes are refused.
 func TestRefused(t *testing.T) {
 	for _, s := range []generate.Shape{
 		{Devices: 1, Mappings: 1},

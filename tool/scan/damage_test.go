@@ -17,7 +17,7 @@ import (
 	"thinpool/tool/scan"
 )
 
-// spoil changes a byte of block nr, and leaves the checksum as it is.
+// spoil changes a byte of block nr without updating the checksum.
 func spoil(t testing.TB, dev block.Device, nr block.Nr, change func(*block.Data)) {
 	t.Helper()
 	var b block.Data
@@ -234,7 +234,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Without a superblock the kinds are known all the same.
+// Even without a superblock, the kinds are known.
 func TestNoSuperblock(t *testing.T) {
 	for name, damage := range map[string]func(*blocktest.Mem){
 		"zero":       func(dev *blocktest.Mem) { _ = block.Write(dev, 0, new(block.Data)) },

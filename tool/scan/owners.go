@@ -10,12 +10,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// devices are the devices that reach a block: how many, and the first of them, as
-// indexes in scanner.ids, plus one.
+// devices sums up the devices that reach a block: how many, and the first ones, as indexes in
+// scanner.ids plus one.
 //
-// Naming all devices of a node would cost devices times nodes. But in a sound tree
-// there is one path from a device to a node, so the number of devices is the sum of
-// those of the parents; and the least ids are among the least of the parents.
+// Listing all devices of a node would cost devices times nodes. But in a sound tree, there is a
+// single path from a device to a node. So the number of devices is the sum over the parents, and
+// the lowest ids are among the lowest of the parents.
 type devices struct {
 	n     uint32
 	least [MaxIDs]uint32
@@ -46,17 +46,17 @@ func (d *devices) insert(id uint32) {
 	}
 }
 
-// A pointer leads to a block of a tree.
+// A pointer points to a block of a tree.
 type pointer struct {
 	to, from block.Nr
 	entry    int
-	keys     btree.KeyRange // that the nodes above leave to it
-	sides    [sides]bool    // who has the pointer
-	devices  [sides]devices // of Mappings
+	keys     btree.KeyRange // allowed by the nodes above
+	sides    [sides]bool    // the superblocks whose trees have the pointer
+	devices  [sides]devices // for Mappings
 }
 
-// fits says what the blocks of a tree may be. The two kinds of leaf with values of 8
-// bytes cannot always be told apart by content.
+// fits reports whether a tree may have blocks of that kind. The two kinds of leaf with 8-byte
+// values cannot always be told apart by content.
 func fits(tree Tree, kind survey.Kind) bool {
 	switch tree {
 	case Superblock, SnapshotSuperblock:
@@ -75,7 +75,7 @@ func fits(tree Tree, kind survey.Kind) bool {
 	return kind == survey.Inner || kind == survey.CountLeaf
 }
 
-// trees follows all pointers, from the superblock on.
+// trees follows all pointers, starting at the superblock.
 func (s *scanner) trees() {
 	s.roles[metadata.SuperblockLocation][live] |= 1 << Superblock
 	s.refs.Add(uint64(metadata.SuperblockLocation), 1)
@@ -120,8 +120,8 @@ func (s *scanner) heldRoot(to block.Nr) pointer {
 	return pointer{to: to, from: s.sb.HeldRoot, keys: btree.AllKeys, sides: [sides]bool{held: true}}
 }
 
-// point counts a pointer and gives what it leads to its owners. It returns false if
-// that is not of the tree's kind.
+// point counts a pointer and passes its owners on to its target. It returns false if the target
+// does not fit the tree.
 func (s *scanner) point(tree Tree, p pointer) bool {
 	if p.to == 0 || p.to >= s.limit {
 		err := &btree.PointerError{Block: p.from, Entry: p.entry, Child: uint64(p.to), Limit: s.limit}
@@ -150,21 +150,21 @@ func (s *scanner) point(tree Tree, p pointer) bool {
 	return false
 }
 
-// inBounds tests that the keys of a leaf are those that the nodes above leave to it:
-// a leaf of an earlier transaction gives itself away so.
+// inBounds checks that the keys of a leaf are in the range allowed by the nodes above. This
+// detects leaves of earlier transactions.
 func (s *scanner) inBounds(p pointer) {
 	n, ok := s.survey.Node(p.to)
 	if !ok || n.Kind == survey.Inner || n.N == 0 {
 		return
 	}
 	err := p.keys.CheckBounds(p.to, p.from, n.First, n.Last)
-	if err != nil && len(s.faults[p.to]) == 0 { // from one parent is enough
+	if err != nil && len(s.faults[p.to]) == 0 { // one report is enough
 		s.fault(p.to, "%v", err)
 	}
 }
 
-// walk follows a kind of tree from its roots, each node once and after all its
-// parents. It returns the leaves, in the order in which they are met; of mappings none.
+// walk follows a kind of tree from its roots, each node once and after all its parents. It returns
+// the leaves in the order they are met, except for mappings.
 func (s *scanner) walk(tree Tree, roots []pointer) []block.Nr {
 	var leaves []block.Nr
 	bounds := map[block.Nr]btree.KeyRange{}
@@ -250,7 +250,7 @@ func (s *scanner) deviceRoots(leaves []block.Nr) []pointer {
 	return roots
 }
 
-// eachEntry calls fn for the entries of a leaf, if it can be read.
+// eachEntry calls fn for the entries of a leaf, if it is readable.
 func (s *scanner) eachEntry(leaf block.Nr, valueSize int, fn func(i int, key uint64, value []byte)) {
 	var b block.Data
 	if s.r.Read(leaf, &b) != nil {
@@ -290,7 +290,8 @@ func (s *scanner) metadataBitmaps() {
 	}
 }
 
-// bitmap follows an entry of an index, the number-th of a space map of so many blocks.
+// bitmap follows an index entry: that of bitmap number of a space map for the given number of
+// blocks.
 func (s *scanner) bitmap(tree Tree, from block.Nr, entry int, number, blocks uint64, value []byte) {
 	first := number * spacemap.PerBitmap
 	keys := btree.KeyRange{First: first, Last: first + min(spacemap.PerBitmap, blocks-first) - 1}

@@ -16,21 +16,21 @@ import (
 
 var le = binary.LittleEndian
 
-// An oddity is a block that is not a valid block of any kind, but more than noise.
+// An oddity is a block that is not valid as any kind, but is more than noise.
 type oddity struct {
-	kind  survey.Kind // as the block that it says to be
-	right bool        // the checksum is
+	kind  survey.Kind // as the block it claims to be
+	right bool        // the checksum is right
 	self  block.Nr
-	err   error // why it is not what its owner, or its checksum, demands; nil if misplaced
+	err   error // why its owner or its checksum does not accept it; nil if misplaced
 }
 
-// examineUnknown looks again at the blocks that the survey could not place.
+// examineUnknown examines the blocks that the survey could not identify.
 func (s *scanner) examineUnknown(ctx context.Context) error {
 	s.odd = map[block.Nr]oddity{}
 	var mu sync.Mutex
 	return s.raw.Each(ctx, s.unknown(), func(_ int, nr block.Nr, b *block.Data, err error) error {
 		if err != nil {
-			return nil // it fails now and then
+			return nil // a read that fails now and then
 		}
 		kind := block.KindOf(b)
 		wanted := s.wanted(nr)
@@ -64,8 +64,7 @@ func (s *scanner) unknown() iter.Seq[block.Nr] {
 	}
 }
 
-// wanted is the kind of block that the first owner of nr wants there; UnknownKind if
-// it has none.
+// wanted returns the kind of block that the first owner of nr expects; UnknownKind if it has none.
 func (s *scanner) wanted(nr block.Nr) block.Kind {
 	if nr == 0 {
 		return block.Superblock
@@ -91,7 +90,7 @@ func (s *scanner) wanted(nr block.Nr) block.Kind {
 	return block.UnknownKind
 }
 
-// facts are all that is known of a block but for its keys and its own faults.
+// facts are everything known about a block, except its keys and its own faults.
 type facts struct {
 	kind            survey.Kind
 	checksum        Checksum
@@ -99,7 +98,7 @@ type facts struct {
 	roles           [sides]uint16
 	devices         [sides]devices
 	stored, counted count
-	hidden          bool // a bitmap says 3 or more, but not how many
+	hidden          bool // a bitmap says 3 or more, but the overflow tree has no count
 }
 
 type count struct {
@@ -114,7 +113,7 @@ func (c count) pointer() *uint32 {
 	return &c.n
 }
 
-// A stretch is a row in the making.
+// A stretch is a row being built.
 type stretch struct {
 	facts
 	first   block.Nr
@@ -130,7 +129,7 @@ func (t *stretch) continues(next *stretch) bool {
 		(!t.hasKeys || !t.keys.Open() && t.keys.Last+1 == next.keys.First)
 }
 
-// report hands out the rows.
+// report reports the rows.
 func (s *scanner) report(ctx context.Context, report func(Row) error) error {
 	s.progress("reporting")
 	var now stretch
@@ -165,7 +164,7 @@ func (s *scanner) report(ctx context.Context, report func(Row) error) error {
 	return flush()
 }
 
-// describe says what is known of a block.
+// describe returns what is known about a block.
 func (s *scanner) describe(nr block.Nr) stretch {
 	t := stretch{first: nr, n: 1, facts: facts{kind: s.survey.Kinds[nr], checksum: RightChecksum}}
 	o, odd := s.odd[nr]
@@ -202,7 +201,7 @@ func (s *scanner) nodeKeys(nr block.Nr) (btree.KeyRange, bool) {
 	return btree.KeyRange{First: first, Last: last}, true
 }
 
-// owners fills in who leads to a block, and its counts.
+// owners fills in the owners of a block, and its counts.
 func (s *scanner) owners(nr block.Nr, t *stretch) {
 	if s.sbErr != nil {
 		t.use = UnknownOwner
@@ -224,7 +223,7 @@ func (s *scanner) owners(nr block.Nr, t *stretch) {
 			t.stored = count{true, s.stored.Get(uint64(nr))}
 		}
 	}
-	// The two kinds of leaf with values of 8 bytes are what their owner takes them for.
+	// The owner decides between the two kinds of leaf with 8-byte values.
 	switch roles := t.roles[live] | t.roles[held]; {
 	case roles == 1<<Mappings && t.kind == survey.TopLeaf:
 		t.kind = survey.MappingLeaf
@@ -245,7 +244,7 @@ func (s *scanner) owners(nr block.Nr, t *stretch) {
 	}
 }
 
-// row makes a Row of t.
+// row returns t as a Row.
 func (s *scanner) row(t *stretch) Row {
 	r := Row{
 		First: t.first, N: t.n, Kind: t.kind, Checksum: t.checksum, Use: t.use,
@@ -282,7 +281,7 @@ func (s *scanner) ownersOf(t *stretch) []Owner {
 					}
 				}
 				owner.Devices = uint64(len(owner.FirstIDs))
-				if owner.Devices == MaxIDs { // else these are all, however many paths lead here
+				if owner.Devices == MaxIDs { // otherwise these are all, however many paths there are
 					owner.Devices = max(MaxIDs, min(uint64(d.n), uint64(len(s.ids))))
 				}
 			}
@@ -292,7 +291,7 @@ func (s *scanner) ownersOf(t *stretch) []Owner {
 	return owners
 }
 
-// rowFaults says in words what is wrong with the blocks of t.
+// rowFaults describes the faults of the blocks of t.
 func (s *scanner) rowFaults(t *stretch, correction *block.Correction, o oddity, misplaced bool) []string {
 	var faults []string
 	add := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -328,7 +327,7 @@ func (s *scanner) rowFaults(t *stretch, correction *block.Correction, o oddity, 
 	return faults
 }
 
-// usedFor names the trees that lead to a block.
+// usedFor names the trees that use a block.
 func (s *scanner) usedFor(t *stretch) []string {
 	var used []string
 	for tree := range nrTrees {
@@ -339,7 +338,7 @@ func (s *scanner) usedFor(t *stretch) []string {
 	return used
 }
 
-// wrongFor names the first tree whose kind of block t is not; "" if there is none.
+// wrongFor names the first tree that t does not fit; "" if there is none.
 func (s *scanner) wrongFor(t *stretch) string {
 	for tree := range nrTrees {
 		if (t.roles[live]|t.roles[held])&(1<<tree) != 0 && !fits(tree, t.kind) {
@@ -349,7 +348,7 @@ func (s *scanner) wrongFor(t *stretch) string {
 	return ""
 }
 
-// countFault says what is wrong with the reference count.
+// countFault describes a wrong reference count.
 func (s *scanner) countFault(t *stretch) string {
 	each := ""
 	if t.n > 1 {

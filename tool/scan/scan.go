@@ -1,14 +1,14 @@
-// Package scan, whose API may change, says what every block of a metadata device is: what its content
-// makes it, who leads to it, how often, and how often the metadata space map says.
+// Package scan, whose API may change, tells what every block of a metadata device is: its kind by
+// content, its owners, the number of references to it, and its count in the metadata space map.
 //
-// Content and owners are found independently of each other: a survey reads the whole
-// device without following a pointer, then the pointers are followed without asking
-// what they ought to lead to. Where the two disagree is what a repair by hand looks
-// for. Blocks with a single flipped bit are followed as they should be.
+// Content and owners are determined independently. First, a survey reads the whole device without
+// following any pointer. Then the pointers are followed, whatever they point to. A repair by hand
+// looks for the places where the two disagree. Blocks with a single flipped bit are followed as
+// corrected.
 //
-// Owners are named without descending into each device. In a sound tree one path leads from a device to
-// a node, so the number of devices is the sum over the parents, and the lowest ids are among the
-// lowest of the parents. Each pointer is followed once, after all that lead to its node.
+// Owners are found without descending into each device. In a sound tree, a single path leads from
+// a device to a node. So the number of devices is the sum over the parents, and the lowest ids are
+// among the lowest of the parents. Each pointer is followed once, after all pointers to its node.
 package scan
 
 import (
@@ -24,65 +24,66 @@ import (
 
 // Options say what to report.
 type Options struct {
-	Begin, End block.Nr // blocks from Begin up to but not including End; 0: to the end
-	FaultsOnly bool     // rows with faults only
-	// Snapshot reports what the metadata snapshot is made of, and block 0, and follows nothing
-	// else: the pool may be in use. Counts are then not known. Who asks makes sure that there is one.
+	Begin, End block.Nr // blocks from Begin to End-1; End 0: to the end
+	FaultsOnly bool     // only rows with faults
+	// Snapshot reports only the blocks of the metadata snapshot, and block 0, and follows nothing
+	// else: the pool may be in use. Counts are unknown then. The caller must make sure that there is a
+	// snapshot.
 	Snapshot bool
-	Parallel int // reads in flight; 0: one a processor
+	Parallel int // reads in flight; 0: one per processor
 	Progress func(phase string, done, total uint64)
 }
 
 // A Summary is about the whole device, whatever part of it was reported.
 type Summary struct {
 	Blocks uint64 // on the device
-	Used   uint64 // that some tree leads to
-	// Superblock says why the owners of blocks are not known; nil if they are.
+	Used   uint64 // blocks used by some tree
+	// Superblock says why the owners of blocks are unknown; nil if they are known.
 	Superblock error
 }
 
-// A BlockKind says what a block is, as far as its own content tells; String names it.
+// A BlockKind is the kind of a block, judging by its own content. String names it.
 type BlockKind = survey.Kind
 
-// A Row is adjacent blocks that are alike in every respect.
+// A Row is a sequence of adjacent blocks that are alike in every respect.
 type Row struct {
 	First      block.Nr
 	N          uint64
-	Kind       BlockKind // by content; of a damaged block, what it is once put right
+	Kind       BlockKind // by content; for a damaged block, after the correction
 	Checksum   Checksum
-	Correction *block.Correction // the change that makes the block valid, if there is one
-	Self       *block.Nr         // which block the content says to be, if that is another
+	Correction *block.Correction // a change that makes the block valid; nil if there is none
+	Self       *block.Nr         // the block that the content claims to be, if another
 	Use        Use
 	Owners     []Owner
-	// Keys are those of a node's entries, of all adjacent nodes together, or those
-	// that are lost with it; the blocks that a bitmap counts; nil if there are none.
+	// Keys are the keys of a node, or of all adjacent nodes together; the keys lost with it; or the
+	// blocks that a bitmap counts. nil if there are none.
 	Keys    *metadata.KeyRange
-	Stored  *uint32 // in the metadata space map; nil if it cannot be known
-	Counted *uint32 // pointers that were found; nil if the owners are not known
+	Stored  *uint32 // count in the metadata space map; nil if unknown
+	Counted *uint32 // pointers found; nil if the owners are unknown
 	Faults  []string
 }
 
-// A Checksum says whether the checksum of a block is right.
+// A Checksum tells whether the checksum of a block is right.
 type Checksum uint8
 
-// Whether a checksum is right.
+// The states of a checksum.
 const (
 	NoChecksum Checksum = iota // all zero, or unreadable
 	RightChecksum
 	WrongChecksum
 )
 
-// A Use says what a block is used for.
+// A Use tells what a block is used for.
 type Use uint8
 
 // The uses of blocks.
 const (
-	InUse        Use = iota // some tree leads to it
-	Free                    // of no use, and of no known content
+	InUse        Use = iota // some tree uses it
+	Free                    // unused, with unknown content
 	LeftOver                // free, but with the content of an earlier transaction
-	Unowned                 // counted as used, or perhaps; but nothing leads to it
+	Unowned                 // counted as used, perhaps, but nothing points to it
 	Beyond                  // beyond the end of the metadata
-	UnknownOwner            // as the superblock is lost
+	UnknownOwner            // because the superblock is lost
 )
 
 var useNames = [...]string{"in use", "free", "left over", "no owner", "beyond the end", "unknown"}
@@ -115,33 +116,33 @@ var treeNames = [nrTrees]string{
 
 func (t Tree) String() string { return treeNames[t] }
 
-// An Owner is a tree that leads to a block.
+// An Owner is a tree that uses a block.
 type Owner struct {
 	Tree     Tree
-	Snapshot bool             // the tree is that of the metadata snapshot
-	Devices  uint64           // of Mappings: how many devices
-	FirstIDs []metadata.DevID // of Mappings: the least ids of them, at most [MaxIDs]
+	Snapshot bool             // the tree belongs to the metadata snapshot
+	Devices  uint64           // for Mappings: number of devices
+	FirstIDs []metadata.DevID // for Mappings: their lowest ids, at most [MaxIDs]
 }
 
-// MaxIDs is how many devices of a block are named.
+// MaxIDs is the maximum number of devices listed for a block.
 const MaxIDs = 4
 
-// errNothing says that there is nothing to be scanned.
+// errNothing says that there is nothing to scan.
 var errNothing = errors.New("no block of the device can be read")
 
-// Sides: which superblock leads to a block.
+// Sides: the superblock that a block belongs to.
 const (
 	live = iota
-	held // that of the metadata snapshot
+	held // the metadata snapshot's
 	sides
 )
 
-// scanner is the state that the passes share.
+// A scanner is the state shared by the passes.
 type scanner struct {
 	opt         Options
 	blocks      block.Nr
 	limit       block.Nr      // of pointers
-	r           *block.Reader // of the device, with flipped bits put right
+	r           *block.Reader // of the device, with flipped bits corrected
 	raw         *block.Reader // of the device
 	survey      *survey.Survey
 	corrections map[block.Nr]block.Correction
@@ -151,21 +152,21 @@ type scanner struct {
 	snap    metadata.Superblock
 	hasSnap bool
 
-	roles      [][sides]uint16 // by block: a bit for each Tree
+	roles      [][sides]uint16 // by block: one bit for each Tree
 	devices    [sides][]devices
-	ids        []metadata.DevID // what devices refer to
+	ids        []metadata.DevID // ids that devices refers to
 	refs       *spacemap.Counter
-	stored     *spacemap.Counts               // nil: not known
+	stored     *spacemap.Counts               // nil: unknown
 	keys       map[block.Nr]metadata.KeyRange // of bitmaps and of lost nodes
 	faults     map[block.Nr][]string          // found while following pointers
-	odd        map[block.Nr]oddity            // blocks that the survey does not know
-	seen       []uint8                        // by block: the last tree that ordered it
-	incomplete bool                           // a node is lost, and pointers with it
+	odd        map[block.Nr]oddity            // blocks unknown to the survey
+	seen       []uint8                        // by block: the last tree that visited it
+	incomplete bool                           // a node and its pointers are lost
 }
 
-// Run reports what the blocks of dev are, in their order, as few rows as possible.
-// An error of report ends it. The error says that the scan could not go on; it never
-// describes the metadata.
+// Run reports what the blocks of dev are, in order, in as few rows as possible. An error from
+// report stops the scan. An error means that the scan could not continue; it never describes the
+// metadata.
 func Run(ctx context.Context, dev block.Device, opt Options, report func(Row) error) (Summary, error) {
 	s := &scanner{opt: opt, blocks: block.Blocks(dev), raw: block.NewReader(dev, opt.Parallel)}
 	if opt.End == 0 || opt.End > s.blocks {
@@ -196,8 +197,7 @@ func (s *scanner) progress(phase string) {
 	}
 }
 
-// readAll surveys the device. It leaves a view of it on which flipped bits are put
-// right.
+// readAll surveys the device. It provides a view with flipped bits corrected.
 func (s *scanner) readAll(ctx context.Context, dev block.Device) error {
 	s.progress("surveying the device")
 	var err error
@@ -265,7 +265,7 @@ func (s *scanner) readSuperblock() {
 	}
 }
 
-// fault notes what is wrong with the block at nr.
+// fault records a fault of the block at nr.
 func (s *scanner) fault(nr block.Nr, format string, args ...any) {
 	s.faults[nr] = append(s.faults[nr], fmt.Sprintf(format, args...))
 }

@@ -21,8 +21,8 @@ import (
 
 var le = binary.LittleEndian
 
-// run scans dev and tests what holds of every result: each block is listed once, and
-// neighbours that are alike are one row.
+// run scans dev and checks what holds for every result: each block is listed once, and adjacent
+// blocks that are alike are one row.
 func run(t testing.TB, dev block.Device, opt scan.Options) ([]scan.Row, scan.Summary) {
 	t.Helper()
 	var rows []scan.Row
@@ -47,7 +47,7 @@ func run(t testing.TB, dev block.Device, opt scan.Options) ([]scan.Row, scan.Sum
 	return rows, sum
 }
 
-// at returns the row that has block nr.
+// at returns the row with block nr.
 func at(t testing.TB, rows []scan.Row, nr block.Nr) scan.Row {
 	t.Helper()
 	for _, r := range rows {
@@ -70,8 +70,8 @@ func faulty(rows []scan.Row) map[block.Nr]string {
 	return found
 }
 
-// What the kernel wrote has no fault, every count is right, and as many blocks are in
-// use as others have counted.
+// Kernel-made images have no faults, all counts are right, and the number of used blocks agrees
+// with independent counts.
 func TestKernelImages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestKernelImages(t *testing.T) {
 	}
 }
 
-// Owners are what one finds who goes down each device alone.
+// Owners match a descent into each device separately.
 func TestOwnersOneByOne(t *testing.T) {
 	for _, name := range []string{"wide-sharing", "layers", "transactions", "metadata-snap", "deleted-discarded"} {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func oneByOne(t *testing.T, dev block.Device, snapshot bool) map[block.Nr][]meta
 	return reach
 }
 
-// Of a metadata snapshot exactly the blocks are listed that it is made of, and no other matters.
+// For a metadata snapshot, exactly its own blocks are listed, and no other block matters.
 func TestSnapshot(t *testing.T) {
 	dev := fixtures.Mem(t, "metadata-snap")
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: true})
@@ -186,7 +186,7 @@ func TestSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for nr := range block.Blocks(dev) { // what the live pool is at
+	for nr := range block.Blocks(dev) { // used by the live pool
 		if _, found := slices.BinarySearch(want, nr); !found {
 			if err := block.Write(dev, nr, &block.Data{1}); err != nil {
 				t.Fatal(err)
@@ -208,7 +208,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// A part of the device has the rows of the whole, cut.
+// A part of the device has the same rows as the whole, cut at its ends.
 func TestRange(t *testing.T) {
 	dev := fixtures.Mem(t, "empty")
 	all, _ := run(t, dev, scan.Options{})
@@ -225,8 +225,8 @@ func TestRange(t *testing.T) {
 	}
 }
 
-// tree is a pool whose blocks are known: devices 1 and 2 share leaf B, each has
-// another, and all hang below internal nodes.
+// A tree is a pool whose blocks are known: devices 1 and 2 share leaf B, each has another leaf,
+// and all are below internal nodes.
 type tree struct {
 	a, b, c, first, second block.Nr
 	dev                    *blocktest.Mem
@@ -283,8 +283,8 @@ func TestSharedNodes(t *testing.T) {
 	}
 }
 
-// The ids of many devices are cut, their number is not; and work is by pointers, not
-// by devices times nodes.
+// The list of ids is cut for many devices, but their number is right. The work depends on the
+// number of pointers, not on devices times nodes.
 func TestManySnapshots(t *testing.T) {
 	const devices, leaves = 10000, 100
 	f := fixtures.NewForge(t, 2000, 10000)
@@ -316,8 +316,7 @@ func TestManySnapshots(t *testing.T) {
 	}
 }
 
-// Whatever is on a device, it is listed, in the same words whatever the number of
-// readers.
+// Any device can be listed, with the same result for any number of readers.
 func FuzzRun(f *testing.F) {
 	f.Add(uint64(1), uint8(3))
 	f.Add(uint64(2), uint8(30))

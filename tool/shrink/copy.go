@@ -9,15 +9,15 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options are for all that takes time.
+// Options are for long operations.
 type Options struct {
 	Progress func(phase string, done, total uint64)
 }
 
-// ErrTooSmall says that the data device cannot be that of the pool.
+// ErrTooSmall says that the data device is too small to be the pool's.
 var ErrTooSmall = errors.New("the data device is smaller than the pool")
 
-// CheckData returns an error that wraps [ErrTooSmall] unless data is as large as the pool says.
+// CheckData returns an error that wraps [ErrTooSmall] if data is smaller than the pool says.
 func (p *Plan) CheckData(data block.Device) error {
 	if uint64(data.Size()) < p.Bytes(p.OldBlocks) {
 		return fmt.Errorf("%w: it has %d bytes, but the pool has %d blocks of %d bytes", ErrTooSmall, data.Size(), p.OldBlocks, p.Bytes(1))
@@ -25,24 +25,25 @@ func (p *Plan) CheckData(data block.Device) error {
 	return nil
 }
 
-// A piece is bytes to be copied.
+// A piece is a range of bytes to copy.
 type piece struct{ from, to, len int64 }
 
-// A copier copies what it is given, some of it at a time.
+// A copier copies pieces, as many at a time as fit into its buffer.
 type copier struct {
 	data        block.Device
 	buf         []byte
-	pieces      []piece // to be copied through buf, in their order
-	held        int64   // their sum
+	pieces      []piece // to copy through buf, in order
+	held        int64   // sum of their lengths
 	done, total uint64  // bytes
 	opt         Options
 }
 
-// copyBytes is how much is read before it is written: many small pieces become large requests.
+// copyBytes is how much is read before it is written, so that many small pieces become large
+// requests.
 const copyBytes = 16 << 20
 
-// Copy makes all moves on the data device, and flushes it. Whatever interrupts it, no
-// block has changed that was in use.
+// Copy makes all moves on the data device, and flushes it. If it is interrupted, no block in use
+// has changed.
 func (p *Plan) Copy(ctx context.Context, data block.Device, opt Options) error {
 	if err := p.CheckData(data); err != nil {
 		return err
@@ -70,7 +71,7 @@ func (p *Plan) Copy(ctx context.Context, data block.Device, opt Options) error {
 	return nil
 }
 
-// copy copies the pieces at hand.
+// copy copies the collected pieces.
 func (c *copier) copy(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -102,7 +103,8 @@ func (c *copier) copy(ctx context.Context) error {
 	return err
 }
 
-// each calls do for the parts of the buffer whose pieces lie in a row on the device, at being where.
+// each calls do for the parts of the buffer whose pieces are adjacent on the device; at returns a
+// piece's position.
 func (c *copier) each(at func(piece) int64, do func(buf []byte, at int64) error) error {
 	buf := c.buf
 	for i := 0; i < len(c.pieces); {

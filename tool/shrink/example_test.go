@@ -7,7 +7,7 @@ import (
 	"thinpool/tool/shrink"
 )
 
-// What has to move for a pool of 100 data blocks to have 10, and the least that it can have.
+// What must move to shrink a pool from 100 to 10 data blocks, and the smallest possible size.
 func ExampleUsage_Plan() {
 	var u shrink.Usage
 	_ = u.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100})

@@ -15,7 +15,7 @@ import (
 
 const blockBytes = 128 * 512
 
-// A pool is calls of a visitor, and the model that they make.
+// A pool is a list of visitor calls.
 type pool struct {
 	nr    uint64
 	calls []func(metadata.Visitor) error
@@ -42,7 +42,7 @@ func (p *pool) device(id metadata.DevID, content func()) {
 	p.call(metadata.Visitor.EndDevice)
 }
 
-// usage has a Usage visit the pool.
+// usage returns a Usage after a visit of the pool.
 func (p *pool) usage(tb interface{ Fatal(...any) }) *shrink.Usage {
 	u := new(shrink.Usage)
 	if err := p.tell(u); err != nil {
@@ -89,7 +89,7 @@ func drawPool(t *rapid.T) *pool {
 	return p
 }
 
-// A model is all that a visitor was told: the calls but for runs, and the mappings one by one.
+// A model is everything a visitor was told: the calls except runs, and the mappings one by one.
 type model struct {
 	calls    []string
 	mappings []mapping
@@ -127,7 +127,7 @@ func (m *model) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// moves is the plan by its definition, and how many blocks must move and are free.
+// moves is the plan by definition, and the number of blocks that must move, and of free ones.
 func (m *model) moves(kept []metadata.DataBlock, nr, n uint64) (to map[metadata.DataBlock]metadata.DataBlock, move, free uint64) {
 	used := map[metadata.DataBlock]bool{}
 	for _, x := range m.mappings {

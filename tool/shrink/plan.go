@@ -1,11 +1,12 @@
-// Package shrink, whose API may change, gives a pool another number of data blocks. It plans which of them have
-// to move, so that all in use lie below the new end, copies these, and describes the pool with
-// its mappings led to where they are.
+// Package shrink, whose API may change, changes the number of data blocks of a pool. It plans
+// which data blocks must move so that all blocks in use are below the new end, copies them, and
+// describes the pool with its mappings updated.
 //
 //	visit the pool with a Usage > Plan > Copy, which flushes > visit it again through Rewrite > new metadata
 //
-// Blocks are copied only to where the old metadata has nothing. So that stays valid, with all
-// that it leads to, until the new metadata takes its place: whatever fails or interrupts it.
+// Blocks are only copied to places that the old metadata does not use. So the old metadata and
+// everything it points to stay valid until the new metadata replaces it, whatever fails or
+// interrupts it.
 package shrink
 
 import (
@@ -17,34 +18,34 @@ import (
 	"thinpool/metadata"
 )
 
-// A Move is adjacent data blocks that go to another place, Len of them in the same order.
+// A Move moves Len adjacent data blocks to another place, in the same order.
 type Move struct {
 	From, To metadata.DataBlock
 	Len      uint64
 }
 
-// A Plan says which data blocks have to move for a pool to have NewBlocks of them.
+// A Plan says which data blocks must move so that a pool can have NewBlocks of them.
 type Plan struct {
 	DataBlockSize        uint32 // sectors
 	OldBlocks, NewBlocks uint64 // of the data device
-	Used                 uint64 // data blocks that mappings lead to
-	Moved                uint64 // of these, how many move
-	// Moves go from NewBlocks or above to below it, both ascending and none twice.
+	Used                 uint64 // mapped data blocks
+	Moved                uint64 // mapped data blocks that move
+	// Moves go from NewBlocks or above to below it. Both sides ascend, and none occurs twice.
 	Moves []Move
 
 	usage *Usage
 }
 
-// Bytes is the size of n data blocks.
+// Bytes returns the size of n data blocks.
 func (p *Plan) Bytes(n uint64) uint64 { return n * blockBytes(p.DataBlockSize) }
 
 // A SpaceError says that the blocks in use do not fit below the new end.
 type SpaceError struct {
-	Blocks uint64 // new size, in data blocks, as the others
-	Move   uint64 // in use from there on
-	Free   uint64 // below
-	Kept   uint64 // below, neither mapped nor free
-	Least  uint64 // smallest size that works
+	Blocks uint64 // new size; all fields are in data blocks
+	Move   uint64 // in use from Blocks on
+	Free   uint64 // free below Blocks
+	Kept   uint64 // below Blocks, neither mapped nor free
+	Least  uint64 // smallest possible size
 }
 
 func (e *SpaceError) Error() string {
@@ -56,8 +57,8 @@ func (e *SpaceError) Error() string {
 	return text
 }
 
-// Plan plans how all blocks in use come to lie below n: those from n on go to the free ones
-// below, both by ascending number. The error is a [SpaceError] if there are too few.
+// Plan plans how to move all blocks in use below n. Blocks from n on go to free ones below, both
+// by ascending number. If there are too few, the error is a [SpaceError].
 func (u *Usage) Plan(n uint64) (*Plan, error) {
 	if n == 0 {
 		return nil, errors.New("a pool cannot have 0 data blocks")
@@ -90,8 +91,8 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 	return p, nil
 }
 
-// usedFrom is how many blocks in use lie at n and above.
+// usedFrom returns how many blocks in use are at n or above.
 func (u *Usage) usedFrom(n uint64) uint64 { return u.mapped.Below(mostBlocks) - u.mapped.Below(n) }
 
-// fits reports whether there is room below n for what lies above.
+// fits reports whether there is room below n for the blocks in use above.
 func (u *Usage) fits(n uint64) bool { return u.usedFrom(n) <= n-u.taken.Below(n) }

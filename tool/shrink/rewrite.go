@@ -7,12 +7,12 @@ import (
 	"thinpool/metadata"
 )
 
-// ErrChanged says that the description of the pool is not the one that the plan was made of.
+// ErrChanged says that the description of the pool is not the one the plan was made from.
 var ErrChanged = errors.New("the input changed while it was read")
 
-// Rewrite returns a Visitor that hands on to v what it is told, with NewBlocks data blocks and
-// every mapping led to where the plan puts its data block. It is for one visit. What is shared stays
-// so. Its errors are those of v, or [ErrChanged].
+// Rewrite returns a Visitor that passes its calls on to v, with NewBlocks data blocks and every
+// mapping updated to the plan. It is for a single visit. Shared parts stay shared. Its errors are
+// those of v, or [ErrChanged].
 func (p *Plan) Rewrite(v metadata.Visitor) metadata.Visitor { return &rewriter{Visitor: v, plan: p} }
 
 type rewriter struct {
@@ -35,8 +35,8 @@ func (w *rewriter) Begin(h metadata.Header) error {
 func (w *rewriter) Runs(runs []metadata.Run) error {
 	for _, r := range runs {
 		w.mappings += r.Len
-		// Any block that was in use is in its place. So even of an input that has changed
-		// nothing comes out that leads to a wrong block.
+		// The plan has a place for every block that was in use. So even if the input has changed, no
+		// mapping in the output points to a wrong block.
 		if begin, end := uint64(r.Data), uint64(r.Data)+r.Len; w.plan.usage.mapped.Next(begin, end, false) < end {
 			return ErrChanged
 		}
@@ -47,9 +47,9 @@ func (w *rewriter) Runs(runs []metadata.Run) error {
 	return w.flush()
 }
 
-// run hands on a run, in pieces where the plan cuts it.
+// run passes on a run, split where the plan splits it.
 func (w *rewriter) run(r metadata.Run) error {
-	const most = 4096 // runs to collect
+	const most = 4096 // maximum number of runs to collect
 	for r.Len > 0 {
 		if len(w.runs) == most {
 			if err := w.flush(); err != nil {
@@ -81,8 +81,8 @@ func (w *rewriter) End() error {
 	return w.Visitor.End()
 }
 
-// place is where b, which is in use, has its place, and how many of the n blocks from b on
-// lie there in a row.
+// place returns the new place of b, which must be in use, and how many of the n blocks from b on
+// are adjacent there.
 func (p *Plan) place(b metadata.DataBlock, n uint64) (metadata.DataBlock, uint64) {
 	if uint64(b) < p.NewBlocks {
 		return b, min(n, p.NewBlocks-uint64(b))

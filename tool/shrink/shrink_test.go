@@ -28,8 +28,8 @@ type mapping struct {
 	time  uint32
 }
 
-// Every thin block reads as before, all data lies below the new end, what was shared is
-// shared, and what the old metadata leads to has not changed; as by the definition of the plan.
+// Every thin block reads as before, all data is below the new end, shared parts are still shared,
+// and the data of the old metadata has not changed. The moves match the definition of the plan.
 func TestShrink(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPool(t)
@@ -92,7 +92,7 @@ func TestShrink(t *testing.T) {
 	})
 }
 
-// checkMoves compares a plan with the moves by block, and its order and sums.
+// checkMoves compares a plan with the moves block by block, and checks its order and sums.
 func checkMoves(t *rapid.T, plan *shrink.Plan, want map[metadata.DataBlock]metadata.DataBlock) {
 	got := map[metadata.DataBlock]metadata.DataBlock{}
 	for i, m := range plan.Moves {
@@ -112,7 +112,7 @@ func checkMoves(t *rapid.T, plan *shrink.Plan, want map[metadata.DataBlock]metad
 	}
 }
 
-// unchanged demands that all that the old metadata leads to, or counts, is on the device.
+// unchanged checks that everything the old metadata points to, or counts, is still on the device.
 func unchanged(t interface{ Fatalf(string, ...any) }, m *model, kept []metadata.DataBlock, old, now []byte) {
 	for _, x := range m.mappings {
 		if !bytes.Equal(blockOf(old, x.data), blockOf(now, x.data)) {
@@ -137,8 +137,8 @@ func scattered() *pool {
 	return p
 }
 
-// Wherever writing or flushing fails, or the power, the old metadata leads to the data that it
-// led to; and Copy says so unless all of the new is on stable storage.
+// Wherever a write, a flush or the power fails, the data of the old metadata is unchanged. Copy
+// returns an error unless all new data is on stable storage.
 func TestFailures(t *testing.T) {
 	p := scattered()
 	p.kept = []metadata.DataBlock{3, 33}
@@ -198,13 +198,13 @@ func TestCopyRefuses(t *testing.T) {
 	}
 }
 
-// A vast device reads as the number of each metadata block, and notes what is written where.
+// A vast device reads as the number of each metadata block, and records what is written where.
 type vast struct {
 	block.Device
 	size    int64
 	largest int
 	reads   int
-	from    map[int64]int64 // by where it was written to
+	from    map[int64]int64 // by destination
 	writes  int
 }
 
@@ -228,14 +228,14 @@ func (v *vast) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Data blocks larger than the buffer are copied in pieces, small ones together.
+// Data blocks larger than the buffer are copied in parts, small ones together.
 func TestRequests(t *testing.T) {
 	for _, c := range []struct {
 		sectors       uint32
 		reads, writes int
 	}{
-		{128, 1, 4},             // 10 blocks in a row go to 4 gaps
-		{65536, 2 * 10, 2 * 10}, // of 32 MiB, by halves
+		{128, 1, 4},             // 10 adjacent blocks go to 4 gaps
+		{65536, 2 * 10, 2 * 10}, // of 32 MiB, in halves
 	} {
 		var u shrink.Usage
 		errs := []error{
@@ -265,7 +265,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// What a hostile description claims is refused or costs next to nothing.
+// Hostile descriptions are refused or cost next to nothing.
 func TestHostile(t *testing.T) {
 	const most = 255 * 16320 * 16320
 	for name, c := range map[string]struct {
@@ -311,7 +311,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A description that is another the second time is refused, unless it leads nowhere else.
+// A description that differs the second time is refused, unless its mappings are all known.
 func TestChanged(t *testing.T) {
 	header := metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100}
 	runs := []metadata.Run{{Data: 50, Len: 10}, {Data: 70, Len: 1}}
@@ -351,8 +351,8 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// What a kernel wrote has as many data blocks in use as an independent reader counts, and
-// shrinks to just that.
+// Kernel-made pools have as many data blocks in use as an independent reader counts, and shrink to
+// exactly that size.
 func TestKernel(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{})

@@ -12,18 +12,18 @@ import (
 	"thinpool/metadata/block"
 )
 
-// What metadata can hold on the largest device, whatever a description claims. It bounds
-// what a Usage allocates.
+// mostBlocks is what the largest metadata can count, whatever a description claims. It limits what
+// a Usage allocates.
 const mostBlocks = spacemap.MaxMetadata * spacemap.PerBitmap
 
 var mostMappings = spacemap.MaxMetadata * uint64(btree.MaxEntries(metadata.MappingSize))
 
-// A Usage is a [metadata.Visitor] that notes which data blocks a pool uses. The zero Usage
-// is ready for a visit.
+// A Usage is a [metadata.Visitor] that records which data blocks a pool uses. The zero Usage is
+// ready for a visit.
 type Usage struct {
 	header   metadata.Header
 	mapped   blockset.Set // by devices
-	taken    blockset.Set // those, and others that must not be overwritten
+	taken    blockset.Set // mapped, and others that must not be overwritten
 	mappings uint64
 }
 
@@ -41,7 +41,7 @@ func (u *Usage) Begin(h metadata.Header) error {
 
 var errNotWhole = errors.New("nr_data_blocks is 0, as in a dump of a metadata snapshot, which does not list all blocks in use: use a dump of the whole pool")
 
-// checkBlocks says whether a pool can have n data blocks of so many sectors.
+// checkBlocks returns an error if a pool cannot have n data blocks of that size.
 func checkBlocks(n uint64, sectors uint32) error {
 	if most := min(mostBlocks, math.MaxInt64/blockBytes(sectors)); n > most {
 		return fmt.Errorf("%d data blocks of %d sectors are more than a pool can have: at most %d", n, sectors, most)
@@ -65,7 +65,7 @@ func (u *Usage) BeginDevice(metadata.DevID, metadata.Details) error { return nil
 // EndDevice implements [metadata.Visitor].
 func (u *Usage) EndDevice() error { return nil }
 
-// Ref implements [metadata.Visitor]: what it stands for has been noted.
+// Ref implements [metadata.Visitor]. The runs of the def are already recorded.
 func (u *Usage) Ref(string) error { return nil }
 
 // End implements [metadata.Visitor].
@@ -88,8 +88,8 @@ func (u *Usage) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// Keep notes that the blocks from begin up to but not including end must not be overwritten,
-// though perhaps no mapping leads there: reference counts say that they are in use.
+// Keep marks the blocks from begin to end-1 as not to be overwritten, even if no mapping uses
+// them, because reference counts say that they are in use.
 func (u *Usage) Keep(begin, end metadata.DataBlock) error {
 	if begin > end || end > mostBlocks {
 		return fmt.Errorf("data blocks %d to %d are not a valid range", begin, end)

@@ -6,7 +6,7 @@ import (
 	"thinpool/tool/size"
 )
 
-// The bytes that the two usual rules want for a pool of 1 TiB.
+// The bytes that the two usual rules give for a pool of 1 TiB.
 func ExamplePool_Estimate() {
 	p := size.Pool{BlockSize: 64 << 10, Size: 1 << 40, Thins: 1000}
 	fmt.Println(p.Estimate(size.Tree).Bytes, p.Estimate(size.Kernel).Bytes)

@@ -1,6 +1,6 @@
-// Package size, whose API may change, estimates how much metadata a pool needs. There are several rules
-// in use, and each has its reasons; package internal/write knows exactly what a
-// given description takes.
+// Package size, whose API may change, estimates how much metadata a pool needs. Several rules are
+// in use, and each has its reasons. Package internal/write knows the exact size for a given
+// description.
 package size
 
 import (
@@ -13,26 +13,27 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Rule is a way to estimate.
+// A Rule is a way to estimate the size.
 type Rule string
 
 // The rules.
 const (
-	// Tree counts what half full trees take: a leaf for 126 mappings, one more
-	// block a device. It is what thin_metadata_size has always printed.
+	// Tree counts half full trees: a leaf for 126 mappings, and one more block per device.
+	// thin_metadata_size has always used it.
 	Tree Rule = "tree"
-	// Kernel is the kernel document's guide: 48 bytes a data block, 2 MiB to 16 GiB.
+	// Kernel is the guide in the kernel's documentation: 48 bytes per data block, from 2 MiB to 16
+	// GiB.
 	Kernel Rule = "kernel"
-	// LVM is what lvcreate allocates: 64 bytes a data block, 2 MiB to 15.875 GiB.
+	// LVM is what lvcreate allocates: 64 bytes per data block, from 2 MiB to 15.875 GiB.
 	LVM Rule = "lvm"
-	// Packed is the least: full leaves, as thin_restore writes them.
+	// Packed is the minimum: full leaves, as thin_restore writes them.
 	Packed Rule = "packed"
-	// Scattered is Tree for snapshots whose changes are spread evenly, so that most leaves
-	// are copied; it counts the space maps as well. Tree takes changes to be adjacent.
+	// Scattered is Tree for snapshots with evenly spread changes, so that most leaves are copied. It
+	// also counts the space maps. Tree assumes that changes are adjacent.
 	Scattered Rule = "scattered"
 )
 
-// Rules are the rules that apply to a pool.
+// Rules returns the rules that apply to a pool.
 func (p Pool) Rules() []Rule {
 	if p.Snapshots > 0 {
 		return []Rule{Tree, Scattered, Kernel, LVM, Packed}
@@ -55,23 +56,23 @@ const (
 	mostBlock  = metadata.MaxDataBlockSize * sectorSize
 )
 
-// A Pool is what the metadata is for. Sizes are in bytes.
+// A Pool describes the pool that the metadata is for. Sizes are in bytes.
 type Pool struct {
 	BlockSize uint64 // of a data block
 	Size      uint64 // of the data device
 	Thins     uint64 // devices and snapshots
 
-	// Snapshots of a device that is mapped in full, of whose mappings Divergence
-	// percent are their own: for Tree and Scattered.
+	// Snapshots is the number of snapshots of a fully mapped device, each with Divergence percent of
+	// its own mappings: for Tree and Scattered.
 	Snapshots  uint64
 	Divergence float64
-	ExtentSize uint64 // of the volume group: for LVM only
+	ExtentSize uint64 // of the volume group; only for LVM
 }
 
-// Blocks is the number of data blocks.
+// Blocks returns the number of data blocks.
 func (p Pool) Blocks() uint64 { return p.Size / p.BlockSize }
 
-// Check says what is wrong with the figures.
+// Check returns an error if the values are invalid.
 func (p Pool) Check() error {
 	if p.BlockSize%sectorSize != 0 {
 		return fmt.Errorf("block size of %d bytes: want a multiple of 64 KiB from 64 KiB to 1 GiB", p.BlockSize)
@@ -91,18 +92,18 @@ func (p Pool) Check() error {
 	return nil
 }
 
-// An Estimate is what a rule says.
+// An Estimate is the result of a rule.
 type Estimate struct {
 	Rule  Rule
 	Bytes uint64
-	Need  uint64 // Bytes before any bound
-	Bound string // the bound that decided, in words; "" if none did
+	Need  uint64 // Bytes before any limit
+	Bound string // the limit that applied, in words; "" if none did
 }
 
-// counts reports whether the estimate counts nodes; else it is the size of a device.
+// counts reports whether the estimate counts nodes. Otherwise it is the size of a device.
 func (e Estimate) counts() bool { return e.Rule != Kernel && e.Rule != LVM }
 
-// Estimate applies a rule to a pool whose figures are right.
+// Estimate applies a rule to a pool, whose values must be valid.
 func (p Pool) Estimate(rule Rule) Estimate {
 	e := Estimate{Rule: rule}
 	n := p.Blocks()
@@ -127,7 +128,7 @@ func (p Pool) Estimate(rule Rule) Estimate {
 	case Packed:
 		e.blocks(1+(n+fullLeaf-1)/fullLeaf, p.Thins)
 	case Scattered:
-		e.blocks(uint64(min(math.Ceil(p.scattered()), math.MaxUint32)), 0) // no pool has as many
+		e.blocks(uint64(min(math.Ceil(p.scattered()), math.MaxUint32)), 0) // no pool has that many
 	default:
 		own := uint64(float64(n) * p.Divergence / 100)
 		perSnapshot := 1 + own/halfLeaf
@@ -140,9 +141,9 @@ func (p Pool) Estimate(rule Rule) Estimate {
 	return e
 }
 
-// blocks sets the estimate to so many metadata blocks and one a device.
+// blocks sets the estimate to n metadata blocks plus one per device.
 func (e *Estimate) blocks(n, thins uint64) {
-	n += min(thins, math.MaxUint32) // no pool has as many
+	n += min(thins, math.MaxUint32) // no pool has that many
 	e.Bytes = min(n, math.MaxUint64/block.Size) * block.Size
 	e.Need = e.Bytes
 	e.cut(Ceiling, "at most 15.875 GiB")
@@ -162,8 +163,8 @@ func (e *Estimate) cut(to uint64, bound string) {
 
 func roundUp(n, step uint64) uint64 { return (n + step - 1) / step * step }
 
-// Number writes bytes in a unit of so many bytes: whole numbers plain, fractions
-// with two decimals, below a hundredth as 1.23e-04.
+// Number formats bytes in the given unit: integers without decimals, fractions with two decimals,
+// and numbers below a hundredth like 1.23e-04.
 func Number(bytes, unit uint64) string {
 	if bytes%unit == 0 {
 		return strconv.FormatUint(bytes/unit, 10)

@@ -17,7 +17,7 @@ func TestEstimate(t *testing.T) {
 		sectors uint64
 		bound   bool
 	}{
-		// What thin_metadata_size 0.9.0 prints.
+		// The output of thin_metadata_size 0.9.0.
 		{Pool{BlockSize: 64 * kib, Size: 500 * mib, Thins: 100}, Tree, 1312, false},
 		{Pool{BlockSize: 64 * kib, Size: 511 * mib, Thins: 1}, Tree, 528, false},
 		{Pool{BlockSize: 64 * kib, Size: 8189 * mib, Thins: 1}, Tree, 8328, false},
@@ -28,7 +28,7 @@ func TestEstimate(t *testing.T) {
 		{Pool{BlockSize: 64 * kib, Size: 16384 * tib, Thins: 1}, Tree, 33292800, true},
 		{Pool{BlockSize: 64 * kib, Size: tib, Thins: math.MaxUint64}, Tree, 33292800, true},
 		{Pool{BlockSize: 64 * kib, Size: math.MaxUint64, Thins: 1}, Tree, 33292800, true},
-		// The kernel's document.
+		// The kernel's documentation.
 		{Pool{BlockSize: 64 * kib, Size: 500 * mib}, Kernel, 4096, true},
 		{Pool{BlockSize: 64 * kib, Size: tib}, Kernel, 1572864, false},
 		{Pool{BlockSize: 64 * kib, Size: 100 * tib}, Kernel, 33554432, true},
@@ -40,7 +40,7 @@ func TestEstimate(t *testing.T) {
 		// Full leaves.
 		{Pool{BlockSize: 64 * kib, Size: 252 * 64 * kib, Thins: 1}, Packed, 3 * 8, false},
 		{Pool{BlockSize: 64 * kib, Size: 253 * 64 * kib, Thins: 1}, Packed, 4 * 8, false},
-		// A snapshot that has changed in full costs as much as its origin.
+		// A completely changed snapshot costs as much as its origin.
 		{Pool{BlockSize: 64 * kib, Size: 1260 * 64 * kib, Thins: 1}, Tree, (1 + 10 + 1) * 8, false},
 		{Pool{BlockSize: 64 * kib, Size: 1260 * 64 * kib, Thins: 1, Snapshots: 2, Divergence: 100}, Tree, (1 + 10 + 1 + 2*11) * 8, false},
 		{Pool{BlockSize: 64 * kib, Size: 1260 * 64 * kib, Thins: 1, Snapshots: math.MaxUint64, Divergence: 1}, Tree, 33292800, true},

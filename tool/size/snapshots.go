@@ -8,17 +8,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// What half full nodes hold besides mappings. Leaves of mappings and internal nodes
-// have room for 252 entries, of reference counts for 336, of device details for 126.
+// Entries in half full nodes, besides mappings. Leaves of mappings and internal nodes have room
+// for 252 entries, reference counts for 336, device details for 126.
 const (
 	halfInner   = 126
 	halfCounts  = 168
 	halfDetails = 63
 )
 
-// scattered is the most metadata blocks that a device and its snapshots take, if each snapshot
-// changes up to Divergence percent of the mappings by writes that are spread evenly. The
-// pool has to hold what they write: the more they change, the smaller is the device.
+// scattered returns the maximum number of metadata blocks for a device and its snapshots, if each
+// snapshot changes up to Divergence percent of the mappings by evenly spread writes. The pool must
+// also hold the written data: the more is changed, the smaller the device can be.
 func (p Pool) scattered() float64 {
 	all := p.Divergence / 100
 	most := max(p.spread(0), p.spread(all))
@@ -30,9 +30,9 @@ func (p Pool) scattered() float64 {
 	return most
 }
 
-// spread is how many metadata blocks the pool takes if it is full, and each snapshot has changed
-// the part d of the device. A change to one mapping copies the whole leaf and all nodes above
-// it, so a snapshot has copies of the part 1-(1-d)^k of all nodes that lead to k mappings each.
+// spread returns the number of metadata blocks of a full pool if each snapshot has changed a
+// fraction d of the device. A change to one mapping copies the whole leaf and all nodes above it.
+// So a snapshot has copies of a fraction 1-(1-d)^k of the nodes with k mappings below them.
 func (p Pool) spread(d float64) float64 {
 	n, snapshots := float64(p.Blocks()), float64(p.Snapshots)
 	mapped := n / (1 + snapshots*d)
@@ -47,37 +47,37 @@ func (p Pool) spread(d float64) float64 {
 		nodes, under = math.Ceil(nodes/halfInner), under*halfInner
 	}
 	devices := snapshots + float64(p.Thins)
-	blocks += snapshots*max(1, math.Ceil(copied)) + float64(p.Thins)            // a root at least
+	blocks += snapshots*max(1, math.Ceil(copied)) + float64(p.Thins)            // at least a root
 	blocks += 1 + math.Ceil(devices/halfDetails) + math.Ceil(devices/halfInner) // superblock, details, top level
 	blocks += 2 + math.Ceil(n/spacemap.PerBitmap)*(1+1.0/halfInner)             // data bitmaps, their index
 	if p.Snapshots > 1 {
 		blocks += math.Ceil(mapped / halfCounts) // data blocks with more than two references
 	}
-	return blocks + 2 + math.Ceil(blocks/spacemap.PerBitmap) + math.Ceil(blocks/halfCounts) // the same of metadata
+	return blocks + 2 + math.Ceil(blocks/spacemap.PerBitmap) + math.Ceil(blocks/halfCounts) // the same for metadata
 }
 
-// changed is the part of nodes with so many mappings below them in which at least one has
-// changed, if the part d of all has.
+// changed returns the fraction of nodes, with under mappings below them, in which at least one
+// mapping has changed, if a fraction d of all mappings has.
 func changed(d, under float64) float64 { return -math.Expm1(under * math.Log1p(-d)) }
 
-// withReserve is how large metadata must be for a pool to work that takes so many bytes of it:
-// one block must be free besides the reserve.
+// withReserve returns the metadata size for a pool that uses the given bytes of it: one block must
+// be free besides the reserve.
 func withReserve(bytes uint64) uint64 {
 	need := bytes / block.Size
 	return (need + 1 + min(need/(metadata.ReservePart-1), metadata.MostReserve)) * block.Size
 }
 
-// Advice is how large to make the metadata of a pool.
+// Advice is the recommended metadata size for a pool.
 type Advice struct {
-	Bytes   uint64 // whole MiB, or Ceiling if Fits is false
-	Need    uint64 // what the pool takes by the rule that asks most, with the reserve; may be above Ceiling
-	Rule    Rule   // that rule; "" if it is what the pool takes now or when its nodes are half full
-	Reserve uint64 // bytes, of Bytes
+	Bytes   uint64 // in whole MiB, or Ceiling if Fits is false
+	Need    uint64 // need of the pool by the most demanding rule, with the reserve; may be above Ceiling
+	Rule    Rule   // that rule; "" if the need is the current size or that with half full nodes
+	Reserve uint64 // bytes, included in Bytes
 	Fits    bool
 }
 
-// Advise returns the largest of all estimates that apply. Those that count nodes get the
-// reserve of the kernel on top; the others are sizes of devices already.
+// Advise returns the largest estimate that applies. Estimates that count nodes get the kernel's
+// reserve on top; the others are already sizes of devices.
 func (p Pool) Advise() Advice {
 	var most uint64
 	var decided Rule
@@ -101,8 +101,8 @@ func advice(need uint64, rule Rule, fits bool) Advice {
 	return Advice{Bytes: bytes, Need: need, Rule: rule, Reserve: metadata.Reserve(bytes/block.Size) * block.Size, Fits: fits}
 }
 
-// AdviseFrom is Advise for a pool whose metadata takes so many blocks when its nodes are full, and
-// so many now, if that is known. In use, full nodes are split until they are half full.
+// AdviseFrom is Advise for a pool with known metadata: full is the number of blocks with full
+// nodes, now the current number, if known. In use, full nodes are split until they are half full.
 func (p Pool) AdviseFrom(full, now uint64) Advice {
 	a := p.Advise()
 	most := max(2*min(full, spacemap.MaxMetadata), min(now, spacemap.MaxMetadata))
@@ -112,9 +112,9 @@ func (p Pool) AdviseFrom(full, now uint64) Advice {
 	return a
 }
 
-// FittingBlockSize is the smallest block size, doubled from the least there is, with which the
-// metadata of the pool fits below the ceiling; 0 if none does. It takes the same part of the
-// blocks of each size to change.
+// FittingBlockSize returns the smallest block size with which the pool's metadata fits below the
+// ceiling; 0 if there is none. It starts at the minimum and doubles, and assumes that the same
+// fraction of blocks changes at each size.
 func (p Pool) FittingBlockSize() uint64 {
 	for size := uint64(leastBlock); size <= mostBlock; size *= 2 {
 		p.BlockSize = size

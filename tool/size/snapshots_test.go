@@ -12,9 +12,9 @@ import (
 	"thinpool/test/shared"
 )
 
-// What pools took under Linux 6.1: a device that is mapped in full, and snapshots, with each of
-// which chunks all over the device were written, once percent of them. Used are the metadata
-// blocks that `dmsetup status` counts at most, uncommitted ones included, without the reserve.
+// Measured with Linux 6.1: a fully mapped device and snapshots; in each snapshot, chunks all over
+// the device were written once, percent of them. Used are the metadata blocks that `dmsetup
+// status` counts at most, including uncommitted ones, without the reserve.
 var measured = []struct {
 	snapshots uint64
 	percent   float64
@@ -30,14 +30,14 @@ var measured = []struct {
 	{10, 5, 23625, 1051},
 	{60, 5, 63609, 5224},
 	{150, 5, 135552, 12638},
-	// Of a device of twice the size, every other chunk at random, so leaves are half full; then
-	// each snapshot is written, also where nothing was.
+	// In a device of twice the size, every other chunk at random, so leaves are half full; then each
+	// snapshot is written, including unmapped places.
 	{10, 1, 18052, 1234},
 	{60, 1, 26232, 5965},
 	{150, 1, 40952, 14524},
 }
 
-// The advice is enough for pools of the kernel's making, with its reserve; no other rule is.
+// The advice is enough for kernel-made pools, with the reserve; no other rule is.
 func TestAdviceIsEnough(t *testing.T) {
 	for _, m := range measured {
 		p := Pool{BlockSize: 64 * kib, Size: m.data * 64 * kib, Thins: 1, Snapshots: m.snapshots, Divergence: m.percent}
@@ -59,8 +59,8 @@ func TestAdviceIsEnough(t *testing.T) {
 	}
 }
 
-// The advice is enough for every pool of the corpus, whose fullest device stands for the one
-// that is mapped in full, and all others for its snapshots.
+// The advice is enough for every pool of the corpus. Its fullest device counts as the fully mapped
+// one, and all others as its snapshots.
 func TestAdviceForCorpus(t *testing.T) {
 	images, err := damage.Images(shared.Optional(t, "kernel", "corpus"))
 	if err != nil {
@@ -87,7 +87,7 @@ func TestAdviceForCorpus(t *testing.T) {
 			percent := 100 * float64(used-most) / float64(most) / float64(devices-1)
 			size := uint64(p.Superblock.DataBlockSize) * sectorSize
 			pool := Pool{BlockSize: size, Size: used * size, Thins: 1, Snapshots: devices - 1, Divergence: min(100, percent)}
-			// The pools are mapped in small part only, but have bitmaps for all their blocks.
+			// Only small parts of these pools are mapped, but they have bitmaps for all their blocks.
 			bitmaps := p.Live.DataSpaceMap.NrBlocks / spacemap.PerBitmap
 			blocks, taken := pool.Advise().Bytes/block.Size, p.Live.MetadataSpaceMap.NrAllocated
 			if blocks+bitmaps < taken+metadata.Reserve(blocks) {
@@ -97,7 +97,8 @@ func TestAdviceForCorpus(t *testing.T) {
 	}
 }
 
-// The advice is never below what a rule says that applies, fits whenever it says so, and grows with the pool.
+// The advice is never below any rule that applies, fits whenever it says so, and grows with the
+// pool.
 func TestAdviceIsTheLargest(t *testing.T) {
 	for _, blocks := range []uint64{1, 125, 127, 1 << 10, 1 << 20, 1 << 28, 1 << 34, 1 << 40} {
 		last := uint64(0)
@@ -128,13 +129,13 @@ func TestAdviceIsTheLargest(t *testing.T) {
 	}
 }
 
-// The part of the leaves that scattered changes reach, against a count of leaves.
+// The fraction of leaves that scattered changes reach, compared with a count of leaves.
 func TestScattered(t *testing.T) {
 	base := Pool{BlockSize: 64 * kib, Size: 126 * 100 * 64 * kib, Snapshots: 1}
 	for percent, leaves := range map[float64]float64{0: 0, 100: 100} {
 		p := base
 		p.Divergence = percent
-		// A root and the leaves; in a pool twice as large, as the snapshot has its own data.
+		// A root and the leaves, in a pool twice as large, as the snapshot has its own data.
 		none := p
 		none.Snapshots = 0
 		p.Size += uint64(float64(p.Size) * percent / 100)
@@ -143,13 +144,13 @@ func TestScattered(t *testing.T) {
 			t.Errorf("%v %%: a snapshot takes %v blocks, want %v", percent, got, want)
 		}
 	}
-	// 1-(1-1/2)^2 of nodes of two.
+	// 1-(1-1/2)^2 for nodes with two mappings.
 	if got := changed(0.5, 2); math.Abs(got-0.75) > 1e-12 {
 		t.Errorf("half of the mappings change %v of the nodes of two", got)
 	}
 }
 
-// The kernel's figures: its status counted the reserve as used in every image of the corpus.
+// The kernel's numbers: its status counted the reserve as used in every image of the corpus.
 func TestReserve(t *testing.T) {
 	for blocks, want := range map[uint64]uint64{512: 51, 2048: 204, 16384: 1638, 40960: 4096, 65536: 4096, 131072: 4096, spacemap.MaxMetadata: 4096} {
 		if got := metadata.Reserve(blocks); got != want {

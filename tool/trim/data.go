@@ -11,13 +11,13 @@ import (
 // Data is a data device.
 type Data interface {
 	Size() int64 // in bytes
-	// Discard gives n bytes from off on back. They may read as anything from then on.
+	// Discard gives back n bytes from off on. They may read as anything after that.
 	Discard(off, n int64) error
 	Close() error
 }
 
-// OpenData opens a block device, exclusively, or a regular file, which it locks. The error wraps
-// [block.ErrBusy] or [block.ErrNotBlocks] as that of [block.Open] does.
+// OpenData opens a block device exclusively, or a regular file, which it locks. The error wraps
+// [block.ErrBusy] or [block.ErrNotBlocks], like that of [block.Open].
 func OpenData(path string) (Data, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func OpenData(path string) (Data, error) {
 			return nil, err
 		}
 	}
-	size, err := f.Seek(0, io.SeekEnd) // stat has 0 for a block device
+	size, err := f.Seek(0, io.SeekEnd) // stat reports 0 for a block device
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("size of %s: %w", path, err)

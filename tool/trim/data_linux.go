@@ -11,8 +11,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// openData opens path for writing. For a block device O_EXCL claims it: EBUSY if a pool
-// or a file system has it.
+// openData opens path for writing. For a block device, O_EXCL claims it: EBUSY if a pool or a file
+// system uses it.
 func openData(path string, isDevice bool) (*os.File, error) {
 	flags := os.O_RDWR
 	if isDevice {

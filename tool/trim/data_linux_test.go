@@ -19,7 +19,7 @@ import (
 
 const blockBytes = 128 * 512
 
-// content is a data device where every block is full of its own number.
+// content creates a data device where every block is filled with its own number.
 func content(tb testing.TB, blocks int) (path string, whole []byte) {
 	tb.Helper()
 	for b := range blocks {
@@ -32,7 +32,7 @@ func content(tb testing.TB, blocks int) (path string, whole []byte) {
 	return path, whole
 }
 
-// holes returns where a file has none of its data.
+// holes returns the holes of a file.
 func holes(tb testing.TB, path string) []trim.Range {
 	tb.Helper()
 	f, err := os.Open(path)
@@ -62,9 +62,9 @@ func holes(tb testing.TB, path string) []trim.Range {
 	return found
 }
 
-// Free blocks become holes, all others keep every byte; a second time changes nothing.
+// Free blocks become holes, and all others keep every byte. A second run changes nothing.
 func TestFile(t *testing.T) {
-	path, want := content(t, 301) // one block more than the pool has
+	path, want := content(t, 301) // one block more than the pool
 	free, err := trim.Free(t.Context(), small(t), trim.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func compare(t *testing.T, path string, want []byte) {
 	}
 }
 
-// The same of a block device, which no other process may have open for writing meanwhile.
+// The same with a block device, which no other process may have open for writing.
 func TestBlockDevice(t *testing.T) {
 	path, want := content(t, 300)
 	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()

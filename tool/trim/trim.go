@@ -1,12 +1,12 @@
-// Package trim, whose API may change, finds the free blocks of the data device of a pool, and gives them back
-// to what is below: a disk, a storage array, a file system.
+// Package trim, whose API may change, finds the free blocks of a pool's data device, and gives
+// them back to the layer below: a disk, a storage array, a file system.
 //
-// A block is free only if two witnesses say so: the space map counts it as 0, and no
-// mapping leads to it, neither of a thin device nor of the metadata snapshot. Where they
-// disagree, or a part of either cannot be read, nothing is free.
+// A block is free only if two witnesses agree: its count in the space map is 0, and no mapping
+// uses it, neither of a thin device nor of the metadata snapshot. If they disagree, or if a part
+// of either is unreadable, nothing is free.
 //
-// The command has tool/check find no fatal fault first. Each of the three checks would be enough in a
-// sound pool; but a wrong discard cannot be undone.
+// The command also runs tool/check first and stops at any fatal fault. In a sound pool, any one of
+// the three checks would be enough; but a wrong discard cannot be undone.
 package trim
 
 import (
@@ -22,10 +22,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Range is the data blocks from Begin up to but not including End.
+// A Range is the data blocks from Begin to End-1.
 type Range struct{ Begin, End metadata.DataBlock }
 
-// Options are for all that takes time.
+// Options are for long operations.
 type Options struct {
 	Progress func(phase string, done, total uint64)
 }
@@ -36,11 +36,11 @@ func (o Options) progress(phase string, done, total uint64) {
 	}
 }
 
-// ErrCountTooLow says that a mapping leads to a block that is counted as free.
+// ErrCountTooLow says that a mapped block is counted as free.
 var ErrCountTooLow = fmt.Errorf("the space map counts a mapped block as free: %w", block.ErrCorrupt)
 
-// Free returns the free ranges of the data device, ascending, of the pool whose metadata is
-// on dev. The error wraps [block.ErrCorrupt] if the metadata leaves any doubt.
+// Free returns the free ranges of the data device, ascending, for the pool with its metadata on
+// dev. If the metadata leaves any doubt, the error wraps [block.ErrCorrupt].
 func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	p, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
@@ -78,8 +78,8 @@ func Free(ctx context.Context, dev block.Device, opt Options) ([]Range, error) {
 	return freeRanges(ctx, mapped, leaked)
 }
 
-// leakedRanges returns the blocks that the space map m counts though no mapping leads to them, ascending. It
-// is an error if it has a mapped block as free, or if a count cannot be known.
+// leakedRanges returns the blocks that the space map m counts but no mapping uses, ascending. It
+// returns an error if a mapped block is counted as free, or if a count is unknown.
 func leakedRanges(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter) ([]Range, error) {
 	var leaked []Range
 	var wrong error
@@ -98,13 +98,13 @@ func leakedRanges(ctx context.Context, m *spacemap.Map, mapped *spacemap.Counter
 	return leaked, cmp.Or(err, wrong)
 }
 
-// isDoubtful reports whether a finding means that entries of a tree may be missing: others are
-// only unusual.
+// isDoubtful reports whether a finding means that entries of a tree may be missing. Other findings
+// are only unusual.
 func isDoubtful(f btree.Finding) bool {
 	return f.Kind == btree.Lost || f.Kind == btree.OutOfBounds || f.Kind == btree.UnevenDepth
 }
 
-// freeRanges returns what is neither mapped nor leaked.
+// freeRanges returns the blocks that are neither mapped nor leaked.
 func freeRanges(ctx context.Context, mapped *spacemap.Counter, leaked []Range) ([]Range, error) {
 	const pause = 1 << 20
 	var ranges []Range
@@ -126,8 +126,7 @@ func freeRanges(ctx context.Context, mapped *spacemap.Counter, leaked []Range) (
 	return ranges, nil
 }
 
-// countMapped counts the mappings of p that lead to each data block. All of them must be
-// readable.
+// countMapped counts the mappings of each data block in p. All mappings must be readable.
 func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter, opt Options) error {
 	var devices []metadata.Device
 	for d, err := range p.Devices(ctx) {
@@ -148,7 +147,7 @@ func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter
 	var done uint64
 	err = m.Forest.EachLeaf(ctx, func(worker, leaf int, n btree.Node, err error) error {
 		if err != nil {
-			return nil // found again with its device
+			return nil // reported later, with its device
 		}
 		for i := range n.Len() {
 			data, _ := metadata.UnpackMapping(n.Uint64(i))
@@ -173,8 +172,8 @@ func countMapped(ctx context.Context, p *metadata.Pool, mapped *spacemap.Counter
 	return checkWhole(m.Forest, devices)
 }
 
-// checkWhole returns an error unless the trees of all devices can be read without doubt. Each
-// node is looked at once.
+// checkWhole returns an error unless the trees of all devices can be read without doubt. It checks
+// each node once.
 func checkWhole(f *btree.Forest, devices []metadata.Device) error {
 	var wrong error
 	checker := btree.NewChecker(f, func(t btree.Finding) {
@@ -200,12 +199,12 @@ var (
 	ErrTooSmall  = errors.New("the data device is smaller than the pool")
 )
 
-// discardBytes is how much is discarded at a time, so that an interruption need not wait long.
-// Requests end at its multiples: devices ignore pieces at their ends that are less than a whole unit.
+// discardBytes is how much is discarded at a time, so that an interruption does not take long.
+// Requests end at multiples of it, because devices ignore partial units at the ends of a request.
 const discardBytes = 1 << 30
 
-// Discard gives the ranges back, of blocks of blockSize sectors. Whatever interrupts it, the
-// device holds what it held, but for free blocks.
+// Discard gives back the ranges, with blocks of blockSize sectors. If it is interrupted, only free
+// blocks have changed.
 func Discard(ctx context.Context, d Data, blockSize uint32, ranges []Range, opt Options) error {
 	size := int64(blockSize) * block.SectorSize
 	if n := len(ranges); n > 0 && (size == 0 || uint64(ranges[n-1].End) > uint64(d.Size()/size)) {

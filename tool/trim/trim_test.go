@@ -17,7 +17,7 @@ import (
 	"thinpool/tool/trim"
 )
 
-// used is which data blocks the mappings of all devices lead to, by the definition.
+// used records which data blocks the mappings of all devices use, by definition.
 func used(tb testing.TB, dev block.Device, opt metadata.Options, into map[metadata.DataBlock]bool) *metadata.Pool {
 	tb.Helper()
 	p, err := metadata.Open(dev, opt)
@@ -40,8 +40,8 @@ func used(tb testing.TB, dev block.Device, opt metadata.Options, into map[metada
 	return p
 }
 
-// What is free in what a kernel wrote is not mapped, and is as much as an independent
-// reader counts.
+// Free blocks in kernel-made images are not mapped, and their number agrees with an independent
+// reader.
 func TestFree(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		dev, truth := fixtures.Mem(t, name), fixtures.TruthOf(t, name)
@@ -93,7 +93,7 @@ func TestSmall(t *testing.T) {
 	}
 }
 
-// bitmap returns where the counts of the first data blocks are.
+// bitmap returns the block with the counts of the first data blocks.
 func bitmap(tb testing.TB, dev block.Device) block.Nr {
 	tb.Helper()
 	p, err := metadata.Open(dev, metadata.Options{})
@@ -151,11 +151,11 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// A recorder is a data device that notes which bytes it was to discard.
+// A recorder is a data device that records the discarded bytes.
 type recorder struct {
 	size  int64
 	areas [][2]int64
-	left  int // discards before they fail
+	left  int // discards until they fail
 }
 
 func (r *recorder) Size() int64  { return r.size }
@@ -168,8 +168,8 @@ func (r *recorder) Discard(off, n int64) error {
 	return nil
 }
 
-// Exactly the ranges are discarded, each request within what one may wait for; what fails or
-// is interrupted has discarded a part of them and nothing else.
+// Exactly the given ranges are discarded, in requests of limited size. A failed or interrupted run
+// has discarded a part of them and nothing else.
 func TestDiscard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		blockSize := rapid.SampledFrom([]uint32{128, 384, 2048, 1 << 21}).Draw(t, "sectors")
