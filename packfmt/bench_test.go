@@ -40,7 +40,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// What it takes to make blocks of their records, without the compression around them.
+// The cost of decoding records into blocks, without the compression around them.
 func BenchmarkDecode(b *testing.B) {
 	content, err := fixtures.Image("transactions")
 	if err != nil {

@@ -14,27 +14,26 @@ var (
 	errIdle = errors.New("the instructions produce nothing")
 )
 
-// mostSteps bounds the instructions that make a block, some of which may make
-// nothing.
+// mostSteps limits the number of instructions for a block, because some may emit nothing.
 const mostSteps = 4 * block.Size
 
-// A source is bytes to decode: a slice, or what r has, by a window.
+// A source is bytes to decode: a slice, or the data of r through a window.
 type source struct {
 	r   io.Reader // nil: there is only buf
 	buf []byte    // the window
-	at  int       // what comes next in it
-	end int       // of what is there
+	at  int       // next byte in buf
+	end int       // end of the data in buf
 	err error     // of r; io.EOF at the end
 }
 
 // window is the size of a source's buffer.
 const window = 1 << 16
 
-// atLeast is how many bytes peek looks for: those of the longest instruction with
-// its count, but for the bytes that it copies.
+// atLeast is how many bytes peek provides: enough for the longest instruction with its count,
+// without the bytes it copies.
 const atLeast = 2 + 1 + 8
 
-// peek returns what comes next: atLeast bytes, or fewer before the end.
+// peek returns the next bytes: atLeast bytes, or fewer at the end.
 func (s *source) peek() []byte {
 	if s.end-s.at < atLeast && s.r != nil && s.err == nil {
 		s.more()
@@ -42,7 +41,7 @@ func (s *source) peek() []byte {
 	return s.buf[s.at:s.end]
 }
 
-// more reads until there is something worth a peek.
+// more reads until peek has enough bytes.
 func (s *source) more() {
 	s.end = copy(s.buf, s.buf[s.at:s.end])
 	s.at = 0
@@ -53,7 +52,7 @@ func (s *source) more() {
 	}
 }
 
-// cut is the error for a source that ends within a record.
+// cut returns the error for a source that ends within a record.
 func (s *source) cut() error {
 	if s.err != nil && s.err != io.EOF {
 		return s.err
@@ -61,7 +60,7 @@ func (s *source) cut() error {
 	return errCut
 }
 
-// copyTo takes len(dst) bytes.
+// copyTo reads len(dst) bytes into dst.
 func (s *source) copyTo(dst []byte) error {
 	for len(dst) > 0 {
 		p := s.peek()
@@ -75,7 +74,7 @@ func (s *source) copyTo(dst []byte) error {
 	return nil
 }
 
-// A decoder makes blocks of records.
+// A decoder decodes records into blocks.
 type decoder struct {
 	in        source
 	base      uint64
@@ -83,22 +82,22 @@ type decoder struct {
 	high, low [block.Size]byte
 }
 
-// block makes a block of the instructions of a record.
+// block decodes the instructions of a record into a block.
 func (d *decoder) block(b *block.Data) error {
 	d.base, d.steps = 0, mostSteps
 	return d.fill(b[:], false)
 }
 
-// An operation is an instruction without what it copies.
+// An operation is an instruction without the bytes it copies.
 type operation struct {
 	tag     tag
-	n       int    // of a literal or shifted run: how long it is
-	times   int    // base is emitted so often
-	operand uint64 // of set: the value; else the change of base
+	n       int    // length of a literal or shifted run
+	times   int    // how often base is emitted
+	operand uint64 // for set: the value; otherwise the change of base
 }
 
-// fill does instructions until they have made all of out. within says that out is
-// part of a shifted run, where only words are.
+// fill executes instructions until out is full. within is set inside a shifted run, where only
+// words are allowed.
 func (d *decoder) fill(out []byte, within bool) error {
 	for len(out) > 0 {
 		if n := d.words(out); n > 0 {
@@ -140,17 +139,17 @@ func (d *decoder) fill(out []byte, within bool) error {
 	return nil
 }
 
-// A step is an instruction that changes base and emits it, taken apart so that doing it needs no
-// branch.
+// A step is an instruction that changes and emits base, decoded so that it can be executed without
+// a branch.
 type step struct {
-	used int    // how many bytes it has; 0: it is another one, or has an operand of 8 bytes
+	used int    // length in bytes; 0: another instruction, or one with an 8-byte operand
 	keep uint64 // all ones; 0 to set base
-	add  uint64 // to base, if there is no operand
+	add  uint64 // added to base if there is no operand
 	mask uint64 // of the operand
 	neg  uint64 // all ones to subtract the operand
 }
 
-// steps are the instructions by their first byte.
+// steps are the decoded instructions by their first byte.
 var steps = func() (all [256]step) {
 	for i := range all {
 		s := step{used: 1, keep: ^uint64(0)}
@@ -176,14 +175,16 @@ var steps = func() (all [256]step) {
 	return all
 }()
 
-// change is what the instruction that w begins with adds to base, or to what it keeps of it.
+// change returns what the instruction at the start of w adds to base, or to the part of base it
+// keeps.
 func change(w uint64) uint64 {
 	op := byte(w)
 	return steps[op].add + (w>>8&steps[op].mask ^ steps[op].neg) - steps[op].neg
 }
 
-// repeated takes apart what emits several words that rise or fall by the same: an instruction or two
-// that w begins with, of so many bytes. times is 0 if these are others, or make nothing.
+// repeated decodes an instruction, or a count and an instruction, at the start of w that emits
+// several words with a constant difference. used is its length in bytes. times is 0 for other
+// instructions, or if it emits nothing.
 func repeated(w uint64) (times int, by uint64, used int) {
 	t := tag(w >> 4 & 15)
 	times, used = int(w&15), 1
@@ -202,21 +203,21 @@ func repeated(w uint64) (times int, by uint64, used int) {
 	return 0, 0, 0
 }
 
-// words does the instructions that emit words, which most are, as long as they come and the window
-// has all of them. It returns how many bytes of out it has made.
+// words executes instructions that emit words, which most do, as long as they follow each other
+// and are completely in the window. It returns how many bytes of out it has filled.
 //
-// [decoder.next] would do them as well. Without words, BenchmarkDecode takes 3.3 times as long (the
-// best of 6 runs each: 1.63 ms, with words 0.49 ms). Of the processor time of whole tools words
-// saves a sixth to a fifth: with packed metadata of 640 MiB, in turn, median of 6, thin_check takes
-// 0.71 s instead of 0.85 s, and thin_metadata_unpack 0.34 s instead of 0.42 s.
+// [decoder.next] could execute them as well. Without words, BenchmarkDecode takes 3.3 times as
+// long (best of 6 runs each: 1.63 ms, with words 0.49 ms). In whole tools, words saves a sixth to
+// a fifth of the processor time. With packed metadata of 640 MiB (alternating runs, median of 6),
+// thin_check takes 0.71 s instead of 0.85 s, and thin_metadata_unpack 0.34 s instead of 0.42 s.
 func (d *decoder) words(out []byte) int {
 	in, at, base, made := d.in.buf[:d.in.end], d.in.at, d.base, 0
 loop:
 	for made+wordSize <= len(out) && at+wordSize <= len(in) {
 		w := le.Uint64(in[at:])
 		op := byte(w)
-		// Numbers instead of n where it matters: the processor expects a case, and goes on with the next
-		// w before it has the table's answer.
+		// Use constants instead of n where it matters: the processor predicts a case and goes on with the
+		// next w before the table lookup is done.
 		switch n := steps[op].used; n {
 		case 1:
 			base += steps[op].add
@@ -244,9 +245,9 @@ loop:
 	return made
 }
 
-// emit changes base and writes it, so many times, and returns it. Most runs are short, and how short
-// is hard to foretell; so it writes eight words where fewer would do and out has room. What comes
-// after them is not made yet.
+// emit changes base and writes it, times times, and returns it. Most runs are short, and their
+// length is hard to predict. So if out has room, emit writes eight words even if fewer are needed.
+// The words after them are not written yet.
 func emit(out []byte, times int, base, change uint64) uint64 {
 	last := base + uint64(times)*change
 	for ; times > 0 && len(out) >= 8*wordSize; times -= 8 {
@@ -264,7 +265,7 @@ func emit(out []byte, times int, base, change uint64) uint64 {
 	return last
 }
 
-// shifted makes a shifted run.
+// shifted decodes a shifted run.
 func (d *decoder) shifted(out []byte) error {
 	high, low := d.high[:len(out)], d.low[:len(out)]
 	if err := d.fill(high, true); err != nil {
@@ -279,7 +280,7 @@ func (d *decoder) shifted(out []byte) error {
 	return nil
 }
 
-// next takes an instruction, with its count if it has one.
+// next reads an instruction, with its count if it has one.
 func (d *decoder) next() (operation, error) {
 	if d.steps--; d.steps < 0 {
 		return operation{}, errIdle
@@ -313,7 +314,7 @@ func (d *decoder) next() (operation, error) {
 	return op, err
 }
 
-// complete takes the operand of op from p, and returns how many bytes it has.
+// complete reads the operand of op from p, and returns its length in bytes.
 func (op *operation) complete(p []byte) (int, error) {
 	width := 0
 	switch op.tag {
@@ -346,12 +347,12 @@ func (op *operation) complete(p []byte) (int, error) {
 	case shiftedRun:
 		op.n = op.n<<8 | int(p[0])
 	case literalWide:
-		op.n = int(min(number(p, width), block.Size+1)) // too long is too long
+		op.n = int(min(number(p, width), block.Size+1)) // larger values are too long anyway
 	}
 	return width, nil
 }
 
-// number is the first bytes of p, so many as width says.
+// number returns the first width bytes of p as a number.
 func number(p []byte, width int) uint64 {
 	switch width {
 	case 1:

@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// frameOf makes a frame of a record: instructions for block nr.
+// frameOf returns a frame with a record of instructions for block nr.
 func frameOf(nr uint64, instructions ...byte) []byte {
 	return rawFrame(append(le.AppendUint64(nil, nr), instructions...))
 }
@@ -25,7 +25,7 @@ func rawFrame(records []byte) []byte {
 	return append(le.AppendUint64(nil, uint64(out.Len())), out.Bytes()...)
 }
 
-// What instructions make, written out by hand.
+// The results of instructions, written out by hand.
 func TestInstructions(t *testing.T) {
 	for name, tc := range map[string]struct {
 		code []byte
@@ -56,13 +56,13 @@ func TestInstructions(t *testing.T) {
 	}
 }
 
-// A plain is a decoder without any haste.
+// A plain is a simple decoder without any optimization.
 type plain struct {
 	code []byte
 	base uint64
 }
 
-// take takes a number of n bytes.
+// take reads a number of n bytes.
 func (p *plain) take(n int) (v uint64, ok bool) {
 	if n > len(p.code) {
 		return 0, false
@@ -74,8 +74,8 @@ func (p *plain) take(n int) (v uint64, ok bool) {
 	return v, true
 }
 
-// make does instructions until they have made size bytes. If one is wrong, ok is false, and out is
-// what those before it made.
+// make executes instructions until they have made size bytes. If one is wrong, ok is false, and
+// out is the result of those before it.
 func (p *plain) make(size int, within bool) (out []byte, ok bool) {
 	for len(out) < size {
 		op, ok := p.take(1)
@@ -148,13 +148,13 @@ func (p *plain) make(size int, within bool) (out []byte, ok bool) {
 	return out, true
 }
 
-// Whatever the instructions: no panic, never beyond the block, and what a decoder without any haste
-// makes of them, wherever the windows end.
+// For any instructions, there is no panic, nothing is written beyond the block, and the result is
+// that of the simple decoder, wherever the windows end.
 func FuzzInstructions(f *testing.F) {
 	f.Add([]byte{0x15, 0x21, 200, 0x10, 0x81, 0xff, 0x11})
 	f.Add([]byte{0xb1, 0xff, 0x01, 1, 0x81, 0xfe, 0x11, 0x01, 0, 0x61, 0xfe, 0x9f})
 	f.Add([]byte{0x04, 1, 2, 3, 4, 0x41, 9, 0x22, 1, 1, 0x73, 0x41, 5, 0x53, 0x72, 0x04, 9, 8, 7, 6, 0x70, 0x01, 3, 0x81, 0xf0, 0x44, 1, 1, 1, 1, 0x3f, 0x61, 0})
-	f.Add([]byte{0x72, 0x51, 0x61, 0xfe, 0, 0, 0, 0, 0}) // a count of what cannot be counted
+	f.Add([]byte{0x72, 0x51, 0x61, 0xfe, 0, 0, 0, 0, 0}) // a count of something that cannot be counted
 	content, err := fixtures.Image("layers")
 	if err != nil {
 		f.Fatal(err)

@@ -5,13 +5,13 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An encoder makes records of blocks.
+// An encoder encodes blocks as records.
 type encoder struct {
 	high, low [blockWords]uint64
 }
 
-// record appends the record of block nr. node says that b is a valid node, the
-// only kind of block whose content has a form that is worth knowing.
+// record appends the record of block nr. node is set if b is a valid node, the only kind of block
+// whose structure is worth knowing.
 func (e *encoder) record(dst []byte, nr block.Nr, b *block.Data, node bool) []byte {
 	dst = le.AppendUint64(dst, uint64(nr))
 	l, fits := btree.Layout{}, false
@@ -35,7 +35,7 @@ func (e *encoder) record(dst []byte, nr block.Nr, b *block.Data, node bool) []by
 	return appendLiteral(dst, b[rest:])
 }
 
-// words appends what makes the words of p, of which there is one at least.
+// words appends instructions for the words of p, of which there must be at least one.
 func (e *encoder) words(dst, p []byte) []byte {
 	words := e.high[:len(p)/wordSize]
 	for i := range words {
@@ -55,14 +55,14 @@ func (e *encoder) shifted(dst, p []byte) []byte {
 	return appendWords(appendWords(dst, e.high[:n]), e.low[:n])
 }
 
-// appendWords appends what makes words: the first is set; after that each
-// instruction takes as many words as rise or fall by the same. A large word whose
-// difference is no shorter is set as well: the differences of random numbers are
-// more random than the numbers, and what other blocks repeat is the numbers.
+// appendWords appends instructions for words. The first word is set; after that, each instruction
+// covers as many words as possible with a constant difference. A large word is also set if its
+// difference is not shorter. The differences of random numbers are more random than the numbers,
+// and other blocks repeat the numbers, not the differences.
 func appendWords(dst []byte, words []uint64) []byte {
 	dst = appendWide(dst, set, words[0])
 	for i := 1; i < len(words); {
-		d := words[i] - words[i-1] // wraps, as the reader's sum does
+		d := words[i] - words[i-1] // wraps around, like the reader's sum
 		n := 1
 		for i+n < len(words) && words[i+n]-words[i+n-1] == d {
 			n++
@@ -82,7 +82,7 @@ func appendWords(dst []byte, words []uint64) []byte {
 	return dst
 }
 
-// appendCount says how often the next instruction is done.
+// appendCount appends how often the next instruction is repeated.
 func appendCount(dst []byte, n int) []byte {
 	if n == 1 {
 		return dst
@@ -104,7 +104,7 @@ func appendDelta(dst []byte, narrow, wide tag, d uint64) []byte {
 	return appendWide(dst, wide, d)
 }
 
-// width is the least width of an operand that holds v.
+// width returns the smallest operand width that can hold v.
 func width(v uint64) int {
 	switch {
 	case v < 1<<8:

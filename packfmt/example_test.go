@@ -10,7 +10,7 @@ import (
 	"thinpool/packfmt"
 )
 
-// A device is packed, and the pack read as if it were the device.
+// Pack a device, and read the pack as if it were the device.
 func Example() {
 	ctx := context.Background()
 	dev := blocktest.NewMem(1001 * block.Size)

@@ -13,15 +13,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Load reads the whole pack into memory, and returns the packed device for reading.
-// It holds records without their compression, which any of them can be made of at
-// once: about as much as the content is worth, and an error if that is more than
-// limit bytes.
+// Load reads the whole pack into memory, and returns the packed device for reading. It keeps the
+// records uncompressed, so that any block can be decoded at once. This takes about as much memory
+// as the content is worth. If that is more than limit bytes, Load returns an error.
 func (r *Reader) Load(ctx context.Context, limit int64, opt Options) (block.Device, error) {
 	d := &device{blocks: r.Blocks}
 	d.decoders.New = func() any { return new(decoder) }
 	var used atomic.Int64
-	var mu sync.Mutex // of d
+	var mu sync.Mutex // guards d
 	_, err := r.each(ctx, "unpacking", opt, func() sink {
 		return &keeper{to: d, mu: &mu, used: &used, limit: limit}
 	})
@@ -40,17 +39,17 @@ type device struct {
 	decoders sync.Pool
 }
 
-// An entry is where the instructions for a block are.
+// An entry tells where the instructions for a block are.
 type entry struct {
-	nr      uint32 // MaxBlocks is less
+	nr      uint32 // less than MaxBlocks
 	frame   uint32
 	at, end uint32 // in the frame
 }
 
 const entrySize = 16
 
-// A keeper is a sink that keeps records. It re-encodes them: those of others may be
-// longer than need be.
+// A keeper is a sink that keeps records. It re-encodes them, because those of other
+// implementations may be longer than necessary.
 type keeper struct {
 	encoder
 	to      *device
@@ -61,8 +60,8 @@ type keeper struct {
 	records []byte
 }
 
-// mostRecords is when records go to the device before the end of their frame, which
-// may be as long as it likes.
+// mostRecords is the size at which records go to the device before the end of their frame, as a
+// frame can be of any length.
 const mostRecords = 1 << 22
 
 func (k *keeper) add(nr block.Nr, b *block.Data, node bool) error {

@@ -13,28 +13,28 @@ import (
 	"thinpool/metadata/block"
 )
 
-// level is the effort of compressing: the least at which packs are smaller than
-// those of other implementations.
+// level is the compression level: the lowest one that makes packs smaller than those of other
+// implementations.
 const level = 7
 
-// readBlocks is how many blocks are read at once.
+// readBlocks is the number of blocks per read.
 const readBlocks = 128
 
 // A Summary counts what was packed.
 type Summary struct {
-	Blocks  block.Nr // of the device
-	Packed  uint64   // blocks that the pack has
-	Invalid uint64   // blocks that are neither valid nor zero; packed only if asked
-	First   block.Nr // of those
+	Blocks  block.Nr // on the device
+	Packed  uint64   // blocks in the pack
+	Invalid uint64   // blocks that are neither valid nor zero; only packed if requested
+	First   block.Nr // first invalid block
 }
 
 // Options say how to pack, unpack and read.
 type Options struct {
-	// All packs blocks that are valid as no kind as well: the evidence in damaged
-	// metadata. Other implementations do not unpack them.
+	// All also packs blocks that are not valid as any kind: the evidence in damaged metadata. Other
+	// implementations do not unpack them.
 	All bool
-	// Only, if not nil, says which blocks to pack; the others count for nothing. It is called
-	// from several goroutines.
+	// Only, if not nil, says which blocks to pack; all others are ignored. It is called from several
+	// goroutines.
 	Only     func(block.Nr) bool
 	Progress func(phase string, done, total uint64) // nil: not reported
 }
@@ -45,8 +45,8 @@ func (o Options) progress(phase string, done, total block.Nr) {
 	}
 }
 
-// Pack writes the pack of dev to w. The same device gives the same bytes. Blocks
-// that are valid as no kind do not fit the format of other implementations.
+// Pack writes the pack of dev to w. The same device gives the same bytes. Blocks that are not
+// valid as any kind do not fit the format of other implementations.
 func Pack(ctx context.Context, dev block.Device, w io.Writer, opt Options) (Summary, error) {
 	sum := Summary{Blocks: block.Blocks(dev)}
 	if err := checkBlocks(uint64(sum.Blocks)); err != nil {
@@ -82,10 +82,10 @@ func appendHeader(dst []byte, blocks block.Nr) []byte {
 // A job is the blocks of one frame.
 type job struct {
 	first, end block.Nr
-	done       chan packed // takes one
+	done       chan packed // gets one value
 }
 
-// packed is what became of a job.
+// A packed is the result of a job.
 type packed struct {
 	frame []byte // nil: no blocks
 	sum   Summary
@@ -95,7 +95,7 @@ type packed struct {
 func packFrames(ctx context.Context, dev block.Device, w io.Writer, opt Options, sum *Summary) error {
 	workers := runtime.GOMAXPROCS(0)
 	g, ctx := errgroup.WithContext(ctx)
-	jobs, order := make(chan job), make(chan job, 2*workers) // as many frames are in memory at most
+	jobs, order := make(chan job), make(chan job, 2*workers) // the limit of frames in memory
 	g.Go(func() error {
 		defer close(jobs)
 		defer close(order)
@@ -156,7 +156,7 @@ func packJobs(dev block.Device, jobs <-chan job, opt Options) error {
 	return nil
 }
 
-// A packer makes frames.
+// A packer builds frames.
 type packer struct {
 	encoder
 	opt   Options
@@ -173,7 +173,7 @@ func newPacker(opt Options) (*packer, error) {
 	return p, err
 }
 
-// begin begins a frame, whose length is not yet known.
+// begin starts a frame, whose length is not yet known.
 func (p *packer) begin() {
 	p.other = p.other[:0]
 	p.out.Reset()
@@ -195,7 +195,7 @@ func (p *packer) finish() ([]byte, error) {
 	return frame, err
 }
 
-// pack makes the frame of the valid blocks of j.
+// pack builds the frame for the valid blocks of j.
 func (p *packer) pack(dev block.Device, j job, buf []block.Data) (packed, error) {
 	var done packed
 	p.begin()

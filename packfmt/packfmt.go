@@ -1,28 +1,29 @@
-// Package packfmt, whose API may change, reads and writes packed metadata: the valid blocks of a device
-// in a compressed file, as thin_metadata_pack makes it.
+// Package packfmt, whose API may change, reads and writes packed metadata: the valid blocks of a
+// device in a compressed file, in the format of thin_metadata_pack.
 //
 //	 0   8  magic                  24   8  number of blocks of the device
 //	 8   8  version, 3             32      frames until the end of the file
 //	16   8  block size, 4096
 //
-// A frame is a length of 8 bytes and so many bytes of one zlib stream, which holds
-// records: the number of a block in 8 bytes, and instructions that make its 4096
-// bytes of words of 8 bytes. Frames and records come in any order, a block at most
-// once; blocks that are not there are zero. All integers are little-endian.
+// A frame is a length of 8 bytes and as many bytes of one zlib stream, which holds records: the
+// number of a block in 8 bytes, and instructions that build its 4096 bytes from words of 8 bytes.
+// Frames and records come in any order, each block at most once; missing blocks are zero. All
+// integers are little-endian.
 //
-// An instruction is a byte, its tag in the high half and n in the low one, and what
-// the tag asks for. It moves a register, base, which is 0 when a record begins, and
-// emits it. The tags are listed beside their names.
+// An instruction is a byte, with its tag in the high half and n in the low half, followed by what
+// the tag requires. It changes a register, base, and emits it. base is 0 at the start of a record.
+// The tags are described with their names.
 //
-// The format has no end mark. Packs of this package have one: the first frame is
-// [mark], which has no records and says that it is the last one as well, so a reader
-// sees when frames are missing. And a second zlib stream may follow in a frame, with
-// the records of blocks that are valid as no kind. Other readers pass over both.
+// The format has no end mark. Packs written by this package have one: the first frame is [mark],
+// which has no records and says that the last frame is also a mark, so a reader notices missing
+// frames. In addition, a frame may have a second zlib stream, with the records of blocks that are
+// not valid as any kind. Other readers ignore both.
 //
-// Tools that only read take a pack where they take a device: [Reader.Load] returns a block.Device in memory.
-// Everything is checked while it is loaded, so reading cannot fail later. Nothing is allocated because
-// a pack claims it: frames are inflated through a window of 64 KiB, a block has at most 4096 bytes
-// whatever its instructions say, and the records of a pack add up to 1 GiB at most.
+// Tools that only read accept a pack in place of a device: [Reader.Load] returns a block.Device in
+// memory. Everything is checked while it is loaded, so later reads cannot fail. Memory is never
+// allocated just because a pack claims a size: frames are inflated through a window of 64 KiB, a
+// block never has more than 4096 bytes whatever its instructions say, and the records of a pack
+// are limited to 1 GiB in total.
 package packfmt
 
 import (
@@ -35,7 +36,7 @@ import (
 // Magic is at the start of every pack.
 const Magic = 0xa537a0aa6309ef77
 
-// version is the only one that other implementations ever wrote.
+// version is the only version that other implementations ever wrote.
 const version = 3
 
 // Offsets in the header.
@@ -48,25 +49,25 @@ const (
 )
 
 const (
-	lengthSize = 8 // of a frame's length
-	nrSize     = 8 // of the block number that begins a record
+	lengthSize = 8 // length field of a frame
+	nrSize     = 8 // block number at the start of a record
 	wordSize   = 8
 	blockWords = block.Size / wordSize
 )
 
-// MaxBlocks is the most blocks that a packed device may have: 256 GiB, where the
-// kernel makes use of 16 GiB. It bounds what a hostile header can ask for.
+// MaxBlocks is the maximum number of blocks of a packed device: 256 GiB, while the kernel uses at
+// most 16 GiB. It limits what a hostile header can ask for.
 const MaxBlocks = 1 << 26
 
-// mark is a frame without records, and not as any compressor would write it: a
-// stored block of no bytes.
+// mark is a frame without records, in a form that no compressor would write: a stored block of no
+// bytes.
 const mark = "\x0b\x00\x00\x00\x00\x00\x00\x00" + "\x78\x01" + "\x01\x00\x00\xff\xff" + "\x00\x00\x00\x01"
 
-// frameBlocks is how many blocks of the device go into a frame: other
-// implementations want at most so many.
+// frameBlocks is the number of device blocks in a frame. Other implementations accept at most this
+// many.
 const frameBlocks = 1024
 
-// A tag is what an instruction does. W is a number of n bytes: 1, 2, 4 or 8.
+// A tag says what an instruction does. W is a number of n bytes: 1, 2, 4 or 8.
 type tag byte
 
 const (
@@ -75,17 +76,17 @@ const (
 	posWide                // W delta: base rises by delta; emit
 	neg                    // base falls by n; emit
 	negWide                // W delta: base falls by delta; emit
-	constant               // emit n times
-	constWide              // a byte c: emit n*256+c times
-	count                  // do the next instruction, one of those from set to negWide, n times
-	countWide              // a byte c: do the next one n*256+c times
+	constant               // emit base n times
+	constWide              // a byte c: emit base n*256+c times
+	count                  // repeat the next instruction, from set to negWide, n times
+	countWide              // a byte c: repeat the next instruction n*256+c times
 	literal                // n bytes: copy them
 	literalWide            // W length, bytes: copy them
-	shiftedRun             // a byte c: words of two parts, n*256+c of them; see [shift]
+	shiftedRun             // a byte c: n*256+c words of two parts; see [shift]
 )
 
-// shift parts the words of a shifted run, which are what a mapping leaf has for
-// values: all upper parts (data blocks) come first, then all lower ones (times).
+// shift separates the two parts of the words in a shifted run, which are the values of a mapping
+// leaf: first come all upper parts (data blocks), then all lower ones (times).
 const (
 	shift   = 24
 	lowMask = 1<<shift - 1
@@ -93,8 +94,8 @@ const (
 
 var le = binary.LittleEndian
 
-// The kinds of block that are packed, by the salts of their checksums. Those of
-// dm-cache and dm-era are packed as well, as other implementations do.
+// salts are the kinds of block that are packed, by their checksum salts. Like other
+// implementations, we also pack the blocks of dm-cache and dm-era.
 var salts = map[uint32]string{
 	160774:    "superblock",
 	9031977:   "dm-cache superblock",
@@ -110,7 +111,7 @@ const nodeSalt = 121107
 // Is reports whether a file that begins with start is a pack.
 func Is(start []byte) bool { return len(start) >= 8 && le.Uint64(start) == Magic }
 
-// Superblock names the superblock that b is, of whatever target; "" if it is none.
+// Superblock names the target if b is a superblock of any target; "" if it is not a superblock.
 func Superblock(b *block.Data) string {
 	switch salt := block.Salt(b); salt {
 	case 160774, 9031977, 146538381:
@@ -123,7 +124,7 @@ func Superblock(b *block.Data) string {
 type Error struct {
 	Frame int   // from 0 on; negative: the header
 	At    int64 // offset of the frame in the file
-	Block int64 // being made when it happened; negative: none
+	Block int64 // the block being decoded; negative: none
 	Err   error
 }
 
@@ -137,5 +138,5 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("packed metadata: frame %d at byte %d: block %d: %v", e.Frame, e.At, e.Block, e.Err)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -28,7 +28,7 @@ func packOf(t testing.TB, content []byte, opt Options) ([]byte, Summary) {
 	return out.Bytes(), sum
 }
 
-// unpacked unpacks p onto a device full of something else, and into memory.
+// unpacked unpacks p to a device full of other data, and to memory.
 func unpacked(p []byte) ([]byte, error) {
 	r, err := NewReader(bytes.NewReader(p), int64(len(p)))
 	if err != nil {
@@ -65,7 +65,7 @@ func roundTrip(t testing.TB, content []byte, opt Options) []byte {
 	return p
 }
 
-// withoutInvalid returns content with blocks that are not valid blocks zero.
+// withoutInvalid returns content with invalid blocks zeroed.
 func withoutInvalid(content []byte) []byte {
 	content = bytes.Clone(content)
 	for p := content; len(p) >= block.Size; p = p[block.Size:] {
@@ -98,7 +98,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// Devices of any size keep all of their blocks.
+// Devices of any size keep all their blocks.
 func TestSizes(t *testing.T) {
 	content, err := fixtures.Image("layers")
 	if err != nil {
@@ -106,7 +106,7 @@ func TestSizes(t *testing.T) {
 	}
 	content = withoutInvalid(content)
 	for _, blocks := range []int{1, 2, 5, 127, 128, 129, 1001, 1024, 1025} {
-		p := make([]byte, blocks*block.Size+17) // and a ragged end
+		p := make([]byte, blocks*block.Size+17) // and a partial block at the end
 		copy(p[:blocks*block.Size], content)
 		last := (*block.Data)(p[(blocks-1)*block.Size:])
 		block.Seal(block.Nr(blocks-1), last, block.Bitmap)
@@ -114,7 +114,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// Blocks that are not wanted are neither packed nor counted.
+// Unwanted blocks are neither packed nor counted.
 func TestOnly(t *testing.T) {
 	content, err := fixtures.Image("layers")
 	if err != nil {
@@ -131,7 +131,7 @@ func TestOnly(t *testing.T) {
 	}
 }
 
-// drawBlock draws a block: a node with all kinds of headers and words, or anything.
+// drawBlock draws a block: a node with any header and words, or anything.
 func drawBlock(t *rapid.T, nr block.Nr) (b block.Data) {
 	words := rapid.SliceOfN(rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 300), rapid.Just(uint64(1)<<24)), 0, 60).Draw(t, "words")
 	for i := range blockWords {
@@ -174,7 +174,7 @@ func TestProperty(t *testing.T) {
 	})
 }
 
-// A record never becomes much longer than its block.
+// A record is never much longer than its block.
 func TestRecordSize(t *testing.T) {
 	var b block.Data
 	btree.NewNodeBuilder(&b, true, 8)
@@ -186,7 +186,7 @@ func TestRecordSize(t *testing.T) {
 	}
 }
 
-// good is a pack of a device with a superblock and a node, and frames of it.
+// good returns a pack of a device with a superblock and a node, and its frames.
 func good(t testing.TB) []byte {
 	content := make([]byte, 5*block.Size)
 	block.Seal(0, (*block.Data)(content), block.Superblock)
@@ -247,8 +247,8 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// A pack of ours that was cut anywhere is refused, and so is one with a changed byte
-// unless that changes nothing.
+// A pack written by us is refused if it is cut anywhere. It is also refused if a byte was changed,
+// unless this has no effect.
 func TestCutAndSpoiled(t *testing.T) {
 	p := good(t)
 	want, err := unpacked(p)
@@ -270,7 +270,7 @@ func TestCutAndSpoiled(t *testing.T) {
 	}
 }
 
-// Wherever the power fails, there is a whole device or one without superblock.
+// Wherever the power fails, the device is complete or has no superblock.
 func TestUnpackPowerCut(t *testing.T) {
 	content, err := fixtures.Image("layers")
 	if err != nil {
@@ -286,7 +286,7 @@ func TestUnpackPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const invalid = 2 // writes and flushes after which the old superblock is gone
+	const invalid = 2 // after these writes and flushes, the old superblock is gone
 	whole := 0
 	for seed := range 200 {
 		before := make([]byte, len(content))
@@ -322,7 +322,7 @@ func TestUnpackTooSmall(t *testing.T) {
 	}
 }
 
-// A small file cannot make the reader take much memory, whatever it says.
+// A small file cannot make the reader use much memory, whatever it says.
 func TestMemory(t *testing.T) {
 	var b block.Data
 	for i := range b {
@@ -349,7 +349,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	runtime.ReadMemStats(&after)
-	// The map of what was seen, the records twice while they are collected, windows.
+	// The bitmap of seen blocks, the records twice while they are collected, and windows.
 	if took := after.TotalAlloc - before.TotalAlloc; took > 5*limit {
 		t.Errorf("%d MiB were allocated with a limit of %d MiB", took>>20, limit>>20)
 	}
@@ -363,7 +363,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// brokenFrom cannot be read from there on.
+// brokenFrom is unreadable from there on.
 type brokenFrom struct {
 	file []byte
 	at   int64
@@ -377,7 +377,7 @@ func (b brokenFrom) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Wherever a pack cannot be read, also where a frame may end, that is said.
+// Wherever a pack cannot be read, even at the end of a frame, this is reported.
 func TestUnreadablePack(t *testing.T) {
 	content := make([]byte, 5*block.Size)
 	block.Seal(0, (*block.Data)(content), block.Superblock)
@@ -421,7 +421,7 @@ func TestReadAtPieces(t *testing.T) {
 	}
 }
 
-// again is a sink that makes each block a record and a block again.
+// again is a sink that encodes each block and decodes it again.
 type again struct {
 	testing.TB
 	encoder
@@ -439,8 +439,8 @@ func (a *again) add(nr block.Nr, b *block.Data, node bool) error {
 
 func (a *again) endFrame() error { return nil }
 
-// Whatever the file: no panic, and what is taken can be packed. All in one goroutine,
-// or the fuzzer would take each schedule for something new.
+// For any file, there is no panic, and accepted content can be packed. This uses a single
+// goroutine: otherwise the fuzzer would take each schedule for something new.
 func FuzzRead(f *testing.F) {
 	f.Add(good(f)[headerSize:])
 	f.Add([]byte(mark))

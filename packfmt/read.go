@@ -19,7 +19,7 @@ import (
 // ErrNotPacked says that a file is not a pack at all.
 var ErrNotPacked = errors.New("this is not packed metadata")
 
-// A Reader reads a pack. It holds nothing of it in memory.
+// A Reader reads a pack. It keeps nothing of it in memory.
 type Reader struct {
 	Blocks block.Nr // of the packed device
 
@@ -54,22 +54,22 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 	return &Reader{block.Nr(field(offNrBlocks)), r, size}, nil
 }
 
-// A frame is one frame of the file.
+// A frame is a frame of the file.
 type frame struct {
 	index int
-	at    int64 // of its length
+	at    int64 // of its length field
 	end   int64
 	mark  bool
 }
 
 func (f frame) error(nr int64, err error) error { return &Error{f.index, f.at, nr, err} }
 
-// frames hands out the frames in order.
+// frames returns the frames in order.
 type frames struct {
 	*Reader
 	mu    sync.Mutex
-	last  frame // that was handed out
-	marks bool  // the first was a mark, so the last has to be one
+	last  frame // last frame returned
+	marks bool  // the first frame was a mark, so the last one must be, too
 }
 
 func newFrames(r *Reader) *frames {
@@ -109,14 +109,14 @@ func (f *frames) next() (frame, error) {
 	return fr, nil
 }
 
-// A sink takes the blocks of frames, one frame at a time.
+// A sink receives the blocks of frames, one frame at a time.
 type sink interface {
-	// add takes a block; it may keep b only until it returns.
+	// add receives a block; it must not keep b after it returns.
 	add(nr block.Nr, b *block.Data, node bool) error
 	endFrame() error
 }
 
-// each decodes all frames, on all processors; each has a sink of its own.
+// each decodes all frames on all processors, each with its own sink.
 func (r *Reader) each(ctx context.Context, phase string, opt Options, newSink func() sink) (*seen, error) {
 	all, found := newFrames(r), newSeen(r.Blocks)
 	g, ctx := errgroup.WithContext(ctx)
@@ -129,12 +129,12 @@ func (r *Reader) each(ctx context.Context, phase string, opt Options, newSink fu
 	return found, g.Wait()
 }
 
-// seen is the blocks that have come.
+// seen is the set of blocks seen so far.
 type seen struct{ bits []atomic.Uint64 }
 
 func newSeen(blocks block.Nr) *seen { return &seen{make([]atomic.Uint64, (blocks+63)/64)} }
 
-// add notes a block, and reports whether it is new.
+// add records a block, and reports whether it is new.
 func (s *seen) add(nr block.Nr) bool {
 	bit := uint64(1) << (nr % 64)
 	return s.bits[nr/64].Or(bit)&bit == 0
@@ -168,7 +168,7 @@ func (u *unpacker) work(ctx context.Context, all *frames, done func(frame)) erro
 	}
 }
 
-// frame decodes a frame: a stream of valid blocks, and maybe one of others.
+// frame decodes a frame: a stream of valid blocks, and perhaps one of others.
 func (u *unpacker) frame(ctx context.Context, file io.ReaderAt, f frame) error {
 	in := bufio.NewReaderSize(io.NewSectionReader(file, f.at+lengthSize, f.end-f.at-lengthSize), window)
 	for valid := true; ; valid = false {
@@ -189,7 +189,7 @@ func (u *unpacker) frame(ctx context.Context, file io.ReaderAt, f frame) error {
 	}
 }
 
-// open begins a zlib stream.
+// open starts a zlib stream.
 func (u *unpacker) open(in io.Reader) (err error) {
 	if u.z == nil {
 		u.z, err = zlib.NewReader(in)

@@ -8,15 +8,15 @@ import (
 	"thinpool/metadata/block"
 )
 
-// writeBlocks is how many blocks are written at once: many for a device, and few enough to stay in the
-// processor's cache with all else that unpacking needs.
+// writeBlocks is the number of blocks per write: many for a device, and few enough to stay in the
+// processor's cache with everything else that unpacking needs.
 const writeBlocks = 64
 
-// Unpack writes the packed device to dev, which must be as large at least; what it
-// has beyond that stays. zero says that all of dev is zero already, so that blocks
-// which the pack does not have need not be written.
+// Unpack writes the packed device to dev, which must be at least as large. Anything beyond that on
+// dev stays. If zero is set, dev is already all zero, so that blocks missing from the pack are not
+// written.
 //
-// Block 0 comes last. Until then dev has no superblock, whatever interrupts it.
+// Block 0 is written last. If Unpack is interrupted before that, dev has no superblock.
 func (r *Reader) Unpack(ctx context.Context, dev block.Device, zero bool, opt Options) error {
 	if have := block.Blocks(dev); have < r.Blocks {
 		return fmt.Errorf("the packed device has %d blocks, but the output only %d; nothing was written", r.Blocks, have)
@@ -44,7 +44,7 @@ func (r *Reader) Unpack(ctx context.Context, dev block.Device, zero bool, opt Op
 	return first.write(dev)
 }
 
-// superblock is block 0 until its turn comes.
+// superblock keeps block 0 until its turn.
 type superblock struct {
 	mu sync.Mutex
 	b  block.Data
@@ -66,12 +66,12 @@ func (s *superblock) write(dev block.Device) error {
 	return dev.Flush()
 }
 
-// A writer is a sink that joins adjacent blocks to large writes.
+// A writer is a sink that joins adjacent blocks into large writes.
 type writer struct {
 	dev   block.Device
 	first *superblock
 	buf   []block.Data
-	at    block.Nr // of the first of those in buf
+	at    block.Nr // first block in buf
 	n     int
 }
 
@@ -91,7 +91,7 @@ func (w *writer) add(nr block.Nr, b *block.Data, _ bool) error {
 	return nil
 }
 
-// endFrame writes what has come together.
+// endFrame writes the collected blocks.
 func (w *writer) endFrame() error {
 	if w.n == 0 {
 		return nil
@@ -101,7 +101,7 @@ func (w *writer) endFrame() error {
 	return err
 }
 
-// clearRest writes zeroes wherever no block has come: a device holds its past.
+// clearRest zeroes all blocks missing from the pack: a device holds old data.
 func clearRest(ctx context.Context, dev block.Device, blocks block.Nr, found *seen) error {
 	zeroes := block.Buffer(readBlocks)
 	for nr := block.Nr(1); nr < blocks; nr++ {

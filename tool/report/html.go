@@ -10,16 +10,16 @@ import (
 	"thinpool/metadata/block"
 )
 
-// mostRows is how many volumes the page lists.
+// mostRows is the maximum number of volumes on the page.
 const mostRows = 100
 
-// longest text of a name and of a fault on the page
+// Maximum lengths of a name and of a fault on the page.
 const (
 	longestName  = 64
 	longestFault = 700
 )
 
-// HTML writes the page. It is at most 300 KB, whatever the pool.
+// HTML writes the page. It is at most 300 KB, for any pool.
 func (r *Report) HTML(w io.Writer) error {
 	p := &page{}
 	p.put(`<!DOCTYPE html>
@@ -73,7 +73,7 @@ const (
 	Bad     Level = "bad"
 )
 
-// State is the state of the pool in a sentence or two.
+// State describes the state of the pool in a sentence or two.
 func (r *Report) State() (Level, string) {
 	sb, sum := r.Superblock, r.Check
 	switch {
@@ -99,12 +99,12 @@ func (r *Report) State() (Level, string) {
 	return Good, "The pool is healthy: thin_check finds no faults."
 }
 
-// size is a number of data blocks in bytes.
+// size formats a number of data blocks as bytes.
 func (r *Report) size(blocks uint64) string {
 	return bytesText(float64(blocks) * float64(r.Superblock.DataBlockSize) * block.SectorSize)
 }
 
-// device names a device.
+// device returns the name of a device.
 func (r *Report) device(v *Volume) string {
 	if v.Name == "" {
 		return "device " + strconv.FormatUint(uint64(v.ID), 10)
@@ -112,7 +112,7 @@ func (r *Report) device(v *Volume) string {
 	return short(v.Name, longestName)
 }
 
-// faults is what thin_check says, word for word.
+// faults writes the output of thin_check, word for word.
 func (p *page) faults(r *Report) {
 	sum := r.Check
 	p.put("<section><h2>What thin_check says</h2>\n")
@@ -135,7 +135,7 @@ func (p *page) faults(r *Report) {
 	p.put("</section>\n")
 }
 
-// differences are those between LVM and the metadata.
+// differences writes the differences between LVM and the metadata.
 func (p *page) differences(r *Report) {
 	if len(r.Differences) == 0 {
 		return
@@ -151,7 +151,7 @@ func (p *page) differences(r *Report) {
 	p.put("</ul>\n")
 }
 
-// nameOf is what LVM calls a device; "" if it does not know it.
+// nameOf returns LVM's name of a device; "" if LVM does not know it.
 func (r *Report) nameOf(id metadata.DevID) string {
 	for i := range r.Volumes {
 		if r.Volumes[i].ID == id {
@@ -161,13 +161,13 @@ func (r *Report) nameOf(id metadata.DevID) string {
 	return ""
 }
 
-// A part of a bar: a class of the style, and how long it is.
+// A part is a part of a bar: its style class and length.
 type part struct {
 	class  string
 	length uint64
 }
 
-// bar draws parts of a whole side by side, with a title for those who cannot see it.
+// bar draws parts of a whole side by side, with a title for screen readers.
 func (p *page) bar(class, title string, whole uint64, parts ...part) {
 	const width = 1000
 	p.put(`<svg%s viewBox="0 0 1000 10" preserveAspectRatio="none" role="img"><title>%s</title><path class="f" d="M0 0h1000v10H0z"/>`, attribute("class", class), title)
@@ -185,7 +185,7 @@ func (p *page) bar(class, title string, whole uint64, parts ...part) {
 	p.put("</svg>")
 }
 
-// tenth is a length with one digit after the point.
+// tenth formats a length with one decimal.
 func tenth(f float64) string { return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") }
 
 func attribute(name, value string) markup {
@@ -195,7 +195,7 @@ func attribute(name, value string) markup {
 	return markup(" "+name+`="`) + safe(value) + `"`
 }
 
-// key explains colours: pairs of a class and what it means.
+// key explains colours, as pairs of a class and its meaning.
 func (p *page) key(pairs ...string) {
 	p.put(`<ul class="key">`)
 	for ; len(pairs) > 1; pairs = pairs[2:] {
@@ -204,7 +204,7 @@ func (p *page) key(pairs ...string) {
 	p.put("</ul>\n")
 }
 
-// space is how full the pool is.
+// space shows how full the pool is.
 func (p *page) space(r *Report) {
 	sb := r.Superblock
 	total, exclusive, shared := r.DataBlocks()
@@ -251,7 +251,7 @@ func (p *page) room(r *Report, free uint64) {
 	p.put(", and the data device for %s: the data device will be full first.</p>\n", r.size(free))
 }
 
-// facts are the other fields of the superblock that people ask for.
+// facts lists other superblock fields that people ask for.
 func (p *page) facts(r *Report) {
 	sb := r.Superblock
 	flag, held := "not set", "none"

@@ -13,7 +13,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// measure goes through the leaves once more, and fills in all figures about mappings.
+// measure reads the leaves once more, and fills in all figures about mappings.
 func (r *Report) measure(ctx context.Context, m check.Mapped, opt Options) error {
 	r.Mapped = true
 	r.Volumes = make([]Volume, len(m.Devices))
@@ -50,7 +50,7 @@ type pass struct {
 	workers []worker
 }
 
-// leaf is what the walk over the trees has to know of a leaf: little, as there are millions.
+// A leaf is what the tree walk needs to know about a leaf: little, as there are millions.
 type leaf struct {
 	first, last       uint64 // values
 	firstLen, lastLen uint8  // of the first and the last run
@@ -58,16 +58,16 @@ type leaf struct {
 	counted           bool // by the walk
 }
 
-// worker is what one goroutine adds up.
+// A worker holds the sums of one goroutine.
 type worker struct {
 	cells []cellSum
 	runs  runLengths
 }
 
-// cuts cut the data device into cells of the same size, but for a block.
+// cuts divides the data device into cells whose sizes differ by at most one block.
 type cuts struct{ blocks, cells uint64 }
 
-// cut makes as many cells as fill a square with the side of a power of two, Side at most.
+// cut returns as many cells as fill a square whose side is a power of two, at most Side.
 func cut(blocks uint64) cuts {
 	c := cuts{blocks, min(1, blocks)}
 	for c.cells > 0 && c.cells < Side*Side && c.cells*4 <= blocks {
@@ -76,16 +76,16 @@ func cut(blocks uint64) cuts {
 	return c
 }
 
-// of is the cell of a block.
+// of returns the cell of a block.
 func (c cuts) of(b uint64) uint64 { return b * c.cells / c.blocks }
 
-// start is the first block of a cell.
+// start returns the first block of a cell.
 func (c cuts) start(cell uint64) uint64 { return (cell*c.blocks + c.cells - 1) / c.cells }
 
-// cellSum adds up a cell. A block that n mappings lead to is a share of 1/n for each.
+// A cellSum sums up a cell. A block with n mappings adds a share of 1/n for each.
 type cellSum struct{ exclusive, shares uint64 }
 
-// share is a whole block in the shares of a cellSum.
+// share is a whole block in the units of cellSum.shares.
 const share = 1 << 32
 
 func newPass(m check.Mapped, sharing *Matrix) *pass {
@@ -114,13 +114,14 @@ func (p *pass) run(ctx context.Context, progress func(string, uint64, uint64)) e
 
 var le = binary.LittleEndian
 
-// nextBlock is what the value of a mapping to the next data block is greater by; its time is below.
+// nextBlock is the difference between the mapping values of adjacent data blocks; the time is in
+// the bits below.
 const nextBlock = 1 << 24
 
 // leaf measures a leaf.
 func (p *pass) leaf(w *worker, i int, n btree.Node) {
 	l, owners := &p.leaves[i], p.owners[i]
-	var length, key, value uint64 // of the run before, and where it ends
+	var length, key, value uint64 // of the previous run, and where it ends
 	var cell *cellSum
 	var begin, end uint64 // of the cell
 	total := p.counts.Len()
@@ -154,7 +155,7 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 		default:
 			cell.exclusive++
 			l.exclusive++
-			continue // nothing to share
+			continue // not shared
 		}
 		p.samples.add(b, owners)
 	}
@@ -162,7 +163,8 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 	l.endLast(length)
 }
 
-// endRun notes a run that another one follows in the leaf. The first may go on from the leaf before.
+// endRun records a run that is followed by another in the leaf. The first run may continue from
+// the leaf before.
 func (l *leaf) endRun(length uint64, runs *runLengths) {
 	switch {
 	case length == 0:
@@ -175,7 +177,7 @@ func (l *leaf) endRun(length uint64, runs *runLengths) {
 	l.runs++
 }
 
-// endLast notes the last run of the leaf, which may go on in the next one.
+// endLast records the last run of the leaf, which may continue in the next one.
 func (l *leaf) endLast(length uint64) {
 	if length == 0 {
 		return
@@ -187,7 +189,7 @@ func (l *leaf) endLast(length uint64) {
 	l.runs++
 }
 
-// cells are the cells of the map.
+// cells returns the cells of the map.
 func (p *pass) cells() []Cell {
 	cells := make([]Cell, len(p.workers[0].cells))
 	for i := range cells {
@@ -200,7 +202,7 @@ func (p *pass) cells() []Cell {
 	return cells
 }
 
-// runLengths counts runs by the number of bits of their length.
+// runLengths counts runs by the bit length of their length.
 type runLengths [65]struct{ runs, blocks uint64 }
 
 func (r *runLengths) add(length uint64) {
@@ -208,27 +210,27 @@ func (r *runLengths) add(length uint64) {
 	bin.runs, bin.blocks = bin.runs+1, bin.blocks+length
 }
 
-// walk goes through the trees of the devices in the order of keys, each subtree once.
+// A walk walks the trees of the devices in key order, each subtree once.
 type walk struct {
 	*pass
 	below   []subtree // by inner node
 	runs    runLengths
-	pending uint64 // length of the run that may go on, 0: none
+	pending uint64 // length of the run that may continue, 0: none
 	at      edge   // where it ends
 	fill    Fill
 }
 
-// A subtree is what there is below a node.
+// A subtree sums up what is below a node.
 type subtree struct {
 	seen, done, damaged     bool
 	runs, leaves, exclusive uint64
 	first, last             edge
 }
 
-// edge is the mapping at the edge of a subtree.
+// An edge is the mapping at the edge of a subtree.
 type edge struct{ key, value uint64 }
 
-// continues reports whether the mapping e goes on the run that ends with prev.
+// continues reports whether the mapping e continues the run that ends with prev.
 func (e edge) continues(prev edge) bool {
 	return e.key == prev.key+1 && e.value == prev.value+nextBlock
 }
@@ -267,8 +269,8 @@ func (w *walk) visit(nr block.Nr, depth int) subtree {
 	return subtree{damaged: true}
 }
 
-// leafTree is the subtree that a leaf is. Its first and last runs are counted when they are
-// complete, which is the first time that the leaf is met.
+// leafTree returns the subtree of a single leaf. The leaf's first and last runs are counted when
+// they are complete, the first time the leaf is met.
 func (w *walk) leafTree(i int) subtree {
 	l, known := &w.leaves[i], &w.forest.Leaves()[i]
 	sum := subtree{runs: uint64(l.runs), leaves: 1, exclusive: uint64(l.exclusive), first: edge{known.First, l.first}, last: edge{known.Last, l.last}}
@@ -300,7 +302,7 @@ func (w *walk) endRun() {
 	w.pending = 0
 }
 
-// add appends what comes next in the order of keys.
+// add adds the subtree that follows in key order.
 func (s *subtree) add(next subtree) {
 	switch {
 	case s.runs == 0:
@@ -322,7 +324,7 @@ func (f *Fill) add(mappings, room uint64) {
 	}
 }
 
-// Ratio is the fill of all leaves together, 0 to 1.
+// Ratio returns the fill of all leaves together, from 0 to 1.
 func (f *Fill) Ratio() float64 {
 	if f.Room == 0 {
 		return 0
@@ -330,7 +332,7 @@ func (f *Fill) Ratio() float64 {
 	return float64(f.Mappings) / float64(f.Room)
 }
 
-// bins are the lengths of all runs, without the bins that are empty.
+// bins returns the lengths of all runs, without empty bins.
 func (w *walk) bins() []Bin {
 	var bins []Bin
 	for i := range w.runs {
@@ -345,8 +347,8 @@ func (w *walk) bins() []Bin {
 	return bins
 }
 
-// chosen are the indexes of n volumes, ascending: those that map most, but up to half of them
-// are kept for those that snapshots were taken of, which hold families together.
+// chosen returns the indexes of n volumes, ascending: those with the most mappings. Up to half of
+// them are reserved for the origins of snapshots, which hold families together.
 func chosen(volumes []Volume, n int) []int {
 	byMapped := order(len(volumes), func(a, b int) int {
 		return cmp.Or(cmp.Compare(volumes[b].MappedBlocks, volumes[a].MappedBlocks), cmp.Compare(a, b))

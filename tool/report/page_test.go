@@ -19,10 +19,10 @@ import (
 	"thinpool/tool/report"
 )
 
-// mostBytes is how large a page may be.
+// mostBytes is the maximum size of a page.
 const mostBytes = 300 << 10
 
-// page is the page about r, which keeps the rules of all pages.
+// page returns the page about r, and checks that it follows the rules for all pages.
 func page(t *testing.T, r *report.Report) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -38,8 +38,8 @@ func page(t *testing.T, r *report.Report) string {
 	return out.String()
 }
 
-// brokenRules are the rules of pages that text does not keep: it loads and runs nothing, elements
-// end where they should, and each picture says what it is.
+// brokenRules returns the rules that a page breaks. A page loads and runs nothing, elements end
+// where they should, and each picture says what it is.
 func brokenRules(text string) (broken []string) {
 	tag := regexp.MustCompile(`<[^>]*>`)
 	for _, m := range append(tag.FindAllString(text, -1), "") {
@@ -90,7 +90,7 @@ func brokenRules(text string) (broken []string) {
 	}
 }
 
-// The rules can be broken.
+// Broken rules are detected.
 func TestBrokenRules(t *testing.T) {
 	const good = `<html><meta content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"/><svg role="img"><title>a</title></svg></html>`
 	if broken := brokenRules(good); broken != nil {
@@ -106,7 +106,7 @@ func TestBrokenRules(t *testing.T) {
 	}
 }
 
-// All pools have pages that keep the rules, also those that no kernel made.
+// Pages of all pools follow the rules, including pools that no kernel made.
 func TestPages(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) { page(t, run(t, fixtures.Mem(t, name), report.Options{Pool: name})) })
@@ -135,8 +135,8 @@ func many(t *testing.T, n int) block.Device {
 	return f.Finish()
 }
 
-// A pool of a thousand devices with the longest names has a page like any other, with the rest of
-// the devices summed.
+// A pool of a thousand devices with the longest names has a page like any other; devices beyond
+// the limit are summed up.
 func TestThousandDevices(t *testing.T) {
 	name := strings.Repeat(`&"\`, 200)
 	r := run(t, many(t, 1000), report.Options{Pool: name, Volume: func(metadata.DevID) (report.LVM, bool) {
@@ -156,7 +156,7 @@ func TestThousandDevices(t *testing.T) {
 	}
 }
 
-// A pool with more faults than a page can list has a page like any other.
+// A pool with more faults than fit on a page has a page like any other.
 func TestManyFaults(t *testing.T) {
 	dev := fixtures.Mem(t, "many-devices")
 	for nr := block.Nr(1); nr < block.Blocks(dev); nr++ {
@@ -180,7 +180,7 @@ func TestManyFaults(t *testing.T) {
 	}
 }
 
-// Names from outside do nothing to the page or the gauges.
+// Names from outside cannot break the page or the gauges.
 func TestHostileNames(t *testing.T) {
 	hostile := []string{
 		`"><script>alert(1)</script>`, "a\nb{} 1\n", "\x1b[31mred", "\u202egnp", "]]>", "<!--", "%s%d%!", `\`, "a\xffb", `' onload='x`, "&lt;",
@@ -201,7 +201,7 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// checkGauges parses the gauges of r, and returns their values.
+// checkGauges parses the gauges of r and returns their values.
 func checkGauges(t *testing.T, r *report.Report) map[string]string {
 	t.Helper()
 	var out bytes.Buffer
@@ -233,7 +233,7 @@ func checkGauges(t *testing.T, r *report.Report) map[string]string {
 	return values
 }
 
-// The gauges have the figures of the report, with labels as the format wants them.
+// The gauges have the values of the report, with valid labels.
 func TestGauges(t *testing.T) {
 	r := run(t, fixtures.Mem(t, "needs-check"), report.Options{Pool: `a"b\c`, Volume: func(id metadata.DevID) (report.LVM, bool) {
 		return report.LVM{Name: fmt.Sprint("v", id)}, true
@@ -261,8 +261,8 @@ func TestGauges(t *testing.T) {
 	}
 }
 
-// The map is a PNG that others can read, and the curve is in it: of the first half of the device
-// every cell is in the left half of the square.
+// The map is a valid PNG, and it follows the curve: every cell of the first half of the device is
+// in the left half of the square.
 func TestMap(t *testing.T) {
 	f := fixtures.NewForge(t, 400, 200*252)
 	var leaves []block.Nr

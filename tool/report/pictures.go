@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// volumes is a table of the devices, those first that give back most when they are deleted.
+// volumes writes a table of the devices, first those that free most if deleted.
 func (p *page) volumes(r *Report) {
 	p.put("<section><h2>Volumes</h2>\n")
 	if len(r.Volumes) == 0 {
@@ -73,7 +73,7 @@ func ratio(a, b uint64) string {
 	return fmt.Sprintf("%.1f", float64(a)/float64(b))
 }
 
-// about marks figures that are estimates.
+// about marks estimated figures.
 func (m *Matrix) about() string {
 	if m.Every > 1 {
 		return "about "
@@ -81,7 +81,7 @@ func (m *Matrix) about() string {
 	return ""
 }
 
-// pairs are the devices that free more together than apart.
+// pairs lists the devices that free more together than one by one.
 func (p *page) pairs(r *Report) {
 	m := &r.Sharing
 	if len(m.Pairs) == 0 {
@@ -104,7 +104,7 @@ func (p *page) largestOnly(r *Report) {
 	}
 }
 
-// family is the tree of snapshots on the axis of time.
+// family draws the tree of snapshots along a time axis.
 func (p *page) family(r *Report) {
 	m := &r.Sharing
 	if !slices.ContainsFunc(m.Origins, func(o Origin) bool { return o.Of >= 0 }) {
@@ -151,8 +151,8 @@ func (p *page) family(r *Report) {
 	p.put("</section>\n")
 }
 
-// lanes orders the devices so that each comes before its snapshots, which follow it; lane is the
-// place of each.
+// lanes orders the devices so that each comes directly before its snapshots; lane is the position
+// of each.
 func (m *Matrix) lanes(volumes []Volume) (order, lane []int) {
 	children := make([][]int, len(m.Devices))
 	var roots []int
@@ -185,13 +185,13 @@ func (m *Matrix) lanes(volumes []Volume) (order, lane []int) {
 	for _, i := range roots {
 		place(i)
 	}
-	for i := range m.Origins { // in a circle, as only a wrong text of LVM has it
+	for i := range m.Origins { // in a loop, which only a wrong LVM text has
 		place(i)
 	}
 	return order, lane
 }
 
-// matrix is who shares with whom.
+// matrix shows who shares with whom.
 func (p *page) matrix(r *Report) {
 	m := &r.Sharing
 	if len(m.Devices) < 2 {
@@ -226,7 +226,7 @@ func (p *page) matrix(r *Report) {
 	p.put("</section>\n")
 }
 
-// whole is a share as a whole number of percent: 0 and 100 are for nothing and all.
+// whole formats a share in whole percent. 0 and 100 are only used for nothing and everything.
 func whole(share float64) string {
 	switch n := int(share*100 + 0.5); {
 	case n < 1:
@@ -238,7 +238,7 @@ func whole(share float64) string {
 	}
 }
 
-// The colours of the map: a cell is as opaque as it is full.
+// Colours of the map: a cell is as opaque as it is full.
 const (
 	empty = iota
 	firstExclusive
@@ -257,7 +257,7 @@ func palette() []colour {
 	return colours
 }
 
-// pixel is the colour of a cell.
+// pixel returns the colour of a cell.
 func (c Cell) pixel(blocks uint64) byte {
 	used := c.Exclusive + c.Shared
 	step := byte(min(used*steps/max(blocks, 1), steps-1))
@@ -272,7 +272,7 @@ func (c Cell) pixel(blocks uint64) byte {
 	return firstExclusive + step
 }
 
-// dataMap is the data device as a Hilbert curve, and its parts as a table.
+// dataMap draws the data device as a Hilbert curve, and lists its parts in a table.
 func (p *page) dataMap(r *Report) {
 	if len(r.Cells) == 0 {
 		return
@@ -300,7 +300,7 @@ func (p *page) dataMap(r *Report) {
 	p.put("</table></div></details></section>\n")
 }
 
-// health is lost ranges, the lengths of runs and the fill of leaves.
+// health shows lost ranges, the lengths of runs and the fill of leaves.
 func (p *page) health(r *Report) {
 	p.put("<section><h2>Health of the metadata</h2>\n")
 	p.lost(r)
@@ -347,7 +347,7 @@ const (
 	mostRanges = 30
 )
 
-// lost draws what of each device is lost, of the faults that are listed.
+// lost draws what each device has lost, from the listed faults.
 func (p *page) lost(r *Report) {
 	lost := map[metadata.DevID][]metadata.KeyRange{}
 	var ids []metadata.DevID
@@ -377,7 +377,7 @@ func (p *page) lost(r *Report) {
 	}
 }
 
-// strip is a device with its lost ranges.
+// strip draws a device with its lost ranges.
 func (p *page) strip(r *Report, id metadata.DevID, ranges []metadata.KeyRange) {
 	end, name := uint64(1), "device "+strconv.FormatUint(uint64(id), 10)
 	for i := range r.Volumes {

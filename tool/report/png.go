@@ -6,16 +6,16 @@ import (
 	"hash/crc32"
 )
 
-// A colour has red, green, blue and opacity.
+// A colour is red, green, blue and opacity.
 type colour [4]byte
 
-// png is a picture of side by side pixels, each the number of a colour, as a PNG. It is not
-// compressed, since a small picture needs no more than a few kilobytes: image/png would add a
-// hundred times as much to the program.
+// png returns a PNG of side by side pixels, each the number of a colour. It is not compressed,
+// because a small picture takes only a few kilobytes; image/png would add a hundred times as much
+// to the program.
 func png(side int, pixels []byte, palette []colour) []byte {
 	const (
-		depth   = 8 // bits a pixel
-		indexed = 3 // type of colours
+		depth   = 8 // bits per pixel
+		indexed = 3 // colour type
 	)
 	var rows []byte
 	for y := range side {
@@ -44,17 +44,17 @@ func appendChunk(picture []byte, kind string, data []byte) []byte {
 	return binary.BigEndian.AppendUint32(picture, crc32.ChecksumIEEE(picture[begin:]))
 }
 
-// stored is data in the format of zlib, in one block as it is: at most 65535 bytes.
+// stored returns data in zlib format, as a single stored block of at most 65535 bytes.
 func stored(data []byte) []byte {
 	n := uint16(len(data))
-	out := []byte{0x78, 0x01, 1} // deflate, window of 32 KiB; the last block
+	out := []byte{0x78, 0x01, 1} // deflate, 32 KiB window; last block
 	out = binary.LittleEndian.AppendUint16(out, n)
 	out = append(binary.LittleEndian.AppendUint16(out, ^n), data...)
 	return binary.BigEndian.AppendUint32(out, adler32.Checksum(data))
 }
 
-// hilbert is where a Hilbert curve through a square of the given side, a power of two, is after
-// d steps. What is near on the curve is near in the square.
+// hilbert returns the point after d steps of a Hilbert curve through a square whose side is a
+// power of two. Points near each other on the curve are near each other in the square.
 func hilbert(side, d int) (x, y int) {
 	for s := 1; s < side; s *= 2 {
 		rx := d / 2 & 1

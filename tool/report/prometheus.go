@@ -10,8 +10,7 @@ import (
 	"thinpool/metadata"
 )
 
-// Prometheus writes gauges in the text format of Prometheus, for the textfile collector of
-// node_exporter.
+// Prometheus writes gauges in the Prometheus text format, for node_exporter's textfile collector.
 func (r *Report) Prometheus(w io.Writer) error {
 	g := gauges{Writer: bufio.NewWriter(w), pool: label("pool", r.Pool)}
 	g.one("thinpool_superblock_readable", "1 if the superblock of the pool can be read.", flag(r.Superblock != nil))
@@ -39,13 +38,13 @@ func (r *Report) Prometheus(w io.Writer) error {
 	return g.Flush()
 }
 
-// gauges writes gauges of a pool.
+// gauges writes the gauges of a pool.
 type gauges struct {
 	*bufio.Writer
 	pool string
 }
 
-// volumes writes what there is to say of each volume.
+// volumes writes the gauges of each volume.
 func (g *gauges) volumes(volumes []Volume) {
 	for _, m := range []struct {
 		name, help string
@@ -78,7 +77,7 @@ func (g *gauges) value(name string, value uint64, labels ...string) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// label is a label with its value, which may be any text.
+// label formats a label with its value, which may be any text.
 func label(name, value string) string {
 	return name + `="` + labelEscapes.Replace(printable.Text(value)) + `"`
 }

@@ -1,9 +1,9 @@
-// Package report, whose API may change, measures a pool and shows what it found to people:
-// as a page of HTML that needs neither scripts nor the network, and as gauges for Prometheus.
+// Package report, whose API may change, measures a pool and presents the results: as an HTML page
+// that needs neither scripts nor the network, and as gauges for Prometheus.
 //
-// It is built on a check: faults are what thin_check says, and the check has read the trees and
-// counted the references to data blocks already. One more pass over the leaves gives all
-// figures about sharing, runs and fill.
+// It is based on a check. The faults are those of thin_check, and the check has already read the
+// trees and counted the references to data blocks. One more pass over the leaves gives all figures
+// about sharing, runs and fill.
 package report
 
 import (
@@ -16,58 +16,58 @@ import (
 	"thinpool/tool/check"
 )
 
-// Limits of a report: what is beyond them is summed.
+// Limits of a report. Anything beyond them is summed up.
 const (
-	MostFaults  = 100 // faults that are kept
-	MostSharing = 40  // devices in the matrix and the family tree
-	Side        = 128 // cells along the edge of the map of the data device
-	MostParts   = 64  // parts of the data device in the table beside the map
+	MostFaults  = 100 // maximum number of faults kept
+	MostSharing = 40  // maximum number of devices in the matrix and the family tree
+	Side        = 128 // maximum number of cells along the edge of the data device map
+	MostParts   = 64  // maximum number of parts in the table beside the map
 )
 
-// Options say what is known of the pool besides its metadata.
+// Options are what is known about the pool besides its metadata.
 type Options struct {
-	Pool     string                           // what it is called
+	Pool     string                           // name of the pool
 	Snapshot bool                             // read the metadata snapshot; the pool may be in use
-	Volume   func(metadata.DevID) (LVM, bool) // what LVM knows of a device; nil: nothing
-	Advice   func(*check.Fault) string        // what to do about a fault, whose Err it may change; nil: what the check advises
+	Volume   func(metadata.DevID) (LVM, bool) // LVM's data about a device; nil: none
+	Advice   func(*check.Fault) string        // advice about a fault, whose Err it may change; nil: the check's advice
 	Progress func(phase string, done, total uint64)
 }
 
-// LVM is what LVM knows of a device.
+// LVM is LVM's data about a device.
 type LVM struct {
 	Name      string
 	Size      uint64 // bytes
 	HasOrigin bool
-	Origin    metadata.DevID // that it is a snapshot of
+	Origin    metadata.DevID // the device it is a snapshot of
 }
 
-// A Report is what there is to say about a pool. Counts of blocks are of data blocks.
+// A Report is the result of measuring a pool. Block counts are in data blocks.
 type Report struct {
 	Pool       string
 	Snapshot   bool                 // it is about the metadata snapshot
-	Superblock *metadata.Superblock // nil: it cannot be read
+	Superblock *metadata.Superblock // nil: unreadable
 	Check      check.Summary
 	Faults     []Fault // the worst first, at most MostFaults
-	Omitted    uint64  // faults that are not in Faults
-	// Differences are those between LVM's text and the metadata, which the caller knows.
+	Omitted    uint64  // number of faults not in Faults
+	// Differences are the differences between LVM's text and the metadata, set by the caller.
 	Differences Differences
-	Mapped      bool // the devices could be listed, so that there are figures about mappings
+	Mapped      bool // the devices could be listed, so there are figures about mappings
 	Volumes     []Volume
 	Sharing     Matrix
-	Cells       []Cell // of the data device, Side*Side of them or fewer, all of one size but for a block
+	Cells       []Cell // of the data device, at most Side*Side, whose sizes differ by at most one block
 	Runs        []Bin  // by length
 	Fill        Fill
 
 	cuts cuts
 }
 
-// A Fault is a fault with what to do about it.
+// A Fault is a fault with advice.
 type Fault struct {
 	check.Fault
 	Advice string
 }
 
-// Add adds a fault that the caller found.
+// Add adds a fault found by the caller.
 func (r *Report) Add(f check.Fault) {
 	r.Faults = append([]Fault{{f, f.Advice()}}, r.Faults...)
 	switch f.Severity {
@@ -80,7 +80,7 @@ func (r *Report) Add(f check.Fault) {
 	}
 }
 
-// A Difference is one between LVM's text and the metadata.
+// A Difference is a difference between LVM's text and the metadata.
 type Difference struct {
 	Code    string
 	Text    string
@@ -88,7 +88,7 @@ type Difference struct {
 	Fix     []string // commands
 }
 
-// Differences are all of them.
+// Differences are all differences of a pool.
 type Differences []Difference
 
 func (all Differences) refused() bool {
@@ -100,14 +100,14 @@ type Volume struct {
 	metadata.Device
 	LVM
 	Named     bool   // LVM knows it
-	Exclusive uint64 // blocks that deleting the device gives back
+	Exclusive uint64 // blocks freed by deleting the device
 	Shared    uint64 // mapped blocks that are not exclusive
 	Runs      uint64
 	Leaves    uint64
-	Damaged   bool // a part of the tree cannot be read, so that figures are lower bounds
+	Damaged   bool // part of the tree is unreadable, so figures are lower bounds
 }
 
-// Blocks is how many blocks the volume has by its size; 0 if that is not known.
+// Blocks returns the number of blocks for the volume's size; 0 if unknown.
 func (v *Volume) Blocks(blockSize uint32) uint64 {
 	size := uint64(blockSize) * block.SectorSize
 	if size == 0 {
@@ -116,17 +116,17 @@ func (v *Volume) Blocks(blockSize uint32) uint64 {
 	return v.Size/size + min(v.Size%size, 1)
 }
 
-// A Bin is the runs with lengths of First to Last.
+// A Bin is the runs with lengths from First to Last.
 type Bin struct{ First, Last, Runs, Blocks uint64 }
 
-// Fill is how full the leaves are.
+// Fill tells how full the leaves are.
 type Fill struct {
 	Leaves, Mappings, Room uint64
 	Tenths                 [10]uint64 // leaves by fill: below 10 %, below 20 %, ...
 }
 
-// Run checks and measures the pool on dev. Damage is part of the report; the error says that
-// the device cannot be read, or that ctx has ended.
+// Run checks and measures the pool on dev. Damage is part of the report. An error means that the
+// device is unreadable or that ctx is done.
 func Run(ctx context.Context, dev block.Device, opt Options) (*Report, error) {
 	r := &Report{Pool: opt.Pool, Snapshot: opt.Snapshot}
 	var faults faultList
@@ -151,7 +151,7 @@ func Run(ctx context.Context, dev block.Device, opt Options) (*Report, error) {
 	return r, nil
 }
 
-// A faultList keeps the first faults of each severity, as many as a report can have.
+// A faultList keeps the first faults of each severity, as many as fit into a report.
 type faultList struct {
 	of     [check.Fatal + 1][]check.Fault
 	counts []check.WrongCounts // of data blocks
@@ -167,16 +167,16 @@ func (l *faultList) add(f check.Fault) {
 	}
 }
 
-// all are the faults that the report has, the worst first.
+// all returns the faults for the report, the worst first.
 func (l *faultList) all() []check.Fault {
 	all := slices.Concat(l.of[check.Fatal], l.of[check.NonFatal], l.of[check.Note])
 	return all[:min(len(all), MostFaults)]
 }
 
-// A Cell is a stretch of data blocks.
+// A Cell is a range of data blocks.
 type Cell struct{ Exclusive, Shared, Faulty uint64 }
 
-// markFaulty notes where data blocks have wrong counts.
+// markFaulty records where data blocks have wrong counts.
 func (r *Report) markFaulty(counts []check.WrongCounts) {
 	for _, w := range counts {
 		for first, end := w.First, min(w.First+w.N, r.cuts.blocks); first < end; {
@@ -188,7 +188,8 @@ func (r *Report) markFaulty(counts []check.WrongCounts) {
 	}
 }
 
-// DataBlocks is how many blocks the data device has, and how many of them mappings lead to.
+// DataBlocks returns the number of blocks on the data device, and how many are mapped exclusively
+// and shared.
 func (r *Report) DataBlocks() (total, exclusive, shared uint64) {
 	for _, c := range r.Cells {
 		exclusive, shared = exclusive+c.Exclusive, shared+c.Shared
@@ -199,7 +200,7 @@ func (r *Report) DataBlocks() (total, exclusive, shared uint64) {
 	return total, exclusive, shared
 }
 
-// ByGain are the volumes by what deleting gives back.
+// ByGain returns the volumes, ordered by the blocks that deleting them frees.
 func (r *Report) ByGain() []Volume {
 	var all []Volume
 	for _, i := range order(len(r.Volumes), func(i, j int) int {
@@ -211,7 +212,7 @@ func (r *Report) ByGain() []Volume {
 	return all
 }
 
-// order are the numbers below n in the order of compare.
+// order returns the numbers below n, in the order of compare.
 func order(n int, compare func(i, j int) int) []int {
 	all := make([]int, n)
 	for i := range all {
@@ -221,8 +222,8 @@ func order(n int, compare func(i, j int) int) []int {
 	return all
 }
 
-// Room is how much new data fits until the metadata is full, in data blocks, if leaves are as
-// full then as they are now; false if there is nothing to judge by.
+// Room returns how much new data fits until the metadata is full, in data blocks, assuming that
+// leaves will be as full as now; false if there is no basis for an estimate.
 func (r *Report) Room() (blocks uint64, ok bool) {
 	sb := r.Superblock
 	if sb == nil || r.Fill.Leaves == 0 || r.Fill.Mappings == 0 {
@@ -233,7 +234,7 @@ func (r *Report) Room() (blocks uint64, ok bool) {
 	return free * r.Fill.Mappings / r.Fill.Leaves, true
 }
 
-// InDevices reports whether there are faults in the trees of devices.
+// InDevices reports whether there are faults in the device trees.
 func (r *Report) InDevices() bool {
 	return slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.InDevices() })
 }
@@ -244,7 +245,7 @@ type Part struct {
 	First, Blocks uint64
 }
 
-// Parts are the parts of the data device, MostParts of them at most.
+// Parts returns the parts of the data device, at most MostParts.
 func (r *Report) Parts() []Part {
 	if len(r.Cells) == 0 {
 		return nil

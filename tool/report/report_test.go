@@ -24,7 +24,7 @@ func run(t *testing.T, dev block.Device, opt report.Options) *report.Report {
 	return r
 }
 
-// The figures are those of the tools that measure one thing each.
+// The figures match those of the single-purpose tools.
 func TestAsTheOtherTools(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestAsTheOtherTools(t *testing.T) {
 	}
 }
 
-// sameRuns compares the lengths of runs with those that thin_stat finds.
+// sameRuns compares the lengths of runs with those of thin_stat.
 func sameRuns(t *testing.T, p *metadata.Pool, r *report.Report) {
 	lengths, err := stat.RunLengths(t.Context(), p)
 	if err != nil {
@@ -83,8 +83,8 @@ func sameRuns(t *testing.T, p *metadata.Pool, r *report.Report) {
 	}
 }
 
-// Who shares what with whom, and where on the data device, counted the plain way: every mapping of
-// every device, one by one.
+// Who shares what with whom, and where on the data device, counted the simple way: every mapping
+// of every device, one by one.
 func TestSharing(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +173,8 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// The origin of a snapshot is found without LVM: here each is one of the device before.
+// The origin of a snapshot is found without LVM. Here, each device is a snapshot of the one
+// before.
 func TestLikelyOrigins(t *testing.T) {
 	r := run(t, fixtures.Mem(t, "layers"), report.Options{})
 	m := &r.Sharing
@@ -183,7 +184,7 @@ func TestLikelyOrigins(t *testing.T) {
 			t.Errorf("device %d: %+v, want %+v", r.Volumes[m.Devices[i]].ID, o, want)
 		}
 	}
-	// What LVM says is right, whatever is likely.
+	// LVM's data overrides likely origins.
 	r = run(t, fixtures.Mem(t, "layers"), report.Options{Volume: func(id metadata.DevID) (report.LVM, bool) {
 		return report.LVM{HasOrigin: id == 3, Origin: 1}, true
 	}})
@@ -198,7 +199,7 @@ func TestLikelyOrigins(t *testing.T) {
 	}
 }
 
-// damaged is a pool with a mapping leaf of device 1 lost.
+// damaged returns a pool with a lost mapping leaf of device 1.
 func damaged(t *testing.T) block.Device {
 	t.Helper()
 	dev := fixtures.Mem(t, "layers")
@@ -208,7 +209,7 @@ func damaged(t *testing.T) block.Device {
 	return dev
 }
 
-// A damaged pool is reported: what is wrong comes first, and the rest is measured.
+// The report on a damaged pool shows the faults first, and measures the rest.
 func TestDamaged(t *testing.T) {
 	r := run(t, damaged(t), report.Options{})
 	if level, _ := r.State(); level != report.Bad || r.Check.Fatal != 2 {
@@ -226,7 +227,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// Without a superblock the page has the fault alone, and the gauges say so.
+// Without a superblock, the page only has the fault, and the gauges say so.
 func TestNoSuperblock(t *testing.T) {
 	dev := fixtures.Mem(t, "layers")
 	if err := block.Write(dev, 0, &block.Data{1}); err != nil {
@@ -242,7 +243,7 @@ func TestNoSuperblock(t *testing.T) {
 	}
 }
 
-// Blocks with wrong counts are faulty on the map, each where it is.
+// Blocks with wrong counts are marked as faulty on the map, in the right place.
 func TestFaulty(t *testing.T) {
 	f := fixtures.NewForge(t, 64, 1000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 10, Len: 200}))

@@ -10,34 +10,34 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Matrix says which of the chosen devices have how many data blocks in common.
+// A Matrix tells how many data blocks the chosen devices have in common.
 type Matrix struct {
 	Devices []int      // indexes in Report.Volumes, ascending
-	Common  [][]uint64 // blocks, by index in Devices; on the diagonal, those of the device
-	Every   uint64     // the figures are from one in so many blocks; 1: they are exact
-	Pairs   []Pair     // those that free most together, the best first
+	Common  [][]uint64 // blocks, by index in Devices; the device's own total on the diagonal
+	Every   uint64     // the figures come from one of this many blocks; 1: exact
+	Pairs   []Pair     // the pairs that free most together, best first
 	Origins []Origin   // by index in Devices
 
 	index map[metadata.DevID]int // in Devices
 }
 
-// A Pair is two devices, by index in Matrix.Devices, and the blocks that only they have in
-// common: deleting both gives back so many more than they have exclusively.
+// A Pair is two devices, by index in Matrix.Devices, and the number of blocks that only these two
+// share. Deleting both frees this many more than their exclusive blocks.
 type Pair struct {
 	A, B   int
 	Blocks uint64
 }
 
-// An Origin is what a device is a snapshot of, as an index in Matrix.Devices.
+// An Origin is the device that another is a snapshot of, as an index in Matrix.Devices.
 type Origin struct {
-	Of     int  // -1: none is known
-	Likely bool // it is what shares most of those that it can be, not what LVM says
+	Of     int  // -1: unknown
+	Likely bool // not from LVM: the candidate that shares most
 }
 
-// mostPairs is how many pairs are listed.
+// mostPairs is the maximum number of pairs listed.
 const mostPairs = 10
 
-// choose takes the devices to compare.
+// choose selects the devices to compare.
 func (m *Matrix) choose(volumes []Volume) {
 	m.Devices = chosen(volumes, MostSharing)
 	m.index = map[metadata.DevID]int{}
@@ -46,18 +46,18 @@ func (m *Matrix) choose(volumes []Volume) {
 	}
 }
 
-// owners are the devices that lead to something: a bit for each device of a Matrix, and two for
-// all others together.
+// owners are the devices that reach something: one bit for each device of a Matrix, and two bits
+// for all others.
 type owners uint64
 
 const (
-	another  owners = 1 << 62 // a device that is not in the matrix
-	severals owners = 1 << 63 // more than one such device
+	another  owners = 1 << 62 // one device outside the matrix
+	severals owners = 1 << 63 // several such devices
 	listed          = another - 1
 )
 
-// join are the owners of what has parents with owners o and p, which have no device in common
-// unless the trees are damaged.
+// join returns the owners of a node whose parents have owners o and p. These have no device in
+// common unless the trees are damaged.
 func (o owners) join(p owners) owners {
 	both := o | p
 	if o&another != 0 && p&another != 0 {
@@ -69,7 +69,7 @@ func (o owners) join(p owners) owners {
 // many reports whether there is more than one device.
 func (o owners) many() bool { return o&(o-1) != 0 }
 
-// owners finds the devices that lead to each leaf.
+// owners finds the devices that reach each leaf.
 func (m *Matrix) owners(f *btree.Forest, devices []metadata.Device) []owners {
 	inner, leaves := make([]owners, len(f.Inner())), make([]owners, len(f.Leaves()))
 	give := func(nr block.Nr, o owners) {
@@ -97,8 +97,9 @@ func (m *Matrix) owners(f *btree.Forest, devices []metadata.Device) []owners {
 	return leaves
 }
 
-// samples are the owners of one shared data block of each stretch of 1<<shift: of all, if they are not
-// too many. Which one of a stretch it is looks random, as devices may take turns on the disk.
+// samples are the owners of one shared data block in each range of 1<<shift blocks, or of all if
+// there are not too many. The block is pseudo-random within its range, because devices may
+// alternate on disk.
 type samples struct {
 	shift  uint
 	owners []uint64
@@ -131,7 +132,7 @@ func (s *samples) add(b uint64, o owners) {
 	}
 }
 
-// count fills in what the devices have in common.
+// count fills in the number of common blocks.
 func (m *Matrix) count(s samples, volumes []Volume) {
 	m.Every = 1 << s.shift
 	m.Common = make([][]uint64, len(m.Devices))
@@ -172,7 +173,7 @@ func (m *Matrix) count(s samples, volumes []Volume) {
 	m.findOrigins(volumes)
 }
 
-// bitsOf are the numbers of the bits that are set.
+// bitsOf returns the numbers of the set bits.
 func bitsOf(o owners) []int {
 	var set []int
 	for ; o != 0; o &= o - 1 {
@@ -181,8 +182,8 @@ func bitsOf(o owners) []int {
 	return set
 }
 
-// findOrigins finds what each device is a snapshot of. A snapshot raises the time, and that is
-// its creation and when its origin had a snapshot taken last, unless there was a later one.
+// findOrigins finds the origin of each device. A snapshot raises the pool's time, which becomes
+// its creation time and its origin's last snapshot time, unless the origin had a later snapshot.
 func (m *Matrix) findOrigins(volumes []Volume) {
 	m.Origins = make([]Origin, len(m.Devices))
 	for i, k := range m.Devices {

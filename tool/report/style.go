@@ -1,7 +1,6 @@
 package report
 
-// The colours are of the palette of Okabe and Ito, which people with any colour vision can tell
-// apart.
+// The colours are from the palette of Okabe and Ito, which is suitable for any colour vision.
 const style = `:root{color-scheme:light dark;--bg:#fff;--fg:#1b1b1b;--dim:#5a5a5a;--line:#d4d4d4;--free:#e4e4e4;--good:#009e73;--warn:#e69f00;--bad:#d55e00;--heat:0,114,178}
 @media (prefers-color-scheme:dark){:root{--bg:#161616;--fg:#ececec;--dim:#adadad;--line:#454545;--free:#3a3a3a;--heat:86,180,233}}
 *{box-sizing:border-box}

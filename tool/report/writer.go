@@ -10,13 +10,13 @@ import (
 	"thinpool/internal/printable"
 )
 
-// A page is HTML that is being written. Only what is of type markup gets into it as it is.
+// A page is an HTML page being written. Only text of type markup is written unescaped.
 type page struct{ bytes.Buffer }
 
-// markup is text that is HTML already.
+// markup is text that is already HTML.
 type markup string
 
-// put appends format, which is HTML, with args, which are not unless they are markup.
+// put appends format, which is HTML, with args, which are escaped unless they are markup.
 func (p *page) put(format string, args ...any) {
 	for i, a := range args {
 		switch a := a.(type) {
@@ -30,10 +30,10 @@ func (p *page) put(format string, args ...any) {
 	fmt.Fprintf(p, format, args...)
 }
 
-// safe is text as HTML. What must not be shown is escaped as everywhere.
+// safe returns text as HTML. Unprintable characters are escaped as everywhere else.
 func safe(text string) markup { return markup(html.EscapeString(printable.Text(text))) }
 
-// short is text cut to what fits a page, whatever it was.
+// short cuts text of any length to what fits on a page.
 func short(text string, most int) string {
 	if utf8.RuneCountInString(text) <= most {
 		return text
@@ -41,7 +41,7 @@ func short(text string, most int) string {
 	return string([]rune(text)[:most-1]) + "…"
 }
 
-// count is a number with commas.
+// count formats a number with commas.
 func count(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -50,7 +50,7 @@ func count(n uint64) string {
 	return digits
 }
 
-// number is a number of things.
+// number formats a number of things.
 func number(n uint64, one, several string) string {
 	if n == 1 {
 		return "1 " + one
@@ -58,7 +58,7 @@ func number(n uint64, one, several string) string {
 	return count(n) + " " + several
 }
 
-// bytesText is a number of bytes with three digits.
+// bytesText formats a number of bytes with three digits.
 func bytesText(n float64) string {
 	units := [...]string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	i := 0
@@ -74,7 +74,7 @@ func bytesText(n float64) string {
 	return fmt.Sprintf("%.2f %s", n, units[i])
 }
 
-// percent is a share of a whole: 0 and 100 are for nothing and all.
+// percent formats a share of a whole. 0 and 100 are only used for nothing and everything.
 func percent(part, whole uint64) string {
 	switch {
 	case part == 0 || whole == 0:
