@@ -25,7 +25,7 @@ func ExampleWriter() {
 	// {"type":"summary","devices":1,"mappings":10}
 }
 
-// What goes wrong comes with its line and, if it is about a device, with that.
+// An error comes with its line and, if it is about a device, with the device.
 func ExampleRead() {
 	const dump = `{"type":"superblock","format":1,"time":0,"transaction_id":1,"data_block_size":128,"data_blocks":100}
 {"type":"device","dev_id":3,"mapped_blocks":2,"transaction_id":0,"creation_time":0,"snap_time":0}

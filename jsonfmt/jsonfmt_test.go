@@ -121,7 +121,7 @@ func TestReadOddities(t *testing.T) {
 	}
 }
 
-// What is written reads back as the same calls, also through encoding/json.
+// Written dumps read back as the same calls, including through encoding/json.
 func TestWriteRead(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var text bytes.Buffer
@@ -152,7 +152,7 @@ func TestWriteRead(t *testing.T) {
 	})
 }
 
-// The fast way to read a range and encoding/json agree on any line.
+// The fast parser for ranges and encoding/json agree on any line.
 func FuzzScanRange(f *testing.F) {
 	f.Add([]byte(`{"type":"range","thin_begin":5,"data_begin":7,"length":1,"time":1}` + "\n"))
 	f.Add([]byte(`{"type":"range","thin_begin":05,"data_begin":7,"length":1,"time":4294967296}` + "\n"))

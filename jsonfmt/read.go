@@ -15,8 +15,8 @@ import (
 
 // Options for [Read].
 type Options struct {
-	Overrides metadata.Overrides // replace what the header says
-	Note      func(string)       // told of what was set right, if not nil
+	Overrides metadata.Overrides // replace values of the header
+	Note      func(string)       // called for each correction, if not nil
 }
 
 // A SyntaxError says what is wrong with the text, and where.
@@ -28,17 +28,17 @@ type SyntaxError struct {
 func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
-// longestLine bounds the memory that a line takes.
+// longestLine limits the memory for a line.
 const longestLine = 1 << 20
 
-// longestName is the longest name of a def. Programs take the number of a block for it.
+// longestName is the maximum length of a def's name. Programs use a block number.
 const longestName = 255
 
-// batchRuns is how many runs are handed to the visitor at a time.
+// batchRuns is the number of runs passed to the visitor at a time.
 const batchRuns = 4096
 
-// Read reads a dump and hands it to v. The error is a [SyntaxError] if it is
-// about the text or what v said to it.
+// Read reads a dump and passes it to v. Errors in the text, and errors returned by v, are a
+// [SyntaxError].
 func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) error {
 	d := reader{v: v, opt: opt, valid: metadata.Validator{Note: opt.Note}}
 	lines := bufio.NewReaderSize(r, longestLine)
@@ -56,7 +56,7 @@ func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) err
 			if d.state != ended {
 				return &SyntaxError{line, errors.New("the input ends early: the line of type summary is missing")}
 			}
-			return d.v.End() // only now is it sure that nothing follows
+			return d.v.End() // only now is it certain that nothing follows
 		}
 		if err := d.line(text); err != nil {
 			return &SyntaxError{line, err}
@@ -83,7 +83,7 @@ type reader struct {
 	devices, mappings uint64
 }
 
-// record is a line of any type; nil fields are not there.
+// A record is a line of any type; absent fields are nil.
 type record struct {
 	Type          string  `json:"type"`
 	Format        *uint64 `json:"format"`
@@ -119,7 +119,7 @@ func (d *reader) line(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&rec); err != nil {
-		return fmt.Errorf("want a JSON object: %.200s", err) // it quotes what it did not expect, whole
+		return fmt.Errorf("want a JSON object: %.200s", err) // the error quotes the whole unexpected text
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("more than one JSON object")
@@ -226,7 +226,7 @@ func (d *reader) device(r *record) error {
 	return d.v.BeginDevice(id, details)
 }
 
-// endContent ends the def or device before this line, if there is one.
+// endContent ends the open def or device, if there is one.
 func (d *reader) endContent() error {
 	if err := d.flush(); err != nil {
 		return err
@@ -297,7 +297,7 @@ func (d *reader) summary(r *record) error {
 	return nil
 }
 
-// scanRange reads a line of type range exactly as the Writer writes it.
+// scanRange parses a line of type range, exactly as the Writer writes it.
 func scanRange(p []byte) (metadata.Run, bool) {
 	var v [4]uint64
 	for i, prefix := range [...]string{range1, range2, range3, range4} {
@@ -309,7 +309,7 @@ func scanRange(p []byte) (metadata.Run, bool) {
 		for ; n < len(p) && n < 19 && '0' <= p[n] && p[n] <= '9'; n++ {
 			v[i] = v[i]*10 + uint64(p[n]-'0')
 		}
-		if n == 0 || n > 1 && p[0] == '0' { // JSON knows no leading zeros
+		if n == 0 || n > 1 && p[0] == '0' { // JSON does not allow leading zeros
 			return metadata.Run{}, false
 		}
 		p = p[n:]

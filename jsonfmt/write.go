@@ -1,4 +1,4 @@
-// Package jsonfmt reads and writes dumps as JSON, one object a line:
+// Package jsonfmt reads and writes dumps as JSON, one object per line:
 //
 //	{"type":"superblock","format":1,"uuid":"","time":1,"transaction_id":2,"flags":0,"version":2,"data_block_size":128,"data_blocks":16384}
 //	{"type":"def","name":"19"}
@@ -8,12 +8,11 @@
 //	{"type":"range","thin_begin":1600,"data_begin":99,"length":1,"time":1}
 //	{"type":"summary","devices":1,"mappings":1601}
 //
-// Lines belong to the def or device before them. A range maps length thin blocks
-// from thin_begin on to as many data blocks from data_begin on; a ref stands for the ranges of a def.
-// data_block_size is in sectors of 512 bytes. The uuid is in hexadecimal, empty if
-// it is zero. The last line counts the devices and the lengths of all ranges, so
-// that a dump that was cut short does not pass for a whole one. Fields are never
-// removed and keep their meaning as long as format is 1.
+// Lines belong to the def or device before them. A range maps length thin blocks from thin_begin
+// on to as many data blocks from data_begin on. A ref stands for the ranges of a def.
+// data_block_size is in sectors of 512 bytes. The uuid is in hexadecimal, or empty if it is zero.
+// The last line counts the devices and the lengths of all ranges, so that a truncated dump is
+// detected. As long as format is 1, fields are never removed and keep their meaning.
 package jsonfmt
 
 import (
@@ -29,23 +28,23 @@ import (
 
 const formatNumber = 1
 
-// A Writer writes a dump. tool/dump has it format runs on all processors.
+// A Writer writes a dump. tool/dump uses it to format runs on all processors.
 type Writer struct {
 	out               *textenc.Writer
 	devices, mappings uint64
 }
 
-// Dumps make the text of runs on all processors.
+// tool/dump formats runs on all processors.
 var _ textenc.Formatter = (*Writer)(nil)
 
-// NewWriter returns a Writer to w. Only End makes the dump complete.
+// NewWriter returns a Writer to w. The dump is only complete after End.
 func NewWriter(w io.Writer) *Writer { return &Writer{out: textenc.New(w, appendRuns)} }
 
 func (w *Writer) printf(format string, args ...any) error {
 	return w.out.Text(fmt.Appendf(nil, format, args...))
 }
 
-// Begin implements metadata.Visitor. The line is written at once.
+// Begin implements metadata.Visitor. It writes the line immediately.
 func (w *Writer) Begin(h metadata.Header) error {
 	uuid := ""
 	if h.UUID != [16]byte{} {
@@ -82,7 +81,7 @@ func (w *Writer) BeginDevice(id metadata.DevID, d metadata.Details) error {
 		id, d.MappedBlocks, d.TransactionID, d.CreationTime, d.SnapshottedTime)
 }
 
-// Runs implements metadata.Visitor. Runs that continue each other become one.
+// Runs implements metadata.Visitor. It joins runs that continue each other.
 func (w *Writer) Runs(runs []metadata.Run) error {
 	for _, r := range runs {
 		w.mappings += r.Len
@@ -90,11 +89,11 @@ func (w *Writer) Runs(runs []metadata.Run) error {
 	return w.out.Runs(runs)
 }
 
-// Format appends the text of runs to dst. It may be called from several goroutines at once.
+// Format appends the text of runs to dst. It may be called from several goroutines concurrently.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Formatted takes runs of which Format has made the text of all but the first and the last; they
-// map so many blocks. It is for tool/dump.
+// Formatted writes runs whose text Format has made, except the first and the last. mapped is the
+// number of blocks they map. It is for tool/dump.
 func (w *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run, mapped uint64) error {
 	w.mappings += mapped
 	return w.out.Formatted(first, between, last)

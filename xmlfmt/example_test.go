@@ -9,7 +9,7 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// A dump is read, and written again as the tools write it.
+// Read a dump, and write it as the tools do.
 func Example() {
 	const dump = `<superblock uuid="" time="0" transaction="1" version="2" data_block_size="128" nr_data_blocks="100">
 <device dev_id="1" mapped_blocks="2" transaction="0" creation_time="0" snap_time="0">

@@ -9,22 +9,22 @@ import (
 	"thinpool/metadata"
 )
 
-// batchRuns is how many runs are handed to the visitor at a time.
+// batchRuns is the number of runs passed to the visitor at a time.
 const batchRuns = 4096
 
-// grammar turns tags into calls of a visitor. Both ways of reading a tag lead here.
+// grammar turns tags into calls of a visitor. It handles the tags from both parsers.
 type grammar struct {
 	v        metadata.Visitor
 	valid    metadata.Validator
 	opt      Options
-	within   element // innermost open element but for leafOpen
-	leafOpen string  // an open element that can have no content; "" if none
+	within   element // innermost open element, except leafOpen
+	leafOpen string  // an open element that cannot have content; "" if none
 	inDef    bool
-	seen     bool // the superblock came
+	seen     bool // the superblock was read
 	batch    []metadata.Run
 }
 
-// element is where in the description the reader is.
+// An element is a position in the structure of the description.
 type element int
 
 const (
@@ -33,13 +33,13 @@ const (
 	inContent // of a def or device
 )
 
-// contentAllowed reports whether mappings may come here.
+// contentAllowed reports whether mappings are allowed here.
 func (g *grammar) contentAllowed() bool { return g.within == inContent && g.leafOpen == "" }
 
 // done reports whether the description is complete.
 func (g *grammar) done() bool { return g.seen && g.within == outside && g.leafOpen == "" }
 
-// tag takes a tag of either way of reading.
+// tag handles a tag from either parser.
 func (g *grammar) tag(t tag) error {
 	if t.kind != endTag {
 		if err := g.start(t); err != nil {
@@ -95,7 +95,7 @@ func (g *grammar) end(name string) error {
 	case name != open:
 		return fmt.Errorf("</%s> instead of </%s>", shorten(name), open)
 	case name == "superblock":
-		g.within = outside // the visitor hears of it when nothing wrong follows
+		g.within = outside // tell the visitor after checking that nothing wrong follows
 		return nil
 	case g.leafOpen != "":
 		g.leafOpen = ""
@@ -112,7 +112,7 @@ func (g *grammar) end(name string) error {
 	return g.v.EndDevice()
 }
 
-// open is the name of the innermost open element, "" if there is none.
+// open returns the name of the innermost open element, "" if there is none.
 func (g *grammar) open() string {
 	switch {
 	case g.leafOpen != "":
@@ -219,7 +219,7 @@ func (g *grammar) mapping(a *attributes, thin, data, length string) error {
 	return g.run(r)
 }
 
-// run takes a mapping, which must be allowed here.
+// run handles a mapping, which must be allowed here.
 func (g *grammar) run(r metadata.Run) error {
 	if err := g.valid.Run(r); err != nil {
 		return err
@@ -243,7 +243,7 @@ func (g *grammar) flush() error {
 	return err
 }
 
-// attributes takes the attributes of a tag one by one and keeps the first error.
+// attributes reads the attributes of a tag one by one and keeps the first error.
 type attributes struct {
 	tag   *tag
 	taken [8]bool // more than any element has
@@ -256,7 +256,7 @@ func (a *attributes) fail(format string, args ...any) {
 	}
 }
 
-// take returns the value of the named attribute, if it is there.
+// take returns the value of the named attribute, if present.
 func (a *attributes) take(name string) (string, bool) {
 	value, found := "", false
 	for i, at := range a.tag.attrs {
@@ -282,7 +282,7 @@ func (a *attributes) string(name string) string {
 	return value
 }
 
-// name is the name of a def. Programs take the number of a block for it.
+// name reads the name of a def. Programs use a block number.
 func (a *attributes) name() string {
 	const longest = 255
 	name := a.string("name")
@@ -310,7 +310,7 @@ func (a *attributes) number(name, value string, bits int) uint64 {
 	return v
 }
 
-// err is the first error; one is an attribute that was not used.
+// err returns the first error; an unused attribute is an error.
 func (a *attributes) err() error {
 	for i, at := range a.tag.attrs {
 		if i >= len(a.taken) || !a.taken[i] {

@@ -48,7 +48,7 @@ func drawn(t *rapid.T, v metadata.Visitor) {
 	v.End()
 }
 
-// What is written reads back as the same calls.
+// Written dumps read back as the same calls.
 func TestWriteRead(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var want fixtures.Recorder
@@ -66,7 +66,7 @@ func TestWriteRead(t *testing.T) {
 	})
 }
 
-// both hands calls on to two visitors.
+// both passes calls on to two visitors.
 type both struct{ a, b metadata.Visitor }
 
 func (v both) Begin(h metadata.Header) error { return errors.Join(v.a.Begin(h), v.b.Begin(h)) }
@@ -92,11 +92,11 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// unbounded is a superblock that leaves the number of data blocks open.
+// unbounded is a superblock without a number of data blocks.
 var unbounded = strings.Replace(superblock, `"1000"`, `"0"`, 1)
 
-// many is n mappings, one in a line, each ending in end. The numbers are as long
-// as in a dump, and as hard to foresee.
+// many is n mappings, one per line, each ending in end. The numbers are as long as in a dump, and
+// as hard to predict.
 func many(n int, end string) string {
 	var text strings.Builder
 	for i := range n {

@@ -15,18 +15,18 @@ import (
 
 // Options for [Read].
 type Options struct {
-	Overrides metadata.Overrides // replace what the header says
-	Note      func(string)       // told of what was set right or left out, if not nil
+	Overrides metadata.Overrides // replace values of the header
+	Note      func(string)       // called for everything corrected or left out, if not nil
 
 	// For tests:
-	reference bool // leave every tag to encoding/xml
-	pieceSize int  // cut the text into pieces of so many bytes, if not 0
+	reference bool // use encoding/xml for every tag
+	pieceSize int  // split the text into pieces of this many bytes, if not 0
 }
 
 // A SyntaxError says what is wrong with the text, and where.
 type SyntaxError struct {
 	Line, Column int    // from 1; the column counts bytes
-	Element      string // that is wrong, if one is
+	Element      string // the wrong element, if any
 	Err          error
 }
 
@@ -39,10 +39,9 @@ func (e *SyntaxError) Error() string {
 
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
-// Read reads a dump and hands it to v, whose End is called only if r ends as it
-// should. The error is a [SyntaxError] if it is about the text or what v said to
-// it. Nothing reads from r any more when Read returns, unless ctx ended: then a
-// call of r.Read may still be waiting for its bytes.
+// Read reads a dump and passes it to v. It calls End only if r ends where it should. Errors in the
+// text, and errors returned by v, are a [SyntaxError]. After Read returns, nothing reads from r
+// any more, unless ctx is done: then a call of r.Read may still be waiting for data.
 func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) error {
 	ahead, stop := context.WithCancel(ctx)
 	d := reader{ctx: ctx, opt: opt, pieces: pieces(ahead, r, cmp.Or(opt.pieceSize, pieceSize)), line: 1}
@@ -54,8 +53,8 @@ func Read(ctx context.Context, r io.Reader, v metadata.Visitor, opt Options) err
 	return d.read()
 }
 
-// reader goes through the pieces of the text. It looks at them with the scanner
-// and leaves to encoding/xml, tag by tag, what that does not take.
+// A reader goes through the pieces of the text. It uses the scanner, and encoding/xml for single
+// tags that the scanner does not accept.
 type reader struct {
 	ctx    context.Context
 	opt    Options
@@ -66,13 +65,13 @@ type reader struct {
 	runs   []metadata.Run
 	attrs  []attr
 
-	mark         int // in cur.data, not above at
+	mark         int // in cur.data, at or before at
 	line, column int // of mark, from 1 and from 0
 
-	// What encoding/xml reads with. It keeps no bytes from one tag to the next.
+	// For encoding/xml. It keeps no bytes from one tag to the next.
 	decoder        *xml.Decoder
-	taken          int  // bytes of the token at hand
-	previous, last byte // that it took
+	taken          int  // bytes of the current token
+	previous, last byte // last two bytes of it
 }
 
 var (
@@ -111,8 +110,7 @@ func (d *reader) read() error {
 	}
 }
 
-// recognise says what the input is if it is metadata and not XML, and passes
-// over a byte order mark.
+// recognise returns an error if the input is metadata instead of XML. It skips a byte order mark.
 func (d *reader) recognise() error {
 	data := d.cur.data
 	if len(data) >= offMagic+8 && binary.LittleEndian.Uint64(data[offMagic:]) == metadata.Magic {
@@ -124,7 +122,7 @@ func (d *reader) recognise() error {
 	return nil
 }
 
-// endOfPiece goes on to the next piece; true if there is none and all is well.
+// endOfPiece moves to the next piece; true if there is none and the text is complete.
 func (d *reader) endOfPiece() (bool, error) {
 	switch err := d.nextPiece(); {
 	case err == nil:
@@ -145,7 +143,7 @@ func (d *reader) endOfPiece() (bool, error) {
 	return true, d.fail("", errNothing)
 }
 
-// nextPiece moves on to the next piece. The error is that of reading, io.EOF at the end.
+// nextPiece moves to the next piece. The error is that of reading, io.EOF at the end.
 func (d *reader) nextPiece() error {
 	if d.cur != nil {
 		if d.cur.err != nil {
@@ -168,7 +166,7 @@ func (d *reader) nextPiece() error {
 	return nil
 }
 
-// drain waits until the goroutine that reads ahead has ended.
+// drain waits until the read-ahead goroutine has ended.
 func (d *reader) drain() {
 	for {
 		select {
@@ -182,7 +180,7 @@ func (d *reader) drain() {
 	}
 }
 
-// position moves the mark to where the reader is, so that no byte is counted twice.
+// position moves the mark to the current position, so that no byte is counted twice.
 func (d *reader) position() (line, column int) {
 	passed := d.cur.data[d.mark:d.at]
 	if i := bytes.LastIndexByte(passed, '\n'); i >= 0 {
@@ -194,7 +192,7 @@ func (d *reader) position() (line, column int) {
 	return d.line, d.column
 }
 
-// fail makes a SyntaxError of err, at the place where the reader is.
+// fail returns err as a SyntaxError at the current position.
 func (d *reader) fail(element string, err error) error {
 	line, column := d.position()
 	return &SyntaxError{line, column + 1, shorten(element), err}
@@ -206,7 +204,7 @@ func (d *reader) skipSpace() {
 	}
 }
 
-// mappings takes runs that were scanned where the reader is; they take so many bytes.
+// mappings handles runs scanned at the current position; they take the given number of bytes.
 func (d *reader) mappings(runs []metadata.Run, taken int) error {
 	if d.opt.reference || taken == 0 || !d.g.contentAllowed() {
 		return nil
@@ -239,7 +237,7 @@ func (d *reader) elementHere() string {
 	return name
 }
 
-// element takes the tag, comment or the like that begins here.
+// element handles the tag, comment or similar that starts here.
 func (d *reader) element() error {
 	if d.opt.reference {
 		return d.slowly()

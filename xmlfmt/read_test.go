@@ -28,7 +28,7 @@ const (
 // in puts text into a device.
 func in(text string) string { return superblock + device + text + "</device></superblock>" }
 
-// read reads text and returns the calls and notes that come of it.
+// read reads text and returns the resulting calls and notes.
 func read(t testing.TB, text []byte, opt Options) ([]string, error) {
 	var r fixtures.Recorder
 	opt.Note = func(note string) { r.Note("note %s", note) }
@@ -36,8 +36,8 @@ func read(t testing.TB, text []byte, opt Options) ([]string, error) {
 	return r.Calls, err
 }
 
-// readBoth reads text with the scanner, in big pieces and in small ones, and
-// without, and demands that all agree.
+// readBoth reads text with the scanner, in large and in small pieces, and without it. All results
+// must agree.
 func readBoth(t testing.TB, text []byte, opt Options) ([]string, error) {
 	t.Helper()
 	opt.reference = true
@@ -55,8 +55,7 @@ func readBoth(t testing.TB, text []byte, opt Options) ([]string, error) {
 	return want, wantErr
 }
 
-// What may be said in several ways is the same in all of them; what is wrong is
-// refused, with the place.
+// Equivalent forms have the same result. Errors are refused with their position.
 func TestReadOddities(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	want, err := readBoth(t, []byte(in(single)), Options{})
@@ -169,7 +168,7 @@ func TestReadOddities(t *testing.T) {
 	}
 }
 
-// What the table of calls for in(single) does not show.
+// Cases that the table of calls for in(single) does not show.
 func TestReadContent(t *testing.T) {
 	header := func(old, new string) string { return strings.Replace(in(single), old, new, 1) }
 	for name, tc := range map[string]struct{ text, want string }{
@@ -238,7 +237,7 @@ func TestReadOverrides(t *testing.T) {
 	}
 }
 
-// Texts longer than a piece, in which elements and comments lie on the borders.
+// Texts longer than a piece, with elements and comments at the boundaries.
 func TestReadLong(t *testing.T) {
 	var text strings.Builder
 	text.WriteString(superblock + device)
@@ -263,7 +262,7 @@ func TestReadLong(t *testing.T) {
 	}
 }
 
-// The first piece of binary metadata may hold a '>' anywhere.
+// The first piece of binary metadata may have a '>' anywhere.
 func TestReadBinary(t *testing.T) {
 	for at := range 60 {
 		b := make([]byte, 1<<20)
@@ -278,7 +277,7 @@ func TestReadBinary(t *testing.T) {
 	}
 }
 
-// The visitor learns of the end only if all of the text is right.
+// The visitor's End is only called if the whole text is right.
 func TestReadNoEnd(t *testing.T) {
 	for _, after := range []string{"x", superblock, "<!-- ", "</superblock>"} {
 		var r fixtures.Recorder
@@ -288,7 +287,7 @@ func TestReadNoEnd(t *testing.T) {
 	}
 }
 
-// What the visitor refuses is told with the place, also its End.
+// Errors from the visitor, including from End, are reported with their position.
 func TestReadRefusedByVisitor(t *testing.T) {
 	for name, want := range map[string]string{
 		"Begin":  "line 1, column 1, <superblock>: no",
@@ -306,7 +305,7 @@ func TestReadRefusedByVisitor(t *testing.T) {
 
 var errRefused = errors.New("no")
 
-// refusing is a Visitor that refuses one call.
+// A refusing Visitor refuses one call.
 type refusing struct {
 	ignorer
 	call string
@@ -323,7 +322,7 @@ func (v refusing) Ref(string) error                                   { return v
 func (v refusing) BeginDevice(metadata.DevID, metadata.Details) error { return v.refuse("Device") }
 func (v refusing) End() error                                         { return v.refuse("End") }
 
-// Errors of reading come as they are, wherever they strike.
+// Read errors are returned unchanged, wherever they occur.
 func TestReadFailures(t *testing.T) {
 	for name, text := range map[string]string{
 		"at once": "", "between tags": superblock + device, "in a tag": superblock + "<dev", "in a comment": "<!-- ", "after all": in(single),
@@ -340,8 +339,8 @@ func TestReadFailures(t *testing.T) {
 	}
 }
 
-// No goroutine outlives Read, and none of them reads on: synctest fails if one is
-// left when its function ends.
+// No goroutine outlives Read or continues to read: synctest fails if one is left when its function
+// ends.
 func TestReadStops(t *testing.T) {
 	for name, text := range map[string]string{
 		"right": in(single), "wrong at the end": in("x"), "wrong early": unbounded + device + "x" + many(1<<16, "/>"),
@@ -349,7 +348,7 @@ func TestReadStops(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := strings.NewReader(text)
 			err := Read(t.Context(), r, ignorer{}, Options{})
-			r.Reset("") // the race detector sees who still reads
+			r.Reset("") // the race detector notices anybody still reading
 			if (err == nil) != (name == "right") {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -357,7 +356,7 @@ func TestReadStops(t *testing.T) {
 	}
 }
 
-// Read returns when ctx ends, although nothing is written to the pipe that it reads.
+// Read returns when ctx is done, even if nothing is written to the pipe it reads.
 func TestReadCancelled(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "in the middle": unbounded + device + many(1<<15, "/>")} {
 		synctest.Test(t, func(t *testing.T) {
@@ -366,7 +365,7 @@ func TestReadCancelled(t *testing.T) {
 			defer w.Close()
 			go func() {
 				io.WriteString(w, text)
-				synctest.Wait() // until Read has taken all it can
+				synctest.Wait() // until Read has read everything available
 				cancel()
 			}()
 			if err := Read(ctx, r, ignorer{}, Options{}); err != context.Canceled {

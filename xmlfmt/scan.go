@@ -11,27 +11,25 @@ import (
 	"thinpool/metadata"
 )
 
-// The dialect that dumps are written in: known elements, double quotes, one
-// space between attributes, no entities, no comments. The scanner takes it and
-// nothing else; it never reports an error, but leaves what it does not take to
-// encoding/xml.
+// The scanner accepts only the dialect that dumps are written in: known elements, double quotes,
+// one space between attributes, no entities, no comments. It never reports an error, and leaves
+// everything else to encoding/xml.
 
 // pieceSize is how much text is scanned at a time.
 const pieceSize = 1 << 18
 
-// A piece is a stretch of the text that ends with an element, as a rule. While
-// the reader is busy with those before it, other goroutines look whether it
-// begins with mappings, as nearly all pieces do.
+// A piece is a part of the text that usually ends with an element. While the reader is busy with
+// earlier pieces, other goroutines check whether it starts with mappings, as nearly all pieces do.
 type piece struct {
 	data  []byte
-	runs  []metadata.Run // the mappings that it begins with
-	taken int            // bytes they take
-	err   error          // of reading, after data; io.EOF at the end
+	runs  []metadata.Run // the mappings at its start
+	taken int            // their length in bytes
+	err   error          // from reading, after data; io.EOF at the end
 	ready chan struct{}  // closed when runs and taken are known
 }
 
-// pieces cuts r into pieces of at most size bytes and sends them, in order, until
-// ctx ends. The channel is closed when nothing reads from r any more.
+// pieces splits r into pieces of at most size bytes and sends them, in order, until ctx is done.
+// The channel is closed when nothing reads from r any more.
 func pieces(ctx context.Context, r io.Reader, size int) <-chan *piece {
 	workers := runtime.GOMAXPROCS(0)
 	order, work := make(chan *piece, workers), make(chan *piece, workers)
@@ -69,11 +67,11 @@ func pieces(ctx context.Context, r io.Reader, size int) <-chan *piece {
 
 var piecePool = sync.Pool{New: func() any { return new(piece) }}
 
-// offMagic is where binary metadata has its magic number.
+// offMagic is the offset of the magic number in binary metadata.
 const offMagic = 32
 
-// fill reads a piece that begins with carry; what follows its last element is
-// carried over to the next.
+// fill reads a piece that starts with carry. It returns the text after the last element, to be
+// carried over to the next piece.
 func (p *piece) fill(ctx context.Context, r io.Reader, size int, carry []byte) ([]byte, error) {
 	if cap(p.data) < size {
 		p.data = make([]byte, size)
@@ -91,7 +89,7 @@ func (p *piece) fill(ctx context.Context, r io.Reader, size int, carry []byte) (
 	if err != nil {
 		return nil, err
 	}
-	// The first piece has to show what the input is, whatever it is.
+	// The first piece must show what the input is, whatever it is.
 	if end := bytes.LastIndexByte(p.data, '>') + 1; end >= offMagic+8 {
 		carry = append(carry[:0], p.data[end:]...)
 		p.data = p.data[:end]
@@ -100,7 +98,7 @@ func (p *piece) fill(ctx context.Context, r io.Reader, size int, carry []byte) (
 	return carry[:0], nil
 }
 
-// What a mapping looks like, piece by piece.
+// The parts of a mapping's text.
 const (
 	single1 = `<single_mapping origin_block="`
 	single2 = `" data_block="`
@@ -111,8 +109,7 @@ const (
 	tagEnd  = `"/>`
 )
 
-// scanRuns appends the mappings that data begins with to runs and returns how
-// many bytes they take.
+// scanRuns appends the mappings at the start of data to runs and returns their length in bytes.
 func scanRuns(data []byte, runs []metadata.Run) ([]metadata.Run, int) {
 	at := 0
 	for {
@@ -129,8 +126,7 @@ func scanRuns(data []byte, runs []metadata.Run) ([]metadata.Run, int) {
 	}
 }
 
-// scanRun scans one mapping and returns how many bytes it takes; 0 if p does not
-// begin with one.
+// scanRun scans one mapping and returns its length in bytes; 0 if p does not start with one.
 func scanRun(p []byte) (metadata.Run, int) {
 	r := metadata.Run{Len: 1}
 	s := scanner{p: p, ok: true}
@@ -194,7 +190,7 @@ func (s *scanner) number() uint64 {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// A tag is what stands between < and >.
+// A tag is the text between < and >.
 type tag struct {
 	name  string
 	attrs []attr
@@ -214,14 +210,14 @@ type attr struct{ name, value string }
 // longestTag is how many bytes the scanner looks ahead for the end of a tag.
 const longestTag = 4096
 
-// scanTag scans a tag other than a mapping, its attributes into attrs, and returns
-// how many bytes it takes; 0 if p does not begin with one of the dialect.
+// scanTag scans a tag other than a mapping, with its attributes in attrs, and returns its length
+// in bytes; 0 if p does not start with a tag of the dialect.
 func scanTag(p []byte, attrs []attr) (tag, int) {
 	end := bytes.IndexByte(p[:min(len(p), longestTag)], '>')
 	if end < 2 {
 		return tag{}, 0
 	}
-	body := string(p[1:end]) // all that the tag keeps is part of it
+	body := string(p[1:end]) // everything the tag keeps is part of it
 	t := tag{attrs: attrs}
 	switch {
 	case body[0] == '/':
@@ -244,7 +240,7 @@ func scanTag(p []byte, attrs []attr) (tag, int) {
 	return t, end + 1
 }
 
-// scanAttr cuts a space and an attribute off the start of s.
+// scanAttr removes a space and an attribute from the start of s.
 func scanAttr(s string) (attr, string, bool) {
 	s, ok := strings.CutPrefix(s, " ")
 	name, s := word(s)
@@ -256,8 +252,8 @@ func scanAttr(s string) (attr, string, bool) {
 	return attr{name, s[:n]}, s[n+1:], true
 }
 
-// word cuts the lower-case letters, digits and underscores off the start of s,
-// which must not begin with a digit.
+// word removes lower-case letters, digits and underscores from the start of s, which must not
+// start with a digit.
 func word(s string) (string, string) {
 	n := 0
 	for n < len(s) && (s[n] == '_' || 'a' <= s[n] && s[n] <= 'z' || n > 0 && '0' <= s[n] && s[n] <= '9') {
@@ -266,7 +262,7 @@ func word(s string) (string, string) {
 	return s[:n], s[n:]
 }
 
-// plain is how many bytes of s mean themselves in an attribute value.
+// plain returns how many bytes of s stand for themselves in an attribute value.
 func plain(s string) int {
 	n := 0
 	for n < len(s) && ' ' <= s[n] && s[n] <= '~' && s[n] != '"' && s[n] != '&' && s[n] != '<' {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// longestToken bounds the memory that one token takes.
+// longestToken limits the memory for a token.
 const longestToken = 1 << 20
 
 var (
@@ -16,14 +16,14 @@ var (
 	errTooLong = fmt.Errorf("an element or comment is longer than %d bytes", longestToken)
 )
 
-// slowly lets encoding/xml read what begins here.
+// slowly lets encoding/xml read whatever starts here.
 func (d *reader) slowly() error {
-	line, column := d.position() // of the start, where d.fail would give the end
+	line, column := d.position() // the start; d.fail would use the end
 	d.taken = 0
 	token, err := d.decoder.RawToken()
 	if err != nil {
 		if d.cur.err != io.EOF && errors.Is(err, d.cur.err) {
-			return err // of reading, not about the text
+			return err // from reading, not about the text
 		}
 		return &SyntaxError{line, column + 1, "", explain(err)}
 	}
@@ -34,7 +34,7 @@ func (d *reader) slowly() error {
 	return nil
 }
 
-// token takes a token of encoding/xml. An error comes with the name of the element.
+// token handles a token of encoding/xml. An error comes with the name of the element.
 func (d *reader) token(token xml.Token) (element string, err error) {
 	switch token := token.(type) {
 	case xml.StartElement:
@@ -43,9 +43,9 @@ func (d *reader) token(token xml.Token) (element string, err error) {
 			t.attrs = append(t.attrs, attr{name(a.Name), a.Value})
 		}
 		d.attrs = t.attrs
-		if d.previous == '/' { // and the last is '>'; as values have quotes, this is an empty element
+		if d.previous == '/' { // the last byte is '>'; values are quoted, so this is an empty element
 			t.kind = emptyTag
-			if _, err := d.decoder.RawToken(); err != nil { // its end, a token that takes no bytes
+			if _, err := d.decoder.RawToken(); err != nil { // its end, a token of no bytes
 				return t.name, err
 			}
 		}
@@ -53,7 +53,7 @@ func (d *reader) token(token xml.Token) (element string, err error) {
 	case xml.EndElement:
 		t := tag{name: name(token.Name), kind: endTag}
 		return t.name, d.g.tag(t)
-	case xml.CharData: // CDATA, as the reader stands at a '<'
+	case xml.CharData: // CDATA, as the reader is at a '<'
 		if strings.Trim(string(token), " \t\r\n") != "" {
 			return "", errText
 		}
@@ -69,7 +69,7 @@ func (d *reader) token(token xml.Token) (element string, err error) {
 	return "", nil
 }
 
-// explain makes an error of encoding/xml one about the text.
+// explain turns an error of encoding/xml into one about the text.
 func explain(err error) error {
 	syntax, ok := errors.AsType[*xml.SyntaxError](err)
 	switch {
@@ -88,7 +88,7 @@ func name(n xml.Name) string {
 	return n.Space + ":" + n.Local
 }
 
-// charset takes the encodings that need no decoding.
+// charset accepts encodings that need no decoding.
 func charset(label string, r io.Reader) (io.Reader, error) {
 	if strings.EqualFold(label, "us-ascii") || strings.EqualFold(label, "ascii") {
 		return r, nil
@@ -96,8 +96,8 @@ func charset(label string, r io.Reader) (io.Reader, error) {
 	return nil, errors.New("want UTF-8")
 }
 
-// ReadByte gives encoding/xml the text from where the reader is, and no more of
-// it than each token takes.
+// ReadByte gives encoding/xml the text from the current position, and no more than each token
+// needs.
 func (d *reader) ReadByte() (byte, error) {
 	if d.taken++; d.taken > longestToken {
 		return 0, errTooLong
@@ -112,5 +112,5 @@ func (d *reader) ReadByte() (byte, error) {
 	return d.last, nil
 }
 
-// Read makes the reader an io.Reader, as xml.NewDecoder wants; it calls ReadByte.
+// Read makes the reader an io.Reader, as xml.NewDecoder requires; xml.NewDecoder uses ReadByte.
 func (d *reader) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -10,12 +10,11 @@
 //	  </device>
 //	</superblock>
 //
-// A [Writer] writes just that: two spaces a level, an element a line, attributes
-// in this order. [Read] takes any XML that says the same, in other orders, quotes
-// and spacing, with declarations, comments and entities; what it does not know,
-// text and a missing end are errors. Dumps grow to gigabytes, so a scanner of our
-// own takes what looks as above and leaves the rest to encoding/xml. One grammar
-// judges what both of them find.
+// A [Writer] writes exactly this: two spaces per level, one element per line, attributes in this
+// order. [Read] accepts any equivalent XML, with other orders, quotes and spacing, and with
+// declarations, comments and entities. Unknown elements and attributes, text, and a missing end
+// are errors. Dumps can be gigabytes, so a custom scanner reads text in the form above and leaves
+// the rest to encoding/xml. A single grammar checks the results of both.
 package xmlfmt
 
 import (
@@ -27,30 +26,30 @@ import (
 	"thinpool/metadata"
 )
 
-// A Style is a way to write the same dump.
+// A Style is a variant of the format.
 type Style int
 
-// The styles. Other programs parse them to the byte.
+// The styles. Other programs depend on them byte for byte.
 const (
-	Style1      Style = iota // of thin-provisioning-tools 1.x, but with a newline at the end
-	Style1Exact              // the same without
-	Style09                  // of 0.9: the flags always, shared mappings repeated
+	Style1      Style = iota // thin-provisioning-tools 1.x, plus a newline at the end
+	Style1Exact              // the same without the newline
+	Style09                  // 0.9: always with flags, shared mappings repeated
 )
 
-// A Writer writes a dump as XML. tool/dump has it format runs on all processors. The first line is
-// written at once, as some programs read no other.
+// A Writer writes a dump as XML. tool/dump uses it to format runs on all processors. The first
+// line is written immediately, because some programs read no more.
 type Writer struct {
 	style Style
 	out   *textenc.Writer
 }
 
-// errNoDefs says that a def was handed to a writer of [Style09].
+// errNoDefs says that a writer of [Style09] got a def.
 var errNoDefs = errors.New("style 0.9 has neither def nor ref")
 
-// Dumps make the text of runs on all processors.
+// tool/dump formats runs on all processors.
 var _ textenc.Formatter = (*Writer)(nil)
 
-// NewWriter returns a Writer to w. Only End makes the dump complete.
+// NewWriter returns a Writer to w. The dump is only complete after End.
 func NewWriter(w io.Writer, style Style) *Writer {
 	return &Writer{style, textenc.New(w, appendRuns)}
 }
@@ -94,14 +93,14 @@ func (w *Writer) Ref(name string) error {
 	return w.out.Text(fmt.Appendf(nil, "    <ref name=%s/>\n", quote(name)))
 }
 
-// Runs implements metadata.Visitor. Runs that continue each other become one.
+// Runs implements metadata.Visitor. It joins runs that continue each other.
 func (w *Writer) Runs(runs []metadata.Run) error { return w.out.Runs(runs) }
 
-// Format appends the text of runs to dst. It may be called from several goroutines at once.
+// Format appends the text of runs to dst. It may be called from several goroutines concurrently.
 func (w *Writer) Format(dst []byte, runs []metadata.Run) []byte { return appendRuns(dst, runs) }
 
-// Formatted takes runs of which Format has made the text of all but the first and the last; it is
-// for tool/dump.
+// Formatted writes runs whose text Format has made, except the first and the last. It is for
+// tool/dump.
 func (w *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run, _ uint64) error {
 	return w.out.Formatted(first, between, last)
 }
@@ -145,7 +144,7 @@ func appendRun(dst []byte, r metadata.Run) []byte {
 	return append(dst, "\"/>\n"...)
 }
 
-// quote makes an attribute value of s.
+// quote returns s as an attribute value.
 func quote(s string) string {
 	q := []byte{'"'}
 	for _, c := range []byte(s) {

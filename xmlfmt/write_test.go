@@ -14,7 +14,7 @@ import (
 	"thinpool/metadata"
 )
 
-// describe makes the calls of a small dump; runs come in pieces that belong together.
+// describe makes the calls of a small dump; its runs come in parts to be joined.
 func describe(v metadata.Visitor, shared bool) error {
 	run := func(thin, data, n uint64) []metadata.Run {
 		return []metadata.Run{{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(data), Len: n}}
@@ -68,7 +68,7 @@ func TestWriteStyles(t *testing.T) {
 	}
 }
 
-// flags are written always in style 0.9, and in style 1 only if needs_check is set.
+// Style 0.9 always writes flags; style 1 only does if needs_check is set.
 func TestWriteFlags(t *testing.T) {
 	for _, tc := range []struct {
 		style Style
@@ -94,7 +94,7 @@ func TestWriteRefusesDefs(t *testing.T) {
 	}
 }
 
-// The first line goes out at once: some programs read no more.
+// The first line is written immediately: some programs read no more.
 func TestWriteFirstLine(t *testing.T) {
 	var got bytes.Buffer
 	w := NewWriter(&got, Style1)
@@ -127,7 +127,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// Much text comes out in order.
+// Long text is written in order.
 func TestWriteMuch(t *testing.T) {
 	const n = 50000
 	var got bytes.Buffer
@@ -150,8 +150,8 @@ func TestWriteMuch(t *testing.T) {
 	}
 }
 
-// Runs that continue each other become one, however they are cut into calls; but
-// not across the borders of a def or a ref.
+// Runs that continue each other are joined, however they are split into calls, but not across the
+// boundaries of a def or a ref.
 func TestWriteJoins(t *testing.T) {
 	const n = 5000 // more than are formatted at a time
 	var runs []metadata.Run
@@ -168,7 +168,7 @@ func TestWriteJoins(t *testing.T) {
 			if err := w.Runs(part); err != nil {
 				t.Fatal(err)
 			}
-			clear(part) // it is the caller's again
+			clear(part) // it belongs to the caller again
 		}
 		if err := w.End(); err != nil || got.String() != want.String()+"</superblock>\n" {
 			t.Errorf("in parts of %d: err %v, text differs", size, err)
