@@ -245,9 +245,9 @@ loop:
 	return made
 }
 
-// emit changes base and writes it, times times, and returns it. Most runs are short, and their
-// length is hard to predict. So if out has room, emit writes eight words even if fewer are needed.
-// The words after them are not written yet.
+// emit adds change to base and writes it, as often as times says, and returns base. Most runs are
+// short, and their length is hard to predict. So if out has room, emit writes eight words even if
+// fewer are needed. The words after them are not written yet.
 func emit(out []byte, times int, base, change uint64) uint64 {
 	last := base + uint64(times)*change
 	for ; times > 0 && len(out) >= 8*wordSize; times -= 8 {

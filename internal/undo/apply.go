@@ -96,8 +96,8 @@ func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 
 // applyInPlace puts back what a repair in place changed, from position from on.
 func (f *File) applyInPlace(ctx context.Context, dev block.Device, from int) error {
-	// A process that died may have left block 0 in a cache only. The one on the disk may need the
-	// blocks that are put back.
+	// A process that died may have left block 0 only in a cache. The block 0 on disk may still need
+	// blocks that are about to be overwritten, so flush first.
 	if err := flush(dev, "flushing"); err != nil {
 		return err
 	}

@@ -452,7 +452,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// A block 0 that an earlier process left in a cache is on the disk before anything is put back.
+// If an earlier process left block 0 in a cache, it is flushed before anything is put back.
 func TestApplyFlushesFirst(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)

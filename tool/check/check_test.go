@@ -137,7 +137,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// A canceled check ends with the context's error.
+// A cancelled check ends with the context's error.
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

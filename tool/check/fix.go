@@ -202,8 +202,8 @@ func (r *Fix) Write(ctx context.Context, dev block.Device) error {
 		return ErrChanged
 	}
 	if len(r.Blocks()) > 0 {
-		// A process that died may have left the superblock in a cache only. What is free by that
-		// one may be in use by the one on the disk.
+		// A process that died may have left the superblock only in a cache. Blocks that are free in it may
+		// be in use in the superblock on disk, so flush first.
 		if err := dev.Flush(); err != nil {
 			return fmt.Errorf("flushing: %w", err)
 		}

@@ -66,8 +66,8 @@ func TestRepairInterrupted(t *testing.T) {
 	}
 }
 
-// A superblock that an earlier process left in a cache is on the disk before the blocks that are
-// free by it are written.
+// If an earlier process left the superblock in a cache, it is flushed before free blocks are
+// written.
 func TestRepairFlushesFirst(t *testing.T) {
 	dev := fixtures.Leaky(t)
 	r, _ := prepared(t, dev, check.Options{})

@@ -35,7 +35,7 @@
 // # Choice
 //
 // The choice is not a score. A state counts only if its roots are of the right kind. The state
-// that the superblock names wins, unless another state is whole and proven newer, or is the one
+// that the superblock names wins, unless another one is whole and shown to be newer, or is the one
 // LVM knows. If nothing decides between states, the report names them and how they differ.
 //
 // # Witnesses

@@ -14,8 +14,8 @@ func common(a, b btree.KeyRange) btree.KeyRange {
 	return btree.KeyRange{First: max(a.First, b.First), Last: min(a.Last, b.Last)}
 }
 
-// findRoom finds for each hole the keys that can be filled in. A hole may lie in many trees,
-// whose nodes above it have different bounds, and what fills it has to fit all of them.
+// findRoom finds the keys that may fill each hole. A hole may be in many trees, with different
+// bounds above it, and its fill must fit all of them.
 func (g *grove) findRoom() {
 	for i := range g.patches {
 		g.patches[i].room = btree.AllKeys
@@ -28,7 +28,7 @@ func (g *grove) findRoom() {
 	}
 }
 
-// giveRoom takes from the children of internal node i the keys that it does not leave to them.
+// giveRoom limits the children of internal node i to the keys that the node leaves to them.
 func (g *grove) giveRoom(i int) {
 	p, in := &g.patches[i], &g.forest.Inner()[i]
 	if !p.changed {
@@ -43,7 +43,7 @@ func (g *grove) giveRoom(i int) {
 		}
 	}
 	begin, full := uint64(0), false // what is in use to the left
-	child := 0                      // of the node as it was: gaps are none
+	child := 0                      // index in the original node, which has no gaps
 	for e, it := range p.entries {
 		h, t := g.holeOf(it), g.tree(it)
 		var keys btree.KeyRange
@@ -53,7 +53,7 @@ func (g *grove) giveRoom(i int) {
 			keys = in.ChildRange(child, btree.AllKeys)
 			child++
 		}
-		if t.n > 0 { // also where it is the bounds that are wrong
+		if t.n > 0 { // even if the bounds are wrong
 			keys.First, keys.Last = min(keys.First, t.first), max(keys.Last, t.last)
 		}
 		free := btree.KeyRange{First: begin, Last: math.MaxUint64}

@@ -314,7 +314,7 @@ func TestForestDepth(t *testing.T) {
 	}
 }
 
-// Canceling the context stops the read.
+// Cancelling the context stops the read.
 func TestForestCancel(t *testing.T) {
 	f := fixtures.NewForge(t, forgeBlocks, 100000)
 	root := f.Inner(leaf(f, 0, 10), leaf(f, 100, 10))

@@ -156,8 +156,8 @@ func (m *Mem) Size() int64 { return int64(len(m.data)) }
 // Close implements [block.Device].
 func (m *Mem) Close() error { return nil }
 
-// Unflushed is a device on which an earlier process left writes in a cache. Writes fail before the
-// first flush, because what is on the disk is unknown until then.
+// An Unflushed is a device with writes of an earlier process still in a cache. Writes fail before
+// the first flush, because until then, the content of the disk is unknown.
 type Unflushed struct {
 	*Mem
 	flushed bool
