@@ -17,7 +17,7 @@ import (
 // layers below its own.
 var layers = [][]string{
 	{"cmd/*", "test/damage/cmd", "internal/licenses/collect"},
-	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage"},
+	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage", "test/format"},
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
@@ -38,7 +38,7 @@ var exceptions = map[string][]string{
 // only says which packages alone may import something.
 var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
-	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage"},
+	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage", "test/format"},
 	"thinpool/metadata/block/blocktest": {"fixtures", "internal/demo", "test/e2e", "test/damage"},
 	"github.com/h2non/filetype":         {"disk"},
 	"github.com/lima-vm/go-qcow2reader": {"disk"},
