@@ -78,6 +78,12 @@ vulndb:
 	dir=$$(cd / && $(GO) mod download -json $(VULNMOD)@latest | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	  $(GO) run $(VULNMOD)/cmd/indexdb@$${dir##*@} -vulns "$$dir/data/osv" -out vulndb
 
+# make mutants FILES="a.go b.go" SAMPLE=50: changes that the tests do not notice
+SAMPLE ?= 0
+mutants:
+	$(GO) run ./test/mutants -sample $(SAMPLE) $(FILES)
+
+# make bench: every tool beside the Rust tools of a folder beside the repository
 bench: all
 	$(GO) run ./bench
 
@@ -146,4 +152,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary packages packages-check dist site rename install clean
