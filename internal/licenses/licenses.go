@@ -1,5 +1,5 @@
-// Package licenses holds the licences of thinpool and of all that is linked into its tools, which must go where
-// the tools go. "make licenses" writes the file.
+// Package licenses holds the licences of thinpool and of everything linked into its tools. They
+// must accompany the tools. "make licenses" writes the file.
 package licenses
 
 import _ "embed" // the file
