@@ -149,7 +149,7 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	case "help":
 		printHelp(out, t, parser.Model, helpWidth(stdout))
 	case "version":
-		_ = printVersion(out, isVerbose(args)) // out remembers
+		_ = printVersion(out, isVerbose(args)) // out remembers errors
 	default:
 		err := words.set(parser, command)
 		if err == nil {
