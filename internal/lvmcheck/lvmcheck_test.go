@@ -143,7 +143,7 @@ func TestCompare(t *testing.T) {
 	third := metadata.Device{ID: 3, Details: metadata.Details{TransactionID: 4, MappedBlocks: 7}}
 	tests := map[string]struct {
 		change func(*side)
-		want   []lvmcheck.Code // those that are refused with an exclamation mark
+		want   []lvmcheck.Code // refused ones start with an exclamation mark
 		says   string
 		fix    string // part of the first difference's commands
 	}{
