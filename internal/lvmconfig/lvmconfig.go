@@ -129,8 +129,8 @@ func find(name string) (string, error) {
 	return path, nil
 }
 
-// identify runs a program to find out what it is. It runs it by LVM's path, since one program may
-// be several tools.
+// identify runs a program to find out what it is. Its argv[0] is the path by which LVM runs it: one
+// binary may be several tools.
 func identify(ctx context.Context, tool, path, program string) Program {
 	p := Program{Tool: tool, Path: path}
 	if path == "" {
