@@ -181,8 +181,8 @@ func double(c byte) byte {
 	return c<<1 ^ high*0x1d
 }
 
-// fillParity writes rows as drawn. In three of md's layouts, the position of a device in Q is its
-// number; in all others, it is the distance from Q, counting data devices only.
+// fillParity writes rows as drawn. In three of md's layouts, a device counts in Q by its number; in
+// all others, by its distance from Q, counting data devices only.
 func (a array) fillParity(legs [][]byte) []byte {
 	rows := bytes.Split([]byte(a.drawn), []byte("-"))
 	n := len(legs)
