@@ -52,7 +52,7 @@ type Options struct {
 // Sizes of requests, and their number.
 const (
 	requestBytes    = 1 << 20
-	zeroBytes       = 256 << 20 // so that an interruption need not wait long
+	zeroBytes       = 256 << 20 // small enough to interrupt quickly
 	requests        = 4
 	readers         = 2
 	checkpointBytes = 1 << 30
