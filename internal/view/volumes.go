@@ -37,7 +37,7 @@ func (p *PoolState) Waiting() bool {
 	return p.Superblock == nil || p.Superblock.TransactionID != p.Volume.ThinPool().TransactionID
 }
 
-// A Volumes holds everything to list.
+// Volumes holds everything to list.
 type Volumes struct {
 	Groups   []*lvm.Group
 	PVs      []lvmreport.PV
