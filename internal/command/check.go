@@ -122,7 +122,7 @@ func (c *Check) Run(env *cli.Env) (err error) {
 	return errors.Join(c.verdict(sum), differ)
 }
 
-// hinted passes faults on to report. If block 0 is damaged, it adds what the device may be instead.
+// hinted passes faults on to report. If block 0 is damaged, it adds a guess at what the device may be.
 func hinted(report func(check.Fault)) func(check.Fault) {
 	return func(f check.Fault) {
 		if _, wiped := errors.AsType[*check.WipedError](f.Err); f.Code == check.SuperblockDamaged && !wiped {

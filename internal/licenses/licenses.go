@@ -4,7 +4,7 @@ package licenses
 
 import _ "embed" // the file
 
-// Text is all licences, each below the name of what it is for.
+// Text has all licences, each below the name of the part it covers.
 //
 //go:embed THIRD_PARTY_LICENSES
 var Text string

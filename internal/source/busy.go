@@ -111,8 +111,8 @@ const (
 	andAgain = "\n  (this command again, with -m)"
 )
 
-// busyReading adds to err who uses the device at path, and how to read the metadata of a pool in
-// use. If the device does not contain metadata, it says what it is instead.
+// busyReading adds to err the user of the device at path, and how to read the metadata of a pool in
+// use. If the device does not contain metadata, it says what the device is instead.
 func (s sysfs) busyReading(path string, err error) error {
 	dir := s.node(path)
 	sb, what := superblockOf(path)
@@ -144,7 +144,7 @@ func (s sysfs) busyReading(path string, err error) error {
 	return fmt.Errorf("%w%s. Deactivate it, or read a metadata snapshot:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
 }
 
-// busyOtherwise adds to err who uses the device or file at path. A metadata snapshot would not help
+// busyOtherwise adds to err the user of the device or file at path. A metadata snapshot would not help
 // here.
 func (s sysfs) busyOtherwise(path string, err error) error {
 	if errors.Is(err, block.ErrLocked) {
@@ -160,7 +160,7 @@ func (s sysfs) busyOtherwise(path string, err error) error {
 	return fmt.Errorf("%w: it may be part of a pool, or mounted. Deactivate the pool or unmount it first", err)
 }
 
-// busyFile adds to err who has locked the file at path.
+// busyFile adds to err the process that has locked the file at path.
 func busyFile(path string, err error) error {
 	who := strings.Join(lockers(path), ", ")
 	if who == "" {
@@ -207,7 +207,7 @@ func superblockOf(path string) (*metadata.Superblock, error) {
 	return &sb, nil
 }
 
-// Busy adds to an error about a busy device at path who uses it.
+// Busy adds the user of the device at path to an error about a busy device.
 func Busy(path string, err error) error { return sys.busyOtherwise(path, err) }
 
 // SnapshotAdvice says how to reserve a metadata snapshot in the pool that uses the device at path,

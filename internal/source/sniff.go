@@ -291,7 +291,7 @@ func NotPacked(f io.ReaderAt, err error) error {
 	return err
 }
 
-// Hint adds to an error about a superblock what the device may be instead.
+// Hint adds a guess at what the device may be to an error about its superblock.
 func Hint(err error) error {
 	if wrong, ok := errors.AsType[*block.ChecksumError](err); ok && wrong.Block == 0 && wrong.Is == block.UnknownKind {
 		return fmt.Errorf("%w (is this the pool's metadata, _tmeta, and not its data, _tdata?)", err)

@@ -117,7 +117,7 @@ var filesKinds = map[string]string{
 }
 
 // The kernel listed all files of these volumes before a mapping leaf was lost. What is found in the
-// lost range matches, as far as the metadata that tells is left.
+// lost range matches, as far as the remaining metadata shows it.
 func TestFilesOfLostRange(t *testing.T) {
 	folder := shared.Path(t, "kernel", "layer-images")
 	for _, c := range []struct{ name, lv string }{{"files-ext4", "vgf/data"}, {"files-xfs", "vgx/data"}} {
