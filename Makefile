@@ -2,7 +2,7 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 TOOLS   := $(filter-out thin_tools,$(notdir $(wildcard cmd/*)))
-# Where the tools begin: see internal/cli/entry_linux.go.
+# Entry point of the tools: see internal/cli/entry_linux.go.
 ENTRY    = $(if $(filter linux/amd64 linux/arm64,$(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)),-E thinpool/internal/cli.entry)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(ENTRY)'
 TOOL     = $(GO) tool -modfile=tools.mod
@@ -17,25 +17,25 @@ all:
 demo:
 	@$(GO) run ./internal/demo
 
-# make test: all tests, and what was skipped. TIMEOUT is for one package on a slow machine.
+# make test: run all tests and list what was skipped. TIMEOUT is per package, for slow machines.
 TIMEOUT ?= 20m
 test:
 	$(GO) run ./test/run -timeout $(TIMEOUT) ./...
 
-# make long: the same, with what is tried at random tried more often
+# make long: the same, with more rounds of randomised tests
 long:
 	THINPOOL_LONG=1 $(GO) run ./test/run -timeout 2h ./...
 
-# make kernel: what needs a virtual machine, a sample of it or, with THINPOOL_KERNEL=all, all of it
+# make kernel: tests in virtual machines: a sample or, with THINPOOL_KERNEL=all, all of them
 kernel:
 	THINPOOL_KERNEL=$${THINPOOL_KERNEL:-1} $(GO) run ./test/run -timeout 5h -run '$(KERNEL)' ./test/e2e
 KERNEL = ^TestKernel|^TestLVM($$|Shrunk|Kernel)|^TestLVMLayouts$$
 
-# make lab FOR=10m: damage metadata in every way, judge check and repair, print a table
+# make lab FOR=10m: damage metadata in many ways, judge check and repair, print a table
 lab:
 	$(GO) run ./test/damage/cmd -for $(FOR)
 
-# make check: what has to pass before a commit
+# make check: must pass before a commit
 check: format vet test race fuzz
 
 format:
@@ -45,15 +45,15 @@ vet:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
-# make race: the packages with goroutines, and the commands that use them. -short leaves out
-# tests of many images, and TestScripts starts processes: make test runs both.
+# make race: test the packages with goroutines, and the commands that use them, for data races.
+# -short skips tests of many images, and TestScripts starts processes: make test runs both.
 GOROUTINES = $(shell $(GO) list -f '{{.ImportPath}} {{.Imports}}' ./internal/... ./lvm/... ./metadata/... ./packfmt ./streamfmt ./tool/... ./xmlfmt | \
   grep -E '[[ ](sync|golang.org/x/sync/errgroup)[] ]' | cut -d' ' -f1)
 race:
 	$(GO) test -race -short -timeout $(TIMEOUT) -skip '^TestScripts$$' $(GOROUTINES) ./internal/command
 
-# make fuzz: each fuzz target for FUZZTIME. Go sometimes reports the end of that time
-# as a failure, which has no failing input.
+# make fuzz: run each fuzz target for FUZZTIME. Go sometimes reports the end of that time as a
+# failure without a failing input.
 fuzz:
 	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
 	  p=$$(dirname $$file); \
@@ -65,13 +65,13 @@ fuzz:
 	  done; \
 	done; rm -f fuzz.log
 
-# make vulncheck: known vulnerabilities in what the tools call. It needs the network and
-# its result changes without the code, so it is not part of make check.
+# make vulncheck: report known vulnerabilities in code that the tools call. It needs the network,
+# and its result can change while the code does not, so it is not part of make check.
 vulncheck:
 	@$(TOOL) govulncheck -db '$(VULNDB)' ./... || { s=$$?; test $$s = 3 || echo \
 	  "vulncheck: nothing was checked. If $(VULNDB) cannot be reached: make vulndb, then make vulncheck VULNDB=file://$(CURDIR)/vulndb" >&2; exit $$s; }
 
-# make vulndb: the database in the folder vulndb, by way of the Go module proxy
+# make vulndb: fetch the database into the folder vulndb through the Go module proxy
 VULNMOD = golang.org/x/vulndb
 vulndb:
 	rm -rf vulndb
@@ -87,16 +87,16 @@ mutants:
 bench: all
 	$(GO) run ./bench
 
-# make completions: after a change of options
+# make completions: run it after changing options
 completions:
 	$(GO) run ./internal/completions
 
-# make licenses: after a change of what is linked in
+# make licenses: run it after changing what is linked in
 licenses:
 	$(GO) run ./internal/licenses/collect
 
-# make rename MODULE=host/owner/thinpool: a copy with another module path, in a folder that is not
-# there yet. What is copied is what git knows.
+# make rename MODULE=host/owner/thinpool: copy the files known to git to a new folder, with another
+# module path.
 DEST    ?= ../thinpool-renamed
 NOW      = $(shell $(GO) list -m)
 FOLDERS  = tools|$(shell git ls-files '*/*' | cut -d/ -f1 | sort -u | paste -sd'|' -)
@@ -112,27 +112,27 @@ rename:
 	cd '$(DEST)' && gofmt -w . && $(GO) build ./...
 	@echo 'in $(DEST): $(MODULE)'
 
-# make binary OUT=FILE: thin_tools alone, as packages have it. GOARCH in the environment chooses the processor.
-# It has the commit in it; VCS=false leaves that out.
+# make binary OUT=FILE: build only thin_tools, as in packages. GOARCH in the environment selects the
+# processor. The binary contains the commit, except with VCS=false.
 OUT ?= bin/thin_tools
 VCS ?= auto
 binary:
 	$(BUILD) -buildvcs=$(VCS) -o $(OUT) ./cmd/thin_tools
 
-# make packages: deb, rpm, apk and Arch in dist/, for this processor or those in ARCHES
+# make packages: build deb, rpm, apk and Arch packages in dist/, for this processor or those in ARCHES
 ARCHES ?=
 packages:
 	./packaging/build dist $(ARCHES)
 
-# make packages-check: two builds are the same; lint; install and remove in a temporary root
+# make packages-check: compare two builds, lint, and install and remove in a temporary root
 packages-check:
 	./packaging/check
 
-# make dist: tarballs for four processors, the source with all modules, SBOM, SHA256SUMS
+# make dist: build tarballs for four processors, the source with all modules, SBOM, SHA256SUMS
 dist:
 	./packaging/dist dist
 
-# make site: all documents and man pages as HTML in site/, links checked
+# make site: convert all documents and man pages to HTML in site/ and check links
 site:
 	go -C packaging run ./site .. ../site
 

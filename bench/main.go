@@ -25,7 +25,7 @@ import (
 // The folder beside the repository.
 const shared = "../shared/bench"
 
-// A shape is metadata of a certain form.
+// A shape is metadata with certain properties.
 type shape struct {
 	name  string
 	bytes int64 // of its metadata device
@@ -83,7 +83,7 @@ func (b *bench) run(names []string) error {
 	return nil
 }
 
-// build builds a program of the shared folder, which may be read-only.
+// build builds a program from the shared folder, which may be read-only.
 func (b *bench) build(part string) error {
 	program := filepath.Join(b.work, part)
 	if _, err := os.Stat(program); err == nil {
@@ -123,17 +123,17 @@ func (b *bench) shape(s shape, sum *summary) error {
 	return nil
 }
 
-// A row is what a case took.
+// A row is the cost of a case.
 type row struct {
 	name       string
 	ours, peer cost
 	compared   bool // the peer can do it
 }
 
-// A cost is what a command took: medians of the rounds.
+// A cost is the cost of a command: medians over the rounds.
 type cost struct{ wall, cpu, mib float64 }
 
-// speedup is the smaller of the speedups in wall and in processor time.
+// speedup returns the smaller of the speedups in wall time and in processor time.
 func (r row) speedup() float64 {
 	return min(r.peer.wall/r.ours.wall, r.peer.cpu/r.ours.cpu)
 }
@@ -147,11 +147,11 @@ func (r row) print(shape string) {
 		r.ours.wall, r.peer.wall, r.ours.cpu, r.peer.cpu, r.speedup(), r.ours.mib, r.peer.mib)
 }
 
-// A summary is what all rows come to.
+// A summary is the total of all rows.
 type summary struct {
 	cells        int
 	logs         float64  // sum of the logarithms of the speedups
-	slower, more []string // what is slower than the peer, or takes more than 1.3 times its memory and 4 MiB
+	slower, more []string // slower than the peer; more than 1.3 times its memory plus 4 MiB
 }
 
 func (s *summary) add(r row) {

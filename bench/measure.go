@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// files are the inputs of a shape and the outputs.
+// files are the inputs and outputs for a shape.
 type files struct {
 	shape
 	work   string
@@ -20,7 +20,7 @@ type files struct {
 	temps  []string
 }
 
-// files makes the inputs of a shape that are not there yet.
+// files creates the missing inputs for a shape.
 func (b *bench) files(s shape) (*files, error) {
 	f := &files{shape: s, work: b.work, temps: []string{"out.bin", "o.zst", "page.html", "damaged.bin", "data", s.name + ".pack"}}
 	xml, meta := f.path(s.name+".xml"), f.path(s.name+".bin")
@@ -50,7 +50,7 @@ func (b *bench) files(s shape) (*files, error) {
 
 func (f *files) path(name string) string { return filepath.Join(f.work, name) }
 
-// empty makes a metadata device of zeros.
+// empty creates a metadata device of zeros.
 func (f *files) empty(path string) error {
 	if err := os.RemoveAll(path); err != nil {
 		return err
@@ -61,8 +61,8 @@ func (f *files) empty(path string) error {
 	return os.Truncate(path, f.bytes)
 }
 
-// damage copies the metadata and spoils a block. thin_restore writes leaves first and then what
-// leads to them, so it is a leaf.
+// damage copies the metadata and damages a block. It is a leaf, because thin_restore writes leaves
+// first and then what points to them.
 func (f *files) damage(meta string) error {
 	damaged := f.path("damaged.bin")
 	if err := shell("cp --sparse=always " + meta + " " + damaged); err != nil {
@@ -139,7 +139,7 @@ func (b *bench) compare(c benchCase, f *files) (row, error) {
 	return r, nil
 }
 
-// median is that of the times of all rounds but the first, which has the memory.
+// median returns the median times of all rounds except the first, which measured the memory.
 func median(costs []cost) cost {
 	var walls, cpus []float64
 	for _, c := range costs[1:] {
@@ -150,7 +150,7 @@ func median(costs []cost) cost {
 	return cost{walls[len(walls)/2], cpus[len(cpus)/2], costs[0].mib}
 }
 
-// timed runs a command and takes its times. The shell is replaced by a command without a pipe.
+// timed runs a command and measures its times. A command without a pipe replaces the shell.
 func timed(command string) (cost, error) {
 	if !strings.Contains(command, "|") {
 		command = "exec " + command
@@ -168,8 +168,8 @@ func timed(command string) (cost, error) {
 	return cost{wall: wall.Seconds(), cpu: cpu.Seconds()}, nil
 }
 
-// weighed runs a command and takes its peak memory. A small program starts it, because a process
-// inherits the peak of the one that starts it.
+// weighed runs a command and measures its peak memory. A small program starts the command, because
+// a process inherits the peak of its parent.
 func weighed(command string) (cost, error) {
 	file, err := os.CreateTemp("", "weight")
 	if err != nil {
@@ -190,8 +190,7 @@ func weighed(command string) (cost, error) {
 	return cost{mib: number(string(kib)) / 1024}, nil
 }
 
-// failed returns the error of a command. Damage makes tools fail, which is measured
-// like success.
+// failed returns the error of a command. Damage makes tools fail, which is measured like success.
 func failed(err error, command, stderr string) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); ok && strings.Contains(command, "damaged") {
 		return nil

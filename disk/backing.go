@@ -16,32 +16,31 @@ import (
 	"thinpool/internal/printable"
 )
 
-// A BackingError says that an image is based on a file that is not read: an image that somebody
-// else made may name any file. Options.Backing allows it. The error wraps [fs.ErrNotExist] if
-// there is no such file.
+// A BackingError means that an image's backing file was not opened: an untrusted image may name any
+// file. Options.Backing allows it. The error wraps [fs.ErrNotExist] if the file does not exist.
 type BackingError struct {
-	Image string // that names the file
-	Name  string // as the image has it
-	Path  string // of the file
-	Err   error  // why it is not read
+	Image string // the image that names the file
+	Name  string // as written in the image
+	Path  string // path of the file
+	Err   error  // why it was not opened
 }
 
 func (e *BackingError) Error() string {
 	return fmt.Sprintf("qcow2: %s has the backing file %s, which was not opened: %v", printable.Text(e.Image), printable.Text(e.Name), e.Err)
 }
 
-// Unwrap returns why the file is not read.
+// Unwrap returns why the file was not opened.
 func (e *BackingError) Unwrap() error { return e.Err }
 
-// A backingChain opens the files that an image is based on, each by the one above it.
+// A backingChain opens backing files, each named by the image above it.
 type backingChain struct {
-	allowed []string // may be opened wherever they are
+	allowed []string // may be opened anywhere
 	opened  []string
 }
 
-// openBelow opens the file that an image is based on, as the format that the image declares. As
-// with QEMU a format that is not declared is found out; one that is declared counts, whatever the
-// file looks like: what a guest writes to its raw disk can look like anything.
+// openBelow opens the backing file of an image in the format declared in the image. Like QEMU, it
+// detects the format if none is declared. A declared format counts, whatever the file looks like: a
+// guest can write anything to its raw disk.
 func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image, error) {
 	if len(c.opened) == qcowMostBacking {
 		return nil, fmt.Errorf("qcow2: more than %d backing files in a chain", qcowMostBacking)
@@ -67,7 +66,7 @@ func (c *backingChain) openBelow(image string, h *qcow2Header) (qcow2image.Image
 	return nil, errors.Join(err, f.Close())
 }
 
-// openFile opens the file of a name that an image has, and returns its path. It must lie in the
+// openFile opens a backing file by the name in an image, and returns its path. It must be in the
 // folder of the image, unless the caller allows it.
 func (c *backingChain) openFile(image, name string) (*os.File, string, error) {
 	if protocol, _, ok := strings.Cut(name, ":"); ok && !strings.Contains(protocol, "/") {
@@ -88,7 +87,7 @@ func (c *backingChain) openFile(image, name string) (*os.File, string, error) {
 	if err == nil {
 		return f, real, nil
 	}
-	// An image that has moved still has the old path of what it is based on.
+	// A moved image still has the old path of its backing file.
 	for _, allowed := range c.allowed {
 		if filepath.Base(allowed) == filepath.Base(name) {
 			return openAllowed(allowed)
@@ -97,7 +96,7 @@ func (c *backingChain) openFile(image, name string) (*os.File, string, error) {
 	return nil, "", &BackingError{image, name, path, err}
 }
 
-// same is the allowed file that is the one at path; empty if there is none.
+// same returns the allowed file that is identical to the one at path; empty if there is none.
 func (c *backingChain) same(path string) string {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -111,7 +110,7 @@ func (c *backingChain) same(path string) string {
 	return ""
 }
 
-// realFolder is the folder that a file lies in, without symbolic links.
+// realFolder returns the folder of a file, without symbolic links.
 func realFolder(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err == nil {
@@ -120,12 +119,11 @@ func realFolder(path string) (string, error) {
 	return filepath.Dir(path), err
 }
 
-// withoutWaiting opens a named pipe at once, so that it can be seen that it is one.
+// withoutWaiting opens a named pipe without waiting, so that it can be recognised as one.
 const withoutWaiting = os.O_RDONLY | syscall.O_NONBLOCK
 
-// openBeside opens a regular file that lies in a folder, which has no symbolic links in its path.
-// The file is looked up in the open folder, so that nothing else is opened if somebody exchanges
-// it for a link that leads out.
+// openBeside opens a regular file in folder, whose path has no symbolic links. It looks the file up
+// in the open folder, so that it opens nothing else if somebody replaces the file with a link.
 func openBeside(folder, path string) (*os.File, string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	switch {
@@ -158,7 +156,7 @@ func openBeside(folder, path string) (*os.File, string, error) {
 	return f, real, nil
 }
 
-// openAllowed opens a file that the caller named, or a block device.
+// openAllowed opens a file or block device named by the caller.
 func openAllowed(path string) (*os.File, string, error) {
 	f, err := os.OpenFile(path, withoutWaiting, 0)
 	if err != nil {

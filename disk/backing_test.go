@@ -15,8 +15,7 @@ import (
 	"thinpool/disk"
 )
 
-// basedOn makes an image of size bytes that has nothing but what a file has, in a format that may
-// be empty.
+// basedOn returns an empty image of size bytes with a backing file, whose format may be empty.
 func basedOn(name, format string, size int) []byte {
 	be := binary.BigEndian
 	img := make([]byte, 3*cluster)
@@ -39,14 +38,14 @@ func basedOn(name, format string, size int) []byte {
 			at += 8 + (len(ext.text)+7)&^7
 		}
 	}
-	at += 8 // the end of the extensions
+	at += 8 // end of the extensions
 	be.PutUint64(img[8:], uint64(at))
 	be.PutUint32(img[16:], uint32(len(name)))
 	copy(img[at:], name)
 	return img
 }
 
-// tree is a folder with the images of a test, in folders of their own.
+// tree is a folder with the images of a test, in separate folders.
 type tree struct {
 	t   *testing.T
 	dir string
@@ -95,7 +94,7 @@ func (f tree) content(path string, backing ...string) ([]byte, *disk.Disk, error
 	return p, img, nil
 }
 
-// What lies beside an image is read, however it is named, each image of a chain by its own folder.
+// Files beside an image are read, however they are named. Each image of a chain has its own folder.
 func TestBackingBeside(t *testing.T) {
 	f := newTree(t)
 	want := text16(8 * cluster)
@@ -126,7 +125,7 @@ func TestBackingBeside(t *testing.T) {
 	}
 }
 
-// Nothing else is read, unless it is allowed.
+// Nothing else is read unless allowed.
 func TestBackingElsewhere(t *testing.T) {
 	f := newTree(t)
 	secret := bytes.Repeat([]byte("secret0123456789"), cluster/16)
@@ -161,7 +160,7 @@ func TestBackingElsewhere(t *testing.T) {
 			t.Errorf("allowed as %s: %v", allowed, err)
 		}
 	}
-	// What lies beside may lead elsewhere itself, and what is allowed may, too.
+	// A file beside the image, or an allowed one, may itself name a file elsewhere.
 	over = f.write("disks/over", basedOn("middle", "qcow2", cluster))
 	if _, _, err := f.content(over); err == nil || !strings.Contains(err.Error(), "disks/middle has the backing file ../other/secret") {
 		t.Error(err)
@@ -173,7 +172,7 @@ func TestBackingElsewhere(t *testing.T) {
 	if got, _, err := f.content(over, f.path("other/middle"), f.path("disks/sub/secret")); err != nil || !bytes.Equal(got, secret) {
 		t.Error(err)
 	}
-	// An image that was moved has the old path. A file beside it counts more than a name.
+	// A moved image has the old path. A file beside it takes precedence over a name.
 	over = f.write("disks/over", basedOn("/var/lib/images/secret", "raw", cluster))
 	if got, img, err := f.content(over, f.path("other/secret")); err != nil || !bytes.Equal(got, secret) || len(img.Backing) != 1 {
 		t.Error(err)
@@ -188,7 +187,7 @@ func TestBackingElsewhere(t *testing.T) {
 	}
 }
 
-// What is not a file at all is refused by name, and so is text that a terminal must not see.
+// A name that is not a file name is refused with that name, and unsafe text is escaped.
 func TestBackingNoFile(t *testing.T) {
 	f := newTree(t)
 	for _, name := range []string{`json:{"driver":"file","filename":"/etc/passwd"}`, "nbd:unix:/run/x", "ssh://host/x", "file:base", "fat:rw:."} {
@@ -211,8 +210,8 @@ func TestBackingNoFile(t *testing.T) {
 	}
 }
 
-// A file is read in the format that is declared. A guest may have written the header of an image to
-// its raw disk, which leads elsewhere.
+// A file is read in the declared format. A guest may have written an image header that points
+// elsewhere to its raw disk.
 func TestBackingFormat(t *testing.T) {
 	f := newTree(t)
 	trap := basedOn("secret", "raw", cluster)
@@ -225,7 +224,7 @@ func TestBackingFormat(t *testing.T) {
 	}{
 		{"raw", trap[:cluster], ""},
 		{"qcow2", bytes.Repeat([]byte("s"), cluster), ""},
-		{"", bytes.Repeat([]byte("s"), cluster), ""}, // as QEMU does
+		{"", bytes.Repeat([]byte("s"), cluster), ""}, // like QEMU
 		{"vmdk", nil, `in "vmdk" format, which is not supported`},
 		{"host_device", nil, `in "host_device" format`},
 		{"far too long a name", nil, "format of the backing file has 19 bytes"},

@@ -1,12 +1,12 @@
-// Package disk, whose API may change but for Disk, Open, New and Options, finds what is on disks and
-// in images of them, layer by layer.
+// Package disk, whose API may change except for Disk, Open, New and Options, finds out what is on
+// disks and disk images, layer by layer.
 //
 //	parts of a file, device, server > image format > partition > array of md > LUKS > ...
 //
-// [Open] opens an image, or a device, and [Search] tries the layers on it until none recognises
-// what is there. What is left are [Disk]s, where physical volumes of LVM may begin. A [Disk] knows
-// the way to its bytes, by which messages call it: "disk.qcow2 > partition 3". Each layer is a file
-// of this package: it recognises its bytes, opens what is in them, says what it is, and refuses
+// [Open] opens an image or a device, and [Search] tries the layers on it until none recognises the
+// content. The results are [Disk]s, which may contain physical volumes of LVM. A [Disk] knows the
+// path to its bytes, which messages use as its name: "disk.qcow2 > partition 3". Each layer is a
+// file in this package: it recognises its data, opens the content, says what it is, and refuses
 // what it cannot read or must not write.
 package disk
 
@@ -22,43 +22,43 @@ import (
 	"thinpool/metadata/block"
 )
 
-// sector is the unit in which most layers count, whatever the disk says its sectors are.
+// sector is the unit of most layers, whatever the disk's sector size.
 const sector = block.SectorSize
 
-// A Disk is bytes: an image or a device, or what a layer makes of one. It may be used concurrently.
+// A Disk is an image or a device, or the content of a layer. It is safe for concurrent use.
 type Disk struct {
-	Name string // of the image
-	// Partition is the last layer if that is one: "partition 3".
+	Name string // name of the image
+	// Partition is the last layer if it is a partition: "partition 3".
 	Partition string
-	Members   []*Disk  // of an array, all that were found; nil for anything else
+	Members   []*Disk  // members found of an array; otherwise nil
 	Format    string   // of an image: "raw" or "qcow2"
-	Backing   []string // files that the image is based on, each the one before it, which are read too
-	Parts     []string // files that follow the first if the image is split
+	Backing   []string // backing files, each of the file before it, which are read too
+	Parts     []string // parts that follow the first if the image is split
 
-	layer string // that leads from below to these bytes; empty: none that has a name
-	below *Disk  // what these bytes come from; nil: an image
-	start int64  // in below, if they are a part of that
+	layer string // layer that leads from below to these bytes; empty: none with a name
+	below *Disk  // source of these bytes; nil: an image
+	start int64  // offset in below, if these bytes are a part of it
 	size  int64
 	r     io.ReaderAt // nil: these bytes are a part of below
-	fixed error       // why it cannot be written, if that is for this layer to say
+	fixed error       // why this layer cannot be written; nil: no objection
 	file  *file       // nil: no file of its own
 }
 
-// New makes a disk of r, which holds size bytes. It cannot be written.
+// New returns a disk that reads size bytes from r. It cannot be written.
 func New(name string, r io.ReaderAt, size int64) *Disk {
 	return &Disk{Name: name, Format: rawFormat, r: r, size: size}
 }
 
-// from is d from a byte on.
+// from returns the part of d that starts at an offset.
 func (d *Disk) from(start int64) *Disk {
 	return &Disk{Name: fmt.Sprintf("%s@%d", d.Name, start), below: d, start: start, size: d.size - start}
 }
 
-// Over is other bytes that come from d, such as those of a volume that has a physical volume there.
-// They can only be read.
+// Over returns a read-only disk with other bytes that come from d, such as those of a volume on a
+// physical volume there.
 func (d *Disk) Over(layer string, r io.ReaderAt, size int64) *Disk { return d.made(layer, r, size) }
 
-// Part is the partition of a number.
+// Part returns the partition with the given number.
 func (d *Disk) Part(number int) (*Disk, error) {
 	table, err := partition.Read(d, d.size)
 	if err != nil {
@@ -77,19 +77,19 @@ func (d *Disk) Part(number int) (*Disk, error) {
 	return nil, fmt.Errorf("%v has no partition %d: it has %s", d, number, strings.Join(known, ", "))
 }
 
-// made is what a layer makes of d: other bytes, which only it can read.
+// made returns the content of a layer on d, which only that layer can read.
 func (d *Disk) made(layer string, r io.ReaderAt, size int64) *Disk {
 	m := &Disk{Name: d.Name, layer: layer, below: d, size: size, r: r}
 	m.fixed = fmt.Errorf("%v is read-only: nothing is written through this layer", m)
 	return m
 }
 
-// partition is a partition of d.
+// partition returns a partition of d.
 func (d *Disk) partition(p partition.Partition) *Disk {
 	return &Disk{Name: d.Name, layer: p.String(), Partition: p.String(), below: d, start: p.Start, size: p.Size}
 }
 
-// Image is the image or the device that d comes from.
+// Image returns the image or device that d comes from.
 func (d *Disk) Image() *Disk {
 	for d.below != nil {
 		d = d.below
@@ -97,8 +97,8 @@ func (d *Disk) Image() *Disk {
 	return d
 }
 
-// Start is where d begins, in bytes: in its image, or in what the last layer makes that is not only
-// a part of the bytes below it.
+// Start returns the offset of d in bytes: in its image, or in the content of the last layer that is
+// more than a part of the bytes below it.
 func (d *Disk) Start() int64 {
 	start := int64(0)
 	for ; d.r == nil && d.below != nil; d = d.below {
@@ -107,11 +107,11 @@ func (d *Disk) Start() int64 {
 	return start
 }
 
-// Size is the number of bytes.
+// Size returns the size in bytes.
 func (d *Disk) Size() int64 { return d.size }
 
-// Layers is the way from the image to the bytes, the outermost layer first; from the first member
-// of an array.
+// Layers returns the path from the image to the bytes, outermost layer first. For an array, it
+// starts at the first member.
 func (d *Disk) Layers() []string {
 	var layers []string
 	for ; d != nil; d = d.below {
@@ -123,7 +123,7 @@ func (d *Disk) Layers() []string {
 	return layers
 }
 
-// Array is the array that the bytes come from, the innermost; nil if there is none.
+// Array returns the innermost array that the bytes come from; nil if there is none.
 func (d *Disk) Array() *Disk {
 	for d != nil && d.Members == nil {
 		d = d.below
@@ -131,9 +131,9 @@ func (d *Disk) Array() *Disk {
 	return d
 }
 
-// String is the way to the bytes, for messages.
+// String returns the path to the bytes, for messages.
 func (d *Disk) String() string {
-	const most = 3 // members that are named
+	const most = 3 // number of members to name
 	switch {
 	case d.layer == "":
 		return d.Name
@@ -168,7 +168,7 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// A shortError says that a read or write goes beyond the end of a disk.
+// A shortError is a read or write beyond the end of a disk.
 type shortError struct {
 	d        *Disk
 	off, end int64
@@ -178,8 +178,7 @@ func (e *shortError) Error() string {
 	return fmt.Sprintf("%v: bytes %d..%d are beyond the end: it is %d bytes too short", e.d, e.off, e.end, e.end-e.d.size)
 }
 
-// Check is the error that reading or writing n bytes from off on would end with because they do not
-// all lie within d.
+// Check returns the error for reading or writing n bytes from off on if they are not all within d.
 func (d *Disk) Check(n int, off int64) error {
 	if off < 0 || int64(n) > d.size-off {
 		return &shortError{d, off, off + int64(n)}
@@ -187,7 +186,7 @@ func (d *Disk) Check(n int, off int64) error {
 	return nil
 }
 
-// ReadFull fills p. The error names the disk and the byte.
+// ReadFull fills p. The error names the disk and the offset.
 func (d *Disk) ReadFull(p []byte, off int64) error {
 	if err := d.Check(len(p), off); err != nil {
 		return err
@@ -202,7 +201,7 @@ func (d *Disk) ReadFull(p []byte, off int64) error {
 	return fmt.Errorf("%v: byte %d: %w", d, off+int64(n), err)
 }
 
-// WriteFull writes all of p, after OpenForWriting.
+// WriteFull writes all of p. It requires OpenForWriting.
 func (d *Disk) WriteFull(p []byte, off int64) error {
 	if err := d.Check(len(p), off); err != nil {
 		return err
@@ -216,8 +215,8 @@ func (d *Disk) WriteFull(p []byte, off int64) error {
 	return nil
 }
 
-// Writable refuses what OpenForWriting could never open: each layer on the way must be one that can
-// be written, and the image must have been opened with Claim.
+// Writable returns an error if OpenForWriting cannot work: all layers must be writable, and the
+// image must have been opened with Claim.
 func (d *Disk) Writable() error {
 	switch {
 	case d.fixed != nil:
@@ -230,8 +229,8 @@ func (d *Disk) Writable() error {
 	return nil
 }
 
-// OpenForWriting opens for writing too what was opened with Claim. What is open for writing
-// already stays as it is.
+// OpenForWriting also opens for writing what was opened with Claim. It does nothing if that is
+// already done.
 func (d *Disk) OpenForWriting() error {
 	if err := d.Writable(); err != nil {
 		return err
@@ -239,7 +238,7 @@ func (d *Disk) OpenForWriting() error {
 	return d.Image().file.openForWriting()
 }
 
-// Device is d as a device, which is writable after OpenForWriting. Closing it does nothing.
+// Device returns d as a device, writable after OpenForWriting. Closing it does nothing.
 func (d *Disk) Device() block.Device { return device{d} }
 
 type device struct{ *Disk }
@@ -258,12 +257,12 @@ func (d device) Flush() error { return Flush(d.Disk) }
 // Close implements [block.Device]. The image stays open.
 func (d device) Close() error { return nil }
 
-// IsOpenForWriting reports whether bytes can be written now.
+// IsOpenForWriting reports whether d can be written now.
 func (d *Disk) IsOpenForWriting() bool {
 	return d.Writable() == nil && d.Image().file.w != nil
 }
 
-// Flush makes sure that what was written to images is on stable storage.
+// Flush makes sure that writes to images are on stable storage.
 func Flush(disks ...*Disk) error {
 	var errs []error
 	var done []*Disk
@@ -285,9 +284,9 @@ func (d *Disk) Close() error {
 	return nil
 }
 
-// A Problem is something that a user should know.
+// A Problem is something users should know.
 type Problem struct {
-	Note bool // nothing is wrong or in doubt, only unusual
+	Note bool // nothing is wrong or doubtful, only unusual
 	Text string
 }
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// DRBD keeps its metadata in the last 4 KiB; what it replicates begins where the disk does.
+// DRBD keeps its metadata in the last 4 KiB. The replicated data starts at the start of the disk.
 const (
 	drbdAtEnd = 4096
 	drbdMagic = 60 // big-endian
@@ -13,7 +13,7 @@ const (
 	drbd09    = 0x8374026d
 )
 
-// isDRBD reports whether d is a disk that DRBD replicates.
+// isDRBD reports whether DRBD replicates d.
 func isDRBD(d *Disk) bool {
 	var b [4]byte
 	at := d.size&^(drbdAtEnd-1) - drbdAtEnd
@@ -24,7 +24,7 @@ func isDRBD(d *Disk) bool {
 	return magic >= drbd08 && magic <= drbd09
 }
 
-// drbd recognises a disk that DRBD replicates. It is read as it is, and not written to.
+// drbd recognises a disk replicated by DRBD. It is read directly and not written.
 func (s *search) drbd(d *Disk) {
 	if isDRBD(d) {
 		d.fixed = d.drbdRefusal()

@@ -10,7 +10,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// From the legs of a mirror to what lies encrypted on it.
+// From the legs of a mirror to the encrypted data on it.
 func Example() {
 	ctx := context.Background()
 	encrypted, err := fixtures.LUKS1([]byte(strings.Repeat("what is kept here ", 512)), "secret")

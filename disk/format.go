@@ -8,25 +8,25 @@ import (
 	"thinpool/internal/printable"
 )
 
-// The formats of images that are read.
+// The image formats that can be read.
 const (
 	rawFormat   = "raw"
 	qcow2Format = "qcow2"
 )
 
-// A magic tells by some of the first bytes that something is not a raw disk.
+// A magic identifies something other than a raw disk by its first bytes.
 type magic struct {
 	at     int
 	bytes  string
 	format string
-	advise func(path string) string // what to do with what is not read here; nil: it is
+	advise func(path string) string // what to do if the format is unsupported; nil: it is supported
 }
 
 func (m *magic) in(start []byte) bool {
 	return len(start) >= m.at+len(m.bytes) && string(start[m.at:][:len(m.bytes)]) == m.bytes
 }
 
-// images are the formats of images, packed those of anything that is packed.
+// images lists image formats, packed compression and archive formats.
 var images = []magic{
 	{0, "QFI\xfb", qcow2Format, nil},
 	{0, "KDMV", "vmdk", serve},
@@ -51,7 +51,7 @@ var packed = []magic{
 
 const convert = "convert it with qemu-img convert -O raw"
 
-// serve says how QEMU gives the content of an image.
+// serve says how to access an image through QEMU.
 func serve(path string) string {
 	const socket = "/tmp/nbd.sock"
 	return fmt.Sprintf("serve it with QEMU, and use %s%s instead (add -t to run more than one command):\n  qemu-nbd -r -k %[2]s %s", nbdScheme, socket, printable.Shell(path))
@@ -63,8 +63,8 @@ func mountEWF(path string) string {
 
 func unpack(string) string { return "unpack it first" }
 
-// sniff tells the format of the image at path: qcow2 or raw. The error names a format that cannot be
-// read, and says what to do.
+// sniff returns the format of the image at path: qcow2 or raw. The error names an unsupported
+// format and says what to do.
 func sniff(r io.ReaderAt, path string) (string, error) {
 	var head [sector]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil && err != io.EOF {
@@ -82,7 +82,7 @@ func sniff(r io.ReaderAt, path string) (string, error) {
 	return rawFormat, nil
 }
 
-// FormatOf names the format of an image that begins with these bytes; empty if it is raw.
+// FormatOf returns the format of an image that starts with these bytes; empty: raw.
 func FormatOf(start []byte) string {
 	for _, m := range images {
 		if m.in(start) {

@@ -9,7 +9,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// FuzzSearch overwrites a disk with everything on it: partitions, a leg of a mirror, encryption.
+// FuzzSearch overwrites a disk with all kinds of layers: partitions, a leg of a mirror, encryption.
 func FuzzSearch(f *testing.F) {
 	encrypted, err := fixtures.LUKS1(text16(16<<10), "secret")
 	if err != nil {
@@ -27,7 +27,7 @@ func FuzzSearch(f *testing.F) {
 		key := func(_ context.Context, lock disk.Lock) ([]byte, error) {
 			header := make([]byte, 4096)
 			if lock.Disk.ReadFull(header, 0) != nil || !bytes.Equal(header, encrypted[:len(header)]) || lock.Tries > 0 {
-				return nil, disk.ErrNoKey // any other header may ask for minutes of work
+				return nil, disk.ErrNoKey // any other header may require minutes of work
 			}
 			return []byte("secret"), nil
 		}

@@ -8,24 +8,24 @@ import (
 	"github.com/h2non/filetype"
 )
 
-// A Kind is something that gives itself away by its first bytes, and that no layer leads into.
+// A Kind is something recognisable by its first bytes that no layer can open.
 type Kind struct {
 	Name   string // with an article
-	Advice string // what to do with it; empty: nothing can be done
+	Advice string // what to do with it; empty: nothing
 
 	at    int
 	magic string
-	sure  func(start []byte) bool // looks closer where the magic is short; nil: no need
+	sure  func(start []byte) bool // checks further if the magic is short; nil: not needed
 }
 
-// KindProbe is how many of the first bytes of a disk tell all kinds.
+// KindProbe is how many bytes from the start of a disk are needed to recognise all kinds.
 const KindProbe = 0x10040 + 8
 
 const (
 	extSuperblock = 1024
 	bcacheMagic   = 4096 + 24
 	stratisMagic  = sector + 4
-	zfsVersion    = 16<<10 + 20 // the length and the name of the first pair in the label
+	zfsVersion    = 16<<10 + 20 // length and name of the first pair in the label
 )
 
 var kinds = []Kind{
@@ -43,14 +43,14 @@ var kinds = []Kind{
 	{"a program", "", 0, "\x7fELF", nil},
 }
 
-// sureExt looks at the block size and the revision of an ext2 superblock.
+// sureExt checks the block size and revision of an ext2 superblock.
 func sureExt(p []byte) bool {
 	const offLogBlockSize, offRevision = extSuperblock + 24, extSuperblock + 76
 	return len(p) > offRevision+4 &&
 		binary.LittleEndian.Uint32(p[offLogBlockSize:]) <= 6 && binary.LittleEndian.Uint32(p[offRevision:]) <= 1
 }
 
-// KindOf tells what a disk is that begins with these bytes; nil if it is nothing that is known.
+// KindOf returns the kind of a disk that starts with these bytes; nil: unknown.
 func KindOf(start []byte) *Kind {
 	for i := range kinds {
 		k := &kinds[i]
@@ -61,8 +61,8 @@ func KindOf(start []byte) *Kind {
 	return fileKind(start)
 }
 
-// KindIn tells what a disk is by bytes of it from off on, which need not be the first; nil if it is
-// nothing that is known.
+// KindIn returns the kind of a disk by its bytes from off on, which need not be the first; nil:
+// unknown.
 func KindIn(p []byte, off int) *Kind {
 	for i := range kinds {
 		k := &kinds[i]
@@ -73,17 +73,17 @@ func KindIn(p []byte, off int) *Kind {
 	return nil
 }
 
-// certain are the files, by their usual extensions, whose first bytes leave no doubt: block 0 of
-// damaged metadata begins with any four bytes.
+// certain lists files, by their usual extensions, whose first bytes leave no doubt: block 0 of
+// damaged metadata may start with any four bytes.
 var certain = []string{
 	"png", "jpg", "gif", "webp", "tif", "psd", "jxr", "heif", "mp4", "m4v", "mkv", "webm", "mov", "avi", "wmv", "flv",
 	"mid", "ogg", "flac", "m4a", "wav", "epub", "zip", "tar", "rar", "7z", "pdf", "rtf", "sqlite", "deb", "rpm", "cab", "ar",
 	"doc", "docx", "xls", "xlsx", "ppt", "pptx", "woff", "woff2", "wasm", "dcm", "iso", "crx", "dey", "dex",
 }
 
-// fileKind tells what file begins with these bytes; nil if none that is known.
+// fileKind returns the kind of file that starts with these bytes; nil: unknown.
 func fileKind(start []byte) *Kind {
-	const least = 262 // where the magic of tar ends
+	const least = 262 // end of the magic of tar
 	if len(start) < least || slices.Equal(start[:4], make([]byte, 4)) && string(start[257:262]) != "ustar" {
 		return nil
 	}
@@ -94,7 +94,7 @@ func fileKind(start []byte) *Kind {
 	return &Kind{Name: fmt.Sprintf("a file of another kind (%s)", k.MIME.Value)}
 }
 
-// named notes what a part of a medium is, if no layer leads into it.
+// named records the kind of a part of a medium that no layer can open.
 func (m *Medium) named(d *Disk) {
 	start := make([]byte, min(KindProbe, d.size))
 	n, _ := d.ReadAt(start, 0)

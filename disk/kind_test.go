@@ -10,7 +10,7 @@ import (
 	"thinpool/disk"
 )
 
-// with is 1 MiB of zeroes with pieces of text in it.
+// with returns 1 MiB of zeros with pieces of text.
 func with(pieces map[int]string) []byte {
 	p := make([]byte, 1<<20)
 	for at, text := range pieces {
@@ -19,7 +19,7 @@ func with(pieces map[int]string) []byte {
 	return p
 }
 
-// What is not looked into is named, with what to do; it may hold a label all the same.
+// Content that cannot be opened is named, with advice. It may still contain a label.
 func TestKinds(t *testing.T) {
 	for want, p := range map[string][]byte{
 		"a VDO volume: start it":                   with(map[int]string{0: "dmvdo001"}),
@@ -49,7 +49,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// A disk that DRBD replicates is read as it is, and not written to.
+// A disk replicated by DRBD is read directly and not written.
 func TestDRBD(t *testing.T) {
 	for _, magic := range []string{"\x83\x74\x02\x6b", "\x83\x74\x02\x6c", "\x83\x74\x02\x6d"} {
 		p := with(map[int]string{1<<20 - 4096 + 60: magic})

@@ -8,18 +8,18 @@ import (
 	"thinpool/internal/luks"
 )
 
-// A Lock is an encrypted disk that a key is wanted for.
+// A Lock is an encrypted disk that needs a key.
 type Lock struct {
 	Disk   *Disk
 	Layer  string // "LUKS2"
-	Memory int64  // what trying a key may take, in bytes
-	Tries  int    // keys that were wrong
+	Memory int64  // memory needed to try a key, in bytes
+	Tries  int    // number of wrong keys so far
 }
 
-// ErrNoKey says that no key opens an encrypted disk.
+// ErrNoKey means that no key opens an encrypted disk.
 var ErrNoKey = errors.New("no key opens it")
 
-// luks recognises an encrypted volume, and opens it if there is a key.
+// luks recognises an encrypted volume and opens it if there is a key.
 func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	start := make([]byte, min(luks.Probe, d.size))
 	if d.ReadFull(start, 0) != nil || !luks.Recognise(start) {
@@ -45,7 +45,7 @@ func (s *search) luks(ctx context.Context, m *Medium, d *Disk) bool {
 	return true
 }
 
-// unlock tries keys for as long as there are any.
+// unlock tries keys until there are no more.
 func (s *search) unlock(ctx context.Context, h *luks.Header, lock Lock) (*luks.Volume, error) {
 	for ; ; lock.Tries++ {
 		if s.opt.Key == nil {

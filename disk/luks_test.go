@@ -12,7 +12,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// search searches one disk of these bytes.
+// search searches a disk with these bytes.
 func search(t *testing.T, how disk.How, p []byte) *disk.Found {
 	t.Helper()
 	found, err := disk.Search(t.Context(), how, disk.New("image", bytes.NewReader(p), int64(len(p))))
@@ -22,7 +22,7 @@ func search(t *testing.T, how disk.How, p []byte) *disk.Found {
 	return found
 }
 
-// answers is a Key that gives one answer after the other, and notes for what.
+// answers returns a Key function that gives one key after another and records the requests.
 func answers(locks *[]disk.Lock, keys ...string) func(context.Context, disk.Lock) ([]byte, error) {
 	return func(_ context.Context, lock disk.Lock) ([]byte, error) {
 		*locks = append(*locks, lock)
@@ -33,7 +33,7 @@ func answers(locks *[]disk.Lock, keys ...string) func(context.Context, disk.Lock
 	}
 }
 
-// An encrypted disk is a layer; a key is asked for until one is right or there is none.
+// An encrypted disk is a layer. Keys are requested until one is right or there are no more.
 func TestLUKS(t *testing.T) {
 	content := text16(64 << 10)
 	inner, err := fixtures.LUKS1(content, "inner")
@@ -70,7 +70,7 @@ func TestLUKS(t *testing.T) {
 	}
 }
 
-// Without a key it stays closed, and that is said.
+// Without a key, it stays closed, and a message says so.
 func TestLUKSClosed(t *testing.T) {
 	p, err := fixtures.LUKS1(make([]byte, 64<<10), "secret")
 	if err != nil {

@@ -10,24 +10,24 @@ import (
 	"thinpool/internal/md"
 )
 
-// An mdArray is the members of an array of md that were found.
+// An mdArray has the members found of an md array.
 type mdArray struct {
 	members []md.Member
 	disks   []*Disk
-	media   []*Medium // that the members are in
+	media   []*Medium // containing the members
 }
 
-// mdRefusal says why a member is not written to.
+// mdRefusal returns the reason not to write to a member.
 func (d *Disk) mdRefusal(s *md.Superblock) error {
 	return fmt.Errorf("%v is a member of a software RAID (md %s, %s): refusing to write, because its members would differ. Assemble the array with mdadm and write to that", d, s.Version, s.LevelName())
 }
 
-// md recognises a member of an array, and keeps it until all of them are found. It comes before all
-// other layers: with its superblock at the end a member begins as what it holds does.
+// md recognises a member of an array and keeps it until all of them are found. It comes before all
+// other layers: a member with its superblock at the end starts like its content.
 func (s *search) md(m *Medium, d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
 	switch {
-	case err != nil: // what it holds may be readable all the same
+	case err != nil: // the content may still be readable
 		d.fixed = fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
 		s.problem(true, "%v: %v", d, err)
 		return false
@@ -45,7 +45,7 @@ func (s *search) md(m *Medium, d *Disk) bool {
 	return true
 }
 
-// assemble opens the arrays whose members were found; members of an array may lie in another one.
+// assemble opens the arrays whose members were found. An array's members may be on another array.
 func (s *search) assemble(ctx context.Context) {
 	for len(s.order) > 0 {
 		a := s.arrays[s.order[0]]
@@ -97,8 +97,8 @@ func (s *search) open(ctx context.Context, found *mdArray, a *md.Array) {
 	s.deeper(ctx, d, depth)
 }
 
-// wanted are the members to assemble: all, or only the leg of a mirror that was asked for, however
-// old it is.
+// wanted returns the members to assemble: all, or only the requested leg of a mirror, however old
+// it is.
 func (s *search) wanted(members []md.Member, newest *md.Superblock) ([]md.Member, md.Options) {
 	if s.opt.Leg == 0 || newest.Level != 1 {
 		return members, md.Options{}
@@ -112,7 +112,7 @@ func (s *search) wanted(members []md.Member, newest *md.Superblock) ([]md.Member
 	return leg, md.Options{Stale: true}
 }
 
-// missing names the places in an array for which no member was found; empty if all were.
+// missing lists the positions in an array without a member; empty if complete.
 func missing(members []md.Member, newest *md.Superblock) string {
 	var gone []string
 	for role := range newest.Devices {
@@ -129,7 +129,7 @@ func missing(members []md.Member, newest *md.Superblock) string {
 	return fmt.Sprintf("members %s of %d are missing: add --pv IMAGE for each", strings.Join(gone, ", "), newest.Devices)
 }
 
-// have names the members that were found, by their places.
+// have lists the members found, with their positions.
 func have(found *mdArray, newest *md.Superblock) string {
 	var list []string
 	for _, m := range found.members {

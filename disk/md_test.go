@@ -11,7 +11,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// searchAll searches disks called disk0, disk1, ...; nil stands for one that is left out.
+// searchAll searches disks named disk0, disk1, ...; nil skips one.
 func searchAll(t *testing.T, how disk.How, all ...[]byte) *disk.Found {
 	t.Helper()
 	var disks []*disk.Disk
@@ -36,7 +36,7 @@ func said(found *disk.Found, text string) bool {
 	return false
 }
 
-// holds checks that the last medium is one of a name, and what it holds.
+// holds checks the name and content of the last medium.
 func holds(t *testing.T, found *disk.Found, name string, content []byte) {
 	t.Helper()
 	last := found.Media[len(found.Media)-1]
@@ -49,7 +49,7 @@ func holds(t *testing.T, found *disk.Found, name string, content []byte) {
 	}
 }
 
-// Members make an array, one that is missing is named, and an old one is not read unless it is asked for.
+// Members form an array. A missing one is reported, and a stale one is only read on request.
 func TestMirror(t *testing.T) {
 	content, older := text16(64<<10), bytes.ToUpper(text16(64<<10))
 	leg := func(role int, events uint64, data []byte) []byte {
@@ -82,7 +82,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// An array that cannot do without its members is not opened.
+// An array with too few members is not opened.
 func TestTooFewMembers(t *testing.T) {
 	member := fixtures.Leg{Level: 5, Devices: 3, Role: 1, Events: 5, Chunk: 4096}.Make(text16(64 << 10))
 	found := searchAll(t, disk.How{}, member)
@@ -91,7 +91,7 @@ func TestTooFewMembers(t *testing.T) {
 	}
 }
 
-// An array may be encrypted, and lie in partitions of disks that have other things too.
+// An array may be encrypted, and may be in partitions of disks with other content.
 func TestMirrorOfPartitionsEncrypted(t *testing.T) {
 	content := text16(64 << 10)
 	encrypted, err := fixtures.LUKS1(content, "secret")
@@ -112,7 +112,7 @@ func TestMirrorOfPartitionsEncrypted(t *testing.T) {
 	}
 }
 
-// A superblock that cannot be trusted keeps writers away, and nothing else.
+// A doubtful superblock only prevents writing.
 func TestDoubtfulMember(t *testing.T) {
 	member := fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(make([]byte, 64<<10))
 	member[64<<10+8<<10+40] ^= 1 // its name
@@ -122,7 +122,7 @@ func TestDoubtfulMember(t *testing.T) {
 	}
 }
 
-// A place in a member, given by its offset, is not written to either.
+// An offset in a member cannot be written either.
 func TestPlaceInMember(t *testing.T) {
 	leg := fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(text16(64 << 10))
 	for name, p := range map[string][]byte{"whole": leg, "partition": append(mbr(len(leg)), leg...)} {
@@ -145,7 +145,7 @@ func TestPlaceInMember(t *testing.T) {
 	}
 }
 
-// mbr is the first 63 sectors of a disk with one partition behind them, of size bytes.
+// mbr returns the first 63 sectors of a disk, with one partition of size bytes after them.
 func mbr(size int) []byte {
 	p := make([]byte, 63*512)
 	copy(p[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x3f\x00\x00\x00")

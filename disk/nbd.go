@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Numbers of the protocol of network block devices, big-endian: in the handshake, ...
+// Numbers of the network block device protocol, big-endian: in the handshake, ...
 const (
 	nbdMagic    = 0x4e42444d41474943 // NBDMAGIC
 	nbdHaveOpt  = 0x49484156454f5054 // IHAVEOPT
 	nbdReply    = 0x3e889045565a9
-	nbdNewstyle = 1 << 0 // flags: the handshake goes on after an option that is refused,
+	nbdNewstyle = 1 << 0 // flags: the handshake continues after a refused option,
 	nbdNoZeroes = 1 << 1 // and ends without padding
 	nbdGo       = 7      // options
 	nbdAck      = 1      // replies
@@ -35,23 +35,23 @@ const (
 	nbdBye     = 2
 )
 
-// nbdMost is how much is read at once, in bytes.
+// nbdMost is the maximum number of bytes per read.
 const nbdMost = 1 << 20
 
-// nbdPatience is how long a server may take for an answer.
+// nbdPatience is how long a server may take to answer.
 const nbdPatience = 2 * time.Minute
 
-// An nbdClient reads from a server of network block devices.
+// An nbdClient reads from a network block device server.
 type nbdClient struct {
 	f    *os.File
 	size int64
 
 	mu     sync.Mutex
 	handle uint64
-	broken error // nothing can be read any more
+	broken error // set once nothing can be read any more
 }
 
-// openNBD connects to a server on a socket and asks for an export.
+// openNBD connects to a server on a socket and requests an export.
 func openNBD(socket, export string) (*nbdClient, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *nbdClient) receive(values ...any) error {
 	return nil
 }
 
-// send writes fixed-size values at once.
+// send writes fixed-size values in one go.
 func (c *nbdClient) send(values ...any) error {
 	var b []byte
 	for _, v := range values {
@@ -158,8 +158,8 @@ func (c *nbdClient) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), end
 }
 
-// read reads one piece. An error of the server leaves the connection as it is; after any other
-// nothing can be read.
+// read reads one piece. After an error reported by the server, the connection remains usable; after
+// any other error, it does not.
 func (c *nbdClient) read(p []byte, off int64) error {
 	if c.broken != nil {
 		return c.broken
@@ -187,7 +187,7 @@ func (c *nbdClient) read(p []byte, off int64) error {
 	return err
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (c *nbdClient) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -21,12 +21,12 @@ import (
 	"thinpool/disk"
 )
 
-// A server is one for network block devices that does as it is told.
+// A server is a scripted network block device server.
 type server struct {
 	content []byte
-	say     func(c net.Conn) bool // instead of the handshake; false: go on as usual
+	say     func(c net.Conn) bool // replaces the handshake; false: continue as usual
 	mu      sync.Mutex
-	answer  func(c net.Conn, handle []byte, n int) bool // instead of an answer; false: answer as usual
+	answer  func(c net.Conn, handle []byte, n int) bool // replaces an answer; false: answer as usual
 }
 
 func (s *server) sayInstead(say func(c net.Conn) bool) {
@@ -41,7 +41,7 @@ func (s *server) answerWith(answer func(c net.Conn, handle []byte, n int) bool) 
 	s.answer = answer
 }
 
-// listen serves one connection after the other, and returns where.
+// listen serves connections one at a time and returns the socket.
 func (s *server) listen(t *testing.T) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "nbd")
@@ -109,7 +109,7 @@ func (s *server) serve(c net.Conn) {
 	}
 }
 
-// What a server exports is read, in pieces and from any place.
+// An export is read in pieces and at any offset.
 func TestNBD(t *testing.T) {
 	content := text16(3<<20 + 16)
 	socket := (&server{content: content}).listen(t)
@@ -128,7 +128,7 @@ func TestNBD(t *testing.T) {
 	}
 }
 
-// A server that does not have the export, or is none, is an error at once.
+// A server without the export, or something that is not a server, is an error at once.
 func TestNBDRefuses(t *testing.T) {
 	s := &server{content: make([]byte, 512)}
 	socket := s.listen(t)
@@ -161,7 +161,7 @@ func TestNBDRefuses(t *testing.T) {
 	}
 }
 
-// Errors of the server are errors of that read; after an answer that makes no sense nothing is read.
+// Errors of the server only affect that read. After an invalid answer, nothing can be read.
 func TestNBDReadErrors(t *testing.T) {
 	s := &server{content: text16(4096)}
 	socket := s.listen(t)
@@ -183,7 +183,7 @@ func TestNBDReadErrors(t *testing.T) {
 		t.Errorf("after an error: %v", err)
 	}
 	s.answerWith(func(c net.Conn, handle []byte, n int) bool {
-		put(c, uint32(0x67446698), uint32(0), handle, make([]byte, n/2)) // a short answer, and the end
+		put(c, uint32(0x67446698), uint32(0), handle, make([]byte, n/2)) // a short answer, then the end
 		c.Close()
 		return true
 	})
@@ -194,7 +194,8 @@ func TestNBDReadErrors(t *testing.T) {
 	}
 }
 
-// QEMU serves what is not read here, and the message says how; what it serves is read.
+// QEMU serves the formats that are not supported here, using the command in the message. The
+// content then reads correctly.
 func TestQemuNBD(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-img")
 	if err != nil {
@@ -234,7 +235,7 @@ func TestQemuNBD(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.name+" format") || !strings.Contains(err.Error(), "qemu-nbd -r -k "+socket+" '"+image+"'") {
 				t.Fatalf("%v", err)
 			}
-			// The line of the message, with a socket of our own.
+			// The command from the message, with our own socket.
 			own := filepath.Join(t.TempDir(), "s")
 			_, line, _ := strings.Cut(err.Error(), "qemu-nbd ")
 			line = nbd + " " + strings.Replace(line, socket, own, 1)

@@ -9,27 +9,26 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options say how [Open] opens an image.
+// Options for [Open].
 type Options struct {
-	// Offset is where in the (decoded) image a disk begins, in bytes.
+	// Offset is the start of the disk in the (decoded) image, in bytes.
 	Offset int64
-	Raw    bool // take the image as raw, whatever it begins with
-	// Claim keeps other writers away, as [block.Claim] does: for what may be written after
-	// OpenForWriting.
+	Raw    bool // treat the image as raw, whatever it starts with
+	// Claim keeps other writers away, like [block.Claim]. It is required for OpenForWriting.
 	Claim  bool
 	Shared bool // open a block device that is in use
-	// Backing names files and block devices that a qcow2 image may be based on, wherever they
-	// are. Without it only regular files in the folder of the image are opened, symbolic links
-	// resolved: the name is in the image, which somebody else may have made. A file named here
-	// also stands for one of the same name that is not there any more. Every image of a chain is
-	// held to the same, by its own folder.
+	// Backing lists files and block devices that may be backing files of a qcow2 image, wherever
+	// they are. Without it, only regular files in the folder of the image are opened, after
+	// resolving symbolic links: the name comes from the image, which may be untrusted. A file
+	// listed here also replaces a missing one with the same name. The same rule applies to every
+	// image in a chain, with its own folder.
 	Backing []string
-	// Parts are the files that follow the first if an image is split. Without them those that follow it
-	// by their names do, see [Sisters].
+	// Parts lists the files that follow the first if an image is split. If nil, they are found by
+	// name: see [Sisters].
 	Parts []string
 }
 
-// A file is what an image lies in.
+// A file is the file or device that contains an image.
 type file struct {
 	claim *block.Claimed // nil: it cannot be written
 	w     io.WriterAt    // nil: it is not open for writing
@@ -47,9 +46,9 @@ func (f *file) openForWriting() error {
 	return nil
 }
 
-// Open opens an image, raw or qcow2, in a regular file, a block device, or on a server, see [IsURI]. The files that a
-// qcow2 image is based on are opened too, if they lie beside it or are allowed; the error is a
-// [BackingError] if not.
+// Open opens an image, raw or qcow2, in a regular file, on a block device, or on a server (see
+// [IsURI]). It also opens backing files if they are beside the image or allowed. Otherwise it
+// returns a [BackingError].
 func Open(path string, opt Options) (*Disk, error) {
 	parts := opt.Parts
 	if parts == nil {
@@ -83,7 +82,7 @@ func Open(path string, opt Options) (*Disk, error) {
 	return d, nil
 }
 
-// openFile opens what is at path, and takes it as raw.
+// openFile opens the file or device at path as raw.
 func openFile(path string, opt Options) (*Disk, error) {
 	f := &file{}
 	var dev block.Device
@@ -101,7 +100,7 @@ func openFile(path string, opt Options) (*Disk, error) {
 	return &Disk{Name: path, Format: rawFormat, r: anyBytes(path, dev), size: dev.Size(), file: f}, nil
 }
 
-// anyBytes makes any bytes of a device accessible, not only blocks.
+// anyBytes allows reads of a device that are not aligned to blocks.
 func anyBytes(path string, dev block.Device) io.ReaderAt {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return block.Unaligned(dev)
@@ -109,7 +108,7 @@ func anyBytes(path string, dev block.Device) io.ReaderAt {
 	return dev
 }
 
-// decode puts a decoder before an image that is not raw.
+// decode adds a decoder to an image that is not raw.
 func (d *Disk) decode(path string, opt Options) error {
 	format, err := sniff(d.r, path)
 	if err != nil || format == rawFormat {
@@ -117,7 +116,7 @@ func (d *Disk) decode(path string, opt Options) error {
 	}
 	switch {
 	case IsURI(path):
-		return nil // whoever serves it has decoded it; in there a guest may write what it likes
+		return nil // the server has decoded it; a guest may have written anything to the content
 	case d.Parts != nil:
 		return fmt.Errorf("the image is in %s format, and split: join its parts first (cat)", format)
 	}

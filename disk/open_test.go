@@ -17,7 +17,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// Images of other formats are named, with what to do.
+// Images in other formats are named, with advice.
 func TestFormats(t *testing.T) {
 	for want, head := range map[string]string{
 		"vmdk format, which is not supported: serve it with QEMU": "KDMV",
@@ -51,8 +51,7 @@ func TestFormats(t *testing.T) {
 
 const cluster = 4096
 
-// qcow2 makes an image of content, which is zero, in a cluster of its own, or compressed, as
-// the three kinds of cluster take turns.
+// qcow2 returns an image with content. Its clusters are zero, plain and compressed in turn.
 func qcow2(content []byte) []byte {
 	be := binary.BigEndian
 	n := len(content) / cluster
@@ -140,7 +139,7 @@ func TestQcow2(t *testing.T) {
 	}
 }
 
-// Headers that would lead the decoder astray are refused.
+// Headers that would mislead the decoder are refused.
 func TestQcow2Refuses(t *testing.T) {
 	be := binary.BigEndian
 	dir := t.TempDir()
@@ -162,7 +161,7 @@ func TestQcow2Refuses(t *testing.T) {
 		"the L1 table of 34359738360":   func(p []byte) { be.PutUint32(p[36:], 1<<32-1) },
 		"the L1 table of 8 bytes":       func(p []byte) { be.PutUint64(p[40:], 1<<63) },
 		"a disk of 9223372036854775808": func(p []byte) { be.PutUint64(p[24:], 1<<63) },
-		"a disk of 536870913":           func(p []byte) { be.PutUint64(p[24:], 512<<20+1) }, // one L2 table of 64 KiB clusters
+		"a disk of 536870913":           func(p []byte) { be.PutUint64(p[24:], 512<<20+1) }, // one L2 table with 64 KiB clusters
 		"a header of 1 bytes":           func(p []byte) { be.PutUint32(p[100:], 1) },
 		"marked as corrupt":             func(p []byte) { p[79] = 2 },
 		"the image is encrypted":        func(p []byte) { p[35] = 1 },
@@ -187,7 +186,7 @@ func TestQcow2Refuses(t *testing.T) {
 	}
 }
 
-// What QEMU writes is read, in all the ways that it can write it.
+// Images from QEMU are readable in all variants that it can write.
 func TestQemuImg(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-img")
 	if err != nil {
@@ -242,7 +241,7 @@ func TestQemuImg(t *testing.T) {
 	}
 }
 
-// FuzzQcow2 overwrites an image, its header first of all.
+// FuzzQcow2 overwrites an image, mainly its header.
 func FuzzQcow2(f *testing.F) {
 	good := qcow2(text16(8 * cluster))
 	f.Add(uint16(0), good[:120], uint16(2*cluster), good[2*cluster:][:64])

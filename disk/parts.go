@@ -12,14 +12,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A piece is one of the files that an image is split into. Pieces may end anywhere, within sectors too.
+// A piece is one file of a split image. It may end anywhere, even within a sector.
 type piece struct {
 	name        string
 	start, size int64
-	r           io.ReaderAt // nil: it is missing
+	r           io.ReaderAt // nil: missing
 }
 
-// pieces are the files that an image is split into, one behind the other.
+// pieces are the files of a split image, in order.
 type pieces []piece
 
 func (ps pieces) size() int64 { last := ps[len(ps)-1]; return last.start + last.size }
@@ -60,8 +60,8 @@ func (ps pieces) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// openParts opens the files that an image is split into. A part that is not there, if it is only
-// known by its name, is as long as the first.
+// openParts opens the files of a split image. A missing part that is only known by name counts as
+// long as the first.
 func openParts(paths []string, opt Options) (*Disk, error) {
 	var ps pieces
 	var files []io.Closer
@@ -85,9 +85,9 @@ func openParts(paths []string, opt Options) (*Disk, error) {
 	return d, nil
 }
 
-// Sisters are the files that follow path if that is the first of those that an image is split into,
-// by their names: disk.001 and disk.002, disk.00 and disk.01, disk.aa and disk.ab. One that is missing
-// in between is among them.
+// Sisters returns the files that follow path if it is the first part of a split image, by name:
+// disk.001 and disk.002, disk.00 and disk.01, disk.aa and disk.ab. Missing parts in between are
+// included.
 func Sisters(path string) []string {
 	first := filepath.Ext(path)
 	if !isFirst(first) {
@@ -111,13 +111,13 @@ func Sisters(path string) []string {
 	return slices.Clip(sisters)
 }
 
-// Bounds of what is taken for parts.
+// Limits on what counts as parts.
 const (
 	mostParts   = 10000
 	mostMissing = 100 // in a row
 )
 
-// globQuoted is a name that matches only itself.
+// globQuoted escapes a name for use in a pattern.
 func globQuoted(name string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
 }
@@ -131,7 +131,7 @@ func isFirst(ext string) bool {
 	return digits || strings.Trim(ext[1:], "a") == ""
 }
 
-// next is the extension that follows one; there is none behind the last of a length.
+// next returns the extension that follows ext. It returns false after the last one of that length.
 func next(ext string) (string, bool) {
 	b := []byte(ext)
 	for i := len(b) - 1; i > 0; i-- {

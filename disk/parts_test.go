@@ -16,7 +16,7 @@ import (
 	"thinpool/disk"
 )
 
-// splitInto writes content to files of n bytes, the last of fewer.
+// splitInto writes content to files of n bytes each; the last may be shorter.
 func splitInto(t *testing.T, content []byte, n int, name func(i int) string) (paths []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -30,7 +30,7 @@ func splitInto(t *testing.T, content []byte, n int, name func(i int) string) (pa
 	return paths
 }
 
-// Parts are found by their names, and read as one, wherever they end.
+// Parts are found by name and read as one, wherever they end.
 func TestParts(t *testing.T) {
 	content := text16(100000)
 	for name, suffix := range map[string]func(i int) string{
@@ -56,7 +56,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// Any bytes can be read.
+// Reads work at any offset.
 func TestPartsAnywhere(t *testing.T) {
 	content := text16(10000)
 	paths := splitInto(t, content, 777, func(i int) string { return fmt.Sprintf("disk.%03d", i) })
@@ -79,7 +79,7 @@ func TestPartsAnywhere(t *testing.T) {
 	}
 }
 
-// What lies in a part that is missing cannot be read, and the error says which bytes that are.
+// Data in a missing part is unreadable, and the error says which bytes.
 func TestMissingPart(t *testing.T) {
 	content := text16(10000)
 	paths := splitInto(t, content, 3001, func(i int) string { return fmt.Sprintf("disk.%02d", i) })
@@ -98,7 +98,7 @@ func TestMissingPart(t *testing.T) {
 	if n, err := d.ReadAt(p, 6002); n != len(content)-6002 || err != io.EOF || !bytes.Equal(p[:n], content[6002:]) {
 		t.Errorf("behind it: %d bytes, %v", n, err)
 	}
-	// Given by hand they need no names, and must be there.
+	// Parts named by the caller may have any name and must exist.
 	if _, err := disk.Open(paths[0], disk.Options{Parts: paths[1:]}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("one that is not there: %v", err)
 	}

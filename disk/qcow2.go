@@ -17,7 +17,7 @@ import (
 	"thinpool/internal/printable"
 )
 
-// Offsets in the header of a qcow2 image, big-endian.
+// Offsets in the qcow2 header, big-endian.
 const (
 	qcowVersion     = 4
 	qcowBackingAt   = 8
@@ -27,12 +27,12 @@ const (
 	qcowCrypt       = 32
 	qcowL1Size      = 36
 	qcowL1Offset    = 40
-	qcowFeatures    = 72 // from version 3 on
+	qcowFeatures    = 72 // since version 3
 	qcowHeaderSize  = 100
 	qcowHeader      = 104
 )
 
-// Incompatible features, and extensions of the header.
+// Incompatible features and header extensions.
 const (
 	qcowCorrupt      = 1 << 1
 	qcowExternalData = 1 << 2
@@ -41,7 +41,7 @@ const (
 	qcowDataName     = 0x44415441 // of the external data file
 )
 
-// Bounds that QEMU has too, and one of ours: how many images may lie below one another.
+// Limits that QEMU has, too, and one of our own: the maximum length of a backing chain.
 const (
 	qcowLeastBits   = 9
 	qcowMostBits    = 21
@@ -63,14 +63,14 @@ var prepareQcow2 = sync.OnceFunc(func() {
 	})
 })
 
-// A qcow2Reader reads the content of a qcow2 image and of those that it is based on.
+// A qcow2Reader reads the content of a qcow2 image and its backing files.
 type qcow2Reader struct {
 	qcow2image.Image
 	size  int64
-	files []io.Closer // the image, and what it is based on
+	files []io.Closer // the image and its backing files
 }
 
-// Close closes the files. The decoder's own Close does not know all of them after an error.
+// Close closes the files. After an error, the decoder's own Close does not know all of them.
 func (q *qcow2Reader) Close() error { return closeAll(q.files) }
 
 func closeAll(files []io.Closer) error {
@@ -81,7 +81,7 @@ func closeAll(files []io.Closer) error {
 	return errors.Join(errs...)
 }
 
-// openQcow2 opens an image and those that it is based on, which are returned too, the nearest first.
+// openQcow2 opens an image and its backing files. It also returns their paths, nearest first.
 func openQcow2(path string, allowed []string) (*qcow2Reader, []string, error) {
 	prepareQcow2()
 	f, err := os.Open(path)
@@ -93,7 +93,7 @@ func openQcow2(path string, allowed []string) (*qcow2Reader, []string, error) {
 	return q, c.opened, err
 }
 
-// open makes a reader of an image in an open file, which it closes if there is an error.
+// open returns a reader for an image in an open file. On error, it closes the file.
 func (c *backingChain) open(f *os.File, path string) (*qcow2Reader, error) {
 	q := &qcow2Reader{files: []io.Closer{f}}
 	h, err := readQcow2Header(f, path)
@@ -120,15 +120,15 @@ func (c *backingChain) open(f *os.File, path string) (*qcow2Reader, error) {
 	return q, nil
 }
 
-// A qcow2File is what the decoder sees of an image: the header that was looked at, whatever the
-// file says by now. The decoder opens the backing file by its name, of which we want nothing: it is
-// led to the null device instead, and then gets the file that is open already.
+// A qcow2File is the decoder's view of an image: with the header that was checked, even if the file
+// has changed since. The decoder would open the backing file by name, which we do not want. So it
+// finds the null device instead, and then gets the file that is already open.
 type qcow2File struct {
 	f      *os.File
 	header []byte
 }
 
-// qcowNullAt is where the decoder finds the name of the null device: where no file has anything.
+// qcowNullAt is where the decoder finds the name of the null device: at an offset beyond any file.
 const qcowNullAt = 1 << 62
 
 // ReadAt implements [io.ReaderAt].
@@ -143,14 +143,14 @@ func (q *qcow2File) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// A qcow2Header is what the header of an image says of other files.
+// A qcow2Header has what an image's header says about other files.
 type qcow2Header struct {
 	bytes   []byte // for the decoder
-	backing string // name of the file that the image is based on; empty without one
-	format  string // of that; empty if the image does not say
+	backing string // name of the backing file; empty: none
+	format  string // format of the backing file; empty: not declared
 }
 
-// readQcow2Header looks at the header of an image: the decoder trusts it.
+// readQcow2Header checks the header of an image, because the decoder trusts it.
 func readQcow2Header(f *os.File, path string) (*qcow2Header, error) {
 	if format, err := sniff(f, path); err != nil || format != qcow2Format {
 		if err == nil {
@@ -174,7 +174,7 @@ func readQcow2Header(f *os.File, path string) (*qcow2Header, error) {
 	return h, nil
 }
 
-// check looks whether what the header says is possible, and reads what it says of other files.
+// check validates the header and reads what it says about other files.
 func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 	be, b := binary.BigEndian, h.bytes
 	version, bits := be.Uint32(b[qcowVersion:]), be.Uint32(b[qcowClusterBits:])
@@ -184,7 +184,7 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 		length, features = be.Uint32(b[qcowHeaderSize:]), be.Uint64(b[qcowFeatures:])
 	}
 	at := be.Uint64(b[qcowBackingAt:])
-	l2Bits := 2*bits - 3 // how much an entry of the L1 table leads to
+	l2Bits := 2*bits - 3 // size covered by an entry of the L1 table
 	if features&qcowExtendedL2 != 0 {
 		l2Bits--
 	}
@@ -224,7 +224,7 @@ func (h *qcow2Header) check(f io.ReaderAt, size int64) error {
 	return h.readBacking(f, int64(at))
 }
 
-// readExtensions reads the extensions of the header, which lie before end.
+// readExtensions reads the header extensions before end.
 func (h *qcow2Header) readExtensions(f io.ReaderAt, at, end uint64) (external string, err error) {
 	const head = 8
 	for at+head <= end {
@@ -257,7 +257,8 @@ func (h *qcow2Header) readExtensions(f io.ReaderAt, at, end uint64) (external st
 	return external, nil
 }
 
-// readBacking reads the name of the backing file, and leads the decoder to the null device.
+// readBacking reads the name of the backing file and replaces it with the null device for the
+// decoder.
 func (h *qcow2Header) readBacking(f io.ReaderAt, at int64) error {
 	be := binary.BigEndian
 	n := be.Uint32(h.bytes[qcowBackingSize:])
@@ -274,9 +275,9 @@ func (h *qcow2Header) readBacking(f io.ReaderAt, at int64) error {
 	return nil
 }
 
-// ReadAt implements [io.ReaderAt]. The decoder may stop within compressed clusters, with or
-// without an error, and takes that for the end of an image that lies below: so all images of a
-// chain are read through here. Only where it does not go on at all is there an error.
+// ReadAt implements [io.ReaderAt]. The decoder may stop within compressed clusters, with or without
+// an error, and treats that as the end of a backing file. So all images of a chain are read through
+// this method. It returns an error only if there is no progress at all.
 func (q *qcow2Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= q.size {
 		return 0, io.EOF

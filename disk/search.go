@@ -8,40 +8,40 @@ import (
 	"thinpool/internal/md"
 )
 
-// A Medium is something that may have a partition table: an image, or what a layer makes of one.
+// A Medium is something that may have a partition table: an image, or the content of a layer.
 type Medium struct {
 	*Disk
-	// Plain are the medium and its partitions, as far as no layer recognises what they are: a
-	// physical volume of LVM may begin there.
+	// Plain lists the medium and its partitions that no layer recognises. They may contain a
+	// physical volume of LVM.
 	Plain      []*Disk
 	Partitions int
-	Opened     int      // how many of its parts are media that a layer has opened
-	Closed     int      // how many a layer recognises and could not open: that is a problem of its own
-	Looks      []string // what was recognised and leads no further, for messages
+	Opened     int      // number of parts opened by a layer
+	Closed     int      // number of parts recognised but not opened; each has a problem of its own
+	Looks      []string // for messages: what was recognised and cannot be opened
 
 	depth int
 }
 
-// Found is what a search has found.
+// Found is the result of a search.
 type Found struct {
-	Media    []*Medium // each after what it lies in
+	Media    []*Medium // each after its container
 	Problems []Problem
 }
 
-// How says how [Search] opens what layers have made.
+// How says how [Search] opens layers.
 type How struct {
-	// Key returns a key to try on an encrypted disk; after one that was wrong it is called again. The
-	// error is why there is none. Without it encrypted disks stay closed.
+	// Key returns a key to try on an encrypted disk. It is called again after a wrong key. An error
+	// means that there is none, and says why. If Key is nil, encrypted disks stay closed.
 	Key func(ctx context.Context, lock Lock) ([]byte, error)
 	// KeyMemory is how much memory trying a key may take, in bytes.
 	KeyMemory int64
-	// Leg is the leg of mirrors of md to read, counted from 1, however old it is; 0 chooses among
+	// Leg selects the leg of md mirrors to read, counted from 1, however old it is. 0 chooses among
 	// the newest.
 	Leg int
 }
 
-// Search tries all layers on disks, and on what they make of them, until none recognises the bytes.
-// What cannot be read is among the problems; the error is that of ctx.
+// Search tries all layers on disks, and on their content, until none recognises the bytes.
+// Unreadable things become problems. The only error is that of ctx.
 func Search(ctx context.Context, opt How, disks ...*Disk) (*Found, error) {
 	s := &search{Found: &Found{}, opt: opt, arrays: map[md.UUID]*mdArray{}}
 	for _, d := range disks {
@@ -54,15 +54,15 @@ func Search(ctx context.Context, opt How, disks ...*Disk) (*Found, error) {
 	return s.Found, ctx.Err()
 }
 
-// A search is one call of [Search].
+// A search is a call of [Search].
 type search struct {
 	*Found
 	opt    How
-	arrays map[md.UUID]*mdArray // that are not opened yet
-	order  []md.UUID            // in which they were found
+	arrays map[md.UUID]*mdArray // not opened yet
+	order  []md.UUID            // order in which they were found
 }
 
-// look notes what was recognised in m and leads no further.
+// look records something that was recognised in m but cannot be opened.
 func (m *Medium) look(format string, args ...any) {
 	m.Looks = append(m.Looks, fmt.Sprintf(format, args...))
 }
@@ -71,10 +71,10 @@ func (s *search) problem(note bool, format string, args ...any) {
 	s.Problems = append(s.Problems, Problem{note, fmt.Sprintf(format, args...)})
 }
 
-// mostLayers bounds how many media lie in one another.
+// mostLayers limits the nesting of media.
 const mostLayers = 8
 
-// medium searches a medium, all of which a layer may take.
+// medium searches a medium. A layer may use the whole of it.
 func (s *search) medium(ctx context.Context, d *Disk, depth int) {
 	m := &Medium{Disk: d, depth: depth}
 	s.Media = append(s.Media, m)
@@ -97,7 +97,7 @@ func (s *search) medium(ctx context.Context, d *Disk, depth int) {
 	}
 }
 
-// add adds a part that no layer leads into.
+// add adds a part that no layer opens.
 func (m *Medium) add(s *search, d *Disk) {
 	m.Plain = append(m.Plain, d)
 	m.named(d)
@@ -109,13 +109,13 @@ func (s *search) taken(ctx context.Context, m *Medium, d *Disk) bool {
 	return s.md(m, d) || s.luks(ctx, m, d)
 }
 
-// inside searches what a layer has made of a part of m.
+// inside searches the content of a layer on a part of m.
 func (s *search) inside(ctx context.Context, m *Medium, d *Disk) {
 	m.Opened++
 	s.deeper(ctx, d, m.depth)
 }
 
-// deeper searches what a layer has made of what lies depth layers deep.
+// deeper searches the content of a layer at the given depth.
 func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 	if depth == mostLayers {
 		s.problem(false, "%v: more than %d nested layers", d, mostLayers)
@@ -124,8 +124,8 @@ func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 	s.medium(ctx, d, depth+1)
 }
 
-// Refuse says why bytes must not be written although they look as if they could be: which layer they
-// are a part of. It is nil if none recognises them.
+// Refuse says why d must not be written, although it looks writable: because it belongs to a layer.
+// It returns nil if no layer recognises it.
 func Refuse(d *Disk) error {
 	sb, err := md.Recognise(d, d.size)
 	switch {
@@ -139,7 +139,7 @@ func Refuse(d *Disk) error {
 	return nil
 }
 
-// refuseAt is [Refuse] for a place in d, which may lie in a partition.
+// refuseAt is [Refuse] for an offset in d, which may be in a partition.
 func (d *Disk) refuseAt(at int64) error {
 	if err := Refuse(d); err != nil {
 		return err
@@ -159,7 +159,7 @@ func (d *Disk) refuseAt(at int64) error {
 	return nil
 }
 
-// IsMember reports whether d is a member of an array, of which its superblock leaves no doubt.
+// IsMember reports whether the superblock of d proves that it is a member of an array.
 func IsMember(d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
 	return err == nil && sb != nil

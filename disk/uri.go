@@ -9,11 +9,11 @@ import (
 
 const nbdScheme = "nbd+unix://"
 
-// IsURI reports whether an image is not the name of a file but names a server:
-// nbd+unix:///SOCKET, or nbd+unix:///EXPORT?socket=SOCKET.
+// IsURI reports whether an image is on a server rather than in a file: nbd+unix:///SOCKET, or
+// nbd+unix:///EXPORT?socket=SOCKET.
 func IsURI(path string) bool { return strings.HasPrefix(path, nbdScheme) }
 
-// openURI connects to the server that a URI names.
+// openURI connects to the server named by a URI.
 func openURI(uri string, opt Options) (*Disk, error) {
 	socket, export, err := parseURI(uri)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// The features of ext2, ext3 and ext4 that matter here.
+// Features of ext2, ext3 and ext4 that matter here.
 const (
 	extSparse2     = 0x200 // compat
 	extResizeInode = 0x10
@@ -46,41 +46,41 @@ const (
 type extFS struct {
 	*search
 	bs                         int64
-	first                      int64 // block of group 0
+	first                      int64 // first block of group 0
 	blocks                     int64
 	perGroup                   int64
 	inodesPerGroup             int64
 	inodeSize                  int64
 	inodes                     uint64
 	descSize                   int64
-	reserved                   int64 // blocks for more descriptors
+	reserved                   int64 // blocks reserved for more descriptors
 	firstMeta                  int64
 	compat, incompat, roCompat uint32
 	backups                    [2]uint32
 	groups                     int64
-	tables                     []int64 // block of the inode table by group; 0: not known
+	tables                     []int64 // start of the inode table by group; 0: unknown
 	unused                     []int64 // inodes at the end of each table that were never used
 	special                    map[uint64]Kind
 	mmp                        int64
 	dirExtents                 []extDir
 	inline                     []extInline
-	superAt                    int64 // block of the superblock of group 0
+	superAt                    int64 // block with the superblock of group 0
 	buf                        []byte
 }
 
-// An extDir is blocks of a directory.
+// An extDir is a range of blocks of a directory.
 type extDir struct {
 	inode uint64
 	at, n int64 // blocks
 }
 
-// An extInline is entries of a directory within its inode.
+// An extInline has directory entries stored in the inode.
 type extInline struct {
 	inode   uint64
 	entries []byte
 }
 
-// findExt is the search in ext2, ext3 and ext4; ok reports whether it is one.
+// findExt searches ext2, ext3 and ext4. ok reports whether it is one of them.
 func findExt(s *search) (ok bool, err error) {
 	sb, at, ok := s.extSuperblock()
 	if !ok {
@@ -100,8 +100,8 @@ func findExt(s *search) (ok bool, err error) {
 	return true, nil
 }
 
-// extSuperblock finds a superblock: the first, or a copy that is where a file system with groups of the usual size has
-// one.
+// extSuperblock finds a superblock: the first one, or a copy where a file system with groups of the
+// usual size has one.
 func (s *search) extSuperblock() (sb []byte, at int64, ok bool) {
 	sb = make([]byte, 1024)
 	whole := func(at int64) bool {
@@ -127,10 +127,10 @@ func (s *search) extSuperblock() (sb []byte, at int64, ok bool) {
 
 var le = binary.LittleEndian
 
-// open takes the superblock, and refuses what no file system of this kind has.
+// open parses the superblock and refuses values that no such file system has.
 func (fs *extFS) open(sb []byte) error {
 	fs.compat, fs.incompat, fs.roCompat = le.Uint32(sb[92:]), le.Uint32(sb[96:]), le.Uint32(sb[100:])
-	if le.Uint32(sb[76:]) == 0 { // the first revision has none of the fields that follow
+	if le.Uint32(sb[76:]) == 0 { // revision 0 has none of the following fields
 		fs.compat, fs.incompat, fs.roCompat = 0, 0, 0
 	}
 	fs.result.FileSystem = fs.generation()
@@ -199,7 +199,7 @@ func (fs *extFS) generation() string {
 	return "ext2"
 }
 
-// specialInodes are those that have no name and hold metadata.
+// specialInodes collects the inodes that have no name and contain metadata.
 func (fs *extFS) specialInodes(sb []byte) {
 	fs.special = map[uint64]Kind{extBadInode: Other, extResize: ReservedDescriptors}
 	set := func(at int, kind Kind) {
@@ -218,10 +218,10 @@ func (fs *extFS) specialInodes(sb []byte) {
 	set(620, Quota)
 }
 
-// start is the first block of a group.
+// start returns the first block of a group.
 func (fs *extFS) start(group int64) int64 { return fs.first + group*fs.perGroup }
 
-// hasSuper reports whether a group begins with a superblock.
+// hasSuper reports whether a group starts with a superblock.
 func (fs *extFS) hasSuper(group int64) bool {
 	switch {
 	case group == 0:
@@ -243,7 +243,7 @@ func (fs *extFS) hasSuper(group int64) bool {
 	return false
 }
 
-// superBlock is the block of the superblock of a group.
+// superBlock returns the superblock of a group.
 func (fs *extFS) superBlock(group int64) int64 {
 	if group == 0 {
 		return max(fs.first, fs.superAt)
@@ -251,10 +251,10 @@ func (fs *extFS) superBlock(group int64) int64 {
 	return fs.start(group)
 }
 
-// descPerBlock is how many descriptors a block has.
+// descPerBlock returns the number of descriptors per block.
 func (fs *extFS) descPerBlock() int64 { return fs.bs / fs.descSize }
 
-// descBlocks is how many blocks of descriptors there are that lie behind superblocks.
+// descBlocks returns the number of descriptor blocks that follow a superblock.
 func (fs *extFS) descBlocks() int64 {
 	n := (fs.groups + fs.descPerBlock() - 1) / fs.descPerBlock()
 	if fs.incompat&extMetaBG != 0 {
@@ -263,7 +263,7 @@ func (fs *extFS) descBlocks() int64 {
 	return n
 }
 
-// layout notes superblocks and descriptors.
+// layout records superblocks and descriptors.
 func (fs *extFS) layout() {
 	old, per := fs.descBlocks(), fs.descPerBlock()
 	for g := range fs.groups {
@@ -290,7 +290,7 @@ func (fs *extFS) layout() {
 	}
 }
 
-// descPlaces are the blocks where a block of descriptors is, the first that counts first.
+// descPlaces returns the locations of a descriptor block, in order of preference.
 func (fs *extFS) descPlaces(i int64) []int64 {
 	var places []int64
 	per := fs.descPerBlock()
@@ -306,7 +306,7 @@ func (fs *extFS) descPlaces(i int64) []int64 {
 		}
 		return places
 	}
-	const most = 8 // copies that are tried
+	const most = 8 // number of copies to try
 	for g := int64(0); g < fs.groups && len(places) < most; g++ {
 		if fs.hasSuper(g) {
 			places = append(places, fs.superBlock(g)+1+i)

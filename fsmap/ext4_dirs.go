@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// readDirs reads all directories, in the order of their blocks.
+// readDirs reads all directories in block order.
 func (fs *extFS) readDirs() {
 	for _, d := range fs.inline {
 		fs.entries(d.inode, d.entries)
@@ -28,12 +28,12 @@ func (fs *extFS) readDirs() {
 	}
 }
 
-// lostDir notes that a block of a directory is missing.
+// lostDir records that a block of a directory is missing.
 func (fs *extFS) lostDir(inode uint64, at int64) {
 	fs.problem(Problem{Range: Range{at * fs.bs, fs.bs}, Text: fmt.Sprintf("names in directory %d are lost", inode)})
 }
 
-// entries takes the entries of a directory in a block. It reports whether the block is well-formed.
+// entries parses the directory entries in a block. It reports whether the block is well-formed.
 func (fs *extFS) entries(dir uint64, p []byte) bool {
 	for len(p) >= 8 {
 		n, name := int(le.Uint16(p[4:])), int(p[6])
@@ -56,7 +56,7 @@ func (fs *extFS) entries(dir uint64, p []byte) bool {
 	return true
 }
 
-// inlineDir keeps the entries within an inode: after the number of the parent, and in an attribute.
+// inlineDir saves the entries stored in the inode: after the parent's number, and in an attribute.
 func (fs *extFS) inlineDir(nr uint64, p []byte) {
 	fs.above[nr] = uint64(le.Uint32(p[40:]))
 	fs.inline = append(fs.inline, extInline{nr, slices.Clone(p[44:100])})

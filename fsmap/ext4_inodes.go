@@ -2,7 +2,7 @@ package fsmap
 
 import "fmt"
 
-// descriptors reads where bitmaps and inode tables are, and searches the tables.
+// descriptors reads the locations of bitmaps and inode tables, and searches the tables.
 func (fs *extFS) descriptors() {
 	fs.tables = make([]int64, fs.groups)
 	fs.unused = make([]int64, fs.groups)
@@ -23,7 +23,7 @@ func (fs *extFS) descriptors() {
 	}
 }
 
-// descBlock takes the descriptors of n groups from the first block that has usable ones.
+// descBlock parses the descriptors of n groups from the first usable copy.
 func (fs *extFS) descBlock(places []int64, first, n int64) bool {
 	for copied, at := range places {
 		if fs.read(fs.buf, at*fs.bs) != nil || !fs.plausible(fs.buf, n) {
@@ -40,7 +40,7 @@ func (fs *extFS) descBlock(places []int64, first, n int64) bool {
 	return false
 }
 
-// high adds the upper half of a block number of a descriptor.
+// high adds the upper half of a block number in a descriptor.
 func (fs *extFS) high(d []byte, low, high int) int64 {
 	n := int64(le.Uint32(d[low:]))
 	if fs.descSize >= 64 {
@@ -49,10 +49,10 @@ func (fs *extFS) high(d []byte, low, high int) int64 {
 	return n
 }
 
-// tableBlocks is how many blocks an inode table has.
+// tableBlocks returns the number of blocks in an inode table.
 func (fs *extFS) tableBlocks() int64 { return (fs.inodesPerGroup*fs.inodeSize + fs.bs - 1) / fs.bs }
 
-// plausible reports whether a block has descriptors.
+// plausible reports whether a block contains descriptors.
 func (fs *extFS) plausible(p []byte, n int64) bool {
 	for k := range n {
 		d := p[k*fs.descSize:][:fs.descSize]
@@ -65,7 +65,7 @@ func (fs *extFS) plausible(p []byte, n int64) bool {
 	return true
 }
 
-// descriptor takes one. A copy may be old: only the places in it hold.
+// descriptor parses a descriptor. A copy may be old: only its locations are used.
 func (fs *extFS) descriptor(g int64, d []byte, copied bool) {
 	fs.metadata(BlockBitmap, int(g), fs.high(d, 0, 32)*fs.bs, fs.bs)
 	fs.metadata(InodeBitmap, int(g), fs.high(d, 4, 36)*fs.bs, fs.bs)
@@ -85,7 +85,7 @@ func (fs *extFS) descriptor(g int64, d []byte, copied bool) {
 	fs.unused[g] = min(n, fs.inodesPerGroup)
 }
 
-// place is where the record of an inode is; n is 0 if that is not known.
+// place returns the location of an inode's record; n is 0 if it is unknown.
 func (fs *extFS) place(inode uint64) (at, n int64) {
 	if inode == 0 || inode > fs.inodes {
 		return 0, 0
@@ -97,10 +97,10 @@ func (fs *extFS) place(inode uint64) (at, n int64) {
 	return fs.tables[g]*fs.bs + in*fs.inodeSize, fs.inodeSize
 }
 
-// tableChunk is how much of an inode table is read at once.
+// tableChunk is how much of an inode table to read at once.
 const tableChunk = 1 << 18
 
-// searchInodes goes through all inodes.
+// searchInodes searches all inodes.
 func (fs *extFS) searchInodes() {
 	chunk := make([]byte, max(tableChunk, fs.bs))
 	perBlock := fs.bs / fs.inodeSize
@@ -123,7 +123,7 @@ func (fs *extFS) searchInodes() {
 				b += n
 				continue
 			}
-			for range n { // the same block by block
+			for range n { // retry block by block
 				if err := fs.read(chunk[:fs.bs], (fs.tables[g]+b)*fs.bs); err == nil {
 					fs.table(chunk[:fs.bs], g, b*perBlock, used)
 				} else {
@@ -139,7 +139,7 @@ func (fs *extFS) searchInodes() {
 	}
 }
 
-// table searches inodes of a group from one on.
+// table searches the inodes of a group, starting at first.
 func (fs *extFS) table(p []byte, g, first, used int64) {
 	for in := first; len(p) >= int(fs.inodeSize) && in < used; in++ {
 		fs.inode(uint64(g*fs.inodesPerGroup+in)+1, p[:fs.inodeSize])
@@ -161,7 +161,7 @@ func (fs *extFS) inode(nr uint64, p []byte) {
 	flags := le.Uint32(p[32:])
 	fs.used.set(nr)
 	if isSpecial || nr < 11 && nr != extRoot {
-		fs.named.set(nr) // has no name, and needs none
+		fs.named.set(nr) // has no name and needs none
 	}
 	at, n := fs.place(nr)
 	fs.ofInode(Inode, nr, at, n)
@@ -194,7 +194,7 @@ func (fs *extFS) inode(nr uint64, p []byte) {
 	}
 }
 
-// An extFile is a file whose blocks are searched.
+// An extFile is a file whose blocks are being searched.
 type extFile struct {
 	fs       *extFS
 	inode    uint64
@@ -202,7 +202,7 @@ type extFile struct {
 	fileSize int64
 }
 
-// data notes n blocks of the file from block at on.
+// data records n blocks of the file, starting at block at.
 func (f *extFile) data(logical, at, n int64, unwritten bool) {
 	fs := f.fs
 	if at <= 0 || n <= 0 || at >= fs.blocks {
@@ -241,7 +241,7 @@ func (f *extFile) node(at int64) ([]byte, bool) {
 	return p, true
 }
 
-// lost notes that a part of the extent tree is missing.
+// lost records that a part of the extent tree is missing.
 func (f *extFile) lost(at int64, why string) {
 	if f.fs.ran || f.fs.ended() != nil {
 		return
@@ -250,10 +250,10 @@ func (f *extFile) lost(at int64, why string) {
 	f.fs.problem(Problem{Range: Range{at * f.fs.bs, f.fs.bs}, Text: fmt.Sprintf("the extent tree of inode %d %s: the rest of the file may be anywhere", f.inode, why)})
 }
 
-// mostExtentDepth is the greatest depth of an extent tree.
+// mostExtentDepth is the maximum depth of an extent tree.
 const mostExtentDepth = 5
 
-// extents goes through a node of an extent tree. depth is what it must have; -1: it is the root.
+// extents searches a node of an extent tree. depth is the expected depth; -1 for the root.
 func (f *extFile) extents(p []byte, depth int) {
 	n, d := int(le.Uint16(p[2:])), int(le.Uint16(p[6:]))
 	switch {
@@ -279,7 +279,7 @@ func (f *extFile) extents(p []byte, depth int) {
 	}
 }
 
-// blocks goes through the block map of an inode.
+// blocks searches the block map of an inode.
 func (f *extFile) blocks(p []byte) {
 	f.direct(p[:48], 0)
 	logical, span := int64(12), f.fs.bs/4
@@ -292,7 +292,7 @@ func (f *extFile) blocks(p []byte) {
 	}
 }
 
-// direct notes blocks whose numbers are in p.
+// direct records the blocks listed in p.
 func (f *extFile) direct(p []byte, logical int64) {
 	var at, n, from int64
 	for i := 0; i < len(p); i += 4 {
@@ -307,7 +307,7 @@ func (f *extFile) direct(p []byte, logical int64) {
 	f.data(from, at, n, false)
 }
 
-// indirect goes through an indirect block that answers for span blocks.
+// indirect searches an indirect block that covers span blocks.
 func (f *extFile) indirect(at, logical, span int64, level int) {
 	p, ok := f.node(at)
 	if !ok {

@@ -16,7 +16,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// images are those of testdata, which testdata/make made, with the size of their blocks.
+// images lists the images in testdata, created by testdata/make, with their block sizes.
 var images = []struct {
 	name       string
 	fileSystem string
@@ -31,7 +31,7 @@ var images = []struct {
 	{"xfs-v5", "XFS", 4096},
 }
 
-// fixture is an image.
+// fixture returns an image.
 func fixture(t testing.TB, name string) []byte {
 	t.Helper()
 	return shared.Unpack(t, filepath.Join("testdata", name+".img.zst"))
@@ -49,7 +49,7 @@ func find(t testing.TB, image []byte, opt fsmap.Options, ranges ...fsmap.Range) 
 
 func whole(image []byte) fsmap.Range { return fsmap.Range{Len: int64(len(image))} }
 
-// Of every block that belongs to an inode, the inode and all of its names are found, and of no other block.
+// Every block of an inode is found with the inode and all its names. No other block has an owner.
 func TestFixtures(t *testing.T) {
 	for _, c := range images {
 		if c.fileSystem == "NTFS" {
@@ -65,7 +65,7 @@ func TestFixtures(t *testing.T) {
 			for _, p := range res.Pieces {
 				inode, paths := p.Inode, strings.Join(p.Paths, " = ")
 				switch {
-				case p.Kind == fsmap.ReservedDescriptors: // which the resize inode has
+				case p.Kind == fsmap.ReservedDescriptors: // they belong to the resize inode
 					inode = 7
 				case inode == 0 || p.Kind == fsmap.Inode || p.Kind == fsmap.Quota:
 					continue
@@ -105,7 +105,7 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-// The pieces of a range are in order, cover all of it, and tell where in the file they are.
+// The pieces of a range are in order, cover it completely, and have the right file offsets.
 func TestPieces(t *testing.T) {
 	for _, c := range images {
 		image := fixture(t, c.name)
@@ -137,7 +137,7 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// A range within a block is cut to the byte, and offsets are those of its first byte.
+// A range within a block is cut to the byte. Offsets are those of its first byte.
 func TestRangeWithinBlock(t *testing.T) {
 	image := fixture(t, "ext4")
 	for _, p := range find(t, image, fsmap.Options{}, whole(image)).Pieces {
@@ -153,7 +153,7 @@ func TestRangeWithinBlock(t *testing.T) {
 	t.Fatal("docs/large has no data")
 }
 
-// What is lost is not read, and said: an inode table, a directory.
+// Lost metadata, such as an inode table or a directory, is not read but reported.
 func TestLost(t *testing.T) {
 	for _, name := range []string{"ext2", "ext4", "xfs-v5"} {
 		image := fixture(t, name)
@@ -167,7 +167,7 @@ func TestLost(t *testing.T) {
 				}
 				lost = append(lost, p.Range)
 				for b := range damaged[p.Begin:p.End()] {
-					damaged[p.Begin:][b] = 0x5a // which must not be looked at
+					damaged[p.Begin:][b] = 0x5a // must not be read
 				}
 			}
 			res := find(t, damaged, fsmap.Options{Lost: lost}, lost...)
@@ -186,10 +186,10 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// Without the superblock and the descriptors at the beginning, their copies are used.
+// Copies replace a lost superblock and descriptors at the start.
 func TestExtCopies(t *testing.T) {
 	image := make([]byte, 16<<20)
-	copy(image, fixture(t, "ext2")) // of one group; so the copies are made here: group 1 begins at 8193
+	copy(image, fixture(t, "ext2")) // it has one group, so add copies here: group 1 starts at 8193
 	small := bytes.Clone(image)
 	lost := fsmap.Range{Begin: 0, Len: 3072}
 	_, err := fsmap.Find(t.Context(), bytes.NewReader(small), int64(len(small)), []fsmap.Range{lost}, fsmap.Options{Lost: []fsmap.Range{lost}})
@@ -213,7 +213,7 @@ func TestExtCopies(t *testing.T) {
 	}
 }
 
-// What is not a file system is an error; what is only known by name is named.
+// Data without a file system is an error. Systems known only by name are named.
 func TestOthers(t *testing.T) {
 	for _, c := range []struct {
 		at            int
@@ -247,7 +247,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// A spy notes what is read, and changes some of it.
+// A spy records reads and modifies some of the data.
 type spy struct {
 	image []byte
 	edits map[int64]byte
@@ -267,7 +267,7 @@ func (s *spy) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Only metadata is read: less than the content of the files.
+// Only metadata is read, not the content of files.
 func TestReadsOnlyMetadata(t *testing.T) {
 	for _, c := range images {
 		image := fixture(t, c.name)
@@ -277,7 +277,7 @@ func TestReadsOnlyMetadata(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range res.Pieces {
-			if p.Kind != fsmap.Data || p.Begin < 0x10048 { // where names of other file systems are
+			if p.Kind != fsmap.Data || p.Begin < 0x10048 { // the names of other file systems are up to there
 				continue
 			}
 			for _, r := range s.seen {
@@ -289,7 +289,7 @@ func TestReadsOnlyMetadata(t *testing.T) {
 	}
 }
 
-// fuzz is a search in an image of which bytes are changed, among those that the search reads.
+// fuzz searches an image after changing some of the bytes that the search reads.
 func fuzz(f *testing.F, system string) {
 	type subject struct {
 		image []byte

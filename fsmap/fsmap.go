@@ -1,13 +1,13 @@
-// Package fsmap, whose API may change, says which files of a file system lie in given bytes of the volume that
-// holds it. It reads only metadata: superblock, inodes, extents, directories.
+// Package fsmap, whose API may change, finds out which files use given byte ranges of a volume with
+// a file system. It reads only metadata: superblock, inodes, extents and directories.
 //
-// [Find] recognises the file system and goes through all of its inodes once. Whatever lies in a
-// range becomes a [Piece]. Directories are read afterwards, when it is known which inodes need a name. Metadata
-// that cannot be read is a [Problem], and the search continues without it.
+// [Find] recognises the file system and goes through all inodes once. Everything in a range becomes
+// a [Piece]. Directories are read afterwards, when it is known which inodes need a name. Unreadable
+// metadata becomes a [Problem], and the search goes on without it.
 //
-// Each file system is one file of this package. None of them trusts what it reads: a
-// search reads no more blocks than the volume has, trees have a greatest depth, and nothing is allocated
-// because a header asks for it.
+// Each file system has files of its own in this package. None of them trusts its input: a search
+// reads no more blocks than the volume has, the depth of trees is limited, and no header makes it
+// allocate memory.
 package fsmap
 
 import (
@@ -19,21 +19,21 @@ import (
 	"slices"
 )
 
-// A Range is bytes of a volume.
+// A Range is a byte range of a volume.
 type Range struct{ Begin, Len int64 }
 
-// End is the first byte after r.
+// End returns the first byte after r.
 func (r Range) End() int64 { return r.Begin + r.Len }
 
 func (r Range) String() string { return fmt.Sprintf("bytes %d..%d", r.Begin, r.End()-1) }
 
-// A Kind says what something on a volume is.
+// A Kind says what a piece of a volume is.
 type Kind string
 
-// The kinds. Not every file system has all of them.
+// Not every file system has all kinds.
 const (
 	Data                Kind = "data"
-	Unwritten           Kind = "unwritten" // allocated to a file, never written, reads as zeros
+	Unwritten           Kind = "unwritten" // allocated to a file but never written; reads as zeros
 	Directory           Kind = "directory"
 	Symlink             Kind = "symlink"
 	Attributes          Kind = "attributes"
@@ -47,74 +47,75 @@ const (
 	ReverseMapTree      Kind = "reverse map tree"
 	ReferenceTree       Kind = "reference tree"
 	FreeList            Kind = "free list"
-	Superblock          Kind = "superblock" // XFS: with the other headers of the allocation group
+	Superblock          Kind = "superblock" // XFS: including the other headers of the allocation group
 	Descriptors         Kind = "descriptors"
 	ReservedDescriptors Kind = "reserved descriptors"
 	Journal             Kind = "journal"
 	Quota               Kind = "quota"
-	Other               Kind = "other"   // metadata of another kind
-	Free                Kind = "free"    // nothing lies there
-	Unknown             Kind = "unknown" // metadata is missing that could tell
+	Other               Kind = "other"   // other metadata
+	Free                Kind = "free"    // unused
+	Unknown             Kind = "unknown" // the metadata that could tell is missing
 )
 
-// NoOffset is the offset of what is not the content of a file.
+// NoOffset is the offset of a piece that is not file content.
 const NoOffset = -1
 
-// A Piece is something that lies in a range.
+// A Piece is something in a range.
 type Piece struct {
 	Range
 	Kind   Kind
-	Inode  uint64 // 0: it does not belong to one
-	Offset int64  // in the file, in bytes; NoOffset if it is not content
-	Group  int    // block group or allocation group of metadata without inode; otherwise -1
-	// Paths are all names of the inode that are known, sorted. A path begins with <N> where the name of
-	// directory N is not known.
+	Inode  uint64 // 0: none
+	Offset int64  // in the file, in bytes; NoOffset if not file content
+	Group  int    // block or allocation group of metadata without an inode; otherwise -1
+	// Paths has all known names of the inode, sorted. A path starts with <N> if the name of
+	// directory N is unknown.
 	Paths []string
 }
 
-// A Problem is metadata that is missing, so that files may be missing in the result.
+// A Problem is missing metadata. Files may be missing from the result because of it.
 type Problem struct {
 	Range
 	Text string
-	// The inodes that may be unknown; Last is 0 if it cannot be said.
+	// Inodes that may be missing; Last is 0 if unknown.
 	First, Last uint64
 }
 
-// An Unnamed is an inode in use to which no directory leads that could be read.
+// An Unnamed is an inode in use that no readable directory names.
 type Unnamed struct {
 	Inode uint64
-	Path  string // with <N> for itself or for the directory that was lost above it
+	Path  string // starts with <N> for the inode, or for a lost directory above it
 }
 
-// A Result is what lies in the ranges.
+// A Result says what is in the ranges.
 type Result struct {
 	FileSystem string // "ext4"
 	BlockSize  int64
-	Pieces     []Piece // by their place on the volume
+	Pieces     []Piece // in order of position
 	Problems   []Problem
 	Unnamed    []Unnamed // only if there are problems
-	Notes      []string  // what a user should know besides
+	Notes      []string  // other things users should know
 }
 
-// Complete reports whether every range could be judged.
+// Complete reports whether all metadata could be read.
 func (r *Result) Complete() bool { return len(r.Problems) == 0 }
 
-// Options say how to search.
+// Options for [Find].
 type Options struct {
-	// Lost is bytes that are not read, because what is there is not what the file system wrote.
+	// Lost lists bytes not to read, because their content is not what the file system wrote.
 	Lost []Range
-	// Progress, if not nil, is told how many inodes of how many were searched.
+	// Progress is called with the number of inodes searched; may be nil.
 	Progress func(done, total uint64)
 }
 
-// Errors that [Find] returns, wrapped.
+// Errors wrapped by those of [Find].
 var (
 	ErrUnknown     = errors.New("no file system was recognised (known are ext2, ext3, ext4, XFS and NTFS)")
 	ErrUnsupported = errors.New("this file system cannot be searched")
 	ErrDamaged     = errors.New("the file system is damaged")
 )
 
-// Find finds what lies in the ranges of a volume of size bytes. An error means that nothing can be said at all.
+// Find reports what is in the ranges of a volume of size bytes. It returns an error if it cannot
+// say anything.
 func Find(ctx context.Context, r io.ReaderAt, size int64, ranges []Range, opt Options) (*Result, error) {
 	s := newSearch(ctx, r, size, ranges, opt)
 	for _, fs := range []func(*search) (bool, error){findExt, findXFS, findNTFS} {
@@ -131,8 +132,8 @@ func Find(ctx context.Context, r io.ReaderAt, size int64, ranges []Range, opt Op
 	return s.unrecognised()
 }
 
-// unrecognised is the end of a search in something else. Of a file system that is only known by name, the
-// ranges can be listed.
+// unrecognised ends the search of an unsupported file system. If it is known by name, the ranges
+// are listed.
 func (s *search) unrecognised() (*Result, error) {
 	head := make([]byte, min(s.size, sniffed))
 	n, err := s.r.ReadAt(head, 0)
@@ -154,7 +155,7 @@ func (s *search) unrecognised() (*Result, error) {
 
 const sniffed = 0x10048
 
-// foreign are file systems that are recognised, no more.
+// foreign lists file systems that are recognised but not searched.
 var foreign = []struct {
 	name  string
 	at    int
@@ -167,7 +168,7 @@ var foreign = []struct {
 	{"f2fs", 1024, "\x10\x20\xf5\xf2"},
 }
 
-// otherName is the name of a file system that begins so and is not searched; empty: none is known.
+// otherName returns the name of a file system that is recognised but not searched; empty: unknown.
 func otherName(head []byte) string {
 	for _, k := range foreign {
 		if end := k.at + len(k.magic); end <= len(head) && string(head[k.at:end]) == k.magic {
@@ -177,10 +178,10 @@ func otherName(head []byte) string {
 	return ""
 }
 
-// ranges are sorted, and have gaps between them.
+// ranges are sorted and do not touch.
 type ranges []Range
 
-// newRanges sorts and joins.
+// newRanges sorts and merges.
 func newRanges(all []Range, size int64) ranges {
 	var rs ranges
 	sorted := slices.SortedFunc(slices.Values(all), func(a, b Range) int { return cmp.Compare(a.Begin, b.Begin) })
@@ -198,7 +199,7 @@ func newRanges(all []Range, size int64) ranges {
 	return rs
 }
 
-// in yields what of n bytes from begin on is in the ranges.
+// in yields the parts of n bytes from begin on that are in the ranges.
 func (rs ranges) in(begin, n int64) func(yield func(Range) bool) {
 	return func(yield func(Range) bool) {
 		if n <= 0 {
@@ -219,7 +220,7 @@ func (rs ranges) in(begin, n int64) func(yield func(Range) bool) {
 	}
 }
 
-// any reports whether some of the bytes are in the ranges.
+// any reports whether any of the bytes are in the ranges.
 func (rs ranges) any(begin, n int64) bool {
 	for range rs.in(begin, n) {
 		return true
@@ -227,7 +228,8 @@ func (rs ranges) any(begin, n int64) bool {
 	return false
 }
 
-// Recognise names the file system of a volume by its superblock at the beginning; empty: none is known.
+// Recognise returns the name of the file system on a volume, based on its first superblock; empty:
+// unknown.
 func Recognise(r io.ReaderAt, size int64) string {
 	head := make([]byte, sniffed)
 	n, _ := r.ReadAt(head[:max(min(size, sniffed), 0)], 0)

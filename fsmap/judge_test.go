@@ -16,7 +16,7 @@ import (
 	"thinpool/fsmap"
 )
 
-// tool finds a program of the system, also where only root looks.
+// tool finds a system program, including those in sbin.
 func tool(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/sbin", "/usr/sbin") {
@@ -42,7 +42,8 @@ func output(t testing.TB, stdin, name string, args ...string) string {
 	return string(out)
 }
 
-// manyFiles makes a folder with about n files: small and large, sparse, empty, with several names, links.
+// manyFiles creates a folder with about n files: small, large, sparse and empty ones, hard and
+// symbolic links.
 func manyFiles(t testing.TB, n int) string {
 	t.Helper()
 	top := filepath.Join(t.TempDir(), "top")
@@ -68,7 +69,7 @@ func manyFiles(t testing.TB, n int) string {
 	for i := range n {
 		dir := dirs[rnd.IntN(len(dirs))]
 		if i%2 == 0 {
-			dir = dirs[0] // a large one
+			dir = dirs[0] // a large folder
 		}
 		path := filepath.Join(dir, fmt.Sprintf("file-%d", i))
 		must(os.WriteFile(path, content[:rnd.IntN(2)*rnd.IntN(6000)], 0o600))
@@ -108,14 +109,14 @@ func open(t testing.TB, path string) (*os.File, int64) {
 	return f, info.Size()
 }
 
-// A judged block is what somebody says of a block.
+// A judged block is what another program says about a block.
 type judged struct {
 	inodes []uint64
 	paths  []string
 	inUse  bool
 }
 
-// randomBlocks are n blocks, of which most are not beyond what is used.
+// randomBlocks returns n random blocks, most of them in the used part.
 func randomBlocks(n int, blocks, used int64) []int64 {
 	rnd := rand.New(rand.NewPCG(uint64(blocks), 3))
 	var all []int64
@@ -132,7 +133,7 @@ func randomBlocks(n int, blocks, used int64) []int64 {
 	return all
 }
 
-// search finds what lies in blocks.
+// search finds what is in blocks.
 func search(t testing.TB, image string, bs int64, blocks []int64) map[int64][]fsmap.Piece {
 	t.Helper()
 	f, size := open(t, image)
@@ -156,7 +157,7 @@ func search(t testing.TB, image string, bs int64, blocks []int64) map[int64][]fs
 	return found
 }
 
-// extImages are file systems to make: name, and options of mke2fs.
+// extImages lists file systems to create: name and mke2fs options.
 var extImages = []struct {
 	name string
 	args string
@@ -172,7 +173,7 @@ var extImages = []struct {
 	{"ext4-bigalloc", "-t ext4 -b 1024 -C 8192 -O bigalloc"},
 }
 
-// makeExt makes a file system with the files in top.
+// makeExt creates a file system with the files in top.
 func makeExt(t testing.TB, top, args string, size int64) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
@@ -181,7 +182,7 @@ func makeExt(t testing.TB, top, args string, size int64) string {
 	return image
 }
 
-// What is found in random blocks is what debugfs says of them: whose they are, and how these are called.
+// For random blocks, the owners and their names match debugfs.
 func TestExtAgainstDebugfs(t *testing.T) {
 	debugfs := tool(t, "debugfs")
 	files, most := 10000, len(extImages)
@@ -204,7 +205,7 @@ func TestExtAgainstDebugfs(t *testing.T) {
 					j.inUse = j.inUse || p.Kind != fsmap.Free
 					switch {
 					case p.Kind == fsmap.Inode || p.Kind == fsmap.Free:
-					case p.Kind == fsmap.ReservedDescriptors: // debugfs says that they are the resize inode's
+					case p.Kind == fsmap.ReservedDescriptors: // debugfs assigns them to the resize inode
 						j.inodes = append(j.inodes, 7)
 					case p.Inode != 0:
 						j.inodes, j.paths = append(j.inodes, p.Inode), append(j.paths, p.Paths...)
@@ -228,7 +229,7 @@ func TestExtAgainstDebugfs(t *testing.T) {
 	}
 }
 
-// statOf is a number in what debugfs says of a file system.
+// statOf returns a number from debugfs' statistics of a file system.
 func statOf(t testing.TB, debugfs, image, name string) int64 {
 	t.Helper()
 	for line := range strings.Lines(output(t, "", debugfs, "-R", "stats -h", image)) {
@@ -244,7 +245,7 @@ func statOf(t testing.TB, debugfs, image, name string) int64 {
 	return 0
 }
 
-// debugfsSays asks debugfs for the owners of blocks, and for their names.
+// debugfsSays asks debugfs for the owners of blocks and their names.
 func debugfsSays(t testing.TB, debugfs, image string, blocks []int64) map[int64]judged {
 	t.Helper()
 	all := strings.Trim(fmt.Sprint(blocks), "[]")
@@ -289,7 +290,7 @@ func debugfsSays(t testing.TB, debugfs, image string, blocks []int64) map[int64]
 	return says
 }
 
-// pieces is what messages say of pieces.
+// pieces formats pieces for messages.
 func pieces(all []fsmap.Piece) string {
 	var s []string
 	for _, p := range all {

@@ -12,7 +12,8 @@ import (
 	"thinpool/fsmap"
 )
 
-// makeXFS makes a file system with the files in top, or skips the test if this mkfs.xfs cannot make it.
+// makeXFS creates a file system with the files in top. It skips the test if this mkfs.xfs cannot do
+// that.
 func makeXFS(t testing.TB, top, args, size string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,7 +28,7 @@ func makeXFS(t testing.TB, top, args, size string) string {
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
 			switch name := e.Name(); {
-			case strings.Contains(name, " ") || name == "sparse": // no quotes and no holes are possible
+			case strings.Contains(name, " ") || name == "sparse": // quotes and holes are impossible
 			case e.IsDir():
 				fmt.Fprintf(&proto, "%s%s d--755 0 0\n", indent, name)
 				add(path, indent+" ")
@@ -66,7 +67,7 @@ var xfsImages = []struct {
 	{"v5-16k", "-b size=16384"},
 }
 
-// xfsKinds are the words of xfs_db for the kinds.
+// xfsKinds maps the words of xfs_db to kinds.
 var xfsKinds = map[string]fsmap.Kind{
 	"data": fsmap.Data, "dir": fsmap.Directory, "inode": fsmap.InodeTable, "log": fsmap.Journal, "sb": fsmap.Superblock,
 	"freelist": fsmap.FreeList, "btbno": fsmap.FreeSpaceTree, "btcnt": fsmap.FreeSpaceTree, "btino": fsmap.InodeTree, "btfino": fsmap.InodeTree,
@@ -74,7 +75,7 @@ var xfsKinds = map[string]fsmap.Kind{
 	"rtbitmap": fsmap.Other, "rtsum": fsmap.Other, "free1": fsmap.Free, "free2": fsmap.Free,
 }
 
-// What is found in random blocks is what xfs_db says of them.
+// For random blocks, the result matches xfs_db.
 func TestXFSAgainstDB(t *testing.T) {
 	db := tool(t, "xfs_db")
 	files, most := 10000, len(xfsImages)

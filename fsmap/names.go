@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// A numbers is a set of inode numbers, which takes memory where there are some.
+// A numbers is a sparse set of inode numbers.
 type numbers map[uint64]uint64
 
 func (s numbers) set(n uint64)      { s[n/64] |= 1 << (n % 64) }
 func (s numbers) has(n uint64) bool { return s[n/64]>>(n%64)&1 != 0 }
 
-// all yields the numbers in order.
+// all yields the numbers in ascending order.
 func (s numbers) all() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
 		for _, word := range slices.Sorted(maps.Keys(s)) {
@@ -28,14 +28,14 @@ func (s numbers) all() iter.Seq[uint64] {
 	}
 }
 
-// Bounds of paths.
+// Limits of paths.
 const (
 	mostDepth = 1000  // folders in a path
 	mostBytes = 65536 // of a path
 	mostNames = 1000  // of an inode
 )
 
-// pathsOf are all known paths of an inode, sorted; <N> if it has none.
+// pathsOf returns all known paths of an inode, sorted; <N> if it has none.
 func (s *search) pathsOf(inode uint64) []string {
 	if known, ok := s.paths[inode]; ok {
 		return known
@@ -61,7 +61,7 @@ func (s *search) pathsOf(inode uint64) []string {
 	return all
 }
 
-// path is the path of a name: up to the root, or to a directory above which nothing is known.
+// path returns the path of a name, starting at the root or at a directory with unknown parents.
 func (s *search) path(l link) string {
 	parts, size := []string{l.name}, len(l.name)
 	for dir, depth := l.dir, 0; dir != s.root; depth++ {
@@ -80,7 +80,7 @@ func (s *search) path(l link) string {
 
 func unnamed(inode uint64) string { return fmt.Sprintf("<%d>", inode) }
 
-// rest notes what of the ranges nothing was found in.
+// rest adds pieces for the parts of the ranges in which nothing was found.
 func (s *search) rest() {
 	kind := Free
 	if !s.result.Complete() {

@@ -7,7 +7,7 @@ import (
 	"unicode/utf16"
 )
 
-// Records of the master file table (MFT) that are metadata.
+// Metadata records of the master file table (MFT).
 const (
 	ntfsMFT     = 0
 	ntfsMirror  = 1
@@ -16,7 +16,7 @@ const (
 	ntfsBitmap  = 6
 	ntfsBoot    = 7
 	ntfsBad     = 8
-	ntfsRecords = 16 // the first that are a user's
+	ntfsRecords = 16 // first record for users' files
 )
 
 // Types of attributes.
@@ -35,22 +35,22 @@ type ntfsFS struct {
 	*search
 	cluster int64
 	record  int64     // size
-	index   int64     // size of a block of a directory
-	table   []ntfsRun // where the MFT is, in the order in which that was found
-	sorted  []ntfsRun // the same by inode, when all is found
+	index   int64     // size of a directory block
+	table   []ntfsRun // location of the MFT, in the order found
+	sorted  []ntfsRun // the same by inode, once complete
 	records uint64
-	blocks  []ntfsRun // of directories, to read if records are lost
+	blocks  []ntfsRun // directory blocks, to read if records are lost
 	buf     []byte
 }
 
-// An ntfsRun is clusters of an attribute.
+// An ntfsRun is a range of clusters of an attribute.
 type ntfsRun struct {
 	inode          uint64
 	logical, at, n int64 // clusters
 	begin          uint64
 }
 
-// findNTFS is the search in NTFS; ok reports whether it is one.
+// findNTFS searches NTFS. ok reports whether it is one.
 func findNTFS(s *search) (ok bool, err error) {
 	boot := make([]byte, 512)
 	at := int64(0)
@@ -72,7 +72,7 @@ func findNTFS(s *search) (ok bool, err error) {
 	}
 	fs.eachRecord(fs.inode, true)
 	fs.sorted = slices.SortedFunc(slices.Values(fs.table), func(a, b ntfsRun) int { return cmp.Compare(a.logical, b.logical) })
-	fs.left += int64(fs.records) * fs.record // the names are read in a second pass
+	fs.left += int64(fs.records) * fs.record // names are read in a second pass
 	fs.eachRecord(fs.names, false)
 	if !fs.result.Complete() {
 		fs.readIndexes()
@@ -80,7 +80,7 @@ func findNTFS(s *search) (ok bool, err error) {
 	return true, nil
 }
 
-// size8 is a size in clusters, or as the power of two if it is negative.
+// size8 decodes a size in clusters, or as a negative power of two.
 func (fs *ntfsFS) size8(v byte) int64 {
 	if n := int8(v); n < 0 {
 		return 1 << min(uint(-int(n)), 40)
@@ -88,7 +88,7 @@ func (fs *ntfsFS) size8(v byte) int64 {
 	return int64(v) * fs.cluster
 }
 
-// open takes the boot sector.
+// open parses the boot sector.
 func (fs *ntfsFS) open(p []byte) error {
 	fs.result.FileSystem = "NTFS"
 	sector, per := int64(le.Uint16(p[11:])), int64(p[13])
@@ -112,7 +112,7 @@ func (fs *ntfsFS) open(p []byte) error {
 	return nil
 }
 
-// findTable finds where the MFT is, by its first record or the copy of that.
+// findTable locates the MFT through its first record, or the copy of that record.
 func (fs *ntfsFS) findTable(boot []byte) error {
 	for i, at := range []uint64{le.Uint64(boot[0x30:]), le.Uint64(boot[0x38:])} {
 		if at > uint64(fs.size/fs.cluster) || fs.read(fs.buf, int64(at)*fs.cluster) != nil || !fs.fixUp(fs.buf, "FILE") {
@@ -129,7 +129,7 @@ func (fs *ntfsFS) findTable(boot []byte) error {
 	return fmt.Errorf("NTFS: neither the first record of the MFT nor its copy can be used: %w", ErrDamaged)
 }
 
-// tableRuns adds runs of the MFT that a record has.
+// tableRuns adds the MFT's runs in a record.
 func (fs *ntfsFS) tableRuns(p []byte) {
 	for a := range attributes(p) {
 		if a.kind != ntfsData || a.runs == nil || a.named {
@@ -137,7 +137,7 @@ func (fs *ntfsFS) tableRuns(p []byte) {
 		}
 		for r := range a.each(fs.size / fs.cluster) {
 			if r.logical+r.n > fs.size/fs.cluster {
-				break // a table without holes cannot be as large
+				break // a table without holes cannot be that large
 			}
 			r.begin = uint64(r.logical*fs.cluster) / uint64(fs.record)
 			fs.table = append(fs.table, r)
@@ -146,7 +146,7 @@ func (fs *ntfsFS) tableRuns(p []byte) {
 	}
 }
 
-// fixUp puts back what the end of each sector had. It reports whether p is a whole block of a kind.
+// fixUp restores the last bytes of each sector. It reports whether p is a valid block of that kind.
 func (fs *ntfsFS) fixUp(p []byte, magic string) bool {
 	at, n := int(le.Uint16(p[4:])), int(le.Uint16(p[6:]))
 	if string(p[:4]) != magic || n < 1 || (n-1)*512 > len(p) || at < 8 || at+2*n > len(p) {
@@ -162,7 +162,7 @@ func (fs *ntfsFS) fixUp(p []byte, magic string) bool {
 	return true
 }
 
-// place is where a record is; n is 0 if that is not known.
+// place returns the location of a record; n is 0 if it is unknown.
 func (fs *ntfsFS) place(inode uint64) (at, n int64) {
 	i, _ := slices.BinarySearchFunc(fs.sorted, int64(inode)*fs.record, func(r ntfsRun, at int64) int {
 		return cmp.Compare((r.logical+r.n)*fs.cluster, at+1)
@@ -177,9 +177,9 @@ func (fs *ntfsFS) place(inode uint64) (at, n int64) {
 	return 0, 0
 }
 
-// eachRecord calls fn with all records in use that can be read.
+// eachRecord calls fn for each readable record in use.
 func (fs *ntfsFS) eachRecord(fn func(at int64, nr, base uint64, p []byte), say bool) {
-	for i := 0; i < len(fs.table); i++ { // more runs may be found in records
+	for i := 0; i < len(fs.table); i++ { // records may add more runs
 		r := fs.table[i]
 		if say {
 			fs.metadata(InodeTable, -1, r.at*fs.cluster, r.n*fs.cluster)
@@ -226,10 +226,10 @@ func allZero(p []byte) bool {
 	return true
 }
 
-// inode searches a record, which belongs to the file base.
+// inode searches a record of the file base.
 func (fs *ntfsFS) inode(at int64, nr, base uint64, p []byte) {
 	n := fs.record
-	if base != ntfsMFT { // which has the number of none
+	if base != ntfsMFT { // 0 also means no base
 		fs.ofInode(Inode, base, at, n)
 	}
 	if fs.used.set(base); base < ntfsRecords {
@@ -265,7 +265,7 @@ func (fs *ntfsFS) inode(at int64, nr, base uint64, p []byte) {
 	}
 }
 
-// kind is what the clusters of an attribute are.
+// kind returns the kind of an attribute's clusters.
 func (fs *ntfsFS) kind(base uint64, a *ntfsAttribute) (kind Kind, content bool) {
 	switch {
 	case a.kind == ntfsIndex || a.kind == ntfsBitmapAttr && base != ntfsMFT:
@@ -292,7 +292,7 @@ func (fs *ntfsFS) kind(base uint64, a *ntfsAttribute) (kind Kind, content bool) 
 	return Other, false
 }
 
-// names takes the names in a record.
+// names collects the names in a record.
 func (fs *ntfsFS) names(_ int64, _, base uint64, p []byte) {
 	for a := range attributes(p) {
 		if a.kind == ntfsName && a.runs == nil {
@@ -301,7 +301,7 @@ func (fs *ntfsFS) names(_ int64, _, base uint64, p []byte) {
 	}
 }
 
-// fileName takes a name of an inode, unless it is only for DOS.
+// fileName adds a name of an inode, unless it is a DOS name.
 func (fs *ntfsFS) fileName(inode uint64, p []byte) {
 	const dos = 2
 	if len(p) < 66 || len(p) < 66+2*int(p[64]) || p[65] == dos || inode == ntfsRoot {
@@ -315,7 +315,7 @@ func (fs *ntfsFS) fileName(inode uint64, p []byte) {
 	fs.name(le.Uint64(p)&(1<<48-1), []byte(string(utf16.Decode(units))), inode, at, n)
 }
 
-// readIndexes reads the directories: for the names of inodes whose records are lost.
+// readIndexes reads the directories, to find the names of inodes whose records are lost.
 func (fs *ntfsFS) readIndexes() {
 	fs.left += int64(fs.records) * fs.record
 	fs.eachRecord(func(_ int64, _, _ uint64, p []byte) {
@@ -341,7 +341,7 @@ func (fs *ntfsFS) readIndexes() {
 	}
 }
 
-// indexEntries takes the entries behind the header of an index.
+// indexEntries parses the entries after an index header.
 func (fs *ntfsFS) indexEntries(p []byte) {
 	begin, end := int(le.Uint32(p)), int(le.Uint32(p[4:]))
 	if begin < 16 || begin > end || end > len(p) {

@@ -6,10 +6,10 @@ import "iter"
 type ntfsAttribute struct {
 	kind   uint32
 	named  bool
-	value  []byte // if it is in the record
-	runs   []byte // if it is elsewhere
-	first  int64  // cluster of the attribute that runs begin with
-	broken bool   // the runs did not end well
+	value  []byte // if resident
+	runs   []byte // if not resident
+	first  int64  // first cluster of the attribute covered by runs
+	broken bool   // the runs are malformed
 }
 
 // attributes yields the attributes of a record.
@@ -39,10 +39,10 @@ func attributes(p []byte) iter.Seq[*ntfsAttribute] {
 	}
 }
 
-// mostClusters bounds what a file may have, holes included: it has at most 1<<62 bytes.
+// mostClusters limits a file's clusters, including holes: it has at most 1<<62 bytes.
 const mostClusters = 1 << 41
 
-// each yields the runs that have clusters, of which there are so many.
+// each yields the runs that are not holes. clusters is the size of the volume.
 func (a *ntfsAttribute) each(clusters int64) iter.Seq[ntfsRun] {
 	return func(yield func(ntfsRun) bool) {
 		logical, at := a.first, int64(0)
@@ -73,7 +73,7 @@ func (a *ntfsAttribute) each(clusters int64) iter.Seq[ntfsRun] {
 	}
 }
 
-// signed is a number of any size.
+// signed decodes a signed number of any size.
 func signed(p []byte) int64 {
 	n := int64(int8(p[len(p)-1]))
 	for i := len(p) - 2; i >= 0; i-- {

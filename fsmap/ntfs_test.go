@@ -10,7 +10,8 @@ import (
 	"thinpool/fsmap"
 )
 
-// Every cluster that ntfscluster gives an inode is found with it and its path, and no other.
+// Every cluster that ntfscluster assigns to an inode is found with its inode and path. No other
+// cluster is.
 func TestNTFS(t *testing.T) {
 	const cluster = 1024
 	image := fixture(t, "ntfs")
@@ -60,7 +61,7 @@ func read(t testing.TB, path string) []byte {
 	return content
 }
 
-// Pieces put together by their offsets are the file.
+// Pieces in the order of their offsets make up the file.
 func TestNTFSOffsets(t *testing.T) {
 	image := fixture(t, "ntfs")
 	var want []byte
@@ -80,7 +81,7 @@ func TestNTFSOffsets(t *testing.T) {
 	}
 }
 
-// Names of lost records are in directories; lost records and boot sectors are said.
+// Directories give the names of lost records. Lost records and boot sectors are reported.
 func TestNTFSLost(t *testing.T) {
 	image := fixture(t, "ntfs")
 	all := find(t, image, fsmap.Options{}, whole(image)).Pieces

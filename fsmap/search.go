@@ -9,26 +9,26 @@ import (
 	"slices"
 )
 
-// A search is what all file systems share: reading with bounds, what was found, names.
+// A search is the common part of all file systems: bounded reads, results and names.
 type search struct {
 	ended  func() error // the error of the context
 	r      io.ReaderAt
 	size   int64
 	ranges ranges
-	lost   ranges // what must not be read
+	lost   ranges // must not be read
 	opt    Options
 	left   int64 // bytes that may still be read
-	ran    bool  // out of them, which was said
+	ran    bool  // the limit was reached and reported
 
 	result Result
 	root   uint64
-	links  map[uint64][]link // names of directories, and of inodes that need one
+	links  map[uint64][]link // names of directories and of inodes that need one
 	dirs   numbers
 	used   numbers
 	named  numbers
 	wanted numbers
 	paths  map[uint64][]string
-	above  map[uint64]uint64 // what directories say is above them: for those to which no name leads
+	above  map[uint64]uint64 // parents recorded in the directories themselves, for those without a name
 }
 
 // A link is a name in a directory.
@@ -43,7 +43,7 @@ func newSearch(ctx context.Context, r io.ReaderAt, size int64, all []Range, opt 
 		links: map[uint64][]link{}, dirs: numbers{}, used: numbers{}, named: numbers{}, wanted: numbers{}, paths: map[uint64][]string{}, above: map[uint64]uint64{},
 	}
 	s.lost = newRanges(opt.Lost, size)
-	// Each block of metadata is read once, and some at the beginning several times.
+	// Each metadata block is read once. Some at the start are read several times.
 	s.left = size + 1<<22
 	return s
 }
@@ -79,10 +79,10 @@ func (s *search) read(p []byte, at int64) error {
 	return cmp.Or(err, io.ErrUnexpectedEOF)
 }
 
-// mostProblems bounds how many problems are kept; all after them are one.
+// mostProblems limits how many problems are kept; any more are merged into one.
 const mostProblems = 10000
 
-// problem notes that metadata is missing. Neighbours that say the same are one.
+// problem records missing metadata. It merges neighbours with the same text.
 func (s *search) problem(p Problem) {
 	all := s.result.Problems
 	if n := len(all); n > 0 {
@@ -106,8 +106,8 @@ func (s *search) note(format string, args ...any) {
 	s.result.Notes = append(s.result.Notes, fmt.Sprintf(format, args...))
 }
 
-// found notes what lies in n bytes from p.Begin on, as far as these are in a range. offset is that of the first in the
-// file.
+// found records the parts of n bytes from begin on that are in a range. p.Offset is the file offset
+// of the first byte.
 func (s *search) found(p Piece, begin, n int64) {
 	offset := p.Offset
 	for r := range s.ranges.in(begin, n) {
@@ -121,17 +121,18 @@ func (s *search) found(p Piece, begin, n int64) {
 	}
 }
 
-// metadata notes metadata that belongs to no inode.
+// metadata records metadata that does not belong to an inode.
 func (s *search) metadata(kind Kind, group int, begin, n int64) {
 	s.found(Piece{Kind: kind, Offset: NoOffset, Group: group}, begin, n)
 }
 
-// ofInode notes metadata of an inode.
+// ofInode records metadata of an inode.
 func (s *search) ofInode(kind Kind, inode uint64, begin, n int64) {
 	s.found(Piece{Kind: kind, Inode: inode, Offset: NoOffset, Group: -1}, begin, n)
 }
 
-// name notes a name in a directory. place is where the record of the inode is, of n bytes; n is 0 if that is not known.
+// name records a name in a directory. place is the location of the inode's record, of n bytes; n is
+// 0 if unknown.
 func (s *search) name(dir uint64, name []byte, inode uint64, place, n int64) {
 	s.named.set(inode)
 	if s.ranges.any(place, n) && !s.used.has(inode) { // not read, or read as unused
@@ -143,7 +144,7 @@ func (s *search) name(dir uint64, name []byte, inode uint64, place, n int64) {
 	}
 }
 
-// finish makes the result of what was found.
+// finish builds the result.
 func (s *search) finish() *Result {
 	res := &s.result
 	slices.SortStableFunc(res.Pieces, byPlace)
@@ -164,7 +165,7 @@ func (s *search) finish() *Result {
 	return res
 }
 
-// joined makes one of neighbours that continue each other.
+// joined merges neighbours that continue each other.
 func joined(pieces []Piece) []Piece {
 	out := pieces[:0]
 	for _, p := range pieces {
@@ -172,7 +173,7 @@ func joined(pieces []Piece) []Piece {
 			last := &out[n-1]
 			same := last.Kind == p.Kind && last.Inode == p.Inode && last.Group == p.Group
 			if same && last.End() >= p.Begin && (p.Offset == NoOffset || p.Offset-last.Offset == p.Begin-last.Begin) {
-				last.Len = max(last.End(), p.End()) - last.Begin // also if it was said twice
+				last.Len = max(last.End(), p.End()) - last.Begin // also if found twice
 				continue
 			}
 		}

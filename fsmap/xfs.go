@@ -7,7 +7,7 @@ import (
 
 var be = binary.BigEndian
 
-// The features of XFS that matter here.
+// Features of XFS that matter here.
 const (
 	xfsFtypeV4 = 0x200 // features2
 
@@ -38,14 +38,14 @@ type xfsFS struct {
 // An xfsDir is a directory to read.
 type xfsDir struct {
 	inode uint64
-	short []byte      // the entries, if they are in the inode
-	parts []xfsExtent // of the content, without index
+	short []byte      // the entries, if stored in the inode
+	parts []xfsExtent // of the content, without the index
 }
 
-// An xfsExtent is blocks of a file.
-type xfsExtent struct{ logical, at, n int64 } // at is a block of the volume
+// An xfsExtent is a range of blocks of a file.
+type xfsExtent struct{ logical, at, n int64 } // at: block of the volume
 
-// findXFS is the search in XFS; ok reports whether it is one.
+// findXFS searches XFS. ok reports whether it is one.
 func findXFS(s *search) (ok bool, err error) {
 	sb, at, ok := s.xfsSuperblock()
 	if !ok {
@@ -68,7 +68,7 @@ func findXFS(s *search) (ok bool, err error) {
 		fs.group(ag)
 	}
 	fs.byName(fs.root)
-	for i := 0; i < len(fs.todo); i++ { // reading one may find more
+	for i := 0; i < len(fs.todo); i++ { // reading one may add more
 		if s.ended() != nil || s.ran {
 			break
 		}
@@ -77,7 +77,8 @@ func findXFS(s *search) (ok bool, err error) {
 	return true, nil
 }
 
-// xfsSuperblock finds a superblock: the first, or a copy that is where mkfs puts one in a volume of this size.
+// xfsSuperblock finds a superblock: the first, or a copy where mkfs puts one on a volume of this
+// size.
 func (s *search) xfsSuperblock() (sb []byte, at int64, ok bool) {
 	sb = make([]byte, 512)
 	whole := func(at int64) bool { return s.read(sb, at) == nil && string(sb[:4]) == "XFSB" }
@@ -92,7 +93,7 @@ func (s *search) xfsSuperblock() (sb []byte, at int64, ok bool) {
 				continue
 			}
 			at := group * bs
-			// mkfs makes the root known in the last copy only, and in one in the middle.
+			// mkfs records the root inode only in the last copy and in one in the middle.
 			if last := (int64(be.Uint32(sb[88:])) - 1) * group * bs; be.Uint64(sb[56:]) == ^uint64(0) && whole(last) {
 				at = last
 			}
@@ -102,7 +103,7 @@ func (s *search) xfsSuperblock() (sb []byte, at int64, ok bool) {
 	return nil, 0, false
 }
 
-// open takes the superblock, and refuses what no XFS has.
+// open parses the superblock and refuses values that no XFS has.
 func (fs *xfsFS) open(sb []byte) error {
 	fs.result.FileSystem = "XFS"
 	fs.bs, fs.sector = int64(be.Uint32(sb[4:])), int64(be.Uint16(sb[102:]))
@@ -153,14 +154,14 @@ func (fs *xfsFS) open(sb []byte) error {
 	return nil
 }
 
-// block is the block of the volume that has a number of the file system.
+// block converts a block number of the file system to a block of the volume.
 func (fs *xfsFS) block(nr uint64) (at int64, ok bool) {
 	ag, in := int64(nr>>fs.agLog), int64(nr&(1<<fs.agLog-1))
 	at = ag*fs.agBlocks + in
 	return at, ag < fs.agCount && ag >= 0 && in < fs.agBlocks && at < fs.blocks
 }
 
-// place is where the record of an inode is; n is 0 if there can be none.
+// place returns the location of an inode's record; n is 0 if the number is invalid.
 func (fs *xfsFS) place(inode uint64) (at, n int64) {
 	block, ok := fs.block(inode >> fs.perLog)
 	if !ok {
@@ -169,7 +170,7 @@ func (fs *xfsFS) place(inode uint64) (at, n int64) {
 	return block*fs.bs + int64(inode&(1<<fs.perLog-1))*fs.inodeSize, fs.inodeSize
 }
 
-// inodesOf are the numbers that inodes of an allocation group may have.
+// inodesOf returns the range of inode numbers of an allocation group.
 func (fs *xfsFS) inodesOf(ag int64) (first, last uint64) {
 	shift := fs.agLog + fs.perLog
 	return uint64(ag) << shift, uint64(ag+1)<<shift - 1
@@ -210,7 +211,7 @@ func (fs *xfsFS) header(p []byte, at int64, magic string) error {
 	return nil
 }
 
-// freeSpace notes the trees and the list that the header agf leads to.
+// freeSpace records the trees and the list that the header agf points to.
 func (fs *xfsFS) freeSpace(ag int64, agf []byte) {
 	trees := []struct {
 		kind        Kind
@@ -231,7 +232,7 @@ func (fs *xfsFS) freeSpace(ag int64, agf []byte) {
 	}
 	list := make([]byte, fs.sector)
 	if fs.read(list, (ag*fs.agBlocks)*fs.bs+3*fs.sector) != nil {
-		return // a few blocks, and free
+		return // only a few blocks, and they are free
 	}
 	if fs.v5 {
 		list = list[36:]
@@ -250,14 +251,14 @@ type xfsTree struct {
 	fs          *xfsFS
 	ag          int64
 	kind        Kind
-	key         int64                         // size
-	first, last uint64                        // inodes that it answers for
-	leaf        func(ag int64, record []byte) // takes each record of inodes; nil: leaves are not read
+	key         int64                         // key size
+	first, last uint64                        // inodes it covers
+	leaf        func(ag int64, record []byte) // called for each inode record; nil: leaves are not read
 }
 
 const mostXFSDepth = 10
 
-// walk goes through a tree with so many levels.
+// walk searches a tree with the given number of levels.
 func (t *xfsTree) walk(root uint32, levels int) {
 	if levels < 1 || levels > mostXFSDepth {
 		t.lost(int64(root), t.first, t.last)
@@ -266,20 +267,20 @@ func (t *xfsTree) walk(root uint32, levels int) {
 	t.node(int64(root), levels-1, t.first, t.last)
 }
 
-// lost notes that a part of a tree is missing.
+// lost records that a part of a tree is missing.
 func (t *xfsTree) lost(block int64, first, last uint64) {
 	if t.fs.ran || t.fs.ended() != nil {
 		return
 	}
 	at := (t.ag*t.fs.agBlocks + block) * t.fs.bs
-	if t.leaf == nil { // no file goes missing
+	if t.leaf == nil { // no files are affected
 		t.fs.problem(Problem{Range: Range{at, t.fs.bs}, Text: fmt.Sprintf("the %s of group %d cannot be read here", t.kind, t.ag)})
 		return
 	}
 	t.fs.problem(Problem{Range: Range{at, t.fs.bs}, Text: fmt.Sprintf("the inode tree of group %d cannot be read here", t.ag), First: first, Last: last})
 }
 
-// node goes through a block of the tree that answers for inodes from first to last.
+// node searches a block of the tree that covers inodes first to last.
 func (t *xfsTree) node(block int64, level int, first, last uint64) {
 	fs := t.fs
 	if block <= 0 || block >= fs.agBlocks {

@@ -2,16 +2,15 @@ package fsmap
 
 import "fmt"
 
-// xfsDirIndex is where the index begins in a directory.
+// xfsDirIndex is the offset of the index in a directory.
 const xfsDirIndex = 1 << 35
 
-// readDir reads a directory.
 func (fs *xfsFS) readDir(d *xfsDir) {
 	if d.short != nil {
 		fs.shortDir(d)
 		return
 	}
-	unit := int64(1) << fs.dirLog // blocks that are read together
+	unit := int64(1) << fs.dirLog // blocks per directory block
 	p := make([]byte, fs.bs*unit)
 	done, have := int64(0), int64(0)
 	inode, parts := d.inode, d.parts // d moves when more directories are found
@@ -39,7 +38,7 @@ func (fs *xfsFS) readDir(d *xfsDir) {
 	}
 }
 
-// entry takes an entry of a directory.
+// entry handles a directory entry.
 func (fs *xfsFS) entry(dir uint64, name []byte, inode uint64) {
 	if string(name) == "." {
 		return
@@ -56,7 +55,7 @@ func (fs *xfsFS) entry(dir uint64, name []byte, inode uint64) {
 	fs.name(dir, name, inode, at, n)
 }
 
-// typed is 1 if entries have a byte for the kind of file.
+// typed returns 1 if entries have a file type byte.
 func (fs *xfsFS) typed() int {
 	if fs.ftype {
 		return 1
@@ -64,7 +63,7 @@ func (fs *xfsFS) typed() int {
 	return 0
 }
 
-// shortDir takes the entries within an inode.
+// shortDir parses the entries in the inode.
 func (fs *xfsFS) shortDir(d *xfsDir) {
 	p, inode := d.short, d.inode
 	if len(p) < 10 {
@@ -99,7 +98,7 @@ func (fs *xfsFS) shortDir(d *xfsDir) {
 	}
 }
 
-// dirBlock takes the entries of a block of a directory. It reports whether the block is well-formed.
+// dirBlock parses a directory block. It reports whether the block is well-formed.
 func (fs *xfsFS) dirBlock(dir uint64, p []byte) bool {
 	head, end := 16, len(p)
 	switch magic := string(p[:4]); magic {

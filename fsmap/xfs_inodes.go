@@ -2,10 +2,10 @@ package fsmap
 
 import "fmt"
 
-// chunkInodes is how many inodes a record of the inode tree is about.
+// chunkInodes is the number of inodes per record of the inode tree.
 const chunkInodes = 64
 
-// chunks takes a record of the inode tree.
+// chunks handles a record of the inode tree.
 func (fs *xfsFS) chunks(ag int64, record []byte) {
 	base, last := fs.inodesOf(ag)
 	first := base + uint64(be.Uint32(record))
@@ -44,7 +44,7 @@ func (fs *xfsFS) isInode(p []byte, nr uint64) bool {
 	return string(p[:2]) == "IN" && (p[4] < 3 || be.Uint64(p[152:]) == nr)
 }
 
-// byName reads an inode that only a name leads to, because a part of the inode tree is lost.
+// byName reads an inode that is known only by name, because part of the inode tree is lost.
 func (fs *xfsFS) byName(nr uint64) {
 	at, n := fs.place(nr)
 	if n == 0 || fs.used.has(nr) {
@@ -58,12 +58,12 @@ func (fs *xfsFS) byName(nr uint64) {
 	}
 }
 
-// An xfsFile is a file whose blocks are searched.
+// An xfsFile is a file whose blocks are being searched.
 type xfsFile struct {
 	fs    *xfsFS
 	inode uint64
 	kind  Kind
-	dir   *xfsDir // what is to be read; nil: nothing
+	dir   *xfsDir // directory to read; nil: none
 }
 
 // Formats of a fork.
@@ -112,7 +112,7 @@ func (fs *xfsFS) inode(nr uint64, p []byte) {
 	}
 }
 
-// fork goes through a fork of the inode.
+// fork searches a fork of the inode.
 func (f *xfsFile) fork(p []byte, format byte, extents uint64) {
 	switch format {
 	case xfsExtents:
@@ -130,7 +130,7 @@ func (f *xfsFile) fork(p []byte, format byte, extents uint64) {
 	}
 }
 
-// lost notes that a part of the extent tree is missing.
+// lost records that a part of the extent tree is missing.
 func (f *xfsFile) lost(at int64) {
 	if f.fs.ran || f.fs.ended() != nil {
 		return
@@ -139,7 +139,7 @@ func (f *xfsFile) lost(at int64) {
 	f.fs.problem(Problem{Range: Range{at, f.fs.bs}, Text: fmt.Sprintf("the extent tree of inode %d cannot be read: the rest of the file may be anywhere", f.inode)})
 }
 
-// node goes through a block of the extent tree.
+// node searches a block of the extent tree.
 func (f *xfsFile) node(nr uint64, level int) {
 	fs := f.fs
 	at, ok := fs.block(nr)
@@ -168,7 +168,7 @@ func (f *xfsFile) node(nr uint64, level int) {
 	}
 }
 
-// extents takes n extents.
+// extents parses n extents.
 func (f *xfsFile) extents(p []byte, n int64) {
 	fs := f.fs
 	for i := range n {

@@ -10,7 +10,7 @@ import (
 	"thinpool/fsmap"
 )
 
-// pieceOf is the first piece of a kind with a path.
+// pieceOf returns the first piece of a kind with a path.
 func pieceOf(t *testing.T, all []fsmap.Piece, kind fsmap.Kind, path string) fsmap.Piece {
 	t.Helper()
 	i := slices.IndexFunc(all, func(p fsmap.Piece) bool { return p.Kind == kind && (path == "" || slices.Contains(p.Paths, path)) })
@@ -20,7 +20,8 @@ func pieceOf(t *testing.T, all []fsmap.Piece, kind fsmap.Kind, path string) fsma
 	return all[i]
 }
 
-// Extents in blocks of a tree are as those in the inode. A tree that is lost is said, and ends nothing else.
+// Extents in tree blocks are found like those in the inode. A lost tree is reported and stops
+// nothing else.
 func TestXFSExtentTree(t *testing.T) {
 	image := fixture(t, "xfs-v5")
 	all := find(t, image, fsmap.Options{}, whole(image)).Pieces
@@ -64,14 +65,15 @@ func TestXFSExtentTree(t *testing.T) {
 		t.Errorf("without the leaf: %+v", got.Problems)
 	}
 	pieceOf(t, got.Pieces, fsmap.Data, "docs/note")
-	// A tree that leads to itself ends.
+	// The search of a tree with a loop ends.
 	binary.BigEndian.PutUint64(head(node, 1, 1)[8*most:], uint64(node))
 	if got := find(t, image, fsmap.Options{}, whole(image)); got.Complete() {
 		t.Error("a loop is complete")
 	}
 }
 
-// Without the headers of the first group, a copy of the superblock and the names lead to all files.
+// Without the headers of the first group, a copy of the superblock and the names still lead to all
+// files.
 func TestXFSCopies(t *testing.T) {
 	for _, c := range images {
 		if c.fileSystem != "XFS" {
@@ -87,7 +89,7 @@ func TestXFSCopies(t *testing.T) {
 	}
 }
 
-// content is what messages say of the content among pieces.
+// content formats the content pieces for messages.
 func content(all []fsmap.Piece) string {
 	return pieces(slices.DeleteFunc(slices.Clone(all), func(p fsmap.Piece) bool { return p.Kind != fsmap.Data && p.Kind != fsmap.Directory }))
 }

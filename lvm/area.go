@@ -8,17 +8,17 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// A metadata area begins with a sector that leads to the text, two slots:
+// A metadata area starts with a header sector, which points to the text through two slots:
 //
 //	 0   4  CRC of bytes 4..511            40  24  slot 0: the committed text
 //	 4  16  magic                          64  24  slot 1: precommitted
 //	20   4  version, 1
 //	24   8  where the area begins          a slot: 0  8  offset of the text in the area, 0: none
-//	32   8  its size in bytes                      8  8  length, with the closing NUL
-//	                                              16  4  CRC of the text, with the NUL
+//	32   8  its size in bytes                      8  8  length, including the final NUL
+//	                                              16  4  CRC of the text, including the NUL
 //	                                              20  4  flags: bit 0, ignored
 //
-// The rest is a ring: a text that reaches the end goes on in byte 512.
+// The rest is a ring: a text that reaches the end continues at byte 512.
 const (
 	areaMagic    = "\x20LVM2\x20x[5A%r0N*>"
 	journalMagic = "JOURNALLED!1!1!!"
@@ -32,15 +32,15 @@ const (
 	areaVersion  = 1
 )
 
-// A MetadataArea is one place of a physical volume where the text is kept.
+// A MetadataArea is one of the places on a physical volume that hold the text.
 type MetadataArea struct {
 	Area
 	Ignored      bool // LVM does not write here
 	Precommitted bool // a commit was interrupted: slot 1 is in use
 	TextOffset   uint64
-	TextSize     uint64 // with the NUL; 0 if there is no text
+	TextSize     uint64 // including the NUL; 0 if there is no text
 	CRC          uint32 // of the text
-	GroupID      string // of the group that the text is about; empty if it cannot be used
+	GroupID      string // of the text's group; empty if the text cannot be used
 	Seqno        uint64
 	Err          error // why the area or its text cannot be used
 }
@@ -95,8 +95,8 @@ func (m *MetadataArea) readHeader(d *disk.Disk) error {
 	return nil
 }
 
-// ring returns the pieces, one or two, in which n bytes from offset on lie, from the begin of
-// the physical volume.
+// ring returns the one or two pieces that hold n bytes from offset on, relative to the start of the
+// physical volume.
 func (m *MetadataArea) ring(offset, n uint64) []Area {
 	if rest := m.Size - offset; n > rest {
 		return []Area{{m.Offset + offset, rest}, {m.Offset + sector, n - rest}}
@@ -104,8 +104,8 @@ func (m *MetadataArea) ring(offset, n uint64) []Area {
 	return []Area{{m.Offset + offset, n}}
 }
 
-// read reads n bytes of the ring from offset on. That all of them lie in the region is known
-// before memory is taken.
+// read reads n bytes of the ring from offset on. It checks that they exist before it allocates
+// memory.
 func (m *MetadataArea) read(d *disk.Disk, offset, n uint64) ([]byte, error) {
 	pieces := m.ring(offset, n)
 	for _, p := range pieces {
@@ -124,7 +124,7 @@ func (m *MetadataArea) read(d *disk.Disk, offset, n uint64) ([]byte, error) {
 	return b, nil
 }
 
-// errBadText is wrapped by the error of a text that is not what was written.
+// errBadText is wrapped by the error for a text whose content does not match its CRC.
 var errBadText = errors.New("the text has a bad CRC")
 
 // text reads the committed text; nil if there is none.

@@ -9,7 +9,7 @@ import (
 	"thinpool/lvm"
 )
 
-// From a disk to the volumes of a pool, and to the bytes of one of them.
+// From a disk to the volumes of a pool, and to the data of one of them.
 func Example() {
 	ctx := context.Background()
 	content := disks(1, vg{lvs: lv("pool", 4, "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\ntransaction_id = 1\nchunk_size = 128") +

@@ -15,7 +15,7 @@ import (
 
 var le = binary.LittleEndian
 
-// crc is LVM's CRC, bit by bit.
+// crc computes LVM's CRC bit by bit.
 func crc(p []byte) uint32 {
 	r := uint32(0xf597a6cf)
 	for _, c := range p {
@@ -27,7 +27,7 @@ func crc(p []byte) uint32 {
 	return r
 }
 
-// Usual places: one area behind the label, data from 64 KiB on. Extents are small.
+// The usual layout: one area after the label, data from 64 KiB on. Extents are small.
 const (
 	areaAt   = 4096
 	areaLen  = 60 << 10
@@ -37,7 +37,7 @@ const (
 	diskPEs  = (diskSize - dataAt) / extent
 )
 
-// A pv is a physical volume to be made.
+// A pv is a physical volume to create.
 type pv struct {
 	id     string // 32 characters
 	sector int    // of the label
@@ -46,7 +46,7 @@ type pv struct {
 	noExt  bool
 }
 
-// An area is a metadata area to be made.
+// An area is a metadata area to create.
 type area struct {
 	at, size  uint64
 	ignored   bool
@@ -57,14 +57,14 @@ type area struct {
 	spoilText bool
 }
 
-// id makes an id of a letter.
+// id repeats a letter to make an id.
 func id(c byte) string { return strings.Repeat(string(c), 32) }
 
 func dashed(id string) string {
 	return strings.Join([]string{id[:6], id[6:10], id[10:14], id[14:18], id[18:22], id[22:26], id[26:]}, "-")
 }
 
-// put writes the physical volume to the begin of disk.
+// put writes the physical volume to the start of disk.
 func (v pv) put(disk []byte) {
 	b := disk[v.sector*512:][:512]
 	copy(b, "LABELONE")
@@ -131,7 +131,7 @@ func (a area) write(disk []byte, at uint64, text string) {
 	copy(ring[512:], (text + "\x00")[n:])
 }
 
-// A vg is a text to be made.
+// A vg is a text to create.
 type vg struct {
 	name  string // "vg" if empty
 	id    byte   // 'V' if 0
@@ -161,7 +161,7 @@ func (g vg) text() string {
 	return b.String()
 }
 
-// lv makes the text of a volume. Each segment is a number of extents and its keys.
+// lv returns the text of a volume. Each segment is a number of extents and its keys.
 func lv(name string, segments ...any) string {
 	return lvStatus(name, `"READ", "WRITE", "VISIBLE"`, segments...)
 }
@@ -177,13 +177,13 @@ func lvStatus(name, status string, segments ...any) string {
 	return b.String() + "}\n"
 }
 
-// linear are the keys of a segment that begins at an extent of a volume.
+// linear returns the keys of a segment that starts at an extent of a volume.
 func linear(name string, first int64) string {
 	return fmt.Sprintf("type = \"striped\"\nstripe_count = 1\nstripes = [\"%s\", %d]", name, first)
 }
 
-// disks makes physical volumes pv0, pv1, ... with the text of g, each filled with bytes of its
-// own.
+// disks creates physical volumes pv0, pv1, ... with the text of g. Each is filled with different
+// data.
 func disks(n int, g vg) [][]byte {
 	g.pvs = nil
 	for i := range n {
@@ -200,7 +200,7 @@ func disks(n int, g vg) [][]byte {
 	return made
 }
 
-// images makes images of disks; nil stands for one that is left out.
+// images opens disks as images and skips nil.
 func images(disks ...[]byte) []*disk.Disk {
 	var imgs []*disk.Disk
 	for i, d := range disks {
@@ -220,7 +220,7 @@ func scan(t testing.TB, disks ...[]byte) *lvm.Set {
 	return set
 }
 
-// one is the only group of a set.
+// one returns the only group of a set.
 func one(t testing.TB, set *lvm.Set) *lvm.Group {
 	t.Helper()
 	if len(set.Groups) != 1 {

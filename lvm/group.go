@@ -10,61 +10,61 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// A Group is a volume group: what its text says. Sizes are in extents and in sectors of 512
-// bytes, as LVM has them, unless the name or the comment says bytes. Control characters and
-// others that must not be shown are escaped in all strings; Text and Section have them as they are.
+// A Group is a volume group as described by its text. Sizes are in extents or in sectors of 512
+// bytes, as in LVM, unless the name or comment says bytes. In all strings, characters that are
+// unsafe to print are escaped. Text and Section are unescaped.
 type Group struct {
 	Name, ID         string
-	Seqno            uint64 // grows by one with each change
+	Seqno            uint64 // incremented by each change
 	Format           string
 	Status, Flags    []string
 	Tags             []string
 	ExtentSize       uint64 // sectors
-	MaxLV, MaxPV     uint64 // 0 for no limit
+	MaxLV, MaxPV     uint64 // 0: no limit
 	MetadataCopies   uint64
 	SystemID         string
 	LockType         string
 	AllocationPolicy string
 	Profile          string
-	PVs              []*PhysicalVolume // in the order of the text, like all here
+	PVs              []*PhysicalVolume // in text order, like all lists here
 	LVs              []*Volume
 
-	Description  string // what LVM noted about the last change
+	Description  string // LVM's note about the last change
 	CreationHost string
 	CreationTime int64
 
-	Section  *Section  // of the group, with the keys that are not in this struct too
-	Text     []byte    // all of it, without the closing NUL
-	Problems []Problem // what is odd about it or the physical volumes it is on
+	Section  *Section  // of the group, including keys without a field in this struct
+	Text     []byte    // the whole text, without the final NUL
+	Problems []Problem // oddities of the group and its physical volumes
 
 	pvs, pvByID map[string]*PhysicalVolume
 	lvs         map[string]*Volume
-	// doubt is why the group must not be written to; nil if it may.
+	// doubt is the reason not to write to the group; nil if there is none.
 	doubt error
 	crc   uint32 // of the text on disk
 }
 
-// A PhysicalVolume is one as the text of its group describes it.
+// A PhysicalVolume is a physical volume as described by its group's text.
 type PhysicalVolume struct {
 	Name     string // within the text only: pv0, pv1, ...
 	ID       string
-	Device   string // where it once was: a hint
+	Device   string // last known path: a hint
 	Status   []string
 	Flags    []string
 	Tags     []string
 	DevSize  uint64 // sectors
-	Start    uint64 // of the first extent, sectors
+	Start    uint64 // first extent, sectors
 	Extents  uint64
 	DeviceID string
 	Section  *Section
 
-	// Disk is where it was found; nil if it is missing.
+	// Disk is where it was found; nil if missing.
 	Disk *Disk
-	// Twice says that there is more than one disk with its id, so that none is used.
+	// Twice lists all disks with this id if there is more than one. Then none is used.
 	Twice []*Disk
 }
 
-// Missing reports whether LVM has written it off: what it holds may be stale.
+// Missing reports whether LVM has marked it as missing: its data may be stale.
 func (pv *PhysicalVolume) Missing() bool {
 	return slices.Contains(pv.Flags, "MISSING") || slices.Contains(pv.Status, "MISSING")
 }
@@ -82,10 +82,10 @@ type Volume struct {
 	Section       *Section
 }
 
-// Visible reports whether it is none of those that LVM keeps to itself.
+// Visible reports whether the volume is not hidden by LVM.
 func (v *Volume) Visible() bool { return slices.Contains(v.Status, "VISIBLE") }
 
-// Type is the type of its first segment; empty without segments.
+// Type returns the type of the first segment; empty if there are no segments.
 func (v *Volume) Type() string {
 	if len(v.Segments) == 0 {
 		return ""
@@ -93,7 +93,7 @@ func (v *Volume) Type() string {
 	return v.Segments[0].Type
 }
 
-// Thin is what makes v a thin volume; nil if it is none.
+// Thin returns the thin volume's settings; nil if v is not a thin volume.
 func (v *Volume) Thin() *Thin {
 	if len(v.Segments) == 0 {
 		return nil
@@ -101,7 +101,7 @@ func (v *Volume) Thin() *Thin {
 	return v.Segments[0].Thin
 }
 
-// ThinPool is what makes v a thin pool; nil if it is none.
+// ThinPool returns the pool's settings; nil if v is not a thin pool.
 func (v *Volume) ThinPool() *ThinPool {
 	if len(v.Segments) == 0 {
 		return nil
@@ -109,15 +109,14 @@ func (v *Volume) ThinPool() *ThinPool {
 	return v.Segments[0].ThinPool
 }
 
-// Volume returns the logical volume of a name, nil if there is none.
+// Volume returns the logical volume with the given name, or nil.
 func (g *Group) Volume(name string) *Volume { return g.lvs[name] }
 
-// PV returns the physical volume of a name such as pv0, nil if there is none.
+// PV returns the physical volume with a name such as pv0, or nil.
 func (g *Group) PV(name string) *PhysicalVolume { return g.pvs[name] }
 
-// Lacks returns the physical volumes that v needs, itself or through volumes that it lies on, and
-// that were not found, in the order of the text. With copies or parity it may be readable all
-// the same.
+// Lacks returns the missing physical volumes that v uses, directly or through other volumes, in
+// text order. With mirrors or parity, v may still be readable.
 func (g *Group) Lacks(v *Volume) []*PhysicalVolume {
 	seen, needed := map[*Volume]bool{v: true}, map[*PhysicalVolume]bool{}
 	for todo := []*Volume{v}; len(todo) > 0; {
@@ -136,10 +135,10 @@ func (g *Group) Lacks(v *Volume) []*PhysicalVolume {
 	return slices.DeleteFunc(slices.Clone(g.PVs), func(pv *PhysicalVolume) bool { return !needed[pv] || pv.Disk != nil })
 }
 
-// extentBytes is the size of an extent in bytes.
+// extentBytes returns the size of an extent in bytes.
 func (g *Group) extentBytes() int64 { return int64(g.ExtentSize) * sector }
 
-// Words that may be in a status. LVM refuses a group with others.
+// Known status words. LVM refuses a group with others.
 var (
 	groupStatus  = []string{"RESIZEABLE", "READ", "WRITE", "EXPORTED", "PVMOVE", "CLUSTERED", "SHARED"}
 	pvStatus     = []string{"ALLOCATABLE", "EXPORTED", "MISSING"}
@@ -150,17 +149,17 @@ const (
 	contents    = "Text Format Volume Group"
 	textVersion = 1
 	mostName    = 127
-	mostExtent  = 1 << 40 // sectors: far beyond what LVM takes
+	mostExtent  = 1 << 40 // sectors; far more than LVM accepts
 )
 
-// ParseGroup reads a text as it lies on physical volumes, with or without the closing NUL. An
-// error is a [text.Error] where a line can be given.
+// ParseGroup parses a text as found on physical volumes, with or without the final NUL. If the
+// error concerns a line, it is a [text.Error].
 func ParseGroup(p []byte) (*Group, error) {
 	root, problems, err := text.Parse(p)
 	return makeGroup(p, root, problems, err)
 }
 
-// ParseBackup reads a file that vgcfgbackup wrote, or one of LVM's archive.
+// ParseBackup parses a file written by vgcfgbackup, or a file of LVM's archive.
 func ParseBackup(p []byte) (*Group, error) {
 	root, problems, err := text.ParseFile(p)
 	return makeGroup(p, root, problems, err)
@@ -311,7 +310,7 @@ func isSegment(key string) bool {
 	return ok && nr != "" && strings.Trim(nr, "0123456789") == ""
 }
 
-// checkName refuses names that LVM would not give: they may become names of files.
+// checkName refuses names that LVM does not allow. Names may become file names.
 func checkName(name string, line int) error {
 	bad := name == "" || name == "." || name == ".." || name[0] == '-' || len(name) > mostName
 	for _, c := range []byte(name) {
@@ -323,9 +322,9 @@ func checkName(name string, line int) error {
 	return nil
 }
 
-// fields takes values out of a section and keeps the first error. Strings have what must not be
-// shown escaped: so it is escaped in everything that is said of a group. LVM gives no such names,
-// and with or without escapes they are names of nothing.
+// fields reads values from a section and keeps the first error. Unsafe characters in strings are
+// escaped, so that they are escaped in all messages about the group. LVM does not allow such names,
+// so they refer to nothing, escaped or not.
 type fields struct {
 	s   *text.Section
 	err error
@@ -342,7 +341,7 @@ func (f *fields) fail(key, format string, args ...any) error {
 	return f.err
 }
 
-// need demands that there are such keys.
+// need adds an error unless all keys exist.
 func (f *fields) need(keys ...string) {
 	for _, key := range keys {
 		if f.s.Get(key) == nil {
@@ -357,7 +356,7 @@ func (f *fields) keep(err error) {
 	}
 }
 
-// uint returns the number of a key, 0 without the key.
+// uint returns the number of a key; 0 if there is no such key.
 func (f *fields) uint(key string) uint64 {
 	n, _, err := f.s.Uint(key)
 	f.keep(err)
@@ -385,7 +384,7 @@ func (f *fields) strings(key string) []string {
 	return items
 }
 
-// words returns the words of a status, which must be known.
+// words returns the words of a status. Unknown words are an error.
 func (f *fields) words(key string, known []string) []string {
 	items := f.strings(key)
 	for _, w := range items {

@@ -9,32 +9,32 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// An Old text is one that was found in the ring of a metadata area: the committed one, or what
-// earlier changes left.
+// An Old text is a text found in the ring of a metadata area: the committed one or one left by
+// earlier changes.
 type Old struct {
 	Disk   *Disk
 	Area   int    // index in Disk.Metadata
 	Offset uint64 // of the text in the area
-	Live   bool   // it is the committed one
+	Live   bool   // the committed text
 	Group  *Group // without disks
 }
 
-// Bounds of a search for old texts.
+// Limits of a search for old texts.
 const (
 	historyChunk = 1 << 20  // read at a time
-	historyMost  = 4 << 30  // bytes of an area that are searched
-	historyExtra = 64 << 20 // read at most beyond four times that, by candidates
+	historyMost  = 4 << 30  // bytes searched per area
+	historyExtra = 64 << 20 // bytes that candidates may read beyond four times that
 )
 
-// History yields the texts in the metadata areas of all disks: those that can be parsed, in the
-// order in which they lie there. An error comes with the area that could not be searched to its
-// end, and the next one follows.
+// History yields all texts in the metadata areas of all disks that can be parsed, in the order of
+// their position. If an area cannot be searched to the end, it yields an error and goes on with the
+// next.
 func (s *Set) History(ctx context.Context) iter.Seq2[Old, error] {
 	return func(yield func(Old, error) bool) {
 		for _, d := range s.Disks {
 			for i := range d.Metadata {
 				h := &history{d: d, area: i, m: d.Metadata[i]}
-				// With a damaged header the label still says where the ring is.
+				// If the header is damaged, the label still gives the location of the ring.
 				h.m.Size = min(h.m.Size, uint64(max(d.On.Size()-int64(min(h.m.Offset, mostBytes)), 0)))
 				if h.m.Size < 2*sector {
 					continue
@@ -59,8 +59,8 @@ type history struct {
 	spent uint64 // bytes read for candidates
 }
 
-// all goes through the sectors of the ring. A text that is good is passed over as a whole:
-// sections in it may begin a sector, too.
+// all searches the sectors of the ring. It skips a valid text as a whole: sections inside it may
+// start at a sector, too.
 func (h *history) all(ctx context.Context) iter.Seq2[Old, error] {
 	return func(yield func(Old, error) bool) {
 		end := min(h.m.Size, historyMost)
@@ -105,14 +105,14 @@ func (h *history) all(ctx context.Context) iter.Seq2[Old, error] {
 	}
 }
 
-// beginsText reports whether a sector begins with NAME { and, in the next line, id =.
+// beginsText reports whether a sector starts with NAME { and the next line with id =.
 func beginsText(p []byte) bool {
 	name, rest, ok := bytes.Cut(p[:min(len(p), mostName+20)], []byte(" {\n"))
 	return ok && bytes.HasPrefix(rest, []byte("id = ")) && checkName(string(name), 0) == nil
 }
 
-// candidate reads what begins at an offset, up to a NUL, and parses it. No group means that it
-// is not a text, or one that was overwritten in part.
+// candidate reads and parses the text at an offset, up to a NUL. It returns a nil group if there is
+// no text, or only the rest of one that has been partly overwritten.
 func (h *history) candidate(offset uint64) (size uint64, g *Group, err error) {
 	const first = 8 << 10
 	limit := min(h.m.Size-sector, text.MaxSize)

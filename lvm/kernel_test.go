@@ -45,7 +45,7 @@ func sum(t *testing.T, g *lvm.Group, name string, opt lvm.ReadOptions) (string, 
 	return fmt.Sprintf("%x", h.Sum(nil)), n, err
 }
 
-// The metadata volumes of pools are read as the kernel read them.
+// The metadata volumes of pools read the same as from the kernel.
 func TestKernelDisks(t *testing.T) {
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, volumes := fixtures.Disks(t, name)

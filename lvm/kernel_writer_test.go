@@ -14,8 +14,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// laidOut returns the disk of the case "one-pv" with another layout of the metadata volume,
-// the image of it, open for reading, the group and the volume.
+// laidOut returns the disk of the case "one-pv" with another layout of the metadata volume, its
+// image opened for reading, the group and the volume.
 func laidOut(t *testing.T, layout string) (path string, img *disk.Disk, g *lvm.Group, v *lvm.Volume) {
 	t.Helper()
 	paths, _ := fixtures.Disks(t, "one-pv")
@@ -32,11 +32,11 @@ func laidOut(t *testing.T, layout string) (path string, img *disk.Disk, g *lvm.G
 	return paths[0], img, g, g.Volume("pool_tmeta")
 }
 
-// filler is a block that no disk has.
+// filler is a block that does not occur on any disk.
 func filler() []byte { return bytes.Repeat([]byte{0x5a}, block.Size) }
 
-// What is written to a volume is in all copies of it after Flush, and nowhere else; before
-// OpenForWriting nothing can be written at all.
+// After Flush, data written to a volume is in all its copies and nowhere else. Before
+// OpenForWriting, nothing can be written.
 func TestWriter(t *testing.T) {
 	const at = 7 * block.Size
 	for layout, copies := range map[string][]int{
@@ -57,7 +57,7 @@ func TestWriter(t *testing.T) {
 			if err != nil || len(imgs) != 1 || imgs[0] != img {
 				t.Fatalf("%v, %v", imgs, err)
 			}
-			for range 2 { // the second time nothing happens
+			for range 2 { // the second call does nothing
 				if err := img.OpenForWriting(); err != nil {
 					t.Fatal(err)
 				}
@@ -85,7 +85,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// What cannot be written safely is refused before anything is opened for writing.
+// Volumes that cannot be written safely are refused before any disk is opened for writing.
 func TestWritableRefuses(t *testing.T) {
 	for layout, want := range map[string]string{
 		"read-only":     "it is read-only",
@@ -103,7 +103,7 @@ func TestWritableRefuses(t *testing.T) {
 	}
 }
 
-// Copies that differ are told where all are read, and any can be chosen.
+// Differing copies are detected if all are read, and any copy can be selected.
 func TestReadSame(t *testing.T) {
 	for _, layout := range []string{"mirror", "raid1"} {
 		path, _, g, v := laidOut(t, layout)
@@ -141,8 +141,8 @@ func TestReadSame(t *testing.T) {
 	}
 }
 
-// An image that another process has locked, as a virtual machine does, cannot be claimed; what
-// is not claimed is not opened for writing.
+// An image locked by another process, such as a virtual machine, cannot be claimed. Images that are
+// not claimed cannot be opened for writing.
 func TestOpenForWritingRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {

@@ -18,8 +18,9 @@ var le = binary.LittleEndian
 //	 8  8  number of this sector           24  8  "LVM2 001"
 //	16  4  CRC of bytes 20..511
 //
-// The PV header in it, and behind that its extension; each list of areas, pairs of an offset
-// from the begin of the physical volume and a size in bytes, ends with an offset 0:
+// It contains the PV header, followed by the header's extension. A list of areas consists of pairs:
+// an offset from the start of the physical volume and a size, both in bytes. An offset of 0 ends
+// the list:
 //
 //	 0  32    id                           then  4   version of the extension
 //	32   8    size of the device, bytes          4   flags: bit 0, in use by a group
@@ -41,18 +42,18 @@ const (
 	areaSize   = 16
 )
 
-// crcSeed is where LVM's CRC starts.
+// crcSeed is the initial value of LVM's CRC.
 const crcSeed = 0xf597a6cf
 
-// crcUpdate is LVM's CRC-32: the usual polynomial, without inversion at either end. The
-// result for one piece is the seed for the next.
+// crcUpdate computes LVM's CRC-32: the usual polynomial without inversion at either end. The result
+// for one piece is the seed for the next.
 func crcUpdate(crc uint32, p []byte) uint32 { return ^crc32.Update(^crc, crc32.IEEETable, p) }
 
-// An Area is a part of a physical volume, in bytes from its begin. A data area of size 0 goes
-// up to the end.
+// An Area is a part of a physical volume, in bytes from its start. A data area of size 0 extends to
+// the end.
 type Area struct{ Offset, Size uint64 }
 
-// label is what the label and the PV header say.
+// label has the content of the label and the PV header.
 type label struct {
 	sector     int
 	id         string
@@ -64,8 +65,8 @@ type label struct {
 	flags      uint32
 }
 
-// findLabel looks for a label in a region; nil if there is none. Sectors that look like one
-// and are none are described: LVM goes on after them, too.
+// findLabel looks for a label in a region; nil if there is none. It describes sectors that only
+// look like a label. Like LVM, it goes on after them.
 func findLabel(d *disk.Disk) (l *label, odd []string, err error) {
 	p := make([]byte, min(labelSectors*sector, d.Size()))
 	if err := d.ReadFull(p, 0); err != nil {
@@ -107,7 +108,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 	}
 	const extension = 8
 	if len(b) < extension || le.Uint32(b) == 0 {
-		return l, nil // made before there were extensions
+		return l, nil // older than extensions
 	}
 	l.version, l.flags = le.Uint32(b), le.Uint32(b[4:])
 	if b = b[extension:]; !takeAreas(&b, &l.boot) {
@@ -116,7 +117,7 @@ func decodeLabel(b []byte, nr int) (*label, error) {
 	return l, nil
 }
 
-// takeAreas takes a list of areas from the begin of b.
+// takeAreas removes a list of areas from the start of b.
 func takeAreas(b *[]byte, list *[]Area) bool {
 	for len(*b) >= areaSize {
 		a := Area{le.Uint64(*b), le.Uint64((*b)[8:])}
@@ -128,10 +129,10 @@ func takeAreas(b *[]byte, list *[]Area) bool {
 	return false
 }
 
-// idGroups are the lengths of the parts in which an id is printed.
+// idGroups has the lengths of the groups in a printed id.
 var idGroups = [...]int{6, 4, 4, 4, 4, 4, 6}
 
-// dashed prints the 32 characters of an id with dashes.
+// dashed formats the 32 characters of an id with dashes.
 func dashed(id string) string {
 	var b []byte
 	for _, n := range idGroups {

@@ -13,8 +13,8 @@ import (
 	"thinpool/lvm"
 )
 
-// A leg of a software RAID with its superblock at the end looks like a physical volume. It is read,
-// and never written.
+// A leg of a software RAID with its superblock at the end looks like a physical volume. It can be
+// read, but is never written.
 func TestLegIsNotWritten(t *testing.T) {
 	made := disks(1, vg{lvs: lv("x", 2, linear("pv0", 3))})[0]
 	leg := fixtures.Leg{Level: 1, Devices: 2, Role: 1, Events: 7}.Make(made)
@@ -49,7 +49,7 @@ func TestLegIsNotWritten(t *testing.T) {
 	}
 }
 
-// mbr is the first 63 sectors of a disk with one partition behind them, of size bytes.
+// mbr returns the first 63 sectors of a disk, with one partition of size bytes after them.
 func mbr(size int) []byte {
 	p := make([]byte, 63*512)
 	copy(p[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x3f\x00\x00\x00")
@@ -58,7 +58,7 @@ func mbr(size int) []byte {
 	return p
 }
 
-// Physical volumes in partitions, at an offset, and beside a leftover table.
+// Physical volumes in partitions, at an offset, and next to a leftover partition table.
 func TestPlaces(t *testing.T) {
 	inner := disks(1, vg{lvs: lv("x", 2, linear("pv0", 3))})[0]
 	want, err := read(one(t, scan(t, inner)), "x")

@@ -13,31 +13,31 @@ import (
 
 // ReadOptions say how [Group.Open] reads a volume.
 type ReadOptions struct {
-	// Leg is the leg of mirrors, the image of raid1 sets, the copy of raid10 sets to read,
-	// counted from 1, whatever its state is; only that one is read then. 0 chooses among those
-	// that are in sync.
+	// Leg selects the leg of a mirror, the image of a raid1 set or the copy of a raid10 set to
+	// read, counted from 1. Only that one is read, whatever its state. 0 chooses among those in
+	// sync.
 	Leg int
-	// StaleOrigin reads the origin of a cache in writeback mode, of a writecache and of an
+	// StaleOrigin allows reading the origin of a cache in writeback mode, of a writecache or of an
 	// integrity volume, although newer data may be elsewhere.
 	StaleOrigin bool
-	// Same reads all copies of mirrors, raid1 and raid10 sets: [ErrDiffer] where they do not
-	// hold the same.
+	// Same reads all copies of mirrors, raid1 and raid10 sets, and returns [ErrDiffer] where they
+	// differ.
 	Same bool
 }
 
-// A Reader reads the content of a logical volume. It may be used concurrently.
+// A Reader reads the content of a logical volume. It is safe for concurrent use.
 type Reader struct {
 	g     *Group
 	v     *Volume
 	root  source
 	same  bool // see ReadOptions
 	disks []*disk.Disk
-	// Notes say what a user should know about the content.
+	// Notes say what users should know about the content.
 	Notes []string
 }
 
-// Open makes a Reader of a volume of g. The error names the volume and what cannot be read; it
-// is a [MissingError] only when bytes that are missing are read.
+// Open returns a Reader of a volume of g. The error names the volume and what cannot be read. A
+// missing disk is not an error here: reading from it returns a [MissingError].
 func (g *Group) Open(v *Volume, opt ReadOptions) (*Reader, error) {
 	b := newBuilder(g, opt)
 	root, _, err := b.volume(v, 0)
@@ -54,11 +54,11 @@ func (r *Reader) readAt(p []byte, off int64) error {
 	return r.root.readAt(p, off)
 }
 
-// Size is the size of the volume in bytes.
+// Size returns the size of the volume in bytes.
 func (r *Reader) Size() int64 { return r.v.Size }
 
-// ReadAt implements [io.ReaderAt]. The error names the volume, the byte and why it cannot be
-// read; what is before that is read.
+// ReadAt implements [io.ReaderAt]. The error names the volume, the first unreadable byte and the
+// reason. Everything before that byte is read.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= r.v.Size {
 		return 0, io.EOF
@@ -74,7 +74,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), end
 }
 
-// prefix reads what can be read of p, sector by sector.
+// prefix reads as much of p as possible, sector by sector.
 func (r *Reader) prefix(p []byte, off int64) (int, error) {
 	for done := 0; done < len(p); {
 		at := off + int64(done)
@@ -84,10 +84,10 @@ func (r *Reader) prefix(p []byte, off int64) (int, error) {
 		}
 		done += n
 	}
-	return len(p), nil // it could be read this time
+	return len(p), nil // this time it could be read
 }
 
-// readError says which byte of a volume cannot be read.
+// readError adds the position in the volume to a read error.
 func (g *Group) readError(v *Volume, at int64, err error) error {
 	if m, ok := errors.AsType[*MissingError](err); ok && err == error(m) {
 		return fmt.Errorf("%w: %s/%s needs it from byte %d on", err, g.Name, v.Name, at)
@@ -95,17 +95,17 @@ func (g *Group) readError(v *Volume, at int64, err error) error {
 	return fmt.Errorf("%s/%s, byte %d: %w", g.Name, v.Name, at, err)
 }
 
-// Device is the volume as a device that can only be read.
+// Device returns the volume as a read-only device.
 func (r *Reader) Device() block.Device { return block.ReadOnly(r, r.v.Size) }
 
-// Limits of how volumes lie on volumes. LVM stacks a few.
+// Limits on stacked volumes. LVM stacks a few.
 const (
 	mostDepth     = 16
-	mostRedundant = 2 // sets with copies or parity in one another: each multiplies what one read may cost
+	mostRedundant = 2 // nested sets with copies or parity: each multiplies the cost of a read
 )
 
-// A builder makes the tree of sources of a volume. Each volume is made once, however many
-// lie on it.
+// A builder builds the tree of sources of a volume. Each volume is built once, even if several
+// others use it.
 type builder struct {
 	g      *Group
 	opt    ReadOptions
@@ -114,13 +114,13 @@ type builder struct {
 	making map[*Volume]bool
 	disks  []*disk.Disk
 	notes  []string
-	supers *builder // reads superblocks of RAID sets, whatever this builder is for
-	// missing is why a part of what was made cannot be used; nil if all is there.
+	supers *builder // reads superblocks of RAID sets, whatever the options of this builder
+	// missing says why a part of the tree is unusable; nil if everything is there.
 	missing error
 }
 
-// A built source is a part of the tree, with how many volumes, and how many sets with copies
-// or parity, lie in it below one another.
+// A built source is a part of the tree, with its depth in volumes and in nested sets with copies or
+// parity.
 type built struct {
 	source           source
 	height, multiple int
@@ -140,7 +140,7 @@ func (b *builder) note(format string, args ...any) {
 	}
 }
 
-// volume makes the source of a volume that lies depth volumes below the one that is opened.
+// volume builds the source of a volume, depth volumes below the one that is opened.
 func (b *builder) volume(v *Volume, depth int) (source, built, error) {
 	if done, ok := b.made[v]; ok {
 		return done.source, done, nil
@@ -173,7 +173,7 @@ func (b *builder) volume(v *Volume, depth int) (source, built, error) {
 	return j, result, nil
 }
 
-// notReadable says why a segment of a type has no bytes that could be read.
+// notReadable says why segments of a type have no readable content.
 var notReadable = map[string]string{
 	"thin":       "its content is read through its pool",
 	"thin-pool":  "a pool has no content of its own; use its metadata or data volume",
@@ -182,13 +182,13 @@ var notReadable = map[string]string{
 	"vdo":        "VDO content cannot be read",
 	"vdo-pool":   "VDO content cannot be read",
 	"crypt":      "encrypted content cannot be read",
-	// What QNAP's LVM has besides. The metadata of such a pool is in a volume of its own.
+	// QNAP's additions to LVM. The metadata of such a pool is in a volume of its own.
 	"tier-thin-pool": "this is QNAP's own kind of pool, in which data moves between disks: only a NAS of QNAP can read it",
 	"thick":          "this is QNAP's own kind of volume, in a pool of its own: only a NAS of QNAP can read it",
 	"flashcache":     "this is QNAP's own kind of cache: only a NAS of QNAP can read it",
 }
 
-// segment makes the source of a segment.
+// segment builds the source of a segment.
 func (b *builder) segment(v *Volume, s *Segment, depth int) (source, built, error) {
 	refuse := func(format string, args ...any) (source, built, error) {
 		return nil, built{}, fmt.Errorf("%s: segment type %s: %s", v.Name, s.Type, fmt.Sprintf(format, args...))
@@ -236,7 +236,7 @@ func (b *builder) segment(v *Volume, s *Segment, depth int) (source, built, erro
 	return src, below, err
 }
 
-// parts makes the sources of all parts of a segment, each of which has so many extents.
+// parts builds the sources of all parts of a segment. Each part has the given number of extents.
 func (b *builder) parts(v *Volume, s *Segment, extents uint64, depth int) ([]source, built, error) {
 	var sources []source
 	var all built
@@ -251,7 +251,7 @@ func (b *builder) parts(v *Volume, s *Segment, extents uint64, depth int) ([]sou
 	return sources, all, nil
 }
 
-// part makes the source of a part: a physical volume, or another volume.
+// part builds the source of a part: a physical volume or another volume.
 func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, built, error) {
 	base := func(have uint64) (int64, error) {
 		if p.First > have || extents > have-p.First {
@@ -284,7 +284,7 @@ func (b *builder) part(v *Volume, p Part, extents uint64, depth int) (source, bu
 	return src, below, nil
 }
 
-// onPhysicalVolume is a physical volume from a byte of its extents on.
+// onPhysicalVolume returns a physical volume as a source that starts at byte at of its extents.
 func (b *builder) onPhysicalVolume(pv *PhysicalVolume, at int64) source {
 	switch {
 	case len(pv.Twice) > 0:
@@ -303,7 +303,7 @@ func (b *builder) onPhysicalVolume(pv *PhysicalVolume, at int64) source {
 	return onDisk{pv.Disk.On, int64(pv.Start)*sector + at}
 }
 
-// striped makes the source of one stripe or more.
+// striped builds the source of one or more stripes.
 func (b *builder) striped(v *Volume, s *Segment, depth int) (source, built, error) {
 	n := uint64(len(s.Stripes))
 	sources, below, err := b.parts(v, s, (s.Extents+n-1)/n, depth)
@@ -320,7 +320,7 @@ func (b *builder) striped(v *Volume, s *Segment, depth int) (source, built, erro
 	return &set{layout: layout, devs: sources}, below, nil
 }
 
-// origin makes the source of a volume that has another one, and something before it.
+// origin builds the source of a volume on top of an origin, such as a cache.
 func (b *builder) origin(v *Volume, s *Segment, depth int) (source, built, error) {
 	what, doubt := s.Type, true
 	if s.Type == "cache" {

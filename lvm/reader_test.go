@@ -27,7 +27,7 @@ func readWith(g *lvm.Group, name string, opt lvm.ReadOptions) ([]byte, error) {
 	return p, err
 }
 
-// striped are the keys of a striped segment; stripe is in sectors.
+// striped returns the keys of a striped segment; stripe is in sectors.
 func striped(stripe int, names ...any) string {
 	var list []string
 	for i := 0; i < len(names); i += 2 {
@@ -36,13 +36,13 @@ func striped(stripe int, names ...any) string {
 	return fmt.Sprintf("type = \"striped\"\nstripe_count = %d\nstripe_size = %d\nstripes = [%s]", len(list), stripe, strings.Join(list, ", "))
 }
 
-// mirrorKeys are the keys of a mirror.
+// mirrorKeys returns the keys of a mirror.
 func mirrorKeys(names ...any) string {
 	s := strings.NewReplacer("striped", "mirror", "stripe_count", "mirror_count", "stripes", "mirrors").Replace(striped(1, names...))
 	return strings.Replace(s, "stripe_size = 1\n", "", 1)
 }
 
-// raidKeys are the keys of a segment of a RAID set; stripe is in sectors.
+// raidKeys returns the keys of a RAID segment; stripe is in sectors.
 func raidKeys(kind string, stripe int, names ...string) string {
 	var list []string
 	for _, n := range names {
@@ -51,10 +51,10 @@ func raidKeys(kind string, stripe int, names ...string) string {
 	return fmt.Sprintf("type = %q\ndevice_count = %d\nstripe_size = %d\nregion_size = 64\nraids = [%s]", kind, len(names), stripe, strings.Join(list, ", "))
 }
 
-// onDisk is what a disk holds from an extent on.
+// onDisk returns the content of n extents of a disk.
 func onDisk(disk []byte, first, n int) []byte { return disk[dataAt+first*extent:][:n*extent] }
 
-// Segments, stripes, volumes on volumes: byte for byte where they should be.
+// Segments, stripes and stacked volumes read byte for byte as expected.
 func TestRead(t *testing.T) {
 	in := vg{lvs: lv("linear", 3, linear("pv0", 5), 1, linear("pv2", 0), 2, linear("pv0", 1)) +
 		lv("striped", 6, striped(8, "pv0", 10, "pv1", 3, "pv2", 7), 2, striped(16, "pv2", 20, "pv1", 9)) +
@@ -109,7 +109,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A volume is a device of blocks that cannot be written.
+// A volume is a read-only block device.
 func TestDevice(t *testing.T) {
 	g := one(t, scan(t, disks(2, vg{lvs: lv("x", 4, striped(8, "pv0", 0, "pv1", 2))})...))
 	r, err := g.Open(g.Volume("x"), lvm.ReadOptions{})
@@ -146,7 +146,7 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// What has no bytes of its own, or whose bytes are elsewhere, is refused with a reason.
+// Volumes without data of their own, or with data elsewhere, are refused with a reason.
 func TestReadRefuses(t *testing.T) {
 	chain := ""
 	for i := range 20 {
@@ -206,7 +206,7 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// Two volumes to each, fifteen deep: made once each, and read at once.
+	// Two volumes below each, fifteen levels deep: each is built once, and reads are fast.
 	r, err := g.Open(g.Volume("wide0"), lvm.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// Bytes on a disk that is missing are an error with their place; all others are read.
+// Reading from a missing disk gives an error with the position; everything else is read.
 func TestMissing(t *testing.T) {
 	made := disks(2, vg{lvs: lv("t1", 3, linear("pv0", 0), 2, linear("pv1", 0)) + lv("s", 2, striped(8, "pv0", 5, "pv1", 5)) + lv("e", 1, linear("pv0", 0), 1, "type = \"error\"") +
 		lv("pool", 1, "type = \"thin-pool\"\nmetadata = \"e\"\npool = \"t1\"\ntransaction_id = 0\nchunk_size = 128") +
@@ -257,13 +257,13 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// super makes a superblock of a RAID set.
+// super creates a superblock of a RAID set.
 type super struct {
-	none             bool // never active
+	none             bool // never activated
 	events           uint64
 	failed           uint64
-	recovery, resync uint64 // of what is left: 0 means done
-	position         int    // one more than it is; 0 means the right one
+	recovery, resync uint64 // what remains to be done: 0 means done
+	position         int    // one more than the position; 0 means the right one
 }
 
 func (s super) put(p []byte, i, devices int) {
@@ -283,8 +283,8 @@ func (s super) put(p []byte, i, devices int) {
 	le.PutUint64(p[40:], s.resync-1)
 }
 
-// raidDisks makes a set whose images, of so many extents, lie on a disk each, behind their
-// superblocks.
+// raidDisks creates a set with each image on a disk of its own, after its superblock. Images have
+// imageExtents extents.
 func raidDisks(kind string, devices, extents, imageExtents, stripe int, status map[int]string, keys string) [][]byte {
 	var names []string
 	text := ""
@@ -305,13 +305,13 @@ func raidDisks(kind string, devices, extents, imageExtents, stripe int, status m
 	return made
 }
 
-// Of several copies one is read that is in sync, by what LVM and the superblocks say.
+// Among several copies, one is read that is in sync according to LVM and the superblocks.
 func TestLegs(t *testing.T) {
 	for name, tc := range map[string]struct {
 		supers [3]super
 		status map[int]string
 		gone   []int
-		want   int // the leg; -1 for none
+		want   int // leg; -1: none
 	}{
 		"all good":        {supers: [3]super{{events: 5}, {events: 5}, {events: 5}}, want: 0},
 		"first gone":      {supers: [3]super{{events: 5}, {events: 5}, {events: 5}}, gone: []int{0}, want: 1},
@@ -343,7 +343,7 @@ func TestLegs(t *testing.T) {
 			for _, i := range tc.gone {
 				made[i] = nil
 			}
-			if len(tc.gone) == 3 { // the text is on a disk that is not part of the set
+			if len(tc.gone) == 3 { // the text is on a disk outside the set
 				made = [][]byte{oneDisk(pv{id: id('z'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: text}}})}
 			}
 			g := one(t, scan(t, made...))
@@ -355,7 +355,7 @@ func TestLegs(t *testing.T) {
 			} else if err != nil || !bytes.Equal(got, legs[tc.want]) {
 				t.Errorf("leg %d is not read, %v", tc.want, err)
 			}
-			// A leg that is asked for is read, whatever its state is.
+			// A selected leg is read, whatever its state.
 			for i := range 3 {
 				got, err := readWith(g, "r", lvm.ReadOptions{Leg: i + 1})
 				if gone := slices.Contains(tc.gone, i); gone != (err != nil) || !gone && !bytes.Equal(got, legs[i]) {
@@ -366,7 +366,7 @@ func TestLegs(t *testing.T) {
 	}
 }
 
-// In a mirror the first leg is right; while extents are moved it is the only one.
+// In a mirror, the first leg is authoritative. While extents are moved, it is the only one.
 func TestMirror(t *testing.T) {
 	made := disks(2, vg{lvs: lv("m", 2, mirrorKeys("pv0", 4, "pv1", 4)) + lv("moving", 2, mirrorKeys("pv0", 4, "pv1", 4)+"\nextents_moved = 1")})
 	g := one(t, scan(t, made...))
@@ -387,7 +387,7 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// fill writes content over the images of a left-symmetric RAID-5, chunk by chunk.
+// fill writes content to the images of a left-symmetric RAID-5, chunk by chunk.
 func fill(made [][]byte, content []byte, chunk, imageExtents int) {
 	n := len(made)
 	for row := 0; len(content) > 0; row++ {
@@ -404,8 +404,8 @@ func fill(made [][]byte, content []byte, chunk, imageExtents int) {
 	}
 }
 
-// What one device of a set with parity held is computed from the others, unless parity
-// cannot be trusted.
+// The content of one device of a parity set is computed from the others, unless parity cannot be
+// trusted.
 func TestParity(t *testing.T) {
 	content := make([]byte, 8*extent)
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -432,7 +432,7 @@ func TestParity(t *testing.T) {
 		made[i] = made[i][:dataAt+3*extent+5000] // ends within the image
 		good(t, made)
 		made = fresh()
-		super{events: 3}.put(onDisk(made[i], 0, 1), i, 5) // was away, and holds something else
+		super{events: 3}.put(onDisk(made[i], 0, 1), i, 5) // was away and has other content
 		clear(onDisk(made[i], 2, 2))
 		good(t, made)
 		made = fresh()
@@ -455,7 +455,7 @@ func TestParity(t *testing.T) {
 	}
 }
 
-// A raid10 has each chunk several times, and is read where one of them is left.
+// A raid10 set has several copies of each chunk. It is readable where at least one is left.
 func TestRaid10(t *testing.T) {
 	for _, tc := range []struct{ devices, copies, extents int }{{4, 2, 4}, {5, 2, 5}, {3, 3, 2}} {
 		keys := ""

@@ -9,9 +9,9 @@ import (
 	"thinpool/internal/raid"
 )
 
-// mirror makes the source of a dm-mirror. Leg 0 is the primary one, which is right always; the
-// others are read where it cannot be. While LVM moves extents from one physical volume to
-// another they are a mirror as well, whose other legs are not complete.
+// mirror builds the source of a dm-mirror. Leg 0 is the primary and always valid; the others are
+// read where it is unreadable. While LVM moves extents between physical volumes, they are a mirror
+// as well, whose other legs are incomplete.
 func (b *builder) mirror(v *Volume, s *Segment, depth int) (source, built, error) {
 	legs, below, err := b.parts(v, s, s.Extents, depth)
 	if err != nil {
@@ -34,7 +34,7 @@ func (b *builder) mirror(v *Volume, s *Segment, depth int) (source, built, error
 	return mirror{legs}, below, nil
 }
 
-// raid makes the source of a set of raid1, 4, 5, 6 or 10.
+// raid builds the source of a raid1, 4, 5, 6 or 10 set.
 func (b *builder) raid(v *Volume, s *Segment, depth int) (source, built, error) {
 	n := len(s.Stripes)
 	layout, extents, err := setLayout(s)
@@ -80,7 +80,7 @@ func (b *builder) raid(v *Volume, s *Segment, depth int) (source, built, error) 
 	return &set{layout: layout, devs: images}, below, nil
 }
 
-// setLayout returns the layout of a segment and how many extents each image has to have.
+// setLayout returns the layout of a segment and the number of extents per image.
 func setLayout(s *Segment) (raid.Layout, uint64, error) {
 	n := len(s.Stripes)
 	chunk, copies := int64(s.StripeSize)*sector, int(min(s.Copies, raid.MaxDevices+1))
@@ -99,12 +99,12 @@ func setLayout(s *Segment) (raid.Layout, uint64, error) {
 
 // A state is what is known about the images of a set.
 type state struct {
-	out   []error // why an image must not be used; nil if it may
-	last  []bool  // use it only if no other can be read
-	doubt error   // why parity must not be believed
+	out   []error // why an image must not be used; nil: usable
+	last  []bool  // use only if no other can be read
+	doubt error   // why parity cannot be trusted
 }
 
-// readableFirst puts the legs that are to be read last behind the others.
+// readableFirst moves the legs to be used last behind the others.
 func (st *state) readableFirst(images []source) []source {
 	var first, last []source
 	for i, img := range images {
@@ -117,7 +117,7 @@ func (st *state) readableFirst(images []source) []source {
 	return append(first, last...)
 }
 
-// Reasons why an image is not used.
+// Reasons not to use an image.
 var (
 	errNotInSync   = errors.New("it is not in sync")
 	errWrittenOff  = errors.New("LVM has marked its physical volume as missing")
@@ -128,8 +128,8 @@ var (
 	errResync      = errors.New("the set was not in sync when it was last active")
 )
 
-// state judges the images: by what LVM says, and by the superblocks. The set has its freshest
-// superblock where the number of events is highest; what that says about failed devices holds.
+// state judges the images by LVM's text and by the superblocks. The superblock with the highest
+// event count is the freshest; its list of failed devices counts.
 func (b *builder) state(v *Volume, s *Segment, depth int) (*state, error) {
 	n := len(s.Stripes)
 	st := &state{out: make([]error, n), last: make([]bool, n)}
@@ -175,7 +175,7 @@ func (b *builder) state(v *Volume, s *Segment, depth int) (*state, error) {
 	return st, nil
 }
 
-// unusableReason says why the i-th image must not be used, by its superblock and the freshest one.
+// unusableReason says why image i must not be used, based on its superblock and the freshest one.
 func unusableReason(i int, sb *raid.Superblock, unread error, fresh *raid.Superblock) error {
 	switch {
 	case fresh.Failed&bits.RotateLeft64(1, i) != 0:
@@ -183,7 +183,7 @@ func unusableReason(i int, sb *raid.Superblock, unread error, fresh *raid.Superb
 	case unread != nil:
 		return fmt.Errorf("%w: %w", errNoState, unread)
 	case sb == nil:
-		return errNotInSync // new to the set
+		return errNotInSync // new in the set
 	case sb.Position != uint32(i):
 		return fmt.Errorf("its superblock is that of image %d", sb.Position)
 	case sb.Events < fresh.Events:
@@ -194,8 +194,8 @@ func unusableReason(i int, sb *raid.Superblock, unread error, fresh *raid.Superb
 	return nil
 }
 
-// superblocks reads those of all images: nil where there is none, or where it could not be
-// read, and why.
+// superblocks reads the superblocks of all images. An entry is nil if there is none, or if it could
+// not be read; unread then has the reason.
 func (b *builder) superblocks(v *Volume, s *Segment, depth int) (supers []*raid.Superblock, unread []error, err error) {
 	supers, unread = make([]*raid.Superblock, len(s.Stripes)), make([]error, len(s.Stripes))
 	for i, name := range s.Metas {
@@ -218,7 +218,7 @@ func (b *builder) superblocks(v *Volume, s *Segment, depth int) (supers []*raid.
 	return supers, unread, nil
 }
 
-// isWrittenOff reports whether a volume lies on a physical volume that LVM says is missing.
+// isWrittenOff reports whether a volume uses a physical volume that LVM has marked as missing.
 func (b *builder) isWrittenOff(v *Volume) bool {
 	for _, s := range v.Segments {
 		for _, p := range s.Stripes {

@@ -10,60 +10,60 @@ import (
 	"thinpool/disk"
 )
 
-// A Disk is a physical volume as it was found in an image.
+// A Disk is a physical volume found in an image.
 type Disk struct {
 	On         *disk.Disk
 	ID         string // with dashes
 	Sector     int    // of the label
-	DeviceSize uint64 // bytes, from the label; the text has the better value
+	DeviceSize uint64 // bytes, from the label; the value in the text is better
 	DataAreas  []Area
 	BootAreas  []Area
 	Metadata   []MetadataArea
-	Version    uint32 // of the header's extension; 0 if there is none
-	Used       bool   // the extension says that a group uses it
-	GroupID    string // of the group that its own texts are about; empty without any
-	Seqno      uint64 // the highest of them
+	Version    uint32 // of the header extension; 0 if there is none
+	Used       bool   // in use by a group according to the extension
+	GroupID    string // of the group its own texts describe; empty if there are none
+	Seqno      uint64 // highest of its texts
 }
 
 func (d *Disk) String() string { return d.On.String() }
 
-// A Problem is something that a user should know.
+// A Problem is something a user should know.
 type Problem = disk.Problem
 
 func (g *Group) problem(format string, args ...any) {
 	g.Problems = append(g.Problems, Problem{Text: fmt.Sprintf(format, args...)})
 }
 
-// distrust says why the group must not be written to; the first reason is kept.
+// distrust records a reason not to write to the group. Only the first is kept.
 func (g *Group) distrust(format string, args ...any) {
 	if g.doubt == nil {
 		g.doubt = fmt.Errorf(format, args...)
 	}
 }
 
-// A Set is all that images hold.
+// A Set is everything found in images.
 type Set struct {
-	Found    *disk.Found // where physical volumes were looked for
+	Found    *disk.Found // where physical volumes were searched
 	Disks    []*Disk     // in the order of the images
 	Groups   []*Group    // by name, then by id
 	Problems []Problem
 }
 
-// Options say what [Scan] takes for granted.
+// Options for [Scan].
 type Options struct {
-	How disk.How // how layers above the disks are opened
-	// Backup is a group read with [ParseBackup]. It is taken instead of what the disks say
-	// about the group of this id, and gets its disks and problems: it is for one Scan only.
+	How disk.How // how to open layers above the disks
+	// Backup is a group from [ParseBackup]. It replaces what the disks say about the group with its
+	// id. Scan sets its disks and problems, so use it for one Scan only.
 	Backup *Group
-	// PVs says which images hold which physical volumes of Backup, by their names in it (pv0):
-	// for those that have lost their labels. The physical volume begins at the image's offset.
+	// PVs says which images hold which physical volumes of Backup, by their names in it (pv0). This
+	// is for physical volumes that have lost their labels. They start at the image's offset.
 	PVs map[string]*disk.Disk
 }
 
-// Scan finds the physical volumes in images, and the groups that they belong to. Of the texts
-// about a group the one with the highest sequence number counts. What cannot be read, and what is
-// wrong with the rest, is among the problems of the set and its groups; the error says that ctx
-// ended, or that there is no such physical volume as the options name.
+// Scan finds the physical volumes in images, and their groups. Of all texts about a group, the one
+// with the highest seqno counts. Anything unreadable or wrong becomes a problem of the set or its
+// groups. The error is for the end of ctx, and for options that name a physical volume that does
+// not exist.
 func Scan(ctx context.Context, opt Options, disks ...*disk.Disk) (*Set, error) {
 	s := &scanner{set: &Set{}, best: map[string]*Group{}, disks: map[string][]*Disk{}, named: map[string]*Disk{}}
 	if err := s.addGivenDisks(opt); err != nil {
@@ -100,7 +100,7 @@ type scanner struct {
 	set   *Set
 	best  map[string]*Group // by id
 	disks map[string][]*Disk
-	named map[string]*Disk // by the id of the physical volume that the caller says it is
+	named map[string]*Disk // by the id that the caller assigns to it
 }
 
 func (s *scanner) problem(format string, args ...any) {
@@ -134,7 +134,7 @@ func (s *scanner) medium(ctx context.Context, m *disk.Medium) error {
 	return nil
 }
 
-// noteOddities says what is odd about the physical volumes found in a medium.
+// noteOddities reports oddities of the physical volumes found in a medium.
 func (s *scanner) noteOddities(m *disk.Medium, found []*disk.Disk, odd []string) {
 	odd = slices.Concat(m.Looks, odd)
 	if len(found) == 0 && m.Opened+m.Closed == 0 {
@@ -178,7 +178,7 @@ func (s *scanner) disk(on *disk.Disk, l *label) {
 	}
 }
 
-// text reads the text of an area, and keeps it if it is the best about its group so far.
+// text reads the text of an area and keeps it if it is the best of its group so far.
 func (s *scanner) text(d *Disk, m *MetadataArea) error {
 	if m.Precommitted {
 		s.note("%v: a commit was interrupted: a second text was ignored", d)
@@ -212,7 +212,7 @@ func (s *scanner) text(d *Disk, m *MetadataArea) error {
 	return nil
 }
 
-// parse parses a text, unless it is one of those that are parsed already: most are the same.
+// parse parses a text unless the same text has been parsed already. Most are identical.
 func (s *scanner) parse(p []byte, crc uint32) (*Group, error) {
 	for _, g := range s.best {
 		if g.crc == crc && bytes.Equal(g.Text, bytes.TrimSuffix(p, []byte{0})) {
@@ -226,7 +226,7 @@ func (s *scanner) parse(p []byte, crc uint32) (*Group, error) {
 	return g, err
 }
 
-// attach gives the physical volumes of a group their disks.
+// attach assigns disks to the physical volumes of a group.
 func (s *scanner) attach(g *Group) {
 	for _, pv := range g.PVs {
 		found := s.disks[pv.ID]
@@ -250,7 +250,7 @@ func (s *scanner) attach(g *Group) {
 	}
 }
 
-// attachDisk gives a physical volume its disk, and says what is odd about that.
+// attachDisk assigns a disk to a physical volume and reports oddities.
 func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 	if d.GroupID != "" && d.GroupID != g.ID {
 		g.problem("%s (%s) now belongs to another volume group: %v is not used", pv.Name, pv.ID, d)
@@ -267,7 +267,7 @@ func (g *Group) attachDisk(pv *PhysicalVolume, d *Disk) {
 		g.distrust("%s has a newer text", pv.Name)
 	}
 	for _, m := range d.Metadata {
-		if m.Err != nil { // and may be newer
+		if m.Err != nil { // it may be newer
 			g.distrust("%s has a text that cannot be read", pv.Name)
 		}
 	}
@@ -287,7 +287,7 @@ func joined(disks []*Disk) string {
 	return strings.Join(names, " and ")
 }
 
-// findSameNames points out groups that only their ids tell apart.
+// findSameNames reports groups that differ only in their ids.
 func (s *scanner) findSameNames() {
 	for i, g := range s.set.Groups {
 		if i > 0 && s.set.Groups[i-1].Name == g.Name {
@@ -296,7 +296,7 @@ func (s *scanner) findSameNames() {
 	}
 }
 
-// findOrphans points out physical volumes that no group has.
+// findOrphans reports physical volumes without a group.
 func (s *scanner) findOrphans() {
 	for _, d := range s.set.Disks {
 		known := d.GroupID != "" || slices.ContainsFunc(s.set.Groups, func(g *Group) bool { return g.pvByID[d.ID] != nil })
@@ -310,7 +310,7 @@ func (s *scanner) findOrphans() {
 	}
 }
 
-// addGivenDisks notes the disks that the caller names.
+// addGivenDisks records the disks the caller names.
 func (s *scanner) addGivenDisks(opt Options) error {
 	for name, on := range opt.PVs {
 		var pv *PhysicalVolume
@@ -325,8 +325,8 @@ func (s *scanner) addGivenDisks(opt Options) error {
 	return nil
 }
 
-// Group returns the group of a name or id. The error says that there is none, or more than one
-// of the name.
+// Group returns the group with the given name or id. It is an error if there is none, or if several
+// groups have that name.
 func (s *Set) Group(name string) (*Group, error) {
 	var found *Group
 	for _, g := range s.Groups {

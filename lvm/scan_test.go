@@ -22,7 +22,7 @@ func oneDisk(v pv) []byte {
 
 var plain = vg{pvs: []string{id('a')}, lvs: lv("x", 2, linear("pv0", 0))}
 
-// What label, header, areas and text say is found, wherever they are.
+// Label, header, areas and text are found wherever they are.
 func TestScan(t *testing.T) {
 	long := plain
 	long.extra = "tags = [\"" + strings.Repeat("t", 3000) + "\"]"
@@ -65,7 +65,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// What cannot be used is reported, and not used.
+// Unusable things are reported and not used.
 func TestScanProblems(t *testing.T) {
 	good := area{at: areaAt, size: areaLen, text: plain.text()}
 	with := func(change func(*area)) []byte {
@@ -81,7 +81,7 @@ func TestScanProblems(t *testing.T) {
 		}
 		return disk
 	}
-	listed := func(change func(b []byte)) []byte { // with a good CRC
+	listed := func(change func(b []byte)) []byte { // with a valid CRC
 		disk := spoilt(0)
 		change(disk[512:1024])
 		le.PutUint32(disk[512+16:], crc(disk[512+20:1024]))
@@ -122,19 +122,19 @@ func TestScanProblems(t *testing.T) {
 			t.Errorf("%d groups, problems %q, want %q", len(set.Groups), set.Problems, want)
 		}
 	}
-	// A bad label is passed over; what comes behind it counts.
+	// A bad label is skipped; a good one after it counts.
 	disk := oneDisk(pv{id: id('a'), sector: 2, areas: []area{good}})
 	copy(disk, "LABELONE")
 	if set := scan(t, disk); len(set.Groups) != 1 || set.Disks[0].Sector != 2 || !has(set.Problems, "sector 0") {
 		t.Errorf("%d groups, problems %v", len(set.Groups), set.Problems)
 	}
-	// An interrupted commit is mentioned.
+	// An interrupted commit is reported.
 	if set := scan(t, with(func(a *area) { a.slot1 = true })); len(set.Groups) != 1 || !has(set.Problems, "interrupted") || !set.Disks[0].Metadata[0].Precommitted {
 		t.Errorf("%d groups, problems %v", len(set.Groups), set.Problems)
 	}
 }
 
-// Of the texts of a group that with the highest number counts, whatever disk it is on.
+// Of all texts of a group, the one with the highest seqno counts, whatever disk it is on.
 func TestNewest(t *testing.T) {
 	both := []string{id('a'), id('b')}
 	make2 := func(first, second vg) *lvm.Set {
@@ -154,12 +154,12 @@ func TestNewest(t *testing.T) {
 	if set := make2(vg{seqno: 4}, vg{seqno: 4}); len(set.Problems)+len(one(t, set).Problems) > 0 {
 		t.Errorf("problems %v, %v", set.Problems, set.Groups[0].Problems)
 	}
-	// A disk that cannot be read is no reason not to look at the others.
+	// An unreadable disk does not keep the others from being read.
 	broken := disk.New("broken", failing{}, diskSize)
 	if set, err := lvm.Scan(t.Context(), lvm.Options{}, append(images(disks(1, vg{})...), broken)...); err != nil || len(set.Groups) != 1 || !has(set.Problems, "broken: byte 0: device failed") {
 		t.Errorf("%v, problems %v", err, set.Problems)
 	}
-	// Two installations of one name are told apart by their ids.
+	// Two installations with the same name are told apart by their ids.
 	set := scan(t, disks(1, vg{})[0], disks(2, vg{id: 'W'})[1])
 	_, err := set.Group("vg")
 	byID, errID := set.Group(dashed(id('W')))
@@ -175,7 +175,7 @@ type failing struct{}
 
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, errors.New("device failed") }
 
-// Clones are not used, missing disks are named, disks of others are.
+// Clones are not used, missing disks are named, and disks of other groups are ignored.
 func TestDisks(t *testing.T) {
 	made := disks(2, vg{lvs: lv("x", 1, linear("pv0", 0)) + lv("y", 1, linear("pv1", 0))})
 	g := one(t, scan(t, made[0], made[0], made[1]))
@@ -192,17 +192,17 @@ func TestDisks(t *testing.T) {
 	if !has(g.Problems, "pv0 ("+dashed(id('a'))+", last seen as /dev/sda) is missing") {
 		t.Errorf("problems %v", g.Problems)
 	}
-	// A disk that left for another group is not used for the old one.
+	// A disk that moved to another group is not used for the old one.
 	other := oneDisk(pv{id: id('a'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: vg{name: "other", id: 'W', pvs: []string{id('a')}}.text()}}})
 	set := scan(t, other, made[1])
 	if g, err := set.Group("vg"); err != nil || !has(g.Problems, "now belongs to another volume group") || g.PV("pv0").Disk != nil {
 		t.Errorf("%v, problems %v", err, g.Problems)
 	}
-	// One whose image is cut off is pointed out.
+	// A truncated image is reported.
 	if g := one(t, scan(t, made[0][:diskSize-1000], made[1])); !has(g.Problems, "1000 bytes shorter") {
 		t.Errorf("problems %v", g.Problems)
 	}
-	// So is an unknown one.
+	// So is an unknown disk.
 	for want, v := range map[string]pv{
 		"belongs to a volume group whose metadata was not found": {id: id('y'), sector: 1},
 		"is a physical volume without a volume group":            {id: id('y'), sector: 1, noExt: true},
@@ -211,14 +211,14 @@ func TestDisks(t *testing.T) {
 			t.Errorf("problems %v, want %q", set.Problems, want)
 		}
 	}
-	// A disk with a text that does not name it.
+	// A disk whose text does not mention it.
 	stray := oneDisk(pv{id: id('z'), sector: 1, areas: []area{{at: areaAt, size: areaLen, text: plain.text()}}})
 	if g := one(t, scan(t, stray)); !has(g.Problems, "does not belong to it") {
 		t.Errorf("problems %v", g.Problems)
 	}
 }
 
-// A backup stands in for texts and labels that are lost.
+// A backup replaces lost texts and labels.
 func TestBackup(t *testing.T) {
 	made := disks(2, vg{seqno: 7, lvs: lv("x", 1, linear("pv0", 0), 1, linear("pv1", 5))})
 	want, err := read(one(t, scan(t, made...)), "x")
@@ -246,7 +246,7 @@ func TestBackup(t *testing.T) {
 	if _, err := lvm.Scan(t.Context(), lvm.Options{Backup: backup, PVs: map[string]*disk.Disk{"pv9": imgs[0]}}); err == nil {
 		t.Error("there is a pv9")
 	}
-	// One that is older than the disk is taken, and that is said.
+	// A backup older than the disk is used, with a warning.
 	older, err := lvm.ParseBackup([]byte(strings.Replace(file, "seqno = 7", "seqno = 6", 1)))
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// Groups that LVM would not take, or that would lead to arithmetic beyond 64 bits.
+// Groups that LVM refuses, or that would overflow 64-bit arithmetic.
 func TestParseGroupRefuses(t *testing.T) {
 	good := vg{pvs: []string{id('a')}, lvs: lv("x", 2, linear("pv0", 0), 3, linear("pv0", 2))}.text()
 	if _, err := lvm.ParseGroup([]byte(good)); err != nil {
@@ -310,7 +310,7 @@ func TestParseGroupRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want an error with a line", name, err)
 		}
 	}
-	// What LVM overlooks is kept.
+	// What LVM ignores is kept.
 	odd := strings.Replace(good, "flags = []", "flags = [\"FUTURE\"]\nfuture = 7\nfuture = 8", 1)
 	odd = strings.Replace(odd, "type = \"striped\"", "type = \"future+NEW\"", 1)
 	g, err := lvm.ParseGroup([]byte(odd))
@@ -325,7 +325,7 @@ func TestParseGroupRefuses(t *testing.T) {
 	}
 }
 
-// Pools, volumes in them and what LVM is about to tell them.
+// Pools, their volumes and pending messages.
 func TestThin(t *testing.T) {
 	pool := "type = \"thin-pool+CROP_METADATA\"\nmetadata = \"m\"\npool = \"d\"\ntransaction_id = 5000000000\nchunk_size = 128\ndiscards = \"passdown\"\nzero_new_blocks = 1\n" +
 		"message1 {\ncreate = \"t2\"\n}\nmessage2 {\ndelete = 9\n}"
@@ -350,7 +350,7 @@ func TestThin(t *testing.T) {
 	}
 }
 
-// Older texts stay in the ring until they are overwritten, and are found there.
+// Old texts stay in the ring until overwritten, and are found there.
 func TestHistory(t *testing.T) {
 	a := area{at: areaAt, size: 8192}
 	disk := make([]byte, diskSize)
@@ -362,7 +362,7 @@ func TestHistory(t *testing.T) {
 	for seqno := range 9 {
 		a.write(disk, at, text(seqno+1))
 		want[at] = uint64(seqno + 1)
-		for old := range want { // overwritten, at least in part
+		for old := range want { // at least partly overwritten
 			if d := (at + 15*512 - old) % (15 * 512); old != at && (d < sectors || 15*512-d < sectors) {
 				delete(want, old)
 			}
@@ -385,7 +385,7 @@ func TestHistory(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) || len(want) < 3 || one(t, set).Seqno != 9 {
 		t.Errorf("found %v, want %v", got, want)
 	}
-	// They are found with a damaged header, too.
+	// They are found even with a damaged header.
 	clear(disk[areaAt : areaAt+512])
 	n := 0
 	for _, err := range scan(t, disk).History(t.Context()) {
@@ -398,7 +398,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// A ring full of what looks like texts does not keep a search busy for ever.
+// A ring full of things that look like texts cannot keep a search busy forever.
 func TestHistoryHostile(t *testing.T) {
 	const size = 24 << 20
 	disk := make([]byte, 4096+size)
@@ -425,7 +425,7 @@ func FuzzScan(f *testing.F) {
 		copy(disk[:areaAt], label)
 		copy(disk[areaAt+512:], body)
 		copy(disk[areaAt:areaAt+512], header)
-		for i := range 4 { // a fuzzer finds no CRC
+		for i := range 4 { // a fuzzer cannot guess CRCs
 			b := disk[i*512:][:512]
 			le.PutUint32(b[16:], crc(b[20:]))
 		}

@@ -2,13 +2,13 @@ package lvm
 
 import "thinpool/lvm/internal/text"
 
-// A Section is a part of LVM's text: its entries, in order.
+// A Section is a part of LVM's text: a list of entries.
 type Section = text.Section
 
-// A Value is what stands behind a key in LVM's text.
+// A Value is the value of a key in LVM's text.
 type Value = text.Value
 
-// The kinds of a number in a [Value]; what is neither is text.
+// The kinds of numbers in a [Value]; anything else is a string.
 const (
 	Integer = text.Integer
 	Float   = text.Float

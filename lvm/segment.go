@@ -9,34 +9,33 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// A Segment is a stretch of a logical volume.
+// A Segment is a part of a logical volume.
 type Segment struct {
 	Start, Extents uint64
 	Type           string   // without flags; linear volumes are "striped", too
-	Flags          []string // what follows + in the type
-	// Stripes are the parts that the content lies on: stripes, or the legs of a mirror, or the
-	// images of a RAID set.
+	Flags          []string // the words after + in the type
+	// Stripes are the parts with the content: stripes, mirror legs, or RAID images.
 	Stripes    []Part
-	Metas      []string // volumes with the superblocks of a RAID set, one for each image
+	Metas      []string // volumes with RAID superblocks, one per image
 	StripeSize uint64   // sectors
-	Copies     uint64   // of raid10; 0 if the text does not say
+	Copies     uint64   // of raid10; 0: not in the text
 	RegionSize uint64   // sectors
 
 	ThinPool *ThinPool // of a thin-pool
 	Thin     *Thin     // of a thin volume
-	Cache    *Cache    // of a cache and other volumes with an origin below them
+	Cache    *Cache    // of a cache or another volume with an origin below it
 
 	Section *Section // all keys
 }
 
-// A Part is where a stripe begins: an extent of a physical or logical volume, which are
-// looked up in this order.
+// A Part is where a stripe starts: an extent of a physical volume or, if there is none of that
+// name, of a logical volume.
 type Part struct {
 	Name  string
 	First uint64
 }
 
-// below are the names of what the segment lies on.
+// below returns the names of everything the segment uses.
 func (s *Segment) below() []string {
 	var names []string
 	for _, p := range s.Stripes {
@@ -53,8 +52,8 @@ func (s *Segment) below() []string {
 	return names
 }
 
-// A ThinPool is what LVM knows about a pool. The metadata superblock has a transaction id of
-// its own.
+// A ThinPool is what LVM knows about a pool. The metadata superblock has a transaction id of its
+// own.
 type ThinPool struct {
 	Metadata, Data string // names of volumes
 	TransactionID  uint64
@@ -65,11 +64,10 @@ type ThinPool struct {
 	Messages       []Message
 }
 
-// A Message is one that LVM is going to send to a pool, or has sent: the creation or the
-// deletion of a thin device.
+// A Message is a pending message to a pool, sent or not: create or delete a thin device.
 type Message struct {
-	Create string // name of a volume
-	Delete uint64 // id of a device
+	Create string // volume name
+	Delete uint64 // device id
 }
 
 func (m Message) String() string {
@@ -81,29 +79,29 @@ func (m Message) String() string {
 
 // A Thin is a volume in a pool.
 type Thin struct {
-	Pool           string // names of volumes
+	Pool           string // volume name
 	DeviceID       uint64
-	TransactionID  uint64 // at its creation
-	Origin         string // what it was a snapshot of; that may be gone
-	ExternalOrigin string // what it shows where it has no blocks
-	Merge          string // what it is to become when that is activated next
+	TransactionID  uint64 // at creation
+	Origin         string // what it is a snapshot of; may no longer exist
+	ExternalOrigin string // read where it has no blocks
+	Merge          string // the volume it will be merged into at the next activation
 }
 
-// A Cache is a volume whose content lies on another one, its origin, and is in part newer or
-// older elsewhere.
+// A Cache is a volume on top of another one, its origin. Some of its content is elsewhere and may
+// be newer or older.
 type Cache struct {
 	Origin string
 	Pool   string
-	Mode   string // of a cache; empty if the text does not say
+	Mode   string // of a cache; empty: not in the text
 }
 
-// typeFlags are those that segment types may have.
+// typeFlags lists the known flags of segment types.
 var typeFlags = []string{
 	"RESHAPE", "RESHAPE_DATA_OFFSET", "RESHAPE_DELTA_DISKS_PLUS", "RESHAPE_DELTA_DISKS_MINUS", "REMOVE_AFTER_RESHAPE",
 	"METADATA_FORMAT", "CROP_METADATA", "CACHE_USES_CACHEVOL",
 }
 
-// Limits of the kernel.
+// Limits set by the kernel.
 const (
 	mostDeviceID   = 1<<24 - 1
 	leastChunk     = 128 // sectors
@@ -111,8 +109,7 @@ const (
 	mostStripeSize = 1 << 31
 )
 
-// segment reads what is known about the segment of a type. Of a type that is not known it
-// is the extents and the type.
+// segment parses a segment. For an unknown type, it reads only the extents and the type.
 func (g *Group) segment(sec *text.Section) (Segment, error) {
 	f := fields{s: sec}
 	f.need("start_extent", "extent_count", "type")
@@ -153,7 +150,7 @@ func (f *fields) stripeSize(s *Segment) {
 	}
 }
 
-// parts takes a list of names and extents.
+// parts parses a list of names and extents.
 func (f *fields) parts(s *Segment, key, count string) {
 	f.need(key, count)
 	pairs, err := f.s.Pairs(key)
@@ -169,8 +166,8 @@ func (f *fields) parts(s *Segment, key, count string) {
 	f.stripeSize(s)
 }
 
-// images takes a list of volumes: images, and between them those with superblocks, which
-// LVM tells by their names.
+// images parses a list of RAID volumes. LVM lists images and superblock volumes alternately, and
+// tells them apart by name.
 func (f *fields) images(s *Segment, key, count string) {
 	f.need(key, count)
 	for _, name := range f.strings(key) {

@@ -10,19 +10,19 @@ import (
 	"thinpool/internal/raid"
 )
 
-// A source is something that bytes of a logical volume come from: a tree of them is what a
-// [Reader] reads. Callers keep to the size of what they read.
+// A source provides data of a logical volume. A [Reader] reads a tree of sources. Callers must stay
+// within the size of a source.
 type source interface {
 	// readAt fills p.
 	readAt(p []byte, off int64) error
-	// writeAt writes all of p, to every copy. Only trees made for writing are written to.
+	// writeAt writes all of p to every copy. It is only called on trees built for writing.
 	writeAt(p []byte, off int64) error
 }
 
-// errNotWritable is for sources that are in no tree made for writing.
+// errNotWritable is for sources that are never in a tree built for writing.
 var errNotWritable = errors.New("cannot be written")
 
-// A MissingError says that bytes lie on a physical volume that is not there.
+// A MissingError means that data is on a missing physical volume.
 type MissingError struct {
 	PV     *PhysicalVolume
 	Reason string
@@ -32,19 +32,19 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s (%s) %s", e.PV.Name, e.PV.ID, e.Reason)
 }
 
-// lost is a source that cannot be read.
+// lost is a source whose reads fail.
 type lost struct{ err error }
 
 func (l lost) readAt([]byte, int64) error  { return l.err }
 func (l lost) writeAt([]byte, int64) error { return l.err }
 
-// zeros is what a segment of type zero holds.
+// zeros is a segment of type zero.
 type zeros struct{}
 
 func (zeros) readAt(p []byte, _ int64) error { clear(p); return nil }
 func (zeros) writeAt([]byte, int64) error    { return errNotWritable }
 
-// onDisk is a stretch of a physical volume.
+// onDisk is a part of a physical volume.
 type onDisk struct {
 	d    *disk.Disk
 	base int64
@@ -53,7 +53,7 @@ type onDisk struct {
 func (d onDisk) readAt(p []byte, off int64) error  { return d.d.ReadFull(p, d.base+off) }
 func (d onDisk) writeAt(p []byte, off int64) error { return d.d.WriteFull(p, d.base+off) }
 
-// shifted is a source from some byte on.
+// shifted is a source that starts at an offset of another one.
 type shifted struct {
 	source
 	base int64
@@ -62,14 +62,14 @@ type shifted struct {
 func (s shifted) readAt(p []byte, off int64) error  { return s.source.readAt(p, s.base+off) }
 func (s shifted) writeAt(p []byte, off int64) error { return s.source.writeAt(p, s.base+off) }
 
-// A joint is a volume: segments one behind the other.
+// A joint is a volume: concatenated segments.
 type joint struct {
 	name     string
 	ends     []int64 // of the segments
 	segments []source
 }
 
-// each calls fn for each segment that n bytes from off on touch.
+// each calls fn for each segment that overlaps n bytes from off on.
 func (j *joint) each(n int, off int64, fn func(s source, from, to int, off int64) error) error {
 	i, _ := slices.BinarySearch(j.ends, off+1)
 	for done := 0; done < n; i++ {
@@ -105,7 +105,7 @@ func (j *joint) writeAt(p []byte, off int64) error {
 	return j.each(len(p), off, func(s source, from, to int, off int64) error { return s.writeAt(p[from:to], off) })
 }
 
-// A mirror has the same bytes several times: any of its legs will do, the first is best.
+// A mirror has several copies of the same data. Any leg will do; the first is preferred.
 type mirror struct{ legs []source }
 
 func (m mirror) readAt(p []byte, off int64) error {
@@ -131,11 +131,11 @@ func (m mirror) writeAt(p []byte, off int64) error {
 	return nil
 }
 
-// A set spreads chunks over devices, without parity: striped, raid0, raid10.
+// A set spreads chunks over devices without parity: striped, raid0, raid10.
 type set struct {
 	layout raid.Layout
 	devs   []source
-	nth    int // the copy to read first
+	nth    int // copy to read first
 	only   bool
 }
 
@@ -168,7 +168,7 @@ func (s *set) writeAt(p []byte, off int64) error {
 	})
 }
 
-// chunks cuts p where chunks end.
+// chunks splits p at chunk boundaries.
 func chunks(l raid.Layout, p []byte, off int64, fn func(p []byte, off int64) error) error {
 	for len(p) > 0 {
 		_, rest := l.Locate(off, 0)
@@ -181,11 +181,11 @@ func chunks(l raid.Layout, p []byte, off int64, fn func(p []byte, off int64) err
 	return nil
 }
 
-// A parity set is raid4, 5 or 6.
+// A paritySet is a raid4, 5 or 6 set.
 type paritySet struct {
 	layout raid.Layout
 	devs   []source
-	// doubt is why parity must not be believed; nil if it may.
+	// doubt says why parity cannot be trusted; nil if it can.
 	doubt error
 }
 
@@ -208,17 +208,17 @@ func (s *paritySet) readAt(p []byte, off int64) error {
 	})
 }
 
-// rebuild computes what a device holds from the others in its row.
+// rebuild computes the content of a device from the others in its row.
 func (s *paritySet) rebuild(p []byte, place raid.Place) error {
 	row := place.Offset / s.layout.Chunk
 	others := func(dev int, p []byte) error { return s.devs[dev].readAt(p, place.Offset) }
 	return s.layout.Rebuild(row, place.Device, p, others)
 }
 
-// ErrDiffer says that copies of the same bytes are not the same.
+// ErrDiffer means that copies of the same data differ.
 var ErrDiffer = errors.New("its copies differ")
 
-// readSame reads all copies that s has: they must be the same.
+// readSame reads all copies in s and returns an error if they differ.
 func readSame(s source, p []byte, off int64) error {
 	switch s := s.(type) {
 	case shifted:
@@ -238,7 +238,7 @@ func readSame(s source, p []byte, off int64) error {
 	return s.readAt(p, off)
 }
 
-// compare fills p with the first of n copies, and compares the others with it.
+// compare fills p with the first of n copies and compares it with the others.
 func compare(n int, p []byte, read func(i int, p []byte) error) error {
 	if err := read(0, p); err != nil || n == 1 {
 		return err

@@ -9,20 +9,20 @@ import (
 	"thinpool/metadata/block"
 )
 
-// writable are the types of segment that can be written: those where each byte of the volume
-// lies in places of its own.
+// writable lists the segment types that can be written: those where each byte of the volume has
+// places of its own.
 var writable = []string{"striped", "linear", "raid0", "raid0_meta", "raid1", "raid10", "raid10_near", "mirror"}
 
-// A Writer reads and writes the content of a logical volume: a [block.Device]. It writes
-// neither labels nor texts, and all copies of what it writes.
+// A Writer reads and writes the content of a logical volume. It implements [block.Device]. It
+// writes all copies of the data, and never labels or texts.
 type Writer struct{ *Reader }
 
 var _ block.Device = (*Writer)(nil)
 
-// Writable returns the disks that a volume of g lies on, which have to be opened for writing
-// before [Group.OpenWritable] makes a Writer of it. All it lies on must be there and in sync, on
-// disks that can be written; no other volume may depend on it but a thin pool; and there must be no doubt about
-// what the text says. The error names what is not so.
+// Writable returns the disks used by a volume of g. Open them for writing before calling
+// [Group.OpenWritable]. It requires that all parts of the volume are present and in sync, that the
+// disks are writable, that no other volume except a thin pool depends on it, and that there is no
+// doubt about the text. The error says which condition fails.
 func (g *Group) Writable(v *Volume) ([]*disk.Disk, error) {
 	r, err := g.writable(v)
 	if err != nil {
@@ -60,8 +60,8 @@ func (g *Group) writable(v *Volume) (*Reader, error) {
 	return &Reader{g: g, v: v, root: root, disks: b.disks, Notes: b.notes}, nil
 }
 
-// OpenWritable makes a Writer of a volume of g that is [Group.Writable], and whose disks are
-// open for writing.
+// OpenWritable returns a Writer of a volume of g. The volume must be [Group.Writable], and its
+// disks must be open for writing.
 func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
 	r, err := g.writable(v)
 	if err != nil {
@@ -75,8 +75,8 @@ func (g *Group) OpenWritable(v *Volume) (*Writer, error) {
 	return &Writer{r}, nil
 }
 
-// user returns a volume, other than a thin pool, that lies on the named one or needs it as it
-// is: a RAID set its images, a cache or a snapshot its origin.
+// user returns a volume, other than a thin pool, that uses the named one or depends on its content:
+// a RAID set on its images, a cache or snapshot on its origin.
 func (g *Group) user(name string) string {
 	for _, v := range g.LVs {
 		for i := range v.Segments {
@@ -88,11 +88,11 @@ func (g *Group) user(name string) string {
 	return ""
 }
 
-// uses reports whether a string anywhere in the segment's text is the name: the keys of an unknown
-// type may mean anything.
+// uses reports whether any string in the segment's text equals name: the keys of an unknown type
+// may mean anything.
 func (s *Segment) uses(name string) bool {
 	if s.Thin != nil {
-		return s.Thin.ExternalOrigin == name // origin and merge are about devices of the pool
+		return s.Thin.ExternalOrigin == name // origin and merge refer to devices in the pool
 	}
 	for _, e := range s.Section.Entries {
 		if e.Key == "type" {
@@ -107,7 +107,7 @@ func (s *Segment) uses(name string) bool {
 	return false
 }
 
-// WriteAt implements [io.WriterAt]. What was written is on stable storage after Flush.
+// WriteAt implements [io.WriterAt]. Data is on stable storage after Flush.
 func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > w.v.Size || int64(len(p)) > w.v.Size-off {
 		return 0, io.ErrShortWrite
@@ -118,7 +118,7 @@ func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Flush makes all disks flush what was written to them.
+// Flush flushes all disks.
 func (w *Writer) Flush() error { return disk.Flush(w.disks...) }
 
 // Close implements [block.Device]. The disks stay open.

@@ -24,7 +24,7 @@ func scanFiles(t *testing.T, imgs []*disk.Disk) *lvm.Group {
 	return one(t, set)
 }
 
-// What is written is read back, from every copy; nothing else on the disks changes.
+// Written data is read back from every copy; nothing else on the disks changes.
 func TestWrite(t *testing.T) {
 	simple := func(lvs string) [][]byte { return disks(3, vg{lvs: lvs}) }
 	for name, tc := range map[string]struct {
@@ -47,7 +47,7 @@ func TestWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := make([]byte, w.Size())
-			for off := 0; off < len(want); off += block.Size { // all copies are to be the same
+			for off := 0; off < len(want); off += block.Size { // make all copies equal
 				if _, err := w.WriteAt(want[off:][:block.Size], int64(off)); err != nil {
 					t.Fatal(err)
 				}
@@ -94,7 +94,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Where a write would not reach all copies, or harm others, it is refused.
+// A write that would not reach all copies, or would harm other volumes, is refused.
 func TestWriteRefuses(t *testing.T) {
 	in := vg{lvs: lv("r", 2, linear("pv0", 0)) + lv("on1", 1, linear("pv1", 0)) + lvStatus("ro", `"READ", "VISIBLE"`, 1, linear("pv0", 3)) +
 		lv("m", 1, mirrorKeys("pv0", 4, "pv1", 4)) + lv("moving", 1, mirrorKeys("pv0", 4, "pv1", 4)+"\nextents_moved = 1") +
@@ -143,7 +143,7 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
-// A write that fails is an error, and so is a flush.
+// Failed writes and flushes return errors.
 func TestWriteFails(t *testing.T) {
 	_, imgs := files(t, disks(1, vg{lvs: lv("r", 2, linear("pv0", 0))})...)
 	g := scanFiles(t, imgs)
@@ -161,7 +161,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// Readers leave images alone, even those opened for writing.
+// Readers do not modify images, even those opened for writing.
 func TestReadersDoNotWrite(t *testing.T) {
 	made := raidDisks("raid5_ls", 3, 2, 2, 8, nil, "")
 	paths, imgs := files(t, made...)

@@ -11,26 +11,26 @@ import (
 	"thinpool/metadata"
 )
 
-// The records of a description: a byte, and the numbers that follow it.
+// Records of a description: a byte followed by numbers.
 const (
 	recBeginDef    = iota + 1 // length of the name, the name
 	recEndDef                 //
 	recBeginDevice            // id, mapped blocks, transaction, creation time, snapshot time
 	recRef                    // length of the name, the name
 	recEndDevice              //
-	recRun                    // thin block and data block, each less what would continue the last run; length; time less that of the last run
+	recRun                    // thin block and data block, each relative to a continuation of the last run; length; time relative to the last run
 	recEnd                    //
 )
 
 const longestName = 255
 
-// SetHeader puts into h what Begin says of a pool.
+// SetHeader sets the fields of h that Begin provides.
 func (h *Header) SetHeader(m metadata.Header) {
 	h.UUID, h.Time, h.TransactionID, h.Flags = hex.EncodeToString(m.UUID[:]), m.Time, m.TransactionID, m.Flags
 	h.Version, h.DataBlockSize, h.DataBlocks = m.Version, m.DataBlockSize, m.NrDataBlocks
 }
 
-// Metadata is what Begin says of the pool.
+// Metadata returns the header for Begin.
 func (h *Header) Metadata() (metadata.Header, error) {
 	m := metadata.Header{
 		Time: h.Time, TransactionID: h.TransactionID, Flags: h.Flags,
@@ -44,15 +44,15 @@ func (h *Header) Metadata() (metadata.Header, error) {
 	return m, nil
 }
 
-// A DescriptionWriter is a [metadata.Visitor] that writes a [Description]. Begin writes nothing: that is
-// in the [Header].
+// A DescriptionWriter is a [metadata.Visitor] that writes a [Description]. Begin writes nothing:
+// its data is in the [Header].
 type DescriptionWriter struct {
 	w    io.Writer
-	next metadata.Run // what would continue the last run
+	next metadata.Run // a continuation of the last run
 	buf  []byte
 }
 
-// NewDescriptionWriter returns a DescriptionWriter to a section.
+// NewDescriptionWriter returns a DescriptionWriter that writes to a section.
 func NewDescriptionWriter(w io.Writer) *DescriptionWriter { return &DescriptionWriter{w: w} }
 
 func (w *DescriptionWriter) record(kind byte, numbers ...uint64) error {
@@ -112,8 +112,8 @@ func (w *DescriptionWriter) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// ReadDescription hands a description to v, with h in front. All that a [metadata.Validator] checks has been
-// checked, and that calls come in order.
+// ReadDescription passes a description to v, starting with h. It checks everything that a
+// [metadata.Validator] checks, and that calls come in order.
 func ReadDescription(r io.Reader, h metadata.Header, v metadata.Visitor) error {
 	d := describer{in: numbers{r: bufio.NewReaderSize(r, 1<<16)}, v: v}
 	if err := d.valid.Begin(h); err != nil {
@@ -154,7 +154,7 @@ type describer struct {
 
 const batchRuns = 4096
 
-// record reads a record; its error is that of d.in.
+// record reads a record. Errors are in d.in.
 func (d *describer) record() {
 	kind, err := d.in.r.ReadByte()
 	if err != nil {

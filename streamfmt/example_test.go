@@ -8,7 +8,7 @@ import (
 	"thinpool/streamfmt"
 )
 
-// What is in a stream, frame by frame.
+// The content of a stream, frame by frame.
 func Example() {
 	var stream bytes.Buffer
 	w, err := streamfmt.NewWriter(&stream, 0)

@@ -14,21 +14,21 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A Reader reads a stream. Every frame it returns has the right checksum.
+// A Reader reads a stream. It verifies the checksum of every frame it returns.
 type Reader struct {
 	r      *bufio.Reader
 	hash   hash.Hash
 	zstd   *zstd.Decoder
 	frames uint64
 	last   Type
-	next   uint64 // number of the next frame of the section
-	ahead  *Frame // was read, and is not yet used
+	next   uint64 // number of the next frame in the section
+	ahead  *Frame // read but not used yet
 	sum    Summary
 	ended  bool
-	free   chan []byte // payloads to be used again
+	free   chan []byte // payload buffers for reuse
 }
 
-// NewReader reads the beginning of a stream.
+// NewReader reads the start of a stream.
 func NewReader(r io.Reader) (*Reader, error) {
 	s := &Reader{r: bufio.NewReaderSize(r, 1<<18), hash: sha256.New(), free: make(chan []byte, 8)}
 	var err error
@@ -52,13 +52,13 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return s, nil
 }
 
-// damaged says where a stream is wrong.
+// damaged adds the position in the stream to an error.
 func (s *Reader) damaged(err error) error {
 	return fmt.Errorf("%w: frame %d: %w", ErrDamaged, s.frames, err)
 }
 
-// Next returns the next frame, the last one being that of type [End]; then [io.EOF]. A stream that ends
-// before is [ErrCut].
+// Next returns the next frame. The last one has the type [End]; after that, Next returns [io.EOF].
+// It returns [ErrCut] if the stream ends early.
 func (s *Reader) Next() (*Frame, error) {
 	if f := s.ahead; f != nil {
 		s.ahead = nil
@@ -132,11 +132,11 @@ func (s *Reader) Recycle(f *Frame) {
 	}
 }
 
-// inOrder makes sure that sections come in order, and frames in theirs.
+// inOrder checks that sections, and the frames in them, come in order.
 func (s *Reader) inOrder(f *Frame) error {
 	kind := f.Type
 	if kind == Zero {
-		kind = Data // they alternate
+		kind = Data // they may alternate
 	}
 	switch {
 	case kind < s.last || s.last == 0 && kind != Head:
@@ -150,7 +150,7 @@ func (s *Reader) inOrder(f *Frame) error {
 	return nil
 }
 
-// end verifies the sum of the whole stream.
+// end verifies the checksum of the whole stream.
 func (s *Reader) end(f *Frame) error {
 	content, err := s.Content(f, nil)
 	if err != nil {
@@ -169,11 +169,11 @@ func (s *Reader) end(f *Frame) error {
 	return nil
 }
 
-// Summary is what the end of the stream says, once it is read.
+// Summary returns the summary at the end of the stream, once that has been read.
 func (s *Reader) Summary() Summary { return s.sum }
 
-// Content decodes the content of a frame, in buf if that is large enough. It may be called while
-// another goroutine calls Next.
+// Content decodes the content of a frame, into buf if it is large enough. It may be called
+// concurrently with Next.
 func (s *Reader) Content(f *Frame, buf []byte) ([]byte, error) {
 	if f.encoding == plain {
 		return f.Payload, nil
@@ -188,7 +188,7 @@ func (s *Reader) Content(f *Frame, buf []byte) ([]byte, error) {
 	return content, nil
 }
 
-// peek is the type of the next frame.
+// peek returns the type of the next frame.
 func (s *Reader) peek() (Type, error) {
 	f, err := s.Next()
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Reader) peek() (Type, error) {
 	return f.Type, nil
 }
 
-// Section returns a reader of the section of that type; nil if it does not come next.
+// Section returns a reader for the section of that type; nil if it does not come next.
 func (s *Reader) Section(t Type) (io.Reader, error) {
 	next, err := s.peek()
 	if err != nil || next != t {
@@ -233,7 +233,7 @@ func (r *sectionReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Skip passes over a section, if it comes next.
+// Skip skips a section if it comes next.
 func (s *Reader) Skip(t Type) error {
 	r, err := s.Section(t)
 	if err != nil || r == nil {
@@ -243,7 +243,8 @@ func (s *Reader) Skip(t Type) error {
 	return err
 }
 
-// JSON reads a section that is a value as JSON, of at most most bytes. It reports whether it comes next.
+// JSON reads a section with a JSON value of at most most bytes. It returns false if the section
+// does not come next.
 func (s *Reader) JSON(t Type, most int64, value any) (bool, error) {
 	text, err := s.Bytes(t, most)
 	if err != nil || text == nil {

@@ -10,26 +10,27 @@ import (
 	"thinpool/metadata"
 )
 
-// A Range is adjacent data blocks that are used. Their content is in the stream or, of an increment, in the base.
+// A Range is a range of used data blocks. Their content is in the stream or, for an increment, in
+// the base.
 type Range struct {
-	Begin   metadata.DataBlock // where the sender has them
+	Begin   metadata.DataBlock // on the sender
 	Len     uint64
 	InBase  bool
-	Ordinal uint64 // of the first one in the base
+	Ordinal uint64 // of the first block in the base
 }
 
 // A RangeWriter writes a [Layout].
 type RangeWriter struct {
 	w       io.Writer
 	end     uint64 // of the last range
-	ordinal uint64 // that would continue the last one
+	ordinal uint64 // next after the last range
 	buf     []byte
 }
 
-// NewRangeWriter returns a RangeWriter to a section.
+// NewRangeWriter returns a RangeWriter that writes to a section.
 func NewRangeWriter(w io.Writer) *RangeWriter { return &RangeWriter{w: w} }
 
-// Write writes a range, which must come after the last one.
+// Write writes a range, which must follow the last one.
 func (w *RangeWriter) Write(r Range) error {
 	w.buf = binary.AppendUvarint(w.buf[:0], uint64(r.Begin)-w.end)
 	if r.InBase {
@@ -44,7 +45,7 @@ func (w *RangeWriter) Write(r Range) error {
 	return err
 }
 
-// ReadRanges calls fn with all ranges of a layout, ascending, all below limit.
+// ReadRanges calls fn with all ranges of a layout. They ascend and are below limit.
 func ReadRanges(r io.Reader, limit uint64, fn func(Range) error) error {
 	in := numbers{r: bufio.NewReader(r)}
 	var end, ordinal uint64
@@ -76,7 +77,7 @@ func ReadRanges(r io.Reader, limit uint64, fn func(Range) error) error {
 	return in.err
 }
 
-// A FrozenRun is mappings to data blocks that cannot change while they are mapped so.
+// A FrozenRun is a run of mappings to data blocks that cannot change while the mappings exist.
 type FrozenRun struct {
 	metadata.Run
 	Ordinal uint64 // of the first data block
@@ -113,7 +114,7 @@ func ReadFrozen(r io.Reader, fn func(FrozenRun) error) error {
 	return in.err
 }
 
-// numbers reads numbers of variable length, and remembers the first error.
+// numbers reads variable-length numbers and remembers the first error.
 type numbers struct {
 	r   *bufio.Reader
 	err error

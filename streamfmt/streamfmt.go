@@ -1,24 +1,25 @@
-// Package streamfmt, whose API may change, reads and writes the stream that thin_send makes of a pool: its
-// description, and the content of its data blocks. docs/stream.md has the format.
+// Package streamfmt, whose API may change, reads and writes the stream that thin_send creates from
+// a pool: its description, and the content of its data blocks. docs/stream.md describes the format.
 //
-// A stream is 16 bytes, magic and version, and then frames. A frame has a head of 32 bytes and at most
-// [MostContent] bytes of content, compressed or not:
+// A stream starts with 16 bytes, magic and version, followed by frames. A frame has a head of 32
+// bytes and at most [MostContent] bytes of content, compressed or not:
 //
 //	0   1  type                      8   8  position
 //	1   1  encoding: 0 none, 1 zstd  16   8  length of the content
 //	2   2  zero                     24   4  zero
-//	4   4  length of the payload    28   4  CRC-32C of the 28 bytes before and of the payload
+//	4   4  length of the payload    28   4  CRC-32C of the preceding 28 bytes and of the payload
 //
-// All integers are little-endian. Frames of one type in a row are a section. Sections come in the
-// order of their types. Positions in the data are bytes of the data device; elsewhere
-// frames of a section are numbered from 0.
+// All integers are little-endian. Consecutive frames of one type form a section. Sections come in
+// the order of their types. Positions in the data are bytes of the data device; in other sections,
+// frames are numbered from 0.
 //
-// Two checksums have two purposes. CRC-32C, which processors compute faster than memory delivers, tells at
-// once which frame is damaged, before its content is used. SHA-256 of all that comes before
-// the last frame tells at the end that nothing is missing, repeated or exchanged. Neither keeps out those who change
-// a stream on purpose.
+// There are two checksums. CRC-32C, which processors compute faster than memory delivers, detects a
+// damaged frame at once, before its content is used. SHA-256 of everything before the last frame
+// shows at the end that nothing is missing, repeated or exchanged. Neither protects against
+// deliberate changes.
 //
-// Nothing is allocated because a stream claims it: a frame takes 2 MiB at most, whatever its head says.
+// A reader does not allocate memory because a stream claims to need it: a frame takes at most 2
+// MiB, whatever its head says.
 package streamfmt
 
 import (
@@ -28,7 +29,7 @@ import (
 	"hash/crc32"
 )
 
-// Magic begins a stream.
+// Magic starts a stream.
 const Magic = "thinstrm"
 
 // Version is the version of the format.
@@ -39,23 +40,23 @@ const (
 	headSize   = 32
 )
 
-// MostContent is how many bytes of content a frame has at most.
+// MostContent is the maximum number of content bytes in a frame.
 const MostContent = 1 << 20
 
-// mostPayload is more than zstd makes of that.
+// mostPayload is more than zstd makes of MostContent bytes.
 const mostPayload = MostContent + 1<<16
 
-// A Type says what a frame is.
+// A Type is the type of a frame.
 type Type byte
 
-// The types of frames.
+// Types of frames.
 const (
 	Head        Type = iota + 1 // [Header] as JSON
-	Layout                      // [Range]s: which data blocks are used
+	Layout                      // [Range]s: the used data blocks
 	Description                 // devices and mappings
 	Volumes                     // []Volume as JSON; only if LVM knows the pool
-	LVMText                     // what LVM wrote about the group; only if LVM knows the pool
-	Frozen                      // of an index: [FrozenRun]s
+	LVMText                     // LVM's text of the group; only if LVM knows the pool
+	Frozen                      // in an index: [FrozenRun]s
 	Data                        // content of the data device
 	Zero                        // Length bytes of the data device are zero; no content
 	End                         // [Summary] as JSON
@@ -74,7 +75,7 @@ const (
 	zstandard
 )
 
-// Errors of a [Reader]. A stream is not trusted after any error.
+// Errors of a [Reader]. Do not trust a stream after any error.
 var (
 	ErrNotStream = errors.New("not a stream of thin_send")
 	ErrCut       = errors.New("the stream is incomplete")
@@ -90,12 +91,12 @@ var (
 type Frame struct {
 	Type     Type
 	Position uint64
-	Length   uint64 // of the content; of a Zero frame, how many bytes are zero
-	Payload  []byte // the content, encoded
+	Length   uint64 // length of the content; for a Zero frame, the number of zero bytes
+	Payload  []byte // the encoded content
 	encoding byte
 }
 
-// head makes the head of f, whose checksum is that of the payload, too.
+// head returns the head of f, including the checksum, which covers the payload.
 func (f *Frame) head() (h [headSize]byte) {
 	h[0], h[1] = byte(f.Type), f.encoding
 	le.PutUint32(h[4:], uint32(len(f.Payload)))
@@ -106,7 +107,7 @@ func (f *Frame) head() (h [headSize]byte) {
 	return h
 }
 
-// check says whether a frame can be right.
+// check validates a frame.
 func (f *Frame) check() error {
 	switch {
 	case f.Type < Head || f.Type > End:
@@ -123,48 +124,48 @@ func (f *Frame) check() error {
 	return nil
 }
 
-// A Header says what the stream has. It is JSON; fields that are unknown are passed over.
+// A Header describes a stream. It is JSON; readers ignore unknown fields.
 type Header struct {
-	Kind          string `json:"kind"`              // "pool", or "index" for what --index writes
-	Pool          string `json:"pool,omitempty"`    // what LVM calls the pool
-	PoolID        string `json:"pool_id,omitempty"` // LVM's id of it
-	UUID          string `json:"uuid"`              // of the superblock, in hexadecimal
+	Kind          string `json:"kind"`              // "pool", or "index" for the file of --index
+	Pool          string `json:"pool,omitempty"`    // LVM's name for the pool
+	PoolID        string `json:"pool_id,omitempty"` // LVM's id of the pool
+	UUID          string `json:"uuid"`              // in the superblock, in hexadecimal
 	Time          uint32 `json:"time"`
 	TransactionID uint64 `json:"transaction_id"`
 	Flags         uint32 `json:"flags"`
 	Version       uint32 `json:"version"`
 	DataBlockSize uint32 `json:"data_block_size"` // sectors
-	DataBlocks    uint64 `json:"data_blocks"`     // of the data device
+	DataBlocks    uint64 `json:"data_blocks"`     // size of the data device
 	Used          uint64 `json:"used_blocks"`     // data blocks in the layout
-	Sent          uint64 `json:"sent_blocks"`     // of these, those whose content the whole stream has
-	Start         uint64 `json:"start_at"`        // byte of the data device before which nothing is sent
-	Base          *Base  `json:"base,omitempty"`  // of an increment, and of an index: what it builds on
+	Sent          uint64 `json:"sent_blocks"`     // of these, those whose content is in the whole stream
+	Start         uint64 `json:"start_at"`        // data before this byte of the data device is not sent
+	Base          *Base  `json:"base,omitempty"`  // of an increment or an index: what it is based on
 }
 
-// A Base is a state of a pool, apart from where its data blocks lie.
+// A Base is the state of a pool, independent of the location of its data blocks.
 type Base struct {
-	State     string    `json:"state"` // SHA-256, see docs/stream.md
+	State     string    `json:"state"` // SHA-256: see docs/stream.md
 	Witnesses []Witness `json:"witnesses"`
-	Devices   []Device  `json:"devices,omitempty"` // of an index
+	Devices   []Device  `json:"devices,omitempty"` // in an index
 }
 
-// A Witness is the beginning of a data block that tells this pool from others.
+// A Witness is the start of a data block, used to tell pools apart.
 type Witness struct {
 	Ordinal uint64 `json:"ordinal"`
 	SHA256  string `json:"sha256"` // of the first [WitnessBytes] of the block
 }
 
-// WitnessBytes is how much of a data block a witness is made of.
+// WitnessBytes is how much of a data block a witness covers.
 const WitnessBytes = 1 << 16
 
-// A Device is a thin device, as far as it tells whether a device of a later state is the same.
+// A Device has what is needed to tell whether a device in a later state is the same.
 type Device struct {
 	ID            uint64 `json:"dev_id"`
 	TransactionID uint64 `json:"transaction_id"`
 	CreationTime  uint32 `json:"creation_time"`
 }
 
-// A Volume is what LVM knows of a device.
+// A Volume is what LVM knows about a device.
 type Volume struct {
 	DevID          uint64 `json:"dev_id"`
 	Name           string `json:"name"`
@@ -174,9 +175,9 @@ type Volume struct {
 	ReadOnly       bool   `json:"read_only,omitempty"`
 }
 
-// A Summary ends a stream.
+// A Summary is the end of a stream.
 type Summary struct {
 	DataBytes uint64 `json:"data_bytes"` // in this stream
 	ZeroBytes uint64 `json:"zero_bytes"`
-	SHA256    string `json:"sha256"` // of all frames before, and the magic
+	SHA256    string `json:"sha256"` // of the magic and all frames before
 }

@@ -18,7 +18,7 @@ import (
 	"thinpool/streamfmt"
 )
 
-// calls is a Visitor that notes what it is told.
+// calls is a Visitor that records its calls.
 type calls struct{ all []string }
 
 func (c *calls) note(format string, args ...any) error {
@@ -45,7 +45,7 @@ func (c *calls) Runs(runs []metadata.Run) error {
 
 var header = metadata.Header{UUID: [16]byte{1, 15: 2}, Time: 7, TransactionID: 9, Flags: 1, Version: 2, DataBlockSize: 128, NrDataBlocks: 1000}
 
-// describe tells v of a pool with all that a description can have.
+// describe passes v a pool with everything that a description can contain.
 func describe(v metadata.Visitor) error {
 	return errors.Join(
 		v.Begin(header),
@@ -59,7 +59,7 @@ func describe(v metadata.Visitor) error {
 	)
 }
 
-// A description comes out as it went in.
+// A description is the same after writing and reading.
 func TestDescription(t *testing.T) {
 	var out bytes.Buffer
 	var want, got calls
@@ -88,7 +88,7 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// Ranges come out as they went in.
+// Ranges are the same after writing and reading.
 func TestRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want, got []streamfmt.Range
@@ -124,7 +124,7 @@ func TestRanges(t *testing.T) {
 	})
 }
 
-// stream is a small stream with a section of all that there is.
+// stream returns a small stream with all kinds of sections.
 func stream(t testing.TB, level int) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -175,7 +175,7 @@ func readAll(p []byte) (frames int, bytesOut uint64, err error) {
 	}
 }
 
-// Every bit counts, and every byte.
+// A change of any bit, or a truncation at any byte, is detected.
 func TestDamage(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		whole := stream(t, level)
@@ -196,7 +196,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// frame makes a frame with the right checksum, whatever it says.
+// frame returns a frame with a valid checksum, whatever it says.
 func frame(kind, encoding byte, position, length uint64, payload []byte) []byte {
 	le := binary.LittleEndian
 	h := make([]byte, 32)
@@ -209,7 +209,7 @@ func frame(kind, encoding byte, position, length uint64, payload []byte) []byte 
 	return append(h, payload...)
 }
 
-// What a stream claims with the right checksums is refused if it cannot be, and costs nothing.
+// Impossible claims with valid checksums are refused and cost nothing.
 func TestHostile(t *testing.T) {
 	prefix := append([]byte(streamfmt.Magic), 1, 0, 0, 0, 0, 0, 0, 0)
 	head := frame(1, 0, 0, 2, []byte("{}"))
@@ -244,7 +244,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A header is refused if its uuid cannot be one.
+// A header with an invalid uuid is refused.
 func TestHeader(t *testing.T) {
 	for _, uuid := range []string{"", "00", strings.Repeat("zz", 16), strings.Repeat("00", 17)} {
 		h := streamfmt.Header{UUID: uuid}

@@ -16,12 +16,12 @@ type Writer struct {
 	w       io.Writer
 	hash    hash.Hash
 	zstd    *zstd.Encoder // nil: data is not compressed
-	small   *zstd.Encoder // for all but the data
+	small   *zstd.Encoder // for everything but the data
 	summary Summary
 }
 
-// NewWriter begins a stream. Data is compressed with zstd at a level from 1 to 22, or with 0 not at all; all else
-// always is.
+// NewWriter starts a stream. Data is compressed with zstd at level 1 to 22, or not at all with
+// level 0. Everything else is always compressed.
 func NewWriter(w io.Writer, level int) (*Writer, error) {
 	s := &Writer{w: w, hash: sha256.New()}
 	var err error
@@ -44,8 +44,8 @@ func (s *Writer) write(p []byte) error {
 	return err
 }
 
-// NewFrame makes a frame of content, which it may keep; what is compressed is appended to dst. It may be called from
-// several goroutines.
+// NewFrame returns a frame with content, which it may keep. Compressed content is appended to dst.
+// It is safe for concurrent use.
 func (s *Writer) NewFrame(t Type, position uint64, content, dst []byte) *Frame {
 	f := &Frame{Type: t, Position: position, Length: uint64(len(content)), Payload: content}
 	z := s.small
@@ -82,13 +82,13 @@ func (s *Writer) End() (Summary, error) {
 	return s.summary, s.JSON(End, s.summary)
 }
 
-// Identity is h without what differs when the rest of a stream is sent.
+// Identity returns h without what changes when the rest of a stream is sent again.
 func (h Header) Identity() ([]byte, error) {
 	h.Start = 0
 	return json.Marshal(h)
 }
 
-// JSON writes a section that is a value as JSON.
+// JSON writes a section with a JSON value.
 func (s *Writer) JSON(t Type, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Writer) JSON(t Type, value any) error {
 	return section.Close()
 }
 
-// Section returns a writer of a section; Close ends it.
+// Section returns a writer for a section. Close ends the section.
 func (s *Writer) Section(t Type) io.WriteCloser { return &section{s: s, t: t} }
 
 type section struct {
@@ -131,7 +131,7 @@ func (w *section) flush() error {
 	return err
 }
 
-// Close writes what is left.
+// Close writes the rest.
 func (w *section) Close() error {
 	if len(w.buf) == 0 && w.n > 0 {
 		return nil

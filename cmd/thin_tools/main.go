@@ -1,5 +1,5 @@
-// Command thin_tools is all tools in one, chosen by the name it is called by or
-// by its first argument.
+// Command thin_tools has all tools in one binary. The name it is called by, or its first argument,
+// selects one.
 package main
 
 import "thinpool/internal/command"

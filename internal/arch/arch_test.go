@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// layers are the packages from top to bottom. A package may import those of the
-// layers below its own.
+// layers lists the packages from top to bottom. A package may import those of lower layers.
 var layers = [][]string{
 	{"cmd/*", "test/damage/cmd", "internal/licenses/collect"},
 	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage", "test/format"},
@@ -28,14 +27,14 @@ var layers = [][]string{
 	{"metadata/block", "internal/blockset", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
 }
 
-// exceptions are imports within a layer, or further restrictions lifted.
+// exceptions lists allowed imports within a layer, and exemptions from other limits.
 var exceptions = map[string][]string{
 	"internal/demo":        {"internal/command"},
-	"tool/report":          {"tool/check"}, // what it shows is what a check found
+	"tool/report":          {"tool/check"}, // it shows what a check found
 	"internal/completions": {"internal/command"},
 }
 
-// only says which packages alone may import something.
+// only lists the packages that alone may import something.
 var only = map[string][]string{
 	"github.com/alecthomas/kong":        {"internal/cli", "internal/command"},
 	"thinpool/fixtures":                 {"internal/demo", "test/e2e", "test/damage", "test/format"},
@@ -46,7 +45,7 @@ var only = map[string][]string{
 	"golang.org/x/crypto/argon2":        {"internal/luks"},
 }
 
-// most says what of ours something may import, where that is less than all below it.
+// most lists which of our packages a package may import, if fewer than all below it.
 var most = map[string][]string{
 	"internal/cli": {"internal/printable"},
 	"disk":         {"internal/luks", "internal/md", "internal/printable", "disk/internal/partition", "metadata/block"},
@@ -55,7 +54,7 @@ var most = map[string][]string{
 	"fsmap":        {},
 }
 
-// blockMayImport is all but the standard library that metadata/block may use.
+// blockMayImport lists what metadata/block may import besides the standard library.
 var blockMayImport = []string{"golang.org/x/sys/unix", "golang.org/x/sync/errgroup"}
 
 const root = "../.."
@@ -125,7 +124,7 @@ func layer(pkg string) int {
 	})
 }
 
-// The rule itself must be able to fail.
+// Check that the rule itself can fail.
 func TestForbidden(t *testing.T) {
 	for _, tc := range []struct {
 		pkg, imported string

@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// keepContext are the types that may keep a context: they implement an interface of io, whose
-// methods take none. cli.Env is a context itself.
+// keepContext lists the types that may store a context: they implement an io interface, whose
+// methods take none. cli.Env is itself a context.
 var keepContext = []string{
 	"internal/cli.Env", "internal/cli.patientReader", "internal/cli.stdout", "internal/source.Output",
 	"metadata/volume.Volume", "tool/export.comparer", "xmlfmt.reader",
 }
 
-// A context is an argument, so that what a call waits for is what its caller says.
+// A context is passed as an argument, so that the caller decides what a call waits for.
 func TestContextsAreArguments(t *testing.T) {
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
@@ -44,7 +44,7 @@ func TestContextsAreArguments(t *testing.T) {
 	}
 }
 
-// holders are the struct types of a file that have a field of type context.Context.
+// holders returns the struct types in a file with a field of type context.Context.
 func holders(f *ast.File) (names []string) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)

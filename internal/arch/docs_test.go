@@ -24,7 +24,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// README.md fits in a terminal, and in a few minutes.
+// README.md stays short.
 func TestReadme(t *testing.T) {
 	const maxLines, maxColumns = 150, 100
 	lines := strings.Split(strings.TrimSuffix(read(t, filepath.Join(root, "README.md")), "\n"), "\n")
@@ -38,7 +38,7 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// The figures of README.md are those of docs/damage.md and docs/performance.md.
+// The figures in README.md match docs/damage.md and docs/performance.md.
 func TestReadmeFigures(t *testing.T) {
 	readme := read(t, filepath.Join(root, "README.md"))
 	cells := func(path, row string) []string {
@@ -76,7 +76,7 @@ func TestReadmeFigures(t *testing.T) {
 	}
 }
 
-// documents are the texts for people, but for the man pages.
+// documents returns the documents for people, except man pages.
 func documents(t *testing.T) []string {
 	t.Helper()
 	top, _ := filepath.Glob(filepath.Join(root, "*.md"))
@@ -138,7 +138,7 @@ func plain(t *testing.T, path, text string) {
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// Every relative link leads to a file that exists, and to a heading in it.
+// Every relative link points to an existing file and heading.
 func TestLinks(t *testing.T) {
 	for _, path := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(withoutCode(read(t, path)), -1) {
@@ -168,13 +168,13 @@ func brokenLink(t *testing.T, from, target string) string {
 	return ""
 }
 
-// withoutCode drops fenced blocks and code within lines.
+// withoutCode removes fenced blocks and inline code.
 func withoutCode(text string) string {
 	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
 	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "")
 }
 
-// anchors are the names that a renderer of Markdown gives to headings.
+// anchors returns the names that Markdown renderers give to headings.
 func anchors(text string) map[string]bool {
 	found := map[string]bool{}
 	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
@@ -199,7 +199,7 @@ func anchors(text string) map[string]bool {
 	return found
 }
 
-// The tests of links must be able to fail.
+// Check that the link test itself can fail.
 func TestBrokenLink(t *testing.T) {
 	from := filepath.Join(root, "README.md")
 	for target, broken := range map[string]bool{
@@ -216,7 +216,7 @@ func TestBrokenLink(t *testing.T) {
 	}
 }
 
-// docs/recovery.md leads from every fault code to a section.
+// docs/recovery.md links every fault code to a section.
 func TestRecoveryCodes(t *testing.T) {
 	index := read(t, filepath.Join(root, "docs/recovery.md"))
 	codes := regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(read(t, filepath.Join(root, "docs/faults.md")), -1)
@@ -231,7 +231,7 @@ func TestRecoveryCodes(t *testing.T) {
 	}
 }
 
-// The messages of these tools in the index of docs/recovery.md are those that the tools have.
+// The messages of these tools in the index of docs/recovery.md exist in the code.
 func TestRecoveryMessages(t *testing.T) {
 	_, table, _ := strings.Cut(read(t, filepath.Join(root, "docs/recovery.md")), "### Messages of these tools\n")
 	table, _, _ = strings.Cut(table, "\n### ")
@@ -240,7 +240,7 @@ func TestRecoveryMessages(t *testing.T) {
 	messages := 0
 	for line := range strings.Lines(table) {
 		cells := strings.Split(line, "|")
-		if len(cells) != 4 || strings.Contains(cells[2], "#the-metadata-cannot-be-read") { // the words of the system
+		if len(cells) != 4 || strings.Contains(cells[2], "#the-metadata-cannot-be-read") { // messages of the system
 			continue
 		}
 		for _, m := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(cells[1], -1) {
@@ -257,7 +257,7 @@ func TestRecoveryMessages(t *testing.T) {
 	}
 }
 
-// stringLiterals returns all strings of the program, each on a line of its own.
+// stringLiterals returns all string literals in the program, one per line.
 func stringLiterals(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder

@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// library are the folders of packages for others to import.
+// library lists the folders with packages for others to import.
 var library = []string{"tool/*", "metadata", "metadata/*", "xmlfmt", "jsonfmt", "textfmt", "packfmt", "streamfmt"}
 
-// eachPackage calls fn with the files of every package of the library.
+// eachPackage calls fn for every package of the library with its files.
 func eachPackage(t *testing.T, fn func(t *testing.T, dir string, files, tests []*ast.File)) {
 	t.Helper()
 	for _, pattern := range library {
@@ -45,7 +45,8 @@ func eachPackage(t *testing.T, fn func(t *testing.T, dir string, files, tests []
 	}
 }
 
-// Every package says what it is. Those that read or write whole pools show it in an example that is run.
+// Every package has a package comment. Those that read or write whole pools have an example that is
+// run.
 func TestPackagesAreDocumented(t *testing.T) {
 	eachPackage(t, func(t *testing.T, dir string, files, tests []*ast.File) {
 		if !slices.ContainsFunc(files, func(f *ast.File) bool { return f.Doc.Text() != "" }) {
@@ -64,7 +65,7 @@ func TestPackagesAreDocumented(t *testing.T) {
 	})
 }
 
-// Whatever is exported is documented, and takes a context first if it takes one.
+// Everything exported is documented. A context is always the first parameter.
 func TestContextFirst(t *testing.T) {
 	eachPackage(t, func(t *testing.T, _ string, files, _ []*ast.File) {
 		for _, f := range files {
@@ -86,7 +87,7 @@ func TestContextFirst(t *testing.T) {
 	})
 }
 
-// simple are methods that say enough by their names.
+// simple lists methods whose names say enough.
 var simple = map[string]bool{"Error": true, "String": true, "Read": true, "Close": true, "ReadAt": true, "WriteAt": true, "Size": true, "Flush": true, "Unwrap": true}
 
 func receiverExported(fn *ast.FuncDecl) bool {
@@ -110,8 +111,8 @@ func isContext(e ast.Expr) bool {
 	return ok && pkg.Name == "context" && sel.Sel.Name == "Context"
 }
 
-// The library has no state of its own: no package changes its variables, has an init, or looks at the
-// environment.
+// The library has no global state: no package changes its variables, has an init function, or reads
+// the environment.
 func TestNoGlobalState(t *testing.T) {
 	eachPackage(t, func(t *testing.T, _ string, files, _ []*ast.File) {
 		for _, what := range globalState(files) {
@@ -150,7 +151,7 @@ func globalState(files []*ast.File) (found []string) {
 	return found
 }
 
-// changes lists what fn does to global variables. A local variable of the same name hides one.
+// changes lists how fn changes global variables. A local variable may shadow a global one.
 func changes(fn *ast.FuncDecl, global map[string]bool) (found []string) {
 	local := map[string]bool{}
 	ast.Inspect(fn, func(n ast.Node) bool {
@@ -205,7 +206,7 @@ func changes(fn *ast.FuncDecl, global map[string]bool) (found []string) {
 	return found
 }
 
-// rootOf is the variable that an expression is a part of.
+// rootOf returns the variable an expression is based on.
 func rootOf(e ast.Expr) string {
 	for {
 		switch x := e.(type) {
@@ -223,7 +224,7 @@ func rootOf(e ast.Expr) string {
 	}
 }
 
-// The rule itself must be able to fail.
+// Check that the rule itself can fail.
 func TestGlobalStateIsFound(t *testing.T) {
 	const source = `package p
 import "os"

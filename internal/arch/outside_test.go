@@ -13,7 +13,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A module of others builds with the public packages alone, and does what it is for.
+// A third-party module builds with the public packages alone and works.
 func TestOutsideModule(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("there is no go command")

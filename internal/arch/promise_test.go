@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// promised are the packages that do not change, as doc.go at the root lists them.
+// promised lists the packages with a stable API, as in doc.go at the root.
 var promised = []string{
 	"jsonfmt", "lvm", "metadata", "metadata/block", "metadata/volume", "tool/check", "tool/delta", "tool/dump", "tool/repair", "xmlfmt",
 }
 
-// doc.go lists what is promised. All other packages that can be imported say that they may change.
+// doc.go lists the stable packages. All other importable packages say that they may change.
 func TestPromise(t *testing.T) {
 	overview, err := os.ReadFile(filepath.Join(root, "doc.go"))
 	if err != nil {
@@ -40,7 +40,7 @@ func TestPromise(t *testing.T) {
 	}
 }
 
-// publicPackages are the folders of packages that other modules can import.
+// publicPackages returns the folders of packages that other modules can import.
 func publicPackages(t *testing.T) []string {
 	t.Helper()
 	var dirs []string

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// What a public package offers names no type of an internal one, which its callers could not
-// write down. An alias gives such a type a public name.
+// Exported declarations of public packages do not mention internal types, which callers could not
+// name. An alias gives such a type a public name.
 func TestSignaturesArePublic(t *testing.T) {
 	for _, dir := range publicPackages(t) {
 		sources, _ := filepath.Glob(filepath.Join(root, dir, "*.go"))
@@ -31,7 +31,7 @@ func TestSignaturesArePublic(t *testing.T) {
 	}
 }
 
-// leaks are the internal types that the exported declarations of a file name.
+// leaks returns the internal types mentioned in a file's exported declarations.
 func leaks(f *ast.File) (found []string) {
 	internal := map[string]bool{}
 	for _, spec := range f.Imports {
@@ -48,7 +48,7 @@ func leaks(f *ast.File) (found []string) {
 	note := func(of string, node ast.Node) {
 		ast.Inspect(node, func(n ast.Node) bool {
 			switch n := n.(type) {
-			case *ast.Field: // of a struct or an interface: only what is exported shows
+			case *ast.Field: // of a struct or an interface: only exported ones matter
 				return len(n.Names) == 0 || slices.ContainsFunc(n.Names, (*ast.Ident).IsExported)
 			case *ast.SelectorExpr:
 				if pkg, ok := n.X.(*ast.Ident); ok && internal[pkg.Name] {
@@ -89,7 +89,7 @@ func leaks(f *ast.File) (found []string) {
 	return found
 }
 
-// receiver is the name of the type that a method belongs to.
+// receiver returns the name of a method's receiver type.
 func receiver(d *ast.FuncDecl) string {
 	name := ""
 	ast.Inspect(d.Recv.List[0].Type, func(n ast.Node) bool {

@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// around says which files alone may use what goes around the escapes of package printable, and why.
+// around lists which files may bypass the escapes of package printable, and why.
 var around = map[string][]string{
-	"json.NewEncoder": {"internal/view/json.go", "internal/cli/failure.go"},                                                                                    // have them
-	"json.Marshal":    {"jsonfmt/write.go", "streamfmt/write.go", "tool/export/journal.go"},                                                                    // has them; files that only we read
+	"json.NewEncoder": {"internal/view/json.go", "internal/cli/failure.go"},                                                                                    // they escape
+	"json.Marshal":    {"jsonfmt/write.go", "streamfmt/write.go", "tool/export/journal.go"},                                                                    // they escape, or write files that only we read
 	"env.Product":     {"internal/command/export_copy.go", "internal/command/volumes.go", "internal/command/volumes_history.go", "internal/source/streams.go"}, // content, LVM's own text, dumps and packs
-	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                                                 // hand them to Run, and to a child
+	"os.Stdout":       {"internal/cli/cli.go", "internal/cli/limits_linux.go"},                                                                                 // passed to Run and to a child
 	"os.Stderr":       {"internal/cli/cli.go", "internal/cli/limits_linux.go", "internal/cli/limits_other.go"},
 }
 
-// Text from outside reaches people through one writer and programs through one encoder.
+// Text from outside reaches people through one writer, and programs through one encoder.
 func TestNothingAroundTheEscapes(t *testing.T) {
 	found := map[string]int{}
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
@@ -28,7 +28,7 @@ func TestNothingAroundTheEscapes(t *testing.T) {
 		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
 			return err
 		}
-		for _, own := range []string{"internal/demo/", "internal/completions/", "internal/licenses/collect/", "packaging/", "bench/", "test/damage/", "test/mutants/", "test/run/", "internal/arch/testdata/"} { // print for us
+		for _, own := range []string{"internal/demo/", "internal/completions/", "internal/licenses/collect/", "packaging/", "bench/", "test/damage/", "test/mutants/", "test/run/", "internal/arch/testdata/"} { // print only for developers
 			if strings.HasPrefix(rel, own) {
 				return nil
 			}

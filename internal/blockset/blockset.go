@@ -1,4 +1,4 @@
-// Package blockset has sets of data blocks, as large as what was added to them.
+// Package blockset implements sets of data blocks. Their size follows what was added.
 package blockset
 
 import (
@@ -8,17 +8,17 @@ import (
 
 const (
 	wordBits  = 64
-	pageBlock = 1 << 15 // blocks of a page: 4 KiB
+	pageBlock = 1 << 15 // blocks per page of 4 KiB
 	pageWords = pageBlock / wordBits
 )
 
 type page [pageWords]uint64
 
-// A Set is a set of data blocks: a bit each, in pages that are there only where a block is.
-// So its size is in proportion to what was added, and a page number each to the highest block.
+// A Set is a set of data blocks with one bit per block. Pages exist only where there are blocks, so
+// the size follows what was added, plus one pointer per page up to the highest block.
 type Set struct{ pages []*page }
 
-// Add adds n blocks from begin on.
+// Add adds n blocks starting at begin.
 func (s *Set) Add(begin, n uint64) {
 	for n > 0 {
 		i := begin / pageBlock
@@ -35,7 +35,7 @@ func (s *Set) Add(begin, n uint64) {
 	}
 }
 
-// fill sets the bits from begin up to but not including end.
+// fill sets the bits from begin up to, but not including, end.
 func (p *page) fill(begin, end uint64) {
 	for begin < end {
 		next := min(begin/wordBits*wordBits+wordBits, end)
@@ -44,12 +44,12 @@ func (p *page) fill(begin, end uint64) {
 	}
 }
 
-// mask has the bits from begin up to but not including end, which lie in one word.
+// mask returns the bits from begin up to, but not including, end. Both lie in one word.
 func mask(begin, end uint64) uint64 {
 	return ^uint64(0) >> (wordBits - (end - begin)) << (begin % wordBits)
 }
 
-// page returns page i; nil if nothing of it was added.
+// page returns page i, or nil if it is empty.
 func (s *Set) page(i uint64) *page {
 	if i >= uint64(len(s.pages)) {
 		return nil
@@ -57,8 +57,8 @@ func (s *Set) page(i uint64) *page {
 	return s.pages[i]
 }
 
-// Next returns the first block from at on that is in the set, or with in false the first
-// that is not; end if there is none below.
+// Next returns the first block in [at, end) that is in the set, or that is not if in is false; end
+// if there is none.
 func (s *Set) Next(at, end uint64, in bool) uint64 {
 	for at < end {
 		p := s.page(at / pageBlock)
@@ -84,8 +84,8 @@ func (s *Set) Next(at, end uint64, in bool) uint64 {
 	return end
 }
 
-// Ranges yields begin and end of the ranges from begin up to but not including end that are
-// in the set, or with in false of those that are not, ascending.
+// Ranges yields the begin and end of the ranges within [begin, end) that are in the set, or those
+// that are not if in is false, in ascending order.
 func (s *Set) Ranges(begin, end uint64, in bool) iter.Seq2[uint64, uint64] {
 	return func(yield func(begin, end uint64) bool) {
 		for at := s.Next(begin, end, in); at < end; {
@@ -98,7 +98,7 @@ func (s *Set) Ranges(begin, end uint64, in bool) iter.Seq2[uint64, uint64] {
 	}
 }
 
-// Below is how many blocks below end are in the set.
+// Below returns how many blocks below end are in the set.
 func (s *Set) Below(end uint64) uint64 {
 	n := 0
 	for i, p := range s.pages {

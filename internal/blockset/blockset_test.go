@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A set of blocks answers as a plain map does, across words and pages, and where no page is.
+// A set behaves like a plain map, across words and pages, and where pages are missing.
 func TestBlocks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 5 * pageBlock

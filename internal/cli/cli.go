@@ -1,16 +1,16 @@
-// Package cli is what the commands share that knows no metadata: how a command line
-// is read, where output goes, and which exit code an error becomes.
+// Package cli has what all commands share and what does not depend on metadata: command line
+// parsing, output, and the mapping from errors to exit codes.
 //
-// A tool is a [Tool]; its main is one call of [Main].
+// A tool is a [Tool]. Its main function is one call of [Main].
 //
-// Text from outside is data. What a command prints goes through a writer that escapes what a terminal
-// must not be shown (Env.Stdout, Env.Stderr). Bytes that must stay as they are go to Env.Product,
-// which is that writer only on a terminal.
+// Text from outside is data. Commands print through a writer that escapes everything unsafe on a
+// terminal (Env.Stdout, Env.Stderr). Bytes that must not change go to Env.Product, which escapes
+// only on a terminal.
 //
-// A limit is not a crash. If the Go runtime gets no memory it prints a trace and exits with 2, the code
-// of a wrong command line, and the process itself cannot change that. So where memory is limited
-// (ulimit -v, -d) a tool runs as its own child, and the parent turns such an end into a message and exit
-// code 3. See limits_linux.go.
+// Hitting a limit is not a crash. If the Go runtime cannot get memory, it prints a trace and exits
+// with 2, the code for a wrong command line, and the process cannot change that. So where memory is
+// limited (ulimit -v, -d), a tool runs as its own child, and the parent turns this kind of exit
+// into a message and exit code 3. See limits_linux.go.
 package cli
 
 import (
@@ -29,32 +29,32 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Version is what -V prints. Clients compare it as text with 0.7.4 and as a
-// version with 0.5.1, so it never falls below 1.0.0.
+// Version is what -V prints. Clients compare it with 0.7.4 as text and with 0.5.1 as a version, so
+// it must never fall below 1.0.0.
 const Version = "1.0.0"
 
-// A Tool is a command and what it is called.
+// A Tool is a command and its name.
 type Tool struct {
 	Name, Summary string
-	New           func() Command // with the defaults of its options
+	New           func() Command // sets the defaults of its options
 }
 
-// A Command is a struct whose fields are options, as kong reads them.
+// A Command is a struct whose fields are options, parsed by kong.
 type Command interface {
 	Run(*Env) error
-	// CommonOptions gives those that every command has, once they are parsed: embed
-	// [Common].
+	// CommonOptions returns the options that every command has, after parsing. Embed [Common] to
+	// implement it.
 	CommonOptions() *Common
 }
 
-// Common is the options that every command has.
+// Common has the options that every command has.
 type Common struct {
 	Verbose int `group:"common" help:"Log what is done, with timestamps; repeat for more detail." short:"v" type:"counter"`
 	Basic
 }
 
-// Basic is those of [Common] that mean the same everywhere: thin_delta has always had
-// another --verbose.
+// Basic has those options of [Common] that mean the same in every command. The --verbose of
+// thin_delta has always had another meaning.
 type Basic struct {
 	Quiet    bool   `group:"common" help:"Suppress all messages." short:"q"`
 	IOEngine string `group:"common" help:"Ignored." hidden:"" name:"io-engine"`
@@ -65,22 +65,21 @@ type Basic struct {
 // CommonOptions implements [Command].
 func (c *Common) CommonOptions() *Common { return c }
 
-// An Env is what a command has to do with the world. It is a context, which ends
-// with the first signal to stop.
+// An Env is the environment of a command. It is a context that ends with the first signal to stop.
 type Env struct {
 	context.Context
 	Stdin   io.Reader
-	Stdout  io.Writer    // text and JSON, in which control characters are escaped; not buffered
-	Product io.Writer    // standard output too, for bytes that must stay as they are: escaped on a terminal only
-	Stderr  io.Writer    // messages; nowhere with -q
+	Stdout  io.Writer    // text and JSON, with control characters escaped; not buffered
+	Product io.Writer    // standard output too, for bytes that must not change: escaped only on a terminal
+	Stderr  io.Writer    // messages; discarded with -q
 	Log     *slog.Logger // shown with -v
-	Named   []string     // what the command line names that may be files
+	Named   []string     // words of the command line that may be file names
 
 	progress *progress
 }
 
-// gcPercent is how much the heap may grow before garbage is collected. The tools
-// make little garbage, and rescue systems have little memory.
+// gcPercent is how much the heap may grow before a garbage collection. The tools produce little
+// garbage, and rescue systems have little memory.
 const gcPercent = 10
 
 // collectOften sets gcPercent when the heap first reaches the 4 MiB at which the runtime collects
@@ -97,8 +96,7 @@ func Main(t Tool) {
 	}))
 }
 
-// Main runs the tool that the process was called as, or that its first
-// argument names.
+// Main runs the tool that the process was called as, or the one named by its first argument.
 func (m Multi) Main() {
 	collectOften()
 	os.Exit(withinLimits(filepath.Base(os.Args[0]), func(stderr io.Writer) int {
@@ -106,7 +104,7 @@ func (m Multi) Main() {
 	}))
 }
 
-// standardOutput is that of the process.
+// standardOutput returns the standard output of the process.
 func standardOutput() io.Writer {
 	if stdoutClosed {
 		return closedOutput{}
@@ -116,15 +114,15 @@ func standardOutput() io.Writer {
 
 var stopSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
-// mainContext returns a context that ends with the first signal to stop. The
-// second finds the system's own handling, which kills at once.
+// mainContext returns a context that ends with the first signal to stop. A second signal kills the
+// process at once.
 func mainContext() context.Context {
-	// A write to a closed pipe is to be an error, not our death.
+	// Turn a write to a closed pipe into an error instead of a signal that kills us.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	stop := make(chan os.Signal, 1)
 	for _, sig := range stopSignals {
-		if !signal.Ignored(sig) { // as nohup makes SIGHUP
+		if !signal.Ignored(sig) { // for example, nohup ignores SIGHUP
 			signal.Notify(stop, sig)
 		}
 	}
@@ -143,7 +141,7 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	defer messages.flush()
 	parser, err := newParser(t, command)
 	if err != nil {
-		panic(err) // the tags are wrong
+		panic(err) // a struct tag is wrong
 	}
 	out := newStdout(ctx, stdout)
 	words := split(parser.Model.Node, args)
@@ -151,7 +149,7 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	case "help":
 		printHelp(out, t, parser.Model, helpWidth(stdout))
 	case "version":
-		_ = printVersion(out, isVerbose(args)) // out remembers
+		_ = printVersion(out, isVerbose(args)) // out remembers errors
 	default:
 		err := words.set(parser, command)
 		if err == nil {
@@ -167,8 +165,8 @@ func Run(ctx context.Context, t Tool, args []string, stdin io.Reader, stdout, st
 	return exitCode(ctx, messages, t.Name, out.failed())
 }
 
-// start runs command, whose options, which node has, are set from args. If the output is lines of
-// JSON the last one says what failed.
+// start runs command, whose options have been set from args and are described by node. If the
+// output is JSON lines, the last line says what failed.
 func start(ctx context.Context, t Tool, command Command, args []string, stdin io.Reader, out *stdout, stderr io.Writer, node *kong.Node) int {
 	json := printsLines(node)
 	common := command.CommonOptions()
@@ -199,7 +197,7 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	env.Log.Info("done", "took", time.Since(began))
 	text.flush()
 	if err == nil {
-		err = out.failed() // also where the result of a write was ignored
+		err = out.failed() // catches errors that the command ignored
 	}
 	code := exitUsage
 	if _, ok := errors.AsType[*UsageError](err); ok {

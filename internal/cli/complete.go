@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Completions returns the files that make shells complete the command lines of
-// thin_tools and of all tools, by their paths below a folder of all such files.
+// Completions returns the shell completion files for thin_tools and all tools, by their paths below
+// the folder for such files.
 func (m Multi) Completions() (map[string]string, error) {
 	var models []completion
 	for _, t := range slices.Concat(m.Tools, m.Own) {
@@ -35,7 +35,7 @@ type completion struct {
 // own reports whether only thin_tools has the command.
 func (c completion) own() bool { return strings.Contains(c.tool.Name, " ") }
 
-// firstWords are what thin_tools takes as its first word.
+// firstWords lists what thin_tools accepts as its first word.
 func firstWords(models []completion) string {
 	var names []string
 	for _, c := range models {
@@ -44,7 +44,7 @@ func firstWords(models []completion) string {
 	return strings.Join(append(names, "help", "version"), " ")
 }
 
-// flags yields the options that are no secret.
+// flags yields the options that are not hidden.
 func (c completion) flags() func(yield func(*kong.Flag) bool) {
 	return func(yield func(*kong.Flag) bool) {
 		for _, f := range c.model.Flags {
@@ -55,7 +55,7 @@ func (c completion) flags() func(yield func(*kong.Flag) bool) {
 	}
 }
 
-// values are those that an option can have; "" if they cannot be listed.
+// values lists the possible values of an option; "" if they cannot be listed.
 func values(f *kong.Flag) string { return strings.TrimSpace(strings.ReplaceAll(f.Enum, ",", " ")) }
 
 const completionHead = "# Completes the command lines of the thin_* tools. Made by make completions.\n"
@@ -149,7 +149,7 @@ case $service in
 	return s.String()
 }
 
-// zshOption is an option as _arguments takes it.
+// zshOption formats an option for _arguments.
 func zshOption(f *kong.Flag) string {
 	quote := strings.NewReplacer("'", "'\\''", "[", "\\[", "]", "\\]", ":", "\\:")
 	equals, action := "=", ":"+strings.ToLower(placeholder(f))+":_files"
@@ -162,7 +162,7 @@ func zshOption(f *kong.Flag) string {
 		action = ":" + f.Name + ":(" + v + ")"
 	}
 	text := "[" + quote.Replace(f.Help) + "]" + action + "'"
-	if f.IsSlice() { // as often as one likes
+	if f.IsSlice() { // may be repeated
 		return "'*--" + f.Name + equals + text
 	}
 	if f.Short == 0 {

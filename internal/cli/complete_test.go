@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// completed has an option of each sort that shells treat in another way.
+// completed has one option of each kind that shells treat differently.
 type completed struct {
 	Common
 	Format string   `short:"f" enum:"text,json" default:"text" help:"How: it's [one] of two."`
@@ -19,7 +19,7 @@ type completed struct {
 
 func (*completed) Run(*Env) error { return nil }
 
-// Each shell is told of each option, whether it takes a value, and which; hidden ones it is not told of.
+// Each shell knows every visible option, whether it takes a value, and which values.
 func TestCompletions(t *testing.T) {
 	files, err := Multi{
 		Tools: []Tool{{"thin_does", "", func() Command { return new(completed) }}, {"other", "", func() Command { return new(does) }}},

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Confirm asks a question on standard error and reports whether the answer is yes.
-// Where nothing may be said, it is no.
+// Confirm asks a question on standard error and reports whether the answer is yes. With -q the
+// answer is no.
 func (e *Env) Confirm(question string) (bool, error) {
 	if e.Stderr == io.Discard {
 		return false, nil

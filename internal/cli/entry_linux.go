@@ -2,14 +2,14 @@
 
 package cli
 
-// entry is where the static binaries of the Makefile begin (-E of the linker). With too little
-// memory the Go runtime dies before any Go code runs, with a trace and the exit code of a wrong
-// command line. So entry looks at the limits first; if they are too low it says so and exits
-// with 3. It also notes if standard output is closed: the runtime opens /dev/null in its place,
-// which could not be told from a /dev/null that somebody else has opened.
+// entry is the entry point of the static binaries built by the Makefile (linker option -E). With
+// too little memory, the Go runtime dies before any Go code runs, with a trace and the exit code
+// for a wrong command line. So entry checks the limits first. If they are too low, it prints a
+// message and exits with 3. It also records whether standard output is closed: the runtime opens
+// /dev/null in its place, which looks the same as a /dev/null that the caller opened.
 func entry()
 
-// stdoutClosed says that the process began without a standard output.
+// stdoutClosed means that the process started without a standard output.
 var stdoutClosed bool
 
 var _ = entry

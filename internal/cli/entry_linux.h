@@ -1,5 +1,5 @@
-// What the Go runtime needs to start, as measured (725 MiB and 76 MiB), and more, as it depends on
-// where the system puts things.
+// What the Go runtime needs to start, as measured (725 MiB and 76 MiB), with a margin, because it
+// depends on the memory layout.
 #define RLIMIT_AS 9
 #define LEAST_AS 0x40000000
 #define RLIMIT_DATA 2

@@ -7,7 +7,7 @@
 #define SYS_getrlimit 97
 #define SYS_exit_group 231
 
-// LIMIT goes to low if the limit of a resource is below least.
+// LIMIT jumps to low if the limit of a resource is below least.
 #define LIMIT(resource, least) \
 	MOVQ $-1, 0(SP); \
 	MOVL $SYS_getrlimit, AX; \

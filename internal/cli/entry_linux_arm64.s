@@ -7,7 +7,7 @@
 #define SYS_getrlimit 163
 #define SYS_exit_group 94
 
-// LIMIT goes to low if the limit of a resource is below least.
+// LIMIT jumps to low if the limit of a resource is below least.
 #define LIMIT(resource, least) \
 	MOVD $-1, R2; \
 	MOVD R2, 0(RSP); \

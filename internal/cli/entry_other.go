@@ -2,5 +2,5 @@
 
 package cli
 
-// stdoutClosed is known on other systems and processors only.
+// stdoutClosed is known only on Linux on amd64 and arm64.
 const stdoutClosed = false

@@ -15,24 +15,24 @@ import (
 // Exit codes.
 const (
 	exitOK      = 0
-	exitFailure = 1 // faults or a loss were found, or what was asked for cannot be done with what was read
+	exitFailure = 1 // faults or losses were found, or the input does not allow what was asked
 	exitUsage   = 2
-	exitAccess  = 3   // the system refused: something cannot be opened, read or written
-	exitSignal  = 128 // and the signal's number
+	exitAccess  = 3   // the system refused to open, read or write something
+	exitSignal  = 128 // plus the signal number
 )
 
-// ErrReported is returned by a command that failed and has said why.
+// ErrReported is returned by a command that failed and has printed why.
 var ErrReported = errors.New("failed")
 
-// errPipeClosed says that standard output has no reader any more.
+// errPipeClosed means that the reader of standard output is gone.
 var errPipeClosed = errors.New("standard output is closed")
 
-// A UsageError is a wrong command line.
+// A UsageError is an error in the command line.
 type UsageError struct{ Err error }
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what is wrong with it.
+// Unwrap returns the underlying error.
 func (e *UsageError) Unwrap() error { return e.Err }
 
 // Usagef returns a UsageError.
@@ -42,13 +42,13 @@ type interruptError struct{ signal os.Signal }
 
 func (e interruptError) Error() string { return "interrupted" }
 
-// usage says what is wrong with the command line, even with -q.
+// usage prints an error in the command line, even with -q.
 func usage(stderr io.Writer, name string, err error) int {
 	fmt.Fprintf(stderr, "%s: %v\nTry '%s --help'.\n", name, err, name)
 	return exitUsage
 }
 
-// exitCode says what err is, on stderr, and returns the exit code for it.
+// exitCode prints err to stderr and returns the exit code for it.
 func exitCode(ctx context.Context, stderr io.Writer, name string, err error) int {
 	if err == nil {
 		return exitOK
@@ -67,7 +67,7 @@ func exitCode(ctx context.Context, stderr io.Writer, name string, err error) int
 	for _, err := range unjoin(err) {
 		switch {
 		case errors.Is(err, errPipeClosed):
-			continue // a filter whose reader has enough has done its work
+			continue // a reader that closes the pipe has what it wants
 		case !errors.Is(err, ErrReported):
 			fmt.Fprintf(stderr, "%s: %s\n", name, strings.TrimSuffix(err.Error(), "\n"))
 		}
@@ -76,16 +76,16 @@ func exitCode(ctx context.Context, stderr io.Writer, name string, err error) int
 	return code
 }
 
-// An accessError is about what cannot be opened, where no error of the system says so.
+// An accessError is a failure to open something that no error of the system reports.
 type accessError struct{ error }
 
 func (e *accessError) Unwrap() error { return e.error }
 
-// Accessf returns an error about something that is not there or cannot be opened.
+// Accessf returns an error about something that is missing or cannot be opened.
 func Accessf(format string, args ...any) error { return &accessError{fmt.Errorf(format, args...)} }
 
-// failureCode tells what the system refused from what was read and is not as it should be: a
-// monitor has to know whether metadata is damaged or was not there to be looked at.
+// failureCode distinguishes access errors of the system from problems in what was read. A monitor
+// must know whether metadata is damaged or could not be read at all.
 func failureCode(err error) int {
 	_, access := errors.AsType[*accessError](err)
 	_, path := errors.AsType[*fs.PathError](err)
@@ -97,9 +97,9 @@ func failureCode(err error) int {
 	return exitFailure
 }
 
-// unjoin takes apart what errors.Join has joined.
+// unjoin splits an error from errors.Join into its parts.
 func unjoin(err error) []error {
-	// An error of fmt.Errorf with several %w is one message all the same.
+	// An error from fmt.Errorf with several %w is still one message.
 	if reflect.TypeOf(err) != reflect.TypeOf(errors.Join(ErrReported)) {
 		return []error{err}
 	}

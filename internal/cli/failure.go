@@ -13,7 +13,7 @@ import (
 	"thinpool/internal/printable"
 )
 
-// printsLines reports whether the options of a command make standard output lines of JSON.
+// printsLines reports whether the options select JSON lines on standard output.
 func printsLines(node *kong.Node) bool {
 	value := func(name string) string {
 		for _, f := range node.Flags {
@@ -26,11 +26,11 @@ func printsLines(node *kong.Node) bool {
 	return value("format") == "json" && value("compress") == ""
 }
 
-// wholeLines passes lines on when they are complete: what a command that fails was about to
-// write must not spoil the line that says so.
+// wholeLines passes on complete lines only: a partial line of a command that fails must not garble
+// the error line that follows.
 type wholeLines struct {
 	w    io.Writer
-	rest []byte // the line that is not complete
+	rest []byte // the incomplete line
 }
 
 func (l *wholeLines) Write(p []byte) (int, error) {
@@ -57,7 +57,7 @@ type errorRecord struct {
 	ExitCode int    `json:"exit_code"`
 }
 
-// end ends the output: with what err says, if that has not been said otherwise.
+// end ends the output. It adds a line for err unless err has been reported.
 func (l *wholeLines) end(err error, code int) {
 	var messages []string
 	for _, err := range unjoin(err) {
@@ -69,6 +69,6 @@ func (l *wholeLines) end(err error, code int) {
 		_, _ = l.w.Write(l.rest)
 		return
 	}
-	// If it cannot be written, standard error and the exit code remain.
+	// If this write fails, standard error and the exit code remain.
 	_ = json.NewEncoder(printable.NewWriter(l.w)).Encode(errorRecord{"error", strings.Join(messages, "\n"), code})
 }

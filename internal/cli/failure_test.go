@@ -10,7 +10,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// talks is a command that prints what a test wants, with the options that decide what its output is.
+// talks is a command whose output is set by the test, with the options that select the output
+// format.
 type talks struct {
 	Common
 	Format   string `default:"text"`
@@ -21,7 +22,7 @@ type talks struct {
 
 func (d *talks) Run(env *Env) error { return d.do(env) }
 
-// With --format json the last line says what failed, and no line is cut.
+// With --format json the last line says what failed, and no line is truncated.
 func TestFailureInJSON(t *testing.T) {
 	prints := func(text string, err error) func(*Env) error {
 		return func(env *Env) error {

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	plainWidth  = 80 // where the output is not a terminal
+	plainWidth  = 80 // if the output is not a terminal
 	leastWidth  = 60
 	mostWidth   = 120 // longer lines are hard to read
-	optionsText = 32  // the column where the text of an option starts
+	optionsText = 32  // column where the text of an option starts
 )
 
-// A Detailer has more to say in its help: formats, what is written when. Paragraphs are wrapped to
-// the width of the terminal; lines that begin with a space stay as they are.
+// A Detailer has more to say in its help, such as formats or what is written when. Paragraphs are
+// wrapped to the width of the terminal; lines that begin with a space stay as they are.
 type Detailer interface{ Details() string }
 
-// An Exampler has examples in its help: comments that begin with "# ", and command lines.
+// An Exampler has examples in its help: command lines, and comments that begin with "# ".
 type Exampler interface{ Examples() string }
 
-// help is the help of a tool, as it is written.
+// help builds the help text of a tool.
 type help struct {
 	strings.Builder
 	width int // in columns
 }
 
-// helpWidth is the width for what is printed on w: that of a terminal, which COLUMNS may set.
+// helpWidth returns the width for output to w: that of the terminal, which COLUMNS overrides.
 func helpWidth(w io.Writer) int {
 	if !isTerminal(w) {
 		return plainWidth
@@ -46,8 +46,8 @@ func helpWidth(w io.Writer) int {
 	return min(max(width, leastWidth), mostWidth)
 }
 
-// printHelp prints what a tool's model says of it. Kong's own printer shows
-// neither optional values nor exit codes.
+// printHelp prints the help of a tool from its model. Kong's own printer shows neither optional
+// values nor exit codes.
 func printHelp(w io.Writer, t Tool, model *kong.Application, width int) {
 	h := &help{width: width}
 	shown := h.usage(t, model)
@@ -80,10 +80,10 @@ func printHelp(w io.Writer, t Tool, model *kong.Application, width int) {
 	}
 	h.WriteByte('\n')
 	h.paragraphs("Exit codes: 0 success, 1 failure, 2 wrong command line, 3 access or I/O error.")
-	_, _ = io.WriteString(w, h.String()) // w remembers
+	_, _ = io.WriteString(w, h.String()) // w remembers errors
 }
 
-// usage writes the first line, which is never wrapped, and returns the arguments in it.
+// usage writes the first line, which is never wrapped, and returns the arguments it shows.
 func (h *help) usage(t Tool, model *kong.Application) []*kong.Positional {
 	fmt.Fprintf(h, "Usage: %s [OPTION]...", t.Name)
 	for _, f := range model.Flags {
@@ -118,7 +118,7 @@ func inGroup(f *kong.Flag, group string) bool {
 	return !f.Hidden && key == group
 }
 
-// options writes the options of a group; "" are those of the tool alone.
+// options writes the options of a group; "" is the group of the tool itself.
 func (h *help) options(model *kong.Application, group string) {
 	for _, f := range model.Flags {
 		if inGroup(f, group) {
@@ -127,7 +127,7 @@ func (h *help) options(model *kong.Application, group string) {
 	}
 }
 
-// OptionHelp is what the help says about an option, its default included.
+// OptionHelp returns the help text of an option, including its default.
 func OptionHelp(f *kong.Flag) string {
 	if f.Default == "" {
 		return f.Help
@@ -135,7 +135,7 @@ func OptionHelp(f *kong.Flag) string {
 	return f.Help + " Default: " + f.Default + "."
 }
 
-// Spelling is how an option is written: -o, --output=FILE.
+// Spelling returns how to write an option: -o, --output=FILE.
 func Spelling(f *kong.Flag) string {
 	s := "    --" + f.Name
 	if f.Short != 0 {
@@ -157,7 +157,7 @@ func placeholder(f *kong.Flag) string {
 	return strings.ToUpper(f.Name)
 }
 
-// item writes what stands left and, from a column on, the text about it.
+// item writes left, then text starting at column.
 func (h *help) item(left, text string, column int) {
 	line := "  " + left
 	if len(line) > column-2 && text != "" {
@@ -167,7 +167,7 @@ func (h *help) item(left, text string, column int) {
 	h.wrap(line, text, column)
 }
 
-// paragraphs writes a text of several.
+// paragraphs writes text that may have several paragraphs.
 func (h *help) paragraphs(text string) {
 	var words []string
 	end := func() {
@@ -188,7 +188,7 @@ func (h *help) paragraphs(text string) {
 	end()
 }
 
-// wrap writes text from a column on, after what stands left of it.
+// wrap writes left, then text wrapped between column and the right margin.
 func (h *help) wrap(left, text string, column int) {
 	line := left
 	for _, word := range strings.Fields(text) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// explained has a default, a long text, and something to show.
+// explained has a default, a long text and optional values.
 type explained struct {
 	Format string `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	None   string `help:"Nothing." default:"" enum:",some" placeholder:"some"`
@@ -44,7 +44,7 @@ func helpOf(t *testing.T, width int) string {
 	return s.String()
 }
 
-// Texts are wrapped to the width, what is to be pasted is not; defaults are shown.
+// Texts are wrapped to the width, examples are not; defaults are shown.
 func TestHelp(t *testing.T) {
 	for width, want := range map[int][]string{
 		80: {
@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// Programs that read the help get the same lines wherever they run.
+// Programs that read the help get the same lines everywhere.
 func TestHelpWidthOfPipe(t *testing.T) {
 	t.Setenv("COLUMNS", "200")
 	if got := helpWidth(new(strings.Builder)); got != 80 {
@@ -87,7 +87,7 @@ func TestHelpWidthOfPipe(t *testing.T) {
 	}
 }
 
-// A wrong command line leads to one line about it and one about the help.
+// An error in the command line prints one line about it and one about --help.
 func TestUsageHint(t *testing.T) {
 	for _, args := range [][]string{{"--no-such"}, {"--format"}, {"--format=xml"}, {"-x"}, {"spare"}} {
 		var out, errs strings.Builder

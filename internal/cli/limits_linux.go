@@ -15,15 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errorsAt names the descriptor to which a process writes its messages, if another one
-// supervises it.
+// errorsAt names the descriptor for messages if another process supervises this one.
 const errorsAt = "THINPOOL_STDERR"
 
-// withinLimits runs a tool, which gets the writer of its messages, and returns its exit code.
+// withinLimits runs a tool and returns its exit code. run gets the writer for messages.
 //
-// If memory runs out, the Go runtime prints a trace and exits with the code of a wrong
-// command line. Nothing in the process can change that. So where the memory of a process is
-// limited, the tool runs in a child, which has a standard error of its own for its runtime.
+// If memory runs out, the Go runtime prints a trace and exits with the code for a wrong command
+// line. The process cannot change that. So if memory is limited, the tool runs in a child, whose
+// runtime writes to a standard error of its own.
 func withinLimits(name string, run func(stderr io.Writer) int) int {
 	if err := spareDescriptors(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -47,10 +46,10 @@ func limited(resource int) bool {
 	return unix.Getrlimit(resource, &limit) == nil && limit.Cur != unix.RLIM_INFINITY
 }
 
-// spareDescriptors has the runtime open the descriptors that it waits with for others. It
-// does that when the first file is opened, and dies if there are none left.
+// spareDescriptors makes the runtime open the descriptors it needs for polling. The runtime does
+// that when the first file is opened, and dies if none are left.
 func spareDescriptors() error {
-	const needed = 3 // the file and two of the runtime
+	const needed = 3 // the file and two for the runtime
 	if err := tryDescriptors(needed); err != nil {
 		return fmt.Errorf("%w: raise the limit on them (ulimit -n)", err)
 	}
@@ -71,10 +70,10 @@ func tryDescriptors(n int) error {
 	return nil
 }
 
-// supervise runs the same command line in a child and returns its exit code. An error says
-// that there is no child.
+// supervise runs the same command line in a child and returns its exit code. It returns an error if
+// the child could not be started.
 func supervise(name string) (int, error) {
-	runtime.LockOSThread() // the child is to end with this thread
+	runtime.LockOSThread() // the child's parent death signal follows this thread
 	defer runtime.UnlockOSThread()
 	fd, err := unix.FcntlInt(uintptr(syscall.Stderr), unix.F_DUPFD, 3)
 	if err != nil {
@@ -108,7 +107,7 @@ func supervise(name string) (int, error) {
 	return verdict(name, child.ProcessState.Sys().(syscall.WaitStatus), trace.String()), nil
 }
 
-// fromTerminal reports whether a signal is one that the terminal has sent to the child too.
+// fromTerminal reports whether the terminal has also sent the signal to the child.
 func fromTerminal(sig os.Signal) bool {
 	if sig != syscall.SIGINT {
 		return false
@@ -122,10 +121,10 @@ func fromTerminal(sig os.Signal) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// ours is what the runtime dies of if our code is wrong.
+// ours matches what the runtime prints if our code has a bug.
 var ours = regexp.MustCompile(`panic: |concurrent map|goroutines are asleep|unexpected signal`)
 
-// verdict is the exit code for how a child has ended, of whose runtime there may be a trace.
+// verdict returns the exit code for a finished child. trace is what its runtime may have printed.
 func verdict(name string, status syscall.WaitStatus, trace string) int {
 	switch {
 	case status.Signaled():
@@ -140,7 +139,7 @@ func verdict(name string, status syscall.WaitStatus, trace string) int {
 	return status.ExitStatus()
 }
 
-// A head keeps the beginning of what is written to it.
+// A head keeps the start of what is written to it.
 type head struct{ strings.Builder }
 
 func (h *head) Write(p []byte) (int, error) {

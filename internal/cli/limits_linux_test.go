@@ -35,7 +35,8 @@ func stderrOf(t *testing.T, f func()) string {
 	return string(text)
 }
 
-// A child that lacked memory is said to have, and fails; what else it says is passed on, with its exit code.
+// If the child ran out of memory, the parent says so and fails. Anything else is passed on, with
+// the exit code.
 func TestVerdict(t *testing.T) {
 	const code = 4
 	for name, tc := range map[string]struct {
@@ -57,7 +58,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// Of a trace the beginning is kept, however long it is, and all of it is taken.
+// Only the start of a long trace is kept, but all of it is consumed.
 func TestHead(t *testing.T) {
 	var h head
 	for range 100 {
@@ -70,7 +71,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// Without a file that can be opened the runtime would die: that is said before.
+// If no file can be opened, the runtime would die: a message says so first.
 func TestSpareDescriptors(t *testing.T) {
 	if err := spareDescriptors(); err != nil {
 		t.Fatal(err)
@@ -95,7 +96,8 @@ func TestSpareDescriptors(t *testing.T) {
 	}
 }
 
-// stderrOfDescriptors is stderrOf where no file can be opened until old is the limit again.
+// stderrOfDescriptors is stderrOf under a limit that allows no open file; old is restored
+// afterwards.
 func stderrOfDescriptors(t *testing.T, old *unix.Rlimit, f func()) string {
 	t.Helper()
 	var none unix.Rlimit
@@ -127,7 +129,8 @@ func TestLimited(t *testing.T) {
 	}
 }
 
-// A supervised process writes its messages where it was told to, and its own children know nothing of that.
+// A supervised process writes messages to the given descriptor. Its own children do not inherit
+// that.
 func TestErrorsElsewhere(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "messages"))
 	if err != nil {
@@ -152,7 +155,7 @@ func TestErrorsElsewhere(t *testing.T) {
 	}
 }
 
-// The same command line runs in a child, whose exit code counts.
+// The same command line runs in a child, whose exit code is returned.
 func TestSupervise(t *testing.T) {
 	if os.Getenv(errorsAt) != "" { // in the child
 		fmt.Fprintln(os.Stderr, "the child says something")
@@ -170,7 +173,7 @@ func TestSupervise(t *testing.T) {
 	}
 }
 
-// The first signal to stop ends the context, which knows it.
+// The first signal to stop ends the context and is recorded in it.
 func TestMainContext(t *testing.T) {
 	defer signal.Reset(syscall.SIGPIPE)
 	ctx := mainContext()
@@ -187,7 +190,7 @@ func TestMainContext(t *testing.T) {
 	}
 }
 
-// A standard output that was closed when the process began takes nothing.
+// A write fails if standard output was closed when the process started.
 func TestClosedOutput(t *testing.T) {
 	if _, err := (closedOutput{}).Write([]byte("x")); err == nil || !strings.Contains(err.Error(), "standard output: it is closed") {
 		t.Errorf("error %v", err)

@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// withinLimits is for Linux.
+// withinLimits does its work only on Linux.
 func withinLimits(_ string, run func(stderr io.Writer) int) int { return run(os.Stderr) }

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// A Multi is a binary that is several tools.
+// A Multi is one binary with several tools.
 type Multi struct {
 	Tools    []Tool
-	Own      []Tool // what only this binary has: named with its name before theirs
+	Own      []Tool // subcommands of this binary only, named with its name in front
 	Licenses string // what --licenses prints
 }
 
-// word is how thin_tools calls a tool: by the last word of its name.
+// word returns the name of a tool as a subcommand of thin_tools: the last word of its name.
 func (t Tool) word() string { return t.Name[strings.LastIndexByte(t.Name, ' ')+1:] }
 
-// lookup finds the tool that word names; the prefix that all have may be absent.
+// lookup finds a tool by its name. The prefix thin_ may be omitted.
 func (m Multi) lookup(word string) (Tool, bool) {
 	for _, t := range slices.Concat(m.Own, m.Tools) {
 		short := t.word()
@@ -31,7 +31,7 @@ func (m Multi) lookup(word string) (Tool, bool) {
 	return Tool{}, false
 }
 
-// Run runs the tool that the base name of args[0] names, or else args[1].
+// Run runs the tool named by the base name of args[0], or else by args[1].
 func (m Multi) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	name, rest := "thin_tools", args
 	if len(args) > 0 {

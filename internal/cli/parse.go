@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// newParser makes a kong parser whose fields are those of command.
+// newParser creates a kong parser for the fields of command.
 func newParser(t Tool, command Command) (*kong.Kong, error) {
 	options := []kong.Option{kong.Name(t.Name), kong.NoDefaultHelp(), kong.KindMapper(reflect.String, kong.MapperFunc(wordMapper))}
 	for kind, bits := range map[reflect.Kind]int{
@@ -22,23 +22,21 @@ func newParser(t Tool, command Command) (*kong.Kong, error) {
 	return kong.New(command, options...)
 }
 
-// words is a command line taken apart by rules that kong does not have: those
-// of getopt_long and of clap together. Kong then sees "--name=value" and "--"
-// only.
+// words is a command line split by the rules of getopt_long and clap combined, which kong lacks.
+// Kong then sees only "--name=value" and "--".
 type words struct {
 	node        *kong.Node
-	action      string   // "help" or "version" if asked for
+	action      string   // "help" or "version" if requested
 	options     []string // as --name or --name=value
 	positionals []string
-	// maybe is the index in options of an optional number that may have its
-	// value in positionals[0:], at maybeAt; -1: none.
+	// maybe is the index in options of an optional number whose value may be positionals[maybeAt];
+	// -1: none.
 	maybe, maybeAt int
 	seen           map[*kong.Flag]bool
-	err            error // the first thing wrong
+	err            error // the first error
 }
 
-// split takes args apart. It goes on after an error, as --help and --version
-// count wherever they stand.
+// split splits args. It goes on after an error, because --help and --version count in any position.
 func split(node *kong.Node, args []string) *words {
 	w := &words{node: node, maybe: -1, seen: map[*kong.Flag]bool{}}
 	for len(args) > 0 && w.action == "" {
@@ -63,7 +61,7 @@ func split(node *kong.Node, args []string) *words {
 	return w
 }
 
-// long takes an option without its dashes, and returns what is left of rest.
+// long parses an option without its dashes and returns the remaining words.
 func (w *words) long(word string, rest []string) []string {
 	name, value, hasValue := strings.Cut(word, "=")
 	flag := w.find(name)
@@ -85,7 +83,7 @@ func (w *words) long(word string, rest []string) []string {
 	return rest
 }
 
-// short takes options of one letter that share a word, without the dash.
+// short parses single-letter options that share a word, without the dash.
 func (w *words) short(word string, rest []string) []string {
 	for word != "" {
 		letter := []rune(word)[0]
@@ -107,7 +105,7 @@ func (w *words) short(word string, rest []string) []string {
 			w.add(flag, nil)
 			w.expectNumber(flag, rest)
 		case isNumberMaybe(flag) && value == word && !isNumber(word):
-			w.add(flag, nil) // and the next letter is another option
+			w.add(flag, nil) // the next letter is another option
 		case word == "":
 			return w.next(flag, rest)
 		default:
@@ -118,7 +116,7 @@ func (w *words) short(word string, rest []string) []string {
 	return rest
 }
 
-// next gives flag the next word, whatever it looks like.
+// next uses the next word as the value of flag, whatever it looks like.
 func (w *words) next(flag *kong.Flag, rest []string) []string {
 	if len(rest) == 0 {
 		w.fail("--%s needs a value", flag.Name)
@@ -128,17 +126,16 @@ func (w *words) next(flag *kong.Flag, rest []string) []string {
 	return rest[1:]
 }
 
-// expectNumber notes that a number that follows flag may be its value. In the
-// words of older tools it was a spare positional argument; so it is the value
-// only if there is another one.
+// expectNumber records that a number after flag may be its value. Older tools treated it as an
+// extra positional argument, so it is the value only if there is another one.
 func (w *words) expectNumber(flag *kong.Flag, rest []string) {
 	if isNumberMaybe(flag) && len(rest) > 0 && isNumber(rest[0]) {
 		w.maybe, w.maybeAt = len(w.options)-1, len(w.positionals)
 	}
 }
 
-// add notes an option. Flags and counters may be repeated; an option with a
-// value only if it is a list.
+// add adds an option. Flags and counters may be repeated. An option with a value may be repeated
+// only if it is a list.
 func (w *words) add(flag *kong.Flag, value *string) {
 	if w.seen[flag] && !takesNone(flag) && !flag.IsCumulative() {
 		w.fail("--%s is given twice", flag.Name)
@@ -157,7 +154,7 @@ func (w *words) add(flag *kong.Flag, value *string) {
 	w.options = append(w.options, word)
 }
 
-// quoted lists the values of an option.
+// quoted lists the values of an option in quotes.
 func quoted(values []string) string {
 	var all []string
 	for _, v := range values {
@@ -168,8 +165,7 @@ func quoted(values []string) string {
 	return strings.Join(all, ",")
 }
 
-// find finds an option by its name or a prefix that no other has. Hidden
-// options do not make a prefix ambiguous.
+// find finds an option by name or unique prefix. Hidden options do not make a prefix ambiguous.
 func (w *words) find(name string) *kong.Flag {
 	var visible, hidden []*kong.Flag
 	for _, f := range w.node.Flags {
@@ -203,7 +199,7 @@ func (w *words) find(name string) *kong.Flag {
 	return nil
 }
 
-// meant is the end of a message about an option that there is not.
+// meant returns the end of a message about an unknown option.
 func (w *words) meant(name string) string {
 	var names []string
 	for _, f := range w.node.Flags {
@@ -224,7 +220,7 @@ func (w *words) fail(format string, args ...any) {
 	}
 }
 
-// CheckArgs returns what is wrong with a command line of a tool. Nothing is run.
+// CheckArgs validates a command line without running the tool.
 func CheckArgs(t Tool, args []string) error {
 	command := t.New()
 	parser, err := newParser(t, command)
@@ -234,7 +230,7 @@ func CheckArgs(t Tool, args []string) error {
 	return split(parser.Model.Node, args).set(parser, command)
 }
 
-// set sets the fields of the command, and checks its rules.
+// set sets the fields of the command and checks its rules.
 func (w *words) set(k *kong.Kong, command Command) error {
 	if err := w.parse(k); err != nil {
 		return err
@@ -261,7 +257,7 @@ func (w *words) parse(k *kong.Kong) error {
 	return err
 }
 
-// unsetEmpty unsets variables that stand for options and are empty, as these give no value.
+// unsetEmpty unsets empty environment variables of options, because an empty one means no value.
 func unsetEmpty(node *kong.Node) error {
 	for _, flag := range node.Flags {
 		for _, name := range flag.Envs {
@@ -275,7 +271,7 @@ func unsetEmpty(node *kong.Node) error {
 	return nil
 }
 
-// checkComplete looks for what is missing or too much.
+// checkComplete looks for missing and extra arguments.
 func (w *words) checkComplete() {
 	for _, f := range w.node.Flags {
 		if f.Required && !w.seen[f] {
@@ -296,11 +292,11 @@ func (w *words) checkComplete() {
 	}
 }
 
-// takesNone reports whether a flag has no value.
+// takesNone reports whether a flag takes no value.
 func takesNone(f *kong.Flag) bool { return f.IsCounter() || f.IsBool() && !isOptional(f) }
 
-// isOptional reports whether a flag may stand without its value.
+// isOptional reports whether the value of a flag is optional.
 func isOptional(f *kong.Flag) bool { return f.Target.Type() == reflect.TypeFor[Optional]() }
 
-// isNumberMaybe reports whether a flag is an optional number.
+// isNumberMaybe reports whether a flag takes an optional number.
 func isNumberMaybe(f *kong.Flag) bool { return isOptional(f) && f.Tag.Has("number") }

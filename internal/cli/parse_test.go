@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// odd has an option of every sort.
+// odd has one option of every kind.
 type odd struct {
 	Common
 	Output  string   `short:"o" aliases:"out-file" help:"Where it goes."`
@@ -149,7 +149,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Help and version count wherever they stand, but not as values.
+// Help and version count in any position, but not as values.
 func TestParseActions(t *testing.T) {
 	for line, want := range map[string]string{
 		"-V":                 "version",
@@ -174,7 +174,7 @@ func TestParseActions(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("-m 7 f --output=a")
 	f.Fuzz(func(t *testing.T, line string) {
-		_, _, _ = parseOdd(t, line) // refusing is fine, panicking is not
+		_, _, _ = parseOdd(t, line) // it may refuse, but not panic
 	})
 }
 

@@ -13,32 +13,31 @@ import (
 
 const (
 	progressAfter = time.Second            // quick runs show nothing
-	progressEvery = 250 * time.Millisecond // the line is redrawn
-	progressWidth = 79                     // must not wrap, or it could not be removed
+	progressEvery = 250 * time.Millisecond // interval between updates of the line
+	progressWidth = 79                     // the line must not wrap, or it could not be erased
 )
 
-// Progress is what tools call with what they are doing: a phase, and how much of
-// it is done. A total of 0 means unknown. It may be called concurrently. An Env that no [Run] made
-// shows nothing.
+// Progress is called by tools with the current phase and how much of it is done. A total of 0 means
+// unknown. It is safe for concurrent use. An Env that does not come from [Run] shows nothing.
 func (e *Env) Progress(phase string, done, total uint64) {
 	if e.progress != nil {
 		e.progress.update(phase, done, total)
 	}
 }
 
-// progress is one line at the bottom of a terminal. All other output to the
-// terminal goes through it, as it has to remove the line first.
+// progress is one line at the bottom of a terminal. All other output to the terminal goes through
+// it, because it must erase the line first.
 type progress struct {
 	w     io.Writer
 	shown bool         // w is a terminal
-	log   *slog.Logger // is told of phases
+	log   *slog.Logger // logs phases
 
 	mu          sync.Mutex
 	phase       string
 	done, total uint64
-	began       time.Time // of the phase
-	drawn       bool      // the line is there
-	midLine     bool      // other output has not ended its line
+	began       time.Time // start of the phase
+	drawn       bool      // the line is visible
+	midLine     bool      // other output has not ended its line yet
 	stop        chan struct{}
 	stopped     sync.WaitGroup
 }
@@ -47,7 +46,7 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
 }
 
-// update notes how far the work has come. It is cheap enough for every block.
+// update records progress. It is cheap enough to call for every block.
 func (p *progress) update(phase string, done, total uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,13 +67,13 @@ func (p *progress) endPhase() {
 	if phase == "" {
 		return
 	}
-	p.phase = "" // so that no other goroutine ends it, too
+	p.phase = "" // so that no other goroutine ends it as well
 	p.mu.Unlock()
 	p.log.Info(phase, "took", took.Round(time.Microsecond)) // writes through p
 	p.mu.Lock()
 }
 
-// run draws the line until stop is closed.
+// run redraws the line until stop is closed.
 func (p *progress) run(stop chan struct{}) {
 	wait := time.NewTimer(progressAfter)
 	defer wait.Stop()
@@ -110,7 +109,7 @@ func (p *progress) draw() {
 	p.drawn = true
 }
 
-// erase removes the line.
+// erase erases the line.
 func (p *progress) erase() {
 	if p.drawn {
 		io.WriteString(p.w, "\r\x1b[K")
@@ -118,7 +117,7 @@ func (p *progress) erase() {
 	}
 }
 
-// close ends the progress for good. It may be called twice.
+// close stops the progress line. It may be called twice.
 func (p *progress) close() {
 	p.mu.Lock()
 	stop := p.stop
@@ -135,7 +134,8 @@ func (p *progress) close() {
 	p.shown = false
 }
 
-// beside returns w, kept clear of the line if to, where it ends, is a terminal.
+// beside returns a writer to w that erases the line first, if the output ends up on that terminal
+// (to).
 func (p *progress) beside(w, to io.Writer) io.Writer {
 	if !p.shown || !canErase(to) {
 		return w
@@ -158,5 +158,5 @@ func (b *besideProgress) Write(text []byte) (int, error) {
 	return b.w.Write(text)
 }
 
-// canErase reports whether w is a terminal that can remove a line.
+// canErase reports whether w is a terminal that can erase a line.
 func canErase(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }

@@ -56,7 +56,7 @@ func TestProgressLine(t *testing.T) {
 	})
 }
 
-// Quick work shows nothing, and nothing is left of it.
+// Quick work shows nothing and leaves nothing behind.
 func TestProgressQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var term bytes.Buffer

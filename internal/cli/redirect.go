@@ -10,10 +10,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// separateStreams refuses a command line that names a file to which standard output or standard
-// error lead: a shell's ">> FILE" would destroy what is read. Standard input must be none of the
-// files that are named along with it. The error is to be written to messages, which is not such a
-// file.
+// separateStreams refuses a command line that names the file behind standard output or standard
+// error: a shell's ">> FILE" would destroy the input. Standard input must not be one of several
+// named files. Write the error to messages, which is not such a file.
 func separateStreams(node *kong.Node, stdin io.Reader, stdout, stderr io.Writer) (messages io.Writer, err error) {
 	names := fileNames(node)
 	toStdout, toStderr := namedFile(stdout, names), namedFile(stderr, names)
@@ -34,8 +33,7 @@ func separateStreams(node *kong.Node, stdin io.Reader, stdout, stderr io.Writer)
 	return stderr, nil
 }
 
-// namedFile is the name among names of the file or block device that stream leads to; "" if there
-// is none.
+// namedFile returns which of names is the file or block device behind stream; "" if none is.
 func namedFile(stream any, names []string) string {
 	f, ok := stream.(*os.File)
 	if !ok {
@@ -53,13 +51,13 @@ func namedFile(stream any, names []string) string {
 	return ""
 }
 
-// isStream reports whether a name stands for an open file.
+// isStream reports whether a name stands for an open descriptor.
 func isStream(name string) bool {
 	return strings.HasPrefix(name, "/dev/std") || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/self/fd/")
 }
 
-// fileNames are all arguments, and the values of options that are names of files: an id may be the
-// name of a file as well.
+// fileNames returns all arguments and the values of options that may be file names. An id may be a
+// file name, too.
 func fileNames(node *kong.Node) []string {
 	var names []string
 	add := func(text string) {

@@ -19,7 +19,7 @@ func write(t *testing.T, content []byte) string {
 	return path
 }
 
-// named is a command with every form in which files are named.
+// named is a command that takes file names in every form.
 type named struct {
 	Common
 	Output string   `short:"o" placeholder:"FILE"`
@@ -87,7 +87,7 @@ type styled struct {
 
 func (*styled) Run(*Env) error { return nil }
 
-// A variable that is empty is the same as none.
+// An empty variable counts as unset.
 func TestEmptyVariable(t *testing.T) {
 	for value, want := range map[string]string{"": "a", "b": "b"} {
 		t.Setenv("THIN_TEST_STYLE", value)

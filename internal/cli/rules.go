@@ -12,22 +12,22 @@ import (
 // A Ruler is a command whose options depend on each other.
 type Ruler interface{ Rules() []Rule }
 
-// A Rule says what options cannot go with, or what they need. An option is named without its
-// dashes; format=json is that option with that value, IMAGE an argument.
+// A Rule says what options exclude or require. Options are named without dashes. format=json means
+// that option with that value; IMAGE is an argument.
 type Rule struct {
-	If     []string // where all of these are given, or if there are none always,
-	Not    []string // none of these may be,
+	If     []string // if all of these are given, or always if empty,
+	Not    []string // none of these may be given,
 	Needs  []string // and one of these must be,
-	Unless []string // but if one of these is given the rule says nothing
+	Unless []string // unless one of these is given
 	Why    string
 }
 
-// Exclusive says that option goes with none of the others.
+// Exclusive says that option excludes all others.
 func Exclusive(option string, others ...string) Rule {
 	return Rule{If: []string{option}, Not: others}
 }
 
-// Requires says that option goes with one of others only.
+// Requires says that option requires one of others.
 func Requires(option string, others ...string) Rule {
 	return Rule{If: []string{option}, Needs: others}
 }
@@ -35,7 +35,7 @@ func Requires(option string, others ...string) Rule {
 // OneOf says that one of options must be given.
 func OneOf(options ...string) Rule { return Rule{Needs: options} }
 
-// EachRequires is [Requires] for each of options.
+// EachRequires returns a [Requires] rule for each of options.
 func EachRequires(options []string, others ...string) []Rule {
 	var rules []Rule
 	for _, o := range options {
@@ -44,8 +44,8 @@ func EachRequires(options []string, others ...string) []Rule {
 	return rules
 }
 
-// checkRules returns the error for the first rule that the command line breaks: what cannot go
-// together before what is missing.
+// checkRules returns the error for the first rule that is broken. Exclusions come before missing
+// options.
 func (w *words) checkRules(rules []Rule) error {
 	apply := func(r Rule) bool {
 		return !slices.ContainsFunc(r.Unless, w.given) && !slices.ContainsFunc(r.If, func(o string) bool { return !w.given(o) })
@@ -79,7 +79,7 @@ func (r *Rule) error(text string) error {
 	return Usagef("%s", text)
 }
 
-// exceptions says without what nothing is missing.
+// exceptions lists the options that lift the requirement.
 func (r *Rule) exceptions() string {
 	switch len(r.Unless) {
 	case 0:
@@ -90,7 +90,7 @@ func (r *Rule) exceptions() string {
 	return "; " + listed(r.Unless, "and") + " need none"
 }
 
-// listed lists options as they are written.
+// listed lists options as they are spelled on the command line.
 func listed(options []string, and string) string {
 	var all []string
 	for _, o := range options {
@@ -106,7 +106,7 @@ func listed(options []string, and string) string {
 	return strings.Join(all[:last], ", ") + " " + and + " " + all[last]
 }
 
-// given reports whether an option of a rule is given.
+// given reports whether an option named in a rule is given.
 func (w *words) given(option string) bool {
 	name, value, valued := strings.Cut(option, "=")
 	for i, p := range w.node.Positional {
@@ -121,7 +121,7 @@ func (w *words) given(option string) bool {
 	return w.seen[flag] && (flag.Target.Kind() != reflect.String || flag.Target.String() != "")
 }
 
-// flag is the option of that name, which a rule has.
+// flag returns the option with that name. It panics if there is none: the rule is wrong.
 func (w *words) flag(name string) *kong.Flag {
 	i := slices.IndexFunc(w.node.Flags, func(f *kong.Flag) bool { return f.Name == name })
 	if i < 0 {

@@ -13,7 +13,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// does is a command that does what a test wants.
+// does is a command that runs a function of the test.
 type does struct {
 	Common
 	Input string `arg:"" optional:""`
@@ -142,7 +142,7 @@ func TestMulti(t *testing.T) {
 	multi := Multi{[]Tool{says("thin_a"), says("thin_b")}, []Tool{says("thin_tools own-word")}, "MIT"}
 	for line, want := range map[string]struct {
 		code           int
-		stdout, stderr string // what they begin with
+		stdout, stderr string // their start
 	}{
 		"/usr/sbin/thin_a":         {0, "thin_a", ""},
 		"thin_b x":                 {0, "thin_b", ""},
@@ -178,5 +178,5 @@ func TestMulti(t *testing.T) {
 	}
 }
 
-// begins reports whether s begins with prefix; and is empty if that is.
+// begins is strings.HasPrefix, except that an empty prefix matches only an empty string.
 func begins(s, prefix string) bool { return strings.HasPrefix(s, prefix) && (prefix != "" || s == "") }

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/term"
 )
 
-// ErrNoTerminal says that there is no terminal to ask at.
+// ErrNoTerminal means that there is no terminal to ask on.
 var ErrNoTerminal = errors.New("standard input is not a terminal")
 
-// Secret asks for something on standard error, and takes what is typed without showing it. The error
-// is [ErrNoTerminal] where there is none, or where nothing may be said.
+// Secret asks a question on standard error and reads the answer without echo. It returns
+// [ErrNoTerminal] if there is no terminal, or with -q.
 func (e *Env) Secret(question string) ([]byte, error) {
 	f, ok := e.Stdin.(*os.File)
 	if !ok || e.Stderr == io.Discard || !term.IsTerminal(int(f.Fd())) {
@@ -29,7 +29,7 @@ func (e *Env) Secret(question string) ([]byte, error) {
 	}
 	secret, err := await(e, func() ([]byte, error) { return term.ReadPassword(fd) })
 	fmt.Fprintln(e.Stderr)
-	if e.Err() != nil { // nothing was typed: what is typed next has to be shown again
+	if e.Err() != nil { // interrupted: turn echo back on
 		return nil, errors.Join(e.Err(), term.Restore(fd, before))
 	}
 	return secret, err

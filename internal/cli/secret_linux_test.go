@@ -21,7 +21,7 @@ func echoes(t *testing.T, f *os.File) bool {
 	return settings.Lflag&unix.ECHO != 0
 }
 
-// A typing writer types as soon as it is asked something.
+// A typing writer types as soon as it gets a question.
 type typing struct {
 	bytes.Buffer
 	then func()
@@ -34,7 +34,7 @@ func (w *typing) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// What is typed is taken without its line end, and the terminal shows again what is typed next.
+// The answer is returned without its newline, and echo is on again afterwards.
 func TestSecret(t *testing.T) {
 	terminal, keyboard := openTerminal(t)
 	stderr := &typing{then: func() { io.WriteString(keyboard, "correct horse\n") }}
@@ -45,7 +45,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// An interrupt ends the waiting, and leaves the terminal as it was.
+// An interrupt ends the wait and restores the terminal.
 func TestSecretInterrupted(t *testing.T) {
 	terminal, _ := openTerminal(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -62,7 +62,7 @@ func TestSecretInterrupted(t *testing.T) {
 	}
 }
 
-// No question is asked where there is no terminal, or where nothing may be said.
+// Nothing is asked without a terminal or with -q.
 func TestSecretNoTerminal(t *testing.T) {
 	terminal, _ := openTerminal(t)
 	for name, e := range map[string]*Env{

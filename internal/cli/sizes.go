@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// SectorSize is what a size without a unit is counted in.
+// SectorSize is the unit of sizes without one, in bytes.
 const SectorSize = 512
 
 // A Unit is a unit of sizes.
 type Unit struct {
-	Letter string // short form: case matters
-	Name   string // full form, in the plural
-	Short  string // form in between, as KiB; "" if there is none
+	Letter string // case matters
+	Name   string // full name, plural
+	Short  string // such as KiB; "" if there is none
 	Bytes  uint64
 }
 
-// Units are all units, binary ones in lower case, decimal ones in upper case, in
-// the order in which the beginnings of their names are tried.
+// Units lists all units, binary ones in lower case, decimal ones in upper case. Prefixes of names
+// are matched in this order.
 var Units = []Unit{
 	{"b", "bytes", "", 1},
 	{"s", "sectors", "", SectorSize},
@@ -34,15 +34,15 @@ var Units = []Unit{
 	{"T", "terabytes", "TB", 1e12},
 	{"P", "petabytes", "PB", 1e15},
 	{"E", "exabytes", "EB", 1e18},
-	// thin-provisioning-tools 0.9 calls it ebibytes, so there "ex" is decimal.
+	// thin-provisioning-tools 0.9 spells it ebibytes, so its "ex" is decimal.
 	{"e", "exbibytes", "EiB", 1 << 60},
 }
 
 const oldExbibytes = "ebibytes"
 
-// ParseUnit finds a unit by its letter, its short form, or its name or a prefix
-// of that of two letters or more. No name is the sector. Letter case is free where it says
-// nothing: B and S are what lvs prints, but K is not k, and kb would be either.
+// ParseUnit finds a unit by its letter, its short form, its name, or a prefix of the name of two
+// letters or more. An empty name means sectors. Case is ignored where it is not ambiguous: B and S
+// as lvs prints them are fine, but K is not k, and kb could be either.
 func ParseUnit(s string) (Unit, error) {
 	switch s {
 	case "", "S":
@@ -75,10 +75,10 @@ func ParseUnit(s string) (Unit, error) {
 	return Unit{}, fmt.Errorf("unknown unit %q: want b, s, k, m, g, t, p, e, upper case for powers of 1000, or a name", s)
 }
 
-// A Size is a size, read from digits and a unit.
+// A Size is a size given as digits and a unit.
 type Size struct {
 	Bytes  uint64
-	Number uint64 // as it was given, in Unit
+	Number uint64 // as given, in Unit
 	Unit   Unit
 }
 
@@ -104,8 +104,8 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// HumanSize writes a number of bytes with a binary unit so that the number is at
-// most 8192, as the columns of thin_ls do.
+// HumanSize writes a number of bytes in the binary unit that makes the number at most 8192, like
+// the columns of thin_ls.
 func HumanSize(bytes uint64) string {
 	suffixes := [...]string{"b", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	n, unit := bytes, 0
@@ -114,7 +114,7 @@ func HumanSize(bytes uint64) string {
 		unit++
 	}
 	if n > 8192 && unit < len(suffixes)-1 {
-		n = (n + 512) >> 10 // half away from zero
+		n = (n + 512) >> 10 // round half up
 		unit++
 	}
 	return strconv.FormatUint(n, 10) + suffixes[unit]

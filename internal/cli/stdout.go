@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// closedOutput is what a process has that began without a standard output.
+// closedOutput stands in for a standard output that was closed when the process started.
 type closedOutput struct{}
 
 func (closedOutput) Write([]byte) (int, error) {
 	return 0, Accessf("cannot write to standard output: it is closed")
 }
 
-// stdout is standard output. It remembers the first error, so that a command
-// which does not look at what its writes return still fails when the disk is full.
+// stdout is standard output. It remembers the first error, so that a command that ignores write
+// errors still fails when the disk is full.
 type stdout struct {
 	ctx   context.Context
 	w     io.Writer
-	stuck bool // w may block for as long as somebody else likes
+	stuck bool // w may block indefinitely
 
 	mu  sync.Mutex
 	err error
@@ -60,8 +60,8 @@ func (s *stdout) failed() error {
 	return s.err
 }
 
-// await waits for f, but not beyond the end of ctx. What f uses must not be used
-// again after an error of ctx: f may still be at it.
+// await waits for f, but not beyond the end of ctx. After an error of ctx, f may still be running,
+// so do not use what it uses.
 func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -81,8 +81,7 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// maybeStuck reports whether f, a reader or writer, is a file that can make us
-// wait for somebody: a pipe or a terminal, say.
+// maybeStuck reports whether f is a file that may block, such as a pipe or a terminal.
 func maybeStuck(f any) bool {
 	file, ok := f.(*os.File)
 	if !ok {
@@ -92,11 +91,11 @@ func maybeStuck(f any) bool {
 	return err != nil || !info.Mode().IsRegular()
 }
 
-// A patientReader reads from what may block, until ctx ends.
+// A patientReader reads from something that may block, until ctx ends.
 type patientReader struct {
 	ctx  context.Context
 	r    io.Reader
-	buf  []byte // r's while it is being read; ours only after that
+	buf  []byte // in use by r during a read; ours afterwards
 	rest []byte
 	err  error
 }

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// OpenFile opens a file or a pipe for reading. It waits for the other end of a named pipe,
-// but not beyond the end of e.
+// OpenFile opens a file or a pipe for reading. It waits for the writer of a named pipe, but not
+// beyond the end of e.
 func (e *Env) OpenFile(path string) (*os.File, error) {
 	f, err := await(e, func() (*os.File, error) { return os.Open(path) })
 	if err != nil {
@@ -20,7 +20,7 @@ func (e *Env) OpenFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ReadFile reads a file or a pipe of at most most bytes, for as long as e lasts.
+// ReadFile reads a file or a pipe of at most most bytes. It stops when e ends.
 func (e *Env) ReadFile(path string, most int64) ([]byte, error) {
 	f, err := e.OpenFile(path)
 	if err != nil {
@@ -34,8 +34,8 @@ func (e *Env) ReadFile(path string, most int64) ([]byte, error) {
 	return text, err
 }
 
-// OpenPipe opens what is neither a file nor a block device for writing, a named pipe for
-// example. Opening and writing end when e does, even if nothing reads.
+// OpenPipe opens something for writing that is neither a file nor a block device, such as a named
+// pipe. Opening and writing stop when e ends, even without a reader.
 func (e *Env) OpenPipe(path string) (io.WriteCloser, error) {
 	f, err := await(e, func() (*os.File, error) { return os.OpenFile(path, os.O_WRONLY, 0) })
 	if err != nil {
@@ -51,7 +51,7 @@ type pipe struct {
 
 const bufferSize = 1 << 16
 
-// Patient returns a reader of r that does not read beyond the end of e.
+// Patient returns a reader of r that stops when e ends.
 func (e *Env) Patient(r io.Reader) io.Reader {
 	if f, ok := r.(*os.File); ok && !maybeStuck(f) {
 		return f

@@ -2,8 +2,8 @@ package cli
 
 import "strings"
 
-// DidYouMean is the end of a message about a word that is not among those known: which of them
-// may be meant. It is empty if none is like it.
+// DidYouMean returns the end of a message about an unknown word: the known words it is similar to.
+// It is empty if there are none.
 func DidYouMean(word string, known []string) string {
 	return didYouMean(closest(word, known))
 }
@@ -15,8 +15,8 @@ func didYouMean(words []string) string {
 	return ": did you mean " + strings.Join(words, " or ") + "?"
 }
 
-// closest are the known words that are most like word, or have a part that is: thin_check for
-// chek.
+// closest returns the known words most similar to word. A part of a known word may match, too: chek
+// finds thin_check.
 func closest(word string, known []string) []string {
 	const mostSuggested = 3
 	word = strings.ToLower(word)
@@ -25,7 +25,7 @@ func closest(word string, known []string) []string {
 	for _, k := range known {
 		d := 2 * distance(word, strings.ToLower(k))
 		for _, part := range parts(k) {
-			d = min(d, 2*distance(word, part)+1) // the whole word is better
+			d = min(d, 2*distance(word, part)+1) // a match of the whole word is better
 		}
 		switch {
 		case d < near:
@@ -40,7 +40,7 @@ func closest(word string, known []string) []string {
 	return found
 }
 
-// parts are what follows the dashes and underscores in word, as far as it says something.
+// parts returns the endings of word after each dash and underscore, if long enough to matter.
 func parts(word string) []string {
 	const shortest = 4
 	var all []string
@@ -52,8 +52,8 @@ func parts(word string) []string {
 	return all
 }
 
-// distance is how many letters must be inserted, left out, changed or swapped with the next to
-// make b of a.
+// distance returns how many letters must be inserted, deleted, replaced or swapped with their
+// neighbor to turn a into b.
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

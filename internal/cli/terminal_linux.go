@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isTerminal reports whether w is a terminal: unlike /dev/null it has settings.
+// isTerminal reports whether w is a terminal. Unlike /dev/null, a terminal has settings.
 func isTerminal(w io.Writer) bool {
 	return control(w, func(fd int) error {
 		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
@@ -16,7 +16,7 @@ func isTerminal(w io.Writer) bool {
 	}) == nil
 }
 
-// terminalWidth returns how many columns a terminal has; 0 if it does not say.
+// terminalWidth returns the number of columns of a terminal; 0 if unknown.
 func terminalWidth(w io.Writer) (columns int) {
 	_ = control(w, func(fd int) error {
 		size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
@@ -28,13 +28,13 @@ func terminalWidth(w io.Writer) (columns int) {
 	return columns
 }
 
-// control calls f with the descriptor of w, if that is a file.
+// control calls f with the descriptor of w, if w is a file.
 func control(w io.Writer, f func(fd int) error) error {
 	file, ok := w.(*os.File)
 	if !ok {
 		return os.ErrInvalid
 	}
-	conn, err := file.SyscallConn() // Fd would make the file block
+	conn, err := file.SyscallConn() // Fd would put the file into blocking mode
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal opens a new terminal, and what is seen on it.
+// openTerminal opens a new terminal and the side that sees its output.
 func openTerminal(t *testing.T) (terminal, seen *os.File) {
 	t.Helper()
 	seen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -33,7 +33,7 @@ func openTerminal(t *testing.T) (terminal, seen *os.File) {
 	return terminal, seen
 }
 
-// On a terminal even products are escaped.
+// On a terminal, even products are escaped.
 func TestProductOnTerminal(t *testing.T) {
 	terminal, seen := openTerminal(t)
 	code, stderr := run(t.Context(), terminal, "", func(env *Env) error {
@@ -55,7 +55,7 @@ func TestProductOnTerminal(t *testing.T) {
 	}
 }
 
-// The help is as wide as the terminal, within limits, unless COLUMNS says otherwise.
+// The help is as wide as the terminal, within limits, unless COLUMNS is set.
 func TestHelpWidthOfTerminal(t *testing.T) {
 	terminal, _ := openTerminal(t)
 	for _, c := range []struct {
@@ -67,7 +67,7 @@ func TestHelpWidthOfTerminal(t *testing.T) {
 		{100, "90", 90},
 		{100, "no number", 100},
 		{100, "-1", 100},
-		{0, "", 80}, // not known
+		{0, "", 80}, // unknown
 		{20, "", 60},
 		{500, "", 120},
 	} {

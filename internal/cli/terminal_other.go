@@ -17,5 +17,5 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// terminalWidth returns 0: how wide the terminal is is not known.
+// terminalWidth returns 0: the width is unknown.
 func terminalWidth(io.Writer) int { return 0 }

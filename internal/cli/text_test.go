@@ -13,8 +13,8 @@ const (
 	escaped = `\u001b]0;pwned\u0007\u000d\u007f\u009b31m\u202e\x9b\u200b`
 )
 
-// Whatever a command says, and however, a terminal does not obey it. Lines and columns stay, and
-// so do the bytes of products.
+// Whatever a command prints, no control character reaches the terminal. Lines and columns survive,
+// and so do the bytes of products.
 func TestNothingRaw(t *testing.T) {
 	var out bytes.Buffer
 	code, stderr := run(t.Context(), &out, "-v", func(env *Env) error {
@@ -37,7 +37,7 @@ func TestNothingRaw(t *testing.T) {
 	}
 }
 
-// The name of a file cannot make lines of its own.
+// A file name cannot forge lines of output.
 func TestNamesOfFiles(t *testing.T) {
 	const name, shown = "x\n\tall is well", `x\u000a\u0009all is well`
 	for _, args := range [][]string{{name}, {"--", name}, {name + "@512"}, {"pv0=" + name + "@4k@2"}, {"a/" + name + "/b=c"}, {"\n/" + name}} {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Whoever waits for a pipe can be interrupted.
+// Waiting for a pipe can be interrupted.
 func TestInterruptPipes(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -39,7 +39,7 @@ func TestInterruptPipes(t *testing.T) {
 		}
 		cancel()
 	}
-	// Ends the open that is still waiting.
+	// Ends the open that is still blocked.
 	if f, err := os.OpenFile(fifo, os.O_RDWR, 0); err == nil {
 		f.Close()
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// An Optional is an option that may stand alone or have a value: -m, -m7, -m=7,
-// --metadata-snap=7. With the tag number:"" the value is a number; it may then
-// also be the next word. With words:"short,long" it is one of these or a prefix.
+// An Optional is an option with an optional value: -m, -m7, -m=7, --metadata-snap=7. With the tag
+// number:"" the value is a number, which may also be the next word. With words:"short,long" it is
+// one of these words or a prefix.
 type Optional struct {
 	Set   bool
 	Value string // "" if there is none
@@ -41,7 +41,7 @@ func (o *Optional) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// IsBool tells kong that the value may be missing.
+// IsBool tells kong that the value is optional.
 func (o *Optional) IsBool() bool { return true }
 
 // A Percent is a percentage, with or without the sign: 5, 0.5, 5%.
@@ -58,7 +58,8 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// wordMapper replaces kong's, which loses bytes that are not UTF-8: names of files may have them.
+// wordMapper replaces kong's mapper, which loses bytes that are not UTF-8. File names may contain
+// them.
 func wordMapper(ctx *kong.DecodeContext, target reflect.Value) error {
 	word, err := ctx.Scan.PopValue("word")
 	if err != nil {
@@ -68,7 +69,7 @@ func wordMapper(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
-// numberMapper replaces kong's, which takes 0x10 and 1_000, and 010 for 8.
+// numberMapper replaces kong's mapper, which accepts 0x10 and 1_000, and reads 010 as 8.
 func numberMapper(bits int) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
 		word, err := ctx.Scan.PopValue("number")
@@ -81,7 +82,7 @@ func numberMapper(bits int) kong.MapperFunc {
 	}
 }
 
-// ParseNumber reads a decimal number that may have a plus sign.
+// ParseNumber parses a decimal number with an optional plus sign.
 func ParseNumber(word string, bits int) (uint64, error) {
 	if !isNumber(word) {
 		return 0, fmt.Errorf("%q is not a number", word)
@@ -98,7 +99,7 @@ func isNumber(word string) bool {
 	return number != "" && digits(number) == len(number)
 }
 
-// digits is how many digits s starts with.
+// digits returns how many digits s starts with.
 func digits(s string) int {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {

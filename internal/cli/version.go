@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// isVerbose reports whether args, beside --version, ask for more than the number.
+// isVerbose reports whether args ask --version for more than the number.
 func isVerbose(args []string) bool {
 	return slices.Contains(args, "--verbose") || slices.Contains(args, "-v")
 }
 
-// printVersion prints the number, on a line of its own because clients parse it, and on request what this was
-// built from.
+// printVersion prints the number on a line of its own, because clients parse it. On request, it
+// adds how the binary was built.
 func printVersion(w io.Writer, verbose bool) error {
 	var s strings.Builder
 	s.WriteString(Version + "\n")

@@ -122,7 +122,7 @@ func (c *Check) Run(env *cli.Env) (err error) {
 	return errors.Join(c.verdict(sum), differ)
 }
 
-// hinted passes faults on, with what the device may be if block 0 is damaged.
+// hinted passes faults on to report. If block 0 is damaged, it adds a guess at what the device may be.
 func hinted(report func(check.Fault)) func(check.Fault) {
 	return func(f check.Fault) {
 		if _, wiped := errors.AsType[*check.WipedError](f.Err); f.Code == check.SuperblockDamaged && !wiped {
@@ -132,8 +132,8 @@ func hinted(report func(check.Fault)) func(check.Fault) {
 	}
 }
 
-// lookForNewer reports if the superblock leads to an older state of the pool than there
-// is: where the trees of devices have faults, or LVM's text is at hand to compare with.
+// lookForNewer reports a fault if the superblock names an older state than the newest on the
+// device. It looks only if device trees have faults, or if LVM's text is there to compare with.
 func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPrinter, sum *check.Summary) error {
 	facts := dev.Place.Facts()
 	part := c.MetadataSnap || c.SuperblockOnly || c.MappingRoot != nil || c.DetailsRoot != nil
@@ -148,12 +148,12 @@ func (c *Check) lookForNewer(env *cli.Env, dev *source.Source, out *view.FaultPr
 	return err
 }
 
-// newerState is the fault that the superblock leads to an older state of the pool than there is;
-// nil if it does not.
+// newerState returns a fault if the superblock names an older state than the newest on the device.
+// Otherwise it returns nil.
 func newerState(env *cli.Env, dev block.Device, facts *repair.LVM) (*check.Fault, error) {
 	newer, err := repair.Newer(env, dev, repair.Options{LVM: facts})
 	if newer == nil || errors.Is(err, block.ErrCorrupt) || errors.Is(err, repair.ErrNoRoots) {
-		return nil, nil // the faults say what is wrong
+		return nil, nil // the other faults say what is wrong
 	}
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func newerState(env *cli.Env, dev block.Device, facts *repair.LVM) (*check.Fault
 	}, nil
 }
 
-// input is what is checked. What cannot be fixed is refused before it is checked.
+// input says how to open the input. It refuses input that cannot be fixed before any check.
 func (c *Check) input() source.Spec {
 	switch {
 	case !c.fixes():
@@ -175,7 +175,7 @@ func (c *Check) input() source.Spec {
 	return source.Spec{Path: c.Input, Access: source.Claim, DiskHint: inPlaceHint}
 }
 
-// verdict is the error for what was found, or was left.
+// verdict returns the error for the faults found, or left after a repair.
 func (c *Check) verdict(sum check.Summary) error {
 	if sum.Fatal > 0 || sum.NonFatal > 0 && !c.IgnoreNonFatal || sum.Notes > 0 && c.Strict {
 		return cli.ErrReported
@@ -183,8 +183,8 @@ func (c *Check) verdict(sum check.Summary) error {
 	return nil
 }
 
-// refuseFaults returns an error if metadata has fatal faults: counts that are too low are among
-// them. consequence says what is not done then.
+// refuseFaults returns an error if metadata has fatal faults, such as reference counts that are too
+// low. consequence says what is then not done.
 func refuseFaults(env *cli.Env, dev block.Device, consequence string) error {
 	var first *check.Fault
 	sum, err := check.Run(env, dev, check.Options{Progress: env.Progress}, func(f check.Fault) {
@@ -202,5 +202,5 @@ func refuseFaults(env *cli.Env, dev block.Device, consequence string) error {
 		sum.Fatal, first, consequence)
 }
 
-// adviseWithLVM is what to do about a wiped superblock if LVM's text is at hand.
+// adviseWithLVM is the advice for a wiped superblock if LVM's text is available.
 const adviseWithLVM = "do not activate the pool; rebuild this metadata with thin_repair, which takes what the superblock knew from LVM's metadata"

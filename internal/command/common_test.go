@@ -14,8 +14,8 @@ import (
 	"thinpool/internal/cli"
 )
 
-// metadataArgs are the arguments with which each tool reads metadata at a path; out is
-// a file that it may write to. Tools that read none are not there.
+// metadataArgs returns, for each tool that reads metadata, arguments to read it from path. out is a
+// file the tool may write.
 func metadataArgs(path, out string) map[string][]string {
 	return map[string][]string{
 		"thin_check":         {path},
@@ -37,7 +37,7 @@ func metadataArgs(path, out string) map[string][]string {
 	}
 }
 
-// without are the tools that read no metadata.
+// without lists the tools that read no metadata.
 var without = []string{"thin_files", "thin_generate", "thin_metadata_unpack", "thin_receive", "thin_restore"}
 
 func runTool(t *testing.T, tool cli.Tool, args ...string) (code int, stdout, stderr string) {
@@ -47,7 +47,7 @@ func runTool(t *testing.T, tool cli.Tool, args ...string) (code int, stdout, std
 	return code, out.String(), errs.String()
 }
 
-// What is wrong in the same way is said in the same way by all tools.
+// All tools report the same problem in the same words.
 func TestCommonCases(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, content []byte) string {
@@ -110,8 +110,8 @@ func TestCommonCases(t *testing.T) {
 	}
 }
 
-// Every tool that reads metadata reads a metadata snapshot, and says so where there is none. What
-// needs the whole pool does not, and thin_send, which needs the data as well, has a test of its own.
+// Every tool that reads metadata can read a metadata snapshot, and says so if there is none. Tools
+// that need the whole pool cannot. thin_send also needs the data and has its own test.
 func TestMetadataSnap(t *testing.T) {
 	dir := t.TempDir()
 	held, plain, out := filepath.Join(dir, "held"), filepath.Join(dir, "plain"), filepath.Join(dir, "out")
@@ -127,7 +127,7 @@ func TestMetadataSnap(t *testing.T) {
 			continue
 		}
 		option := []string{"--metadata-snap"}
-		if tool.Name == "thin_stat" { // counts are the pool's
+		if tool.Name == "thin_stat" { // reference counts cover the whole pool
 			option = append(option, "--op=devices")
 		}
 		if code, _, stderr := runTool(t, tool, append(option, metadataArgs(held, out)[tool.Name]...)...); code != 0 || stderr != "" {
@@ -138,7 +138,7 @@ func TestMetadataSnap(t *testing.T) {
 			t.Errorf("%s, without a snapshot: exit code %d, stderr %q", tool.Name, code, stderr)
 		}
 		if tool.Name == "thin_check" {
-			continue // takes no block
+			continue // its option takes no block number
 		}
 		option[0] += "=999"
 		if code, _, stderr := runTool(t, tool, append(option, metadataArgs(held, out)[tool.Name]...)...); code != 1 || !strings.Contains(stderr, "the metadata snapshot is in block 143, not 999") {
@@ -150,8 +150,8 @@ func TestMetadataSnap(t *testing.T) {
 	}
 }
 
-// accepts reports whether a tool takes an input that others refuse: thin_scan is for
-// what is damaged beyond recognition, thin_metadata_size takes dumps.
+// accepts reports whether a tool takes input that others refuse: thin_scan reads anything, however
+// damaged, and thin_metadata_size reads dumps.
 func accepts(tool, input string) bool {
 	return tool == "thin_scan" && (input == "noise" || input == "XML") || tool == "thin_metadata_size" && input != "missing"
 }
@@ -160,8 +160,8 @@ func containsOne(s string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
 }
 
-// Overlay is a qcow2 image of size bytes, at most 512 MiB, with no content but that of a file in a
-// format that may be empty.
+// Overlay returns an empty qcow2 image of size bytes, at most 512 MiB, on top of a backing file.
+// format is the format of the backing file and may be empty.
 func Overlay(backing, format string, size uint64) []byte {
 	const cluster, formatName = 64 << 10, 0xe2792aca
 	be := binary.BigEndian

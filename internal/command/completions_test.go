@@ -10,7 +10,7 @@ import (
 
 const completions = "../../completions"
 
-// The files that are installed are those that "make completions" writes today.
+// The installed completion files match the output of "make completions".
 func TestCompletions(t *testing.T) {
 	files, err := Multi().Completions()
 	if err != nil {

@@ -50,7 +50,7 @@ thin_delta --thin1 1 --thin2 2 pool.meta
 thin_delta -m --thin1 1 --thin2 2 --unit byte /dev/mapper/vg-pool_tmeta`
 }
 
-// A byteSize is a size in bytes, or with a unit.
+// A byteSize is a size in bytes, or in another unit if it has one.
 type byteSize uint64
 
 var _ encoding.TextUnmarshaler = new(byteSize)
@@ -97,7 +97,7 @@ func (d *Delta) Run(env *cli.Env) (err error) {
 	return d.compare(env, pool, left, right)
 }
 
-// check makes sure that the values of the options make sense.
+// check validates the options.
 func (d *Delta) check() error {
 	switch {
 	case d.Size != nil && *d.Size == 0:
@@ -108,7 +108,7 @@ func (d *Delta) check() error {
 	return nil
 }
 
-// side finds one of the two trees.
+// side opens one of the two trees.
 func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64) (metadata.MappingTree, error) {
 	id, err := thin.in(dev.Place)
 	if err != nil {
@@ -117,7 +117,7 @@ func side(pool *metadata.Pool, dev *source.Source, thin *deviceID, root *uint64)
 	return tree(pool, id, root)
 }
 
-// tree finds the mapping tree of a device, or the one with its root in a block.
+// tree returns the mapping tree of a device, or the one at a root block.
 func tree(pool *metadata.Pool, thin, root *uint64) (metadata.MappingTree, error) {
 	if root != nil {
 		return pool.MappingTreeAt(block.Nr(*root))
@@ -139,7 +139,7 @@ func (d *Delta) compare(env *cli.Env, pool *metadata.Pool, left, right metadata.
 		opt.Blocks = w.Limit(uint64(*d.Size), uint64(pool.Superblock.DataBlockSize))
 	}
 	header := pool.Superblock.Header()
-	if d.Format == "json" { // a metadata snapshot itself says 0
+	if d.Format == "json" { // in a metadata snapshot it is 0
 		header.NrDataBlocks = pool.Live.DataSpaceMap.NrBlocks
 	}
 	if err := w.Begin(header, left, right); err != nil {

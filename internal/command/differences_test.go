@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every difference that is documented has a test, and the test is there.
+// Every documented difference names a test, and that test exists.
 func TestDifferences(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/differences.md")
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// hasTest reports whether there is a Go test in a folder, or a comment in a script.
+// hasTest reports whether a folder has a Go test of that name, or a script has a comment with it.
 func hasTest(t *testing.T, where, name string) bool {
 	t.Helper()
 	files, text := []string{filepath.Join("testdata", where)}, "\n# "+name

@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Disks are large and nearly empty: what scripts do with them goes by pieces, and keeps the holes.
+// Disks are large and mostly empty: scripts process them in pieces and keep the holes.
 const piece = 64 * block.Size
 
 var noBytes [piece]byte
@@ -46,8 +46,8 @@ func clone(ts *testscript.TestScript, _ bool, args []string) {
 // same A B is cmp for disks.
 func same(ts *testscript.TestScript, _ bool, args []string) { within(ts, false, args) }
 
-// within A B RANGE... demands that two files of one size differ within each of the ranges of
-// blocks, FIRST..END, and nowhere else.
+// within A B RANGE... fails unless two files of the same size differ in each of the block ranges
+// FIRST..END, and nowhere else.
 func within(ts *testscript.TestScript, _ bool, args []string) {
 	differ := differences(ts, args[0], args[1])
 	for _, arg := range args[2:] {
@@ -68,7 +68,7 @@ func within(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// differences are the blocks in which two files of one size differ.
+// differences returns the blocks in which two files of the same size differ.
 func differences(ts *testscript.TestScript, a, b string) map[int64]bool {
 	var files [2]*os.File
 	var buf [2][]byte

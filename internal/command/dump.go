@@ -19,7 +19,7 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// overrides are the facts of a pool that options replace.
+// overrides are pool properties that options can replace.
 type overrides struct {
 	TransactionID *uint64 `help:"Override the transaction id." placeholder:"N"`
 	DataBlockSize *uint64 `help:"Override the data block size." placeholder:"SECTORS"`
@@ -84,7 +84,7 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 		return err
 	}
 	spec := source.Spec{Path: d.Input, Snapshot: d.MetadataSnap, Packs: true, Disk: d.disk()}
-	if d.Repair { // there is no repairing a metadata snapshot
+	if d.Repair { // a metadata snapshot cannot be repaired
 		spec.Access, spec.Partial = source.ReadIdle, true
 	}
 	dev, err := source.Open(env, spec)
@@ -112,7 +112,7 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 			return err
 		}
 		from, lossless = found.Device, found.Report.Lossless() || d.AcceptLoss
-		opt.Overrides = metadata.Overrides{} // the repair has made use of them
+		opt.Overrides = metadata.Overrides{} // the repair has applied them
 	}
 	pool, err := dev.PoolIn(env, from)
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *Dump) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// repair finds what can be saved, and says on standard error what is lost.
+// repair recovers what it can and reports losses on standard error.
 func (d *Dump) repair(env *cli.Env, from *source.Source) (*repair.Result, error) {
 	opt, err := d.salvage.options(d.overrides.metadata())
 	if err != nil {

@@ -136,7 +136,7 @@ func (x *Export) Rules() []cli.Rule {
 	)
 }
 
-// check makes sure that the values of the options fit together. It returns the block of -m.
+// check validates the options. It returns the block number given with -m.
 func (x *Export) check() (block.Nr, error) {
 	switch {
 	case x.Size != nil && (*x.Size == 0 || *x.Size%cli.SectorSize != 0 || *x.Size > math.MaxInt64):
@@ -150,7 +150,7 @@ func (x *Export) check() (block.Nr, error) {
 	return source.SnapshotBlock(x.MetadataSnap), nil
 }
 
-// checkOutput makes sure that the output can do what the options ask for.
+// checkOutput makes sure that the output supports the options.
 func (x *Export) checkOutput() error {
 	kind := x.outputKind()
 	switch {
@@ -166,7 +166,7 @@ func (x *Export) checkOutput() error {
 	return x.checkFiles()
 }
 
-// checkFiles makes sure that nothing is written to what is read.
+// checkFiles makes sure that no output is also an input.
 func (x *Export) checkFiles() error {
 	if x.Data != "" && source.SameFile(x.Metadata, x.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", x.Data)
@@ -189,7 +189,7 @@ func (x *Export) checkFiles() error {
 	return nil
 }
 
-// inputs are the files that are read.
+// inputs lists the files that are read.
 func (x *Export) inputs() []string {
 	return append(x.disk().Files(x.Input), x.Metadata, x.Data, x.Origin)
 }
@@ -198,22 +198,21 @@ func (x *Export) inputs() []string {
 type exportInputs struct {
 	metadata block.Device
 	src      volume.Source
-	size     int64         // of the device, as LVM knows it; 0: not known
-	place    *source.Place // nil: not inside of an image
-	plain    *plain        // what is exported, if it is in no pool; nil: it is in one
-	device   *uint64       // what is exported; nil: the tree of --root
-	older    *uint64       // only what differs from this device; nil: all
+	size     int64         // of the device, according to LVM; 0: unknown
+	place    *source.Place // nil: not inside an image
+	plain    *plain        // the content, if it is not in a pool; else nil
+	device   *uint64       // the device to export; nil: the tree of --root
+	older    *uint64       // export only what differs from this device; nil: everything
 	close    []io.Closer
 }
 
-// Close closes all inputs.
 func (in *exportInputs) Close() {
 	for _, c := range in.close {
 		c.Close()
 	}
 }
 
-// open opens all inputs. All other code takes them as they are here.
+// open opens all inputs. No other code looks at the paths.
 func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	in = &exportInputs{src: volume.Source{DataSize: math.MaxInt64}}
 	defer func() {
@@ -263,7 +262,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	return in, nil
 }
 
-// devices finds the devices that the options name.
+// devices resolves the devices the options name.
 func (x *Export) devices(in *exportInputs) (err error) {
 	if in.device, err = x.DevID.in(in.place); err == nil {
 		in.older, err = x.ChangedSince.in(in.place)
@@ -271,33 +270,33 @@ func (x *Export) devices(in *exportInputs) (err error) {
 	return err
 }
 
-// wholeSectors is what of a file a device can have.
+// wholeSectors rounds the size of a file down to whole sectors, as a device needs.
 func wholeSectors(size int64) int64 { return size / cli.SectorSize * cli.SectorSize }
 
-// A content is what is exported, as a stream of extents.
+// A content is the data to export, as a stream of extents.
 type content interface {
 	export.Reader
 	Size() int64
 	Extents(ctx context.Context) iter.Seq2[volume.Extent, error]
 }
 
-// An exportVolume is what is exported, and where it comes from.
+// An exportVolume is the data to export and where it comes from.
 type exportVolume struct {
 	content
-	plain         *plain         // the content, if it is in no pool; then there is nothing below but lossy
+	plain         *plain         // the content, if it is not in a pool; then only lossy is set below
 	thin          *volume.Volume // the content, if it is in a pool
 	pool          *metadata.Pool
 	tree          metadata.MappingTree
-	older         *metadata.MappingTree // only what differs from this one
-	base          int64                 // but all from this byte on
-	rewritable    *uint32               // and what was mapped at this time or later; nil: not
+	older         *metadata.MappingTree // export only what differs from this tree,
+	base          int64                 // plus everything from this byte on,
+	rewritable    *uint32               // plus what was mapped at this time or later; nil: nothing
 	place         *source.Place
 	src           volume.Source
-	device, since *uint64 // ids, as far as there are
-	lossy         bool    // something is lost, be it known what or not
+	device, since *uint64 // device ids, if there are any
+	lossy         bool    // something is lost, known or not
 }
 
-// volume finds the device, and what is known of it.
+// volume opens the device and collects what is known about it.
 func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exportVolume, error) {
 	if in.plain != nil {
 		return &exportVolume{content: in.plain, plain: in.plain}, nil
@@ -313,7 +312,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		if from, known, v.lossy, err = x.salvage(env, in); err != nil {
 			return nil, err
 		}
-		opt = metadata.Options{} // the repair has made use of them
+		opt = metadata.Options{} // the repair has applied them
 	}
 	if v.pool, err = metadata.Open(from, opt); err != nil {
 		return nil, source.Damaged(source.Hint(err))
@@ -336,7 +335,7 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 	return v, source.Damaged(err)
 }
 
-// checkHeld is the error of a metadata snapshot that was released in the meantime.
+// checkHeld returns an error if the metadata snapshot has been released since it was opened.
 func (v *exportVolume) checkHeld() error {
 	if v.plain != nil {
 		return nil
@@ -351,8 +350,8 @@ func numbered(nr *uint64) block.Nr {
 	return block.Nr(*nr)
 }
 
-// salvage finds what can be saved of the metadata. lossy says that the device is not
-// complete or certain; where, if it is known, the options for the volume say.
+// salvage recovers what it can from the metadata. lossy means that the device is incomplete or
+// uncertain; known lists the affected places as far as they are known.
 func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, known volume.Options, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),
@@ -381,7 +380,7 @@ func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, kn
 	return found.Device, known, lossy, nil
 }
 
-// size is that of the device in bytes; known is what LVM says.
+// size returns the size of the device in bytes. known is the size according to LVM.
 func (x *Export) size(env *cli.Env, v *exportVolume, known int64) (int64, error) {
 	switch {
 	case x.Size != nil:

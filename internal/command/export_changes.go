@@ -12,7 +12,7 @@ import (
 	"thinpool/tool/delta"
 )
 
-// extents yields what is to be exported.
+// extents yields the extents to export.
 func (v *exportVolume) extents(ctx context.Context) iter.Seq2[volume.Extent, error] {
 	if v.older == nil {
 		return v.Extents(ctx)
@@ -43,7 +43,7 @@ func (v *exportVolume) extents(ctx context.Context) iter.Seq2[volume.Extent, err
 	}
 }
 
-// tail yields all from the base on.
+// tail yields everything from the base on.
 func (v *exportVolume) tail(ctx context.Context, yield func(volume.Extent, error) bool) {
 	for e, err := range v.Extents(ctx) {
 		if err == nil && e.End() <= v.base {
@@ -58,17 +58,17 @@ func (v *exportVolume) tail(ctx context.Context, yield func(volume.Extent, error
 	}
 }
 
-// errStopped says that no more extents are wanted.
+// errStopped means that the consumer wants no more extents.
 var errStopped = errors.New("stopped")
 
-// changes merges, below the base, what differs from the older device with what both have, but may have
-// been written to in place since a copy was made.
+// changes merges two streams below the base: ranges that differ from the older device, and ranges
+// both devices share that may have been written in place since a copy was made.
 type changes struct {
 	v     *exportVolume
 	yield func(volume.Extent, error) bool
-	next  func() (metadata.Run, error, bool) // the runs that may have been written to
+	next  func() (metadata.Run, error, bool) // runs that may have been written in place
 	close func()
-	run   metadata.Run // what is left of the current one; Len 0: there is none
+	run   metadata.Run // rest of the current run; Len 0: none
 }
 
 func (v *exportVolume) changes(ctx context.Context, yield func(volume.Extent, error) bool) *changes {
@@ -77,7 +77,7 @@ func (v *exportVolume) changes(ctx context.Context, yield func(volume.Extent, er
 	return c
 }
 
-// rewritten yields the runs of the device to whose data blocks the pool may have written in place.
+// rewritten yields the runs of the device that the pool may have written in place.
 func (v *exportVolume) rewritten(ctx context.Context) iter.Seq2[metadata.Run, error] {
 	if v.rewritable == nil {
 		return func(func(metadata.Run, error) bool) {}
@@ -91,7 +91,7 @@ func (v *exportVolume) rewritten(ctx context.Context) iter.Seq2[metadata.Run, er
 	}
 }
 
-// add yields what a range that differs from the older device consists of now, and all before it.
+// add yields a range that differs from the older device, and everything before it.
 func (c *changes) add(r delta.Range) error {
 	if err := c.upTo(r.Begin); err != nil {
 		return err
@@ -106,10 +106,10 @@ func (c *changes) add(r delta.Range) error {
 	return c.skip(r.Begin + metadata.ThinBlock(r.Len))
 }
 
-// finish yields what is left.
+// finish yields the rest.
 func (c *changes) finish() error { return c.upTo(1<<64 - 1) }
 
-// upTo yields what may have been written to before a block.
+// upTo yields runs before end that may have been written in place.
 func (c *changes) upTo(end metadata.ThinBlock) error {
 	for {
 		if err := c.load(); err != nil || c.run.Len == 0 || c.run.Thin >= end {
@@ -124,7 +124,7 @@ func (c *changes) upTo(end metadata.ThinBlock) error {
 	}
 }
 
-// skip drops what lies before a block.
+// skip drops runs before end.
 func (c *changes) skip(end metadata.ThinBlock) error {
 	for {
 		if err := c.load(); err != nil || c.run.Len == 0 || c.run.Thin >= end {
@@ -134,7 +134,7 @@ func (c *changes) skip(end metadata.ThinBlock) error {
 	}
 }
 
-// load makes sure that there is a current run, if there is any left.
+// load fetches the next run if the current one is used up.
 func (c *changes) load() error {
 	if c.run.Len > 0 {
 		return nil
@@ -144,7 +144,7 @@ func (c *changes) load() error {
 	return err
 }
 
-// cut takes n blocks off the current run.
+// cut removes n blocks from the start of the current run.
 func (c *changes) cut(n uint64) {
 	c.run.Thin += metadata.ThinBlock(n)
 	c.run.Data += metadata.DataBlock(n)

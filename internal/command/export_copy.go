@@ -27,14 +27,14 @@ func (x *Export) export(env *cli.Env, v *exportVolume) error {
 	if err != nil {
 		return err
 	}
-	// Only now: who reads half a table or list might use it.
+	// List only now, after the plan succeeded: a reader might use a truncated table or list.
 	if err := x.list(env, v); err != nil || x.Output == "" {
 		return errors.Join(err, v.checkHeld())
 	}
 	return x.copy(env, v, job, plan)
 }
 
-// copy writes the output, and reads it back if that is asked for.
+// copy writes the output and reads it back if requested.
 func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan exportPlan) error {
 	if path := x.statePath(); path != "" {
 		if err := newfile.Remove(path); err != nil { // before the copy changes
@@ -90,7 +90,7 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 	return nil
 }
 
-// unfinished says how to go on after an error.
+// unfinished tells the user how to continue after an error.
 func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
 	if job.path != "" && !errors.Is(err, export.ErrDiffers) {
 		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are copied; run the same command with --resume to continue\n", x.Output, job.Position, job.Size)
@@ -101,16 +101,16 @@ func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
 	return err
 }
 
-// An exportJob is what is exported and how far that got.
+// An exportJob says what is exported and how much of it is done.
 type exportJob struct {
 	export.Journal
-	path    string // "": nothing is noted
+	path    string // "": keep no journal
 	resumed bool
-	// unreadable is what could not be read, by ascending offsets; not of what was copied before a resume.
+	// unreadable extents, in ascending order. Extents copied before a resume are not included.
 	unreadable []volume.Extent
 }
 
-// reached notes that all before position is on stable storage.
+// reached records that everything before position is on stable storage.
 func (j *exportJob) reached(position int64) error {
 	next := j.Journal
 	next.Position = position
@@ -121,14 +121,14 @@ func (j *exportJob) reached(position int64) error {
 	return nil
 }
 
-// An outputKind is what an export writes to.
+// An outputKind is the kind of output an export writes to.
 type outputKind int
 
 const (
 	toNothing outputKind = iota
 	toFile
 	toDisk
-	toStream // standard output, a pipe
+	toStream // standard output or a pipe
 )
 
 func (x *Export) outputKind() outputKind {
@@ -153,7 +153,7 @@ func (x *Export) journalPath() string {
 	return x.Journal
 }
 
-// job describes the export, and finds how far it got before.
+// job describes the export and finds out how far an earlier run got.
 func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	job := &exportJob{path: x.journalPath()}
 	job.Size = v.Size()
@@ -180,7 +180,7 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 	return job, nil
 }
 
-// facts is what must not have changed when an export of a thin volume goes on.
+// facts lists what must not have changed when an export of a thin volume resumes.
 func (x *Export) facts(v *exportVolume, fact func(name string, value any)) {
 	sb := &v.pool.Superblock
 	fact("pool uuid", hex.EncodeToString(sb.UUID[:]))
@@ -207,7 +207,7 @@ func orNone(n *uint64) string {
 	return strconv.FormatUint(*n, 10)
 }
 
-// before loads the journal of an export that is to go on; nil if there is none.
+// before loads the journal of the export to resume; nil if there is none.
 func (x *Export) before(path string) (*export.Journal, error) {
 	if path == "" {
 		return nil, nil
@@ -222,10 +222,10 @@ func (x *Export) before(path string) (*export.Journal, error) {
 	if info, err := os.Stat(x.Output); err == nil && info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s exists but %s does not: the export is complete, or this file is not from thin_export; use --force to replace it", x.Output, path)
 	}
-	return nil, nil // nothing was done yet
+	return nil, nil // nothing has been done yet
 }
 
-// free makes sure that neither the output nor a journal is in the way.
+// free makes sure that no existing output or journal is in the way.
 func (x *Export) free(journal string) error {
 	if _, err := os.Lstat(export.StatePath(x.Output)); err == nil && x.ChangedSince != nil {
 		return fmt.Errorf("%s is a full copy, as %s says, and is not replaced by what changed; --onto brings it up to date", x.Output, export.StatePath(x.Output))
@@ -242,7 +242,7 @@ func (x *Export) free(journal string) error {
 	return nil
 }
 
-// target opens the output. done closes it, whatever came of it.
+// target opens the output. done closes it, after success or failure.
 func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Target, done func(), err error) {
 	switch kind := x.outputKind(); {
 	case kind == toFile:
@@ -274,7 +274,7 @@ func (x *Export) file(size int64, job *exportJob) (*export.File, error) {
 	return export.CreateFile(x.Output, size, x.Force, source.ModeLike(x.inputs()...))
 }
 
-// verify reads everything back.
+// verify reads everything back and compares.
 func (x *Export) verify(env *cli.Env, v *exportVolume, job *exportJob, to export.Target, opt export.Options) error {
 	if opt.Checkpoint != nil {
 		if err := job.reached(v.Size()); err != nil {
@@ -286,7 +286,7 @@ func (x *Export) verify(env *cli.Env, v *exportVolume, job *exportJob, to export
 	}
 	opt.Phase = "verifying MiB"
 	if x.Repair {
-		opt.Unreadable = func(volume.Extent) {} // was reported
+		opt.Unreadable = func(volume.Extent) {} // already reported
 	}
 	return export.Verify(env, v, v.extents(env), to.(io.ReaderAt), opt)
 }

@@ -7,7 +7,8 @@ import (
 	"thinpool/internal/source"
 )
 
-// openImages opens all inputs that are inside of a disk: of a volume group, or a partition in one of its volumes.
+// openImages opens inputs inside a disk: from a volume group, or from a partition inside one of its
+// volumes.
 func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	disks, err := x.disk().Open(env, x.Input, disk.Options{Shared: x.MetadataSnap.Set})
 	if err != nil {
@@ -29,7 +30,7 @@ func (x *Export) openImages(env *cli.Env, in *exportInputs) error {
 	return x.openPool(env, in)
 }
 
-// openPool opens the pool, and finds out what LVM knows of the device: its id, its size and its external origin.
+// openPool opens the pool and gets the device's id, size and external origin from LVM.
 func (x *Export) openPool(env *cli.Env, in *exportInputs) error {
 	p := in.place
 	err := x.devices(in)
@@ -37,7 +38,7 @@ func (x *Export) openPool(env *cli.Env, in *exportInputs) error {
 		return err
 	}
 	switch {
-	case in.device != nil: // which may be another one
+	case in.device != nil: // may differ from --lv
 		p.Thin = p.ThinVolume(*in.device)
 	case p.Thin != nil && x.Root == nil:
 		in.device = &p.Thin.Thin().DeviceID

@@ -10,16 +10,16 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// An exportPlan is what an export comes to.
+// An exportPlan sums up what an export will do.
 type exportPlan struct {
-	bytes int64 // to be copied
-	zeros int64 // to be left out, or made
+	bytes int64 // to copy
+	zeros int64 // to skip or write as zeros
 	lost  int64
-	cut   bool // some of that lies beyond the data device
+	cut   bool // some mappings lie beyond the data device
 }
 
-// plan goes through all that is to be exported from a byte on, and says what is lost.
-// Without --repair it is an error if anything is.
+// plan reads all extents to export from byte from on, and reports what is lost. Without --repair,
+// any loss is an error.
 func (x *Export) plan(env *cli.Env, v *exportVolume, from int64) (exportPlan, error) {
 	var p exportPlan
 	env.Progress("reading mappings", 0, 0)
@@ -61,7 +61,7 @@ func sayLost(env *cli.Env, e volume.Extent) {
 	fmt.Fprintf(env.Stderr, "lost: bytes %d..%d: %v\n", e.Begin, e.End()-1, e.Err)
 }
 
-// list prints what is asked for.
+// list prints what the options ask for.
 func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	switch {
 	case x.Map != "":
@@ -85,7 +85,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	return out.Commit(env)
 }
 
-// mapfile writes what is lost, be it for the metadata or because it could not be read.
+// mapfile lists what is lost, because of damaged metadata or because it could not be read.
 func (x *Export) mapfile(env *cli.Env, v *exportVolume, unreadable []volume.Extent) error {
 	if x.Mapfile == "" {
 		return nil
@@ -105,7 +105,7 @@ func (x *Export) mapfile(env *cli.Env, v *exportVolume, unreadable []volume.Exte
 	return out.Commit(env)
 }
 
-// eachReadable is each, but what could not be read is lost.
+// eachReadable is like each, but treats unreadable extents as lost.
 func (v *exportVolume) eachReadable(env *cli.Env, unreadable []volume.Extent, fn func(volume.Extent) error) error {
 	return v.each(env, func(e volume.Extent) error {
 		for len(unreadable) > 0 && unreadable[0].Begin < e.End() {
@@ -122,7 +122,7 @@ func (v *exportVolume) eachReadable(env *cli.Env, unreadable []volume.Extent, fn
 				return err
 			}
 			if e = e.From(lost.End()); bad.End() > lost.End() {
-				break // it goes on in the next extent
+				break // continues in the next extent
 			}
 			unreadable = unreadable[1:]
 		}

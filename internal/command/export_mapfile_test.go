@@ -19,7 +19,7 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// mapped reads a mapfile: of every block its status.
+// mapped reads a mapfile and returns the status of each block.
 func (p *exportPool) mapped(path string, size int) string {
 	p.t.Helper()
 	var blocks []byte
@@ -39,7 +39,8 @@ func (p *exportPool) mapped(path string, size int) string {
 	return string(blocks)
 }
 
-// Of a damaged device the mapfile says what is lost; ddrescue takes that, and that alone, from a backup.
+// The mapfile of a damaged device says what is lost. ddrescue then takes exactly that from a
+// backup.
 func TestExportMapfile(t *testing.T) {
 	p := newExportPool(t)
 	const size = 100 * exportBlock
@@ -54,7 +55,7 @@ func TestExportMapfile(t *testing.T) {
 	p.file("meta", damaged)
 	p.run(1, append(args, "--force")...)
 	p.run(1, append(args, "--force", "--repair")...)
-	// Two mappings are found in an old leaf. The counts do not confirm them.
+	// Two mappings are found in an old leaf. Reference counts do not confirm them.
 	want := strings.Repeat("+", 50) + "--**" + strings.Repeat("-", 16) + strings.Repeat("+", 30)
 	if got := p.mapped(p.path("map"), size); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -74,7 +75,7 @@ func TestExportMapfile(t *testing.T) {
 	}
 }
 
-// What a repair has guessed is not called data, and ddrescue leaves it alone if asked to.
+// Guessed ranges are not marked as data, and ddrescue leaves them alone on request.
 func TestExportGuessed(t *testing.T) {
 	p := newExportPool(t)
 	f := fixtures.NewForge(t, 128, 300)
@@ -135,7 +136,7 @@ func (l extentList) Extents(context.Context) iter.Seq2[volume.Extent, error] {
 	}
 }
 
-// What could not be read is lost, wherever it lies in what is mapped.
+// Unreadable data counts as lost, wherever it lies within mapped extents.
 func TestExportMapfileUnreadable(t *testing.T) {
 	v := &exportVolume{content: extentList{
 		{Kind: volume.Mapped, Begin: 0, Len: 10, Data: 500},
@@ -146,7 +147,7 @@ func TestExportMapfileUnreadable(t *testing.T) {
 	bad := []volume.Extent{
 		{Kind: volume.Lost, Begin: 0, Len: 2},
 		{Kind: volume.Lost, Begin: 4, Len: 1},
-		{Kind: volume.Lost, Begin: 9, Len: 3}, // of both
+		{Kind: volume.Lost, Begin: 9, Len: 3}, // in two extents
 		{Kind: volume.Lost, Begin: 25, Len: 5},
 	}
 	var got []byte
@@ -162,7 +163,8 @@ func TestExportMapfileUnreadable(t *testing.T) {
 	}
 }
 
-// An interrupted export does not know what it could not read, so it goes on only without a mapfile.
+// The journal does not record unreadable ranges, so an interrupted export resumes only without a
+// mapfile.
 func TestExportMapfileResume(t *testing.T) {
 	p := newExportPool(t)
 	args := []string{"--dev-id", "1", "--size", "6m", "-o", p.path("out"), "--repair"}

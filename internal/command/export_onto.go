@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// statePath is where it says what a full copy holds; empty: nowhere.
+// statePath returns the path of the state file that describes a full copy; empty if there is none.
 func (x *Export) statePath() string {
 	if x.outputKind() != toFile || x.ChangedSince != nil && x.Onto == "" {
 		return ""
@@ -22,7 +22,7 @@ func (x *Export) statePath() string {
 	return export.StatePath(x.Output)
 }
 
-// copyState is what a full copy of a thin device holds; nil if that is not recorded.
+// copyState describes the content of a full copy of a thin device; nil if it is not recorded.
 func (x *Export) copyState(env *cli.Env, v *exportVolume) *export.State {
 	if v.plain != nil || x.statePath() == "" {
 		return nil
@@ -35,7 +35,7 @@ func (x *Export) copyState(env *cli.Env, v *exportVolume) *export.State {
 		s.Why = "it was made with --repair"
 	default:
 		of, err := v.identity(env, *v.device)
-		if err != nil { // the copy is right all the same
+		if err != nil { // the copy is correct all the same
 			s.Why = fmt.Sprintf("its device could not be identified: %v", err)
 			break
 		}
@@ -44,7 +44,7 @@ func (x *Export) copyState(env *cli.Env, v *exportVolume) *export.State {
 	return s
 }
 
-// identity tells the content of a device from others.
+// identity identifies the content of a device.
 func (v *exportVolume) identity(env *cli.Env, id uint64) (export.Identity, error) {
 	env.Progress("identifying the device", 0, 0)
 	d, err := v.pool.Device(metadata.DevID(id))
@@ -114,7 +114,8 @@ func (x *Export) update(env *cli.Env, v *exportVolume) error {
 	return nil
 }
 
-// newUpdate finds out whether the copy is one of the older device; nil if there is nothing to do.
+// newUpdate checks that the copy is one of the older device. It returns nil if there is nothing to
+// do.
 func (x *Export) newUpdate(env *cli.Env, v *exportVolume, to *export.FullCopy) (*export.Update, error) {
 	s, err := export.LoadState(x.Onto)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -142,7 +143,7 @@ func (x *Export) newUpdate(env *cli.Env, v *exportVolume, to *export.FullCopy) (
 	if u == nil || err != nil {
 		return nil, err
 	}
-	u.Base = min(s.Size, size) // an interrupted update may have cut it
+	u.Base = min(s.Size, size) // an interrupted update may have truncated it
 	if !s.Of.Settled {
 		v.rewritable = &s.Of.Snapshotted
 	}
@@ -152,7 +153,7 @@ func (x *Export) newUpdate(env *cli.Env, v *exportVolume, to *export.FullCopy) (
 	return u, x.sample(env, v, to, &u.From)
 }
 
-// sample compares the copy with the older device here and there, but not where the pool may have
+// sample compares the copy with the older device at some positions, except where the pool may have
 // written since.
 func (x *Export) sample(env *cli.Env, v *exportVolume, to *export.FullCopy, s *export.State) error {
 	older, err := volume.Open(env, v.pool, *v.older, v.src, volume.Options{Size: s.Size})

@@ -14,8 +14,8 @@ import (
 	"thinpool/tool/export"
 )
 
-// newChainPool makes a pool with a volume, 1, and snapshots of it, 2, 3 and 4, to which nothing was written.
-// Between them blocks were written to, for the first time or not, and discarded.
+// newChainPool creates a pool with volume 1 and its unmodified snapshots 2, 3 and 4. Between the
+// snapshots, blocks were written, overwritten and discarded.
 func newChainPool(t *testing.T) *exportPool {
 	p := newExportPool(t)
 	f := fixtures.NewForge(t, 128, 300)
@@ -41,7 +41,7 @@ func (p *exportPool) state(path string) *export.State {
 	return s
 }
 
-// A full copy and two increments are what the full copy of the last snapshot is.
+// A full copy plus two increments equals a full copy of the last snapshot.
 func TestExportOnto(t *testing.T) {
 	for name, sizes := range map[string][3]string{
 		"one size": {"6m", "6m", "6m"},
@@ -80,7 +80,7 @@ func TestExportOnto(t *testing.T) {
 	}
 }
 
-// Only what changed is written to, and what is unmapped becomes zeros.
+// Only changed blocks are written; unmapped ones become zeros.
 func TestExportOntoWritesChanges(t *testing.T) {
 	p := newChainPool(t)
 	copied := p.path("copy")
@@ -100,7 +100,7 @@ func TestExportOntoWritesChanges(t *testing.T) {
 	}
 }
 
-// What the pool has written to in place since the copy was made is copied, too, and no more than that.
+// An update also copies what the pool wrote in place since the copy was made, and nothing else.
 func TestExportOntoRewritten(t *testing.T) {
 	for _, newer := range []string{"5", "6", "7"} {
 		p := newExportPool(t)
@@ -118,7 +118,8 @@ func TestExportOntoRewritten(t *testing.T) {
 		if p.state(copied).Of.Settled {
 			t.Error("nothing can be written in place")
 		}
-		// Data blocks 20 to 49 and 60 to 69 are written to, as their mappings are not older than the snapshot.
+		// Data blocks 20 to 49 and 60 to 69 can be written in place: their mappings are not older
+		// than the snapshot.
 		for _, nr := range []int{21, 29, 30, 49, 60, 69} {
 			copy(p.dataContent[nr*exportBlock+4096:(nr+1)*exportBlock], noise(uint64(nr), exportBlock))
 		}
@@ -133,7 +134,7 @@ func TestExportOntoRewritten(t *testing.T) {
 	}
 }
 
-// What is not a copy of the older snapshot is left alone.
+// An update refuses anything that is not a copy of the older snapshot.
 func TestExportOntoRefuses(t *testing.T) {
 	p := newChainPool(t)
 	copied := p.path("copy")
@@ -179,7 +180,8 @@ func TestExportOntoRefuses(t *testing.T) {
 	p.run(2, "--size", "6m", "--onto", p.dir, "--dev-id", "3", "--changed-since", "2", "--resume")
 }
 
-// What changed never replaces a full copy, and a copy that is replaced has no state until it is complete.
+// An increment never replaces a full copy. A copy that is being replaced has no state until
+// complete.
 func TestExportKeepsFullCopy(t *testing.T) {
 	p := newChainPool(t)
 	copied := p.path("copy")
@@ -191,7 +193,7 @@ func TestExportKeepsFullCopy(t *testing.T) {
 			t.Errorf("%s", stderr)
 		}
 	}
-	// An increment is not a full copy, so there is no state of it, and it can be replaced.
+	// An increment is not a full copy: it has no state and can be replaced.
 	for range 2 {
 		p.run(0, "--dev-id", "3", "--changed-since", "2", "--size", "6m", "-o", p.path("changes"), "--force")
 	}
@@ -205,7 +207,7 @@ func TestExportKeepsFullCopy(t *testing.T) {
 	}
 }
 
-// After an interruption only the same update goes on, and completes.
+// After an interruption, only the same update can continue, and it completes.
 func TestExportOntoInterrupted(t *testing.T) {
 	p := newChainPool(t)
 	copied := p.path("copy")
@@ -217,7 +219,7 @@ func TestExportOntoInterrupted(t *testing.T) {
 		if err := s.Save(copied); err != nil {
 			t.Fatal(err)
 		}
-		// Half of the new content is there.
+		// Half of the new content has been written.
 		half := p.read(copied)
 		full := p.read(p.path("full"))
 		n := min(len(half), len(full))

@@ -14,19 +14,20 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// A plain is something to export that is in no pool: a logical volume of any sort, a partition.
+// A plain is something outside any pool to export: a logical volume of another type, or a
+// partition.
 type plain struct {
 	io.ReaderAt
 	name string
 	size int64
-	id   string // of the volume
-	text uint64 // of the group
+	id   string // UUID of the volume
+	text uint64 // seqno of the group's text
 }
 
-// Size is the number of bytes.
+// Size returns the size in bytes.
 func (p *plain) Size() int64 { return p.size }
 
-// Extents is all of it.
+// Extents yields one extent: everything.
 func (p *plain) Extents(context.Context) iter.Seq2[volume.Extent, error] {
 	return func(yield func(volume.Extent, error) bool) {
 		if p.size > 0 {
@@ -38,7 +39,7 @@ func (p *plain) Extents(context.Context) iter.Seq2[volume.Extent, error] {
 // Advise does nothing.
 func (p *plain) Advise(volume.Extent) {}
 
-// Read reads the beginning of an extent.
+// Read reads the start of an extent.
 func (p *plain) Read(b []byte, e volume.Extent) error {
 	n, err := p.ReadAt(b, e.Begin)
 	switch {
@@ -50,10 +51,10 @@ func (p *plain) Read(b []byte, e volume.Extent) error {
 	return &volume.ReadError{Extent: e, BlockSize: plainBlock, Err: err}
 }
 
-// plainBlock is what errors about something in no pool are rounded to.
+// plainBlock is the granularity of read errors outside pools.
 const plainBlock = cli.SectorSize
 
-// plainVolume opens a volume that is in no pool.
+// plainVolume opens a volume that is not in a pool.
 func (x *Export) plainVolume(env *cli.Env, g *lvm.Group, v *lvm.Volume) (*plain, error) {
 	r, err := lvmthin.Open(env, g, v, x.lvmthinOptions(env))
 	if err != nil {
@@ -66,7 +67,7 @@ func (x *Export) lvmthinOptions(env *cli.Env) lvmthin.Options {
 	return lvmthin.Options{Leg: x.Leg, Note: func(text string) { env.Log.Info(text) }}
 }
 
-// onlyThin refuses options that make sense only for what is in a pool.
+// onlyThin refuses options that only apply to pools.
 func (x *Export) onlyThin(p *plain) error {
 	options := []struct {
 		name string
@@ -88,7 +89,7 @@ func (x *Export) onlyThin(p *plain) error {
 	return nil
 }
 
-// plainInside finds what is to be exported if it is in no pool; nil if it is in one.
+// plainInside opens what to export if it is not in a pool. It returns nil if it is.
 func (x *Export) plainInside(env *cli.Env, p *source.Place) (*plain, error) {
 	v := p.Volume
 	if p.Thin != nil || v == nil || p.Pool != nil && (x.DevID != nil || x.Root != nil || !x.names(p, v)) {
@@ -101,12 +102,12 @@ func (x *Export) plainInside(env *cli.Env, p *source.Place) (*plain, error) {
 	return found, x.onlyThin(found)
 }
 
-// names reports whether the command line names v itself, not the pool that it is a part of.
+// names reports whether the command line names v itself rather than the pool it belongs to.
 func (x *Export) names(p *source.Place, v *lvm.Volume) bool {
 	return slices.Contains([]string{v.Name, p.Group.Name + "/" + v.Name, "/dev/" + p.Group.Name + "/" + v.Name}, x.disk().Sought())
 }
 
-// plainFacts is what must not have changed when an export goes on.
+// facts lists what must not have changed when an export resumes.
 func (p *plain) facts(fact func(name string, value any)) {
 	fact("volume", p.name)
 	fact("id", p.id)

@@ -17,7 +17,7 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// An exportPool is a pool in files: metadata, data, and an external origin.
+// An exportPool is a pool in files: metadata, data and an external origin.
 type exportPool struct {
 	t                          *testing.T
 	dir, meta, data, origin    string
@@ -25,8 +25,8 @@ type exportPool struct {
 	leaves                     []block.Nr
 }
 
-// newExportPool makes a pool with three devices: 1, its snapshot 2 that has changed, and
-// the older 3 that shares some.
+// newExportPool creates a pool with three devices: device 1, its modified snapshot 2, and the older
+// device 3 that shares some blocks.
 func newExportPool(t *testing.T) *exportPool {
 	const blocks = 300
 	p := &exportPool{t: t, dir: t.TempDir()}
@@ -48,7 +48,8 @@ func newExportPool(t *testing.T) *exportPool {
 	return p
 }
 
-// newSnapshotPool makes a pool with device 1 and its snapshot 2. Since then two blocks of 1 were written, 60 and 61.
+// newSnapshotPool creates a pool with device 1 and its snapshot 2. Blocks 60 and 61 of device 1
+// were written later.
 func newSnapshotPool(t *testing.T) *exportPool {
 	const blocks = 100
 	p := &exportPool{t: t, dir: t.TempDir()}
@@ -89,7 +90,7 @@ func (p *exportPool) read(path string) []byte {
 	return content
 }
 
-// want is the content of a device, mapping by mapping.
+// want returns the content of a device, built mapping by mapping.
 func (p *exportPool) want(id metadata.DevID, size int, origin bool) []byte {
 	p.t.Helper()
 	pool, err := metadata.Open(blocktest.NewMemFrom(p.read(p.meta)), metadata.Options{})
@@ -117,7 +118,7 @@ func (p *exportPool) want(id metadata.DevID, size int, origin bool) []byte {
 	return content[:size]
 }
 
-// run exports, and demands an exit code. Of some options the last counts.
+// run exports and checks the exit code. If an option is repeated, the last one counts.
 func (p *exportPool) run(code int, args ...string) (stdout, stderr string) {
 	p.t.Helper()
 	args = append([]string{"--metadata", p.meta, "--data", p.data}, args...)
@@ -154,13 +155,13 @@ type exportedRange struct {
 	Begin, Length int64
 }
 
-// exportedSums are its last line.
+// exportedSums is the last line.
 type exportedSums struct {
 	Type                      string
 	Data, Zero, Lost, Guessed int64
 }
 
-// ranges reads a list of ranges, and demands that it is complete.
+// ranges parses a list of ranges and checks that it is complete.
 func (p *exportPool) ranges(text []byte) (all []exportedRange) {
 	p.t.Helper()
 	var end exportedSums

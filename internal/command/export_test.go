@@ -19,7 +19,7 @@ import (
 
 const exportBlock = metadata.MinDataBlockSize * cli.SectorSize
 
-// Every way to export gives the bytes that the mappings say.
+// Every way to export yields the bytes that the mappings describe.
 func TestExport(t *testing.T) {
 	p := newExportPool(t)
 	const last = 90 * exportBlock
@@ -67,7 +67,7 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// What changed, put over the older device, is the newer one.
+// The changes applied to the older device yield the newer one.
 func TestExportChangedSince(t *testing.T) {
 	p := newExportPool(t)
 	const size = 6<<20 + 512
@@ -122,7 +122,7 @@ func TestExportChangedSince(t *testing.T) {
 	}
 }
 
-// The table for device-mapper has the content, sector by sector.
+// The device-mapper table describes the content sector by sector.
 func TestExportMap(t *testing.T) {
 	p := newExportPool(t)
 	const size = 9<<20 + 512
@@ -166,7 +166,7 @@ func TestExportMap(t *testing.T) {
 	}
 }
 
-// Interrupted anywhere, an export goes on to the same bytes; as long as nothing differs.
+// An export interrupted at any point resumes to the same bytes, unless its inputs changed.
 func TestExportResume(t *testing.T) {
 	p := newExportPool(t)
 	const size = 6 << 20
@@ -197,7 +197,7 @@ func TestExportResume(t *testing.T) {
 	}
 	for position := int64(0); position <= size; position += 5*exportBlock + 512 {
 		partial := slices.Concat(want[:position], make([]byte, size-position))
-		if position > exportBlock { // what is said to be done is not done again
+		if position > exportBlock { // ranges marked done are not copied again
 			partial[7] ^= 1
 		}
 		p.file("out", partial)
@@ -248,8 +248,7 @@ func TestExportResume(t *testing.T) {
 	}
 }
 
-// What is lost is told to the byte, before anything is written; with --repair the rest
-// is there.
+// Losses are reported to the byte before anything is written. With --repair, the rest is exported.
 func TestExportLost(t *testing.T) {
 	p := newExportPool(t)
 	const size = 6 << 20
@@ -262,9 +261,9 @@ func TestExportLost(t *testing.T) {
 		meta []byte
 		data string
 		lost [][2]int
-		rest [][2]int // that is lost with --repair, too
+		rest [][2]int // still lost with --repair
 	}{
-		// Two mappings are found again: an old leaf has them. They are guesses.
+		// Two mappings are found again in an old leaf. They are guesses.
 		"leaf": {
 			damagedLeaf, p.data,
 			[][2]int{{50 * exportBlock, 70 * exportBlock}},
@@ -334,7 +333,7 @@ func TestExportLost(t *testing.T) {
 		if n := strings.Count(table, " error\n"); n != len(tc.rest) {
 			t.Errorf("%s: the table has %d errors:\n%s", name, n, table)
 		}
-		p.run(0, "--dev-id", "2", "-o", p.path("other "+name), "--repair", "--size", "2m") // which has lost nothing there
+		p.run(0, "--dev-id", "2", "-o", p.path("other "+name), "--repair", "--size", "2m") // nothing is lost there
 	}
 	p.file("meta", damagedLeaf)
 	p.run(1, "--root", strconv.Itoa(int(p.root(1))), "-o", p.path("root"), "--repair", "--size", fmt.Sprint(size))

@@ -61,7 +61,7 @@ func (x *Files) Rules() []cli.Rule {
 	}
 }
 
-// A byteRange is bytes of a volume.
+// A byteRange is a range of bytes in a volume.
 type byteRange struct{ begin, end uint64 } // end is math.MaxUint64 for -1
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -86,7 +86,7 @@ func (r *byteRange) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// in is what of r lies in a volume.
+// in clips r to a volume of the given size.
 func (r byteRange) in(size int64) fsmap.Range {
 	begin := min(r.begin, uint64(size))
 	return fsmap.Range{Begin: int64(begin), Len: int64(min(r.end, uint64(size)) - begin)}
@@ -112,7 +112,7 @@ func (x *Files) Run(env *cli.Env) error {
 	return x.print(env, &view.Files{Result: res, Size: v.size})
 }
 
-// print prints what was found. That something is missing is a failure.
+// print prints the results. If anything is missing, it returns an error.
 func (x *Files) print(env *cli.Env, f *view.Files) error {
 	if x.Format == "json" {
 		if err := f.JSON(env.Stdout); err != nil || f.Complete() {
@@ -126,12 +126,12 @@ func (x *Files) print(env *cli.Env, f *view.Files) error {
 	return errors.New("metadata of the file system is missing, so files may be missing in the list")
 }
 
-// A filesVolume is what is searched.
+// A filesVolume is the volume to search.
 type filesVolume struct {
 	io.ReaderAt
 	name   string
 	size   int64
-	export *exportVolume // in LVM; nil: a file or device
+	export *exportVolume // the volume in LVM; nil: a file or device
 	place  *source.Place
 	close  func() error
 }
@@ -152,7 +152,7 @@ func (x *Files) open(env *cli.Env) (*filesVolume, error) {
 	return &filesVolume{ReaderAt: found, name: found.String(), size: found.Size(), close: disks.Close}, nil
 }
 
-// openLV opens a logical volume, or what is inside of one, as thin_export does.
+// openLV opens a logical volume, or something inside one, like thin_export.
 func (x *Files) openLV(env *cli.Env) (*filesVolume, error) {
 	e := &Export{Input: x.Input, Repair: x.Lost, ChangedSince: x.ChangedSince, volumes: x.volumes}
 	in, err := e.open(env)
@@ -171,7 +171,8 @@ func (x *Files) openLV(env *cli.Env) (*filesVolume, error) {
 	return v, nil
 }
 
-// bare is what is searched if no volume is named: the partition --inside, or the only thing that may be a file system.
+// bare returns what to search if no volume is named: the partition of --inside, or the only
+// candidate for a file system.
 func (x *Files) bare(disks *source.Disks) (*disk.Disk, error) {
 	media := disks.Found.Media
 	if len(media) == 0 {
@@ -210,7 +211,7 @@ func (x *Files) bare(disks *source.Disks) (*disk.Disk, error) {
 	return nil, fmt.Errorf("which partition? Choose one with --inside N: %s", source.List(names))
 }
 
-// ranges are what is asked for, apart from what is lost.
+// ranges returns the ranges to look up, and separately the lost ranges.
 func (x *Files) ranges(env *cli.Env, v *filesVolume) (ranges, lost []fsmap.Range, err error) {
 	for _, r := range x.Range {
 		ranges = append(ranges, r.in(v.size))
@@ -246,7 +247,7 @@ func (x *Files) ranges(env *cli.Env, v *filesVolume) (ranges, lost []fsmap.Range
 	return ranges, lost, err
 }
 
-// device is the thin device that is searched; nil if that is not known.
+// device returns the id of the thin device that is searched; nil if unknown.
 func (x *Files) device(v *filesVolume) *uint64 {
 	if x.DevID != nil || v.export == nil {
 		return x.DevID

@@ -14,7 +14,7 @@ import (
 	"thinpool/internal/cli"
 )
 
-// eachLine calls fn with the lines of a text, and names the line in its errors.
+// eachLine calls fn for each line. Errors include the line number.
 func eachLine(r io.Reader, fn func(line string) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<26)
@@ -26,7 +26,7 @@ func eachLine(r io.Reader, fn func(line string) error) error {
 	return lines.Err()
 }
 
-// lostRanges reads the list of thin_export --ranges.
+// lostRanges parses the list that thin_export --ranges writes.
 func lostRanges(r io.Reader) (lost []fsmap.Range, err error) {
 	complete := false
 	err = eachLine(r, func(line string) error {
@@ -50,15 +50,15 @@ func lostRanges(r io.Reader) (lost []fsmap.Range, err error) {
 	return lost, err
 }
 
-// someBytes is a range, up to the end of the largest volume.
+// someBytes returns a range, clipped to the largest possible volume.
 func someBytes(begin, length uint64) fsmap.Range {
 	begin = min(begin, math.MaxInt64)
 	return fsmap.Range{Begin: int64(begin), Len: int64(min(length, math.MaxInt64-begin))}
 }
 
-// mapfileRanges reads a mapfile of GNU ddrescue: all that is not finished.
+// mapfileRanges returns the unfinished areas of a GNU ddrescue mapfile.
 func mapfileRanges(r io.Reader) (lost []fsmap.Range, err error) {
-	status := false // the first line, which says how far ddrescue got
+	status := false // the first line says how far ddrescue got
 	err = eachLine(r, func(line string) error {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
@@ -90,7 +90,7 @@ func mapfileRanges(r io.Reader) (lost []fsmap.Range, err error) {
 	return lost, err
 }
 
-// A reportLine is what counts here of a line of thin_repair --format json.
+// A reportLine has the fields of a line of thin_repair --format json that are needed here.
 type reportLine struct {
 	Type          string `json:"type"`
 	DataBlockSize uint64 `json:"data_block_size"`
@@ -102,7 +102,7 @@ type reportLine struct {
 	} `json:"holes"`
 }
 
-// reportRanges reads a report of thin_repair: the holes of a device.
+// reportRanges returns the holes of a device in a report of thin_repair.
 func reportRanges(r io.Reader, device *uint64) (lost []fsmap.Range, err error) {
 	if device == nil {
 		return nil, cli.Usagef("--report: which device? Give its id with --dev-id")

@@ -11,8 +11,8 @@ import (
 	"thinpool/fixtures"
 )
 
-// filesText runs thin_files, whose exit code must be as wanted, and returns the lines of its table without spaces that only
-// align.
+// filesText runs thin_files, checks its exit code, and returns the lines of its table without
+// padding.
 func filesText(t *testing.T, code int, args ...string) (lines []string, stderr string) {
 	t.Helper()
 	got, stdout, stderr := runTool(t, FilesTool, args...)
@@ -25,7 +25,7 @@ func filesText(t *testing.T, code int, args ...string) (lines []string, stderr s
 	return lines, stderr
 }
 
-// saved is a file in a new folder.
+// saved writes content to a file in a new folder.
 func saved(t *testing.T, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -35,7 +35,7 @@ func saved(t *testing.T, content []byte) string {
 	return path
 }
 
-// largeLines are what is found in bytes 1179648 to 1507327 of "ext4-inline".
+// largeLines is the output for bytes 1179648 to 1507327 of "ext4-inline".
 var largeLines = []string{"BEGIN LENGTH KIND INODE OFFSET PATH", "1179648 327680 data 17 22528 docs/large"}
 
 func wantFilesLines(t *testing.T, what string, got, want []string) {
@@ -45,7 +45,7 @@ func wantFilesLines(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// However the range is given, the same lies in it.
+// All ways to give a range yield the same result.
 func TestFilesSources(t *testing.T) {
 	image := saved(t, fileSystem(t, "ext4-inline"))
 	list := `{"type":"data","begin":0,"length":1179648}` + "\n" + `{"type":"lost","begin":1179648,"length":327680}` + "\n"
@@ -91,7 +91,7 @@ func TestFilesSources(t *testing.T) {
 	}
 }
 
-// A lost inode table is said, and that nothing is known of the rest.
+// A lost inode table is reported, and so is the uncertainty about the rest.
 func TestFilesMissing(t *testing.T) {
 	content := fileSystem(t, "ext4-inline")
 	all, _ := filesText(t, 0, "--range", "0..-1", saved(t, content))
@@ -105,7 +105,7 @@ func TestFilesMissing(t *testing.T) {
 	}
 	mapfile := saved(t, fmt.Appendf(nil, "0 ? 1\n%d 1024 -\n", begin+1024))
 	got, stderr := filesText(t, 1, "--range", "0..-1", "--mapfile", mapfile, saved(t, content))
-	// Four inodes of 256 bytes: the second block has 5 to 8, and 8 is the journal.
+	// Each block has four inodes of 256 bytes. The second has 5 to 8, and 8 is the journal.
 	if want := fmt.Sprintf("missing: bytes %d..%d: inodes cannot be read; inodes 5..8 may be unknown\n", begin+1024, begin+2047); !strings.HasPrefix(stderr, want) {
 		t.Errorf("stderr %q, want %q", stderr, want)
 	}
@@ -115,7 +115,7 @@ func TestFilesMissing(t *testing.T) {
 	}
 }
 
-// A file system is found in the only partition, or in the one that is named.
+// The file system is found in the only partition, or in the one named.
 func TestFilesPartitions(t *testing.T) {
 	fs := fileSystem(t, "ext4-inline")
 	disk := make([]byte, 16<<20)
@@ -138,7 +138,7 @@ func TestFilesPartitions(t *testing.T) {
 	wantFilesLines(t, "the second partition", got, largeLines)
 }
 
-// In what changed between a snapshot and its origin is what the file system has there.
+// Ranges that changed between a snapshot and its origin contain what the file system has there.
 func TestFilesChangedSince(t *testing.T) {
 	disks, _ := fixtures.Disks(t, "one-pv")
 	fs := fileSystem(t, "ext4-inline")

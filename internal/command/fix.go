@@ -11,8 +11,8 @@ import (
 	"thinpool/tool/check"
 )
 
-// fix checks and repairs. The device is opened for writing only if something has
-// to be written: that alone makes some systems look at it again.
+// fix checks and repairs. It opens the device for writing only if there is something to write:
+// opening alone makes some systems rescan it.
 func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *view.FaultPrinter) error {
 	sum, repair, err := check.PlanFix(env, dev, opt, hinted(out.Fault))
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Check) fix(env *cli.Env, dev *source.Source, opt check.Options, out *vi
 	return c.verdict(sum)
 }
 
-// write carries the repair out, the undo file first.
+// write writes the undo file, then the repair.
 func (c *Check) write(env *cli.Env, dev *source.Source, repair *check.Fix) error {
 	to, err := dev.Writable()
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *Check) applyUndo(env *cli.Env) error {
 	return nil
 }
 
-// undone is what a repair is undone on, which may be half metadata.
+// undone says how to open the target of an undo, which may be half-written metadata.
 func (c *Check) undone() source.Spec {
 	if c.InPlace {
 		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}

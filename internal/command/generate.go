@@ -125,7 +125,7 @@ func (g *Generate) text(env *cli.Env, shape generate.Shape) error {
 	return out.Commit(env)
 }
 
-// spoiling is an amount of damage.
+// spoiling is a kind of damage and how much of it.
 type spoiling struct {
 	kind generate.Damage
 	n    int

@@ -10,7 +10,7 @@ import (
 	"thinpool/internal/cli"
 )
 
-// meansAnother are the options that do not mean the same in all tools, and why.
+// meansAnother lists the options whose meaning differs between tools, and why.
 var meansAnother = map[string]string{
 	"input":    "metadata, a dump or a pack",
 	"output":   "text, metadata or the content of a device",
@@ -42,7 +42,7 @@ func modelOf(t *testing.T, tool cli.Tool) *kong.Application {
 	return parser.Model
 }
 
-// The same option has the same words in all tools.
+// An option has the same help text in all tools.
 func TestSameOptionSameWords(t *testing.T) {
 	words := map[string]string{}
 	for _, tool := range Tools() {
@@ -60,7 +60,7 @@ func TestSameOptionSameWords(t *testing.T) {
 	}
 }
 
-// An option takes two lines at most, and no line but that of the usage is wider than 80 columns.
+// An option's help takes at most two lines, and only the usage line is wider than 80 columns.
 func TestHelpIsShort(t *testing.T) {
 	const twoLines = 2 * (80 - 32)
 	for _, tool := range slices.Concat(Tools(), Multi().Own) {
@@ -81,7 +81,7 @@ func TestHelpIsShort(t *testing.T) {
 	}
 }
 
-// toolCommands are the command lines of our tools in the lines of a script, as words.
+// toolCommands returns the command lines of our tools in a script, split into words.
 func toolCommands(script string) [][]string {
 	var all [][]string
 	script = strings.ReplaceAll(script, "\\\n", " ")
@@ -98,7 +98,7 @@ func toolCommands(script string) [][]string {
 	return all
 }
 
-// checkCommands parses command lines as the tools that they name would.
+// checkCommands parses command lines with the tools they name.
 func checkCommands(t *testing.T, commands [][]string) {
 	t.Helper()
 	for _, words := range commands {
@@ -121,7 +121,7 @@ func checkCommands(t *testing.T, commands [][]string) {
 	}
 }
 
-// Every tool has two or three examples, and takes them.
+// Every tool has two or three examples, and can parse them.
 func TestHelpExamples(t *testing.T) {
 	for _, tool := range slices.Concat(Tools(), Multi().Own) {
 		e, ok := tool.New().(cli.Exampler)
@@ -142,7 +142,7 @@ func TestHelpExamples(t *testing.T) {
 	}
 }
 
-// What is wrong in an example is found.
+// Mistakes in examples are detected.
 func TestCheckArgs(t *testing.T) {
 	for line, want := range map[string]string{
 		"thin_check a":                                   "",

@@ -15,11 +15,11 @@ import (
 	"thinpool/internal/cli"
 )
 
-// hostile is what somebody may put into a text: controls of every kind, marks of direction, what
-// cannot be seen, bytes that are not UTF-8, and a line of its own.
+// hostile is text an attacker might use: all kinds of control characters, direction marks,
+// invisible characters, invalid UTF-8, and a forged line.
 const hostile = "x\x1b]0;PWN\a\x1b[31m\r\t\x7f\u0085\u009b31m\u061c\u200b\u200e\u202e\u2066\u2028\u2029\ufeff\x9b\xff\nFORGED"
 
-// raw is what of a text must not be shown; empty if it can be.
+// raw names the first thing in text that must not be shown; empty if there is none.
 func raw(text string) string {
 	switch {
 	case !utf8.ValidString(text):
@@ -34,7 +34,7 @@ func raw(text string) string {
 	return text[max(0, i-60):min(len(text), i+20)]
 }
 
-// bearable runs a tool, whose exit code does not matter, and looks for what must not be shown.
+// bearable runs a tool, ignores its exit code, and checks that its output is safe to show.
 func bearable(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	i := slices.IndexFunc(Tools(), func(tool cli.Tool) bool { return tool.Name == name })
@@ -48,7 +48,7 @@ func bearable(t *testing.T, name string, args ...string) string {
 	return stdout + stderr
 }
 
-// lvmCRC is LVM's CRC.
+// lvmCRC computes LVM's CRC.
 func lvmCRC(p []byte) uint32 {
 	r := uint32(0xf597a6cf)
 	for _, c := range p {
@@ -60,7 +60,7 @@ func lvmCRC(p []byte) uint32 {
 	return r
 }
 
-// rewrite gives a disk with one metadata area, at its usual place, another text.
+// rewrite replaces the text on a disk with one metadata area at the usual offset.
 func rewrite(t *testing.T, path, text string) {
 	t.Helper()
 	const areaAt, header, textAt, textSize, textCRC = 4096, 512, 40, 48, 56
@@ -86,8 +86,8 @@ func rewrite(t *testing.T, path, text string) {
 	}
 }
 
-// Whatever string of a text is hostile, nothing of it is shown raw: neither for people nor for
-// programs, wherever the text comes from.
+// No hostile string in a text is ever shown raw, neither to people nor to programs, wherever the
+// text comes from.
 func TestHostileTexts(t *testing.T) {
 	disk, _ := fixtures.Disks(t, "one-pv")
 	_, sound, _ := runTool(t, VolumesTool, "--text", disk[0])
@@ -123,7 +123,7 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// The same for all tools, with texts on a disk.
+// The same for all tools, with the text on a disk.
 func TestHostileDisks(t *testing.T) {
 	fresh, _ := fixtures.Disks(t, "one-pv")
 	_, sound, _ := runTool(t, VolumesTool, "--text", fresh[0])
@@ -164,7 +164,7 @@ func TestHostileDisks(t *testing.T) {
 	}
 }
 
-// What a disk says is its own id is any 32 bytes.
+// The id a disk claims can be any 32 bytes.
 func TestHostileLabel(t *testing.T) {
 	disk, _ := fixtures.Disks(t, "one-pv")
 	f, err := os.OpenFile(disk[0], os.O_RDWR, 0)
@@ -188,7 +188,7 @@ func TestHostileLabel(t *testing.T) {
 	}
 }
 
-// Names of files on the command line, and what is in files that are not what they should be.
+// Hostile file names on the command line, and files that are not what they should be.
 func TestHostileNames(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, hostile)

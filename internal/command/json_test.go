@@ -16,7 +16,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// emitted are the keys of objects, and the words that are values.
+// emitted collects the keys of objects, and string values that are single words.
 type emitted struct{ keys, values map[string]bool }
 
 func (e emitted) add(v any) {
@@ -35,7 +35,7 @@ func (e emitted) add(v any) {
 	}
 }
 
-// jsonImages are files with something of everything.
+// jsonImages are files that together produce all kinds of output.
 type jsonImages struct{ held, damaged, fixable, writable, full, noSuperblock, orphans, disk, overlay, backup, mapfile string }
 
 func makeJSONImages(t *testing.T) jsonImages {
@@ -65,7 +65,7 @@ func makeJSONImages(t *testing.T) jsonImages {
 		func() error { return block.Read(damaged, 120, &b) },
 		func() error { return block.Write(damaged, 300, &b) }, // misplaced
 		func() error { return block.Write(damaged, 209, new(block.Data)) },
-		func() error { return block.Write(damaged, 233, new(block.Data)) }, // leads to leaves
+		func() error { return block.Write(damaged, 233, new(block.Data)) }, // points to leaves
 	} {
 		if err := change(); err != nil {
 			t.Fatal(err)
@@ -94,16 +94,16 @@ func makeJSONImages(t *testing.T) jsonImages {
 	return im
 }
 
-// files is a file system of a name.
+// files returns the path of a file system image.
 func (im *jsonImages) files(name string) string { return im.held + "." + name }
 
-// fileSystem is an image of those that package fsmap has.
+// fileSystem returns an image from the test data of package fsmap.
 func fileSystem(t *testing.T, name string) []byte {
 	t.Helper()
 	return shared.Unpack(t, "../../fsmap/testdata/"+name+".img.zst")
 }
 
-// run runs a tool, whose exit code does not matter, and collects what it prints.
+// run runs a tool, ignores its exit code, and collects what it prints.
 func (e emitted) run(t *testing.T, name string, args ...string) {
 	t.Helper()
 	i := slices.IndexFunc(Tools(), func(tool cli.Tool) bool { return tool.Name == name })
@@ -123,8 +123,8 @@ func (e emitted) run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// docs/json.md names every field that is printed, section by section, and no word that is neither a field nor a
-// value.
+// docs/json.md names every field that is printed, section by section, and nothing that is neither a
+// field nor a value.
 func TestJSONDocumented(t *testing.T) {
 	im := makeJSONImages(t)
 	sections := map[string][][]string{
@@ -203,14 +203,14 @@ func TestJSONDocumented(t *testing.T) {
 	}
 }
 
-// unseen are documented words that none of the runs above prints.
+// unseen lists documented words that none of the runs above prints.
 var unseen = map[string][]string{
 	"thin_check":  {"more_dev_ids"},
 	"thin_files":  {"unwritten", "quota", "attributes", "reference tree", "reverse map tree", "other", "note", "more_paths", "extent tree"},
 	"thin_repair": {"holes_left_out"},
 	"thin_report": {"more_dev_ids"},
 	"thin_scan":   {"unreadable", "beyond the end"},
-	// What this group has not: other keys of LVM, raid, external origins, messages that wait.
+	// What this group lacks: LVM's other keys, RAID, external origins, pending messages.
 	"thin_volumes": {
 		"variant", "stripe_size", "layers", "members", "partition", "system_id", "external_origin", "merge", "lock_type", "delete", "create",
 		"other", "error", "allocation_policy", "profile", "problem", "note",

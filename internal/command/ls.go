@@ -115,7 +115,7 @@ func (l *Ls) Run(env *cli.Env) (err error) {
 
 func (l *Ls) json() bool { return l.Fields == "json" }
 
-// columns are the fields that were asked for.
+// columns returns the requested fields.
 func (l *Ls) columns() ([]view.LsField, error) {
 	names := l.Fields
 	switch {
@@ -135,7 +135,7 @@ func (l *Ls) columns() ([]view.LsField, error) {
 	return columns, nil
 }
 
-// order is what to sort by.
+// order returns the sort order.
 func (l *Ls) order() ([]view.LsOrder, error) {
 	if l.Sort == "" {
 		return nil, nil

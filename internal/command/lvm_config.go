@@ -80,7 +80,8 @@ func (c *LVMConfig) check(env *cli.Env) error {
 	return nil
 }
 
-// checkImage looks into an initramfs. One without LVM, or without thin_check, has no other implementation.
+// checkImage looks into an initramfs. One without LVM or thin_check does not run another
+// implementation.
 func checkImage(env *cli.Env, image string) (ours bool, err error) {
 	p, err := lvmconfig.InImage(env, image)
 	switch {
@@ -94,7 +95,7 @@ func checkImage(env *cli.Env, image string) (ours bool, err error) {
 	return p.Ours || p.Absent || p.Path == "", err
 }
 
-// describe says what a program is.
+// describe describes a program.
 func describe(p lvmconfig.Program) string {
 	switch {
 	case p.Path == "":

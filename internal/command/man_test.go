@@ -14,11 +14,11 @@ import (
 	"thinpool/internal/cli"
 )
 
-// manPages are all man pages, by path.
+// manPages returns all man pages by path.
 func manPages(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../../man[1-8]/*.[1-8]")
-	if err != nil || len(paths) != len(Tools())+2 { // and thinpool(7), thin_tools(8)
+	if err != nil || len(paths) != len(Tools())+2 { // plus thinpool(7) and thin_tools(8)
 		t.Fatalf("%d pages (%v)", len(paths), err)
 	}
 	pages := map[string]string{}
@@ -32,15 +32,15 @@ func manPages(t *testing.T) map[string]string {
 	return pages
 }
 
-// manSection is the text of a section; "" if the page has none of that name.
+// manSection returns the text of a section; "" if there is none of that name.
 func manSection(page, name string) string {
 	_, text, _ := strings.Cut(page, "\n.SH "+name+"\n")
 	text, _, _ = strings.Cut(text, "\n.SH ")
 	return text
 }
 
-// Every option has its place in the man page, spelled as in the help, and the
-// man page has no other. The page calls the tool what the tool does.
+// The man page documents exactly the options in the help, with the same spelling and the same
+// summary of the tool.
 func TestManPages(t *testing.T) {
 	option := regexp.MustCompile(`(?m)^\.B (-.*)$`)
 	pages := manPages(t)
@@ -75,7 +75,8 @@ func TestManPages(t *testing.T) {
 	}
 }
 
-// thin_tools(8) has all options of the commands that only thin_tools has, spelled as in their help.
+// thin_tools(8) documents all options of the commands that only thin_tools has, spelled as in their
+// help.
 func TestManOwn(t *testing.T) {
 	page := manPages(t)["../../man8/thin_tools.8"]
 	for _, tool := range Multi().Own {
@@ -89,8 +90,8 @@ func TestManOwn(t *testing.T) {
 	}
 }
 
-// Every page has the sections that it should have, in the usual order, all exit codes, and the
-// names of all other pages.
+// Every page has the expected sections in the usual order, all exit codes, and references to all
+// other pages.
 func TestManSections(t *testing.T) {
 	section := regexp.MustCompile(`(?m)^\.SH (.*)$`)
 	page := regexp.MustCompile(`\\fB([a-z_]+)\\fP\(([1-8])\)`)
@@ -143,7 +144,7 @@ func TestManSections(t *testing.T) {
 	}
 }
 
-// The tools take the command lines of all examples, of which every page has two to five.
+// The tools can parse the examples on all pages. Each page has two to five.
 func TestManExamples(t *testing.T) {
 	shown := regexp.MustCompile(`(?ms)^\.nf\n(.*?)^\.fi\n`)
 	all := 0
@@ -168,7 +169,7 @@ func TestManExamples(t *testing.T) {
 	}
 }
 
-// The pages are well formed, as far as mandoc can tell.
+// mandoc finds no errors in the pages.
 func TestManLint(t *testing.T) {
 	mandoc, err := exec.LookPath("mandoc")
 	if err != nil {
@@ -181,8 +182,8 @@ func TestManLint(t *testing.T) {
 	}
 }
 
-// Options that all tools share are explained in the same words on all pages. thin_volumes takes
-// its images in another way, and thin_export its volume.
+// Options that all tools share have the same text on all pages. thin_volumes takes images
+// differently, and thin_export its volume.
 func TestManSameWords(t *testing.T) {
 	const options = `--pv=IMAGE|--lv=VG/LV|--backing=FILE|--lvm-metadata=FILE|--drop-device=ID|--keep-partial|--drop-partial|-h, --help|-V, --version`
 	item := regexp.MustCompile(`(?m)^\.B (` + options + `)\n((?:[^.].*\n)+)`)

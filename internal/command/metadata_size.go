@@ -91,7 +91,7 @@ func (m *MetadataSize) Run(env *cli.Env) error {
 	return err
 }
 
-// pool checks the options that describe a pool.
+// pool builds the pool from the options and validates it.
 func (m *MetadataSize) pool() (size.Pool, error) {
 	p := size.Pool{
 		BlockSize: m.BlockSize.Bytes, Size: m.PoolSize.Bytes,
@@ -106,7 +106,7 @@ func (m *MetadataSize) pool() (size.Pool, error) {
 	return p, nil
 }
 
-// number prints the number alone, with the unit that -n asks for.
+// number prints only the number, with the unit that -n asks for.
 func (m *MetadataSize) number(w io.Writer, bytes uint64, unit cli.Unit) error {
 	suffix := ""
 	switch how := m.NumericOnly.Value; {

@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/size"
 )
 
-// exactRecord is what --from finds, in JSON.
+// exactRecord is the result of --from in JSON.
 type exactRecord struct {
 	Type        string  `json:"type"` // "summary"
 	Bytes       uint64  `json:"bytes"`
@@ -25,7 +25,7 @@ type exactRecord struct {
 	RoomFits    bool    `json:"room_fits"`
 }
 
-// from prints exactly what restoring a dump, or the metadata itself, takes.
+// from prints the exact size needed to restore a dump, or the metadata itself.
 func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	b := poolReader{Builder: write.New(write.Options{Progress: env.Progress})}
 	used, err := m.readFrom(env, &b)
@@ -59,7 +59,7 @@ func (m *MetadataSize) from(env *cli.Env, unit cli.Unit) error {
 	return view.Room(env.Stdout, room, unit)
 }
 
-// room is how large metadata should be for the pool to go on, as full as it can get.
+// room returns the recommended metadata size, for the case that the pool becomes full.
 func (m *MetadataSize) room(b *poolReader, used *spaceMap) (size.Advice, error) {
 	blockSize := uint64(b.header.DataBlockSize) * cli.SectorSize
 	p := size.Pool{
@@ -77,11 +77,11 @@ func (m *MetadataSize) room(b *poolReader, used *spaceMap) (size.Advice, error) 
 	return p.AdviseFrom(uint64(b.Least()), now), nil
 }
 
-// A poolReader also keeps what a pool is like.
+// A poolReader also records properties of the pool.
 type poolReader struct {
 	*write.Builder
 	header          metadata.Header
-	devices, mapped uint64 // mapped is the most of any device
+	devices, mapped uint64 // mapped: the most of any device
 }
 
 // Begin implements metadata.Visitor.
@@ -96,10 +96,10 @@ func (p *poolReader) BeginDevice(id metadata.DevID, d metadata.Details) error {
 	return p.Builder.BeginDevice(id, d)
 }
 
-// spaceMap is what metadata says of its own use.
+// spaceMap is the metadata's own usage.
 type spaceMap = struct{ NrAllocated, NrBlocks uint64 }
 
-// readFrom reads metadata or a dump into v. The space map is nil for a dump.
+// readFrom reads metadata or a dump into v. It returns nil for a dump.
 func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, error) {
 	if m.disk().Given() || source.IsPlace(m.From) || source.IsMetadata(m.From) || source.IsDisk(m.From) {
 		pool, dev, err := source.OpenPool(env, source.Spec{Path: m.From, Snapshot: m.Snapshot, Packs: true, Disk: m.disk()})
@@ -111,7 +111,7 @@ func (m *MetadataSize) readFrom(env *cli.Env, v metadata.Visitor) (*spaceMap, er
 			return nil, view.Named(source.Damaged(err), dev.Name)
 		}
 		if m.Snapshot.Set {
-			return nil, pool.CheckSnapshotHeld() // what is used now is not the snapshot's alone
+			return nil, pool.CheckSnapshotHeld() // the current usage includes more than the snapshot
 		}
 		sm := pool.Live.MetadataSpaceMap
 		return &spaceMap{sm.NrAllocated, sm.NrBlocks}, nil

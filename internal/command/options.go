@@ -12,15 +12,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// volumes says where on disks or in images of them the metadata is. Tools that read
-// embed it.
+// volumes says where on disks or disk images the metadata is. Tools that read metadata embed it.
 type volumes struct {
 	LV     string `group:"images" help:"Pool or volume to use. Not needed if there is only one pool." name:"lv" placeholder:"VG/LV"`
 	Inside string `group:"images" help:"With --lv: volume, or number of a partition, inside that volume." name:"inside" placeholder:"VG/LV|N"`
 	images
 }
 
-// images says where volume groups are, and how they are read.
+// images says where volume groups are and how to read them.
 type images struct {
 	PV          []string `group:"images" help:"Another disk of the volume group, also as IMAGE@BYTES or NAME=IMAGE; repeatable." name:"pv" placeholder:"IMAGE" sep:"none"`
 	Leg         int      `group:"images" help:"Use leg N of mirrors and raid1 volumes, counted from 1." placeholder:"N"`
@@ -39,22 +38,22 @@ func (v *volumes) disk() *source.Disk {
 	return &source.Disk{LV: v.LV, Inside: v.Inside, Images: v.images.open()}
 }
 
-// inPlace is the options of tools that may write over metadata that is wanted. Inside of a
-// disk or an image nothing is written without both.
+// inPlace has the options of tools that may overwrite metadata. Inside a disk or an image, nothing
+// is written without both.
 type inPlace struct {
 	InPlace bool   `help:"Modify the metadata where it is, also inside a disk or raw image. Requires --undo." name:"in-place"`
 	Undo    string `help:"First save what will be overwritten to this new file, for thin_check --apply-undo." placeholder:"FILE"`
 }
 
-// inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
+// inPlaceRules returns the rules for tools that write: no writes to disks without --in-place.
 func inPlaceRules() []cli.Rule {
 	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file, needed to undo the change"}}
 }
 
-// imageOptions are those of volumes.
+// imageOptions lists the options of volumes.
 var imageOptions = []string{"lv", "inside", "pv", "leg", "backing", "part", "key-file", "key-memory", "lvm-metadata"}
 
-// intoDisks are the rules that keep what the other options write out of disks.
+// intoDisks returns rules that keep the output of other options off disks.
 func intoDisks(write ...string) []cli.Rule {
 	var rules []cli.Rule
 	for _, o := range imageOptions {
@@ -63,7 +62,7 @@ func intoDisks(write ...string) []cli.Rule {
 	return rules
 }
 
-// newUndo wants an undo file that is not there yet: rather before the work than after it.
+// newUndo refuses an undo file that exists, before any work is done.
 func (o *inPlace) newUndo() error {
 	if _, err := os.Lstat(o.Undo); o.Undo != "" && err == nil {
 		return fmt.Errorf("%s: %w", o.Undo, undo.ErrExists)
@@ -73,10 +72,10 @@ func (o *inPlace) newUndo() error {
 
 const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the metadata volume"
 
-// leastOutput is how many blocks the smallest output has.
+// leastOutput is the minimum number of blocks of an output.
 const leastOutput block.Nr = 10
 
-// output is what new metadata is written to. What it held before says nothing.
+// output says how to open the target of new metadata. Its old content does not matter.
 func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
 	if o.InPlace {
 		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput}
@@ -84,10 +83,10 @@ func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
 	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput}
 }
 
-// A deviceID is a thin device: its id or, where LVM's text is at hand, VG/LV.
+// A deviceID names a thin device: by id or, if LVM's text is available, by VG/LV.
 type deviceID struct {
 	id   uint64
-	name string // empty: the id
+	name string // empty: use the id
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -101,7 +100,7 @@ func (d *deviceID) UnmarshalText(text []byte) error {
 	return err
 }
 
-// in is the id of the device in the pool at p; nil if d is.
+// in returns the id of the device in the pool at p; nil if d is nil.
 func (d *deviceID) in(p *source.Place) (*uint64, error) {
 	switch {
 	case d == nil:

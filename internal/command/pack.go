@@ -48,7 +48,7 @@ func (p *Pack) Run(env *cli.Env) (err error) {
 	if err := mayOverwrite(env, p.Input, p.Output, p.Force); err != nil {
 		return err
 	}
-	// A pack is not packed once more.
+	// A pack as input is refused: it is already packed.
 	dev, err := source.Open(env, source.Spec{Path: p.Input, Snapshot: p.MetadataSnap, Disk: p.disk()})
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (p *Pack) Run(env *cli.Env) (err error) {
 	return p.pack(env, dev, pool)
 }
 
-// pack packs dev; only what snapshot is made of, unless that is nil.
+// pack packs dev, or only the blocks of snapshot unless that is nil.
 func (p *Pack) pack(env *cli.Env, dev block.Device, snapshot *metadata.Pool) error {
 	opt := packfmt.Options{All: p.All, Progress: env.Progress}
 	if snapshot != nil {
@@ -152,12 +152,12 @@ func (u *Unpack) Run(env *cli.Env) error {
 	return out.Commit(env)
 }
 
-// errKept has the words of other implementations.
+// errKept has the same text as other implementations.
 //
 //lint:ignore ST1005 scripts know these words
 var errKept = errors.New("Output file not overwritten")
 
-// mayOverwrite asks before metadata is overwritten.
+// mayOverwrite asks before it allows metadata to be overwritten.
 func mayOverwrite(env *cli.Env, input, output string, force bool) error {
 	if source.SameFile(input, output) {
 		return cli.Usagef("input and output are the same file: %s", output)

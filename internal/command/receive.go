@@ -122,18 +122,17 @@ func (r *Receive) input(env *cli.Env) (io.ReadCloser, error) {
 	return env.OpenFile(r.Input)
 }
 
-// received is what a receive has to do with.
+// received holds the inputs and outputs of a receive.
 type received struct {
 	in         *send.In
 	base       *source.Source // nil: the stream has a whole pool
 	data, meta block.Device
-	blocks     uint64 // of the data device
-	zero       bool   // the data is a new file
+	blocks     uint64 // size of the data device
+	zero       bool   // the data file is new and reads as zeros
 	old        *export.Journal
 	journal    export.Journal
 }
 
-// Close closes what is open.
 func (o *received) Close() {
 	for _, dev := range []block.Device{o.data, o.meta} {
 		if dev != nil {
@@ -168,7 +167,7 @@ func (r *Receive) place(env *cli.Env, out *received) error {
 	return nil
 }
 
-// placeOnto finds places in a pool that is there.
+// placeOnto finds places in an existing pool.
 func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 	pool, base, err := source.OpenPool(env, source.Spec{Path: r.Onto, Access: source.ReadIdle})
 	if err != nil {
@@ -201,7 +200,7 @@ func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 	return nil
 }
 
-// outputs creates or opens what is written.
+// outputs creates or opens the outputs.
 func (r *Receive) outputs(out *received) error {
 	var err error
 	if out.data == nil {
@@ -224,20 +223,21 @@ func (r *Receive) outputs(out *received) error {
 	return nil
 }
 
-// metadataBytes is the size of a new metadata file: twice what is needed, so that the pool can go on.
+// metadataBytes returns the size of a new metadata file: twice what is needed, so that the pool can
+// grow.
 func metadataBytes(needed block.Nr) uint64 {
 	const unit = 4 << 20 / block.Size
 	return uint64(min(2*needed/unit*unit+unit, spacemap.MaxMetadata+unit)) * block.Size
 }
 
-// create makes a file of so many bytes, all zero.
+// create creates a file of size zero bytes.
 func create(path string, size uint64) (block.Device, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if size > math.MaxInt64 {
-		size = math.MaxInt64 // which the system refuses
+		size = math.MaxInt64 // the system refuses that size
 	}
 	err = f.Truncate(int64(size))
 	if closing := f.Close(); err == nil {
@@ -260,7 +260,7 @@ func (r *Receive) journalPath() string {
 	return r.Data + ".resume"
 }
 
-// start finds how far an interrupted receive got.
+// start finds out how far an interrupted receive got.
 func (r *Receive) start(out *received) error {
 	out.journal.Size = int64(out.in.Bytes(out.in.Header.DataBlocks))
 	fresh := "no"
@@ -330,7 +330,7 @@ func (r *Receive) receive(env *cli.Env, out *received) error {
 	return nil
 }
 
-// text writes the text of LVM to a file.
+// text writes LVM's text to a file.
 func (r *Receive) text(env *cli.Env, in *send.In) error {
 	switch {
 	case r.LVMText == "":
@@ -349,7 +349,7 @@ func (r *Receive) text(env *cli.Env, in *send.In) error {
 	return out.Commit(env)
 }
 
-// advise says how LVM gets volumes of the names and sizes that there were.
+// advise shows how to create volumes with the original names and sizes in LVM.
 func (r *Receive) advise(env *cli.Env, in *send.In) error {
 	if _, err := fmt.Fprintf(env.Stderr, "%d data blocks in use were received\n", in.Header.Used); err != nil || len(in.Volumes) == 0 {
 		return err

@@ -8,8 +8,8 @@ import (
 	"thinpool/metadata"
 )
 
-// compareWithLVM prints in what LVM and the metadata do not agree. The error is
-// [cli.ErrReported] if the pool, or a volume, cannot be activated because of it.
+// compareWithLVM prints mismatches between LVM and the metadata. It returns [cli.ErrReported] if a
+// mismatch prevents activation of the pool or a volume.
 func compareWithLVM(env *cli.Env, from *source.Source, p *view.FaultPrinter) error {
 	all, err := differencesWithLVM(env, from)
 	if err != nil {
@@ -26,15 +26,15 @@ func compareWithLVM(env *cli.Env, from *source.Source, p *view.FaultPrinter) err
 	return nil
 }
 
-// differencesWithLVM is in what LVM and the metadata do not agree; nothing where one of them is
-// not known.
+// differencesWithLVM returns mismatches between LVM and the metadata. It returns none if either is
+// unknown.
 func differencesWithLVM(env *cli.Env, from *source.Source) ([]lvmcheck.Difference, error) {
 	if from.Place == nil || from.Place.Pool == nil {
 		return nil, nil
 	}
 	pool, err := metadata.Open(from, metadata.Options{})
 	if err != nil {
-		return nil, nil // the check has said why
+		return nil, nil // the check has reported why
 	}
 	both := lvmcheck.Pool{Group: from.Place.Group, Volume: from.Place.Pool, Superblock: pool.Superblock}
 	for d, err := range pool.Devices(env) {

@@ -39,7 +39,7 @@ type Repair struct {
 	volumes
 }
 
-// salvage says what a repair takes and leaves.
+// salvage says what a repair keeps and drops.
 type salvage struct {
 	State       *int       `help:"Use state N of thin_repair --list-states." placeholder:"N"`
 	MappingRoot *uint64    `help:"Use the top-level mapping tree whose root is this block." placeholder:"BLOCK"`
@@ -51,7 +51,7 @@ type salvage struct {
 	KeepOrphans bool       `help:"Give new device ids to trees whose device is unknown."`
 }
 
-// salvageOptions are those of salvage.
+// salvageOptions lists the options of salvage.
 var salvageOptions = []string{"state", "mapping-root", "details-root", "drop-device", "keep-partial", "drop-partial", "adopt", "keep-orphans"}
 
 func salvageRules() []cli.Rule {
@@ -88,7 +88,7 @@ func (s *salvage) options(o metadata.Overrides) (repair.Options, error) {
 	return opt, nil
 }
 
-// dropped are the devices of the pool at p to leave out.
+// dropped returns the devices to leave out, for the pool at p.
 func (s *salvage) dropped(p *source.Place) ([]metadata.DevID, error) {
 	var all []metadata.DevID
 	for _, device := range s.DropDevice {
@@ -101,7 +101,7 @@ func (s *salvage) dropped(p *source.Place) ([]metadata.DevID, error) {
 	return all, nil
 }
 
-// parseAdopt reads ROOT=ID.
+// parseAdopt parses ROOT=ID.
 func parseAdopt(text string) (block.Nr, metadata.DevID, error) {
 	left, right, _ := strings.Cut(text, "=")
 	root, err := strconv.ParseUint(left, 10, 63)
@@ -204,7 +204,7 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// isSound reports whether there is nothing to repair in place: nothing is damaged, and no option
+// isSound reports whether a repair in place has nothing to do: nothing is damaged, and no option
 // asks for a change.
 func (r *Repair) isSound(env *cli.Env, dev *source.Source, found *repair.Report) (bool, error) {
 	if !r.InPlace || r.Output != "" || r.Leg != 0 || r.changes() || found.Damaged || !found.Lossless() {
@@ -214,13 +214,13 @@ func (r *Repair) isSound(env *cli.Env, dev *source.Source, found *repair.Report)
 	return err == nil && sum.Fatal+sum.NonFatal == 0, err
 }
 
-// changes reports whether an option asks for something else than what the superblock names.
+// changes reports whether an option selects something other than what the superblock names.
 func (r *Repair) changes() bool {
 	return r.State != nil || r.MappingRoot != nil || r.DetailsRoot != nil || len(r.DropDevice) > 0 || len(r.Adopt) > 0 ||
 		r.KeepOrphans || r.overrides != (overrides{})
 }
 
-// validate makes sure that nothing is written over what is read.
+// validate makes sure that no output is also an input.
 func (r *Repair) validate() error {
 	switch {
 	case r.Output != "" && source.SameFile(r.Input, r.Output):
@@ -231,8 +231,8 @@ func (r *Repair) validate() error {
 	return r.newUndo()
 }
 
-// input is the damaged metadata. The options that say where on a disk metadata is are about
-// the output if that is a disk.
+// input says how to open the damaged metadata. If the output is a disk, the options that locate
+// metadata on a disk apply to the output instead.
 func (r *Repair) input() source.Spec {
 	switch {
 	case !r.InPlace:
@@ -246,8 +246,7 @@ func (r *Repair) input() source.Spec {
 	}
 }
 
-// hopeless adds to the error that there is nothing to be found what else the input
-// may be.
+// hopeless adds to an error about missing roots what else the input may be.
 func hopeless(err error) error {
 	if errors.Is(err, repair.ErrNoRoots) {
 		return source.Hint(err)
@@ -257,7 +256,7 @@ func hopeless(err error) error {
 
 var errEmpty = errors.New("no mappings could be recovered; refusing to write an empty pool. list what is left of earlier transactions with thin_repair --list-states")
 
-// report prints the report, and writes it to a file if asked.
+// report prints the report and, if asked, writes it to a file.
 func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report) error {
 	show := func(w io.Writer) error {
 		if r.Format == "json" {
@@ -278,14 +277,14 @@ func (r *Repair) report(env *cli.Env, from *source.Source, found *repair.Report)
 		return err
 	}
 	defer file.Discard()
-	if err := show(printable.NewWriter(file)); err != nil { // somebody will look at it on a terminal
+	if err := show(printable.NewWriter(file)); err != nil { // people view the file on a terminal, too
 		return err
 	}
 	return file.Commit(env)
 }
 
-// write writes what was found as new metadata. Once the builder has it all nothing of
-// the damaged metadata is read any more: that may be what is written over.
+// write writes the recovered pool as new metadata. The builder reads everything first, so the
+// output may overwrite the damaged metadata.
 func (r *Repair) write(env *cli.Env, found *repair.Result, out *source.Source) error {
 	b := write.New(write.Options{Note: func(text string) { env.Log.Info(text) }, Progress: env.Progress})
 	if err := hand(env, found, dump.Options{Progress: env.Progress}, b); err != nil {
@@ -294,7 +293,7 @@ func (r *Repair) write(env *cli.Env, found *repair.Result, out *source.Source) e
 	return out.Replace(env, b, r.Undo)
 }
 
-// hand hands what a repair found to a visitor.
+// hand passes the recovered pool to a visitor.
 func hand(ctx context.Context, found *repair.Result, opt dump.Options, v metadata.Visitor) error {
 	pool, err := metadata.Open(found.Device, metadata.Options{})
 	if err == nil {

@@ -78,7 +78,7 @@ func (r *Report) Run(env *cli.Env) (err error) {
 	return nil
 }
 
-// measure makes the report.
+// measure creates the report.
 func (r *Report) measure(env *cli.Env, dev *source.Source) (*report.Report, error) {
 	facts := dev.Place.Facts()
 	found, err := report.Run(env, dev, report.Options{
@@ -114,7 +114,7 @@ func (r *Report) measure(env *cli.Env, dev *source.Source) (*report.Report, erro
 	return found, err
 }
 
-// name is what the pool is called.
+// name returns the name of the pool.
 func (r *Report) name(p *source.Place) string {
 	switch {
 	case r.Pool != "":
@@ -125,7 +125,7 @@ func (r *Report) name(p *source.Place) string {
 	return filepath.Base(r.Input)
 }
 
-// lvmVolumes is what LVM knows of the devices of a pool; nil if it knows nothing.
+// lvmVolumes returns what LVM knows about the devices of a pool; nil if nothing.
 func lvmVolumes(p *source.Place) func(metadata.DevID) (report.LVM, bool) {
 	if p == nil || p.Pool == nil {
 		return nil
@@ -148,7 +148,7 @@ func lvmVolumes(p *source.Place) func(metadata.DevID) (report.LVM, bool) {
 	}
 }
 
-// write writes the report in its format.
+// write writes the report in the chosen format.
 func (r *Report) write(env *cli.Env, found *report.Report) error {
 	file, err := source.CreateOutput(env, r.Output, "", r.disk().Files(r.Input)...)
 	if err != nil {
@@ -169,7 +169,7 @@ func (r *Report) write(env *cli.Env, found *report.Report) error {
 	return file.Commit(env)
 }
 
-// unreadable says why there is little to report.
+// unreadable explains why there is little to report.
 func (r *Report) unreadable(env *cli.Env, found *report.Report) error {
 	reason := fmt.Errorf("the superblock cannot be read: %w", block.ErrCorrupt)
 	if len(found.Faults) > 0 {

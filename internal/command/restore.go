@@ -68,7 +68,7 @@ func (r *Restore) Run(env *cli.Env) error {
 	return out.Replace(env, b, r.Undo)
 }
 
-// read reads the description into v.
+// read parses the input into v.
 func (r *Restore) read(env *cli.Env, v metadata.Visitor, note func(string)) error {
 	in, err := source.OpenText(env, r.Input)
 	if err != nil {

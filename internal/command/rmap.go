@@ -41,7 +41,7 @@ thin_rmap --region 100..200 /dev/mapper/vg-pool_tmeta
 thin_rmap --region 123456s..123457s /dev/mapper/vg-pool_tmeta`
 }
 
-// A region is what --region names: blocks, or with units bytes.
+// A region is the argument of --region: blocks, or bytes if it has units.
 type region struct {
 	begin, end uint64 // end is math.MaxUint64 for -1
 	bytes      bool
@@ -73,7 +73,7 @@ func (r *region) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// regionBound reads a block number, or an offset with a unit, which becomes bytes.
+// regionBound parses a block number, or an offset with a unit, which it converts to bytes.
 func regionBound(s string) (n uint64, unit bool, err error) {
 	number := strings.TrimPrefix(s, "+")
 	if n, err := strconv.ParseUint(number, 10, 64); err == nil && number[0] != '+' {
@@ -84,7 +84,7 @@ func regionBound(s string) (n uint64, unit bool, err error) {
 	return size.Bytes, true, err
 }
 
-// blocks are the data blocks that r touches.
+// blocks returns the data blocks that r touches.
 func (r region) blocks(blockSize uint32) rmap.Region {
 	if !r.bytes {
 		return rmap.Region{Begin: metadata.DataBlock(r.begin), End: metadata.DataBlock(r.end)}

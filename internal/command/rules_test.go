@@ -8,14 +8,14 @@ import (
 	"thinpool/internal/cli"
 )
 
-// ruleValues are values that options take which are not numbers, sizes or words.
+// ruleValues has values for options that take neither numbers, sizes nor words.
 var ruleValues = map[string]string{"--seqno": "1", "--region": "1..2", "--range": "1..2", "--thin1": "1", "--adopt": "1=1"}
 
-// optionArg is an option of a rule on the command line.
+// optionArg returns a rule's option as a command line argument.
 func optionArg(t *testing.T, flags map[string]string, option string) string {
 	t.Helper()
 	if option == strings.ToUpper(option) {
-		return "x" // an argument
+		return "x" // a positional argument
 	}
 	name, value, valued := strings.Cut("--"+option, "=")
 	spelling, ok := flags[name]
@@ -36,14 +36,14 @@ func optionArg(t *testing.T, flags map[string]string, option string) string {
 	return name + "=1"
 }
 
-// flagsOf are the options in the help of a tool, with their spelling.
+// flagsOf returns the options in a tool's help, with their spelling.
 func flagsOf(t *testing.T, tool cli.Tool) map[string]string {
 	t.Helper()
 	_, help, _ := runTool(t, tool, "--help")
 	flags := map[string]string{}
 	for line := range strings.Lines(help) {
 		for i, word := range strings.Fields(line) {
-			// "-o, --output=FILE" or "--output=FILE" begin a line; what follows is text.
+			// Lines start with "-o, --output=FILE" or "--output=FILE"; the rest is text.
 			if name, ok := strings.CutPrefix(word, "--"); ok && (i == 0 || i == 1 && strings.HasPrefix(line, "  -")) && strings.HasPrefix(line, "  ") {
 				flags["--"+name[:strings.IndexAny(name+"=", "=[")]] = word
 			}
@@ -52,8 +52,8 @@ func flagsOf(t *testing.T, tool cli.Tool) map[string]string {
 	return flags
 }
 
-// Every rule of every tool is about options that there are, and who breaks it is told which these
-// are, with exit code 2. No file is looked at.
+// Every rule of every tool names existing options. Breaking it gives a message that names them, and
+// exit code 2, before any file is opened.
 func TestRules(t *testing.T) {
 	rules := 0
 	for _, tool := range Tools() {

@@ -112,7 +112,7 @@ func (s *Scan) scan(env *cli.Env, dev *source.Source, opt scan.Options, w io.Wri
 	} else if err := table.Header(); err != nil {
 		return scan.Summary{}, err
 	}
-	var failed error // of the output
+	var failed error // error of the output
 	sum, err := scan.Run(env, dev, opt, func(r scan.Row) error {
 		failed = print(r)
 		return failed

@@ -20,11 +20,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Schemas is where the schemas are, one a tool.
+// Schemas is the folder of the schemas, one per tool.
 const Schemas = "../../docs/schema"
 
 // ValidateJSON reads the JSON output of a tool. It returns an error if a line does not match the
-// schema of the tool in dir, or if the last line is neither a summary nor an error.
+// tool's schema in dir, or if the last line is neither a summary nor an error.
 func ValidateJSON(dir, tool string, output io.Reader) error {
 	if tool == "thin_generate" {
 		tool = "thin_dump"
@@ -59,7 +59,8 @@ func ValidateJSON(dir, tool string, output io.Reader) error {
 	return lines.Err()
 }
 
-// withJSON are the tools that print JSON of their own: thin_generate makes dumps, as thin_dump.
+// withJSON returns the tools with JSON output of their own. thin_generate writes dumps, like
+// thin_dump.
 func withJSON(t *testing.T) []string {
 	var names []string
 	for _, tool := range Tools() {
@@ -75,7 +76,7 @@ func withJSON(t *testing.T) []string {
 	return names
 }
 
-// Every tool that prints JSON has a schema that compiles, and nothing else has one.
+// Every tool that prints JSON has a schema that compiles. No other schemas exist.
 func TestSchemaPerTool(t *testing.T) {
 	var want []string
 	for _, tool := range withJSON(t) {
@@ -100,7 +101,7 @@ func TestSchemaPerTool(t *testing.T) {
 	}
 }
 
-// A field that the schema does not know is an error, and so is a stream that was cut short.
+// Unknown fields and truncated streams are errors.
 func TestSchemaIsStrict(t *testing.T) {
 	const whole = `{"type":"device","dev_id":1,"mapped_blocks":1,"exclusive_blocks":1,"shared_blocks":0,"transaction_id":0,"creation_time":0,"snap_time":0,"data_block_size":128}
 {"type":"summary","devices":1}
@@ -124,7 +125,7 @@ func TestSchemaIsStrict(t *testing.T) {
 	}
 }
 
-// The examples in docs/json.md are whole, and what the schemas want.
+// The examples in docs/json.md are complete and match the schemas.
 func TestSchemaOfExamples(t *testing.T) {
 	text, err := os.ReadFile("../../docs/json.md")
 	if err != nil {
@@ -145,7 +146,7 @@ func TestSchemaOfExamples(t *testing.T) {
 	}
 }
 
-// jsonArgs are the arguments with which a tool prints JSON of the metadata at a path.
+// jsonArgs returns the arguments that make a tool print JSON about the metadata at path.
 func jsonArgs(tool, path string) []string {
 	switch tool {
 	case "thin_rmap":
@@ -162,8 +163,9 @@ func jsonArgs(tool, path string) []string {
 	return append([]string{"--format", "json"}, metadataArgs(path, "")[tool]...)
 }
 
-// Whatever the input is, each line matches, and the last one says how it ended: images as a kernel
-// made them, with every tenth block lost, without a superblock, and no image at all.
+// For any input, each line matches the schema, and the last one says how the run ended. The inputs
+// are images from a kernel, with every tenth block lost, without a superblock, and a file that is
+// not metadata.
 func TestSchemaOfImages(t *testing.T) {
 	names := []string{"empty", "layers", "metadata-snap", "powercut"}
 	dir := t.TempDir()

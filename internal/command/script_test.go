@@ -27,7 +27,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// The scripts run the tools as they are: as processes.
+// Scripts run the tools as separate processes.
 func TestMain(m *testing.M) {
 	commands := map[string]func(){"thin_tools": command.Multi().Main}
 	for _, t := range command.Tools() {
@@ -36,10 +36,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, commands)
 }
 
-// schemasAt names the folder of the schemas to the processes of scripts.
+// schemasAt names the schema folder for processes started by scripts.
 const schemasAt = "TEST_SCHEMAS"
 
-// mainWithSchema runs a tool as a process. If it prints JSON that has to match the schema.
+// mainWithSchema runs a tool as a process. JSON output must match the schema.
 func mainWithSchema(t cli.Tool) {
 	dir := os.Getenv(schemasAt)
 	if dir == "" || !slices.ContainsFunc(os.Args[1:], func(word string) bool { return strings.HasSuffix(word, "json") }) {
@@ -66,10 +66,10 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(schemasAt, schemas)
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // or every process takes a second with -race
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // without it, every process takes an extra second with -race
 			return nil
 		},
-		// [shared:NAME] says that there is such a case beside the repository.
+		// [shared:NAME] is true if the case exists beside the repository.
 		Condition: func(cond string) (bool, error) {
 			name, ok := strings.CutPrefix(cond, "shared:")
 			if !ok {
@@ -96,26 +96,27 @@ func TestScripts(t *testing.T) {
 			"full": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), full(t), 0o644))
 			},
-			// writable FILE DEVICES: devices that would all write to one data block in place.
+			// writable FILE DEVICES: metadata in which many devices would all write to one data
+			// block in place.
 			"writable": func(ts *testscript.TestScript, _ bool, args []string) {
 				devices, err := strconv.Atoi(args[1])
 				ts.Check(err)
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), fixtures.Writable(t, devices, false).Contents(), 0o644))
 			},
-			// orphans FILE: devices 1 and 2 have 100 mappings each, device 5 has 50. Their trees are
-			// in blocks 1, 2 and 3, but the top level that leads to these is lost.
+			// orphans FILE: devices 1 and 2 have 100 mappings each, device 5 has 50. Their trees
+			// are in blocks 1, 2 and 3, but the top-level tree is lost.
 			"orphans": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), orphans(t), 0o644))
 			},
 			"exitcode": exitcode,
-			// disks NAME writes the disks of a case, each to a file of its name.
+			// disks NAME writes the disks of a case, each to a file with the name of the disk.
 			"disks": func(ts *testscript.TestScript, _ bool, args []string) {
 				paths, _ := fixtures.Disks(t, args[0])
 				for _, path := range paths {
 					ts.Check(os.Rename(path, ts.MkAbs(filepath.Base(path))))
 				}
 			},
-			// layout DISK LAYOUT FILE writes what LVM knows of a disk, with another layout.
+			// layout DISK LAYOUT FILE writes the LVM text of a disk, with another layout.
 			"layout": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(fixtures.Layout(t, ts.MkAbs(args[0]), args[1])), 0o644))
 			},
@@ -124,7 +125,7 @@ func TestScripts(t *testing.T) {
 			"within": within,
 			"locked": locked,
 			"qcow2":  qcow2,
-			// md FILE ROLE EVENTS IMAGE makes a leg of a mirror of two.
+			// md FILE ROLE EVENTS IMAGE creates a leg of a two-way mirror.
 			"md": func(ts *testscript.TestScript, _ bool, args []string) {
 				content, err := os.ReadFile(ts.MkAbs(args[0]))
 				ts.Check(err)
@@ -143,7 +144,7 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				ts.Check(os.WriteFile(ts.MkAbs(args[1]), encrypted, 0o644))
 			},
-			// overlay FILE BACKING FORMAT writes a qcow2 image that is based on another.
+			// overlay FILE BACKING FORMAT writes a qcow2 image with a backing file.
 			"overlay": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), command.Overlay(args[1], args[2], 192<<20), 0o644))
 			},
@@ -151,14 +152,14 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// fixture NAME FILE writes an image that a kernel made.
+// fixture NAME FILE writes an image created by a kernel.
 func fixture(ts *testscript.TestScript, _ bool, args []string) {
 	content, err := fixtures.Image(args[0])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), content, 0o644))
 }
 
-// history NAME FILE writes an image on which a kernel has made many commits.
+// history NAME FILE writes an image with many commits by a kernel.
 func history(ts *testscript.TestScript, _ bool, args []string) {
 	h, err := fixtures.OpenHistory(args[0])
 	ts.Check(err)
@@ -179,7 +180,7 @@ func sharedCase(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(errors.Join(err, out.Close()))
 }
 
-// file NAME SIZE makes a file of zeroes; "! file GLOB" says that there is none.
+// file NAME SIZE creates a file of zeros; "! file GLOB" fails if one exists.
 func file(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
@@ -193,17 +194,17 @@ func file(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(size.Bytes)))
 }
 
-// cut FILE BLOCKS leaves the first blocks of a file.
+// cut FILE BLOCKS truncates a file to the first blocks.
 func cut(ts *testscript.TestScript, _ bool, args []string) {
 	blocks, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), blocks*block.Size))
 }
 
-// spoil FILE BLOCK OFFSET changes a byte of a block, all of its bits.
+// spoil FILE BLOCK OFFSET inverts all bits of a byte of a block.
 func spoil(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 0xff) }
 
-// flip FILE BLOCK OFFSET changes the lowest bit of a byte of a block.
+// flip FILE BLOCK OFFSET inverts the lowest bit of a byte of a block.
 func flip(ts *testscript.TestScript, _ bool, args []string) { invert(ts, args, 1) }
 
 func invert(ts *testscript.TestScript, args []string, bits byte) {
@@ -212,21 +213,21 @@ func invert(ts *testscript.TestScript, args []string, bits byte) {
 	edit(ts, args[:2], func(b *block.Data) { b[at] ^= bits })
 }
 
-// copy FILE FROM TO copies a block to the place of another.
+// copy FILE FROM TO copies a block over another.
 func copyBlock(ts *testscript.TestScript, _ bool, args []string) {
 	var from block.Data
 	edit(ts, args[:2], func(b *block.Data) { from = *b })
 	edit(ts, []string{args[0], args[2]}, func(b *block.Data) { *b = from })
 }
 
-// take FILE BLOCK FROM copies a block from another file, where it has the same number.
+// take FILE BLOCK FROM copies a block from the same position in another file.
 func take(ts *testscript.TestScript, _ bool, args []string) {
 	var from block.Data
 	edit(ts, []string{args[2], args[1]}, func(b *block.Data) { from = *b })
 	edit(ts, args[:2], func(b *block.Data) { *b = from })
 }
 
-// flag FILE BLOCK sets the flag needs_check of a superblock.
+// flag FILE BLOCK sets the needs_check flag of a superblock.
 func flag(ts *testscript.TestScript, _ bool, args []string) {
 	const flags = 4
 	edit(ts, args, func(b *block.Data) {
@@ -246,7 +247,7 @@ func write(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// at FILE OFFSET TEXT demands that a file has TEXT there.
+// at FILE OFFSET TEXT fails unless the file has TEXT there.
 func at(ts *testscript.TestScript, _ bool, args []string) {
 	offset, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
@@ -259,7 +260,7 @@ func at(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// zero FILE BLOCK... makes blocks of metadata all zero.
+// zero FILE BLOCK... zeroes metadata blocks.
 func zero(ts *testscript.TestScript, _ bool, args []string) {
 	edit(ts, args, func(b *block.Data) { *b = block.Data{} })
 }
@@ -274,7 +275,7 @@ func odd(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func edit(ts *testscript.TestScript, args []string, change func(*block.Data)) {
-	// Not by block.Open, whose lock a process that another test starts just then would inherit.
+	// Not block.Open: another test may start a process meanwhile, which would inherit the lock.
 	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
 	ts.Check(err)
 	defer f.Close()
@@ -290,8 +291,8 @@ func edit(ts *testscript.TestScript, args []string, change func(*block.Data)) {
 	}
 }
 
-// first COMMAND... runs a tool as LVM does: it reads the first line of the output,
-// closes the pipe, and the tool must end well without a word.
+// first COMMAND... runs a tool like LVM does: it reads the first line of output and closes the
+// pipe. The tool must then exit with 0 and print no error.
 func first(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath(args[0])
 	ts.Check(err)
@@ -313,7 +314,7 @@ func first(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("first"), []byte(line), 0o644))
 }
 
-// locked FILE COMMAND... runs a tool, which must fail, while somebody has the file locked.
+// locked FILE COMMAND... runs a tool, which must fail, while the file is locked.
 func locked(ts *testscript.TestScript, _ bool, args []string) {
 	dev, err := block.Open(ts.MkAbs(args[0]), block.Options{Write: true})
 	ts.Check(err)
@@ -321,9 +322,9 @@ func locked(ts *testscript.TestScript, _ bool, args []string) {
 	exitcode(ts, false, append([]string{"3"}, args[1:]...))
 }
 
-// qcow2 RAW FILE writes a disk of at most 512 MiB as a qcow2 image, without reference counts.
+// qcow2 RAW FILE converts a disk of at most 512 MiB to qcow2, without reference counts.
 func qcow2(ts *testscript.TestScript, _ bool, args []string) {
-	const cluster, l1, l2, data = 1 << 16, 1, 2, 3 // bytes; where things are, in clusters
+	const cluster, l1, l2, data = 1 << 16, 1, 2, 3 // cluster size in bytes; positions in clusters
 	const copied = 1 << 63
 	raw, err := os.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -333,7 +334,7 @@ func qcow2(ts *testscript.TestScript, _ bool, args []string) {
 	be.PutUint32(out[4:], 2) // version
 	be.PutUint32(out[20:], 16)
 	be.PutUint64(out[24:], uint64(len(raw)))
-	be.PutUint32(out[36:], 1) // entries of the first table
+	be.PutUint32(out[36:], 1) // entries of the L1 table
 	be.PutUint64(out[40:], l1*cluster)
 	be.PutUint64(out[l1*cluster:], copied|l2*cluster)
 	nr := 0
@@ -347,7 +348,7 @@ func qcow2(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out, 0o644))
 }
 
-// full FILE writes metadata with needs_check, a leaked data block, and no block free.
+// full returns metadata with needs_check set, a leaked data block and no free blocks.
 func full(t *testing.T) []byte {
 	const blocks = 10
 	f := fixtures.NewForge(t, blocks, 1000)
@@ -357,7 +358,7 @@ func full(t *testing.T) []byte {
 	return f.Finish().Contents()
 }
 
-// orphans makes the image of the command of that name.
+// orphans returns the image for the command of that name.
 func orphans(t *testing.T) []byte {
 	const blocks = 64
 	f := fixtures.NewForge(t, blocks, 10000)
@@ -371,7 +372,7 @@ func orphans(t *testing.T) []byte {
 	return image.Contents()
 }
 
-// exitcode CODE COMMAND... runs a tool that must end with that exit code.
+// exitcode CODE COMMAND... runs a tool that must exit with that code.
 func exitcode(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	code := 0

@@ -33,7 +33,7 @@ type Send struct {
 	volumes
 }
 
-// A compression is none, or a level of zstd.
+// A compression is a zstd level, or none.
 type compression struct{ level int }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -88,7 +88,7 @@ func (s *Send) Rules() []cli.Rule {
 	}, cli.EachRequires(imageOptions, disk)...)
 }
 
-// sendInputs is what a stream is made of.
+// sendInputs are the inputs of a stream.
 type sendInputs struct {
 	pool    *metadata.Pool
 	data    io.ReaderAt
@@ -130,7 +130,7 @@ func (s *Send) Run(env *cli.Env) error {
 	return s.report(env, plan, sum)
 }
 
-// checkFiles makes sure that nothing is written to what is read.
+// checkFiles makes sure that no output is also an input.
 func (s *Send) checkFiles() error {
 	if s.Data != "" && source.SameFile(s.Metadata, s.Data) {
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
@@ -155,7 +155,7 @@ func (s *Send) checkFiles() error {
 	return nil
 }
 
-// open opens all that is read.
+// open opens all inputs.
 func (s *Send) open(env *cli.Env, in *sendInputs) error {
 	if s.Input != "" {
 		return s.openImage(env, in)
@@ -206,7 +206,7 @@ func (s *Send) openImage(env *cli.Env, in *sendInputs) error {
 	return s.choose(in)
 }
 
-// choose finds the devices that the options name; nil: all.
+// choose resolves the devices the options name; nil: all.
 func (s *Send) choose(in *sendInputs) error {
 	for i := range s.DevID {
 		id, err := s.DevID[i].in(in.place)
@@ -245,7 +245,7 @@ func (s *Send) plan(env *cli.Env, in *sendInputs) (*send.Plan, error) {
 	return plan, err
 }
 
-// write writes the stream, and then the index.
+// write writes the stream, then the index.
 func (s *Send) write(env *cli.Env, in *sendInputs, plan *send.Plan) (streamfmt.Summary, error) {
 	var none streamfmt.Summary
 	inputs := append(s.disk().Files(s.Input), s.Metadata, s.Data)
@@ -279,7 +279,7 @@ func (s *Send) write(env *cli.Env, in *sendInputs, plan *send.Plan) (streamfmt.S
 	return sum, index.Commit(env)
 }
 
-// sentVolumes is what LVM knows of the devices; all, if none are named.
+// sentVolumes returns what LVM knows about the given devices, or about all if none are given.
 func sentVolumes(p *source.Place, ids []metadata.DevID) []streamfmt.Volume {
 	sent := map[metadata.DevID]bool{}
 	for _, id := range ids {
@@ -300,7 +300,7 @@ func sentVolumes(p *source.Place, ids []metadata.DevID) []streamfmt.Volume {
 	return all
 }
 
-// report says what was sent.
+// report prints what was sent.
 func (s *Send) report(env *cli.Env, plan *send.Plan, sum streamfmt.Summary) error {
 	h := &plan.Header
 	_, err := fmt.Fprintf(env.Stderr, "%d of %d data blocks in use were sent: %s of data, %s of zeros\n",

@@ -15,7 +15,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// sums are the sums of some devices, as thin_export reads them.
+// sums returns checksums of devices, as read by thin_export.
 func sums(t *testing.T, meta, data string, sizes map[int]int) map[int]string {
 	t.Helper()
 	all := map[int]string{}
@@ -30,7 +30,7 @@ func sums(t *testing.T, meta, data string, sizes map[int]int) map[int]string {
 	return all
 }
 
-// must runs a tool that must succeed.
+// must runs a tool and fails the test unless it succeeds.
 func must(t *testing.T, tool interface {
 	run(args ...string) (int, string, string)
 }, args ...string,
@@ -53,7 +53,7 @@ func (r receiveTool) run(args ...string) (int, string, string) {
 	return runTool(r.t, ReceiveTool, args...)
 }
 
-// A pool that is sent and received has the same devices, which share the same; by any way.
+// However a pool is sent and received, it has the same devices and the same sharing.
 func TestSendReceive(t *testing.T) {
 	p := newExportPool(t)
 	sizes := map[int]int{1: 6 << 20, 2: 6 << 20, 3: 6 << 20}
@@ -92,7 +92,7 @@ func TestSendReceive(t *testing.T) {
 	}
 }
 
-// What was interrupted goes on; what cannot is refused.
+// An interrupted receive can resume; a receive that cannot resume is refused.
 func TestReceiveResume(t *testing.T) {
 	p := newExportPool(t)
 	send, receive := sendTool{t}, receiveTool{t}
@@ -124,7 +124,7 @@ func TestReceiveResume(t *testing.T) {
 	}
 }
 
-// An increment goes onto the pool that it builds on, whose metadata stays as it is.
+// An increment applies to the pool it is based on, whose metadata stays unchanged.
 func TestReceiveOnto(t *testing.T) {
 	p := newSnapshotPool(t)
 	send, receive := sendTool{t}, receiveTool{t}
@@ -133,7 +133,7 @@ func TestReceiveOnto(t *testing.T) {
 	must(t, receive, "-i", stream, "--metadata", p.path("m"), "--data", p.path("d"))
 	before := p.read(p.path("m"))
 	content := p.read(p.data)
-	for _, b := range []int{60, 61} { // of device 1 alone, so they may be overwritten in place
+	for _, b := range []int{60, 61} { // only device 1 has them, so they may be overwritten in place
 		copy(content[b*exportBlock:], noise(uint64(b), exportBlock))
 	}
 	p.file("data", content)
@@ -170,8 +170,8 @@ func TestReceiveOnto(t *testing.T) {
 	}
 }
 
-// Of disks that the kernel wrote every volume reads after sending and receiving as the kernel read it, and the text
-// of LVM is that of the disk.
+// For disks written by the kernel, every volume reads the same after send and receive as it did
+// from the kernel. The LVM text is the one on the disk.
 func TestSendDisks(t *testing.T) {
 	for name, disks := range map[string][]string{"one-pv": {"one-pv"}, "two-pvs": {"two-pvs.1", "two-pvs.2"}} {
 		dir := t.TempDir()
@@ -216,7 +216,7 @@ func TestSendDisks(t *testing.T) {
 	}
 }
 
-// readHead is the beginning of a disk, where LVM has its text.
+// readHead returns the start of a disk, where LVM keeps its text.
 func readHead(t *testing.T, path string) []byte {
 	t.Helper()
 	f, err := os.Open(path)
@@ -231,7 +231,7 @@ func readHead(t *testing.T, path string) []byte {
 	return head
 }
 
-// Of a pool in use the metadata snapshot is sent.
+// For a pool in use, the metadata snapshot is sent.
 func TestSendMetadataSnap(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }

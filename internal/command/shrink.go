@@ -68,7 +68,8 @@ func (s *Shrink) Run(env *cli.Env) error {
 	case s.Data != "" && (source.SameFile(s.Input, s.Data) || s.Output != "" && source.SameFile(s.Output, s.Data)):
 		return cli.Usagef("metadata and data are the same file: %s", s.Data)
 	}
-	// All stay open, and so claimed, until all is done: no pool can become active meanwhile.
+	// Keep everything open, and thus claimed, until the end, so that no pool can be activated
+	// meanwhile.
 	var data block.Device
 	if s.Data != "" && !s.NoCopy {
 		var err error
@@ -83,7 +84,7 @@ func (s *Shrink) Run(env *cli.Env) error {
 	return s.metadata(env, data)
 }
 
-// metadata makes metadata of metadata.
+// metadata shrinks metadata to metadata.
 func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	dev, err := source.Open(env, source.Spec{Path: s.Input, Access: source.ReadIdle})
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	return s.advise(env, plan)
 }
 
-// carryOut copies the data, and only when that is on stable storage writes the metadata.
+// carryOut copies the data. It writes the metadata once the data is on stable storage.
 func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b *write.Builder, out block.Device) error {
 	if err := s.copy(env, plan, data); err != nil {
 		return err
@@ -148,8 +149,8 @@ func (s *Shrink) carryOut(env *cli.Env, plan *shrink.Plan, data block.Device, b 
 	return nil
 }
 
-// keepCounted keeps the blocks that the space map counts as used from being overwritten, whatever
-// leads to them: the metadata snapshot, or nothing any more.
+// keepCounted protects every block that the space map counts as used from being overwritten, even
+// if only the metadata snapshot or nothing at all refers to it.
 func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shrink.Usage) error {
 	free, err := trim.Free(env, dev, trim.Options{Progress: env.Progress})
 	if err != nil {
@@ -165,7 +166,7 @@ func keepCounted(env *cli.Env, dev block.Device, pool *metadata.Pool, used *shri
 	return used.Keep(next, metadata.DataBlock(pool.Live.DataSpaceMap.NrBlocks))
 }
 
-// dump makes a dump of a dump.
+// dump shrinks a dump to a dump.
 func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	var used shrink.Usage
 	if err := s.visit(env, func(bool) metadata.Visitor { return &used }); err != nil {
@@ -195,7 +196,7 @@ func (s *Shrink) dump(env *cli.Env, data block.Device) error {
 	return s.advise(env, plan)
 }
 
-// visit hands the dump to the visitor that there is for its format.
+// visit parses the dump and passes it to the visitor for its format.
 func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) error {
 	in, err := source.OpenText(env, s.Input)
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *Shrink) visit(env *cli.Env, visitor func(json bool) metadata.Visitor) e
 	return nil
 }
 
-// rewrite writes the dump again, in its own format.
+// rewrite writes the dump in its own format.
 func (s *Shrink) rewrite(env *cli.Env, plan *shrink.Plan, out io.Writer) error {
 	return s.visit(env, func(json bool) metadata.Visitor {
 		if json {
@@ -220,7 +221,7 @@ func (s *Shrink) rewrite(env *cli.Env, plan *shrink.Plan, out io.Writer) error {
 	})
 }
 
-// plan plans the moves, and looks whether data, unless it is nil, can be that of the pool.
+// plan plans the moves and checks that data, unless nil, can be the pool's data device.
 func (s *Shrink) plan(used *shrink.Usage, data block.Device) (*shrink.Plan, error) {
 	plan, err := used.Plan(s.NrBlocks)
 	if err != nil {
@@ -234,7 +235,7 @@ func (s *Shrink) plan(used *shrink.Usage, data block.Device) (*shrink.Plan, erro
 	return plan, nil
 }
 
-// copy copies the data unless there is none to copy.
+// copy copies the data, if there is any.
 func (s *Shrink) copy(env *cli.Env, plan *shrink.Plan, data block.Device) error {
 	if data == nil {
 		return nil
@@ -245,17 +246,17 @@ func (s *Shrink) copy(env *cli.Env, plan *shrink.Plan, data block.Device) error 
 	return nil
 }
 
-// inVain says after an error what the state of the pool is.
+// inVain adds the state of the pool to an error.
 func (s *Shrink) inVain(env *cli.Env, err error) error {
 	state := fmt.Sprintf("the pool is unchanged: nothing in use was overwritten, and %s is still its metadata", s.Input)
-	if env.Err() != nil { // of which nothing more is said than that
+	if env.Err() != nil { // the error itself is not printed on interruption
 		fmt.Fprintln(env.Stderr, state)
 		return err
 	}
 	return fmt.Errorf("%w\n%s", err, state)
 }
 
-// advise says what to do next.
+// advise tells the user what to do next.
 func (s *Shrink) advise(env *cli.Env, p *shrink.Plan) error {
 	done := fmt.Sprintf("%d of %d data blocks in use were copied", p.Moved, p.Used)
 	switch {

@@ -23,8 +23,8 @@ import (
 
 const shrinkBlock = 128 * 512
 
-// sparsePool is a pool of 60 data blocks, of which every third is in use, shared by two devices; and
-// its data, all blocks of which differ.
+// sparsePool returns a pool of 60 data blocks. Every third is in use and shared by two devices. No
+// two data blocks have the same content.
 func sparsePool(tb testing.TB) (meta *blocktest.Mem, data []byte) {
 	f := fixtures.NewForge(tb, 64, 60)
 	var runs []metadata.Run
@@ -40,7 +40,7 @@ func sparsePool(tb testing.TB) (meta *blocktest.Mem, data []byte) {
 	return f.Finish(), data
 }
 
-// contentOf is what all thin blocks read as, by device; nil if the metadata is not sound.
+// contentOf returns what each thin block reads as, by device; nil if the metadata is not sound.
 func contentOf(t *testing.T, meta block.Device, data []byte) map[string]byte {
 	t.Helper()
 	sum, err := check.Run(t.Context(), meta, check.Options{}, func(check.Fault) {})
@@ -72,8 +72,8 @@ func contentOf(t *testing.T, meta block.Device, data []byte) map[string]byte {
 	return all
 }
 
-// Wherever writing or flushing fails, or the power: the old metadata leads to what it led to, and so
-// does the new if the kernel would take it.
+// Writes, flushes or the power may fail at any point: the old metadata still leads to its data, and
+// so does the new if the kernel would accept it.
 func TestShrinkFailures(t *testing.T) {
 	oldMeta, oldData := sparsePool(t)
 	want := contentOf(t, oldMeta, oldData)
@@ -128,7 +128,7 @@ func TestShrinkFailures(t *testing.T) {
 	}
 }
 
-// envKeeper is a command that keeps what it has to do with the world.
+// envKeeper is a command that keeps its environment.
 type envKeeper struct {
 	cli.Common
 	env *cli.Env
@@ -148,7 +148,7 @@ func anEnv(t *testing.T) *cli.Env {
 	return k.env
 }
 
-// Metadata and its dumps, of either format and compressed, become the same, and lead to the same data
+// Metadata, XML and JSON dumps, compressed or not, give the same result and lead to the same data
 // below the new end.
 func TestShrinkForms(t *testing.T) {
 	meta, data := sparsePool(t)

@@ -42,7 +42,7 @@ thin_stat /dev/mapper/vg-pool_tmeta
 thin_stat -m --op devices /dev/mapper/vg-pool_tmeta`
 }
 
-// histograms are what can be measured of the whole pool.
+// histograms lists what can be measured for the whole pool.
 var histograms = map[string]func(context.Context, *metadata.Pool) (stat.Histogram, error){
 	"data_blocks":     stat.DataCounts,
 	"metadata_blocks": stat.MetadataCounts,

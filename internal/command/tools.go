@@ -1,5 +1,5 @@
-// Package command is the commands: one file a tool, with its options, what it
-// does and what it prints.
+// Package command implements the tools: one file per tool, with its options, what it does and what
+// it prints.
 package command
 
 import (
@@ -95,7 +95,7 @@ var (
 	}
 )
 
-// Tools are all tools.
+// Tools returns all tools.
 func Tools() []cli.Tool {
 	return []cli.Tool{
 		CheckTool,
@@ -122,13 +122,13 @@ func Tools() []cli.Tool {
 	}
 }
 
-// LVMConfigTool is a command of thin_tools that has no name of its own.
+// LVMConfigTool is a subcommand of thin_tools without a program name of its own.
 var LVMConfigTool = cli.Tool{
 	Name: "thin_tools lvm-config", Summary: "Print the settings that make LVM run these tools.",
 	New: func() cli.Command { return new(LVMConfig) },
 }
 
-// Multi is thin_tools.
+// Multi returns thin_tools.
 func Multi() cli.Multi {
 	return cli.Multi{Tools: Tools(), Own: []cli.Tool{LVMConfigTool}, Licenses: licenses.Text}
 }

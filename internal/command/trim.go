@@ -51,7 +51,7 @@ func (t *Trim) Run(env *cli.Env) error {
 	if t.DataDev != "" && source.SameFile(t.MetadataDev, t.DataDev) {
 		return cli.Usagef("metadata and data are the same file: %s", t.DataDev)
 	}
-	// Both stay open, and so claimed, until all is done: no pool can become active meanwhile.
+	// Keep both open, and thus claimed, until the end, so that no pool can be activated meanwhile.
 	dev, err := source.Open(env, source.Spec{Path: t.MetadataDev, Access: source.ReadIdle})
 	if err != nil {
 		return inUse(err)
@@ -72,7 +72,7 @@ func (t *Trim) Run(env *cli.Env) error {
 		return source.Damaged(err)
 	}
 	sb := pool.Live
-	// The check has found the block size to be valid.
+	// The check has validated the block size.
 	if blocks := sb.DataSpaceMap.NrBlocks; data != nil && uint64(data.Size())/view.BlockBytes(sb) < blocks {
 		return fmt.Errorf("%s: %w: it has %d bytes, but the pool has %d blocks of %d bytes", t.DataDev, trim.ErrTooSmall, data.Size(), blocks, view.BlockBytes(sb))
 	}
@@ -102,8 +102,8 @@ func (t *Trim) openData() (trim.Data, error) {
 	return data, err
 }
 
-// inUse adds to an error about a device that is busy what discards in a pool in use: it cannot be
-// trimmed from here, not even with a metadata snapshot.
+// inUse adds to an error about a busy device how to discard in a pool in use. thin_trim cannot do
+// that, not even with a metadata snapshot.
 func inUse(err error) error {
 	if errors.Is(err, block.ErrBusy) {
 		return fmt.Errorf("%w; for a pool in use, run fstrim on its file systems instead", err)

@@ -16,8 +16,8 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// An undo file is not applied to what is not the metadata that it was made for, even if it
-// says that the device held the same when it was made.
+// An undo file is refused for anything but the metadata it was made for, even if it claims that the
+// device had the same content then.
 func TestApplyUndoToSomethingElse(t *testing.T) {
 	const size = 64 * block.Size
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func TestApplyUndoToSomethingElse(t *testing.T) {
 				code, stdout, stderr := runTool(t, CheckTool, append([]string{"--apply-undo", file}, args...)...)
 				said := []string{what, "block 0 is as it was before the repair, but block 2 is not", "the superblock that the repair wrote: block 0"}
 				if args[0] == "--in-place" {
-					// In what may be a disk, a volume is looked for.
+					// With --in-place the input may be a disk, so a volume is looked for.
 					said = append(said, "no LVM label", "is encrypted (LUKS) and cannot be read")
 				}
 				if code != 1 || stdout != "" || !containsOne(stderr, said) {
@@ -68,8 +68,8 @@ func writeFile(t *testing.T, path string, content []byte) {
 	}
 }
 
-// undoFiles are files for devices of the size of one: of a repair of metadata, of a repair that
-// found the device as it is, and one with a wrong idea of what the repair wrote.
+// undoFiles returns undo files for a device of that size: from a repair of metadata, from a repair
+// that left the device as it is, and one that records wrongly what the repair wrote.
 func undoFiles(t *testing.T, device []byte) map[string][]byte {
 	t.Helper()
 	sb := metadata.Superblock{Magic: metadata.Magic, Version: metadata.Version, DataBlockSize: 128}

@@ -52,7 +52,7 @@ thin_volumes --history disk.img
 thin_volumes --history --seqno 15 disk.img >vg.text`
 }
 
-// A textNumber is the sequence number of a text, and which of those with that number.
+// A textNumber is a sequence number and, if several texts share it, which one of them.
 type textNumber struct {
 	seqno   uint64
 	variant int
@@ -100,7 +100,7 @@ func (t *ThinVolumes) Run(env *cli.Env) error {
 	return t.list(env, p, busy)
 }
 
-// A partition is the number of one; 0: none is meant.
+// A partition is a partition number; 0: none.
 type partition uint16
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -113,8 +113,8 @@ func (p *partition) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// look opens the images, and what lies inside of a volume on them if that is wanted. busy says that
-// disks are in use, and what is on them may change.
+// look opens the images and, if asked, a volume inside them. busy means that disks are in use and
+// may change.
 func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error) {
 	p, err = source.OpenDisks(env, t.Input, t.images.open(), disk.Options{})
 	if errors.Is(err, block.ErrBusy) {
@@ -136,7 +136,7 @@ func (t *ThinVolumes) look(env *cli.Env) (p *source.Disks, busy bool, err error)
 	return p, busy, nil
 }
 
-// groups are those that were asked for.
+// groups returns the requested groups.
 func (t *ThinVolumes) groups(p *source.Disks) ([]*lvm.Group, error) {
 	if t.VG == "" {
 		return p.Groups, nil
@@ -169,8 +169,8 @@ func (t *ThinVolumes) printText(env *cli.Env, p *source.Disks) error {
 	return fmt.Errorf("which group? --vg VG takes one of %s", source.List(known))
 }
 
-// list lists everything. What cannot be read of a pool is said, and is not a failure; that LVM
-// could make nothing of a physical volume is one.
+// list lists everything. Unreadable pool metadata is reported but is not a failure. A physical
+// volume that LVM could not use is a failure.
 func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	groups, err := t.groups(p)
 	if err != nil {
@@ -202,7 +202,7 @@ func (t *ThinVolumes) list(env *cli.Env, p *source.Disks, busy bool) error {
 	return err
 }
 
-// print prints tables for people, and on standard error what they should know.
+// print prints tables for people, and problems on standard error.
 func (t *ThinVolumes) print(env *cli.Env, a *view.Volumes) error {
 	if err := a.Text(env.Stdout, view.VolumesText{Keys: t.Verbose > 0, Segments: t.Segments}); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (t *ThinVolumes) print(env *cli.Env, a *view.Volumes) error {
 	return nil
 }
 
-// addVolumes adds the volumes of a group, by their names.
+// addVolumes adds the volumes of a group, sorted by name.
 func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, busy bool) error {
 	states := map[string]*view.PoolState{}
 	for _, v := range g.LVs {
@@ -257,7 +257,7 @@ func (t *ThinVolumes) addVolumes(env *cli.Env, a *view.Volumes, g *lvm.Group, bu
 	return nil
 }
 
-// readPool reads what the metadata of a pool says, as far as that is possible.
+// readPool reads as much of a pool's metadata as possible.
 func (t *ThinVolumes) readPool(env *cli.Env, g *lvm.Group, p *view.PoolState) error {
 	name := p.Volume.ThinPool().Metadata
 	on := g.Volume(name)

@@ -12,7 +12,7 @@ import (
 	"thinpool/internal/view"
 )
 
-// printHistory lists the texts that are still on the disks, or prints one of them.
+// printHistory lists the texts still on the disks, or prints one of them.
 func (t *ThinVolumes) printHistory(env *cli.Env, p *source.Disks) error {
 	source.SayProblems(env, p.Problems)
 	env.Progress("looking for LVM metadata", 0, 0)
@@ -37,7 +37,7 @@ func (t *ThinVolumes) printHistory(env *cli.Env, p *source.Disks) error {
 	return view.HistoryText(env.Stdout, texts)
 }
 
-// printOld prints the text that --seqno names.
+// printOld prints the text selected by --seqno.
 func (t *ThinVolumes) printOld(env *cli.Env, p *source.Disks, texts []lvmreport.Text) error {
 	var found, similar []string
 	var text *lvmreport.Text

@@ -21,13 +21,13 @@ import (
 	"thinpool/internal/view"
 )
 
-// jsonLines decodes lines of JSON, by their types.
+// jsonLines decodes JSON lines and groups them by type.
 func jsonLines(t *testing.T, out string) map[string][]map[string]any {
 	t.Helper()
 	all := map[string][]map[string]any{}
 	for line := range strings.Lines(out) {
 		d := json.NewDecoder(strings.NewReader(line))
-		d.UseNumber() // as they are written
+		d.UseNumber() // keep numbers as written
 		var rec map[string]any
 		if err := d.Decode(&rec); err != nil {
 			t.Fatalf("%s: %v", line, err)
@@ -38,7 +38,7 @@ func jsonLines(t *testing.T, out string) map[string][]map[string]any {
 	return all
 }
 
-// at follows keys; empty if there is nothing.
+// at follows keys; empty if a key is missing.
 func at(rec map[string]any, keys ...string) string {
 	for _, key := range keys[:len(keys)-1] {
 		rec, _ = rec[key].(map[string]any)
@@ -49,7 +49,7 @@ func at(rec map[string]any, keys ...string) string {
 	return ""
 }
 
-// first is the first that is not empty.
+// first returns the first string that is not empty.
 func first(all ...string) string {
 	for _, s := range all {
 		if s != "" {
@@ -59,7 +59,7 @@ func first(all ...string) string {
 	return ""
 }
 
-// asLvs makes of an LV in JSON the rows that lvs has of it.
+// asLvs converts an LV in JSON to the rows lvs prints for it.
 func asLvs(lv map[string]any) []map[string]string {
 	var rows []map[string]string
 	for _, s := range lv["segments"].([]any) {
@@ -88,7 +88,7 @@ func asLvs(lv map[string]any) []map[string]string {
 	return rows
 }
 
-// What is said of disks is what LVM said of them while the pools were active, to the last digit.
+// The output matches what LVM printed while the pools were active, to the last digit.
 func TestVolumesAsLVM(t *testing.T) {
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, _ := fixtures.Disks(t, name)
@@ -103,7 +103,7 @@ func TestVolumesAsLVM(t *testing.T) {
 		}
 		want := fixtures.Report(t, name, "lvs")
 		for _, row := range want {
-			delete(row, "Attr") // whether it is active, among others
+			delete(row, "Attr") // includes whether it is active
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: lvs (-LVM +ours):\n%s", name, diff)
@@ -124,7 +124,7 @@ func TestVolumesAsLVM(t *testing.T) {
 	}
 }
 
-// The table has the percentages of the kernel, too, and thin_ls says how much is exclusive.
+// The table also has the kernel's percentages, and thin_ls agrees on the exclusive blocks.
 func TestVolumesTable(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	_, rows, _ := runTool(t, LsTool, paths[0], "--no-headers", "-o", "NAME,EXCLUSIVE_BYTES")
@@ -155,7 +155,7 @@ func TestVolumesTable(t *testing.T) {
 	}
 }
 
-// What a text says that is not as usual is told in the notes.
+// Unusual settings in a text appear in the notes.
 func TestVolumesNotes(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	_, text, _ := runTool(t, VolumesTool, "--text", paths[0])
@@ -209,7 +209,7 @@ func TestVolumesNotes(t *testing.T) {
 	}
 }
 
-// All keys are in JSON, whatever is known of them.
+// JSON contains all keys, known or not.
 func TestVolumesOtherKeys(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	_, text, _ := runTool(t, VolumesTool, "--text", paths[0])
@@ -239,7 +239,7 @@ func TestVolumesOtherKeys(t *testing.T) {
 	}
 }
 
-// What is on disks in use is listed, but not what the metadata of their pools says.
+// Volumes on disks in use are listed, but not what the metadata of their pools says.
 func TestVolumesInUse(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	var out bytes.Buffer
@@ -258,7 +258,7 @@ func TestVolumesInUse(t *testing.T) {
 	}
 }
 
-// Whatever a text says, it is listed or refused, and the same is done for people and programs.
+// Any text is either listed or refused, and people and programs get the same answer.
 func TestVolumesAnyText(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	_, sound, _ := runTool(t, VolumesTool, "--text", paths[0])
@@ -298,7 +298,7 @@ func TestVolumesAnyText(t *testing.T) {
 	}
 }
 
-// garble changes a byte, a digit, the length of a number, or copies a piece to another place.
+// garble changes a byte, a digit or the length of a number, or copies a piece to another place.
 func garble(r *rand.Rand, text []byte) []byte {
 	i := r.IntN(len(text) - 40)
 	switch r.IntN(4) {

@@ -1,5 +1,4 @@
-// Command completions writes the files with which shells complete command lines:
-// "make completions" runs it.
+// Command completions writes the shell completion files. Run it with "make completions".
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command demo shows what the tools do, on metadata that a real kernel wrote. It
-// needs nothing but Go: "make demo" runs it.
+// Command demo shows what the tools do, on metadata written by a real kernel. It needs nothing but
+// Go. Run it with "make demo".
 package main
 
 import (
@@ -78,7 +78,7 @@ func run() error {
 	return nil
 }
 
-// show runs steps and shows what they print.
+// show runs steps and prints their output.
 func show(steps []step) error {
 	for _, s := range steps {
 		if err := s.show(); err != nil {
@@ -88,7 +88,7 @@ func show(steps []step) error {
 	return nil
 }
 
-// compare demands that two files are equal.
+// compare returns an error unless two files are equal.
 func compare(a, b string) error {
 	before, err := os.ReadFile(a)
 	if err != nil {
@@ -114,13 +114,13 @@ func wipe(path string, nr block.Nr) error {
 	return errors.Join(block.Write(dev, nr, new(block.Data)), dev.Close())
 }
 
-// A step is a command line and what it is for.
+// A step is a command line and its purpose.
 type step struct {
 	why   string
 	tool  cli.Tool
 	args  string
-	lines int // of its output to show; 0: all
-	code  int // exit code that it ends with
+	lines int // lines of output to show; 0: all
+	code  int // expected exit code
 }
 
 var steps = []step{

@@ -14,13 +14,13 @@ var le = binary.LittleEndian
 
 // A decrypter decrypts sectors. It is safe for concurrent use.
 type decrypter interface {
-	// decrypt decrypts a sector in place. number counts sectors of 512 bytes, whatever its size;
-	// scratch has at least its size.
+	// decrypt decrypts a sector in place. number counts sectors of 512 bytes, whatever the sector
+	// size. scratch has at least the sector size.
 	decrypt(p, scratch []byte, number uint64)
 }
 
-// ciphers are those that are known, and how their initial vectors are made: from the whole number
-// of a sector, from 32 bits of it, or encrypted (essiv).
+// ciphers are the supported ciphers. The initial vector is the 64-bit sector number, its lower 32
+// bits, or the encrypted number (essiv).
 var ciphers = map[string]func(key []byte) (decrypter, error){
 	"aes-xts-plain64":      func(key []byte) (decrypter, error) { return newXTS(key, ^uint64(0)) },
 	"aes-xts-plain":        func(key []byte) (decrypter, error) { return newXTS(key, 1<<32-1) },
@@ -36,7 +36,7 @@ func cipherKnown(spec string) error {
 	return nil
 }
 
-// newCipher makes a decrypter. Its errors do not show the key.
+// newCipher creates a decrypter. Its errors do not reveal the key.
 func newCipher(spec string, key []byte) (decrypter, error) {
 	if err := cipherKnown(spec); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func newCipher(spec string, key []byte) (decrypter, error) {
 	return ciphers[spec](key)
 }
 
-// decryptSectors decrypts sectors of a size; number is that of the first one.
+// decryptSectors decrypts sectors of the given size. number is that of the first one.
 func decryptSectors(c decrypter, p []byte, size int, number uint64) {
 	scratch := make([]byte, size)
 	for ; len(p) > 0; p = p[size:] {
@@ -60,9 +60,9 @@ func decryptSectors(c decrypter, p []byte, size int, number uint64) {
 	}
 }
 
-// xtsAES is AES in XTS. The one of golang.org/x/crypto goes block by block, each step waiting for the
-// one before; here the tweaks of a sector are made first, so that the processor has several
-// blocks at work. It is more than twice as fast.
+// xtsAES is AES in XTS mode. golang.org/x/crypto goes block by block, and each step waits for the
+// previous one. Here, the tweaks of a sector are computed first, so that the processor can work on
+// several blocks at once. That is more than twice as fast.
 type xtsAES struct {
 	data, tweak cipher.Block
 	mask        uint64
@@ -89,8 +89,8 @@ func (x xtsAES) decrypt(p, scratch []byte, number uint64) {
 	subtle.XORBytes(p, p, tweaks)
 }
 
-// tweaks fills p: the first is the encrypted number, each further one is twice the one before, in the
-// field of 2^128 elements that x^128+x^7+x^2+x+1 makes.
+// tweaks fills p. The first tweak is the encrypted sector number. Each of the others is twice the
+// one before, in the field of 2^128 elements with the polynomial x^128+x^7+x^2+x+1.
 func (x xtsAES) tweaks(p []byte, number uint64) {
 	first := p[:aes.BlockSize]
 	le.PutUint64(first, number)
@@ -106,10 +106,10 @@ func (x xtsAES) tweaks(p []byte, number uint64) {
 	}
 }
 
-// cbcAES is AES in CBC, each sector for itself.
+// cbcAES is AES in CBC mode, with each sector on its own.
 type cbcAES struct {
 	data  cipher.Block
-	essiv cipher.Block // nil: the initial vector is the number
+	essiv cipher.Block // nil: the initial vector is the sector number
 	mask  uint64
 }
 
@@ -132,7 +132,7 @@ func (c cbcAES) decrypt(p, scratch []byte, number uint64) {
 	if c.essiv != nil {
 		c.essiv.Encrypt(iv, iv)
 	}
-	// From the end: a block needs the encrypted one in front of it.
+	// From the end: a block needs the encrypted one before it.
 	for i := len(p) - aes.BlockSize; i >= 0; i -= aes.BlockSize {
 		b, before := p[i:i+aes.BlockSize], iv
 		if i > 0 {

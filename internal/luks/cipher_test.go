@@ -19,7 +19,7 @@ func unhex(s string) []byte {
 	return b
 }
 
-// Vectors 1, 2 and 4 of IEEE 1619-2007, the last one in part.
+// Vectors 1, 2 and 4 of IEEE 1619-2007; the last one in part.
 func TestXTSVectors(t *testing.T) {
 	count := make([]byte, 512)
 	for i := range count {
@@ -35,7 +35,8 @@ func TestXTSVectors(t *testing.T) {
 		{"1111111111111111111111111111111122222222222222222222222222222222", 0x3333333333, bytes.Repeat([]byte{0x44}, 32), "c454185e6a16936e39334038acef838bfb186fff7480adc4289382ecd6d394f0"},
 		{"2718281828459045235360287471352631415926535897932384626433832795", 0, count, "27a7479befa1d476489f308cd4cfa6e2a96e4bbe3208ff25287dd3819616e89c"},
 	} {
-		// The judge makes the rest of a sector, which is compared with the vector itself.
+		// The reference implementation computes the rest of the sector; its start is compared with
+		// the vector.
 		judge, err := xts.NewCipher(aes.NewCipher, unhex(tc.key))
 		if err != nil {
 			t.Fatal(err)
@@ -56,8 +57,9 @@ func TestXTSVectors(t *testing.T) {
 	}
 }
 
-// Encrypted by openssl enc: AES-256-CBC with the key 00 01 .. 1f of the bytes 00 01 .. ff 00 .. ff; the
-// initial vector is the number of the sector, encrypted by openssl in ECB with the SHA-256 of the key.
+// Encrypted with openssl enc: AES-256-CBC with the key 00 01 .. 1f; plain text 00 01 .. ff 00 ..
+// ff. The initial vector is the sector number, encrypted with openssl in ECB mode with the SHA-256
+// of the key.
 func TestESSIVVectors(t *testing.T) {
 	key, plain := make([]byte, 32), make([]byte, 512)
 	for i := range plain {
@@ -78,7 +80,8 @@ func TestESSIVVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The first and the last block are known; with both, the whole sector of the judge is.
+		// The first and the last block are known. If both match, so does the reference sector as a
+		// whole.
 		first := unhex(tc.first)
 		c.decrypt(first, make([]byte, 16), tc.number)
 		if !bytes.Equal(first, plain[:16]) {
@@ -115,7 +118,7 @@ func encryptCBC(t *testing.T, spec string, key, plain, first []byte) []byte {
 	return out
 }
 
-// Every sector size and number, compared with the XTS of golang.org/x/crypto.
+// All sector sizes and numbers match the XTS of golang.org/x/crypto.
 func TestXTSJudge(t *testing.T) {
 	for _, size := range []int{32, 48, 64} {
 		key := make([]byte, size)
@@ -144,7 +147,8 @@ func TestXTSJudge(t *testing.T) {
 	}
 }
 
-// Two stripes by hand: the hash of a number and the first stripe, piece by piece, plus the second.
+// Two stripes by hand: the hash of the number and the first stripe, piece by piece, plus the second
+// stripe.
 func TestMerge(t *testing.T) {
 	split := []byte("the first stripe is this, of 48 bytes, and it is" + "the second stripe, as long as the first one, not")
 	h0 := sha256.Sum256(append([]byte{0, 0, 0, 0}, split[:32]...))

@@ -22,24 +22,24 @@ import (
 	"golang.org/x/crypto/xts"
 )
 
-// A disk says how a LUKS disk is to be made. It is encrypted here with other code than the
-// package has: the XTS of golang.org/x/crypto, the CBC of the standard library.
+// A disk describes a LUKS disk to create. The tests encrypt with different code than the package:
+// XTS from golang.org/x/crypto and CBC from the standard library.
 type disk struct {
 	version    int
 	cipher     string
 	keySize    int
 	hash       string // of splitter, digest and pbkdf2
-	kdf        string // of LUKS2
+	kdf        string // LUKS2 only
 	sectorSize int
 	stripes    int
-	tweak      uint64 // of LUKS2: the number of the first sector
-	size       int    // of the content
+	tweak      uint64 // LUKS2: number of the first sector
+	size       int    // size of the content
 	passwords  []string
-	edit       func(m map[string]any)   // changes the JSON of LUKS2
-	editBinary func(b []byte, copy int) // changes the binary header, before its checksum
+	edit       func(m map[string]any)   // edits the JSON of LUKS2
+	editBinary func(b []byte, copy int) // edits the binary header before its checksum is computed
 }
 
-// sane fills what is not set.
+// sane sets defaults.
 func (d disk) sane() disk {
 	set := func(p *int, n int) {
 		if *p == 0 {
@@ -160,7 +160,7 @@ func (d disk) pbkdf2(password, salt []byte, size int) []byte {
 	return must(pbkdf2.Key(newHash(d.hash), string(password), salt, iterations, size))
 }
 
-// area writes the volume key of a slot to where it belongs.
+// area writes a slot's copy of the volume key to its area.
 func (d disk) area(image []byte, at int, volumeKey, areaKey []byte) {
 	p := split(volumeKey, d.stripes, newHash(d.hash))
 	encrypt(d.cipher, areaKey, p, 512, 0)
@@ -187,7 +187,7 @@ func (d disk) header1(image, volumeKey []byte) {
 		be.PutUint32(image[208+48*i:], 0xdead)
 	}
 	for i, password := range d.passwords {
-		slot := image[208+48*(i+1):] // the first one is not used
+		slot := image[208+48*(i+1):] // leave the first one unused
 		salt := random(32)
 		be.PutUint32(slot, 0x00ac71f3)
 		be.PutUint32(slot[4:], iterations)
@@ -280,7 +280,7 @@ func seal(b []byte) {
 	copy(b[448:], sum[:])
 }
 
-// at is the value below these names.
+// at returns the value at a path of keys.
 func at(m object, names ...string) object {
 	for _, n := range names {
 		m = m[n].(object)
@@ -288,8 +288,8 @@ func at(m object, names ...string) object {
 	return m
 }
 
-// The encoder is tested against cryptsetup's own disks by the tests that decode those; here only
-// that it makes what the tests think it makes.
+// Tests that decode cryptsetup's own disks also check the encoder. This test only checks that the
+// encoder does what the tests expect.
 func TestEncoder(t *testing.T) {
 	image, content := disk{}.make()
 	if bytes.Contains(image, content[:512]) {

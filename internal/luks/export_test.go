@@ -1,6 +1,6 @@
 package luks
 
-// Work is about how many hashes a slot takes to try.
+// Work is roughly the number of hashes needed to try a slot.
 func (s *Slot) Work() uint64 {
 	passes := max(uint64(s.Memory)>>10, 1)
 	return uint64(s.Iterations)*passes + uint64(s.digest.iterations)

@@ -8,12 +8,12 @@ import (
 	"thinpool/internal/luks"
 )
 
-// Whatever a header says, opening it ends, and if it can be unlocked its content can be read.
-// The inputs are the start of a binary header and the JSON of LUKS2, both laid over a sound disk of
-// one slot. The checksum of LUKS2 is made right, else nothing would get past it.
+// For any header, opening terminates, and if the disk can be unlocked, its content is readable. The
+// input is the start of a binary header and the JSON of LUKS2, laid over a valid disk with one
+// slot. The LUKS2 checksum is corrected; otherwise nothing would pass.
 func FuzzHeader(f *testing.F) {
 	const size = dataAt + 4096
-	const begin, end = 600, 4096 + 2048 // of LUKS1's header; of the JSON
+	const begin, end = 600, 4096 + 2048 // end of the LUKS1 header, end of the JSON
 	sound, _ := disk{size: 4096}.make()
 	add := func(image []byte) {
 		f.Add(image[:begin], bytes.TrimRight(image[4096:end], "\x00"), uint32(size))
@@ -45,7 +45,7 @@ func FuzzHeader(f *testing.F) {
 		}
 		for _, s := range h.Slots {
 			if s.Work() > 1000 {
-				return // takes long
+				return // too slow
 			}
 		}
 		v, err := h.Unlock(t.Context(), []byte("secret"), 1<<20)

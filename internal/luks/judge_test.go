@@ -13,13 +13,13 @@ import (
 	"thinpool/test/shared"
 )
 
-// unpack unpacks an image of disks that Linux wrote.
+// unpack unpacks an image of disks written by Linux.
 func unpack(t *testing.T, name string) []byte {
 	t.Helper()
 	return shared.Unpack(t, shared.Path(t, "kernel", "layer-images", name+".img.zst"))
 }
 
-// label checks that a volume begins as a physical volume of LVM, and that this one has the UUID.
+// label checks that a volume starts with an LVM physical volume with the given UUID.
 func label(t *testing.T, v *luks.Volume, uuid string) {
 	t.Helper()
 	p := make([]byte, 4096)
@@ -63,7 +63,8 @@ func TestKernelDisks(t *testing.T) {
 
 const keyText = "a passphrase"
 
-// cryptsetup runs cryptsetup with a key file, in a folder of its own; the test is skipped without it.
+// cryptsetup runs cryptsetup with a key file, in a folder of its own. It skips the test if
+// cryptsetup is missing.
 func cryptsetup(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("cryptsetup")
@@ -82,7 +83,7 @@ func cryptsetup(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-// open a file that cryptsetup made.
+// openFile opens a file created by cryptsetup.
 func openFile(t *testing.T, dir, name string) *luks.Header {
 	t.Helper()
 	image, err := os.ReadFile(filepath.Join(dir, name))
@@ -94,10 +95,10 @@ func openFile(t *testing.T, dir, name string) *luks.Header {
 
 const (
 	plainSize = 2 << 20
-	shift     = 32 << 20 // what cryptsetup wants at the end; half of it is left there
+	shift     = 32 << 20 // what cryptsetup wants at the end; half of it remains there
 )
 
-// write writes known bytes and room for a header behind them.
+// write writes known data with room for a header after it.
 func write(t *testing.T, dir string) []byte {
 	t.Helper()
 	plain := random(plainSize)
@@ -110,7 +111,7 @@ func write(t *testing.T, dir string) []byte {
 	return plain
 }
 
-// cryptsetup encrypts known bytes in a file, without the kernel.
+// cryptsetup encrypts known data in a file, without the kernel.
 func TestCryptsetup(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
@@ -122,7 +123,7 @@ func TestCryptsetup(t *testing.T) {
 		args   []string
 		sector int
 		memory int64
-		luks1  bool // as LUKS1, too
+		luks1  bool // also as LUKS1
 	}{
 		"argon2id 512":  {append([]string{"--pbkdf", "argon2id", "-s", "512", "--sector-size", "512"}, argon...), 512, 64 << 20, false},
 		"argon2i 4096":  {append([]string{"--pbkdf", "argon2i", "-s", "256", "--sector-size", "4096"}, argon...), 4096, 64 << 20, false},
@@ -156,8 +157,8 @@ func TestCryptsetup(t *testing.T) {
 	}
 }
 
-// Disks that cryptsetup formats, as LUKS1 and LUKS2: what is encrypted with the volume key that
-// cryptsetup shows is read.
+// Disks formatted by cryptsetup as LUKS1 and LUKS2. Data encrypted with the volume key that
+// cryptsetup prints reads correctly.
 func TestCryptsetupFormats(t *testing.T) {
 	for name, args := range map[string][]string{
 		"luks1":         {"--type", "luks1", "--cipher", "aes-xts-plain64", "--key-size", "256"},

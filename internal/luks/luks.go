@@ -1,10 +1,10 @@
 // Package luks reads LUKS1 and LUKS2 disks without the kernel or cryptsetup. It never writes.
 //
-// A header has key slots. Each holds a copy of the volume key, encrypted with a key that is
-// derived from a passphrase, slowly on purpose. [Open] reads the header and reports what it
+// A header has key slots. Each has a copy of the volume key, encrypted with a key that is derived
+// from a passphrase by a deliberately slow function. [Open] reads the header and reports what it
 // needs, [Header.Unlock] tries a key on the slots, and a [Volume] decrypts what is read from it.
 //
-// Wrong bytes would look like damage. So everything that is not fully understood is refused by
+// Wrongly decrypted data would look like damage. So anything not fully understood is refused by
 // name: re-encryption in progress, integrity tags, several segments, other ciphers.
 package luks
 
@@ -16,21 +16,21 @@ import (
 	"io"
 )
 
-// What headers begin with. LUKS2 keeps a second header after the first, with a magic of its own.
+// Magics of headers. LUKS2 keeps a second header after the first, with a magic of its own.
 const (
 	magic       = "LUKS\xba\xbe"
 	secondMagic = "SKUL\xba\xbe"
-	// cryptsetup-reencrypt of the time of LUKS1 wrote this over the magic while it worked.
+	// In the days of LUKS1, cryptsetup-reencrypt replaced the magic with this one while it worked.
 	busyMagic = "LUKS\xde\xad"
 )
 
-// Probe is how many bytes from the start of a disk Recognise should get.
+// Probe is how many bytes from the start of a disk Recognise needs.
 const Probe = 32 << 10
 
-// sector is what offsets and initial vectors count, whatever the size of encrypted sectors.
+// sector is the unit of offsets and initial vectors, whatever the size of encrypted sectors.
 const sector = 512
 
-// ErrWrongKey is the error of a key that opens none of the slots.
+// ErrWrongKey means that a key opens none of the slots.
 var ErrWrongKey = errors.New("no key slot opens with this key")
 
 // A Header is what a LUKS disk says about itself.
@@ -41,12 +41,12 @@ type Header struct {
 	Cipher     string // such as aes-xts-plain64
 	SectorSize int
 	Offset     int64 // of the encrypted data, in bytes
-	Size       int64 // of the encrypted data, as far as the disk has it
+	Size       int64 // of the encrypted data, as far as it is on the disk
 	Slots      []Slot
-	Notes      []string // what is not as it should be, though the disk can be read
+	Notes      []string // what is wrong, although the disk can be read
 
 	r        io.ReaderAt
-	firstIV  uint64 // the number of the first sector
+	firstIV  uint64 // number of the first sector
 	diskSize int64
 }
 
@@ -55,10 +55,10 @@ type Slot struct {
 	Number     int
 	KDF        string // pbkdf2, argon2i, argon2id
 	Hash       string // of pbkdf2
-	Iterations uint32 // of argon2: passes over the memory
+	Iterations uint32 // argon2: passes over the memory
 	Memory     int64  // in bytes; 0 for pbkdf2
 	Threads    int    // of argon2
-	Err        error  // why it cannot be used
+	Err        error  // why it is unusable
 
 	priority int
 	salt     []byte
@@ -66,25 +66,25 @@ type Slot struct {
 	digest   digest
 }
 
-// An area is where the volume key of a slot lies, split and encrypted.
+// An area has a slot's copy of the volume key, split and encrypted.
 type area struct {
 	offset, size int64
 	cipher       string
-	areaKey      int // bytes of the key that encrypts it
-	key          int // bytes of the volume key
+	areaKey      int // size in bytes of the key that encrypts the area
+	key          int // size in bytes of the volume key
 	stripes      int
 	hash         string // of the splitter
 }
 
-// A digest tells whether a volume key is the right one.
+// A digest verifies a volume key.
 type digest struct {
 	hash       string
 	iterations uint32
 	salt, sum  []byte
 }
 
-// Recognise reports whether a disk that begins with these bytes is a LUKS disk. A first
-// header that is all zero is one if the second header follows.
+// Recognise reports whether a disk that starts with these bytes is a LUKS disk. An all-zero first
+// header counts if the second header follows.
 func Recognise(start []byte) bool {
 	if bytes.HasPrefix(start, []byte(magic)) || bytes.HasPrefix(start, []byte(busyMagic)) {
 		return true
@@ -92,7 +92,7 @@ func Recognise(start []byte) bool {
 	return len(start) >= binarySize && zero(start[:binarySize]) && secondOffset(start) > 0
 }
 
-// secondOffset is where a second header begins, 0 if none is seen.
+// secondOffset returns the offset of a second header; 0 if none is visible.
 func secondOffset(start []byte) int64 {
 	for _, at := range headerSizes {
 		if int64(len(start)) > at && bytes.HasPrefix(start[at:], []byte(secondMagic)) {
@@ -104,7 +104,7 @@ func secondOffset(start []byte) int64 {
 
 func zero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
-// Open reads the header of a disk of this size. The error says what cannot be read, and why.
+// Open reads the header of a disk of this size. The error says what cannot be read and why.
 func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Header, error) {
 	return h, nil
 }
 
-// check is what headers of both versions must fulfil.
+// check validates headers of either version.
 func (h *Header) check() error {
 	switch {
 	case h.Offset == 0:
@@ -171,7 +171,7 @@ func (h *Header) note(format string, args ...any) {
 	h.Notes = append(h.Notes, fmt.Sprintf(format, args...))
 }
 
-// Memory is the most memory that a key slot asks for, in bytes.
+// Memory returns the maximum amount of memory that a key slot needs, in bytes.
 func (h *Header) Memory() int64 {
 	var most int64
 	for _, s := range h.Slots {
@@ -182,7 +182,7 @@ func (h *Header) Memory() int64 {
 	return most
 }
 
-// readFull fills p, and says where it could not. It returns how many bytes it read.
+// readFull fills p and returns the number of bytes read. The error includes the position.
 func readFull(r io.ReaderAt, p []byte, off int64) (int, error) {
 	n, err := r.ReadAt(p, off)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Offsets in the header of LUKS1. Numbers are big-endian; offsets in it count sectors.
+// Offsets in the LUKS1 header. Numbers are big-endian; offsets in it are in sectors.
 const (
 	offCipher     = 8
 	offMode       = 40
@@ -35,7 +35,7 @@ const (
 
 var be = binary.BigEndian
 
-// decode1 reads a header of LUKS1.
+// decode1 decodes a LUKS1 header.
 func (h *Header) decode1(b []byte) error {
 	if len(b) < header1 {
 		return fmt.Errorf("it has only %d bytes", len(b))
@@ -76,7 +76,7 @@ func (h *Header) decode1(b []byte) error {
 	return nil
 }
 
-// text is a string that ends with a zero byte.
+// text decodes a zero-terminated string.
 func text(b []byte) string {
 	s, _, _ := bytes.Cut(b, []byte{0})
 	return string(s)

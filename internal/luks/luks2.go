@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-// Offsets in the binary header of LUKS2, which JSON follows. Numbers are big-endian.
+// Offsets in the binary header of LUKS2, which is followed by JSON. Numbers are big-endian.
 const (
 	offVersion  = 6
 	offSize     = 8
@@ -26,19 +26,19 @@ const (
 	binarySize  = 4096
 )
 
-// headerSizes are the sizes that a header may have, JSON included: where the second one begins.
+// headerSizes are the allowed header sizes, including the JSON. The second header starts there.
 var headerSizes = []int64{16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20}
 
-// A copy2 is one of the two copies of a header of LUKS2.
+// A copy2 is one of the two copies of a LUKS2 header.
 type copy2 struct {
 	bin  []byte
 	meta *metadata
 }
 
-// decode2 reads both copies of the header and takes the newer one of those that are sound.
+// decode2 reads both copies of the header and uses the newer valid one.
 func (h *Header) decode2(ctx context.Context) error {
 	first, err1 := h.copyAt(0, magic)
-	// The second copy lies where the first one ends; without a first one, at any of these.
+	// The second copy follows the first one. If the first is bad, it may be at any of these.
 	places := headerSizes
 	if err1 == nil {
 		places = []int64{int64(be.Uint64(first.bin[offSize:]))}
@@ -79,7 +79,7 @@ func sequence(c *copy2) uint64 { return be.Uint64(c.bin[offSequence:]) }
 
 var errNoMagic = errors.New("no LUKS magic")
 
-// copyAt reads and verifies the copy that begins at a byte.
+// copyAt reads and verifies the copy at an offset.
 func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
 	bin := make([]byte, binarySize)
 	if at+binarySize > h.diskSize {
@@ -107,7 +107,7 @@ func (h *Header) copyAt(at int64, magic string) (*copy2, error) {
 	if err := verify(all); err != nil {
 		return nil, err
 	}
-	// A text that is not right although the checksum is was written that way.
+	// If the JSON is invalid despite a correct checksum, it was written like that.
 	meta, err := parse(all[binarySize:])
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func isHeaderSize(size uint64) bool {
 	return false
 }
 
-// verify compares the checksum of a header with its content. It changes all.
+// verify compares the checksum of a header with its content. It modifies all.
 func verify(all []byte) error {
 	name := text(all[offSumHash : offSumHash+sumHashSize])
 	newHash, err := hashOf(name)

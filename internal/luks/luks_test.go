@@ -36,7 +36,7 @@ func unlock(t *testing.T, h *luks.Header, key string) *luks.Volume {
 	return v
 }
 
-// content reads all of a volume.
+// content reads the whole volume.
 func content(t *testing.T, v *luks.Volume) []byte {
 	t.Helper()
 	p := make([]byte, v.Size())
@@ -46,7 +46,7 @@ func content(t *testing.T, v *luks.Volume) []byte {
 	return p
 }
 
-// disks are all ways to make one.
+// disks lists all ways to create a disk.
 var disks = map[string]disk{
 	"luks1 xts 512":         {version: 1},
 	"luks1 xts 256":         {version: 1, keySize: 32, hash: "sha1"},
@@ -135,8 +135,8 @@ func TestEdges(t *testing.T) {
 	}
 }
 
-// Any slot opens the disk; a slot with a higher priority is tried first, and whatever a slot needs
-// that is not there does not keep the others from being tried.
+// Any slot opens the disk. Slots with higher priority are tried first. A slot with unmet needs does
+// not keep the others from being tried.
 func TestSlots(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		image, want := disk{version: version, passwords: []string{"one", "two", "three"}}.make()
@@ -166,7 +166,7 @@ func TestSlots(t *testing.T) {
 }
 
 func TestPriority(t *testing.T) {
-	// Both slots take the same password, but the first one leads to a key that is not the right one.
+	// Both slots have the same password, but the first one leads to a wrong key.
 	for priority, want := range map[int]bool{2: true, 0: false} {
 		image, _ := disk{passwords: []string{"one", "two"}, edit: func(m object) {
 			at(m, "keyslots", "1")["priority"] = priority
@@ -187,7 +187,7 @@ func TestPriority(t *testing.T) {
 	}
 }
 
-// reads notes where it is read.
+// reads records the offsets of reads.
 type reads struct {
 	r  io.ReaderAt
 	at []int64
@@ -198,7 +198,7 @@ func (r *reads) ReadAt(p []byte, off int64) (int, error) {
 	return r.r.ReadAt(p, off)
 }
 
-// Reads that run at the same time, large ones among them, do not disturb each other.
+// Concurrent reads, including large ones, do not interfere.
 func TestConcurrent(t *testing.T) {
 	image, want := disk{size: 2 << 20, sectorSize: 4096}.make()
 	v := unlock(t, open(t, image), "secret")
@@ -217,7 +217,7 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// broken cannot be read from one byte on.
+// broken is unreadable from one offset on.
 type broken struct {
 	r  io.ReaderAt
 	at int64
@@ -236,7 +236,7 @@ func (b broken) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), errDevice
 }
 
-// What lies in front of a place that cannot be read is right, and the count says how much.
+// Data before an unreadable position is correct, and the count says how much there is.
 func TestReadErrors(t *testing.T) {
 	image, want := disk{size: 1 << 20}.make()
 	for _, bad := range []int64{0, 100, 512, 5000, 200_000, 700_001} {
@@ -273,7 +273,7 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// A key derivation that takes very long ends with the context, not after it.
+// A very slow key derivation ends with the context, not after it.
 func TestCancelled(t *testing.T) {
 	image, _ := disk{version: 1, editBinary: func(b []byte, _ int) {
 		binary.BigEndian.PutUint32(b[208+48+4:], 5_000_000)
@@ -286,7 +286,7 @@ func TestCancelled(t *testing.T) {
 		_, err := h.Unlock(ctx, []byte("secret"), anyMemory)
 		done <- err
 	}()
-	for runtime.NumGoroutine() < before+2 { // it derives
+	for runtime.NumGoroutine() < before+2 { // until the derivation runs
 		time.Sleep(time.Millisecond)
 	}
 	cancel()

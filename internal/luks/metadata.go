@@ -11,10 +11,11 @@ import (
 	"strings"
 )
 
-// maxObjects is how many key slots, digests or segments LUKS2 may have.
+// maxObjects is the maximum number of key slots, digests or segments in LUKS2.
 const maxObjects = 32
 
-// metadata is the JSON of LUKS2, as far as reading needs it. Numbers that may be large are text.
+// metadata is the JSON of LUKS2, as far as needed for reading. Numbers that may be large are
+// strings.
 type metadata struct {
 	Keyslots map[string]keyslot  `json:"keyslots"`
 	Segments map[string]segment  `json:"segments"`
@@ -73,7 +74,7 @@ type digest64 struct {
 	Digest     []byte   `json:"digest"`
 }
 
-// parse reads the JSON, which ends with a zero byte.
+// parse parses the zero-terminated JSON.
 func parse(area []byte) (*metadata, error) {
 	body, _, _ := bytes.Cut(area, []byte{0})
 	var m metadata
@@ -88,7 +89,7 @@ func parse(area []byte) (*metadata, error) {
 	return &m, nil
 }
 
-// apply takes the only segment and the key slots that are for it, or refuses.
+// apply uses the only segment and its key slots, or returns an error.
 func (h *Header) apply(m *metadata) error {
 	required := m.Config.Requirements.Mandatory
 	for _, r := range required {
@@ -116,7 +117,7 @@ func (h *Header) apply(m *metadata) error {
 	return nil
 }
 
-// quote quotes a text from the header, and cuts it if it is long.
+// quote quotes a text from the header and truncates it if it is long.
 func quote(s string) string {
 	const most = 64
 	if len(s) > most {
@@ -149,7 +150,7 @@ func (h *Header) segment(s segment) error {
 	return nil
 }
 
-// bytesOf is a number of bytes, in whole sectors.
+// bytesOf parses a number of bytes that must be whole sectors.
 func bytesOf(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	switch {
@@ -176,7 +177,7 @@ func (h *Header) addSlots(m *metadata, d digest64) {
 	}
 }
 
-// slot is a key slot as the rest of the package knows it.
+// slot converts a key slot for the rest of the package.
 func (k keyslot) slot(number int, d digest64) Slot {
 	s := Slot{
 		Number: number, KDF: k.KDF.Type, Hash: k.KDF.Hash, Iterations: k.KDF.Iterations,

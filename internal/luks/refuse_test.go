@@ -10,7 +10,7 @@ import (
 	"thinpool/internal/luks"
 )
 
-// What would give wrong bytes, or is not understood, is refused with the reason.
+// Anything that would give wrong data, or is not understood, is refused with the reason.
 func TestRefused(t *testing.T) {
 	segment := func(name string, value any) func(object) {
 		return func(m object) { at(m, "segments", "0")[name] = value }
@@ -71,7 +71,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A slot that cannot be used says why, and the key is not called wrong.
+// An unusable slot reports why, and the key is not called wrong.
 func TestSlotRefused(t *testing.T) {
 	put := func(value any, names ...string) func(object) {
 		return func(m object) {
@@ -148,7 +148,7 @@ func TestSlotRefused(t *testing.T) {
 	}
 }
 
-// One copy of the header of LUKS2 is enough, and the newer one of two counts.
+// One copy of the LUKS2 header is enough. If both are valid, the newer one counts.
 func TestCopies(t *testing.T) {
 	newer := func(which int) disk {
 		return disk{editBinary: func(b []byte, i int) {
@@ -207,14 +207,14 @@ func TestRecognise(t *testing.T) {
 	if !luks.Recognise(image) || luks.Recognise(image[:4096]) {
 		t.Error("the second header alone")
 	}
-	// What somebody wrote over the first header counts, not what is left of the second.
+	// Whatever overwrote the first header counts, not the remains of the second.
 	copy(image[512:], "LABELONE")
 	if luks.Recognise(image) {
 		t.Error("a remnant is recognised")
 	}
 }
 
-// A segment may be shorter than the disk, or the disk be cut off.
+// A segment may be shorter than the disk, or the disk truncated.
 func TestSegmentSize(t *testing.T) {
 	d := disk{edit: func(m object) { at(m, "segments", "0")["size"] = "8192" }}
 	image, want := d.make()

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Bounds of what a key slot may ask for. cryptsetup stays far below them.
+// Limits on key slots. cryptsetup stays far below them.
 const (
 	maxKey        = 64 // bytes: AES-256 in XTS
 	maxStripes    = 1 << 16
@@ -40,7 +40,7 @@ func hashOf(name string) (func() hash.Hash, error) {
 	return nil, fmt.Errorf("hash %s is not supported", quote(name))
 }
 
-// check says why a slot cannot be used. Whatever it lets pass can be computed.
+// check says why a slot is unusable. Anything it accepts can be computed.
 func (s *Slot) check(h *Header) error {
 	a, d := s.area, s.digest
 	switch {
@@ -61,7 +61,7 @@ func (s *Slot) check(h *Header) error {
 	return cmp.Or(errCipher, errArea, errSplit, checkPBKDF2(d.hash, d.iterations), s.checkKDF())
 }
 
-// length is how many bytes of an area hold the key.
+// length returns how many bytes of an area contain the key.
 func (a area) length() int64 { return roundUp(int64(a.key)*int64(a.stripes), sector) }
 
 func checkPBKDF2(hash string, iterations uint32) error {
@@ -90,9 +90,9 @@ func (s *Slot) checkKDF() error {
 	return fmt.Errorf("key derivation %s is not supported", quote(s.KDF))
 }
 
-// Unlock tries a key on all slots, in the order of their priorities. A slot that asks for more
-// than so many bytes of memory is not tried. It ends soon after ctx does, though what it
-// computes goes on in the background. A wrong key gives [ErrWrongKey].
+// Unlock tries a key on all slots, in order of priority. It skips slots that need more than
+// maxMemory bytes. It returns soon after ctx ends, although a computation may continue in the
+// background. A wrong key gives [ErrWrongKey].
 func (h *Header) Unlock(ctx context.Context, key []byte, maxMemory int64) (*Volume, error) {
 	if len(h.Slots) == 0 {
 		return nil, errors.New("all key slots are erased: no key can open it")
@@ -160,8 +160,8 @@ func (s *Slot) open(ctx context.Context, h *Header, key []byte) ([]byte, error) 
 	return volumeKey, nil
 }
 
-// derive runs a key derivation on a copy of a key. It cannot be interrupted: a result that comes
-// too late is wiped.
+// derive runs a key derivation on a copy of a key. It cannot be interrupted: a late result is
+// wiped.
 func derive(ctx context.Context, key []byte, kdf func(key []byte) ([]byte, error)) ([]byte, error) {
 	type result struct {
 		key []byte
@@ -183,7 +183,7 @@ func derive(ctx context.Context, key []byte, kdf func(key []byte) ([]byte, error
 	}
 }
 
-// kdf derives the key of the area from a passphrase.
+// kdf derives the area's key from a passphrase.
 func (s *Slot) kdf(key []byte) ([]byte, error) {
 	if s.KDF == "pbkdf2" {
 		return pbkdf2.Key(hashes[s.Hash], string(key), s.salt, int(s.Iterations), s.area.areaKey)
@@ -192,7 +192,7 @@ func (s *Slot) kdf(key []byte) ([]byte, error) {
 	if s.KDF == "argon2i" {
 		derive = argon2.Key
 	}
-	// The next slot may ask for as much memory again.
+	// The next slot may need the same amount of memory.
 	defer debug.FreeOSMemory()
 	return derive(key, s.salt, s.Iterations, uint32(s.Memory>>10), uint8(s.Threads), uint32(s.area.areaKey)), nil
 }
@@ -202,8 +202,8 @@ func (d *digest) kdf(key []byte) ([]byte, error) {
 	return pbkdf2.Key(hashes[d.hash], string(key), d.salt, int(d.iterations), len(d.sum))
 }
 
-// merge puts a key together that the anti-forensic splitter split in stripes: the last stripe
-// plus what all others give, each added and then diffused.
+// merge recombines a key split by the anti-forensic splitter. It adds and diffuses every stripe
+// except the last, then adds the last one.
 func merge(split []byte, size, stripes int, newHash func() hash.Hash) []byte {
 	key := make([]byte, size)
 	for i := range stripes - 1 {
@@ -214,7 +214,7 @@ func merge(split []byte, size, stripes int, newHash func() hash.Hash) []byte {
 	return key
 }
 
-// diffuse replaces each piece of p, of the size of a hash, by the hash of its number and itself.
+// diffuse replaces each hash-sized piece of p with the hash of its number and content.
 func diffuse(p []byte, h hash.Hash) {
 	for i := uint32(0); len(p) > 0; i++ {
 		n := min(h.Size(), len(p))

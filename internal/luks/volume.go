@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// piece is how much a goroutine reads and decrypts at once. It is a multiple of all sizes of sectors.
+// piece is how much a goroutine reads and decrypts at once. It is a multiple of all sector sizes.
 const piece = 128 << 10
 
 // A Volume is the decrypted content of a LUKS disk. It is safe for concurrent use if the disk is.
@@ -29,10 +29,10 @@ func (h *Header) volume(key []byte) (*Volume, error) {
 	return &Volume{r: h.r, offset: h.Offset, size: h.Size, sector: h.SectorSize, firstIV: h.firstIV, cipher: c}, nil
 }
 
-// Size is the number of bytes of the content.
+// Size returns the size of the content in bytes.
 func (v *Volume) Size() int64 { return v.size }
 
-// ReadAt reads decrypted bytes, from any place. Large reads are decrypted by several goroutines.
+// ReadAt reads decrypted data at any offset. Several goroutines decrypt large reads.
 func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("luks: negative offset")
@@ -51,8 +51,8 @@ func (v *Volume) ReadAt(p []byte, off int64) (int, error) {
 	return n, end
 }
 
-// read fills p, which lies within the volume: the start and the end of p may lie within sectors,
-// which are decrypted separately.
+// read fills p, which is within the volume. Partial sectors at the start and the end of p are
+// decrypted separately.
 func (v *Volume) read(p []byte, off int64) (int, error) {
 	size := int64(v.sector)
 	done := 0
@@ -81,8 +81,8 @@ func (v *Volume) part(p []byte, off int64) (int, error) {
 	return copy(p, b[inside:]), nil
 }
 
-// whole reads whole sectors, piece by piece, on several goroutines if there are several. It
-// returns how many bytes are right, counted from the start.
+// whole reads whole sectors, in pieces on several goroutines if there are several pieces. It
+// returns how many bytes from the start are valid.
 func (v *Volume) whole(p []byte, off int64) (int, error) {
 	if len(p) <= piece {
 		return v.sectors(p, off)
@@ -121,7 +121,7 @@ func (v *Volume) whole(p []byte, off int64) (int, error) {
 	return good, first
 }
 
-// sectors reads and decrypts whole sectors. Those in front of one that cannot be read are right.
+// sectors reads and decrypts whole sectors. Those before an unreadable one are valid.
 func (v *Volume) sectors(p []byte, off int64) (int, error) {
 	n, err := readFull(v.r, p, v.offset+off)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"thinpool/metadata"
 )
 
-// Metadata that was repaired from an older transaction, one volume ago.
+// Metadata repaired from an older transaction, before the last volume was created.
 func ExamplePool_Compare() {
 	text := strings.NewReplacer("TRANSACTION", "5", "MESSAGES", "", "SNAP", "2").Replace(groupText)
 	group, err := lvm.ParseGroup([]byte(text))

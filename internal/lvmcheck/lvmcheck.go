@@ -1,8 +1,8 @@
 // Package lvmcheck compares what LVM knows about a thin pool with the pool's metadata.
 //
-// Both count transactions, and both know sizes and devices. LVM changes its text first,
-// tells the kernel, and then sets the transaction id of the superblock; what stops it in
-// between, or one of the two brought back from a backup, sets them apart.
+// Both sides count transactions and know sizes and devices. LVM first changes its own text, then
+// tells the kernel, and then sets the transaction id in the superblock. An interruption in between
+// makes them differ, and so does a restore of only one side from a backup.
 package lvmcheck
 
 import (
@@ -30,10 +30,10 @@ const (
 	VolumeTransactionID Code = "volume-transaction-id"
 )
 
-// A Difference is something that LVM and the metadata do not agree on.
+// A Difference is something LVM and the metadata disagree about.
 type Difference struct {
 	Code    Code
-	Refused bool   // LVM or the kernel refuses the pool, or the volume
+	Refused bool   // LVM or the kernel refuses to activate the pool or the volume
 	Text    string // a sentence
 	Fix     []string
 }
@@ -46,7 +46,7 @@ func (d *Difference) String() string {
 	return fmt.Sprintf("%s: LVM: %s [%s]", kind, d.Text, d.Code)
 }
 
-// A Pool is a pool as both sides have it.
+// A Pool is a pool as seen by both sides.
 type Pool struct {
 	Group      *lvm.Group
 	Volume     *lvm.Volume // of type thin-pool
@@ -54,7 +54,7 @@ type Pool struct {
 	Devices    []metadata.Device // by ascending id
 }
 
-// Compare returns the differences, those that concern the whole pool first.
+// Compare returns the differences. Those about the whole pool come first.
 func (p Pool) Compare() []Difference {
 	c := comparison{
 		Pool: p, pool: p.Volume.ThinPool(), volumes: map[uint64][]*lvm.Volume{},
@@ -88,8 +88,8 @@ type comparison struct {
 	Pool
 	pool    *lvm.ThinPool
 	volumes map[uint64][]*lvm.Volume // by device id
-	creates map[string]bool          // volumes that LVM is about to make
-	deletes map[uint64]bool          // devices that it is about to delete
+	creates map[string]bool          // volumes LVM is about to create
+	deletes map[uint64]bool          // devices LVM is about to delete
 	missing []string                 // volumes without a device
 	unknown []string                 // devices without a volume
 	found   []Difference
@@ -99,12 +99,12 @@ func (c *comparison) add(code Code, refused bool, fix []string, format string, a
 	c.found = append(c.found, Difference{code, refused, fmt.Sprintf(format, args...), fix})
 }
 
-// name is VG/LV.
+// name returns VG/LV.
 func (c *comparison) name(lv string) string { return c.Group.Name + "/" + lv }
 
 // checkDevices compares the devices with the thin volumes.
 func (c *comparison) checkDevices() {
-	for _, v := range c.Group.LVs { // in the order of the text
+	for _, v := range c.Group.LVs { // in text order
 		t := v.Thin()
 		if t == nil || t.Pool != c.Volume.Name {
 			continue
@@ -115,7 +115,7 @@ func (c *comparison) checkDevices() {
 		i, ok := slices.BinarySearchFunc(c.Devices, t.DeviceID, func(d metadata.Device, id uint64) int { return cmp.Compare(uint64(d.ID), id) })
 		switch {
 		case !ok && c.creates[v.Name]:
-			// LVM makes it when the pool is activated.
+			// LVM creates it when it activates the pool.
 		case !ok:
 			c.missing = append(c.missing, v.Name)
 			c.add(MissingDevice, true, nil, "volume %s is device %d, which the metadata does not have: it cannot be activated", c.name(v.Name), t.DeviceID)
@@ -135,13 +135,13 @@ func (c *comparison) checkDevices() {
 	}
 }
 
-// activeName is the name of the pool's device while it is active.
+// activeName returns the device-mapper name of the active pool.
 func (c *comparison) activeName() string {
 	escape := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
 	return escape(c.Group.Name) + "-" + escape(c.Volume.Name) + "-tpool"
 }
 
-// checkSizes compares the sizes of blocks and of the data device.
+// checkSizes compares the block size and the size of the data device.
 func (c *comparison) checkSizes() {
 	if c.pool.ChunkSize != uint64(c.Superblock.DataBlockSize) {
 		c.add(ChunkSize, true, nil, "the chunk size of %s is %d sectors, but the metadata has data blocks of %d: it belongs to another pool",
@@ -162,7 +162,7 @@ func (c *comparison) checkSizes() {
 	}
 }
 
-// checkTransaction compares the transaction ids, once the devices are known.
+// checkTransaction compares the transaction ids, after the devices have been compared.
 func (c *comparison) checkTransaction() {
 	lvmHas, have := c.pool.TransactionID, c.Superblock.TransactionID
 	expected := lvmHas
@@ -170,7 +170,7 @@ func (c *comparison) checkTransaction() {
 		expected--
 	}
 	switch {
-	case lvmHas == 0 || have == lvmHas: // LVM does not look, or is content
+	case lvmHas == 0 || have == lvmHas: // LVM does not check, or is satisfied
 	case have+1 == lvmHas && len(c.pool.Messages) > 0:
 		var todo []string
 		for _, m := range c.pool.Messages {
@@ -190,7 +190,7 @@ func (c *comparison) checkTransaction() {
 	}
 }
 
-// fixTransaction says what is safe to do about different transaction ids.
+// fixTransaction says what can safely be done about differing transaction ids.
 func (c *comparison) fixTransaction(expected uint64) (commands []string, how string) {
 	switch {
 	case slices.ContainsFunc(c.found, func(d Difference) bool { return d.Code == VolumeTransactionID || d.Code == DeviceTwice }):

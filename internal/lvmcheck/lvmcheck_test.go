@@ -119,7 +119,7 @@ type side struct {
 	devices  []metadata.Device
 }
 
-// agreed is two sides that agree.
+// agreed returns two sides that agree.
 func agreed() side {
 	return side{lvm: 5, snap: 2, metadata: 5, chunk: 128, blocks: 16, devices: []metadata.Device{
 		{ID: 1, Details: metadata.Details{MappedBlocks: 3}},
@@ -143,9 +143,9 @@ func TestCompare(t *testing.T) {
 	third := metadata.Device{ID: 3, Details: metadata.Details{TransactionID: 4, MappedBlocks: 7}}
 	tests := map[string]struct {
 		change func(*side)
-		want   []lvmcheck.Code // those that are refused with an exclamation mark
+		want   []lvmcheck.Code // refused ones start with an exclamation mark
 		says   string
-		fix    string // in the commands of the first
+		fix    string // part of the first difference's commands
 	}{
 		"agreed":              {func(*side) {}, nil, "", ""},
 		"LVM does not look":   {func(s *side) { s.lvm = 0 }, nil, "", ""},

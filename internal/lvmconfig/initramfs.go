@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// unpackers unpack an image into the current folder.
+// unpackers are programs that unpack an image into the current folder.
 var unpackers = []struct {
 	program string
 	args    []string // before the image
@@ -21,7 +21,7 @@ var unpackers = []struct {
 	{"lsinitcpio", []string{"-x"}, nil},
 }
 
-// Image is the initramfs of the running kernel; "" if there is none in boot.
+// Image returns the path of the running kernel's initramfs; "" if there is none in boot.
 func Image(boot string) string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
@@ -36,10 +36,11 @@ func Image(boot string) string {
 	return ""
 }
 
-// ErrNoLVM says that an initramfs has no LVM, which then runs nothing there.
+// ErrNoLVM means that an initramfs does not contain LVM, so it runs nothing.
 var ErrNoLVM = errors.New("there is no LVM in it")
 
-// InImage says what LVM runs as thin_check in an initramfs. The image is unpacked into a temporary folder.
+// InImage returns what LVM in an initramfs runs as thin_check. It unpacks the image into a
+// temporary folder.
 func InImage(ctx context.Context, image string) (Program, error) {
 	dir, err := os.MkdirTemp("", "thinpool-initramfs-")
 	if err != nil {
@@ -89,7 +90,7 @@ func unpack(ctx context.Context, image, dir string) error {
 	return fmt.Errorf("cannot look into %s: none of %s is installed", image, strings.Join(names, ", "))
 }
 
-// rootOf finds the root of the system in a folder with an unpacked image: a part of it if there is microcode too.
+// rootOf finds the root of the system in an unpacked image. With microcode, it is a subfolder.
 func rootOf(dir string) (string, error) {
 	for _, part := range []string{".", "main*"} {
 		for _, lvm := range []string{"usr/sbin/lvm", "usr/bin/lvm", "sbin/lvm", "bin/lvm"} {
@@ -102,7 +103,7 @@ func rootOf(dir string) (string, error) {
 	return "", ErrNoLVM
 }
 
-// within is the file that path leads to for a process whose root is root.
+// within resolves path for a process whose root is root.
 func within(root, path string) string {
 	const mostLinks = 40
 	parts, at := strings.Split(filepath.Clean(path), "/"), "/"

@@ -1,8 +1,10 @@
-// Package lvmconfig says which thin tools LVM runs, here and in an initramfs, and how to make it run these.
+// Package lvmconfig finds out which thin tools LVM runs, here and in an initramfs, and how to make
+// it run these.
 //
-// LVM has the paths of thin_check and the others compiled in, and settings that change them. It is asked itself
-// (lvmconfig), because it reads several files, and its defaults differ from build to build. What a program is, it
-// tells itself: these tools say so below the number that --version prints.
+// LVM has compiled-in paths for thin_check and the others, and settings that override them. We ask
+// LVM itself (lvmconfig), because it reads several files and its defaults differ between builds.
+// Each program is asked what it is: these tools say so below the version number that --version
+// prints.
 package lvmconfig
 
 import (
@@ -16,24 +18,24 @@ import (
 	"strings"
 )
 
-// Mark is what the second line of --version --verbose begins with in these tools, and in no others.
+// Mark is the start of the second line of --version --verbose in these tools, and in no others.
 const Mark = "thinpool"
 
-// tools are those that LVM may run. Older LVM has no setting for the last one.
+// tools lists the tools LVM may run. Older LVM has no setting for the last one.
 var tools = []string{"thin_check", "thin_repair", "thin_dump", "thin_restore"}
 
-// packaged is where packages have the links. The program may be in /sbin.
+// packaged is where packages install the links. The program may be in /sbin.
 const packaged = "/usr/libexec/thinpool"
 
 // A Program is what LVM runs as one of the tools.
 type Program struct {
-	Tool, Path string // Path is "" if the setting is: LVM then runs nothing
-	Version    string // the first line that -V prints; "" if it cannot be run
+	Tool, Path string // Path is "" if the setting is empty: LVM then runs nothing
+	Version    string // first line of -V; "" if the program cannot be run
 	Ours       bool
 	Absent     bool
 }
 
-// Section is the part of lvmlocal.conf that makes LVM run the links in dir.
+// Section returns the part of lvmlocal.conf that makes LVM run the links in dir.
 func Section(ctx context.Context, dir string) string {
 	var s strings.Builder
 	s.WriteString("# LVM runs thinpool's tools. All other settings keep their values.\nglobal {\n")
@@ -50,7 +52,8 @@ func Section(ctx context.Context, dir string) string {
 	return s.String()
 }
 
-// Links finds the folder with links to this program, which LVM can run: it takes a path only, and no argument.
+// Links finds the folder with links to this program. LVM needs links: its settings take a path, but
+// no arguments.
 func Links(program string) (string, error) {
 	self, err := os.Stat(program)
 	if err != nil {
@@ -71,7 +74,7 @@ func Links(program string) (string, error) {
 		strings.Join(tools, ", "), program)
 }
 
-// Programs asks LVM what it runs.
+// Programs asks LVM which programs it runs.
 func Programs(ctx context.Context) ([]Program, error) {
 	var all []Program
 	for _, tool := range tools {
@@ -88,8 +91,8 @@ func Programs(ctx context.Context) ([]Program, error) {
 
 func setting(tool string) string { return tool + "_executable" }
 
-// ask asks LVM for the path of a tool. kind is what lvmconfig calls a type, and folder is where it looks for its
-// files if not in /etc/lvm.
+// ask asks LVM for the path of a tool. kind is an lvmconfig type. folder holds LVM's configuration,
+// if not /etc/lvm.
 func ask(ctx context.Context, folder, kind, tool string) (string, error) {
 	program, err := find("lvmconfig")
 	if err != nil {
@@ -112,7 +115,7 @@ func ask(ctx context.Context, folder, kind, tool string) (string, error) {
 	return path, nil
 }
 
-// find finds a program of the system, whose folder may not be in the PATH of users.
+// find finds a system program, whose folder may not be in a user's PATH.
 func find(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
@@ -126,7 +129,8 @@ func find(name string) (string, error) {
 	return path, nil
 }
 
-// identify runs a program and says what it is. LVM knows it by path, and calls it so: it may be several tools.
+// identify runs a program to find out what it is. Its argv[0] is the path by which LVM runs it: one
+// binary may be several tools.
 func identify(ctx context.Context, tool, path, program string) Program {
 	p := Program{Tool: tool, Path: path}
 	if path == "" {
@@ -142,7 +146,7 @@ func identify(ctx context.Context, tool, path, program string) Program {
 	return p
 }
 
-// lines runs a program with args, of which the first is its name, and returns the first two lines that it prints.
+// lines runs a program and returns the first two lines it prints. The first of args is its name.
 func lines(ctx context.Context, program string, args ...string) (first, second string) {
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = args
@@ -156,7 +160,7 @@ func lines(ctx context.Context, program string, args ...string) (first, second s
 	return first, second
 }
 
-// A head keeps the beginning of what a program prints.
+// A head keeps the start of a program's output.
 type head struct{ strings.Builder }
 
 func (h *head) Write(p []byte) (int, error) {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// A copy of the test stands for a program that is several tools, chosen by the name it is called by.
+// A copy of the test binary acts as a program with several tools, selected by the name it is called
+// by.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "thin_check" {
 		fmt.Println("0.9.0")
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// system is a folder with programs that stand for those of the system.
+// system returns a folder with substitutes for system programs.
 func system(t *testing.T) (dir string, script func(name, text string) string) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -41,7 +42,7 @@ func system(t *testing.T) (dir string, script func(name, text string) string) {
 
 const (
 	ours  = "echo 1.0.0; [ \"$2\" != --verbose ] || echo thinpool, commit unknown\n"
-	other = "[ $# = 1 ] || exit 1; echo 1.0.0\n" // of the same version
+	other = "[ $# = 1 ] || exit 1; echo 1.0.0\n" // with the same version
 )
 
 func TestPrograms(t *testing.T) {
@@ -128,7 +129,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// The tree that stands for an initramfs has links that lead out of it when they are followed from outside.
+// The tree that acts as an initramfs has links that lead out of it if followed from outside.
 func TestInImage(t *testing.T) {
 	dir, script := system(t)
 	script("unmkinitramfs", `cp -r "$1"/. "$2"`)

@@ -10,35 +10,35 @@ import (
 	"thinpool/lvm"
 )
 
-// A Text is a state of a group that metadata areas still hold.
+// A Text is a version of a group's metadata that is still in a metadata area.
 type Text struct {
 	Name, ID     string // of the group
 	Seqno        uint64
-	Variant      int // counted from 1, if there are different texts with the number; else 0
+	Variant      int // counted from 1 if texts with the same seqno differ; else 0
 	CreationTime int64
 	CreationHost string
 	Description  string
-	Volumes      []string // the names of all logical volumes
-	Places       []Place  // where it was found
+	Volumes      []string // names of all logical volumes
+	Places       []Place  // where the text was found
 	sum          [sha256.Size]byte
 }
 
-// A Place is where a text lies.
+// A Place is the location of a text.
 type Place struct {
 	Disk   *lvm.Disk
 	Area   int    // index in Disk.Metadata
 	Offset uint64 // of the text in the area
-	Live   bool   // it is the committed text of the area
+	Live   bool   // the text is the committed one of the area
 }
 
-// Live reports whether it is the committed text of a metadata area.
+// Live reports whether the text is the committed one of any metadata area.
 func (t *Text) Live() bool {
 	return slices.ContainsFunc(t.Places, func(p Place) bool { return p.Live })
 }
 
-// History returns the texts in the metadata areas of set, by the ids of groups, which keep theirs
-// when they are renamed, and the newest first. What is found in several places is one text. Areas that cannot be searched to their ends are reported
-// and passed over; the error is that of ctx.
+// History returns the texts in the metadata areas of set, ordered by group id, newest first. Ids
+// survive renaming a group. A text found in several places is returned once. Areas that cannot be
+// searched to the end are passed to report and skipped. The only error returned is that of ctx.
 func History(ctx context.Context, set *lvm.Set, report func(error)) ([]Text, error) {
 	var texts []Text
 	index := map[[sha256.Size]byte]int{}
@@ -58,7 +58,7 @@ func History(ctx context.Context, set *lvm.Set, report func(error)) ([]Text, err
 		}
 		texts[i].Places = append(texts[i].Places, Place{old.Disk, old.Area, old.Offset, old.Live})
 	}
-	// The texts of one number are in the order in which they were found, the first disk first.
+	// Texts with the same seqno stay in the order in which they were found, first disk first.
 	slices.SortStableFunc(texts, func(a, b Text) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(b.Seqno, a.Seqno), cmp.Compare(b.CreationTime, a.CreationTime))
 	})
@@ -71,7 +71,7 @@ func History(ctx context.Context, set *lvm.Set, report func(error)) ([]Text, err
 	return texts, ctx.Err()
 }
 
-// textOf keeps what is needed of a group: its strings are parts of the whole text, which is not.
+// textOf copies the needed strings of a group, so that the whole text can be freed.
 func textOf(g *lvm.Group, sum [sha256.Size]byte) Text {
 	t := Text{
 		Name: strings.Clone(g.Name), ID: strings.Clone(g.ID), Seqno: g.Seqno, CreationTime: g.CreationTime,
@@ -83,7 +83,7 @@ func textOf(g *lvm.Group, sum [sha256.Size]byte) Text {
 	return t
 }
 
-// Read reads the text itself, which [History] has found in set; nil if it is no longer there.
+// Read returns the full text, which [History] found in set; nil if it is gone.
 func (t *Text) Read(ctx context.Context, set *lvm.Set) ([]byte, error) {
 	for old, err := range set.History(ctx) {
 		if err == nil && sha256.Sum256(old.Group.Text) == t.sum {

@@ -10,8 +10,8 @@ import (
 	"thinpool/lvm"
 )
 
-// Texts that are on both disks are one, the newest come first, and different ones of a number
-// are told apart.
+// A text on both disks is listed once, the newest come first, and different texts with the same
+// seqno are told apart.
 func TestHistory(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "two-pvs")
 	var at int64

@@ -1,6 +1,6 @@
-// Package lvmreport says of disks that LVM is on what pvs, vgs and lvs would say: which
-// physical volumes there are and how much of them is used, what volumes lie on, how full thin
-// pools and thin volumes are, and which older texts the metadata areas still hold.
+// Package lvmreport reports what pvs, vgs and lvs would show about disks used by LVM: the physical
+// volumes and how much of them is used, the devices under each volume, how full thin pools and thin
+// volumes are, and which old texts the metadata areas still hold.
 package lvmreport
 
 import (
@@ -12,47 +12,47 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Problem is something wrong with a physical volume, or unusual. Problems are stable.
+// A Problem is something wrong or unusual about a physical volume. The values are stable.
 type Problem string
 
 // The problems.
 const (
-	Missing      Problem = "missing"        // it is in none of the images
-	WrittenOff   Problem = "written-off"    // LVM has given it up: its data may be stale
-	Stale        Problem = "stale"          // its text is older than that of the group: it was away
-	Newer        Problem = "newer"          // its text is newer than the backup that was given
-	Twice        Problem = "twice"          // there is another one with its id, so that none is used
-	OtherGroup   Problem = "other-group"    // its label and text are about another group by now
-	NoGroup      Problem = "no-group"       // no group that is known has it
+	Missing      Problem = "missing"        // it is not in any of the images
+	WrittenOff   Problem = "written-off"    // LVM has given up on it: its data may be stale
+	Stale        Problem = "stale"          // its text is older than the group's: it was missing for a while
+	Newer        Problem = "newer"          // its text is newer than the given backup
+	Twice        Problem = "twice"          // another one has the same id, so neither is used
+	OtherGroup   Problem = "other-group"    // its label and text belong to another group by now
+	NoGroup      Problem = "no-group"       // it is not in any known group
 	Short        Problem = "short"          // the image ends before its last extent
 	IgnoredArea  Problem = "ignored-area"   // a metadata area that LVM does not use
 	BadArea      Problem = "bad-area"       // a metadata area or the text in it cannot be used
-	Interrupted  Problem = "interrupted"    // a commit was: there is a second text
-	UsedTwice    Problem = "used-twice"     // two volumes lie on one extent
-	BeyondTheEnd Problem = "beyond-the-end" // a volume lies on extents that it does not have
+	Interrupted  Problem = "interrupted"    // a commit was interrupted: there is a second text
+	UsedTwice    Problem = "used-twice"     // two volumes use the same extent
+	BeyondTheEnd Problem = "beyond-the-end" // a volume uses extents beyond its end
 )
 
 // sector is the unit of sizes in LVM's text.
 const sector = block.SectorSize
 
-// A PV is a physical volume: one that a group knows, or one that was found on a disk, or both.
+// A PV is a physical volume: known to a group, found on a disk, or both.
 type PV struct {
-	Group    *lvm.Group          // nil: no group that is known has it
+	Group    *lvm.Group          // nil: in no known group
 	Known    *lvm.PhysicalVolume // nil without a group
-	Disk     *lvm.Disk           // nil: it was not found
-	Used     uint64              // extents that volumes lie on
+	Disk     *lvm.Disk           // nil: not found
+	Used     uint64              // extents used by volumes
 	Problems []Problem
 }
 
-// PVs returns the physical volumes of all groups in the order of their texts, those that are
-// there twice with a row each; then those of no group, in the order of the images.
+// PVs returns the physical volumes of all groups in the order of their texts. If one exists twice,
+// each copy gets a row. Those without a group follow in the order of the images.
 func PVs(set *lvm.Set) []PV {
 	var rows []PV
 	type spot struct {
 		img   *disk.Disk
 		start int64
 	}
-	listed := map[spot]bool{} // a disk that the caller named is not the one that was found there
+	listed := map[spot]bool{} // a disk named by the caller is a different object than the one found there
 	add := func(pv PV, problems ...Problem) {
 		pv.Problems = append(problems, ofDisk(pv)...)
 		rows = append(rows, pv)
@@ -94,7 +94,7 @@ func PVs(set *lvm.Set) []PV {
 	return rows
 }
 
-// ofDisk is what is wrong with the disk of a physical volume.
+// ofDisk returns the problems with the disk of a physical volume.
 func ofDisk(pv PV) []Problem {
 	d := pv.Disk
 	if d == nil {
@@ -119,16 +119,16 @@ func ofDisk(pv PV) []Problem {
 	return problems
 }
 
-// An allocation is what volumes take of a physical volume.
+// An allocation is the space that volumes use on a physical volume.
 type allocation struct {
 	extents  uint64
 	problems []Problem
 }
 
-// A stretch is adjacent extents of a physical volume.
+// A stretch is a range of extents of a physical volume.
 type stretch struct{ begin, end uint64 }
 
-// allocations finds what the volumes of a group lie on.
+// allocations returns the space that the volumes of a group use.
 func allocations(g *lvm.Group) map[*lvm.PhysicalVolume]allocation {
 	taken := map[*lvm.PhysicalVolume][]stretch{}
 	for _, v := range g.LVs {
@@ -152,7 +152,7 @@ func allocations(g *lvm.Group) map[*lvm.PhysicalVolume]allocation {
 	return all
 }
 
-// allocationOf counts each extent once, and only those that there are.
+// allocationOf counts each existing extent once.
 func allocationOf(pv *lvm.PhysicalVolume, stretches []stretch) allocation {
 	var a allocation
 	twice, beyond := false, false

@@ -20,7 +20,7 @@ import (
 	"thinpool/lvm"
 )
 
-// Where the fixtures have their metadata area, and offsets in its header.
+// Position of the metadata area in the fixtures, and offsets in its header.
 const (
 	areaOffset = 4096
 	offMagic   = 4
@@ -48,7 +48,7 @@ func change(t *testing.T, path string, off int64, n int, edit func([]byte)) {
 	}
 }
 
-// changeHeader changes the header of the metadata area, and makes its CRC right.
+// changeHeader changes the header of the metadata area and updates its CRC.
 func changeHeader(t *testing.T, path string, edit func([]byte)) {
 	t.Helper()
 	change(t, path, areaOffset, 512, func(p []byte) {
@@ -57,7 +57,7 @@ func changeHeader(t *testing.T, path string, edit func([]byte)) {
 	})
 }
 
-// rewind makes an older text the committed one.
+// rewind commits an older text again.
 func rewind(t *testing.T, path string, seqno uint64) {
 	t.Helper()
 	for old, err := range scan(t, lvm.Options{}, path).History(t.Context()) {
@@ -117,7 +117,7 @@ func lines(pvs []lvmreport.PV) []string {
 	return all
 }
 
-// heads copies what LVM has on disks, into files as large as they are.
+// heads copies LVM's part of disks into sparse files of the same size.
 func heads(t *testing.T, disks []string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -251,7 +251,7 @@ func TestPVs(t *testing.T) {
 	}
 }
 
-// oldGroup is the group of a text that is still on a disk.
+// oldGroup parses an old text that is still on a disk.
 func oldGroup(t *testing.T, path string, seqno uint64) *lvm.Group {
 	t.Helper()
 	for old, err := range scan(t, lvm.Options{}, path).History(t.Context()) {
@@ -263,7 +263,7 @@ func oldGroup(t *testing.T, path string, seqno uint64) *lvm.Group {
 	return nil
 }
 
-// edited replaces all of something in the text that disks have.
+// edited replaces a string everywhere in the text on disks.
 func edited(t *testing.T, paths []string, from, to string) {
 	t.Helper()
 	g := scan(t, lvm.Options{}, paths...).Groups[0]
@@ -276,7 +276,7 @@ func edited(t *testing.T, paths []string, from, to string) {
 	}
 }
 
-// group is a group with volumes on pv0, which is there, and pv1, which is not.
+// group parses a group with volumes on pv0, which exists, and pv1, which is missing.
 func group(t *testing.T, volumes ...string) *lvm.Group {
 	t.Helper()
 	var text strings.Builder
@@ -314,7 +314,7 @@ func striped(start, extents int, stripes string) string {
 		start, extents, strings.Count(stripes, ",")/2+1, stripes)
 }
 
-// Each extent counts once, and none that is not there.
+// Each existing extent counts once; others do not count.
 func TestAllocations(t *testing.T) {
 	mirror := `start_extent = 0 extent_count = 3 type = "mirror" mirror_count = 2 mirrors = ["pv0", 0, "pv1", 7]`
 	for name, c := range map[string]struct {
@@ -343,8 +343,8 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// What lies on a missing physical volume, directly or by others, is partial; where a thin
-// volume came from does not matter.
+// A volume on a missing physical volume, directly or indirectly, is partial. The origin of a thin
+// volume does not matter.
 func TestPartial(t *testing.T) {
 	const segment = "start_extent = 0 extent_count = 1 type = "
 	g := group(t,

@@ -2,16 +2,15 @@ package lvmreport
 
 import "thinpool/lvm"
 
-// A Part is where what a segment lies on begins: an extent of a physical volume, or of a
-// logical one.
+// A Part is where an area under a segment starts: an extent of a physical or a logical volume.
 type Part struct {
 	PV    *lvm.PhysicalVolume // nil for a logical volume
-	Name  string              // of either
+	Name  string              // name of either
 	First uint64
 }
 
-// Parts returns what lvs calls the devices of a segment of g: stripes, legs, images; the data
-// of a pool; the origin of a cache. Thin volumes have none.
+// Parts returns what lvs calls the devices of a segment of g: stripes, legs or images; the data
+// volume of a pool; the origin of a cache. Thin volumes have none.
 func Parts(g *lvm.Group, s *lvm.Segment) []Part {
 	switch {
 	case s.ThinPool != nil:
@@ -30,8 +29,8 @@ func Parts(g *lvm.Group, s *lvm.Segment) []Part {
 	return parts
 }
 
-// onPVs reports whether names in a segment are looked up among the physical volumes first;
-// those in RAID sets are of logical volumes.
+// onPVs reports whether names in a segment refer to physical volumes first. In RAID sets they refer
+// to logical volumes.
 func onPVs(s *lvm.Segment) bool {
 	switch s.Type {
 	case "striped", "linear", "mirror":
@@ -40,18 +39,18 @@ func onPVs(s *lvm.Segment) bool {
 	return false
 }
 
-// below are the keys of segments that name volumes which its content lies on. The origin of a
-// thin volume is only where it comes from.
+// below lists the keys of segments that name volumes under them. The origin of a thin volume is not
+// among them: it only records where the volume comes from.
 var below = []string{
 	"metadata", "pool", "thin_pool", "external_origin", "data", "cache_pool", "cow_store", "merging_store",
 	"writecache", "meta_dev", "mirror_log", "vdo_pool", "origin",
 }
 
-// Partial returns the volumes that lie, wholly or in part, on physical volumes that are not
-// there. Some may be readable all the same: mirrors, RAID sets.
+// Partial returns the volumes that use missing physical volumes, directly or indirectly. Some may
+// still be readable: mirrors and RAID sets.
 func Partial(g *lvm.Group) map[*lvm.Volume]bool {
 	partial := map[*lvm.Volume]bool{}
-	above := map[*lvm.Volume][]*lvm.Volume{} // what lies on a volume
+	above := map[*lvm.Volume][]*lvm.Volume{} // volumes on top of a volume
 	var todo []*lvm.Volume
 	mark := func(v *lvm.Volume) {
 		if !partial[v] {

@@ -9,7 +9,7 @@ import (
 	"thinpool/metadata"
 )
 
-// Percentages are rounded as lvs does, which keeps 0 and 100 for what is empty and full.
+// Percentages are rounded like in lvs: only empty gives 0 and only full gives 100.
 func TestPercent(t *testing.T) {
 	for _, c := range []struct {
 		used, total uint64
@@ -36,7 +36,7 @@ func TestPercent(t *testing.T) {
 	}
 }
 
-// The kernel calls its reserve used, as far as there is room for it.
+// The kernel counts its reserve as used, up to the total.
 func TestMetadataUsage(t *testing.T) {
 	for _, c := range []struct{ allocated, blocks, want uint64 }{
 		{17, 1024, 119}, {14, 1280, 142}, {10, 512, 61}, {1000, 1024, 1024}, {2000, 1024, 1024}, {100, 1 << 20, 4196}, {1, 9, 1},
@@ -48,7 +48,7 @@ func TestMetadataUsage(t *testing.T) {
 	}
 }
 
-// The last chunk of a volume may be cut, and counts as one.
+// A partial chunk at the end of a volume counts as a whole one.
 func TestVolumeUsage(t *testing.T) {
 	for _, c := range []struct {
 		mapped uint64

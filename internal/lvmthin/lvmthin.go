@@ -1,5 +1,5 @@
-// Package lvmthin reads logical volumes of any sort: what LVM maps alone as package lvm does,
-// thin volumes through the metadata of their pool, with external origins below them.
+// Package lvmthin reads logical volumes of any type: those LVM maps itself as in package lvm, and
+// thin volumes through the metadata of their pool, with their external origins.
 package lvmthin
 
 import (
@@ -19,10 +19,10 @@ type Reader interface {
 	Size() int64 // bytes
 }
 
-// Options say how volumes are read.
+// Options say how to read volumes.
 type Options struct {
 	Leg  int               // of mirrors, as in [lvm.ReadOptions]
-	Note func(text string) // called with what is unusual about a volume; may be nil
+	Note func(text string) // called with anything unusual about a volume; may be nil
 }
 
 func (o Options) open(g *lvm.Group, v *lvm.Volume) (*lvm.Reader, error) {
@@ -35,11 +35,11 @@ func (o Options) open(g *lvm.Group, v *lvm.Volume) (*lvm.Reader, error) {
 	return r, err
 }
 
-// mostOrigins bounds how many external origins follow one another.
+// mostOrigins limits the length of a chain of external origins.
 const mostOrigins = 16
 
-// Open opens a volume of g. All reading of thin volumes ends with ctx. The error wraps
-// [block.ErrCorrupt] if the metadata of a pool is damaged.
+// Open opens a volume of g. Reads of thin volumes fail when ctx ends. The error wraps
+// [block.ErrCorrupt] if a pool's metadata is damaged.
 func Open(ctx context.Context, g *lvm.Group, v *lvm.Volume, opt Options) (Reader, error) {
 	return openBelow(ctx, g, v, opt, 0)
 }
@@ -71,7 +71,7 @@ func openBelow(ctx context.Context, g *lvm.Group, v *lvm.Volume, opt Options, de
 	return content, nil
 }
 
-// openThin opens the thin volume v, whose pool has its metadata on dev.
+// openThin opens the thin volume v of the pool whose metadata is on dev.
 func openThin(ctx context.Context, dev block.Device, v *lvm.Volume, src volume.Source) (*volume.Volume, error) {
 	pool, err := metadata.Open(dev, metadata.Options{})
 	if err != nil {
@@ -97,7 +97,7 @@ func Metadata(g *lvm.Group, pool *lvm.Volume, opt Options) (block.Device, error)
 	return r.Device(), nil
 }
 
-// part returns a volume that a pool lies on.
+// part returns a volume that a pool consists of.
 func part(g *lvm.Group, pool *lvm.Volume, what string, name func(*lvm.ThinPool) string) (*lvm.Volume, error) {
 	t := pool.ThinPool()
 	if t == nil {
@@ -110,8 +110,8 @@ func part(g *lvm.Group, pool *lvm.Volume, what string, name func(*lvm.ThinPool) 
 	return v, nil
 }
 
-// Source is where the bytes of a thin volume in the pool come from; if thin is nil, those of
-// any device of the pool that has no external origin.
+// Source returns where the data of the thin volume in the pool comes from. If thin is nil, it is
+// for any device of the pool without an external origin.
 func Source(ctx context.Context, g *lvm.Group, pool, thin *lvm.Volume, opt Options) (volume.Source, error) {
 	return source(ctx, g, pool, thin, opt, 0)
 }

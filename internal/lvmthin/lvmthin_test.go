@@ -13,7 +13,7 @@ import (
 	"thinpool/lvm"
 )
 
-// group opens the disks of a case.
+// group opens the disks of a test case.
 func group(t testing.TB, paths []string, opt lvm.Options) *lvm.Group {
 	t.Helper()
 	var imgs []*disk.Disk
@@ -41,7 +41,7 @@ func sum(t *testing.T, r lvmthin.Reader) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// Volumes of both sorts hold what the kernel read from them.
+// Volumes of both kinds contain what the kernel read from them.
 func TestOpen(t *testing.T) {
 	for _, name := range []string{"one-pv", "two-pvs"} {
 		paths, volumes := fixtures.Disks(t, name)
@@ -58,7 +58,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A text can say anything: external origins in a circle, a pool that is none.
+// A text can say anything, such as external origins in a circle, or a pool that is not one.
 func TestOpenRefuses(t *testing.T) {
 	paths, _ := fixtures.Disks(t, "one-pv")
 	text := fixtures.Layout(t, paths[0], "linear")

@@ -12,10 +12,10 @@ import (
 type leg struct {
 	name    string
 	r       io.ReaderAt
-	offset  int64 // of its data
-	size    int64 // of its data
+	offset  int64 // start of its data
+	size    int64 // size of its data
 	bad     []Bad
-	missing error // not nil: it is not there
+	missing error // why it is missing; nil: present
 }
 
 func newLeg(m Member, role int) leg {
@@ -23,7 +23,7 @@ func newLeg(m Member, role int) leg {
 	return leg{name: fmt.Sprintf("%s (role %d)", m.Name, role), r: m.R, offset: s.DataOffset, size: s.DataSize, bad: s.Bad}
 }
 
-// read fills p from a place in the leg's data.
+// read fills p from an offset in the leg's data.
 func (l *leg) read(p []byte, off int64) error {
 	if l.missing != nil {
 		return l.missing
@@ -43,19 +43,19 @@ func (l *leg) read(p []byte, off int64) error {
 	return nil
 }
 
-// A piece reads from a place in the array as far as what follows lies in one piece, and returns how
-// far that is, also with an error.
+// A piece reads p from an offset as far as the data is contiguous, and returns how far that is,
+// even with an error.
 type piece interface {
 	read(p []byte, off int64) (int, error)
 }
 
-// Size is the number of bytes of the array.
+// Size returns the size of the array in bytes.
 func (a *Array) Size() int64 { return a.size }
 
-// retry is the size of the pieces in which is read again what cannot be read in one.
+// retry is the size of the pieces in which a failed read is retried.
 const retry = 4096
 
-// ReadAt reads bytes of the array from any place.
+// ReadAt reads from any offset of the array.
 func (a *Array) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("md: negative offset")
@@ -67,7 +67,7 @@ func (a *Array) ReadAt(p []byte, off int64) (int, error) {
 	if int64(len(p)) > a.size-off {
 		p, end = p[:a.size-off], io.EOF
 	}
-	careful := 0 // so far in small pieces
+	careful := 0 // read in small pieces up to here
 	for done := 0; done < len(p); {
 		at, to := off+int64(done), len(p)
 		if done < careful {
@@ -79,14 +79,14 @@ func (a *Array) ReadAt(p []byte, off int64) (int, error) {
 			done += n
 		case done < careful || n <= retry:
 			return done, err
-		default: // legs may fail in different places
+		default: // legs may fail at different offsets
 			careful = done + n
 		}
 	}
 	return len(p), end
 }
 
-// copies reads arrays without parity: each byte lies in one or several places.
+// copies reads arrays without parity: each byte is stored once or several times.
 type copies struct {
 	legs   []leg
 	locate func(off int64, nth int) (place raid.Place, rest int64, ok bool)
@@ -104,7 +104,7 @@ func (c copies) read(p []byte, off int64) (int, error) {
 		if err == nil {
 			return len(p), nil
 		}
-		if failed == nil || c.legs[place.Device].missing == nil { // that one is missing says less
+		if failed == nil || c.legs[place.Device].missing == nil { // a missing member is the less useful error
 			failed = err
 		}
 	}

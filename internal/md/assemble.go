@@ -11,22 +11,22 @@ import (
 
 // A Member is a disk with a superblock.
 type Member struct {
-	Name  string // in messages
+	Name  string // for messages
 	R     io.ReaderAt
 	Size  int64
 	Super *Superblock
 }
 
-// Options are choices of [Assemble].
+// Options for [Assemble].
 type Options struct {
-	// Stale uses members that are older than the others in places that no other member has.
+	// Stale allows members older than the others in roles that no other member has.
 	Stale bool
 }
 
-// A Role is a place in an array.
+// A Role is a position in an array.
 type Role struct {
-	Member int    // which of the members is used, -1 for none
-	Stale  bool   // it is older than the others
+	Member int    // index of the member used; -1: none
+	Stale  bool   // the member is older than the others
 	Reason string // why none is used
 }
 
@@ -36,20 +36,20 @@ type Unused struct {
 	Reason string
 }
 
-// An Array reads what its members hold together. It is safe for concurrent use if they are.
+// An Array reads the combined data of its members. It is safe for concurrent use if they are.
 type Array struct {
-	Super    *Superblock // that of the newest member
+	Super    *Superblock // of the newest member
 	Roles    []Role
 	Unused   []Unused
 	Degraded bool
-	Notes    []string // what makes the content doubtful
+	Notes    []string // reasons to doubt the content
 
 	size  int64
 	piece piece
 }
 
-// Assemble makes an array of its members. Those that are older than the newest, or that it calls
-// failed, are not used. The error says what is not supported, or what is missing.
+// Assemble builds an array from its members. It does not use members that are older than the
+// newest, or that the newest calls failed. The error says what is unsupported or missing.
 func Assemble(members []Member, opt Options) (*Array, error) {
 	if len(members) == 0 {
 		return nil, errors.New("md: no members")
@@ -61,7 +61,7 @@ func Assemble(members []Member, opt Options) (*Array, error) {
 	return a, nil
 }
 
-// newest is the superblock with most events; of several, the first one.
+// newest returns the superblock with the highest event count; the first if there are several.
 func newest(members []Member) *Superblock {
 	return slices.MaxFunc(members, func(a, b Member) int { return cmp.Compare(a.Super.Events, b.Super.Events) }).Super
 }
@@ -96,7 +96,7 @@ func (a *Array) assemble(members []Member, opt Options) error {
 	return nil
 }
 
-// choose fills the roles.
+// choose assigns members to roles.
 func (a *Array) choose(members []Member, opt Options) {
 	a.Roles = make([]Role, a.Super.Devices)
 	for i := range a.Roles {
@@ -117,7 +117,7 @@ func (a *Array) choose(members []Member, opt Options) {
 			a.Unused = append(a.Unused, Unused{i, why})
 		}
 	}
-	// The newest of the stale ones first.
+	// The newest of the stale members first.
 	slices.SortStableFunc(stale, func(x, y int) int { return cmp.Compare(members[y].Super.Events, members[x].Super.Events) })
 	for _, i := range stale {
 		r := &a.Roles[members[i].Super.Role]
@@ -134,7 +134,7 @@ func (a *Array) choose(members []Member, opt Options) {
 	}
 }
 
-// unfit says why a member is not used, and whether it is merely old: its role was its own once.
+// unfit says why a member is not used, and whether it is merely old: it did have its role once.
 func (a *Array) unfit(s *Superblock) (why string, old bool) {
 	newest := a.Super
 	switch {
@@ -148,7 +148,7 @@ func (a *Array) unfit(s *Superblock) (why string, old bool) {
 		return "it is an unfinished replacement for another member", true
 	case s.Recovered >= 0:
 		return "its rebuild is not complete", true
-	case s.Events+1 < newest.Events: // members are written one after the other
+	case s.Events+1 < newest.Events: // members are written one after another
 		return fmt.Sprintf("it is out of date: %d events, the newest member has %d", s.Events, newest.Events), true
 	case s.number < len(newest.roles) && newest.roles[s.number] != s.Role:
 		return "the newest member says that it failed", true
@@ -156,7 +156,7 @@ func (a *Array) unfit(s *Superblock) (why string, old bool) {
 	return "", false
 }
 
-// doubts notes what makes the content doubtful.
+// doubts records reasons to doubt the content.
 func (a *Array) doubts(members []Member) {
 	s := a.Super
 	dirty := slices.ContainsFunc(a.Roles, func(r Role) bool { return r.Member >= 0 && !members[r.Member].Super.Clean })
@@ -182,7 +182,7 @@ func (a *Array) note(format string, args ...any) {
 	a.Notes = append(a.Notes, fmt.Sprintf(format, args...))
 }
 
-// lacking names the roles that are not there, and why.
+// lacking lists the missing roles and the reasons.
 func lacking(legs []leg) string {
 	var list []string
 	for _, l := range legs {
@@ -193,7 +193,7 @@ func lacking(legs []leg) string {
 	return strings.Join(list, ", ")
 }
 
-// missing counts the legs that are not there.
+// missing counts the missing legs.
 func missing(legs []leg) int {
 	n := 0
 	for _, l := range legs {

@@ -12,7 +12,7 @@ import (
 
 var le = binary.LittleEndian
 
-// onlyRole changes the superblock of one member.
+// onlyRole edits the superblock of one member.
 func onlyRole(role int, fn func(b []byte)) func(int, []byte) {
 	return func(r int, b []byte) {
 		if r == role {
@@ -25,7 +25,7 @@ func setFeature(b []byte, bit uint32) { le.PutUint32(b[8:], le.Uint32(b[8:])|bit
 
 func setRole(b []byte, device int, role uint16) { le.PutUint16(b[256+2*device:], role) }
 
-// old gives a leg another content, as an old one has.
+// old gives a leg different content, as if it were stale.
 func old(leg int) func(int, []byte) {
 	return onlyRole(leg, func(image []byte) { copy(image[offset:], bytes.Repeat([]byte("old"), 500)) })
 }
@@ -36,7 +36,7 @@ func TestChoice(t *testing.T) {
 	for name, tc := range map[string]struct {
 		array
 		roles  []int
-		unused string // of member 0
+		unused string // reason for member 0
 		notes  string
 	}{
 		"all": {three(array{}), []int{0, 1, 2}, "", ""},
@@ -45,7 +45,7 @@ func TestChoice(t *testing.T) {
 			[]int{-1, 1, 2},
 			"it is out of date: 5 events, the newest member has 7", "",
 		},
-		// They are written one after the other.
+		// They are written one after another.
 		"one event": {three(array{events: []uint64{6, 7, 7}}), []int{0, 1, 2}, "", ""},
 		"failed": {
 			three(array{events: []uint64{6, 7, 7}, editMember: old(0), edit: func(role int, b []byte) {
@@ -116,7 +116,7 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-// Members that are in no role do not change what is missing.
+// Members without a role do not change what is missing.
 func TestStaleIsAsked(t *testing.T) {
 	ls := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", events: []uint64{7, 5, 3}}
 	members, want := ls.make()
@@ -132,7 +132,7 @@ func TestStaleIsAsked(t *testing.T) {
 	if !a.Roles[1].Stale || !a.Roles[2].Stale || a.Roles[0].Stale || len(a.Notes) != 2 || !strings.HasPrefix(a.Notes[0], "disk1 is used though it is out of date") {
 		t.Errorf("%+v, %q", a.Roles, a.Notes)
 	}
-	// A stale one does not take the place of a member, and the newer of two is used.
+	// A stale member does not replace another one, and the newer of two is used.
 	ls.events = []uint64{7, 7, 3}
 	members, _ = ls.make()
 	ls.events = []uint64{7, 7, 5}
@@ -146,7 +146,7 @@ func TestStaleIsAsked(t *testing.T) {
 	if a.Roles[2].Member != 3 || a.Roles[0].Member != 0 || len(a.Unused) != 2 {
 		t.Errorf("%+v, %+v", a.Roles, a.Unused)
 	}
-	// Alone it is the newest.
+	// On its own it is the newest.
 	ls = array{level: 1, devices: 2, events: []uint64{7, 5}, editMember: old(1)}
 	members, want = ls.make()
 	if a := assemble(t, members, md.Options{Stale: true}); !bytes.Equal(content(t, a), want) {
@@ -179,7 +179,7 @@ func TestNotes(t *testing.T) {
 	if a := assemble(t, members, md.Options{}); a.Notes != nil {
 		t.Errorf("raid0 has nothing that may differ: %q", a.Notes)
 	}
-	// A disk that is cut off.
+	// A truncated disk.
 	members, want = array{level: 1, devices: 2}.make()
 	members[0].Size -= chunk
 	members[0].R = bytes.NewReader(func() []byte {
@@ -193,13 +193,13 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// What a log of bad blocks lists is read from elsewhere.
+// Blocks in the bad block log are read from elsewhere.
 func TestBadBlocks(t *testing.T) {
 	bad := func(role int, b []byte) {
 		if role == 0 {
 			setFeature(b, 8)
 			le.PutUint16(b[186:], 8)
-			le.PutUint32(b[188:], 16) // sectors behind the superblock
+			le.PutUint32(b[188:], 16) // sectors after the superblock
 		}
 	}
 	log := func(role int, image []byte) {

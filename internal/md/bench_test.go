@@ -10,9 +10,10 @@ import (
 	"thinpool/internal/md"
 )
 
-// Reads of an array over files, whole and with a member missing, and of one of its files as it is.
+// Reads of an array over files, complete and with a missing member, and of one of its files
+// directly.
 func BenchmarkReadAt(b *testing.B) {
-	const chunks = 4096 // of each member
+	const chunks = 4096 // per member
 	a := array{level: 5, layout: 2, devices: 3, drawn: "01P-1P0-P01", used: chunks * chunk}
 	made, _ := a.make()
 	var members []md.Member

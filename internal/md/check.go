@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// check says what is impossible in a superblock, of any version.
+// check returns an error for impossible values in a superblock of any version.
 func (s *Superblock) check() error {
 	switch {
 	case s.Devices < 1 || s.Devices > MaxDevices:
@@ -21,15 +21,14 @@ func (s *Superblock) check() error {
 	return nil
 }
 
-// What the log of bad blocks is made of: the first sector, and in the lower bits how many.
+// Entries of the bad block log: the first sector, and the number of sectors in the lower bits.
 const (
 	badLengthBits = 10
 	badEnd        = math.MaxUint64
-	badMaxSectors = 128 // of the log
+	badMaxSectors = 128 // sectors of the log
 )
 
-// readBad reads the log of bad blocks of version 1: what this member lost, and the array holds
-// elsewhere.
+// readBad reads the bad block log of version 1: what this member lost and other members have.
 func (s *Superblock) readBad(r io.ReaderAt, b []byte, at int64) error {
 	if s.Version == "0.90" || le.Uint32(b[off1Features:])&featBad == 0 {
 		return nil

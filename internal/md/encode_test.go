@@ -14,24 +14,24 @@ import (
 const (
 	kib    = 1 << 10
 	chunk  = 4 * kib
-	offset = 64 * kib // of the data, if the superblock lies at the start
+	offset = 64 * kib // of the data, with the superblock at the start
 	magic  = 0xa92b4efc
 )
 
-// An array says how members are to be made. Where bytes lie is found here by dealing chunks out
-// one by one, and parity is made byte by byte: other code than the package has.
+// An array describes members to create. The tests place chunks one by one and compute parity byte
+// by byte, with different code than the package.
 type array struct {
 	version string
 	big     bool // 0.90, written by a big-endian machine
 	level   int
 	layout  int
-	drawn   string // layouts with parity: digits are data in its order, - ends a row
+	drawn   string // layouts with parity: digits are data in order, - ends a row
 	devices int
-	used    int   // bytes of each device
-	sizes   []int // of each device, for linear and raid0
+	used    int   // bytes per device
+	sizes   []int // bytes per device, for linear and raid0
 
-	events     []uint64                 // of each device; default 7
-	edit       func(role int, b []byte) // changes the superblock before its checksum
+	events     []uint64                 // per device; default 7
+	edit       func(role int, b []byte) // edits the superblock before its checksum is computed
 	editMember func(role int, image []byte)
 }
 
@@ -55,7 +55,7 @@ func (a array) sane() array {
 	return a
 }
 
-// make returns the members and what they hold together.
+// make returns the members and the content of the array.
 func (a array) make() (members []md.Member, content []byte) {
 	a = a.sane()
 	legs := make([][]byte, a.devices)
@@ -74,7 +74,7 @@ func (a array) make() (members []md.Member, content []byte) {
 	return members, content
 }
 
-// member is a member of an image, without a superblock if it has none that can be read.
+// member returns the member in an image. It panics if there is no readable superblock.
 func member(name string, image []byte) md.Member {
 	r := bytes.NewReader(image)
 	s, err := md.Recognise(r, r.Size())
@@ -84,7 +84,7 @@ func member(name string, image []byte) md.Member {
 	return md.Member{Name: name, R: r, Size: r.Size(), Super: s}
 }
 
-// fill writes content to legs.
+// fill writes content to the legs.
 func (a array) fill(legs [][]byte) []byte {
 	switch {
 	case a.level == -1:
@@ -106,7 +106,7 @@ func (a array) fill(legs [][]byte) []byte {
 	return a.fillParity(legs)
 }
 
-// fill0 deals chunks to whoever has room, round by round.
+// fill0 deals chunks round by round to devices with room.
 func (a array) fill0(legs [][]byte) (content []byte) {
 	next := make([]int, len(legs))
 	count := 0
@@ -123,7 +123,7 @@ func (a array) fill0(legs [][]byte) (content []byte) {
 		for i := range room {
 			c := random(chunk)
 			device := room[i]
-			if a.layout == 1 { // whose turn it is counts from the start of the array
+			if a.layout == 1 { // rounds count from the start of the array
 				device = room[count%len(room)]
 			}
 			content = append(content, c...)
@@ -140,7 +140,7 @@ func (a array) fill10(legs [][]byte) (content []byte) {
 	near, far := a.layout&0xff, a.layout>>8&0xff
 	n := len(legs)
 	rows := a.used / chunk / far
-	// All first copies are dealt, then each far copy repeats them one device on.
+	// All first copies are dealt. Then each far copy repeats them, shifted by one device.
 	set := n
 	switch a.layout >> 17 {
 	case 1:
@@ -149,7 +149,7 @@ func (a array) fill10(legs [][]byte) (content []byte) {
 		set = far
 	}
 	sets := max(n/set, 1)
-	shift := func(device int) int { // one on within its set; the last set has what is left over
+	shift := func(device int) int { // the next device in its set; the last set has the remainder
 		s := min(device/set, sets-1)
 		begin, size := s*set, set
 		if s == sets-1 {
@@ -181,8 +181,8 @@ func double(c byte) byte {
 	return c<<1 ^ high*0x1d
 }
 
-// fillParity writes rows as they are drawn. In three layouts of md devices count in Q by their
-// numbers, in all others those with data by their distance from it.
+// fillParity writes rows as drawn. In three of md's layouts, a device counts in Q by its number; in
+// all others, by its distance from Q, counting data devices only.
 func (a array) fillParity(legs [][]byte) []byte {
 	rows := bytes.Split([]byte(a.drawn), []byte("-"))
 	n := len(legs)
@@ -225,7 +225,7 @@ func (a array) fillParity(legs [][]byte) []byte {
 	return content
 }
 
-// image is a disk with a superblock and a leg. It has some bytes more than needed.
+// image returns a disk with a superblock and a leg. It is slightly larger than needed.
 func (a array) image(role int, leg []byte) []byte {
 	b := make([]byte, 4096)
 	if a.version == "0.90" {
@@ -298,7 +298,7 @@ func (a array) super1(role int, b []byte, at, data, size int) {
 	seal1(b)
 }
 
-// seal1 writes the checksum, which is made here of the bytes, not of words.
+// seal1 writes the checksum. It is computed from bytes here, not from words.
 func seal1(b []byte) {
 	clear(b[216:220])
 	n := 256 + 2*min(int(binary.LittleEndian.Uint32(b[220:])), 1900)
@@ -362,7 +362,7 @@ func assemble(t *testing.T, members []md.Member, opt md.Options) *md.Array {
 	return a
 }
 
-// content reads all of an array.
+// content reads the whole array.
 func content(t *testing.T, a *md.Array) []byte {
 	t.Helper()
 	p := make([]byte, a.Size())
@@ -372,7 +372,7 @@ func content(t *testing.T, a *md.Array) []byte {
 	return p
 }
 
-// failing is a disk that cannot be read in one range.
+// failing is a disk with an unreadable range.
 type failing struct {
 	r    io.ReaderAt
 	from int64

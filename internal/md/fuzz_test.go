@@ -9,9 +9,9 @@ import (
 	"thinpool/internal/md"
 )
 
-// Whatever superblocks say, reading them ends, and an array that is assembled gives bytes or errors.
-// An input is two superblocks, each laid over a disk; their checksums are made right, else nothing
-// would get past them.
+// For any superblocks, reading terminates, and an assembled array returns data or errors. The input
+// is two superblocks, each laid over a disk. Their checksums are corrected; otherwise nothing would
+// pass.
 func FuzzSuperblock(f *testing.F) {
 	const room = 512
 	seeds := []array{{level: 1, devices: 2}, {level: 0, layout: 2, devices: 2, sizes: []int{chunk, 2 * chunk}}}

@@ -14,20 +14,20 @@ import (
 	"thinpool/test/shared"
 )
 
-// unpack unpacks an image of disks that Linux wrote.
+// unpack unpacks an image of disks written by Linux.
 func unpack(t *testing.T, name string) []byte {
 	t.Helper()
 	return shared.Unpack(t, shared.Path(t, "kernel", "layer-images", name+".img.zst"))
 }
 
-// kernelArrays are the arrays that Linux made, with what mdadm said about them.
+// kernelArrays lists arrays created by Linux, with the output of mdadm.
 var kernelArrays = map[string]struct {
 	disks   int
 	version string
 	uuid    string
 	size    int64
 	spare   int
-	stale   int // the disk that is older than the others, 0 for none
+	stale   int // the stale disk; 0: none
 }{
 	"md-raid1":       {2, "1.2", "67a2c65c:0dae703c:9f1c5a6a:88448a4e", 64512 << 10, 1, 0},
 	"md-raid1-10":    {2, "1.0", "c835f33b:8d156f36:e1c2f49b:2169e34e", 65472 << 10, 1, 0},
@@ -76,7 +76,7 @@ func TestKernelArrays(t *testing.T) {
 	}
 }
 
-// mdadm reads superblocks that the tests make as the package does.
+// mdadm reads the tests' superblocks like the package does.
 func TestMdadm(t *testing.T) {
 	mdadm, err := exec.LookPath("mdadm")
 	if err != nil {
@@ -108,7 +108,7 @@ func TestMdadm(t *testing.T) {
 			}
 			role := fmt.Sprintf("Active device %d", i)
 			if m.Super.Version == "0.90" {
-				role = "" // in a table below
+				role = "" // it is in a table below
 			}
 			version := strings.TrimSuffix(fields["Version"], ".00")
 			uuid, _, _ := strings.Cut(fields["Array UUID"]+fields["UUID"], " ")

@@ -10,7 +10,8 @@ import (
 	"thinpool/internal/raid"
 )
 
-// lay finds where the array has its bytes, and how many it has. It refuses if too few legs are there.
+// lay computes the layout and the size of the array. It returns an error if too many legs are
+// missing.
 func (a *Array) lay(legs []leg) error {
 	err := a.level(legs)
 	if err == nil && a.size == 0 {
@@ -35,7 +36,7 @@ func (a *Array) level(legs []leg) error {
 	return errors.New("this level is not supported")
 }
 
-// chunked are the bytes of a leg in whole chunks, for levels whose legs may differ in size.
+// chunked returns the size of a leg in whole chunks, for levels whose legs may differ in size.
 func (a *Array) chunked(l leg) int64 {
 	if a.Super.Chunk == 0 {
 		return l.size
@@ -43,7 +44,7 @@ func (a *Array) chunked(l leg) int64 {
 	return l.size - l.size%a.Super.Chunk
 }
 
-// all refuses if a leg is missing.
+// all returns an error if a leg is missing.
 func all(legs []leg) error {
 	if missing(legs) > 0 {
 		return fmt.Errorf("it needs all of its members: %s", lacking(legs))
@@ -79,7 +80,7 @@ func (a *Array) raid1(legs []leg) error {
 	return nil
 }
 
-// The numbers that md gives layouts with parity, and their names in package raid.
+// md's numbers for layouts with parity, and their names in package raid.
 var (
 	layouts5 = []string{"raid5_la", "raid5_ra", "raid5_ls", "raid5_rs", "raid4", "raid5_n"}
 	layouts6 = map[int]string{
@@ -116,15 +117,15 @@ func (a *Array) parity(legs []leg) error {
 	return nil
 }
 
-// A zone of raid0 lies on the legs that are larger than what the zones before it take.
+// A zone of raid0 uses the legs that are larger than the zones before it.
 type zone struct {
 	end     int64 // in the array
 	devices []int
-	from    int64 // in every leg
+	from    int64 // in each leg
 }
 
-// Layouts of raid0 with more than one zone: the first counts chunks from the start of the array
-// to choose a device, the second from the start of the zone.
+// Layouts of raid0 with more than one zone. To choose a device, the first counts chunks from the
+// start of the array, the second from the start of the zone.
 const (
 	layout0Original  = 1
 	layout0Alternate = 2
@@ -141,7 +142,7 @@ func (a *Array) raid0(legs []leg) error {
 	zones := a.zones(legs)
 	switch known := s.Layout == layout0Original || s.Layout == layout0Alternate; {
 	case len(zones) == 0:
-		return nil // and no bytes
+		return nil // no data
 	case len(zones) > 1 && !known:
 		return fmt.Errorf("its members differ in size, and it does not say in which of the two layouts it was written (before or after Linux 3.14): what follows byte %d would come out in the wrong order", zones[0].end)
 	}
@@ -164,7 +165,7 @@ func (a *Array) raid0(legs []leg) error {
 	return nil
 }
 
-// zones are those of raid0.
+// zones returns the zones of raid0.
 func (a *Array) zones(legs []leg) []zone {
 	var zones []zone
 	var end, from int64
@@ -189,14 +190,14 @@ func (a *Array) zones(legs []leg) []zone {
 	}
 }
 
-// A layout10 places the copies of raid10. Near copies of a chunk follow each other on the devices;
-// far copies repeat all chunks further below, one device on. md could do both at once, but mdadm
-// makes no such array.
+// A layout10 places the copies of raid10. Near copies of a chunk are on consecutive devices. Far
+// copies repeat all chunks further down, shifted by one device. md could do both at once, but mdadm
+// creates no such array.
 type layout10 struct {
 	devices, near, far int
-	offset             bool  // far copies come row by row
-	set                int   // devices within which far copies go round
-	stride             int64 // how much further below a far copy is
+	offset             bool  // far copies alternate with rows
+	set                int   // devices among which far copies rotate
+	stride             int64 // distance of a far copy
 	chunk              int64
 }
 
@@ -206,7 +207,7 @@ func (a *Array) raid10(legs []leg) error {
 	known := min(l.near, l.far) == 1 && max(l.near, l.far) <= l.devices
 	switch l.set = l.devices; s.Layout >> 17 {
 	case 0:
-	case 1: // of Linux 3.9 to 4.2
+	case 1: // used by Linux 3.9 to 4.2
 		l.set /= max(l.far, 1)
 	case 2:
 		l.set = l.far
@@ -219,7 +220,7 @@ func (a *Array) raid10(legs []leg) error {
 	if s.Chunk < 4096 || bits.OnesCount64(uint64(s.Chunk)) != 1 {
 		return fmt.Errorf("chunks of %d bytes", s.Chunk)
 	}
-	rows := s.Used / l.chunk / int64(l.far) // of one far copy
+	rows := s.Used / l.chunk / int64(l.far) // per far copy
 	l.stride = rows * l.chunk
 	if l.offset {
 		l.stride = l.chunk
@@ -253,7 +254,7 @@ func numbers(n int) []int {
 	return list
 }
 
-// locate is where the nth copy of a byte lies.
+// locate returns the location of the nth copy of a byte.
 func (l layout10) locate(off int64, nth int) (raid.Place, int64) {
 	chunk, inside := off/l.chunk, off%l.chunk
 	at := chunk * int64(l.near)
@@ -274,7 +275,7 @@ func (l layout10) locate(off int64, nth int) (raid.Place, int64) {
 	return place, l.chunk - inside
 }
 
-// next is the device of the next far copy, within its set. The last set takes what is left over.
+// next returns the device of the next far copy within its set. The last set has the remainder.
 func (l layout10) next(device int) int {
 	begin, size := device/l.set*l.set, l.set
 	if last := (l.devices/l.set - 1) * l.set; l.devices%l.set > 0 && device >= last {

@@ -1,12 +1,12 @@
 // Package md reads arrays of Linux's md driver from their members, without the kernel. It never
 // writes.
 //
-// [Recognise] reads the superblock of a disk; members with the same [Superblock.UUID] belong
-// together. [Assemble] chooses which of them to use, and an [Array] reads: what one leg cannot
-// give comes from another leg, or is computed from parity.
+// [Recognise] reads the superblock of a disk. Members with the same [Superblock.UUID] belong
+// together. [Assemble] chooses which of them to use. An [Array] then reads from them: what one leg
+// cannot provide is read from another, or computed from parity.
 //
-// A member that is older than the others holds old data, and nothing in the data tells. So it is
-// left out unless the caller asks for it.
+// A member that is older than the others has old data, and nothing in the data shows that. So it is
+// not used unless the caller asks for it.
 package md
 
 import (
@@ -20,28 +20,28 @@ import (
 
 const sector = 512
 
-// MaxDevices is the most devices of an array that are supported.
+// MaxDevices is the maximum number of devices supported in an array.
 const MaxDevices = 64
 
-// maxSectors bounds sizes and offsets, so that no sum or product of them overflows.
+// maxSectors limits sizes and offsets, so that no sum or product of them overflows.
 const maxSectors = 1 << 45
 
-// A UUID is that of an array or a device.
+// A UUID identifies an array or a device.
 type UUID [16]byte
 
-// String writes a UUID as mdadm does.
+// String formats a UUID like mdadm.
 func (u UUID) String() string {
 	return fmt.Sprintf("%x:%x:%x:%x", u[0:4], u[4:8], u[8:12], u[12:16])
 }
 
-// Roles that are not a place in the array.
+// Roles other than a position in the array.
 const (
 	RoleSpare   = -1
 	RoleFaulty  = -2
 	RoleJournal = -3
 )
 
-// levelLinear is the level of an array that puts its devices one behind the other.
+// levelLinear is the level of an array that concatenates its devices.
 const levelLinear = -1
 
 // A Superblock is what a member says about the array and itself.
@@ -56,30 +56,30 @@ type Superblock struct {
 	Updated time.Time
 
 	Device UUID // of this member; zero in version 0.90
-	Role   int  // its place in the array, or RoleSpare, RoleFaulty, RoleJournal
+	Role   int  // position in the array, or RoleSpare, RoleFaulty or RoleJournal
 	Events uint64
 
-	DataOffset int64 // where its data begins, in bytes
-	DataSize   int64 // how much there is for data, in bytes
-	Used       int64 // how much of it the array uses; 0: all (linear, raid0)
+	DataOffset int64 // start of its data, in bytes
+	DataSize   int64 // space for data, in bytes
+	Used       int64 // how much of that the array uses; 0: all (linear, raid0)
 
-	Clean       bool  // the array was stopped, or idle; else copies or parity may differ in places
-	Recovered   int64 // bytes of this member's data that are rebuilt; -1: all
+	Clean       bool  // the array was stopped or idle; otherwise copies or parity may differ in places
+	Recovered   int64 // how many bytes of this member's data are rebuilt; -1: all
 	Reshape     bool
-	Journal     bool // data may be newer in a journal
+	Journal     bool // a journal may have newer data
 	Bitmap      bool
-	Replacement bool  // it is being made to take the place of another member
-	Bad         []Bad // what this member cannot give
+	Replacement bool  // it is being rebuilt to replace another member
+	Bad         []Bad // what this member has lost
 
 	created uint64
-	number  int   // of the device; its place in roles
+	number  int   // number of the device; index in roles
 	roles   []int // of all devices, by number
 }
 
-// Bad is a range of a member, counted from its start, whose content is not right.
+// Bad is a range of a member, from its start, with invalid content.
 type Bad struct{ Offset, Size int64 }
 
-// LevelName is the level as mdadm names it.
+// LevelName returns mdadm's name for the level.
 func (s *Superblock) LevelName() string {
 	switch s.Level {
 	case levelLinear:
@@ -92,7 +92,7 @@ func (s *Superblock) LevelName() string {
 	return fmt.Sprintf("raid%d", s.Level)
 }
 
-// State says in a word how the array was left.
+// State describes in a word how the array was left.
 func (s *Superblock) State() string {
 	switch {
 	case s.Reshape:
@@ -110,7 +110,7 @@ type format struct {
 	decode  func(b []byte, at int64) (*Superblock, error)
 }
 
-// formats are the versions, and where their superblocks lie on a disk of some size.
+// formats lists the versions, and the position of the superblock on a disk of some size.
 var formats = []format{
 	{"1.2", func(int64) int64 { return 4096 }, decode1},
 	{"1.1", func(int64) int64 { return 0 }, decode1},
@@ -118,15 +118,15 @@ var formats = []format{
 	{"0.90", func(size int64) int64 { return size&^(64<<10-1) - 64<<10 }, decode0},
 }
 
-// superSize is how many bytes a superblock takes at most.
+// superSize is the maximum size of a superblock.
 const superSize = 4096
 
-// errNone is the error of a decoder that does not find a superblock.
+// errNone means that a decoder found no superblock.
 var errNone = errors.New("no superblock")
 
-// Recognise returns the superblock of a disk, nil if it has none. If there are several, one of an
-// older array is left over: that of the array that was created last counts. An error says that there
-// is one that cannot be read, or is of other software.
+// Recognise returns the superblock of a disk, or nil if there is none. If there are several, the
+// one of the array created last counts; the others are left over. It returns an error if a
+// superblock is unreadable or belongs to other software.
 func Recognise(r io.ReaderAt, size int64) (*Superblock, error) {
 	var found *Superblock
 	var first error
@@ -184,7 +184,7 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("%d bytes at byte %d: %w", len(p), off, err)
 }
 
-// external looks for metadata of firmware, which lies in the last sectors, of 512 or 4096 bytes.
+// external looks for firmware metadata in the last sectors, of 512 or 4096 bytes.
 func external(r io.ReaderAt, size int64) error {
 	for _, sector := range []int64{512, 4096} {
 		if size < 2*sector {

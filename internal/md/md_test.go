@@ -13,7 +13,7 @@ import (
 	"thinpool/internal/md"
 )
 
-// arrays are all levels and layouts, and how many members may be missing, whichever they are.
+// arrays has all levels and layouts, and how many members, whichever they are, may be missing.
 var arrays = map[string]struct {
 	array
 	spare int
@@ -57,8 +57,8 @@ var arrays = map[string]struct {
 	"raid10 new sets":   {array{level: 10, layout: 0x40201, devices: 5}, 1},
 }
 
-// Every array gives its content: whole, in reads from anywhere, and without any members that it
-// can do without. With one missing more it is refused.
+// Every array yields its content: as a whole, in reads at any offset, and without any members it
+// can do without. With one more missing, it is refused.
 func TestArrays(t *testing.T) {
 	for name, tc := range arrays {
 		for _, version := range []string{"1.0", "1.1", "1.2"} {
@@ -83,7 +83,7 @@ func TestArrays(t *testing.T) {
 	}
 }
 
-// anywhere reads from anywhere, many bytes or few.
+// anywhere reads at random offsets, many bytes or few.
 func anywhere(t *testing.T, a *md.Array, want []byte) {
 	t.Helper()
 	for range 200 {
@@ -95,7 +95,7 @@ func anywhere(t *testing.T, a *md.Array, want []byte) {
 	}
 }
 
-// withoutTwo leaves two members out, or one if they are the same.
+// withoutTwo leaves out two members, or one if first and second are equal.
 func withoutTwo(t *testing.T, members []md.Member, first, second, spare int, want []byte) {
 	t.Helper()
 	var rest []md.Member
@@ -123,15 +123,16 @@ func withoutTwo(t *testing.T, members []md.Member, first, second, spare int, wan
 	}
 }
 
-// A member that cannot be read in places is helped out by others there, even if those cannot be
-// read in other places of the same chunk.
+// Where a member is unreadable, others provide the data, even if they are unreadable elsewhere in
+// the same chunk.
 func TestReadErrors(t *testing.T) {
 	for name, tc := range arrays {
 		members, want := tc.make()
 		if len(members) < 2 {
 			continue
 		}
-		// The first chunk of the first leg fails in its second half, of the second leg in its first.
+		// The first chunk: the first leg fails in the second half, the second leg in the first
+		// half.
 		members[0].R = failing{members[0].R, offset + chunk/2, offset + chunk}
 		a := assemble(t, members, md.Options{})
 		p := make([]byte, len(want))
@@ -158,7 +159,8 @@ func TestErrorsInDifferentPlaces(t *testing.T) {
 		if !bytes.Equal(content(t, arr), want) {
 			t.Errorf("%s: other bytes", name)
 		}
-		// In the same place nothing helps; what lies in front is right, and the next read goes on behind it.
+		// If both fail at the same offset, data before it is returned, and the next read continues
+		// after it.
 		members[1].R = failing{members[1].R, offset + 5*chunk, offset + 6*chunk}
 		members[0].R = failing{members[0].R, offset + 5*chunk, offset + 6*chunk}
 		arr = assemble(t, members, md.Options{})

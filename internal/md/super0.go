@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Words of the superblock of version 0.90, which are in the order of the machine that wrote it.
+// Words of the version 0.90 superblock, in the byte order of the machine that wrote it.
 const (
 	word0Minor   = 2
-	word0UUID    = 5 // the first of four; the others are from 13 on
+	word0UUID    = 5 // first of four; the others start at 13
 	word0Created = 6
 	word0Level   = 7
 	word0Size    = 8 // KiB
@@ -30,7 +30,7 @@ const (
 	disk0State = 4
 )
 
-// Bits of states in version 0.90.
+// State bits in version 0.90.
 const (
 	state0Clean  = 1 << 0
 	state0Bitmap = 1 << 8
@@ -40,7 +40,7 @@ const (
 	disk0Sync   = 1 << 2
 )
 
-// decode0 reads a superblock of version 0.90.
+// decode0 decodes a superblock of version 0.90.
 func decode0(b []byte, at int64) (*Superblock, error) {
 	var order binary.ByteOrder = binary.LittleEndian
 	if binary.BigEndian.Uint32(b) == magic {
@@ -64,7 +64,7 @@ func decode0(b []byte, at int64) (*Superblock, error) {
 		Clean: word(word0State)&state0Clean != 0, Bitmap: word(word0State)&state0Bitmap != 0,
 		Reshape: minor == 91, created: uint64(word(word0Created)),
 	}
-	// The halves of 64-bit numbers are in the order of the machine, too.
+	// The halves of 64-bit numbers are in machine order, too.
 	s.Events = order.Uint64(b[4*word0Events:])
 	for i, w := range []int{word0UUID, word0UUID1, word0UUID1 + 1, word0UUID1 + 2} {
 		binary.BigEndian.PutUint32(s.UUID[4*i:], word(w))
@@ -100,7 +100,7 @@ func role0(role, state uint32) int {
 	return RoleSpare
 }
 
-// sum0 is the checksum of version 0.90: the sum of all words but itself, folded.
+// sum0 computes the checksum of version 0.90: the folded sum of all other words.
 func sum0(b []byte, order binary.ByteOrder) uint32 {
 	var sum uint64
 	for i := 0; i < len(b); i += 4 {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Offsets in the superblocks of version 1, which are little-endian.
+// Offsets in version 1 superblocks, which are little-endian.
 const (
 	off1Magic       = 0
 	off1Major       = 4
@@ -59,12 +59,12 @@ const (
 	featKnown = featRaid0Layout<<1 - 1
 )
 
-// layoutUnknown is that of a raid0 that does not say in which of two ways it was written.
+// layoutUnknown is the layout of a raid0 that does not say which of two ways it uses.
 const layoutUnknown = -1
 
 var le = binary.LittleEndian
 
-// decode1 reads a superblock of version 1.
+// decode1 decodes a superblock of version 1.
 func decode1(b []byte, at int64) (*Superblock, error) {
 	if le.Uint32(b[off1Magic:]) != magic || le.Uint32(b[off1Major:]) != 1 || le.Uint64(b[off1SuperOffset:]) != uint64(at/sector) {
 		return nil, errNone
@@ -84,7 +84,7 @@ func decode1(b []byte, at int64) (*Superblock, error) {
 		UUID: UUID(b[off1UUID:]), Device: UUID(b[off1Device:]), Name: text(b[off1Name:off1Created]),
 		Level: int(int32(le.Uint32(b[off1Level:]))), Layout: int(int32(le.Uint32(b[off1Layout:]))),
 		Chunk: int64(le.Uint32(b[off1Chunk:])) * sector, Devices: int(le.Uint32(b[off1Devices:])),
-		Updated: time.Unix(int64(le.Uint64(b[off1Updated:])&(1<<40-1)), 0), // microseconds are above
+		Updated: time.Unix(int64(le.Uint64(b[off1Updated:])&(1<<40-1)), 0), // the upper bits are microseconds
 		Events:  le.Uint64(b[off1Events:]), Clean: le.Uint64(b[off1Resync:]) == math.MaxUint64, Recovered: -1,
 		Bitmap: features&featBitmap != 0, Reshape: features&featReshape != 0, Journal: features&featJournal != 0,
 		Replacement: features&featReplacement != 0,
@@ -136,7 +136,7 @@ func role1(r uint16) int {
 	return int(r)
 }
 
-// sum1 is the checksum of version 1: the sum of all words but itself, folded.
+// sum1 computes the checksum of version 1: the folded sum of all other words.
 func sum1(b []byte) uint32 {
 	sum := -uint64(le.Uint32(b[off1Sum:]))
 	for ; len(b) >= 4; b = b[4:] {

@@ -14,7 +14,7 @@ func recognise(image []byte) (*md.Superblock, error) {
 	return md.Recognise(bytes.NewReader(image), int64(len(image)))
 }
 
-// image is the disk of a member.
+// image returns the disk of a member.
 func image(m md.Member) []byte {
 	p := make([]byte, m.Size)
 	m.R.ReadAt(p, 0)
@@ -32,7 +32,7 @@ func TestSuperblock1(t *testing.T) {
 	}
 }
 
-// Version 0.90 in both orders of bytes.
+// Version 0.90 in both byte orders.
 func TestVersion0(t *testing.T) {
 	for _, big := range []bool{false, true} {
 		for name, a := range map[string]array{
@@ -131,7 +131,7 @@ func TestSuperblockRefused(t *testing.T) {
 	}
 }
 
-// Without a superblock, or with one that lies where it does not belong, it is none.
+// A disk without a superblock, or with one in the wrong place, is not a member.
 func TestNone(t *testing.T) {
 	members, _ := array{level: 1, devices: 2}.make()
 	disk := image(members[0])
@@ -152,8 +152,8 @@ func TestNone(t *testing.T) {
 	}
 }
 
-// Of two superblocks that of the newer array counts, wherever it lies, and a broken one only if
-// there is no other.
+// If there are two superblocks, the one of the newer array counts, wherever it is. A broken one
+// counts only if there is no other.
 func TestTwoSuperblocks(t *testing.T) {
 	created := func(n uint64) func(int, []byte) {
 		return func(_ int, b []byte) { le.PutUint64(b[64:], n) }
@@ -168,7 +168,7 @@ func TestTwoSuperblocks(t *testing.T) {
 		disk := image(first[0])
 		at := len(disk) - 8*kib
 		other := image(second[0])
-		// The data of the second one ends before its superblock; the sizes of both are the same.
+		// The data of the second one ends before its superblock. Both have the same size.
 		if len(other) != len(disk) {
 			other = append(other[:0], image(second[0])[len(other)-len(disk):]...)
 		}
@@ -191,7 +191,7 @@ func TestTwoSuperblocks(t *testing.T) {
 	}
 }
 
-// Metadata of firmware is seen at the end of disks of both sizes of sectors.
+// Firmware metadata is found at the end of disks with either sector size.
 func TestFirmware(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		disk := make([]byte, 100*kib)

@@ -1,10 +1,11 @@
-// Package newfile makes files that appear in their place complete or not at all.
+// Package newfile creates files that appear complete or not at all.
 //
-// A file is made without a name, where the file system supports that, and gets its name when it is
-// complete and on stable storage. So no other user can put a link in its place in the meantime, and
-// what is interrupted, even by SIGKILL, leaves nothing. There is one exception. A file that replaces
-// another has a temporary name between two system calls, because only a name can take the place of
-// a name. SIGKILL at that moment leaves the complete new file under that name, beside the old one.
+// Where the file system supports it, a file is created without a name and gets its name when it is
+// complete and on stable storage. So no other user can put a link in its place meanwhile, and an
+// interruption, even by SIGKILL, leaves nothing behind. There is one exception: a file that
+// replaces another has a temporary name between two system calls, because only a rename can replace
+// a name. SIGKILL at that moment leaves the complete new file under the temporary name, beside the
+// old one.
 package newfile
 
 import (
@@ -17,11 +18,11 @@ import (
 	"syscall"
 )
 
-// A File is a new file, open for reading and writing, that is not yet in its place.
+// A File is a new file, open for reading and writing, that is not in place yet.
 type File struct {
 	*os.File
 	path string
-	temp string // its name until Commit; "": it has none
+	temp string // name before Commit; "": unnamed
 }
 
 // Create creates a file that Commit puts at path. mode is reduced by the umask.
@@ -32,10 +33,10 @@ func Create(path string, mode os.FileMode) (*File, error) {
 	return createNamed(path, mode)
 }
 
-// createNamed creates a file with a name of its own, beside path.
+// createNamed creates a file with a temporary name beside path.
 func createNamed(path string, mode os.FileMode) (*File, error) {
 	temp := tempName(path)
-	// With O_EXCL no link that is already there is followed.
+	// With O_EXCL an existing link is not followed.
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, err
@@ -43,15 +44,15 @@ func createNamed(path string, mode os.FileMode) (*File, error) {
 	return &File{f, path, temp}, nil
 }
 
-// tempName is a name beside path that cannot be guessed.
+// tempName returns a name beside path that cannot be guessed.
 func tempName(path string) string {
 	dir, base := filepath.Split(path)
 	return filepath.Join(dir, "."+base+"."+rand.Text()+".tmp")
 }
 
-// Commit flushes the file to stable storage, closes it and puts it in its place. If something
-// is there already it is replaced, or without replace the error is [fs.ErrExist]. After an
-// error nothing is left of the file.
+// Commit flushes the file to stable storage, puts it in place and closes it. An existing file is
+// replaced; without replace, the error is [fs.ErrExist]. After an error, nothing is left of the new
+// file.
 func (f *File) Commit(replace bool) error {
 	err := f.Sync()
 	if err == nil {
@@ -72,7 +73,7 @@ func (f *File) place(replace bool) error {
 		if !replace || !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// Only a name can take the place of another.
+		// Only a rename can replace a name.
 		temp := tempName(f.path)
 		if err := link(f.File, temp); err != nil {
 			return err
@@ -85,7 +86,7 @@ func (f *File) place(replace bool) error {
 	return os.Rename(f.temp, f.path)
 }
 
-// Discard gives the file up. After Commit it does nothing.
+// Discard removes the file. After Commit it does nothing.
 func (f *File) Discard() {
 	if f.Close() == nil {
 		f.remove()
@@ -98,7 +99,7 @@ func (f *File) remove() {
 	}
 }
 
-// Remove removes the file at path, if there is one, on stable storage.
+// Remove removes the file at path, if it exists, and makes that durable.
 func Remove(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +111,7 @@ func Remove(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-// syncFolder makes the names in a folder durable, where the system can do that.
+// syncFolder makes changes to a folder durable, if the system supports that.
 func syncFolder(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -124,7 +125,7 @@ func syncFolder(path string) error {
 	return err
 }
 
-// linkAndRemove renames a file to a name that is not there yet, by way of both names.
+// linkAndRemove renames a file to a new name. In between, both names exist.
 func linkAndRemove(from, to string) error {
 	if err := os.Link(from, to); err != nil {
 		return err

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// create makes files in both ways: unnamed, where the file system can, and named.
+// create creates files in both ways: unnamed, if the file system supports it, and named.
 var create = map[string]func(path string) (*File, error){
 	"unnamed": func(path string) (*File, error) { return Create(path, 0o640) },
 	"named":   func(path string) (*File, error) { return createNamed(path, 0o640) },
 }
 
-// folder returns a path in a folder of its own, which holds an old file or nothing.
+// folder returns a path in a new folder. If old is set, an old file exists there.
 func folder(t *testing.T, old bool) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -26,7 +26,8 @@ func folder(t *testing.T, old bool) string {
 	return path
 }
 
-// holds demands that a folder holds the one file, with a content; or nothing if that is "".
+// holds checks that a folder holds exactly one file with the given content, or nothing if content
+// is "".
 func holds(t *testing.T, path, content string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -99,7 +100,7 @@ func TestCreateFails(t *testing.T) {
 	}
 }
 
-// A file without a name leaves nothing when its process is killed.
+// An unnamed file leaves nothing behind when the process is killed.
 func TestUnnamedHasNoName(t *testing.T) {
 	path := folder(t, false)
 	f, err := Create(path, 0o600)
@@ -113,7 +114,7 @@ func TestUnnamedHasNoName(t *testing.T) {
 	holds(t, path, "")
 }
 
-// A link in the place of the file is replaced, and what it leads to stays as it is.
+// A link at the target path is replaced, and the file it points to is unchanged.
 func TestCommitOverLink(t *testing.T) {
 	other := folder(t, true)
 	for how, create := range create {
@@ -135,7 +136,7 @@ func TestCommitOverLink(t *testing.T) {
 	}
 }
 
-// What is removed is gone; what is not there is no error.
+// Remove removes a file. A missing file is not an error.
 func TestRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -1,11 +1,11 @@
-// Package printable makes text from outside safe to show: names in volume groups, names of
-// files, whatever an image says. A terminal obeys control characters, and a reader is misled by
-// characters that cannot be seen or that change the direction of writing. These are escaped:
-// \u001b for a character, \x9b for a byte that is not UTF-8. Everything else stays as it is.
+// Package printable makes text from outside safe to display: names in volume groups, file names,
+// anything an image says. A terminal obeys control characters, and invisible characters or changes
+// of writing direction mislead readers. These are escaped: \u001b for a character, \x9b for a byte
+// that is not UTF-8. Everything else stays as it is.
 //
-// [Text] is for one name or text; [NewWriter] is the last line of defence of a stream, which
-// leaves the newlines and tabs of tables and messages. In JSON the escapes of a [Writer] mean
-// what they stand for, so it serves JSON as well, behind an encoder that escapes newlines itself.
+// Use [Text] for a single name or text. [NewWriter] is the last line of defence for a stream; it
+// keeps the newlines and tabs of tables and messages. The escapes of a [Writer] are valid in JSON
+// strings, so it also works for JSON, behind an encoder that escapes newlines itself.
 package printable
 
 import (
@@ -18,7 +18,7 @@ import (
 	"unicode/utf8"
 )
 
-// Text is s with all escaped that must not be shown, newlines and tabs too. If anything is
+// Text returns s with everything unsafe escaped, including newlines and tabs. If anything is
 // escaped, backslashes are doubled.
 func Text(s string) string {
 	if strings.IndexFunc(s, hidden) < 0 && utf8.ValidString(s) {
@@ -27,16 +27,17 @@ func Text(s string) string {
 	return string(appendEscaped(nil, []byte(strings.ReplaceAll(s, `\`, `\\`)), hidden))
 }
 
-// Lines is what a [Writer] makes of s: [Text] but for newlines, tabs and backslashes.
+// Lines returns what a [Writer] writes for s: like [Text], but newlines, tabs and backslashes are
+// kept.
 func Lines(s string) string { return string(appendEscaped(nil, []byte(s), hiddenInLines)) }
 
-// hidden reports whether a character must not be shown: controls, marks of direction, what has
-// no width, what is not assigned, and white space other than the usual.
+// hidden reports whether a character must be escaped: controls, direction marks, characters without
+// width, unassigned ones, and unusual white space.
 func hidden(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// hiddenInLines is hidden for text of several lines.
+// hiddenInLines is hidden for text with several lines.
 func hiddenInLines(r rune) bool { return r != '\n' && r != '\t' && hidden(r) }
 
 func appendEscaped(dst, p []byte, hidden func(rune) bool) []byte {
@@ -58,16 +59,15 @@ func appendEscaped(dst, p []byte, hidden func(rune) bool) []byte {
 	return dst
 }
 
-// A Writer passes text on with all escaped that must not be shown, but for newlines and tabs. It
-// may be used concurrently.
+// A Writer escapes everything unsafe except newlines and tabs. It is safe for concurrent use.
 type Writer struct {
 	w    io.Writer
 	mu   sync.Mutex
-	part []byte // the first bytes of a character
+	part []byte // start of an incomplete character
 }
 
-// NewWriter returns a Writer to w. It holds back a character that is not complete: [Writer.Flush]
-// ends the text.
+// NewWriter returns a Writer to w. It holds back an incomplete character until [Writer.Flush] ends
+// the text.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Write implements [io.Writer].
@@ -86,7 +86,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what is left of a text that ends within a character.
+// Flush writes the rest of a text that ends within a character.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// plain reports whether p is printable ASCII and newlines: nearly all that is written is.
+// plain reports whether p is printable ASCII, newlines and tabs, like nearly all output.
 func plain(p []byte) bool {
 	for _, c := range p {
 		if (c < ' ' || c > '~') && c != '\n' && c != '\t' {
@@ -108,7 +108,7 @@ func plain(p []byte) bool {
 	return true
 }
 
-// incomplete is how many bytes at the end of p begin a character that may go on.
+// incomplete returns how many bytes at the end of p start a character that may be completed later.
 func incomplete(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if tail := p[len(p)-n:]; utf8.RuneStart(tail[0]) {

@@ -35,7 +35,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// However a text is cut into writes, the same comes out.
+// The output does not depend on how the text is split into writes.
 func TestWriter(t *testing.T) {
 	const in = "ü\t日本\n\x1b[31m\u202e\U0001f600\U000e0041\xe6\x97\r\x80\xf0\x9f"
 	const want = "ü\t日本\n" + `\u001b[31m\u202e` + "\U0001f600" + `\udb40\udc41\xe6\x97\u000d\x80\xf0\x9f`
@@ -54,7 +54,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// What an encoder of JSON lets through, the writer escapes as JSON does.
+// The writer uses JSON escapes for everything a JSON encoder lets through.
 func FuzzJSON(f *testing.F) {
 	f.Add("\x1b\x7f\u009b\u202e\U000e0041 \"\\ <ü>\n")
 	f.Add("\xff\xe6\x97")

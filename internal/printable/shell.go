@@ -2,7 +2,7 @@ package printable
 
 import "strings"
 
-// Shell is a name as a shell takes it.
+// Shell quotes a name for a shell if necessary.
 func Shell(name string) string {
 	plain := func(r rune) bool {
 		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("+-./:=@_", r)

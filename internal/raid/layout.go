@@ -1,11 +1,11 @@
-// Package raid knows how dm-raid and md lay data out over devices, how to compute a chunk that is
-// lost, and the superblocks of dm-raid that tell which devices are in sync.
+// Package raid knows how dm-raid and md lay out data over devices, how to compute a lost chunk, and
+// the superblocks of dm-raid, which tell which devices are in sync.
 //
-// A device is cut into chunks of one size; the chunks at one offset on all devices are a
-// row. With parity, a row of n devices holds n-1 chunks of data (raid4, raid5) or n-2
-// (raid6), in the order that the layout says, and in the others P and Q. Without, chunks go
-// round the devices one by one: raid10 in its near layout, and raid1 with as many copies as
-// devices, write each several times in a row.
+// A device is divided into chunks of equal size. The chunks at the same offset on all devices form
+// a row. With parity, a row of n devices has n-1 data chunks (raid4, raid5) or n-2 (raid6), in an
+// order given by the layout, and P and Q in the others. Without parity, chunks are dealt to the
+// devices one by one. raid10 in its near layout, and raid1 with as many copies as devices, write
+// each chunk several times in a row.
 package raid
 
 import (
@@ -13,30 +13,30 @@ import (
 	"strings"
 )
 
-// MaxDevices is the most devices of a set. LVM makes at most 64 by default; the kernel's bit
-// set of failed devices that a superblock has room for in its first part ends there, too.
+// MaxDevices is the maximum number of devices in a set. LVM creates at most 64 by default, and the
+// first part of the kernel's superblock has room for 64 failed devices.
 const MaxDevices = 64
 
-// maxStripes is the most that LVM makes without superblocks.
+// maxStripes is the maximum LVM creates without superblocks.
 const maxStripes = 128
 
 // A Layout places the chunks of a row.
 type Layout struct {
 	Kind    string // as in LVM's text, without aliases
 	Devices int
-	Data    int // devices' worth of data in a row
+	Data    int // data chunks per row
 	Chunk   int64
-	Copies  int // of each chunk: more than 1 for raid10 only
+	Copies  int // of each chunk; more than 1 only for raid10
 	rule    rule
 }
 
-// A rule says which devices hold parity in row r modulo n, of n devices, whether the data
-// begins after the parity and goes round (symmetric) or takes the devices as they come, and how
-// devices count in Q.
+// A rule says which devices have parity in row r modulo n, of n devices. Data either starts after
+// the parity and wraps around (symmetric), or uses the devices in order. The rule also says how a
+// device counts in Q.
 type rule struct {
 	p, q      func(r, n int) int // q is nil without Q
 	symmetric bool
-	byNumber  bool // by their numbers, else by how many with data lie between them and Q
+	byNumber  bool // by device number; otherwise by the number of data devices between it and Q
 }
 
 func first(r, n int) int    { return 0 }
@@ -46,7 +46,7 @@ func left(r, n int) int     { return n - 1 - r }
 func right(r, n int) int    { return r }
 func leftNext(r, n int) int { return n - 1 - (r+1)%n }
 
-// after is the device behind that of P, before the one in front of it.
+// after returns the device after P, before the device in front of it.
 func after(p func(r, n int) int) func(r, n int) int {
 	return func(r, n int) int { return (p(r, n) + 1) % n }
 }
@@ -55,7 +55,7 @@ func before(p func(r, n int) int) func(r, n int) int {
 	return func(r, n int) int { return (p(r, n) + n - 1) % n }
 }
 
-// less is a rule for all devices but the last.
+// less applies a rule to all devices but the last.
 func less(p func(r, n int) int) func(r, n int) int {
 	return func(r, n int) int { return p(r, n-1) }
 }
@@ -70,7 +70,7 @@ var rules = map[string]rule{
 	"raid6_zr":   {p: right, q: after(right), byNumber: true},
 	"raid6_nr":   {p: leftNext, q: after(leftNext), byNumber: true},
 	"raid6_nc":   {p: left, q: before(left), symmetric: true, byNumber: true},
-	"raid6_la":   {p: left, q: after(left)}, // from here to raid6_0_6 of md alone
+	"raid6_la":   {p: left, q: after(left)}, // from here to raid6_0_6: md only
 	"raid6_ra":   {p: right, q: after(right)},
 	"raid6_ls":   {p: left, q: after(left), symmetric: true},
 	"raid6_rs":   {p: right, q: after(right), symmetric: true},
@@ -90,8 +90,8 @@ func Parity(kind string) bool {
 	return strings.HasPrefix(kind, "raid4") || strings.HasPrefix(kind, "raid5") || strings.HasPrefix(kind, "raid6")
 }
 
-// New returns the layout of a kind, such as raid5_ls: chunk is the size of a chunk in bytes,
-// copies counts for raid10 only.
+// New returns the layout of a kind, such as raid5_ls. chunk is the chunk size in bytes. copies only
+// matters for raid10.
 func New(kind string, devices int, chunk int64, copies int) (Layout, error) {
 	if a, ok := aliases[kind]; ok {
 		kind = a
@@ -124,19 +124,19 @@ func New(kind string, devices int, chunk int64, copies int) (Layout, error) {
 	return l, nil
 }
 
-// A Place is where a chunk lies: bytes from Offset on of a device.
+// A Place is the location of data: Offset bytes into a device.
 type Place struct {
 	Device int
 	Offset int64
 }
 
-// Locate returns where byte off lies, in its nth copy, counted from 0, and how many bytes follow it in
-// its chunk, itself included.
+// Locate returns the location of byte off in its nth copy, counted from 0, and the number of bytes
+// to the end of its chunk.
 func (l Layout) Locate(off int64, nth int) (Place, int64) {
 	chunk, inside := off/l.Chunk, off%l.Chunk
 	rest := l.Chunk - inside
 	if l.rule.p == nil {
-		// The position counts chunks written: the copies of one come in a row.
+		// The position counts chunks written: the copies of a chunk are consecutive.
 		k, n := int64(l.Copies), int64(l.Devices)
 		lap, in := chunk/n*k, chunk%n*k+int64(nth) // chunk*k+nth, without overflow
 		return Place{int(in % n), (lap+in/n)*l.Chunk + inside}, rest
@@ -145,7 +145,7 @@ func (l Layout) Locate(off int64, nth int) (Place, int64) {
 	return Place{l.DataDevice(row, i), row*l.Chunk + inside}, rest
 }
 
-// ParityDevices returns the devices of P and Q in a row; -1 for none.
+// ParityDevices returns the devices of P and Q in a row; -1: none.
 func (l Layout) ParityDevices(row int64) (p, q int) {
 	if l.rule.p == nil {
 		return -1, -1
@@ -158,8 +158,8 @@ func (l Layout) ParityDevices(row int64) (p, q int) {
 	return p, q
 }
 
-// modulo is the row in the period of the layout: those that turn over all devices but the
-// last repeat one row earlier.
+// modulo returns the row within the period of the layout. Layouts that rotate over all devices but
+// the last repeat one row earlier.
 func (l Layout) modulo(row int64) int {
 	n := l.Devices
 	if strings.HasSuffix(l.Kind, "_6") {
@@ -168,15 +168,15 @@ func (l Layout) modulo(row int64) int {
 	return int(row % int64(n))
 }
 
-// DataDevice returns the device of the i-th chunk of data in a row, of a layout with parity. It panics
-// if a row has no such chunk.
+// DataDevice returns the device of the i-th data chunk in a row. It requires a layout with parity
+// and panics if the row has no such chunk.
 func (l Layout) DataDevice(row int64, i int) int {
 	p, q := l.ParityDevices(row)
 	if l.rule.symmetric {
 		n := l.Devices
 		switch {
 		case strings.HasSuffix(l.Kind, "_6"):
-			n-- // Q stays apart
+			n-- // Q is fixed
 		case q == (p+1)%n:
 			p = q
 		}

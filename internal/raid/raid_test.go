@@ -11,9 +11,8 @@ import (
 	"thinpool/internal/raid"
 )
 
-// kinds are the layouts with parity, with the devices of P, Q and the data in each row of five
-// devices, drawn as rows: digits are data in its order, and - goes to the next row. After the last
-// row it begins again.
+// kinds are the layouts with parity, drawn as rows of five devices: P, Q, and digits for data in
+// order. - ends a row. After the last row, the pattern repeats.
 var kinds = map[string]string{
 	"raid4":      "P0123",
 	"raid5_n":    "0123P",
@@ -70,7 +69,7 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// Every device gets the chunks in the order in which they are dealt.
+// Every device gets the chunks in the order they are dealt.
 func TestDealt(t *testing.T) {
 	for _, tc := range []struct{ devices, copies int }{{1, 1}, {3, 1}, {4, 2}, {5, 2}, {3, 3}, {5, 3}} {
 		kind := "raid10"
@@ -116,7 +115,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// power multiplies with 2 so many times, in the field of RAID-6.
+// power multiplies c by 2 the given number of times, in the field of RAID-6.
 func power(c byte, times int) byte {
 	for range times {
 		high := c >> 7
@@ -127,8 +126,8 @@ func power(c byte, times int) byte {
 
 var errLost = errors.New("lost")
 
-// Whatever devices are lost, as many as there is parity for, the data is computed; with one
-// more it is an error. P and Q are made here byte by byte.
+// With as many lost devices as there is parity, the data can be computed; with one more, it is an
+// error. P and Q are computed here byte by byte.
 func TestRebuild(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	const n = 64
@@ -157,7 +156,7 @@ func sorted(devs ...int) []int {
 	return devs
 }
 
-// makeRow makes what the devices hold in a row.
+// makeRow returns the content of each device in a row.
 func makeRow(l raid.Layout, row int64, n int, rnd *rand.Rand) [][]byte {
 	devices := l.Devices
 	content := make([][]byte, devices)
@@ -170,7 +169,7 @@ func makeRow(l raid.Layout, row int64, n int, rnd *rand.Rand) [][]byte {
 		exponent := dev
 		switch l.Kind {
 		case "raid6_zr", "raid6_nr", "raid6_nc":
-		default: // how many devices with data are between Q and it
+		default: // number of data devices between Q and dev
 			exponent = 0
 			for d := (q + 1) % devices; d != dev; d = (d + 1) % devices {
 				if d != p {

@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// P is the sum, by exclusive or, of the data of a row. Q is the sum of the data, each device
-// multiplied with its own power of 2 in the field of 256 elements that the polynomial 0x11d
-// makes: see H. Peter Anvin, "The mathematics of RAID-6". In three layouts the power is the
-// number of the device; in all others devices count from the one behind Q on, round and without P.
-// This was seen in sets that Linux wrote.
+// P is the exclusive or of the data in a row. Q is the sum of the data, with each device multiplied
+// by a different power of 2 in the field of 256 elements with the polynomial 0x11d: see H. Peter
+// Anvin, "The mathematics of RAID-6". In three layouts, the power is the device number. In all
+// others, devices are counted from the one after Q, wrapping around and skipping P. This was
+// observed in sets written by Linux.
 const polynomial = 0x1d
 
-// power is the exponent with which a device counts in the Q of a row.
+// power returns the exponent of a device in the Q of a row.
 func (l Layout) power(row int64, dev int) int {
 	if l.rule.byNumber {
 		return dev
@@ -26,9 +26,9 @@ func (l Layout) power(row int64, dev int) int {
 	return behindQ(dev)
 }
 
-// Rebuild computes what device lost, one with data in the row, holds within its chunk, into p.
-// read reads the same bytes of another device. One device that cannot be read costs nothing if
-// there is Q; the error is that of the first one too many.
+// Rebuild computes part of a chunk on the lost device, which must have data in the row, into p.
+// read reads the same bytes of another device. With Q, one of these may be unreadable; the error is
+// that of the first one too many.
 func (l Layout) Rebuild(row int64, lost int, p []byte, read func(dev int, p []byte) error) error {
 	if l.rule.p == nil {
 		return fmt.Errorf("%s has no parity", l.Kind)
@@ -50,25 +50,25 @@ func (l Layout) Rebuild(row int64, lost int, p []byte, read func(dev int, p []by
 		divide(p, q, x)
 		return nil
 	}
-	// Both are data: p has their sum, q the sum of their products.
+	// Both are data devices: p has their sum, q the sum of their products.
 	y := exp(l.power(row, r.second))
 	addProduct(q, p, y)
 	divide(p, q, x^y)
 	return nil
 }
 
-// A rebuild is the computing of one lost chunk, or a part of it.
+// A rebuild is the computation of a lost chunk or a part of it.
 type rebuild struct {
 	l      Layout
 	row    int64
 	lost   int
-	second int // another device that cannot be read, -1 for none
+	second int // another unreadable device; -1: none
 	tmp    []byte
 	read   func(dev int, p []byte) error
 }
 
-// sumP makes p the sum of P and all data but what is lost. After an error with a second lost
-// device it lacks that one as well.
+// sumP sets p to the sum of P and all data except the lost device. If it returns an error and sets
+// second, the sum lacks that device as well.
 func (r *rebuild) sumP(p []byte, devP int) error {
 	clear(p)
 	var first error
@@ -93,7 +93,7 @@ func (r *rebuild) sumP(p []byte, devP int) error {
 	return first
 }
 
-// sumQ makes q the sum of Q and the products of all data but what is lost.
+// sumQ sets q to the sum of Q and the products of all data except the lost devices.
 func (r *rebuild) sumQ(q []byte, devQ int) error {
 	if err := r.read(devQ, q); err != nil {
 		return err
@@ -126,7 +126,7 @@ func multiply(a, b byte) byte {
 	return product
 }
 
-// exp is 2 to a power.
+// exp returns 2 to a power.
 func exp(power int) byte {
 	x := byte(1)
 	for range power % 255 {
@@ -135,7 +135,7 @@ func exp(power int) byte {
 	return x
 }
 
-// table has the products of all elements with x.
+// table returns the products of all elements with x.
 func table(x byte) (t [256]byte) {
 	for i := range t {
 		t[i] = multiply(byte(i), x)
@@ -151,7 +151,7 @@ func addProduct(sum, p []byte, x byte) {
 	}
 }
 
-// divide makes p what times x is q; x is not 0.
+// divide sets p to q divided by x. x must not be 0.
 func divide(p, q []byte, x byte) {
 	inverse := byte(1)
 	for range 254 { // x to the 255th is 1

@@ -2,7 +2,7 @@ package raid
 
 import "encoding/binary"
 
-// Offsets in the superblock of dm-raid, at the begin of each metadata device. Little-endian.
+// Offsets in the dm-raid superblock, at the start of each metadata device. Little-endian.
 const (
 	offMagic    = 0
 	offDevices  = 8
@@ -15,31 +15,31 @@ const (
 	offLayout   = 52
 	offChunk    = 56
 
-	// SuperblockSize is how much of a metadata device is read.
+	// SuperblockSize is how much of a metadata device to read.
 	SuperblockSize = 512
 )
 
 // magic is "DmRd".
 const magic = 0x64526d44
 
-// Done is what Recovery and Resync are when there is nothing left to do.
+// Done is the value of Recovery and Resync when nothing is left to do.
 const Done = ^uint64(0)
 
 // A Superblock is what one device of a set knows about itself and the others.
 type Superblock struct {
 	Devices, Position uint32
-	Events            uint64 // the highest of a set is the freshest
-	Failed            uint64 // a bit for each device
-	Recovery          uint64 // sectors of this device that are rebuilt; Done
-	Resync            uint64 // sectors of every device that are in sync; Done
+	Events            uint64 // the highest in a set is the freshest
+	Failed            uint64 // one bit per device
+	Recovery          uint64 // sectors of this device that are rebuilt, or Done
+	Resync            uint64 // sectors of every device that are in sync, or Done
 	Level, Layout     int32
 	ChunkSectors      uint32
 }
 
 var le = binary.LittleEndian
 
-// Decode reads a superblock from the first 512 bytes of a metadata device. Without the magic
-// it is false: a device that was never active is all zero.
+// Decode decodes a superblock from the first 512 bytes of a metadata device. It returns false
+// without the magic: a device that was never active is all zero.
 func Decode(b *[SuperblockSize]byte) (Superblock, bool) {
 	return Superblock{
 		Devices: le.Uint32(b[offDevices:]), Position: le.Uint32(b[offPosition:]),

@@ -16,12 +16,12 @@ import (
 // A sysfs is where the kernel shows its block devices.
 type sysfs struct {
 	root   string
-	number func(path string) (majorMinor string, ok bool) // of a block device
+	number func(path string) (majorMinor string, ok bool) // major and minor number of a block device
 }
 
 var sys = sysfs{"/sys", deviceNumber}
 
-// node is the folder of the block device at path; "" if it has none, or it is not shown.
+// node returns the folder of the block device at path; "" if there is none.
 func (s sysfs) node(path string) string {
 	number, ok := s.number(path)
 	if !ok {
@@ -34,8 +34,8 @@ func (s sysfs) node(path string) string {
 	return dir
 }
 
-// related are the folders of the devices that use the one at dir ("holders"), or that it
-// uses ("slaves"); none if dir is "".
+// related returns the folders of the devices that use the one at dir ("holders"), or that it uses
+// ("slaves"); none if dir is "".
 func related(dir, how string) []string {
 	if dir == "" {
 		return nil
@@ -51,7 +51,8 @@ func related(dir, how string) []string {
 	return dirs
 }
 
-// dmName is what device-mapper calls the device at dir; "" if it is not its own.
+// dmName returns device-mapper's name for the device at dir; "" if it is not a device-mapper
+// device.
 func dmName(dir string) string { return attribute(dir, "dm/name") }
 
 func attribute(dir, name string) string {
@@ -62,10 +63,10 @@ func attribute(dir, name string) string {
 	if err != nil {
 		return ""
 	}
-	return printable.Text(strings.TrimSuffix(string(text), "\n")) // the kernel lets names have any characters
+	return printable.Text(strings.TrimSuffix(string(text), "\n")) // the kernel allows any characters in names
 }
 
-// devicePath is where programs find the device at dir.
+// devicePath returns the path of the device at dir.
 func devicePath(dir string) string {
 	if name := dmName(dir); name != "" {
 		return "/dev/mapper/" + name
@@ -73,8 +74,8 @@ func devicePath(dir string) string {
 	return "/dev/" + filepath.Base(dir)
 }
 
-// isPool reports whether the device at dir looks like a pool. LVM marks its pools; others use
-// two devices at least, metadata and data.
+// isPool reports whether the device at dir looks like a pool. LVM marks its pools; others have at
+// least two devices below them, metadata and data.
 func isPool(dir string) bool {
 	if uuid := attribute(dir, "dm/uuid"); strings.HasPrefix(uuid, "LVM-") {
 		return strings.HasSuffix(uuid, "-tpool")
@@ -82,7 +83,7 @@ func isPool(dir string) bool {
 	return dmName(dir) != "" && len(related(dir, "slaves")) > 1
 }
 
-// poolOn is the folder of the pool that uses the device at dir; "" if none is known.
+// poolOn returns the folder of the pool that uses the device at dir; "" if unknown.
 func poolOn(dir string) string {
 	holders := related(dir, "holders")
 	if i := slices.IndexFunc(holders, isPool); i >= 0 {
@@ -91,7 +92,7 @@ func poolOn(dir string) string {
 	return ""
 }
 
-// users names the devices that use the one at dir.
+// users returns the names of the devices that use the one at dir.
 func users(dir string) string {
 	var names []string
 	for _, holder := range related(dir, "holders") {
@@ -110,8 +111,8 @@ const (
 	andAgain = "\n  (this command again, with -m)"
 )
 
-// busyReading tells who uses the device at path, and how to read the metadata of a pool that is in
-// use. What is not metadata is named instead.
+// busyReading adds to err the user of the device at path, and how to read the metadata of a pool in
+// use. If the device does not contain metadata, it says what the device is instead.
 func (s sysfs) busyReading(path string, err error) error {
 	dir := s.node(path)
 	sb, what := superblockOf(path)
@@ -143,7 +144,8 @@ func (s sysfs) busyReading(path string, err error) error {
 	return fmt.Errorf("%w%s. Deactivate it, or read a metadata snapshot:%s%s%s", err, by, message(name, reserve), andAgain, message(name, release))
 }
 
-// busyOtherwise tells who uses the device or file at path, where no metadata snapshot helps.
+// busyOtherwise adds to err the user of the device or file at path. A metadata snapshot would not help
+// here.
 func (s sysfs) busyOtherwise(path string, err error) error {
 	if errors.Is(err, block.ErrLocked) {
 		return busyFile(path, err)
@@ -158,7 +160,7 @@ func (s sysfs) busyOtherwise(path string, err error) error {
 	return fmt.Errorf("%w: it may be part of a pool, or mounted. Deactivate the pool or unmount it first", err)
 }
 
-// busyFile tells who has locked the file at path.
+// busyFile adds to err the process that has locked the file at path.
 func busyFile(path string, err error) error {
 	who := strings.Join(lockers(path), ", ")
 	if who == "" {
@@ -167,7 +169,7 @@ func busyFile(path string, err error) error {
 	return fmt.Errorf("%w by %s. Wait for it to finish, or stop it", err, who)
 }
 
-// guessPool is what LVM would call the pool whose metadata is at path.
+// guessPool returns LVM's usual name for the pool whose metadata is at path.
 func guessPool(path string) string {
 	if base, ok := strings.CutSuffix(filepath.Base(path), "_tmeta"); ok {
 		return base + "-tpool"
@@ -175,7 +177,7 @@ func guessPool(path string) string {
 	return "POOL"
 }
 
-// canonical is the folder that dir, a link, leads to.
+// canonical resolves symbolic links in dir.
 func canonical(dir string) string {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		return real
@@ -183,8 +185,8 @@ func canonical(dir string) string {
 	return dir
 }
 
-// superblockOf reads the superblock of a device that is in use; nil if there is none. The error says
-// what the device is instead, if that can be told.
+// superblockOf reads the superblock of a device in use; nil if there is none. The error says what
+// the device is instead, if known.
 func superblockOf(path string) (*metadata.Superblock, error) {
 	dev, err := block.Open(path, block.Options{Shared: true})
 	if err != nil {
@@ -205,11 +207,11 @@ func superblockOf(path string) (*metadata.Superblock, error) {
 	return &sb, nil
 }
 
-// Busy adds to an error about the device at path, which is in use, by whom.
+// Busy adds the user of the device at path to an error about a busy device.
 func Busy(path string, err error) error { return sys.busyOtherwise(path, err) }
 
-// SnapshotAdvice says how to make the pool that uses the device at path reserve a metadata
-// snapshot, or that none is needed.
+// SnapshotAdvice says how to reserve a metadata snapshot in the pool that uses the device at path,
+// or that none is needed.
 func SnapshotAdvice(path string) string { return sys.snapshotAdvice(path) }
 
 func (s sysfs) snapshotAdvice(path string) string {

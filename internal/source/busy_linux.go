@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deviceNumber is MAJOR:MINOR of the block device at path.
+// deviceNumber returns MAJOR:MINOR of the block device at path.
 func deviceNumber(path string) (string, bool) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&os.ModeType != os.ModeDevice {
@@ -23,8 +23,8 @@ func deviceNumber(path string) (string, bool) {
 	return fmt.Sprintf("%d:%d", unix.Major(uint64(stat.Rdev)), unix.Minor(uint64(stat.Rdev))), true
 }
 
-// lockers names the processes that have a lock on the file at path, as far as they can be
-// seen: only root sees those of others.
+// lockers returns the processes that have locked the file at path, as far as visible: only root
+// sees those of other users.
 func lockers(path string) []string {
 	file, err := os.Stat(path)
 	if err != nil {

@@ -2,8 +2,8 @@
 
 package source
 
-// deviceNumber knows block devices on Linux only.
+// deviceNumber is only supported on Linux.
 func deviceNumber(string) (string, bool) { return "", false }
 
-// lockers knows processes on Linux only.
+// lockers is only supported on Linux.
 func lockers(string) []string { return nil }

@@ -12,14 +12,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// shown is a device in a sysfs made up: what it is for device-mapper, and what it uses.
+// shown is a device in a fake sysfs: its device-mapper name and uuid, and the devices below it.
 type shown struct {
 	dm, uuid string
 	slaves   []string
 }
 
-// makeSysfs makes a sysfs with devices, by the names that the kernel has for them. The devices of
-// files are asked for by the last part of their paths.
+// makeSysfs creates a fake sysfs with devices, by kernel name. A path refers to the device with the
+// same base name.
 func makeSysfs(t *testing.T, devices map[string]shown) sysfs {
 	t.Helper()
 	s := sysfs{t.TempDir(), func(path string) (string, bool) {
@@ -52,7 +52,7 @@ func makeSysfs(t *testing.T, devices map[string]shown) sysfs {
 	return s
 }
 
-// Who uses a device is said with the names that dmsetup and LVM have for it.
+// Messages about busy devices use the names that dmsetup and LVM use.
 func TestBusy(t *testing.T) {
 	held := func() []byte {
 		var b block.Data
@@ -111,12 +111,12 @@ func TestBusy(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := makeSysfs(t, c.devices)
-			t.Chdir(filepath.Join(makeSysfs(t, lvm).root, "devices", "dm-0")) // which must not be looked at
+			t.Chdir(filepath.Join(makeSysfs(t, lvm).root, "devices", "dm-0")) // must not be looked at
 			err := s.busyReading(path, fmt.Errorf("%s: %w", path, block.ErrBusy))
 			if !errors.Is(err, block.ErrBusy) || err.Error() != path+": "+c.want {
 				t.Errorf("%v\nwant %s", err, c.want)
 			}
-			// Where a snapshot is no help none is advised.
+			// If a snapshot does not help, none is suggested.
 			err = s.busyOtherwise(path, fmt.Errorf("%s: %w", path, block.ErrBusy))
 			if !errors.Is(err, block.ErrBusy) || strings.Contains(err.Error(), "message") || !strings.Contains(err.Error(), ". Deactivate ") {
 				t.Errorf("%v", err)

@@ -6,17 +6,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Data is a data device, or an image of one, open for reading at any place.
+// Data is a data device, or an image of one, open for reading at any offset.
 type Data struct {
 	io.ReaderAt
 	io.Closer
 	Size int64 // in bytes
-	// Advise makes the system read n bytes from off on ahead; nil where it does not.
+	// Advise makes the system read ahead n bytes from off on; nil if unsupported.
 	Advise func(off, n int64)
 }
 
-// OpenData opens a data device or file for reading, a device exclusively and past the
-// page cache, as [Open] does. shared leaves out the exclusive open.
+// OpenData opens a data device or file for reading. Like [Open], it opens devices exclusively and
+// bypasses the page cache. shared turns off the exclusive open.
 func OpenData(path string, shared bool) (*Data, error) {
 	dev, err := openDevice(path, block.Options{Shared: shared}, sys.busyReading)
 	if err != nil {
@@ -24,7 +24,7 @@ func OpenData(path string, shared bool) (*Data, error) {
 	}
 	d := &Data{ReaderAt: block.Unaligned(dev), Closer: dev, Size: dev.Size()}
 	if regular(path) {
-		d.ReaderAt = dev // knows no alignment
+		d.ReaderAt = dev // needs no alignment
 		if ahead, ok := dev.(interface{ Advise(off, n int64) }); ok {
 			d.Advise = ahead.Advise
 		}
@@ -32,8 +32,7 @@ func OpenData(path string, shared bool) (*Data, error) {
 	return d, nil
 }
 
-// OpenDataForWriting opens a data device or an image of one for reading and writing. It
-// must exist.
+// OpenDataForWriting opens an existing data device, or an image of one, for reading and writing.
 func OpenDataForWriting(path string) (block.Device, error) {
 	return openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
 }

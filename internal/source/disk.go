@@ -18,39 +18,39 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Disk says which volume on a disk, or in images of it, has the metadata.
+// A Disk says which volume on a disk or in disk images has the metadata.
 type Disk struct {
 	LV string // VG/LV: a pool, or any volume; empty: the only pool
-	// Inside is what lies inside of the volume LV, which is a disk of its own: VG/LV, or the number of
-	// a partition, in which it is the only pool; empty: LV itself.
+	// Inside selects something inside the volume LV, which is itself a disk: VG/LV, or the number
+	// of a partition that contains the only pool; empty: LV itself.
 	Inside string
 	Images
 }
 
-// Images says where volume groups are besides, and how they are read.
+// Images says where else volume groups are, and how to read them.
 type Images struct {
-	PVs     []string // other images: IMAGE@BYTES, NAME=IMAGE
+	PVs     []string // other images: IMAGE@BYTES or NAME=IMAGE
 	Leg     int      // of mirrors, counted from 1; 0: any
-	Backing []string // files that images may be based on
-	Text    string   // a file of vgcfgbackup in place of what the disks say; empty: none
+	Backing []string // allowed backing files
+	Text    string   // file from vgcfgbackup that replaces what the disks say; empty: none
 
-	Parts     []string // files that follow the first image if that is split; nil: by their names
-	KeyFile   string   // the key of encrypted disks, "-" being standard input; empty: somebody is asked
-	KeyMemory int64    // how much memory a key may take; 0: as much as is usual
+	Parts     []string // parts that follow the first image if it is split; nil: found by name
+	KeyFile   string   // key of encrypted disks, "-" for standard input; empty: ask the user
+	KeyMemory int64    // memory a key may take; 0: the default
 }
 
-// Given reports whether the metadata must be on a disk.
+// Given reports whether the options require the metadata to be on a disk.
 func (d *Disk) Given() bool {
 	return d != nil && (d.LV != "" || d.Inside != "" || d.PVs != nil || d.Leg != 0 || d.Backing != nil || d.Text != "" || d.KeyFile != "" || d.Parts != nil)
 }
 
-// ErrNoVolumes says that there is no volume group.
+// ErrNoVolumes means that there is no volume group.
 var ErrNoVolumes = errors.New("no LVM volume group was found")
 
-// Disks are images that are open, and what LVM has on them.
+// Disks are open images and what LVM has on them.
 type Disks struct {
 	*lvm.Set
-	Part *disk.Disk // the partition that is looked at; nil: all
+	Part *disk.Disk // the partition to look at; nil: all
 
 	how    disk.How
 	images []*disk.Disk
@@ -65,7 +65,7 @@ func (d *Disks) Close() error {
 	return err
 }
 
-// Open opens the image at path and the others, and what lies inside of a volume if that is wanted.
+// Open opens the image at path and the others, and a volume inside them if requested.
 func (d *Disk) Open(env *cli.Env, path string, opt disk.Options) (*Disks, error) {
 	if d.Inside != "" && d.LV == "" {
 		return nil, cli.Usagef("--inside needs --lv: the volume that is looked into")
@@ -81,14 +81,13 @@ func (d *Disk) Open(env *cli.Env, path string, opt disk.Options) (*Disks, error)
 	return disks, nil
 }
 
-// Partition is the number of the partition that is looked into; 0 if there is none.
+// Partition returns the number of the partition to look into; 0 if there is none.
 func (d *Disk) Partition() (number int, ok bool) {
 	n, err := strconv.ParseUint(d.Inside, 10, 16)
 	return int(n), err == nil && n > 0
 }
 
-// Sought is the name of the volume that is looked for on the disks that Open has opened; empty: the
-// only pool.
+// Sought returns the name of the volume to look for on the disks from Open; empty: the only pool.
 func (d *Disk) Sought() string {
 	if _, ok := d.Partition(); ok {
 		return ""
@@ -96,7 +95,7 @@ func (d *Disk) Sought() string {
 	return cmp.Or(d.Inside, d.LV)
 }
 
-// Find finds the metadata on disks that Open has opened. They stay open.
+// Find finds the metadata on disks from Open. They stay open.
 func (d *Disk) Find(env *cli.Env, path string, disks *Disks) (*Place, error) {
 	p := &Place{Disks: disks}
 	if err := p.choose(path, d.Sought()); err != nil {
@@ -109,7 +108,7 @@ func (d *Disk) Find(env *cli.Env, path string, disks *Disks) (*Place, error) {
 	return p, nil
 }
 
-// bare is the only disk that begins as metadata does, if there is no volume group; else nil.
+// bare returns the only disk that starts like metadata if there is no volume group; else nil.
 func (d *Disks) bare() *disk.Disk {
 	if len(d.Groups) > 0 {
 		return nil
@@ -129,7 +128,7 @@ func (d *Disks) bare() *disk.Disk {
 	return found[0]
 }
 
-// SayProblems says what users should know; what is only unusual is logged.
+// SayProblems prints problems users should know about. Notes are only logged.
 func SayProblems(env *cli.Env, problems []lvm.Problem) {
 	for _, problem := range problems {
 		if problem.Note {
@@ -140,7 +139,7 @@ func SayProblems(env *cli.Env, problems []lvm.Problem) {
 	}
 }
 
-// OpenDisks opens images, and reads what LVM says about them.
+// OpenDisks opens images and reads LVM's metadata on them.
 func OpenDisks(env *cli.Env, paths []string, images Images, opt disk.Options) (*Disks, error) {
 	d := &Disks{}
 	if err := d.scan(env, slices.Concat(paths, images.PVs), images, opt); err != nil {
@@ -182,7 +181,7 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Optio
 	return err
 }
 
-// options are how the text of LVM is found.
+// options says how to find LVM's text.
 func (images *Images) options(env *cli.Env) (lvm.Options, error) {
 	so := lvm.Options{How: images.how(env)}
 	if images.Text == "" {
@@ -199,7 +198,7 @@ func (images *Images) options(env *cli.Env) (lvm.Options, error) {
 	return so, nil
 }
 
-// sayBacking says what is read that the command line does not name.
+// sayBacking prints which files are read that the command line does not name.
 func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 	for _, img := range imgs {
 		if n := len(img.Image().Parts); n > 0 {
@@ -213,8 +212,8 @@ func sayBacking(env *cli.Env, imgs []*disk.Disk) {
 	}
 }
 
-// keepBacking refuses a command line that names a file which an image is based on for anything but
-// reading: what is an output would be lost as a part of the image.
+// keepBacking refuses to use a backing file as anything but an input: writing to it would destroy
+// the image.
 func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Disk) error {
 	var inputs []string
 	for _, path := range paths {
@@ -236,9 +235,9 @@ func (images *Images) keepBacking(env *cli.Env, paths []string, imgs []*disk.Dis
 	return nil
 }
 
-// openImage is [disk.Open], in the words of all tools.
+// openImage is [disk.Open] with the error messages of all tools.
 func openImage(path string, opt disk.Options) (*disk.Disk, error) {
-	if _, err := os.Stat(path); !disk.IsURI(path) && errors.Is(err, fs.ErrNotExist) { // not the backing file of an image
+	if _, err := os.Stat(path); !disk.IsURI(path) && errors.Is(err, fs.ErrNotExist) { // not about the backing file of an image
 		return nil, cli.Accessf("%s: no such file or device", path)
 	}
 	img, err := disk.Open(path, opt)
@@ -254,27 +253,27 @@ func openImage(path string, opt disk.Options) (*disk.Disk, error) {
 	return img, err
 }
 
-// adviseBacking says how to have read what an image is based on.
+// adviseBacking says how to allow a backing file.
 func adviseBacking(refused *disk.BackingError) string {
 	if errors.Is(refused, fs.ErrNotExist) {
 		return "use --backing FILE to say where it is now"
 	}
 	name := refused.Path
 	if printable.Text(name) != name || strings.ContainsAny(name, " '\"$`\\;&|<>()*?[]!#~") {
-		name = "FILE" // a shell would take it for something else
+		name = "FILE" // a shell would misread it
 	}
 	return "--backing " + name + " allows it"
 }
 
-// maxBackup is more than any file of vgcfgbackup has.
+// maxBackup is larger than any file from vgcfgbackup.
 const maxBackup = 256 << 20
 
-// Reads reports whether path is the input, or anything else that is read along with it.
+// Reads reports whether path is the input or another file that is read.
 func (images *Images) Reads(input, path string) bool {
 	return path != "" && slices.ContainsFunc(images.Files(input), func(file string) bool { return SameFile(file, path) })
 }
 
-// Files are all that may be read. Of NAME=IMAGE the whole may be the name of a file, too.
+// Files lists all files that may be read. NAME=IMAGE as a whole may also be a file name.
 func (images *Images) Files(input string) []string {
 	files := slices.Concat([]string{images.Text, images.KeyFile}, images.Backing, images.Parts)
 	for _, image := range append([]string{input}, images.PVs...) {
@@ -287,14 +286,14 @@ func (images *Images) Files(input string) []string {
 	return files
 }
 
-// IsPlace reports whether path is not the name of a file or device, but a place in one, or on a server.
+// IsPlace reports whether path is not a file or device name, but an offset in one, or on a server.
 func IsPlace(path string) bool {
 	file, _ := splitOffset(path)
 	return file != path || disk.IsURI(path)
 }
 
-// splitOffset cuts what follows the last @ from the name of an image, if it is a number
-// and no part of a name that exists.
+// splitOffset splits the offset after the last @ off the name of an image. It must be a number, and
+// image must not be an existing file.
 func splitOffset(image string) (string, int64) {
 	at := strings.LastIndexByte(image, '@')
 	if _, err := os.Stat(image); at < 0 || err == nil {

@@ -24,9 +24,9 @@ func ReadDump(ctx context.Context, in io.Reader, v metadata.Visitor, o metadata.
 	return xmlfmt.Read(ctx, text, v, xmlfmt.Options{Overrides: o, Note: note})
 }
 
-// otherTarget refuses a dump of a cache or an era, which begins as one of a pool does.
+// otherTarget refuses a dump of dm-cache or dm-era, which starts like one of a pool.
 func otherTarget(text *bufio.Reader) error {
-	const superblock = 512 // more than its tag has
+	const superblock = 512 // longer than the tag
 	start, _ := text.Peek(superblock)
 	tag, _, _ := bytes.Cut(start, []byte(">"))
 	switch {

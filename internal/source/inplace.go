@@ -18,7 +18,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// mayBeWritten refuses volumes into which nothing can be, or must be, written.
+// mayBeWritten refuses volumes that cannot or must not be written.
 func (p *Place) mayBeWritten() error {
 	for _, pool := range p.Group.LVs {
 		if t := pool.ThinPool(); t != nil && t.Data == p.Volume.Name {
@@ -29,8 +29,8 @@ func (p *Place) mayBeWritten() error {
 	return err
 }
 
-// Writable is what was opened to be claimed or overwritten, for writing too. It is closed
-// with s.
+// Writable opens a source for writing that was opened with [Claim] or [Overwrite]. Closing s closes
+// it.
 func (s *Source) Writable() (block.Device, error) {
 	if s.bare != nil {
 		return s.bare.Device(), s.bare.OpenForWriting()
@@ -53,7 +53,7 @@ func (s *Source) Writable() (block.Device, error) {
 	return s.Place.Group.OpenWritable(s.Place.Volume)
 }
 
-// A legDevice reads what the source reads, which may be a leg that was chosen, and writes to all.
+// A legDevice reads from the source, which may be a selected leg, and writes to all legs.
 type legDevice struct {
 	block.Device
 	from io.ReaderAt
@@ -62,7 +62,7 @@ type legDevice struct {
 // ReadAt implements [block.Device].
 func (d legDevice) ReadAt(p []byte, off int64) (int, error) { return d.from.ReadAt(p, off) }
 
-// DifferHint says what to do if the copies of mirrors are not the same.
+// DifferHint adds what to do if the copies of a mirror differ.
 func DifferHint(err error) error {
 	if errors.Is(err, lvm.ErrDiffer) {
 		return fmt.Errorf("%w: use thin_repair --in-place --undo FILE --leg N to replace all copies with copy N", err)
@@ -70,8 +70,8 @@ func DifferHint(err error) error {
 	return err
 }
 
-// Replace writes new metadata over what s has, and first an undo file unless undoFile is empty.
-// All that b makes it of is in b, so s may be what it was read from.
+// Replace overwrites s with new metadata. Unless undoFile is empty, it first writes an undo file. b
+// has everything it needs, so s may be what it was read from.
 func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error {
 	if undoFile == "" {
 		if err := b.Write(env, s.Device); err != nil {
@@ -95,7 +95,8 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	if err := undo.Create(env, undoFile, s, change); err != nil {
 		return fmt.Errorf("undo file: %w; nothing was written", DifferHint(err))
 	}
-	// Block 0 is made invalid by what the undo file has of it.
+	// Write first invalidates block 0. It derives the invalid block from what s reads, as in the
+	// undo file, even if the other copies differ.
 	if err := b.Write(env, legDevice{to, s.Device}); err != nil {
 		fmt.Fprintf(env.Stderr, "%s is incomplete. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
 		return fmt.Errorf("%s: %w", s.Path, err)
@@ -104,7 +105,7 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	return nil
 }
 
-// UndoHint is the command that takes back what was written to path.
+// UndoHint returns the command that undoes what was written to path.
 func UndoHint(undoFile, path string, inPlace bool) string {
 	option := ""
 	if inPlace {
@@ -113,8 +114,8 @@ func UndoHint(undoFile, path string, inPlace bool) string {
 	return fmt.Sprintf("To undo: thin_check%s --apply-undo %s %s", option, printable.Shell(undoFile), printable.Shell(path))
 }
 
-// accepts refuses metadata with which LVM or the kernel would refuse the pool at p, as its
-// blocks are of another size, or there are too many. block0 is its superblock.
+// accepts refuses metadata that does not fit the pool at p: LVM or the kernel would refuse a
+// different block size or too many blocks. block0 is the superblock.
 func (p *Place) accepts(block0 *block.Data) error {
 	if p == nil || p.Pool == nil {
 		return nil
@@ -134,7 +135,7 @@ func (p *Place) accepts(block0 *block.Data) error {
 
 // OpenUndo opens and verifies an undo file.
 func OpenUndo(env *cli.Env, path string) (*undo.File, *os.File, error) {
-	// Looked at first, as opening a named pipe waits for the other end.
+	// Check first: opening a named pipe would wait for the other end.
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = cli.Accessf("%s: not a regular file", path)

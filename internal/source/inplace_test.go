@@ -15,8 +15,8 @@ import (
 	"thinpool/tool/dump"
 )
 
-// mirrored returns a disk whose metadata is a mirror of two copies, which differ in block 0, and a
-// file with LVM's text about it.
+// mirrored returns a disk whose metadata is on a mirror, with copies that differ in block 0, and a
+// file with LVM's text.
 func mirrored(t *testing.T) (disk, text string) {
 	t.Helper()
 	paths, _ := fixtures.Disks(t, "one-pv")
@@ -45,7 +45,7 @@ func mirrored(t *testing.T) (disk, text string) {
 	return paths[0], text
 }
 
-// copies returns what both copies of the metadata of a mirrored disk hold.
+// copies returns the content of both copies on a mirrored disk.
 func copies(t *testing.T, disk string) (first, second []byte) {
 	t.Helper()
 	f, err := os.Open(disk)
@@ -62,8 +62,8 @@ func copies(t *testing.T, disk string) (first, second []byte) {
 	return first, second
 }
 
-// When the second copy replaces both, and that is interrupted after block 0 is invalid, the undo file
-// still knows the device.
+// The second copy replaces both. If this is interrupted after block 0 became invalid, the undo file
+// still matches the device.
 func TestReplaceInterrupted(t *testing.T) {
 	disk, text := mirrored(t)
 	_, want := copies(t, disk)

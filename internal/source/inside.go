@@ -8,8 +8,8 @@ import (
 	"thinpool/lvm"
 )
 
-// Enter goes into a volume, VG/LV, which is a disk of its own, such as that of a virtual machine: d
-// is what LVM has there from now on, or in the partition of a number if that is not 0.
+// Enter opens a volume, VG/LV, that is itself a disk, such as that of a virtual machine. From then
+// on, d is what LVM has on that disk, or in one of its partitions if partition is not 0.
 func (d *Disks) Enter(env *cli.Env, lv string, partition int) error {
 	p := &Place{Disks: d}
 	if len(p.Groups) == 0 {
@@ -39,7 +39,7 @@ func (d *Disks) Enter(env *cli.Env, lv string, partition int) error {
 	return err
 }
 
-// firstDisk is the first disk of a group that is there.
+// firstDisk returns the first disk of a group that exists.
 func firstDisk(g *lvm.Group) *lvm.Disk {
 	for _, pv := range g.PVs {
 		if pv.Disk != nil {

@@ -11,24 +11,24 @@ import (
 	"thinpool/internal/printable"
 )
 
-// Sizes of keys and of the memory that it takes to try them.
+// Limits on keys and on the memory needed to try them.
 const (
-	maxKey       = 8 << 20 // as with cryptsetup
-	plainMemory  = 1 << 30 // more is said before
-	maxKeyMemory = 4 << 30 // more has to be asked for
+	maxKey       = 8 << 20 // as in cryptsetup
+	plainMemory  = 1 << 30 // above this, a message comes first
+	maxKeyMemory = 4 << 30 // above this, the user must allow it
 	maxTries     = 3       // passphrases
 )
 
-// keys are those of encrypted disks: what is in a file, or what somebody types.
+// keys provides the keys of encrypted disks: from a file or typed by the user.
 type keys struct {
 	env    *cli.Env
-	path   string // of the file, "-" being standard input; empty: there is none
-	memory int64  // that a key may take
+	path   string // key file, "-" for standard input; empty: none
+	memory int64  // memory a key may take
 
-	content []byte // of the file; nil until it is read
+	content []byte // content of the file; nil until read
 }
 
-// how says how layers are opened.
+// how says how to open layers.
 func (images *Images) how(env *cli.Env) disk.How {
 	k := &keys{env: env, path: images.KeyFile, memory: images.KeyMemory}
 	if k.memory == 0 {
@@ -37,7 +37,7 @@ func (images *Images) how(env *cli.Env) disk.How {
 	return disk.How{Key: k.next, KeyMemory: k.memory, Leg: images.Leg}
 }
 
-// next is a key to try.
+// next returns a key to try.
 func (k *keys) next(_ context.Context, lock disk.Lock) ([]byte, error) {
 	if lock.Tries == 0 {
 		k.sayMemory(lock)
@@ -58,7 +58,7 @@ func (k *keys) next(_ context.Context, lock disk.Lock) ([]byte, error) {
 	return k.content, nil
 }
 
-// sayMemory says beforehand that trying a key takes much memory, or more than it may.
+// sayMemory warns before trying a key that takes much memory, or more than allowed.
 func (k *keys) sayMemory(lock disk.Lock) {
 	text, size := "", cli.HumanSize(uint64(lock.Memory))
 	switch {
@@ -72,7 +72,7 @@ func (k *keys) sayMemory(lock disk.Lock) {
 	fmt.Fprintf(k.env.Stderr, "note: %s: %s\n", printable.Text(lock.Disk.String()), text)
 }
 
-// read reads the file.
+// read reads the key file.
 func (k *keys) read() ([]byte, error) {
 	if k.path != "-" {
 		return k.env.ReadFile(k.path, maxKey)
@@ -84,7 +84,7 @@ func (k *keys) read() ([]byte, error) {
 	return content, err
 }
 
-// ask asks whoever sits at the terminal. An empty answer leaves the disk closed.
+// ask asks the user at the terminal. An empty answer leaves the disk closed.
 func (k *keys) ask(lock disk.Lock) ([]byte, error) {
 	if lock.Tries == maxTries {
 		return nil, errors.New("no passphrase opens it")

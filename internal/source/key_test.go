@@ -10,7 +10,7 @@ import (
 	"thinpool/internal/cli"
 )
 
-// Keys that take much memory are said before, those that take too much are named, each once.
+// Slots that take much memory are announced, and those that take too much are reported, each once.
 func TestKeyMemory(t *testing.T) {
 	for _, c := range []struct {
 		memory, allowed int64
@@ -36,7 +36,8 @@ func TestKeyMemory(t *testing.T) {
 	}
 }
 
-// Standard input is read once, for all disks; without a file and a terminal the message names the option.
+// Standard input is read once for all disks. Without a file and a terminal, the message names the
+// option.
 func TestKeyFromStdin(t *testing.T) {
 	env := &cli.Env{Context: t.Context(), Stdin: strings.NewReader("secret"), Stderr: &bytes.Buffer{}}
 	how := (&Images{KeyFile: "-"}).how(env)

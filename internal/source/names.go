@@ -2,7 +2,7 @@ package source
 
 import "thinpool/metadata"
 
-// deviceNames are the volumes of the pool by their device ids.
+// deviceNames returns the names of the pool's volumes by device id.
 func (p *Place) deviceNames() map[metadata.DevID]string {
 	if p == nil || p.Pool == nil {
 		return nil
@@ -16,7 +16,8 @@ func (p *Place) deviceNames() map[metadata.DevID]string {
 	return all
 }
 
-// Name is what LVM calls a device of the pool; nil if it knows nothing about the pool.
+// Name returns a function that gives LVM's name for a device of the pool; nil if the pool is
+// unknown to LVM.
 func (p *Place) Name() func(metadata.DevID) string {
 	names := p.deviceNames()
 	if names == nil {

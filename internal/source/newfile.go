@@ -10,17 +10,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A newFile is a file that will replace another, or be the first of its name.
+// A newFile is a file that will replace another one or be created.
 type newFile struct {
 	*newfile.File
-	old *os.File // the one that it replaces, locked; nil: none, or it cannot be read
+	old *os.File // the file it replaces, locked; nil: none, or unreadable
 }
 
-// replaceFile makes a file that will be at path. Owner and mode are those of a file that is
-// there, else it has mode. A file that another process writes to is not replaced.
+// replaceFile creates a file that will appear at path. It gets the owner and mode of an existing
+// file, or else mode. A file that another process is writing to is not replaced.
 func replaceFile(path string, mode os.FileMode) (*newFile, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // replace the file, not the link to it
+		path = real // replace the file, not the link
 	}
 	old, err := os.Open(path)
 	switch {
@@ -46,7 +46,7 @@ func replaceFile(path string, mode os.FileMode) (*newFile, error) {
 	return n, nil
 }
 
-// like gives f owner and mode of the file that info is of. If it cannot have the same group,
+// like gives f the owner and mode of the file described by info. If f cannot have the same group,
 // its own group gets no access.
 func like(f *os.File, info fs.FileInfo) error {
 	mode := info.Mode().Perm()
@@ -61,7 +61,7 @@ func (n *newFile) commit() error {
 	return n.File.Commit(true)
 }
 
-// Discard gives the file up. After commit it does nothing.
+// Discard removes the file. After commit it does nothing.
 func (n *newFile) Discard() {
 	if n.File != nil {
 		n.File.Discard()
@@ -75,8 +75,8 @@ func (n *newFile) unlock() {
 	}
 }
 
-// ModeLike is the mode of a new file with content of those at from, as it can be without
-// showing it to anyone who cannot read all of them.
+// ModeLike returns the mode for a new file with content from other files. It gives access only to
+// users who can read all of them.
 func ModeLike(from ...string) os.FileMode {
 	mode := os.FileMode(0o666)
 	for _, path := range from {

@@ -25,7 +25,7 @@ func chmod(t *testing.T, path string, mode os.FileMode, gid int) {
 	}
 }
 
-// What is made of a file can be read by those only who can read that file.
+// A file made from others is readable only by those who can read them.
 func TestModeLike(t *testing.T) {
 	own, other := os.Getegid(), os.Getegid()+1
 	for _, c := range []struct {
@@ -36,7 +36,7 @@ func TestModeLike(t *testing.T) {
 		{0o644, own, 0o666},
 		{0o640, own, 0o660},
 		{0o600, own, 0o600},
-		{0o660, other, 0o600}, // as block devices are
+		{0o660, other, 0o600}, // as with block devices
 		{0o664, other, 0o666},
 	} {
 		path := file(t, nil)
@@ -67,7 +67,7 @@ func output(t *testing.T, path string, from ...string) os.FileInfo {
 	return info
 }
 
-// A new file is as private as the input, one that is replaced stays as it was.
+// A new file is as private as its input; a replaced file keeps its mode.
 func TestOutputMode(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022))
 	secret := file(t, nil)

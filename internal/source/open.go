@@ -11,48 +11,46 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An Access is what metadata is opened for.
+// An Access says what metadata is opened for.
 type Access int
 
-// What metadata is opened for.
+// The kinds of access.
 const (
-	Read      Access = iota // of a pool in use its metadata snapshot can be read
-	ReadIdle                // as Read, for what cannot be done to a pool in use
-	Claim                   // read, and later perhaps written where it lies: see [Source.Writable]
-	Overwrite               // written over at once; it must exist
+	Read      Access = iota // the metadata snapshot of a pool in use can be read
+	ReadIdle                // like Read, for operations that are impossible on a pool in use
+	Claim                   // read, and perhaps write in place later: see [Source.Writable]
+	Overwrite               // overwrite at once; it must exist
 )
 
-// A Spec says what a tool opens, and what it makes do with.
+// A Spec says what a tool opens and what it accepts.
 type Spec struct {
 	Path     string
 	Access   Access
-	Snapshot cli.Optional // only this metadata snapshot is read, so the pool may be in use
-	Packs    bool         // packed metadata is read, too
-	Disk     *Disk        // which volume is meant if Path is a disk; nil: a disk is refused
-	DiskHint string       // what is said to that
-	Doubtful bool         // what does not look like metadata is opened all the same
-	Least    block.Nr     // blocks that it must have
-	Partial  bool         // what lies in part on a physical volume that is missing is opened all the same
+	Snapshot cli.Optional // read only this metadata snapshot, so the pool may be in use
+	Packs    bool         // accept packed metadata
+	Disk     *Disk        // the volume to use if Path is a disk; nil: refuse disks
+	DiskHint string       // advice in that refusal
+	Doubtful bool         // also open what does not look like metadata
+	Least    block.Nr     // minimum size in blocks
+	Partial  bool         // also open what is partly on a missing physical volume
 }
 
-// A Source is metadata that is open.
+// A Source is open metadata.
 type Source struct {
 	block.Device
 	Path  string
-	Doubt error  // what speaks against its being metadata, if the Spec lets that pass
-	Place *Place // in a volume group; nil: it does not lie in one
+	Doubt error  // why it may not be metadata, if the Spec tolerates that
+	Place *Place // in a volume group; nil: not in one
 
-	// Name is what LVM calls a device, "" for one that it does not know; nil if nothing is
-	// known about the pool.
+	// Name returns LVM's name for a device, "" if unknown. Name is nil if the pool is unknown.
 	Name func(metadata.DevID) string
 
-	bare     *disk.Disk // that is the metadata, in an image; nil: it does not lie in one
-	disks    *Disks     // that are open; nil: none
+	bare     *disk.Disk // the metadata, directly on a disk in an image; nil: not so
+	disks    *Disks     // open disks; nil: none
 	snapshot cli.Optional
 }
 
-// Open opens metadata: on a device, in a file, packed, or in a volume on a disk or in an
-// image of one.
+// Open opens metadata: on a device, in a file, packed, or in a volume on a disk or disk image.
 func Open(env *cli.Env, spec Spec) (*Source, error) {
 	s, err := spec.open(env)
 	if err != nil {
@@ -92,7 +90,7 @@ func (spec *Spec) open(env *cli.Env) (*Source, error) {
 	return s, inside
 }
 
-// plain opens a device or a file. A disk is an [ErrDisk].
+// plain opens a device or a file. For a disk, it returns [ErrDisk].
 func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	dev, err := spec.device()
 	if err != nil {
@@ -121,8 +119,8 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	return nil, fmt.Errorf("%s: %w", spec.Path, doubt)
 }
 
-// member refuses a member of a software RAID, which may look like metadata: it is not written to,
-// and read together with the others.
+// member handles a member of a software RAID, which may look like metadata: it must not be written
+// to, and is read together with the other members.
 func (spec *Spec) member(dev block.Device) error {
 	whole := disk.New(spec.Path, block.Unaligned(dev), dev.Size())
 	switch err := disk.Refuse(whole); {
@@ -149,9 +147,9 @@ func (spec *Spec) device() (block.Device, error) {
 	return openDevice(spec.Path, block.Options{Shared: spec.Snapshot.Set, Write: spec.Access == Overwrite}, busy)
 }
 
-// recognise says what dev is instead of metadata. A file that is written over is refused only if
-// it is wanted for what it has: a pack, or the image of a disk. What volumes held before they
-// were given to a pool says nothing.
+// recognise says what dev is instead of metadata. A file to be overwritten is refused only if its
+// content matters: a pack or a disk image. What volumes held before they were given to a pool does
+// not matter.
 func (spec *Spec) recognise(dev block.Device) error {
 	is := Recognise(dev)
 	if spec.Access != Overwrite {
@@ -168,7 +166,7 @@ func (spec *Spec) passes(dev block.Device, doubt error) bool {
 	return spec.Doubtful && dev.Size() >= block.Size && !errors.Is(doubt, ErrPacked) && (spec.Disk == nil || !errors.Is(doubt, ErrDisk))
 }
 
-// inside opens metadata in a volume group, or what lies on a disk without one.
+// inside opens metadata in a volume group, or directly on a disk without one.
 func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 	claim := spec.Access == Claim
 	disks, err := spec.Disk.Open(env, spec.Path, disk.Options{Shared: spec.Snapshot.Set, Claim: claim})
@@ -201,7 +199,7 @@ func (spec *Spec) volume(env *cli.Env, disks *Disks) (*Source, error) {
 			return nil, err
 		}
 	}
-	// What is written goes to all copies of a mirror, so they must be the same, or one be chosen.
+	// Writes go to all copies of a mirror, so they must be equal, or one must be selected.
 	r, err := p.Group.Open(p.Volume, lvm.ReadOptions{Leg: spec.Disk.Leg, Same: claim && spec.Disk.Leg == 0})
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ func testEnv(t *testing.T) *cli.Env {
 	return &cli.Env{Context: t.Context(), Stderr: io.Discard, Log: slog.New(slog.DiscardHandler)}
 }
 
-// packed is a pack of a device whose first block is a superblock.
+// packed returns a pack of a device whose first block is a superblock.
 func packed(t *testing.T) []byte {
 	t.Helper()
 	dev, err := block.Open(file(t, superblock()), block.Options{})
@@ -32,8 +32,7 @@ func packed(t *testing.T) []byte {
 	return out.Bytes()
 }
 
-// What is opened depends on what the tool says that it makes do with, and on nothing else. No file
-// is changed by it.
+// What can be opened depends only on what the tool accepts. Opening does not change any file.
 func TestOpenSpec(t *testing.T) {
 	const refused = "not thin metadata"
 	contents := map[string][]byte{
@@ -45,7 +44,7 @@ func TestOpenSpec(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		spec Spec
-		want map[string]string // what the error has; "doubt": none, but a doubt; "": nothing wrong
+		want map[string]string // part of the error; "doubt": no error but a doubt; "": nothing wrong
 	}{
 		"read": {Spec{}, map[string]string{
 			"metadata": "", "pack": "packed metadata", "disk": "LVM physical volume", "swap": refused, "small": "too small",
@@ -100,7 +99,7 @@ func TestOpenSpec(t *testing.T) {
 	}
 }
 
-// What is claimed is not open for writing before it is asked for.
+// A claimed source is not opened for writing until requested.
 func TestWritable(t *testing.T) {
 	for _, access := range []Access{Claim, Overwrite} {
 		s, err := Open(testEnv(t), Spec{Path: file(t, superblock()), Access: access})

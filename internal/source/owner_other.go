@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// chownLike is for systems whose files have owners and groups.
+// chownLike does its work on Unix only.
 func chownLike(*os.File, fs.FileInfo) bool { return true }
 
-// ownGroup is for systems whose files have groups.
+// ownGroup does its work on Unix only.
 func ownGroup(fs.FileInfo) bool { return true }

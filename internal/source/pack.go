@@ -36,7 +36,7 @@ func OpenPack(path string) (*os.File, *packfmt.Reader, error) {
 }
 
 func readPack(f *os.File) (*packfmt.Reader, error) {
-	size, err := f.Seek(0, io.SeekEnd) // also of a block device, of which stat knows none
+	size, err := f.Seek(0, io.SeekEnd) // works for block devices, too; Stat reports no size for them
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func readPack(f *os.File) (*packfmt.Reader, error) {
 	return pack, err
 }
 
-// packMemory is how much of a pack a tool that reads it takes into memory.
+// packMemory limits the memory for a pack that a tool reads.
 const packMemory = 1 << 30
 
 func loadPack(env *cli.Env, path string) (block.Device, error) {
@@ -66,7 +66,7 @@ func loadPack(env *cli.Env, path string) (block.Device, error) {
 // IsMetadata reports whether a file begins with a superblock or is packed metadata.
 func IsMetadata(path string) bool {
 	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeType&^os.ModeDevice != 0 {
-		return false // what a pipe gives can be read only once
+		return false // a pipe can be read only once
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -85,11 +85,11 @@ func IsMetadata(path string) bool {
 	return err == nil
 }
 
-// HoldsMetadata reports whether block 0 of what is at path is a superblock.
+// HoldsMetadata reports whether block 0 at path is a superblock.
 func HoldsMetadata(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() && info.Mode()&os.ModeType != os.ModeDevice {
-		return false, nil // creating it will tell
+		return false, nil // any problem shows when it is created
 	}
 	f, err := os.Open(path)
 	if err != nil {

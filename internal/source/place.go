@@ -14,17 +14,16 @@ import (
 	"thinpool/tool/repair"
 )
 
-// A Place is where in a volume group metadata is.
+// A Place is the location of metadata in a volume group.
 type Place struct {
 	*Disks
 	Group  *lvm.Group
 	Pool   *lvm.Volume // nil: LVM does not know that this is metadata
-	Thin   *lvm.Volume // in the pool, that was asked for; nil: none
-	Volume *lvm.Volume // that has the metadata
+	Thin   *lvm.Volume // the requested volume in the pool; nil: none
+	Volume *lvm.Volume // the volume with the metadata
 }
 
-// choose finds the volume with the metadata: of the pool or volume that lv names, or
-// of the only pool.
+// choose finds the volume with the metadata: that of the pool or volume lv, or of the only pool.
 func (p *Place) choose(path, lv string) error {
 	switch {
 	case len(p.Groups) == 0:
@@ -39,7 +38,7 @@ func (p *Place) choose(path, lv string) error {
 	return p.metadataOf(v)
 }
 
-// Because is an error with the problems that explain it.
+// Because joins an error with the problems that explain it.
 func Because(err error, problems []lvm.Problem) error {
 	why := []error{err}
 	for _, problem := range problems {
@@ -48,7 +47,7 @@ func Because(err error, problems []lvm.Problem) error {
 	return errors.Join(why...)
 }
 
-// onlyPool chooses the only pool that there is.
+// onlyPool selects the only pool.
 func (p *Place) onlyPool() error {
 	var pools, others []string
 	for _, g := range p.Groups {
@@ -74,7 +73,7 @@ func (p *Place) onlyPool() error {
 	return fmt.Errorf("which pool? Choose one with --lv VG/POOL: %s", List(pools))
 }
 
-// foreignPool is the first pool of a kind that is not LVM's own; empty if there is none.
+// foreignPool returns the first pool of a type that is not LVM's own; empty if there is none.
 func (p *Place) foreignPool() string {
 	for _, g := range p.Groups {
 		for _, v := range g.LVs {
@@ -86,8 +85,7 @@ func (p *Place) foreignPool() string {
 	return ""
 }
 
-// Facts is what LVM knows of the pool that p is the metadata of; nil if it knows
-// nothing of it.
+// Facts returns what LVM knows about the pool with the metadata p; nil if nothing.
 func (p *Place) Facts() *repair.LVM {
 	if p == nil || p.Pool == nil {
 		return nil
@@ -98,7 +96,7 @@ func (p *Place) Facts() *repair.LVM {
 	for _, m := range pool.Messages {
 		creates[m.Create] = true
 	}
-	if len(pool.Messages) > 0 { // LVM sends them when it activates the pool, then counts on
+	if len(pool.Messages) > 0 { // LVM sends them on activation, then raises the id in the pool
 		facts.TransactionID--
 	}
 	if data := p.Group.Volume(pool.Data); data != nil && pool.ChunkSize > 0 {
@@ -112,7 +110,7 @@ func (p *Place) Facts() *repair.LVM {
 	return facts
 }
 
-// List lists names, as far as they fit a message.
+// List joins names, as many as fit in a message.
 func List(names []string) string {
 	const most = 20
 	switch {
@@ -124,7 +122,7 @@ func List(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// lookUp finds the volume VG/LV; LV alone will do if there is only one of that name.
+// lookUp finds the volume VG/LV. LV is enough if only one has that name.
 func (p *Place) lookUp(name string) (*lvm.Volume, error) {
 	name = strings.TrimPrefix(name, "/dev/")
 	vg, lv, ok := strings.Cut(name, "/")
@@ -161,8 +159,8 @@ func names(g *lvm.Group) []string {
 	return all
 }
 
-// metadataOf chooses the metadata of a pool, of the pool of a thin volume, or what a
-// volume has, of which LVM may know whose metadata it is.
+// metadataOf selects the metadata of a pool, of a thin volume's pool, or the volume itself. In the
+// last case, LVM may know whose metadata it is.
 func (p *Place) metadataOf(v *lvm.Volume) error {
 	if t := v.Thin(); t != nil {
 		p.Thin = v
@@ -186,7 +184,7 @@ func (p *Place) metadataOf(v *lvm.Volume) error {
 	return nil
 }
 
-// ThinVolumes are the names of the volumes in the pool.
+// ThinVolumes returns the names of the volumes in the pool.
 func (p *Place) ThinVolumes() []string {
 	var all []string
 	for _, v := range p.Group.LVs {
@@ -197,7 +195,7 @@ func (p *Place) ThinVolumes() []string {
 	return all
 }
 
-// ThinVolume is the volume in the pool that has a device id; nil if LVM knows of none.
+// ThinVolume returns the volume with a device id; nil if LVM knows none.
 func (p *Place) ThinVolume(id uint64) *lvm.Volume {
 	for _, v := range p.Group.LVs {
 		if t := v.Thin(); t != nil && t.Pool == p.Pool.Name && t.DeviceID == id {
@@ -207,7 +205,7 @@ func (p *Place) ThinVolume(id uint64) *lvm.Volume {
 	return nil
 }
 
-// DevID is the device of the pool that LVM calls name, VG/LV.
+// DevID returns the device id of the pool's volume with the name VG/LV.
 func (p *Place) DevID(name string) (metadata.DevID, error) {
 	if p == nil || p.Pool == nil {
 		return 0, cli.Usagef("%s: volume names are known only on a disk or disk image with LVM on it: give the device id", name)
@@ -222,13 +220,13 @@ func (p *Place) DevID(name string) (metadata.DevID, error) {
 	return 0, fmt.Errorf("%s: the pool %s/%s has no such volume; it has %s%s", name, p.Group.Name, p.Pool.Name, List(known), cli.DidYouMean(name, known))
 }
 
-// complete refuses metadata of which a part lies on a physical volume that is missing: it would look
-// damaged, and is not.
+// complete refuses metadata that is partly on a missing physical volume: it would look damaged, but
+// is not.
 func (p *Place) complete(r *lvm.Reader) error {
 	if !lvmreport.Partial(p.Group)[p.Volume] {
 		return nil
 	}
-	const most = 1 << 16 // places that are read
+	const most = 1 << 16 // number of positions to read
 	step := max(int64(p.Group.ExtentSize)*block.SectorSize, r.Size()/most, block.Size)
 	sector := make([]byte, block.SectorSize)
 	for at := int64(0); at < r.Size(); at += step {

@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// OpenPool opens metadata and the pool in it. The source has to be closed.
+// OpenPool opens metadata and its pool. The caller must close the source.
 func OpenPool(env *cli.Env, spec Spec) (*metadata.Pool, *Source, error) {
 	s, err := Open(env, spec)
 	if err != nil {
@@ -25,10 +25,10 @@ func OpenPool(env *cli.Env, spec Spec) (*metadata.Pool, *Source, error) {
 	return pool, s, nil
 }
 
-// Pool opens the pool: the live one, or with the snapshot of its Spec that.
+// Pool opens the pool: the live one, or the metadata snapshot if the Spec has one.
 func (s *Source) Pool(env *cli.Env) (*metadata.Pool, error) { return s.PoolIn(env, s) }
 
-// PoolIn is Pool for what a repair made of s.
+// PoolIn is like Pool, for the result of repairing s.
 func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) {
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: s.snapshot.Set, SnapshotBlock: SnapshotBlock(s.snapshot)})
 	if errors.Is(err, metadata.ErrNoSnapshot) {
@@ -46,8 +46,8 @@ func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) 
 	return pool, nil
 }
 
-// unformatted is the error of a device whose block 0 is zero: only if all of it is, it was never
-// formatted.
+// unformatted returns the error for a device whose block 0 is zero. Only if everything is zero, it
+// was never formatted.
 func unformatted(ctx context.Context, dev block.Device, err error) error {
 	buf := block.Buffer(zeroBlocks)
 	for at := int64(0); at < dev.Size(); at += int64(len(buf)) * block.Size {
@@ -63,19 +63,19 @@ func unformatted(ctx context.Context, dev block.Device, err error) error {
 	return err
 }
 
-// zeroBlocks is how many blocks are looked at at a time.
+// zeroBlocks is how many blocks to read at a time.
 const zeroBlocks = 256
 
-// SnapshotBlock is the block that -m names; 0 if it names none.
+// SnapshotBlock returns the block number given with -m; 0 if there is none.
 func SnapshotBlock(o cli.Optional) block.Nr {
 	nr, err := strconv.ParseUint(o.Value, 10, 64)
-	if err != nil { // the option takes numbers only
+	if err != nil { // the option accepts only numbers
 		return 0
 	}
 	return block.Nr(nr)
 }
 
-// Damaged adds to an error about the metadata where to read more about it.
+// Damaged adds to an error about the metadata how to learn more.
 func Damaged(err error) error {
 	if errors.Is(err, block.ErrCorrupt) {
 		return fmt.Errorf("metadata contains errors (run thin_check for details): %w", err)

@@ -17,17 +17,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// sniffed is how much of the start of an input is looked at.
+// sniffed is how many bytes at the start of an input are examined.
 const sniffed = disk.KindProbe
 
-// A signature is how something that is not thin metadata is recognised.
+// A signature identifies something that is not thin metadata.
 type signature struct {
 	offset int
 	magic  string
 	what   string
 	advice string
-	// sure looks closer where the magic is so short that a damaged superblock
-	// could have it by chance; nil: no need.
+	// sure checks further if the magic is so short that a damaged superblock could contain it by
+	// chance; nil: not needed.
 	sure func(start []byte) bool
 }
 
@@ -51,7 +51,7 @@ const packMagic = 0xa537a0aa6309ef77 // at the start of packed metadata
 // Magics at offset 32, as in the superblock of thin metadata.
 const (
 	offMagic   = 32
-	cacheMagic = 0o6142003 // the kernel has it in octal
+	cacheMagic = 0o6142003 // octal in the kernel
 	eraMagic   = 2126579579
 )
 
@@ -77,14 +77,14 @@ var signatures = []signature{
 	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
 }
 
-// boot are what has a boot sector; many file systems have one, too.
+// boot has signatures in boot sectors. Many file systems have one, too.
 var boot = []signature{
 	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
 	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
 }
 
-// surePartitions looks whether a boot sector has a table of partitions: at least
-// one, and no entry with impossible flags.
+// surePartitions checks that a boot sector has a partition table: at least one entry, and none with
+// invalid flags.
 func surePartitions(p []byte) bool {
 	const table, entry, entries, offType = 446, 16, 4, 4
 	found := false
@@ -97,21 +97,21 @@ func surePartitions(p []byte) bool {
 	return found
 }
 
-// ErrPacked says that an input is packed metadata. Commands that only read may
-// unpack it into memory.
+// ErrPacked means that an input is packed metadata. Commands that only read may unpack it into
+// memory.
 var ErrPacked = errors.New("this is packed metadata, not thin metadata: " + advisePack)
 
-// ErrDisk says that an input is a disk, or an image of one, which may have metadata
-// inside. Commands that only read look for it there.
+// ErrDisk means that an input is a disk or a disk image, which may contain metadata. Commands that
+// only read look for it there.
 var ErrDisk = errors.New("this is a disk, not thin metadata")
 
-// A diskError is an [ErrDisk] that says more.
+// A diskError is an [ErrDisk] with details.
 type diskError struct{ error }
 
 func (diskError) Is(target error) bool { return target == ErrDisk }
 
-// foreign says what start is, if it is recognised and no thin metadata. What is
-// not recognised may be damaged metadata, and passes.
+// foreign says what start is, if it is recognised as something other than thin metadata. Anything
+// else may be damaged metadata and passes.
 func foreign(start []byte) error {
 	if has(start, offMagic, le64(metadata.Magic)) {
 		return nil
@@ -140,8 +140,8 @@ func (s *signature) in(start []byte) bool {
 	return has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
 }
 
-// ofDisk is what package disk knows that begins so: an image, a file system, any file; nil if that
-// is nothing.
+// ofDisk returns what package disk recognises in start: an image, a file system, or some other
+// file; nil if nothing.
 func ofDisk(start []byte) *signature {
 	if format := disk.FormatOf(start); format != "" {
 		return &signature{what: imageOf(format), advice: adviseImage}
@@ -156,9 +156,9 @@ func ofKind(k *disk.Kind) *signature {
 	return &signature{what: k.Name, advice: cmp.Or(k.Advice, adviseTmeta)}
 }
 
-// imageOf names an image of a format.
+// imageOf returns the description of an image of a format.
 func imageOf(format string) string {
-	const acronym = 4 // characters at most
+	const acronym = 4 // maximum length in characters
 	switch {
 	case format[0] == 'E':
 		return "an " + format + " image"
@@ -177,8 +177,8 @@ func (s *signature) err() error {
 	return err
 }
 
-// ForeignBlock says what b, which is block nr and not block 0, is the beginning of: something
-// that leaves block 0 as it was when it is made.
+// ForeignBlock says what starts in b, which is block nr and not block 0: something that does not
+// overwrite block 0 when it is created.
 func ForeignBlock(nr block.Nr, b *block.Data) error {
 	off := int(min(nr, disk.KindProbe)) * block.Size
 	for _, s := range signatures {
@@ -196,18 +196,18 @@ func has(p []byte, at int, magic string) bool {
 	return len(p) >= at+len(magic) && string(p[at:at+len(magic)]) == magic
 }
 
-// errTooSmall has the words that scripts look for.
+// errTooSmall has the text that scripts look for.
 //
 //lint:ignore ST1005 the words are a contract
 var errTooSmall = errors.New("Metadata device/file too small.  Is this binary metadata?")
 
-// openDevice opens a device; busy makes the error of one that is in use.
+// openDevice opens a device. busy returns the error for one that is in use.
 func openDevice(path string, opt block.Options, busy func(path string, err error) error) (block.Device, error) {
 	dev, err := block.Open(path, opt)
 	return dev, openError(path, err, busy)
 }
 
-// openError puts an error of opening in the words of all tools.
+// openError converts an error from opening to the wording of all tools.
 func openError(path string, err error, busy func(path string, err error) error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -220,7 +220,7 @@ func openError(path string, err error, busy func(path string, err error) error) 
 	return err
 }
 
-// IsDisk reports whether what is at path is a disk, or an image of one.
+// IsDisk reports whether path is a disk or a disk image.
 func IsDisk(path string) bool {
 	dev, err := block.Open(path, block.Options{Shared: true})
 	if err != nil {
@@ -230,8 +230,8 @@ func IsDisk(path string) bool {
 	return errors.Is(Recognise(dev), ErrDisk)
 }
 
-// IsDump reports whether a file begins as a dump does: XML or JSON, as it is or compressed.
-// What cannot be read is none.
+// IsDump reports whether a file starts like a dump: XML or JSON, plain or compressed. It returns
+// false for unreadable files.
 func IsDump(path string) bool {
 	if !regular(path) {
 		return false
@@ -254,7 +254,7 @@ func IsDump(path string) bool {
 	return has(text, 0, "<") || has(text, 0, "{")
 }
 
-// Recognise says what dev is, if it is recognised and is not thin metadata.
+// Recognise says what dev is, if it is recognised as something other than thin metadata.
 func Recognise(dev block.Device) error {
 	if dev.Size() < block.Size {
 		start := make([]byte, dev.Size())
@@ -264,7 +264,7 @@ func Recognise(dev block.Device) error {
 		}
 		return errTooSmall
 	}
-	// Whole blocks, as direct I/O demands.
+	// Whole blocks, as direct I/O requires.
 	buf := block.Buffer(min(int(block.Blocks(dev)), (sniffed+block.Size-1)/block.Size))
 	n, err := dev.ReadAt(block.Bytes(buf), 0)
 	if n == 0 && err != nil && err != io.EOF {
@@ -273,8 +273,7 @@ func Recognise(dev block.Device) error {
 	return foreign(block.Bytes(buf)[:n])
 }
 
-// NotPacked says of f, which should be packed metadata and is not, what it is instead
-// if that can be told; else it returns err.
+// NotPacked says what f is instead of packed metadata, if known; else it returns err.
 func NotPacked(f io.ReaderAt, err error) error {
 	start := make([]byte, sniffed)
 	n, _ := f.ReadAt(start, 0)
@@ -292,7 +291,7 @@ func NotPacked(f io.ReaderAt, err error) error {
 	return err
 }
 
-// Hint adds to an error about a superblock what the device may be instead.
+// Hint adds a guess at what the device may be to an error about its superblock.
 func Hint(err error) error {
 	if wrong, ok := errors.AsType[*block.ChecksumError](err); ok && wrong.Block == 0 && wrong.Is == block.UnknownKind {
 		return fmt.Errorf("%w (is this the pool's metadata, _tmeta, and not its data, _tdata?)", err)
@@ -300,7 +299,7 @@ func Hint(err error) error {
 	return err
 }
 
-// SameFile reports whether two paths lead to one file or device, or to places in one.
+// SameFile reports whether two paths refer to the same file or device, or to positions in it.
 func SameFile(a, b string) bool {
 	a, _ = splitOffset(a)
 	b, _ = splitOffset(b)
@@ -312,7 +311,7 @@ func SameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// regular reports whether there is a regular file at path.
+// regular reports whether path is a regular file.
 func regular(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()

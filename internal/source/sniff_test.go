@@ -23,7 +23,7 @@ func file(t *testing.T, content []byte) string {
 	return path
 }
 
-// image is 128 KiB of zeroes with pieces of text in them.
+// image returns 128 KiB of zeros with pieces of text.
 func image(pieces map[int]string) []byte {
 	p := make([]byte, 32*block.Size)
 	for at, text := range pieces {
@@ -49,8 +49,8 @@ func TestOpenNamesForeign(t *testing.T) {
 		"compressed with xz":        image(map[int]string{0: "\xfd7zXZ\x00"}),
 		"compressed with bzip2":     image(map[int]string{0: "BZh91AY&SY"}),
 		"packed metadata":           image(map[int]string{0: "\x77\xef\x09\x63\xaa\xa0\x37\xa5"}),
-		"metadata of dm-cache":      image(map[int]string{32: "\x03\xc4\x18\x00\x00\x00\x00\x00"}), // as cache_restore writes it
-		"metadata of dm-era":        image(map[int]string{32: "\x7b\x07\xc1\x7e\x00\x00\x00\x00"}), // as era_restore writes it
+		"metadata of dm-cache":      image(map[int]string{32: "\x03\xc4\x18\x00\x00\x00\x00\x00"}), // as written by cache_restore
+		"metadata of dm-era":        image(map[int]string{32: "\x7b\x07\xc1\x7e\x00\x00\x00\x00"}), // as written by era_restore
 		"an LVM physical volume":    image(map[int]string{512: "LABELONE"}),
 		"a VMDK image":              image(map[int]string{0: "KDMV"}),
 		"a VDI image":               image(map[int]string{0x40: "\x7f\x10\xda\xbe"}),
@@ -82,7 +82,7 @@ func TestOpenNamesForeign(t *testing.T) {
 	}
 }
 
-// What may be damaged metadata is left to the tools.
+// Possibly damaged metadata is left to the tools.
 func TestOpenTakes(t *testing.T) {
 	spoiled := func(at int, text string) []byte {
 		p := superblock()
@@ -133,7 +133,8 @@ func FuzzForeign(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) { _ = foreign(p) }) // must not go out of range
 }
 
-// What a dump begins with is told from metadata, whatever that holds, and from what is not a file.
+// The start of a dump is told apart from metadata, whatever its content, and from things that are
+// not files.
 func TestIsDump(t *testing.T) {
 	for content, want := range map[string]bool{
 		"<superblock uuid=":       true,
@@ -144,7 +145,7 @@ func TestIsDump(t *testing.T) {
 		"":                        false,
 		string(superblock()):      false,
 		string(image(nil)):        false,
-		string(image(map[int]string{0: "<", offMagic: le64(metadata.Magic)})): false, // of the checksum
+		string(image(map[int]string{0: "<", offMagic: le64(metadata.Magic)})): false, // part of the checksum
 	} {
 		if got := IsDump(file(t, []byte(content))); got != want {
 			t.Errorf("%.20q: %v, want %v", content, got, want)

@@ -1,14 +1,14 @@
-// Package source is what the tools open: metadata on a device, in a file, packed, or in
-// a volume on a disk; data devices; dumps; and what they write to. It recognises what is
-// something else, and says who uses what is busy.
+// Package source opens what the tools work on: metadata on a device, in a file, packed, or in a
+// volume on a disk; data devices; dumps; and outputs. It recognises other things, and says who uses
+// a busy device.
 //
-// A tool says in a [Spec] what it opens and what it accepts: packs, a volume on a disk, a pool in
-// use. [Open] returns a [Source]: a device, a pack, or a logical volume of package lvm, which is a
-// block.Device like any other. So no tool below the commands knows of LVM.
+// A tool describes in a [Spec] what it opens and what it accepts: packs, a volume on a disk, a pool
+// in use. [Open] returns a [Source]: a device, a pack, or a logical volume of package lvm, which is
+// a block.Device like any other. So no tool below the commands depends on LVM.
 //
-// Other writers are kept out from the moment the metadata is first read: a block device is
-// opened exclusively, a file is locked. A source becomes writable later, when the work is done, the
-// undo file is on stable storage, and something has to be written.
+// Other writers are kept out from the first read of the metadata on: a block device is opened
+// exclusively, a file is locked. A source becomes writable later, when the work is done, the undo
+// file is on stable storage, and there is something to write.
 package source
 
 import (
@@ -27,9 +27,8 @@ import (
 	"thinpool/metadata"
 )
 
-// OpenText opens a text input: a file, a pipe, or standard input for "-". What is
-// compressed with gzip or zstd is decompressed. Reading ends when env does, even if
-// nothing writes to the pipe.
+// OpenText opens a text input: a file, a pipe, or standard input for "-". It decompresses gzip and
+// zstd. Reading stops when env ends, even if nothing writes to the pipe.
 func OpenText(env *cli.Env, path string) (io.ReadCloser, error) {
 	source := io.NopCloser(env.Stdin)
 	if path != "-" {
@@ -59,7 +58,7 @@ func decompress(env *cli.Env, source io.ReadCloser) (io.ReadCloser, error) {
 			return nil, err
 		}
 		return &decompressor{z, source}, nil
-	case has(start, 0, "\x28\xb5\x2f\xfd"), len(start) > 4 && start[0]&0xf0 == 0x50 && has(start, 1, "\x2a\x4d\x18"): // skippable
+	case has(start, 0, "\x28\xb5\x2f\xfd"), len(start) > 4 && start[0]&0xf0 == 0x50 && has(start, 1, "\x2a\x4d\x18"): // skippable frame
 		z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(zstdMemory))
 		if err != nil {
 			return nil, err
@@ -71,13 +70,13 @@ func decompress(env *cli.Env, source io.ReadCloser) (io.ReadCloser, error) {
 		return nil, errors.New("this is packed metadata, not a dump: " + advisePack)
 	case has(start, offMagic, le64(metadata.Magic)):
 		return nil, errors.New("this is metadata, not a dump: use thin_dump to dump it")
-	case err != nil && err != io.EOF: // a short text is not an error; a broken disk, or the end of e, is
+	case err != nil && err != io.EOF: // a short text is fine; a read error or the end of env is not
 		return nil, err
 	}
 	return &decompressor{io.NopCloser(r), source}, nil
 }
 
-// zstdMemory bounds what a hostile zstd file can make us allocate.
+// zstdMemory limits what a hostile zstd file can make us allocate.
 const zstdMemory = 256 << 20
 
 type decompressor struct {
@@ -90,21 +89,21 @@ func (d *decompressor) Close() error {
 	return d.file.Close()
 }
 
-// An Output is a text output. What goes to a file appears there only with
-// Commit: a command that fails leaves no file, and an old one as it was.
+// An Output is a text output. A file appears only with Commit: a command that fails creates no file
+// and leaves an old one unchanged.
 type Output struct {
 	io.Writer
 	compress io.Closer // nil: not compressed
-	pipe     io.Closer // what is not a regular file, and written at once; nil: none
+	pipe     io.Closer // not a regular file, written directly; nil: none
 	new      *newFile  // nil: none
 }
 
-// zstdWindow is how far back dumps are compressed against what came before, in bytes.
+// zstdWindow is the size in bytes of the compression window for dumps.
 const zstdWindow = 64 << 10
 
-// CreateOutput creates the output at path, "" or "-" being standard output. It is
-// compressed with how, "gzip" or "zstd", or as the name of the file says. from is the inputs:
-// a new file can be read by those only who can read them.
+// CreateOutput creates the output at path; "" or "-" means standard output. how selects the
+// compression, "gzip" or "zstd"; if empty, the file name decides. from are the inputs: a new file
+// is readable only by those who can read them.
 func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, error) {
 	o := &Output{Writer: env.Product}
 	if path != "" && path != "-" {
@@ -124,8 +123,8 @@ func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, erro
 		z := gzip.NewWriter(o.Writer)
 		o.Writer, o.compress = z, z
 	case "zstd":
-		// On all processors. Lines repeat what is near: looking farther back takes longer,
-		// and longer distances take more room.
+		// Use all processors. Lines repeat nearby text: a larger window takes longer, and longer
+		// distances take more space.
 		z, err := zstd.NewWriter(o.Writer, zstd.WithConcurrentBlocks(true),
 			zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow))
 		if err != nil {
@@ -137,7 +136,7 @@ func CreateOutput(env *cli.Env, path, how string, from ...string) (*Output, erro
 	return o, nil
 }
 
-// open makes a file that will be at path, or opens path itself if that is there and not a
+// open creates a file that will appear at path, or opens path itself if it exists and is not a
 // regular file: /dev/null, a pipe.
 func (o *Output) open(env *cli.Env, path string, mode os.FileMode) error {
 	info, err := os.Stat(path)
@@ -158,8 +157,8 @@ func (o *Output) open(env *cli.Env, path string, mode os.FileMode) error {
 	return nil
 }
 
-// Commit finishes the output and puts the file in its place, unless ctx has ended: who interrupts
-// does not want the file.
+// Commit finishes the output and puts the file in place. If ctx has ended, it does not: after an
+// interruption, the user does not want the file.
 func (o *Output) Commit(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil && o.compress != nil {
@@ -174,11 +173,11 @@ func (o *Output) Commit(ctx context.Context) error {
 		o.new.Discard()
 		return err
 	}
-	// Metadata may be overwritten next, trusting in this file.
+	// The next step may overwrite metadata and rely on this file.
 	return o.new.commit()
 }
 
-// Discard gives the output up. After Commit it does nothing.
+// Discard discards the output. After Commit it does nothing.
 func (o *Output) Discard() {
 	if o.pipe != nil {
 		o.pipe.Close()

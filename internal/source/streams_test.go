@@ -109,7 +109,7 @@ func TestOpenTextRefuses(t *testing.T) {
 	}
 }
 
-// entries are the names of all files in dir.
+// entries lists the files in dir.
 func entries(t *testing.T, dir string) string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -162,7 +162,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// Whatever fails, an old file stays as it was and nothing new is left.
+// After any failure, an old file is unchanged and no new one is left.
 func TestOutputDiscard(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	for name, end := range map[string]func(*Output){

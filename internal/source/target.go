@@ -10,17 +10,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Target is where a whole device is written to: a block device, or a file that
-// appears in its place only with Commit.
+// A Target is the output for a whole device: a block device, or a file that appears only with
+// Commit.
 type Target struct {
 	block.Device
-	Zero bool // all of it is zero
+	Zero bool // it reads as zeros
 
 	out *Output // nil: a block device
 }
 
-// CreateTarget opens the block device at path, or makes a file of size bytes with content of
-// the files at from.
+// CreateTarget opens the block device at path, or creates a file of size bytes. from are the files
+// its content comes from.
 func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Target, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -47,7 +47,7 @@ func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Targe
 	return &Target{Device: dev, Zero: true, out: out}, nil
 }
 
-// device is the new file as a device of size bytes, all zero.
+// device returns the new file as a device of size bytes, all zero.
 func (o *Output) device(size int64) (block.Device, error) {
 	if err := o.new.Truncate(size); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (o *Output) device(size int64) (block.Device, error) {
 	return block.NewFile(o.new.File.File)
 }
 
-// Commit ends the writing, and puts a file in its place.
+// Commit finishes writing and puts a file in place.
 func (t *Target) Commit(ctx context.Context) error {
 	if t.out == nil {
 		return t.Device.Close()
@@ -63,7 +63,7 @@ func (t *Target) Commit(ctx context.Context) error {
 	return t.out.Commit(ctx)
 }
 
-// Discard gives the target up. After Commit it does nothing.
+// Discard discards the target. After Commit it does nothing.
 func (t *Target) Discard() {
 	if t.out == nil {
 		t.Device.Close()

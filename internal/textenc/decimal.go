@@ -7,7 +7,8 @@ const (
 	whole = 100_000_000 // numbers of eight
 )
 
-// four has the digits of all numbers below half, zeros in front, the first in the lowest byte.
+// four has the four digits of each number below half, with leading zeros, first digit in the lowest
+// byte.
 var four = func() (table [half]uint32) {
 	for i := range uint32(half) {
 		table[i] = i/1000 | i/100%10<<8 | i/10%10<<16 | i%10<<24 | 0x30303030 // '0' in each byte
@@ -15,8 +16,8 @@ var four = func() (table [half]uint32) {
 	return table
 }()
 
-// AppendUint appends v to dst in decimal, as [strconv.AppendUint] does, about twice as fast: most
-// of a dump is numbers.
+// AppendUint appends v to dst in decimal, about twice as fast as [strconv.AppendUint]. Most of a
+// dump is numbers.
 func AppendUint(dst []byte, v uint64) []byte {
 	if v >= whole {
 		dst = AppendUint(dst, v/whole)
@@ -27,10 +28,10 @@ func AppendUint(dst []byte, v uint64) []byte {
 	return dst[:len(dst)-8+n]
 }
 
-// eight returns the digits of v, zeros in front, the first in the lowest byte.
+// eight returns the eight digits of v, with leading zeros, first digit in the lowest byte.
 func eight(v uint64) uint64 { return uint64(four[v/half]) | uint64(four[v%half])<<32 }
 
-// digits is how many digits v has, which is below whole.
+// digits returns how many digits v has. v must be below whole.
 func digits(v uint64) int {
 	switch {
 	case v < 10:

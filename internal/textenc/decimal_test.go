@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// same compares with strconv, behind other text and with room that is not clean.
+// same compares with strconv. It appends to other text, in a buffer with garbage beyond its length.
 func same(t *testing.T, v uint64) {
 	t.Helper()
 	dst := append(make([]byte, 0, 64), "xyxyxyxyxyxyxyxyxyxy"...)[:2]

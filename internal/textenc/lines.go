@@ -7,28 +7,28 @@ import (
 	"thinpool/metadata"
 )
 
-// A Formatter is a [metadata.Visitor] that makes text of runs. That can be done before their turn
-// comes, and on all processors.
+// A Formatter is a [metadata.Visitor] that writes runs as text. Formatting can happen ahead of
+// time, on all processors.
 type Formatter interface {
 	metadata.Visitor
-	// Format appends the text of runs to dst. Several goroutines call it at once, at any time.
+	// Format appends the text of runs to dst. It must be safe for concurrent use.
 	Format(dst []byte, runs []metadata.Run) []byte
-	// Formatted takes the place of Runs for the runs of a leaf, of which Format has made the text
-	// of all but the first and the last. These may go on in other leaves. mapped is the number of
-	// blocks of all. The text belongs to the caller and is valid only until Formatted returns.
+	// Formatted replaces Runs for the runs of a leaf when Format has already formatted all but the
+	// first and the last. These two may continue in other leaves. mapped is the number of blocks in
+	// all runs. The text belongs to the caller and is valid only until Formatted returns.
 	Formatted(first metadata.Run, between []byte, last metadata.Run, mapped uint64) error
 }
 
-// lines are the mappings of a leaf as text, but for the first and the last run.
+// lines are the mappings of a leaf as text, except for the first and the last run.
 type lines struct {
 	runs        int          // 0: the leaf is empty
-	first, last metadata.Run // one and the same if runs is 1
+	first, last metadata.Run // identical if runs is 1
 	between     []byte
 	mapped      uint64
 }
 
-// StreamLines goes through the steps in their order and hands the runs of each leaf to v, and marks
-// to mark. The text of runs is made where leaves are read, on all processors.
+// StreamLines takes the steps in order. It passes the runs of each leaf to v and marks to mark.
+// Runs are formatted where leaves are read, on all processors.
 func StreamLines(ctx context.Context, m *metadata.Mappings, steps iter.Seq[metadata.Step], v Formatter, mark func(*metadata.Step) error) error {
 	keep := func(dst lines, runs []metadata.Run) lines {
 		dst = lines{runs: len(runs), between: dst.between[:0]}

@@ -11,9 +11,9 @@ import (
 	"thinpool/metadata"
 )
 
-// A lineWriter writes a line for each run.
+// A lineWriter writes one line per run.
 type lineWriter struct {
-	metadata.Visitor // for what is not called
+	metadata.Visitor // methods that are not called
 	got              []byte
 	mapped           uint64
 }
@@ -40,7 +40,7 @@ func (w *lineWriter) Formatted(first metadata.Run, between []byte, last metadata
 	return nil
 }
 
-// The lines of a leaf are the text of its runs, but for the first and the last.
+// The text of a leaf matches its runs, except for the first and the last.
 func TestLinesAgreeWithStream(t *testing.T) {
 	for _, name := range []string{"sequential", "wide-sharing", "thinned-out", "layers"} {
 		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{Parallel: 3})

@@ -1,9 +1,9 @@
-// Package textenc writes runs and numbers as text. The formats that dumps are written in share
-// it: each says how a run looks, in one function.
+// Package textenc writes runs and numbers as text. All dump formats share it: each provides one
+// function that formats a run.
 //
-// Most of a dump is the mappings inside leaves, which nothing around them changes. So a [Formatter]
-// makes the text of each leaf as soon as it is read, on all processors. Only the first and the last
-// run of a leaf, which may continue in others, wait for their turn.
+// Most of a dump is mappings inside leaves, which do not depend on anything around them. So a
+// [Formatter] formats each leaf as soon as it is read, on all processors. Only the first and the
+// last run of a leaf may continue in other leaves, and wait for their turn.
 package textenc
 
 import (
@@ -12,21 +12,20 @@ import (
 	"thinpool/metadata"
 )
 
-// textLimit is how much text is collected before it is written: each write to a pipe may
-// wait for whoever reads it.
+// textLimit is how many bytes of text to collect before writing: each write to a pipe may wait for
+// the reader.
 const textLimit = 1 << 17
 
 // A Format appends the text of runs to dst.
 type Format func(dst []byte, runs []metadata.Run) []byte
 
-// A Writer writes text and runs in the order they come. Runs that continue each
-// other, with no text between them, become one. An error of the underlying writer
-// is returned by all calls after it.
+// A Writer writes text and runs in order. It joins runs that continue each other unless there is
+// text between them. After a write error, all calls return that error.
 type Writer struct {
 	w      io.Writer
 	format Format
 	text   []byte
-	last   [1]metadata.Run // may go on; its length is 0 if there is none
+	last   [1]metadata.Run // may still grow; length 0 if there is none
 	err    error
 }
 
@@ -40,7 +39,7 @@ func (t *Writer) Text(p []byte) error {
 	return t.flush(textLimit)
 }
 
-// Runs writes runs. The slice is free again when it returns.
+// Runs writes runs. The caller may reuse the slice.
 func (t *Writer) Runs(runs []metadata.Run) error {
 	for _, r := range runs {
 		if t.last[0].Len > 0 && r.Continues(t.last[0]) {
@@ -56,8 +55,8 @@ func (t *Writer) Runs(runs []metadata.Run) error {
 	return t.err
 }
 
-// Formatted writes runs. between is the text, made by the format of this Writer, of those between
-// the first and the last; it is free again when Formatted returns.
+// Formatted writes runs. between is the text of those between the first and the last, in this
+// Writer's format. The caller may reuse it.
 func (t *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run) error {
 	t.Runs([]metadata.Run{first})
 	t.endRun()
@@ -66,13 +65,13 @@ func (t *Writer) Formatted(first metadata.Run, between []byte, last metadata.Run
 	return t.flush(textLimit)
 }
 
-// Flush writes all that came so far.
+// Flush writes everything so far.
 func (t *Writer) Flush() error {
 	t.endRun()
 	return t.flush(1)
 }
 
-// endRun makes text of the last run.
+// endRun formats the last run.
 func (t *Writer) endRun() {
 	if t.last[0].Len > 0 {
 		t.text = t.format(t.text, t.last[:])
@@ -80,7 +79,7 @@ func (t *Writer) endRun() {
 	}
 }
 
-// flush writes the text if there are at least least bytes of it.
+// flush writes the text if it has at least least bytes.
 func (t *Writer) flush(least int) error {
 	if len(t.text) >= least {
 		t.write(t.text)

@@ -18,7 +18,7 @@ func plain(dst []byte, runs []metadata.Run) []byte {
 	return dst
 }
 
-// Runs that continue each other become one, however they come; text parts them.
+// Runs that continue each other are joined, however they arrive; text separates them.
 func TestJoin(t *testing.T) {
 	const n = 50_000
 	var got bytes.Buffer
@@ -46,7 +46,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// Lines join the runs before and after them, and what lies between stays as it is.
+// Lines are joined with the runs before and after; the text between stays as it is.
 func TestFormatted(t *testing.T) {
 	run := func(thin, length uint64) metadata.Run {
 		return metadata.Run{Thin: metadata.ThinBlock(thin), Data: metadata.DataBlock(thin), Len: length}
@@ -59,7 +59,7 @@ func TestFormatted(t *testing.T) {
 		w.Formatted(run(3, 2), nil, run(10, 1)),
 		w.Formatted(run(11, 1), between, run(20, 1)),
 	)
-	clear(between) // it is the caller's again
+	clear(between) // the caller may reuse it
 	err = errors.Join(
 		err,
 		w.Runs([]metadata.Run{run(21, 1)}),
@@ -72,7 +72,7 @@ func TestFormatted(t *testing.T) {
 	}
 }
 
-// A write that fails is reported.
+// Write errors are reported.
 func TestFails(t *testing.T) {
 	r, out := io.Pipe()
 	r.Close()

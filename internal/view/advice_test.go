@@ -12,7 +12,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// Advice is given about the worst faults only, each once. What a repair removes needs none.
+// Only the worst faults get advice, each piece once. Faults that a repair removed need none.
 func TestAdvice(t *testing.T) {
 	fault := func(code check.Code, s check.Severity) check.Fault {
 		return check.Fault{Code: code, Severity: s, Err: errors.New("x")}
@@ -55,7 +55,7 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// Where there is not metadata snapshot, what to do depends on the input.
+// If the pool has no metadata snapshot, the advice depends on the input.
 func TestAdviceSnapshot(t *testing.T) {
 	missing := check.Fault{Code: check.SnapshotMissing, Severity: check.Fatal, Err: metadata.ErrNoSnapshot}
 	for _, json := range []bool{false, true} {
@@ -72,7 +72,7 @@ func TestAdviceSnapshot(t *testing.T) {
 	}
 }
 
-// A block 0 that was wiped or spoiled gets other advice than one with a single flipped bit.
+// A wiped or overwritten block 0 gets different advice than one with a single flipped bit.
 func TestAdviceWiped(t *testing.T) {
 	flipped := &block.ChecksumError{Correctable: true}
 	advice := map[string]bool{}

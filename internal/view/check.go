@@ -14,28 +14,28 @@ import (
 	"thinpool/tool/check"
 )
 
-// A FaultPrinter prints what a check finds.
+// A FaultPrinter prints the faults a check finds.
 type FaultPrinter struct {
 	Out, Err    io.Writer
 	JSON, Quiet bool
 	Fixes       bool                        // a repair follows
-	Reserve     string                      // how to make a metadata snapshot, if that is wanted and known
-	Wiped       string                      // what to do about a wiped superblock, if more is known than usual
-	Live        *metadata.Superblock        // once it is known
-	Name        func(metadata.DevID) string // of the volume that a device is; nil: not known
-	InDevices   bool                        // there are faults in the trees of devices
+	Reserve     string                      // how to take a metadata snapshot, if one is wanted and we know how
+	Wiped       string                      // advice for a wiped superblock, if we know better than the default
+	Live        *metadata.Superblock        // nil until read
+	Name        func(metadata.DevID) string // maps a device to its volume name; nil: unknown
+	InDevices   bool                        // some faults are in device trees
 
 	advice []advice
-	fixed  uint64 // faults
+	fixed  uint64 // number of faults fixed
 	noRoom *spacemap.SpaceError
-	listed int // ids of devices in JSON
+	listed int // device ids listed in JSON so far
 }
 
-// mostListed is how many ids of devices faults in JSON list together: ten thousand snapshots
-// may share thousands of damaged nodes.
+// mostListed limits the device ids that all faults in JSON list together: thousands of damaged
+// nodes may be shared by ten thousand snapshots.
 const mostListed = metadata.MostOwners
 
-// Superblock prints the lines that scripts read.
+// Superblock prints the lines that scripts parse.
 func (p *FaultPrinter) Superblock(sb metadata.Superblock) {
 	p.Live = &sb
 	if !p.JSON && !p.Quiet {
@@ -71,7 +71,7 @@ func (p *FaultPrinter) Fault(f check.Fault) {
 	}
 }
 
-// advice is what to do about the faults of one code and severity.
+// advice says what to do about the faults of one code and severity.
 type advice struct {
 	code     check.Code
 	severity check.Severity
@@ -80,7 +80,7 @@ type advice struct {
 	faults   uint64
 }
 
-// advise collects advice, each once.
+// advise records advice. Each piece is kept once.
 func (p *FaultPrinter) advise(a advice) {
 	for i, b := range p.advice {
 		if b.code == a.code && b.severity == a.severity && b.text == a.text {
@@ -91,7 +91,7 @@ func (p *FaultPrinter) advise(a advice) {
 	p.advice = append(p.advice, a)
 }
 
-// settled takes back advice about faults that a repair removed along with others.
+// settled withdraws advice for faults that a repair removed along with others.
 func (p *FaultPrinter) settled(m check.Fixed) {
 	for i, a := range p.advice {
 		if a.code == m.Code && a.severity == m.Severity {
@@ -100,8 +100,8 @@ func (p *FaultPrinter) settled(m check.Fixed) {
 	}
 }
 
-// worst is the advice to print: the most urgent about the worst faults. What helps against others
-// may be wrong while those are there.
+// worst returns the advice to print: the most urgent for the worst faults. Advice for lesser faults
+// may be wrong while worse ones remain.
 func (p *FaultPrinter) worst() []string {
 	left := slices.DeleteFunc(slices.Clone(p.advice), func(a advice) bool { return a.faults == 0 })
 	if len(left) == 0 {
@@ -121,10 +121,10 @@ func (p *FaultPrinter) worst() []string {
 }
 
 func (p *FaultPrinter) line(v any) {
-	_ = NewEncoder(p.Out).Encode(v) // standard output remembers errors
+	_ = NewEncoder(p.Out).Encode(v) // the writer of standard output remembers errors
 }
 
-// Summary prints the sums, and what to do.
+// Summary prints the totals and the advice.
 func (p *FaultPrinter) Summary(sum check.Summary) {
 	switch {
 	case p.Quiet:
@@ -142,7 +142,7 @@ func (p *FaultPrinter) Summary(sum check.Summary) {
 	}
 }
 
-// faultRecord is a fault in JSON. Fields that do not apply are left out.
+// faultRecord is a fault in JSON. Fields that do not apply are omitted.
 type faultRecord struct {
 	Type     string           `json:"type"` // "fault"
 	Code     check.Code       `json:"code"`
@@ -157,13 +157,13 @@ type faultRecord struct {
 	Advice   string           `json:"advice"`
 }
 
-// lostRecord is a range of keys, without a length if there is no bound.
+// lostRecord is a range of keys. It has no length if the range has no upper bound.
 type lostRecord struct {
 	Begin  uint64  `json:"begin"`
 	Length *uint64 `json:"length,omitempty"`
 }
 
-// rangeOf is a range of keys in JSON.
+// rangeOf converts a key range for JSON.
 func rangeOf(keys metadata.KeyRange) lostRecord {
 	r := lostRecord{Begin: keys.First}
 	if !keys.Open() {
@@ -172,7 +172,7 @@ func rangeOf(keys metadata.KeyRange) lostRecord {
 	return r
 }
 
-// countRecord is blocks with a wrong count.
+// countRecord describes blocks with a wrong reference count.
 type countRecord struct {
 	Begin   uint64 `json:"begin"`
 	Length  uint64 `json:"length"`
@@ -235,26 +235,26 @@ func (p *FaultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	return r
 }
 
-// Say prints a sentence that is not a fault.
+// Say prints a remark that is not a fault.
 func (p *FaultPrinter) Say(text string) {
 	if !p.Quiet {
 		fmt.Fprintln(p.Err, text)
 	}
 }
 
-// fixedRecord is faults that were fixed, in JSON.
+// fixedRecord reports fixed faults in JSON.
 type fixedRecord struct {
 	Type     string     `json:"type"` // "fixed"
 	Code     check.Code `json:"code"`
 	Severity string     `json:"severity"`
 	Tree     string     `json:"tree"`
 	Faults   uint64     `json:"faults"`
-	Blocks   uint64     `json:"blocks,omitempty"`  // whose counts were wrong
-	Devices  uint64     `json:"devices,omitempty"` // that got a later snapshotted_time
-	Time     uint32     `json:"time,omitempty"`    // which is this
+	Blocks   uint64     `json:"blocks,omitempty"`  // with wrong counts
+	Devices  uint64     `json:"devices,omitempty"` // given a later snapshotted_time
+	Time     uint32     `json:"time,omitempty"`    // the new snapshotted_time
 }
 
-// roomRecord is free metadata blocks that fixing takes, and that there are.
+// roomRecord has the number of free metadata blocks a fix needs, and the number available.
 type roomRecord struct {
 	Needed uint64 `json:"needed"`
 	Have   uint64 `json:"have"`
@@ -279,7 +279,7 @@ func (p *FaultPrinter) Repaired(r *check.Fix) {
 	}
 }
 
-// Difference prints in what LVM and the metadata do not agree.
+// Difference prints a mismatch between LVM and the metadata.
 func (p *FaultPrinter) Difference(d lvmcheck.Difference) {
 	switch {
 	case p.Quiet:
@@ -293,7 +293,7 @@ func (p *FaultPrinter) Difference(d lvmcheck.Difference) {
 	}
 }
 
-// lvmRecord is a difference between LVM and the metadata in JSON.
+// lvmRecord is a mismatch between LVM and the metadata in JSON.
 type lvmRecord struct {
 	Type    string        `json:"type"` // "lvm"
 	Code    lvmcheck.Code `json:"code"`

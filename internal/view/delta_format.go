@@ -12,30 +12,30 @@ import (
 	"thinpool/tool/delta"
 )
 
-// DeltaFormat is how a difference is written.
+// DeltaFormat says how to write a difference.
 type DeltaFormat struct {
 	Name     string // xml, json, csv
-	Verbose  bool   // with data blocks
+	Verbose  bool   // show data blocks
 	OmitSame bool
 	Unit     string // block, sector, byte
 }
 
-// A DeltaWriter writes a difference as text. What goes wrong with its output is
-// returned by the next call that can.
+// A DeltaWriter writes a difference as text. A write error is returned by the next call that
+// returns errors.
 type DeltaWriter struct {
 	w    io.Writer
 	buf  []byte
 	f    DeltaFormat
-	size uint64 // of a block, in units
-	last uint64 // if not 0, the size of the device, in units
+	size uint64 // block size in units
+	last uint64 // device size in units; 0: unknown
 
 	append  func(*DeltaWriter, *delta.Range) // appends a range, in units, to buf
-	stretch delta.Kind                       // in verbose XML: of the element that is open
+	stretch delta.Kind                       // kind of the open element in verbose XML
 	open    bool
 	totals  [4]uint64 // lengths, in units, by kind
 }
 
-// deltaBuffer is how much text is collected before it is written.
+// deltaBuffer is how many bytes of text to buffer before writing.
 const deltaBuffer = 1 << 17
 
 func NewDeltaWriter(w io.Writer, f DeltaFormat, blockSize uint32) *DeltaWriter {
@@ -54,7 +54,7 @@ func NewDeltaWriter(w io.Writer, f DeltaFormat, blockSize uint32) *DeltaWriter {
 	return d
 }
 
-// Limit notes the size of the device, and returns it in whole blocks.
+// Limit records the device size and returns it in blocks, rounded up.
 func (d *DeltaWriter) Limit(bytes, blockSize uint64) uint64 {
 	up := func(unit uint64) uint64 { return bytes/unit + min(bytes%unit, 1) }
 	switch d.f.Unit {
@@ -66,7 +66,7 @@ func (d *DeltaWriter) Limit(bytes, blockSize uint64) uint64 {
 	return up(blockSize * cli.SectorSize)
 }
 
-// Begin writes what comes before the ranges.
+// Begin writes the header.
 func (d *DeltaWriter) Begin(h metadata.Header, left, right metadata.MappingTree) error {
 	switch d.f.Name {
 	case "json":
@@ -103,7 +103,6 @@ func jsonSide(side string, t metadata.MappingTree) string {
 	return fmt.Sprintf(`"%s_dev_id":%d`, side, t.ID)
 }
 
-// Ranges writes ranges.
 func (d *DeltaWriter) Ranges(ranges []delta.Range) error {
 	for i := range ranges {
 		r := &ranges[i]
@@ -121,7 +120,7 @@ func (d *DeltaWriter) Ranges(ranges []delta.Range) error {
 	return d.Flush()
 }
 
-// scale turns blocks into units.
+// scale converts a range from blocks to units.
 func (d *DeltaWriter) scale(r *delta.Range) error {
 	block, fits := r.Begin, true
 	times := func(n uint64) uint64 {
@@ -140,7 +139,7 @@ func (d *DeltaWriter) scale(r *delta.Range) error {
 	return nil
 }
 
-// End writes what comes after the ranges.
+// End writes the footer.
 func (d *DeltaWriter) End() error {
 	switch d.f.Name {
 	case "json":
@@ -158,19 +157,19 @@ func (d *DeltaWriter) End() error {
 
 func (d *DeltaWriter) printf(format string, args ...any) { d.buf = fmt.Appendf(d.buf, format, args...) }
 
-// Flush writes what is collected.
+// Flush writes the buffered text.
 func (d *DeltaWriter) Flush() error {
 	_, err := d.w.Write(d.buf)
 	d.buf = d.buf[:0]
 	return err
 }
 
-// number appends text and a number after it.
+// number appends text, then n.
 func number(dst []byte, text string, n uint64) []byte {
 	return textenc.AppendUint(append(dst, text...), n)
 }
 
-// xmlBegins are the starts of elements, by kind.
+// xmlBegins has the start of each kind's element.
 var xmlBegins = [...]string{
 	delta.LeftOnly: `    <left_only begin="`, delta.RightOnly: `    <right_only begin="`,
 	delta.Different: `    <different begin="`, delta.Same: `    <same begin="`,
@@ -180,7 +179,8 @@ func (d *DeltaWriter) xml(r *delta.Range) {
 	d.buf = xmlLength(number(d.buf, xmlBegins[r.Kind], uint64(r.Begin)), r.Len)
 }
 
-// xmlLength ends an element. Most ranges of a fragmented device are of one block.
+// xmlLength ends an element. Length 1 has a fast path: most ranges of a fragmented device are one
+// block.
 func xmlLength(dst []byte, n uint64) []byte {
 	if n == 1 {
 		return append(dst, "\" length=\"1\"/>\n"...)
@@ -188,7 +188,7 @@ func xmlLength(dst []byte, n uint64) []byte {
 	return append(number(dst, `" length="`, n), "\"/>\n"...)
 }
 
-// xmlRange opens an element for each stretch of one kind.
+// xmlRange opens an element for each run of ranges of one kind.
 func (d *DeltaWriter) xmlRange(r *delta.Range) {
 	if !d.open || d.stretch != r.Kind {
 		d.closeStretch()

@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// Ranges prints ranges as JSON, neighbours of one type as one.
+// Ranges prints ranges as JSON. It merges adjacent ranges of one type.
 type Ranges struct {
 	w    *bufio.Writer
 	last rangeRecord
@@ -24,7 +24,7 @@ type rangeRecord struct {
 	Length int64  `json:"length"`
 }
 
-// endRecord has the sums of the lengths.
+// endRecord has the total lengths by type.
 type endRecord struct {
 	Type    string `json:"type"` // "summary"
 	Size    int64  `json:"size"` // of the device
@@ -38,7 +38,7 @@ func NewRanges(w io.Writer, size int64) *Ranges {
 	return &Ranges{w: bufio.NewWriter(w), end: endRecord{Type: "summary", Size: size}}
 }
 
-// Add adds what comes next.
+// Add adds the next extent.
 func (l *Ranges) Add(e volume.Extent) error {
 	r, sum := rangeRecord{"data", e.Begin, e.Len}, &l.end.Data
 	switch {
@@ -66,7 +66,7 @@ func (l *Ranges) print(r rangeRecord) error {
 	return NewEncoder(l.w).Encode(r)
 }
 
-// Close prints what is left, and the sums.
+// Close prints the last range and the totals.
 func (l *Ranges) Close() error {
 	return errors.Join(l.print(l.last), NewEncoder(l.w).Encode(l.end), l.w.Flush())
 }
@@ -78,20 +78,20 @@ type DMTable struct {
 	offset       int64
 }
 
-// NewDMTable returns what prints a table over the devices data and origin; the data begins at
-// byte offset.
+// NewDMTable returns a DMTable over the devices data and origin. The pool's data starts at byte
+// offset.
 func NewDMTable(w io.Writer, data, origin string, offset int64) *DMTable {
 	t := &DMTable{w: bufio.NewWriter(w), data: data, origin: origin, offset: offset}
 	if t.data == "" {
 		t.data = "DATA"
 	}
-	// A backslash takes the next byte as it is.
+	// device-mapper takes the byte after a backslash literally.
 	escape := strings.NewReplacer(`\`, `\\`, " ", `\ `, "\t", "\\\t", "\n", "\\\n")
 	t.data, t.origin = escape.Replace(t.data), escape.Replace(t.origin)
 	return t
 }
 
-// Add adds what comes next.
+// Add adds the next extent.
 func (t *DMTable) Add(e volume.Extent) error {
 	const sector = cli.SectorSize
 	fmt.Fprintf(t.w, "%d %d ", e.Begin/sector, e.Len/sector)
@@ -109,5 +109,5 @@ func (t *DMTable) Add(e volume.Extent) error {
 	return err
 }
 
-// Close prints what is left.
+// Close flushes the table.
 func (t *DMTable) Close() error { return t.w.Flush() }

@@ -10,16 +10,16 @@ import (
 	"thinpool/fsmap"
 )
 
-// Files prints what lies in ranges of a volume.
+// Files prints what ranges of a volume contain.
 type Files struct {
 	*fsmap.Result
 	Size int64 // of the volume
 }
 
-// mostPaths bounds the names of an inode that are printed.
+// mostPaths limits how many names are printed for an inode.
 const mostPaths = 20
 
-// Text prints tables; what is missing goes to errs.
+// Text prints tables to w. What could not be found goes to errs.
 func (f *Files) Text(w, errs io.Writer) error {
 	t := newGrid("", []string{"BEGIN", "LENGTH", "KIND", "INODE", "OFFSET", "PATH"}, []string{"KIND", "PATH"})
 	for i := range f.Pieces {
@@ -52,7 +52,7 @@ func (f *Files) Text(w, errs io.Writer) error {
 	return nil
 }
 
-// whose says whose a piece is: its names, or the group of metadata.
+// whose returns the owner of a piece: its file names, or the block group of file system metadata.
 func whose(p *fsmap.Piece) string {
 	switch {
 	case p.Inode == 0 && p.Group >= 0:
@@ -77,7 +77,7 @@ func problemText(p *fsmap.Problem) string {
 	return fmt.Sprintf("%s; inodes %d..%d may be unknown", text, p.First, p.Last)
 }
 
-// The lines of JSON.
+// Records in the JSON output.
 type (
 	fileSystemRecord struct {
 		Type       string `json:"type"` // "file_system"
@@ -125,7 +125,7 @@ type (
 	}
 )
 
-// JSON prints all as objects.
+// JSON prints one object per line.
 func (f *Files) JSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	enc := NewEncoder(out)

@@ -1,5 +1,5 @@
-// Package view is what people and programs read of what the tools find: tables, JSON,
-// reports. It opens nothing, and is told how devices are called.
+// Package view formats what the tools find for people and programs: tables, JSON and reports. It
+// opens no files; callers pass in the names of devices.
 package view
 
 import (
@@ -10,13 +10,13 @@ import (
 	"thinpool/internal/printable"
 )
 
-// NewEncoder returns what writes all JSON of the tools: a line a record, with escapes for what a
-// terminal must not be shown. encoding/json has its own for controls below space only.
+// NewEncoder returns the encoder for all JSON the tools print: one record per line. It escapes
+// everything that is unsafe on a terminal; encoding/json only escapes controls below space.
 func NewEncoder(w io.Writer) *json.Encoder { return json.NewEncoder(printable.NewWriter(w)) }
 
-// appendJSON appends a text as JSON has it.
+// appendJSON appends text as a JSON string.
 func appendJSON(dst []byte, text string) []byte {
 	var b bytes.Buffer
-	_ = NewEncoder(&b).Encode(text) // neither a text nor a buffer fails
+	_ = NewEncoder(&b).Encode(text) // cannot fail
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 }

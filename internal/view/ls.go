@@ -13,7 +13,7 @@ import (
 	"thinpool/tool/ls"
 )
 
-// An LsRow is a device, and the name of its volume if that is known.
+// An LsRow is a device and its volume name, if known.
 type LsRow struct {
 	ls.Row
 	Name string
@@ -22,14 +22,14 @@ type LsRow struct {
 // An LsField is a column of thin_ls.
 type LsField struct {
 	Name             string
-	Sharing, Highest bool // what it needs
+	Sharing, Highest bool // what must be computed for it
 	value            func(r LsRow, blockSize uint64) string
-	order            func(r LsRow) uint64 // to sort by; nil: by value
-	blocks           bool                 // order is a number of blocks, of which a sum says something
+	order            func(r LsRow) uint64 // sort key; nil: sort by value
+	blocks           bool                 // order is a number of blocks, so a total makes sense
 	unit             unit
 }
 
-// unit is how a number of data blocks is shown.
+// unit formats a number of data blocks.
 type unit func(blocks, blockSize uint64) string
 
 func inBlocks(n, _ uint64) string       { return strconv.FormatUint(n, 10) }
@@ -37,7 +37,7 @@ func inSectors(n, size uint64) string   { return strconv.FormatUint(n*size, 10) 
 func inBytes(n, size uint64) string     { return strconv.FormatUint(n*size*cli.SectorSize, 10) }
 func inHumanUnit(n, size uint64) string { return cli.HumanSize(n * size * cli.SectorSize) }
 
-// LsFields are all of them.
+// LsFields lists all columns.
 var LsFields = slices.Concat(
 	[]LsField{numberField("DEV", func(r LsRow) uint64 { return uint64(r.ID) })},
 	sizeFields("MAPPED", false, func(r LsRow) uint64 { return r.MappedBlocks }),
@@ -56,10 +56,10 @@ func numberField(name string, number func(LsRow) uint64) LsField {
 	return LsField{Name: name, order: number, value: func(r LsRow, _ uint64) string { return digits(number(r)) }}
 }
 
-// LsName is the volume of a device, which only LVM knows: in disk images.
+// LsName is the volume name of a device. Only LVM knows it, so it needs disk images as input.
 var LsName = LsField{Name: "NAME", value: func(r LsRow, _ uint64) string { return cmp.Or(r.Name, "-") }}
 
-// sizeFields are the four ways to show a number of blocks.
+// sizeFields returns the four columns that show a number of blocks, one per unit.
 func sizeFields(name string, sharing bool, blocks func(LsRow) uint64) []LsField {
 	in := func(suffix string, u unit) LsField {
 		return LsField{
@@ -70,7 +70,7 @@ func sizeFields(name string, sharing bool, blocks func(LsRow) uint64) []LsField 
 	return []LsField{in("_BLOCKS", inBlocks), in("_SECTORS", inSectors), in("_BYTES", inBytes), in("", inHumanUnit)}
 }
 
-// highestFields are the highest mapped block and the last sector and byte of it.
+// highestFields returns the highest mapped block, and its last sector and byte.
 func highestFields() []LsField {
 	in := func(name string, value func(end, size uint64) string) LsField {
 		end := func(r LsRow) uint64 {
@@ -100,7 +100,7 @@ type LsOrder struct {
 	Descending bool
 }
 
-// SortLs sorts rows by the first field, those that are equal there by the second, and so on.
+// SortLs sorts rows by the first field, then by the second, and so on.
 func SortLs(rows []LsRow, by []LsOrder) {
 	slices.SortStableFunc(rows, func(a, b LsRow) int {
 		for _, o := range by {
@@ -121,11 +121,11 @@ func SortLs(rows []LsRow, by []LsOrder) {
 	})
 }
 
-// LsText is how LsTable prints.
+// LsText selects what LsTable prints besides the rows.
 type LsText struct{ Headers, Totals bool }
 
-// LsTable prints the columns, each as wide as its widest cell, right-aligned and
-// followed by a space, also the last: programs split the lines there.
+// LsTable prints the columns, each as wide as its widest cell, right-aligned and followed by a
+// space. The last column has the space too: programs split lines there.
 func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, text LsText) error {
 	t := &table{bare: !text.Headers, gap: " ", end: " "}
 	for _, f := range columns {
@@ -144,7 +144,7 @@ func LsTable(w io.Writer, columns []LsField, rows []LsRow, blockSize uint64, tex
 	return t.writeTo(w)
 }
 
-// totals are the cells of the last line.
+// totals returns the cells of the last line.
 func totals(columns []LsField, rows []LsRow, blockSize uint64) []string {
 	var cells []string
 	for _, f := range columns {
@@ -167,7 +167,7 @@ func sum(rows []LsRow, of func(LsRow) uint64) (n uint64) {
 	return n
 }
 
-// LsSets prints the sets of devices that free more together than apart.
+// LsSets prints the sets of devices that free more space together than one by one.
 func LsSets(w io.Writer, sets ls.Sets, blockSize uint64) error {
 	columns := []string{"TOGETHER", "APART", "DEVICES"}
 	t := &table{columns: columns, left: columns[2:], gap: " "}
@@ -195,7 +195,7 @@ func LsSets(w io.Writer, sets ls.Sets, blockSize uint64) error {
 	return nil
 }
 
-// rowRecord is a device in JSON. Numbers of blocks are of data blocks.
+// rowRecord is a device in JSON. Block counts are in data blocks.
 type rowRecord struct {
 	Type            string              `json:"type"` // "device"
 	DevID           metadata.DevID      `json:"dev_id"`
@@ -210,7 +210,7 @@ type rowRecord struct {
 	Name            string              `json:"name,omitempty"`
 }
 
-// setRecord is a set of devices in JSON. Numbers of blocks are of data blocks.
+// setRecord is a set of devices in JSON. Block counts are in data blocks.
 type setRecord struct {
 	Type           string           `json:"type"` // "set"
 	DevIDs         []metadata.DevID `json:"dev_ids"`
@@ -218,7 +218,7 @@ type setRecord struct {
 	ApartBlocks    uint64           `json:"apart_blocks"`
 }
 
-// LsJSON prints a record a device, one a set if those are wanted, and the summary.
+// LsJSON prints one record per device, one per set if requested, and the summary.
 func LsJSON(w io.Writer, rows []LsRow, sets *ls.Sets, blockSize uint32, withTotals bool) error {
 	enc := NewEncoder(w)
 	for _, r := range rows {
@@ -252,7 +252,7 @@ func LsJSON(w io.Writer, rows []LsRow, sets *ls.Sets, blockSize uint32, withTota
 	return enc.Encode(end)
 }
 
-// devicesEndRecord is the last line: how many devices there are.
+// devicesEndRecord is the last line: the number of devices.
 type devicesEndRecord struct {
 	Type    string `json:"type"` // "summary"
 	Devices int    `json:"devices"`

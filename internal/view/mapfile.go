@@ -9,30 +9,30 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// A Mapfile prints the mapfile of an export, as GNU ddrescue reads it.
+// A Mapfile prints the mapfile of an export in the format of GNU ddrescue.
 //
-// What is guessed has been copied, so it must not be "?": ddrescue would read that first, and
-// put other bytes in its place. As "*" it shows as not finished, and --no-trim leaves it alone.
+// Guessed data has been copied, so its status must not be "?": ddrescue would read those areas
+// first and overwrite them. Status "*" marks them unfinished, and --no-trim leaves them alone.
 type Mapfile struct {
 	w    *bufio.Writer
 	last mapfileBlock
 }
 
-// A mapfileBlock is adjacent bytes of one status.
+// A mapfileBlock is a byte range with one status.
 type mapfileBlock struct {
 	begin, length int64
 	status        byte
 }
 
-// NewMapfile returns what prints a mapfile. Extents must follow each other without a gap.
+// NewMapfile returns a Mapfile that writes to w. Extents must follow each other without gaps.
 func NewMapfile(w io.Writer) *Mapfile {
 	m := &Mapfile{w: bufio.NewWriter(w)}
-	// Nothing was tried with another input yet: ddrescue begins with its first pass.
+	// ddrescue has not tried its input yet, so it starts with the first pass.
 	fmt.Fprint(m.w, "# Mapfile. Created by thin_export\n# current_pos  current_status  current_pass\n0x00000000     ?               1\n#      pos        size  status\n")
 	return m
 }
 
-// Add adds what comes next.
+// Add adds the next extent.
 func (m *Mapfile) Add(e volume.Extent) error {
 	b := mapfileBlock{e.Begin, e.Len, '+'}
 	switch {
@@ -58,5 +58,5 @@ func (m *Mapfile) print(b mapfileBlock) error {
 	return err
 }
 
-// Close prints what is left.
+// Close prints the last block.
 func (m *Mapfile) Close() error { return errors.Join(m.print(m.last), m.w.Flush()) }

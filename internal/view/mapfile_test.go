@@ -8,7 +8,7 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// Neighbours of one status are one block, whatever they are.
+// Adjacent extents with the same status become one block, even if their kinds differ.
 func TestMapfile(t *testing.T) {
 	var text strings.Builder
 	m := NewMapfile(&text)

@@ -7,7 +7,7 @@ import (
 	"thinpool/metadata"
 )
 
-// label is what messages call a device; name may be nil.
+// label is how messages name a device. name may be nil.
 func label(id metadata.DevID, name func(metadata.DevID) string) string {
 	if name == nil {
 		return metadata.Label(id, "")
@@ -15,8 +15,8 @@ func label(id metadata.DevID, name func(metadata.DevID) string) string {
 	return metadata.Label(id, name(id))
 }
 
-// Named puts what name calls devices into the text of an error, where an error that it wraps
-// is about one. A nil name calls them nothing.
+// Named rewrites the text of err so that each wrapped error about a device mentions the name of
+// that device. It returns err unchanged if name is nil.
 func Named(err error, name func(metadata.DevID) string) error {
 	if err == nil || name == nil {
 		return err
@@ -33,7 +33,7 @@ func Named(err error, name func(metadata.DevID) string) error {
 	return err
 }
 
-// joined are the errors of which errors.Join made err; nil if it did not.
+// joined returns the errors that errors.Join combined into err, or nil if err is of another kind.
 func joined(err error) []error {
 	join, ok := err.(interface{ Unwrap() []error })
 	if !ok || err.Error() != errors.Join(join.Unwrap()...).Error() {
@@ -51,14 +51,13 @@ func (e *namedError) Error() string { return e.text }
 
 func (e *namedError) Unwrap() error { return e.error }
 
-// aboutDevice is an error about a device, which can be told what that is called.
+// aboutDevice is an error about a device that can include the device's name.
 type aboutDevice interface {
 	DevID() metadata.DevID
 	Named(name string) string
 }
 
-// textNamed is the text of err in which the part that comes of an error about a device is
-// replaced.
+// textNamed returns the text of err with the parts about devices replaced.
 func textNamed(err error, name func(metadata.DevID) string) string {
 	text := err.Error()
 	if about, ok := err.(aboutDevice); ok {
@@ -75,7 +74,7 @@ func textNamed(err error, name func(metadata.DevID) string) string {
 		if e == nil {
 			continue
 		}
-		if at := strings.LastIndex(text, e.Error()); at >= 0 { // what is wrapped comes last
+		if at := strings.LastIndex(text, e.Error()); at >= 0 { // the wrapped error comes last
 			text = text[:at] + textNamed(e, name) + text[at+len(e.Error()):]
 		}
 	}

@@ -14,7 +14,7 @@ func nameThree(id metadata.DevID) string {
 	return map[metadata.DevID]string{3: "vg/data"}[id]
 }
 
-// Errors about a device have its name, whatever they are wrapped in. Nothing else is renamed.
+// Errors about a device mention its name, however they are wrapped. No other text changes.
 func TestNamed(t *testing.T) {
 	none := &metadata.DeviceError{ID: 3, Err: metadata.ErrNoDevice}
 	lost := &metadata.LostError{ID: 3, Keys: btree.KeyRange{First: 1, Last: 2}, Err: block.ErrCorrupt}

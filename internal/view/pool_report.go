@@ -15,7 +15,7 @@ type reportedPool struct {
 	Snapshot         bool    `json:"snapshot"`
 	Level            string  `json:"level"`
 	State            string  `json:"state"`
-	TransactionID    *uint64 `json:"transaction_id,omitempty"` // nil, as all below: the superblock cannot be read
+	TransactionID    *uint64 `json:"transaction_id,omitempty"` // nil, like all fields below, if the superblock is unreadable
 	Time             *uint32 `json:"time,omitempty"`
 	NeedsCheck       *bool   `json:"needs_check,omitempty"`
 	HeldRoot         *uint64 `json:"held_root,omitempty"`
@@ -64,12 +64,12 @@ type reportedVolume struct {
 	Likely       bool            `json:"origin_likely,omitempty"`
 }
 
-// reportedSharing is what two volumes have in common.
+// reportedSharing is what two volumes share.
 type reportedSharing struct {
 	Type   string            `json:"type"` // "sharing"
 	DevIDs [2]metadata.DevID `json:"dev_ids"`
 	Blocks uint64            `json:"blocks"`
-	Only   bool              `json:"only,omitempty"` // and no other volume
+	Only   bool              `json:"only,omitempty"` // shared by no other volume
 	Every  uint64            `json:"every"`
 }
 
@@ -83,7 +83,7 @@ type reportedPart struct {
 	Faulty    uint64 `json:"faulty_blocks"`
 }
 
-// reportedRuns is the runs of similar lengths.
+// reportedRuns counts runs of similar length.
 type reportedRuns struct {
 	Type   string `json:"type"` // "runs"
 	Least  uint64 `json:"least"`
@@ -92,7 +92,7 @@ type reportedRuns struct {
 	Blocks uint64 `json:"blocks"`
 }
 
-// reportedFill is how full the leaves are.
+// reportedFill says how full the leaves are.
 type reportedFill struct {
 	Type     string     `json:"type"` // "fill"
 	Leaves   uint64     `json:"leaves"`
@@ -112,7 +112,7 @@ type reportedEnd struct {
 	Mappings uint64 `json:"mappings"`
 }
 
-// PoolReport prints a report about a pool as JSON.
+// PoolReport prints a pool report as JSON.
 func PoolReport(w io.Writer, r *report.Report) error {
 	enc := NewEncoder(w)
 	records := []any{poolOf(r)}
@@ -136,7 +136,7 @@ func PoolReport(w io.Writer, r *report.Report) error {
 	return nil
 }
 
-// mappedRecords are the figures about mappings.
+// mappedRecords returns the records about mappings.
 func mappedRecords(r *report.Report) []any {
 	var records []any
 	m := &r.Sharing

@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/repair"
 )
 
-// TextReport prints what a repair found for people, with the names of volumes if there are any.
+// TextReport prints what a repair found, for people. If name is not nil, it adds volume names.
 func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string) error {
 	out := bufio.NewWriter(w)
 	h := &r.Header
@@ -49,7 +49,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 	return out.Flush()
 }
 
-// devicesTable has a row a device: how many of its mappings were found, and how sure they are.
+// devicesTable has a row per device: how many mappings were found and how certain they are.
 func devicesTable(r *repair.Report, name func(metadata.DevID) string) *table {
 	columns := []string{"device", "expected", "read", "confirmed", "guessed", "lost"}
 	if name != nil {
@@ -73,14 +73,14 @@ func devicesTable(r *repair.Report, name func(metadata.DevID) string) *table {
 	return t
 }
 
-// How many lost ranges a report lists: ten thousand snapshots may share thousands of them.
+// Limits on the lost ranges a report lists: ten thousand snapshots may share thousands of them.
 const (
 	mostLostLines   = 10000
 	mostLostRecords = 1 << 16
 )
 
-// lostText prints where mappings of a device are missing or guessed, on so many lines at most.
-// It returns how many are left.
+// lostText prints where mappings of a device are missing or guessed, in at most room lines. It
+// returns how many lines are left.
 func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.Header, room int) int {
 	if d.Dropped {
 		fmt.Fprintf(w, "%s: left out\n", device)
@@ -108,7 +108,7 @@ func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.He
 	return room
 }
 
-// upTo yields no more than room of all, and takes them from room.
+// upTo yields at most room values and subtracts them from room.
 func upTo[T any](all iter.Seq[T], room *int) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		if *room == 0 {
@@ -122,7 +122,7 @@ func upTo[T any](all iter.Seq[T], room *int) iter.Seq[T] {
 	}
 }
 
-// orphanText describes a tree whose device is not known.
+// orphanText describes a tree whose device is unknown.
 func orphanText(o *repair.Orphan, name func(metadata.DevID) string) string {
 	text := fmt.Sprintf("block %d: a complete mapping tree with %d mappings is in use, but its device is unknown", o.Root, o.Mappings)
 	if len(o.Devices) > 0 {
@@ -134,7 +134,7 @@ func orphanText(o *repair.Orphan, name func(metadata.DevID) string) string {
 	return fmt.Sprintf("%s. Use --adopt %d=ID to keep it as device ID, or --keep-orphans to keep it under a new id", text, o.Root)
 }
 
-// idList lists device ids, as far as they fit a line.
+// idList lists device ids, as many as fit on a line.
 func idList(ids []metadata.DevID, many string, name func(metadata.DevID) string) string {
 	const most = 8
 	if len(ids) == 1 {
@@ -153,7 +153,7 @@ func idList(ids []metadata.DevID, many string, name func(metadata.DevID) string)
 	return text
 }
 
-// alternativeText says how another state that may be right differs from the one taken.
+// alternativeText says how another possible state differs from the one chosen.
 func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report, name func(metadata.DevID) string) {
 	fmt.Fprintf(w, "another state may be the right one (--state %d): mapping root %d, details root %d, time %d, device transactions up to %d\n",
 		number, s.Mapping, s.Details, s.Time, s.TransactionID)
@@ -192,7 +192,7 @@ func alternativeText(w io.Writer, number int, s *repair.State, r *repair.Report,
 	}
 }
 
-// verdict is the end of a report: what it means, and what to do.
+// verdict returns the end of a report: what the result means and what to do.
 func verdict(r *repair.Report) string {
 	if r.Lossless() {
 		return "nothing is lost"
@@ -265,8 +265,8 @@ type reportRecord struct {
 	Notes         []string         `json:"notes"`
 }
 
-// deviceRecord is a device in a report. Expected and Lost are not there if it is not
-// known how many mappings it had.
+// deviceRecord is a device in a report. Expected and Lost are omitted if the number of mappings it
+// had is unknown.
 type deviceRecord struct {
 	Type      string           `json:"type"` // "device"
 	DevID     metadata.DevID   `json:"dev_id"`
@@ -289,7 +289,7 @@ type lostPartRecord struct {
 	Message string   `json:"message"`
 }
 
-// reportEndRecord is the last line: how many objects of each type were before it.
+// reportEndRecord is the last line: the number of objects of each type.
 type reportEndRecord struct {
 	Type    string `json:"type"` // "summary"
 	Devices int    `json:"devices"`
@@ -297,7 +297,7 @@ type reportEndRecord struct {
 	States  int    `json:"states"`
 }
 
-// orphanRecord is a tree whose device is not known.
+// orphanRecord is a tree whose device is unknown.
 type orphanRecord struct {
 	Type     string           `json:"type"` // "orphan"
 	Root     block.Nr         `json:"root"`
@@ -306,8 +306,8 @@ type orphanRecord struct {
 	Adopted  *metadata.DevID  `json:"kept_as,omitempty"`
 }
 
-// JSONReport prints what a repair found for programs: one line for the whole, then
-// one a device, an orphan and another state that may be right.
+// JSONReport prints what a repair found, for programs: one line for the pool, then one per device,
+// orphan and other possible state.
 func JSONReport(w io.Writer, r *repair.Report) error {
 	h := &r.Header
 	first := reportRecord{
@@ -358,7 +358,7 @@ func encodeLines(w io.Writer, lines iter.Seq[any]) error {
 	return buffer.Flush()
 }
 
-// deviceRecordOf lists no more than room lost ranges, and takes them from room.
+// deviceRecordOf lists at most room lost ranges and subtracts them from room.
 func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	rec := deviceRecord{
 		Type: "device", DevID: d.ID, Read: d.Read, Confirmed: d.Confirmed, Guessed: d.Guessed, Reused: d.Reused, Complete: d.Complete(),
@@ -376,8 +376,8 @@ func deviceRecordOf(d *repair.DeviceReport, room *int) deviceRecord {
 	return rec
 }
 
-// TextStates prints the states that are left on a device; rivals of them may be right as
-// well as the first.
+// TextStates prints the states still found on a device. After the first, rivals of them may be the
+// right one, too.
 func TextStates(w io.Writer, all []*repair.State, rivals int) error {
 	out := bufio.NewWriter(w)
 	t := newTable("state", "mapping root", "details root", "time", "transaction", "devices", "mappings", "in use by others", "whole", "device ids")
@@ -407,7 +407,7 @@ func TextStates(w io.Writer, all []*repair.State, rivals int) error {
 	return out.Flush()
 }
 
-// stateIDs lists the device ids of s, as far as they fit a line.
+// stateIDs lists the device ids of s, as many as fit on a line.
 func stateIDs(s *repair.State) string {
 	const most = 8
 	var ids []string

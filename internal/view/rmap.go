@@ -8,7 +8,7 @@ import (
 	"thinpool/tool/rmap"
 )
 
-// RmapLine is the line that programs expect: five words, both ranges without their ends.
+// RmapLine appends the line that programs parse: five words, with both ranges half-open.
 func RmapLine(dst []byte, r rmap.Row) []byte {
 	dst = appendRange(append(dst, "data "...), uint64(r.Data), r.Len)
 	dst = textenc.AppendUint(append(dst, " -> thin("...), uint64(r.ID))
@@ -21,13 +21,12 @@ func appendRange(dst []byte, begin, length uint64) []byte {
 	return textenc.AppendUint(dst, begin+length)
 }
 
-// RmapObjects makes rows JSON, and counts them for the summary. It may be used concurrently.
+// RmapObjects formats rows as JSON and counts them for the summary. It is safe for concurrent use.
 type RmapObjects struct {
-	Name           func(metadata.DevID) string // what LVM calls a device; nil: it is not known
+	Name           func(metadata.DevID) string // LVM's name for a device; nil: unknown
 	ranges, blocks atomic.Uint64
 }
 
-// Append appends a row.
 func (o *RmapObjects) Append(dst []byte, r rmap.Row) []byte {
 	o.ranges.Add(1)
 	o.blocks.Add(r.Len)
@@ -38,19 +37,19 @@ func (o *RmapObjects) Append(dst []byte, r rmap.Row) []byte {
 	return RmapObject(dst, r, name)
 }
 
-// Summary is the last line.
+// Summary returns the last line.
 func (o *RmapObjects) Summary() any {
 	return rangesEndRecord{"summary", o.ranges.Load(), o.blocks.Load()}
 }
 
-// rangesEndRecord is how many ranges there are, and the sum of their lengths.
+// rangesEndRecord has the number of ranges and their total length.
 type rangesEndRecord struct {
 	Type   string `json:"type"` // "summary"
 	Ranges uint64 `json:"ranges"`
 	Blocks uint64 `json:"blocks"`
 }
 
-// RmapObject is a row in JSON; name is that of its device, if it has one.
+// RmapObject appends a row as JSON. name is the device's volume name, or empty.
 func RmapObject(dst []byte, r rmap.Row, name string) []byte {
 	field := func(name string, n uint64) { dst = textenc.AppendUint(append(dst, name...), n) }
 	field(`{"type":"range","data_begin":`, uint64(r.Data))

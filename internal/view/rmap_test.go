@@ -11,7 +11,7 @@ import (
 	"thinpool/tool/rmap"
 )
 
-// The name of a device is quoted, whatever it is.
+// Device names are quoted.
 func TestRmapObjectName(t *testing.T) {
 	var o RmapObjects
 	o.Name = func(id metadata.DevID) string { return map[metadata.DevID]string{1: "vg/a", 2: "\"\x1b"}[id] }
@@ -23,7 +23,7 @@ func TestRmapObjectName(t *testing.T) {
 	}
 }
 
-// Lines are what the plain way of writing them gives.
+// The fast formatter writes the same lines as fmt.
 func TestRmapLine(t *testing.T) {
 	number := rapid.OneOf(rapid.Uint64Range(0, 1001), rapid.Uint64Range(1<<62, 1<<63), rapid.Uint64Max(math.MaxUint64>>1))
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,12 +11,12 @@ import (
 	"thinpool/tool/scan"
 )
 
-// A ScanTable prints rows for people. Columns have fixed widths, so that a row need not
-// wait for those after it.
+// A ScanTable prints rows for people. Its columns have fixed widths, so each row can be printed at
+// once.
 type ScanTable struct {
 	Writer io.Writer
 	Width  int                         // of block numbers
-	Name   func(metadata.DevID) string // of the volume that a device is; nil: not known
+	Name   func(metadata.DevID) string // maps a device to its volume name; nil: unknown
 }
 
 const (
@@ -25,7 +25,7 @@ const (
 	countsFit = len("COUNTED")
 )
 
-// Header prints the names of the columns.
+// Header prints the column names.
 func (t ScanTable) Header() error {
 	return t.line("FIRST", "LAST", "BLOCKS", "KIND", "CHECKSUM", "STORED", "COUNTED", "OWNER")
 }
@@ -37,7 +37,6 @@ func (t ScanTable) line(first, last, n, kind, checksum, stored, counted, owner s
 	return err
 }
 
-// Row prints a row.
 func (t ScanTable) Row(r scan.Row) error {
 	owner := owners(&r, t.Name)
 	if len(r.Faults) > 0 {
@@ -55,8 +54,8 @@ func optional(n *uint32) string {
 	return fmt.Sprint(*n)
 }
 
-// kindOf names the kind of block: the copy that a metadata snapshot has of the
-// superblock lies elsewhere.
+// kindOf names the kind of block. A metadata snapshot's copy of the superblock is not at block 0,
+// so it gets a name of its own.
 func kindOf(r *scan.Row) string {
 	if r.Kind == survey.Superblock && (r.First != metadata.SuperblockLocation || r.Self != nil && *r.Self != metadata.SuperblockLocation) {
 		return "snapshot superblock"
@@ -64,7 +63,7 @@ func kindOf(r *scan.Row) string {
 	return r.Kind.String()
 }
 
-// ownerNames are what trees are called in the table.
+// ownerNames has the table's names for trees.
 var ownerNames = map[scan.Tree]string{
 	scan.DataIndex:        "index of the data space map",
 	scan.DataBitmap:       "bitmap of the data space map",
@@ -74,7 +73,7 @@ var ownerNames = map[scan.Tree]string{
 	scan.MetadataOverflow: "overflow tree of the metadata space map",
 }
 
-// owners says who leads to the blocks of a row.
+// owners names the trees that use the blocks of a row.
 func owners(r *scan.Row, name func(metadata.DevID) string) string {
 	if len(r.Owners) == 0 {
 		return r.Use.String() + keysOf(r)
@@ -96,7 +95,7 @@ func owners(r *scan.Row, name func(metadata.DevID) string) string {
 	return strings.Join(names, "; ") + keysOf(r)
 }
 
-// someDevices names the devices of an owner, as far as they are known.
+// someDevices names the devices of an owner, as far as known.
 func someDevices(o scan.Owner, name func(metadata.DevID) string) string {
 	var ids []string
 	for _, id := range o.FirstIDs {
@@ -113,7 +112,7 @@ func someDevices(o scan.Owner, name func(metadata.DevID) string) string {
 	return "devices " + strings.Join(ids[:last], ", ") + " and " + ids[last]
 }
 
-// keyNames are what the keys of trees are.
+// keyNames says what the keys of each tree are.
 var keyNames = map[scan.Tree]string{
 	scan.TopLevel:         "device ids",
 	scan.Details:          "device ids",
@@ -139,7 +138,7 @@ func keysOf(r *scan.Row) string {
 	return fmt.Sprintf(": %s %d..%d", name, r.Keys.First, r.Keys.Last)
 }
 
-// scanRecord is a row in JSON. Fields that do not apply, or are not known, are left out.
+// scanRecord is a row in JSON. Fields that do not apply or are unknown are omitted.
 type scanRecord struct {
 	Type       string            `json:"type"` // "blocks"
 	Begin      block.Nr          `json:"begin"`
@@ -159,20 +158,20 @@ type scanRecord struct {
 // scanEndRecord is the last line.
 type scanEndRecord struct {
 	Type        string `json:"type"`          // "summary"
-	Blocks      uint64 `json:"device_blocks"` // of the device, listed or not
-	Used        uint64 `json:"owned_blocks"`  // that some tree leads to
+	Blocks      uint64 `json:"device_blocks"` // listed or not
+	Used        uint64 `json:"owned_blocks"`  // used by some tree
 	OwnersKnown bool   `json:"owners_known"`
 }
 
-// ScanSummary is the last line in JSON.
+// ScanSummary returns the last line of the JSON output.
 func ScanSummary(sum scan.Summary) any {
 	return scanEndRecord{"summary", sum.Blocks, sum.Used, sum.Superblock == nil}
 }
 
-// correctionRecord is the change of one byte that makes a block valid.
+// correctionRecord is the one-byte change that makes a block valid.
 type correctionRecord struct {
 	Byte int   `json:"byte"` // offset in the block
-	Mask uint8 `json:"mask"` // bits that are wrong
+	Mask uint8 `json:"mask"` // the wrong bits
 }
 
 type ownerRecord struct {
@@ -182,7 +181,7 @@ type ownerRecord struct {
 	FirstIDs []metadata.DevID `json:"first_dev_ids,omitempty"`
 }
 
-// ScanRecord is a row in JSON.
+// ScanRecord returns a row for JSON.
 func ScanRecord(r scan.Row) any {
 	rec := scanRecord{
 		Type: "blocks", Begin: r.First, Length: r.N, Kind: kindOf(&r),

@@ -8,7 +8,8 @@ import (
 	"thinpool/tool/shrink"
 )
 
-// The records of a plan in JSON: sizes and places in data blocks, and in bytes on the data device.
+// Records of a plan in JSON. Sizes and positions are in data blocks, and in bytes on the data
+// device.
 type (
 	shrinkRecord struct {
 		Type          string `json:"type"` // "shrink"

@@ -10,14 +10,14 @@ import (
 
 // An estimateRecord is an estimate in JSON.
 type estimateRecord struct {
-	Type    string `json:"type"` // "estimate"; "summary": that of the chosen rule
+	Type    string `json:"type"` // "estimate", or "summary" for the chosen rule
 	Rule    string `json:"rule"`
 	Bytes   uint64 `json:"bytes"`
 	Sectors uint64 `json:"sectors"`
-	Bound   string `json:"bound,omitempty"` // the bound that decided
+	Bound   string `json:"bound,omitempty"` // the limit that applied
 }
 
-// An adviceRecord is what size to choose, in JSON.
+// An adviceRecord is the recommended size in JSON.
 type adviceRecord struct {
 	Type         string `json:"type"` // "advice"
 	Rule         string `json:"rule"`
@@ -26,11 +26,11 @@ type adviceRecord struct {
 	NeededBytes  uint64 `json:"needed_bytes"`
 	ReserveBytes uint64 `json:"reserve_bytes"`
 	Fits         bool   `json:"fits"`
-	FittingBlock uint64 `json:"fitting_block_size,omitempty"` // sectors; if it does not fit, and there is one
+	FittingBlock uint64 `json:"fitting_block_size,omitempty"` // sectors; a block size that fits, if this one does not
 }
 
-// SizesJSON prints the estimate that was chosen; with all, after those of all rules and the
-// size to choose.
+// SizesJSON prints the chosen estimate. With all, it first prints the estimates of all rules and
+// the recommended size.
 func SizesJSON(w io.Writer, p size.Pool, chosen size.Estimate, all bool) error {
 	enc := NewEncoder(w)
 	record := func(kind string, e size.Estimate) error {
@@ -62,7 +62,7 @@ var ruleMeaning = map[size.Rule]string{
 	size.Packed:    "full trees: the minimum, right after thin_restore",
 }
 
-// Sizes prints all rules and what they mean for a pool.
+// Sizes prints every rule and its result for a pool.
 func Sizes(w io.Writer, p size.Pool) error {
 	fmt.Fprintf(w, "A pool of %s with blocks of %s: %s, %s.\n", PlainSize(p.Size), PlainSize(p.BlockSize),
 		plural(p.Blocks(), "data block", "data blocks"), plural(p.Thins, "device", "devices"))
@@ -90,7 +90,7 @@ func Sizes(w io.Writer, p size.Pool) error {
 	return advise(w, p)
 }
 
-// advise prints the size to choose.
+// advise prints the recommended size.
 func advise(w io.Writer, p size.Pool) error {
 	a := p.Advise()
 	if a.Fits {
@@ -109,7 +109,7 @@ func advise(w io.Writer, p size.Pool) error {
 	return err
 }
 
-// Room prints how large the metadata of a pool should be that exists.
+// Room prints the recommended metadata size for an existing pool.
 func Room(w io.Writer, a size.Advice, unit cli.Unit) error {
 	if !a.Fits {
 		_, err := fmt.Fprintf(w, "with room to grow it needs %s, more than the 15.875 GiB that a pool can use\n", PlainSize(a.Need))

@@ -10,21 +10,21 @@ import (
 
 const percent = 100
 
-// binRecord is a line of a histogram in JSON.
+// binRecord is a histogram line in JSON.
 type binRecord struct {
 	Type  string `json:"type"` // "bin"
 	Value uint64 `json:"value"`
 	Times uint64 `json:"times"`
 }
 
-// binsEndRecord is the last line: the sums of the times, and of the values so many times.
+// binsEndRecord is the last line: the sum of the counts, and the sum of all values.
 type binsEndRecord struct {
 	Type  string `json:"type"` // "summary"
 	Times uint64 `json:"times"`
 	Sum   uint64 `json:"sum"`
 }
 
-// Histogram prints a histogram, as lines or as JSON.
+// Histogram prints a histogram as lines or as JSON.
 func Histogram(w io.Writer, h stat.Histogram, json bool) error {
 	times, sum := h.Total()
 	enc := NewEncoder(w)
@@ -56,12 +56,12 @@ type statRecord struct {
 	SharedLeaves  uint64         `json:"shared_leaves"`
 	InternalNodes uint64         `json:"internal_nodes"`
 	Depth         int            `json:"depth"`
-	Fill          float64        `json:"fill"` // of the leaves, 0 to 1
+	Fill          float64        `json:"fill"` // average fill of the leaves, 0 to 1
 	Name          string         `json:"name,omitempty"`
 }
 
-// Stat prints what was measured of devices, as a table or as JSON. name is what LVM calls a device;
-// nil: it is not known.
+// Stat prints statistics of devices as a table or as JSON. name returns LVM's name for a device;
+// nil: unknown.
 func Stat(w io.Writer, devices []stat.Device, name func(metadata.DevID) string, json bool) error {
 	known := name != nil
 	if !known {

@@ -9,29 +9,30 @@ import (
 	"thinpool/internal/printable"
 )
 
-// A table has columns that are each as wide as their widest cell.
+// A table makes each column as wide as its widest cell.
 type table struct {
-	title   string // empty for none
+	title   string // may be empty
 	columns []string
-	left    []string // of them, those that are aligned left; the others are numbers
+	left    []string // left-aligned columns; the others are numbers
 	rows    [][]string
 
-	bare   bool // without the names of the columns
-	sparse bool // columns in which all cells are empty are left out, and so is a table without rows
-	// What stands before the first cell, between two, and after the last. If that is nothing
-	// lines do not end in spaces.
+	bare   bool // print no column names
+	sparse bool // omit columns whose cells are all empty, and the whole table if it has no rows
+	// Text before the first cell, between cells, and after the last. Without end, lines have no
+	// trailing spaces.
 	indent, gap, end string
 }
 
-// newTable returns a table as people read it.
+// newTable returns a table for people to read.
 func newTable(columns ...string) *table { return &table{columns: columns, indent: "  ", gap: "  "} }
 
-// newGrid is newTable for what has many columns that are often empty; left are aligned left.
+// newGrid is like newTable, for tables with many columns that are often empty. The columns in left
+// are left-aligned.
 func newGrid(title string, columns, left []string) *table {
 	return &table{title: title, columns: columns, left: left, sparse: true, indent: "  ", gap: "  "}
 }
 
-// widest bounds what a cell costs all others of its column; only the last column has none below.
+// widest limits the width a single cell can force on its column. The last column has no limit.
 const widest = 255
 
 func (t *table) add(cells ...string) {
@@ -44,7 +45,6 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// writeTo writes the table to w.
 func (t *table) writeTo(w io.Writer) error {
 	var out strings.Builder
 	t.write(&out)
@@ -52,7 +52,7 @@ func (t *table) writeTo(w io.Writer) error {
 	return err
 }
 
-// write adds the table to out, after an empty line if it has a title and something is there.
+// write appends the table to out. A table with a title is set off by a blank line.
 func (t *table) write(out *strings.Builder) {
 	if t.sparse && len(t.rows) == 0 {
 		return
@@ -73,7 +73,7 @@ func (t *table) write(out *strings.Builder) {
 	}
 }
 
-// widths are those of the columns; 0 for those that are left out.
+// widths returns the column widths; 0 means the column is omitted.
 func (t *table) widths() []int {
 	widths := make([]int, len(t.columns))
 	last := len(widths) - 1
@@ -93,7 +93,7 @@ func (t *table) widths() []int {
 		}
 	}
 	if last >= 0 && widths[last] > 0 && t.isLeft(last) {
-		widths[last] = 1 // nothing stands right of it
+		widths[last] = 1 // nothing follows on its right
 	}
 	return widths
 }

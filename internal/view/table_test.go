@@ -19,7 +19,7 @@ func TestPlainSize(t *testing.T) {
 	}
 }
 
-// Names of hosts, descriptions and the like may hold anything, as long as they want.
+// Cells such as host names and descriptions may hold any bytes, of any length.
 func TestGrid(t *testing.T) {
 	g := newGrid("Title", []string{"A", "N", "NONE", "LAST"}, []string{"A", "LAST"})
 	g.add("\x1b[2J", "7", "", strings.Repeat("x", 1000))

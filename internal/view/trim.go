@@ -13,7 +13,7 @@ import (
 // BlockBytes is the size of a data block in bytes.
 func BlockBytes(sb metadata.Superblock) uint64 { return uint64(sb.DataBlockSize) * cli.SectorSize }
 
-// Free prints free ranges: as lines, or as JSON. size is that of a data block in bytes.
+// Free prints free ranges as lines or as JSON. size is the data block size in bytes.
 func Free(w io.Writer, free []trim.Range, size uint64, json bool) error {
 	out := bufio.NewWriter(w)
 	enc := NewEncoder(out)
@@ -48,7 +48,7 @@ type freeRecord struct {
 	ByteLength uint64 `json:"byte_length"`
 }
 
-// freeEndRecord is the last line: how many ranges are free, and the sums of their lengths.
+// freeEndRecord is the last line: the number of free ranges and their total lengths.
 type freeEndRecord struct {
 	Type   string `json:"type"` // "summary"
 	Ranges int    `json:"ranges"`

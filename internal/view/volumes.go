@@ -11,33 +11,33 @@ import (
 	"thinpool/tool/ls"
 )
 
-// A VolumeRow is a logical volume and, if it is a pool or a thin volume, what the metadata
-// says of it; or a device of a pool that LVM does not know.
+// A VolumeRow is a logical volume and, if it is a pool or a thin volume, what the metadata says
+// about it. It may also be a pool's device that LVM does not know.
 type VolumeRow struct {
 	Group   *lvm.Group
 	Volume  *lvm.Volume // nil: unknown to LVM
 	Partial bool
-	Pool    *PoolState // of a pool, or of the pool that the device is in
-	Device  *ls.Row    // of a thin volume; nil if not in the pool
+	Pool    *PoolState // of a pool, or of the device's pool
+	Device  *ls.Row    // of a thin volume; nil: not in the pool
 }
 
-// A PoolState is what the metadata of a pool says.
+// A PoolState is what the metadata says about a pool.
 type PoolState struct {
 	Volume     *lvm.Volume
-	Superblock *metadata.Superblock // nil: it cannot be read
-	Devices    []ls.Row             // as far as they can be read
-	Sharing    bool                 // it is known what is exclusive
-	Err        error                // why not all can be read
+	Superblock *metadata.Superblock // nil: unreadable
+	Devices    []ls.Row             // the readable ones
+	Sharing    bool                 // exclusive blocks are known
+	Err        error                // why something could not be read
 	Differs    []lvmcheck.Difference
 }
 
-// Waiting reports whether the messages in the text are still to be sent: LVM raises its
-// transaction id first, and the pool's when they are done.
+// Waiting reports whether the thin messages in LVM's metadata have not been sent yet. LVM raises
+// its transaction id first; the pool's follows when the messages are done.
 func (p *PoolState) Waiting() bool {
 	return p.Superblock == nil || p.Superblock.TransactionID != p.Volume.ThinPool().TransactionID
 }
 
-// An Volumes is all that there is to list.
+// Volumes holds everything to list.
 type Volumes struct {
 	Groups   []*lvm.Group
 	PVs      []lvmreport.PV
@@ -45,7 +45,7 @@ type Volumes struct {
 	Problems []lvm.Problem
 }
 
-// Find finds a device by its id; nil if it is not there.
+// Find returns the device with the given id, or nil.
 func (p *PoolState) Find(id uint64) *ls.Row {
 	if p == nil {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"thinpool/internal/lvmreport"
 )
 
-// HistoryText lists texts for people.
+// HistoryText lists versions of the LVM metadata for people.
 func HistoryText(w io.Writer, texts []lvmreport.Text) error {
 	g := newGrid("",
 		[]string{"VG", "SEQNO", "", "TIME (UTC)", "HOST", "LVS", "WHERE", "DESCRIPTION"},
@@ -24,7 +24,7 @@ func HistoryText(w io.Writer, texts []lvmreport.Text) error {
 	return g.writeTo(w)
 }
 
-// TextNumber is what --seqno takes for a text.
+// TextNumber returns what --seqno takes to select x.
 func TextNumber(x *lvmreport.Text) string {
 	if x.Variant > 0 {
 		return fmt.Sprintf("%d.%d", x.Seqno, x.Variant)
@@ -32,7 +32,7 @@ func TextNumber(x *lvmreport.Text) string {
 	return digits(x.Seqno)
 }
 
-// where names the disks with a text: the first, and how many more.
+// where names the first disk with a copy of the text and counts the others.
 func where(x *lvmreport.Text) string {
 	var disks []string
 	for _, p := range x.Places {
@@ -46,7 +46,7 @@ func where(x *lvmreport.Text) string {
 	return disks[0]
 }
 
-// textRecord is a text in JSON.
+// textRecord is a version of the LVM metadata in JSON.
 type textRecord struct {
 	Type         string        `json:"type"` // "text"
 	VG           string        `json:"vg"`
@@ -61,7 +61,7 @@ type textRecord struct {
 	Places       []placeRecord `json:"places"`
 }
 
-// placeRecord is where a text lies.
+// placeRecord is the location of a text.
 type placeRecord struct {
 	imageRecord
 	Area   int    `json:"area"`
@@ -69,7 +69,7 @@ type placeRecord struct {
 	Live   bool   `json:"live"`
 }
 
-// HistoryJSON lists texts for programs.
+// HistoryJSON lists versions of the LVM metadata for programs.
 func HistoryJSON(w io.Writer, texts []lvmreport.Text) error {
 	enc := NewEncoder(w)
 	for _, x := range texts {
@@ -87,7 +87,7 @@ func HistoryJSON(w io.Writer, texts []lvmreport.Text) error {
 	return enc.Encode(textsEndRecord{"summary", len(texts)})
 }
 
-// textsEndRecord is the last line: how many texts there are.
+// textsEndRecord is the last line: the number of texts.
 type textsEndRecord struct {
 	Type  string `json:"type"` // "summary"
 	Texts int    `json:"texts"`

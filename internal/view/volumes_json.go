@@ -15,17 +15,17 @@ import (
 	"thinpool/tool/ls"
 )
 
-// The records of thin_volumes in JSON. Sizes are bytes, unless the name says blocks; offsets
-// are bytes, too; times are seconds since 1970.
+// The records of thin_volumes in JSON. Sizes are in bytes unless the name says blocks. Offsets are
+// in bytes, times in seconds since 1970.
 
 // imageRecord is where a physical volume was found.
 type imageRecord struct {
 	Image     string   `json:"image"`
-	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
-	Layers    []string `json:"layers,omitempty"`  // the way from the image to the physical volume, the outermost first
-	Members   []string `json:"members,omitempty"` // of the innermost array on this way, all that were found
+	Backing   []string `json:"backing,omitempty"` // backing files, each of the file before it
+	Layers    []string `json:"layers,omitempty"`  // path from the image to the physical volume, outermost first
+	Members   []string `json:"members,omitempty"` // members found of the innermost array on that path
 	Partition string   `json:"partition,omitempty"`
-	Start     int64    `json:"start"` // in the image, or in what the last layer but partitions makes of it
+	Start     int64    `json:"start"` // in the image, or in the device the last layer (not counting partitions) provides
 }
 
 func imageOf(d *lvm.Disk) imageRecord {
@@ -44,13 +44,13 @@ type pvRecord struct {
 	ID   string `json:"id"`
 	*imageRecord
 	LabelSector *int         `json:"label_sector,omitempty"`
-	Seqno       *uint64      `json:"seqno,omitempty"` // of the text on it
+	Seqno       *uint64      `json:"seqno,omitempty"` // of the text on the PV
 	Areas       []areaRecord `json:"areas"`
 	*knownRecord
 	Problems []lvmreport.Problem `json:"problems"`
 }
 
-// knownRecord is what the text of a group says of a physical volume.
+// knownRecord is what a group's text says about a physical volume.
 type knownRecord struct {
 	VG          string         `json:"vg"`
 	VGID        string         `json:"vg_id"`
@@ -141,7 +141,7 @@ type segmentRecord struct {
 	Keys       map[string]any `json:"keys"`
 }
 
-// partRecord has one of the names.
+// partRecord has either pv or lv.
 type partRecord struct {
 	PV     string `json:"pv,omitempty"`
 	LV     string `json:"lv,omitempty"`
@@ -161,7 +161,7 @@ type poolRecord struct {
 	Error         string            `json:"error,omitempty"`
 }
 
-// messageRecord has one of the two.
+// messageRecord has one of the two fields.
 type messageRecord struct {
 	Create string `json:"create,omitempty"`
 	Delete uint64 `json:"delete,omitempty"`
@@ -192,7 +192,7 @@ type thinRecord struct {
 	Device         *mappedRecord `json:"device,omitempty"`
 }
 
-// mappedRecord is what the metadata says of a device.
+// mappedRecord is what the metadata says about a device.
 type mappedRecord struct {
 	DevID           metadata.DevID     `json:"dev_id"`
 	MappedBlocks    uint64             `json:"mapped_blocks"`
@@ -204,7 +204,7 @@ type mappedRecord struct {
 	DataPercent     *lvmreport.Percent `json:"data_percent,omitempty"`
 }
 
-// unknownRecord is a device that LVM has no volume for.
+// unknownRecord is a device without a volume in LVM.
 type unknownRecord struct {
 	Type string `json:"type"` // "device"
 	VG   string `json:"vg"`
@@ -213,7 +213,7 @@ type unknownRecord struct {
 	mappedRecord
 }
 
-// differenceRecord is in what LVM and the metadata of a pool do not agree.
+// differenceRecord is a mismatch between LVM and the metadata of a pool.
 type differenceRecord struct {
 	lvmRecord
 	VG   string `json:"vg"`
@@ -227,7 +227,7 @@ type problemRecord struct {
 	Message string `json:"message"`
 }
 
-// JSON writes a record a line.
+// JSON writes one record per line.
 func (a *Volumes) JSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	enc := NewEncoder(out)
@@ -261,7 +261,7 @@ func (a *Volumes) JSON(w io.Writer) error {
 	return out.Flush()
 }
 
-// volumesEndRecord is the last line: how many objects of each type were before it.
+// volumesEndRecord is the last line: the number of objects of each type.
 type volumesEndRecord struct {
 	Type     string `json:"type"` // "summary"
 	PVs      int    `json:"pvs"`
@@ -292,7 +292,7 @@ func pvRecordOf(pv lvmreport.PV) pvRecord {
 	if d := pv.Disk; d != nil {
 		image := imageOf(d)
 		rec.ID, rec.imageRecord = d.ID, &image
-		if d.DataAreas != nil { // or the label is lost
+		if d.DataAreas != nil { // nil if the label is lost
 			rec.LabelSector = &d.Sector
 		}
 		if d.Seqno > 0 {
@@ -405,7 +405,7 @@ func (r *VolumeRow) poolRecord(p *lvm.ThinPool) *poolRecord {
 	return rec
 }
 
-// mappedRecord is nil if the pool does not have the device.
+// mappedRecord returns nil if the device is not in the pool.
 func (r *VolumeRow) mappedRecord() *mappedRecord {
 	d := r.Device
 	if d == nil {
@@ -429,7 +429,7 @@ func mappedRecordOf(d *ls.Row) *mappedRecord {
 	}
 }
 
-// some is a list that is [] in JSON if it is empty, not null.
+// some returns list, but never nil: JSON gets [] instead of null.
 func some[T any](list []T) []T {
 	if list == nil {
 		return []T{}
@@ -437,7 +437,7 @@ func some[T any](list []T) []T {
 	return list
 }
 
-// others are the keys of a section but those that are known; "segment*" are all segments.
+// others returns the keys of a section that are not in known. "segment*" stands for all segments.
 func others(s *lvm.Section, known ...string) map[string]any {
 	all := map[string]any{}
 	for _, e := range s.Entries {
@@ -452,7 +452,7 @@ func others(s *lvm.Section, known ...string) map[string]any {
 	return all
 }
 
-// plainValue is a value of a text as Go has it: a number, a string, or a list.
+// plainValue converts an LVM value to a Go number, string or list.
 func plainValue(v lvm.Value) any {
 	items := plainItems(v)
 	if v.List {
@@ -470,7 +470,7 @@ func plainItems(v lvm.Value) []any {
 		case lvm.Float:
 			items[i] = item.Float
 		default:
-			items[i] = printable.Text(item.Str) // as everywhere in a group
+			items[i] = printable.Text(item.Str) // like all other text of a group
 		}
 	}
 	return items

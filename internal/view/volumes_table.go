@@ -15,8 +15,8 @@ import (
 	"thinpool/metadata"
 )
 
-// PlainSize writes a number of bytes in the largest unit in which it is whole and below 1024, or
-// as [cli.HumanSize] does.
+// PlainSize writes a number of bytes in the largest unit that gives a whole number below 1024. If
+// there is none, it writes what [cli.HumanSize] returns.
 func PlainSize(bytes uint64) string {
 	units := [...]string{"b", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	whole, unit := bytes, 0
@@ -33,12 +33,12 @@ func digits(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func fraction(u lvmreport.Usage) string { return fmt.Sprintf("%d/%d", u.Used, u.Total) }
 
-// words joins words, without those that are empty.
+// words joins the words that are not empty.
 func words(all ...string) string {
 	return strings.Join(slices.DeleteFunc(all, func(w string) bool { return w == "" }), ", ")
 }
 
-// A VolumesText says what of the volumes is shown to people.
+// VolumesText selects what to show besides the tables.
 type VolumesText struct {
 	Keys     bool // all keys of the groups
 	Segments bool
@@ -63,7 +63,7 @@ func (a *Volumes) Text(w io.Writer, show VolumesText) error {
 	return err
 }
 
-// Differences writes in what LVM and the metadata of pools do not agree.
+// Differences prints mismatches between LVM and the metadata of pools.
 func (a *Volumes) Differences(w io.Writer) {
 	for _, r := range a.pools() {
 		for _, d := range r.Pool.Differs {
@@ -75,7 +75,7 @@ func (a *Volumes) Differences(w io.Writer) {
 	}
 }
 
-// pools are the rows of pools.
+// pools returns the rows of pools.
 func (a *Volumes) pools() []VolumeRow {
 	var pools []VolumeRow
 	for _, r := range a.Rows {
@@ -116,15 +116,15 @@ func (a *Volumes) pvGrid() *table {
 	return g
 }
 
-// A groupSum is what adds up in a group.
+// A groupSum has the totals of a group.
 type groupSum struct {
 	extents, free uint64
-	missing       int // physical volumes
+	missing       int // missing physical volumes
 }
 
 func (a *Volumes) sum(g *lvm.Group) groupSum {
 	var s groupSum
-	seen := map[*lvm.PhysicalVolume]bool{} // some are there twice
+	seen := map[*lvm.PhysicalVolume]bool{} // a PV may be listed twice
 	for _, pv := range a.PVs {
 		if pv.Group != g || seen[pv.Known] {
 			continue
@@ -168,7 +168,7 @@ func tags(all []string) string {
 	return strings.Join(at, " ")
 }
 
-// allKeys lists the keys that the text has of a group, known or not, and of its last change.
+// allKeys lists the keys of a group in the text, known or not, and those about its last change.
 func allKeys(g *lvm.Group) *table {
 	grid := newGrid("Keys of "+g.Name, []string{"KEY", "VALUE"}, []string{"KEY", "VALUE"})
 	for _, e := range g.Section.Entries {
@@ -187,7 +187,7 @@ func allKeys(g *lvm.Group) *table {
 	return grid
 }
 
-// UTC is a time as the tables have it.
+// UTC formats a time for the tables.
 func UTC(seconds int64) string { return time.Unix(seconds, 0).UTC().Format("2006-01-02 15:04:05") }
 
 func (a *Volumes) lvGrid() *table {
@@ -217,7 +217,7 @@ func (a *Volumes) lvGrid() *table {
 	return g
 }
 
-// figures are what the metadata says, as far as it is known.
+// figures returns what the metadata says, as far as known.
 func (r *VolumeRow) figures() (mapped, exclusive, data, meta string) {
 	switch {
 	case r.Pool == nil || r.Pool.Superblock == nil:
@@ -236,7 +236,7 @@ func (r *VolumeRow) figures() (mapped, exclusive, data, meta string) {
 	return mapped, exclusive, data, meta
 }
 
-// kindOfVolume is the type as lvs has it, which calls volumes with one stripe linear.
+// kindOfVolume returns the segment type as lvs shows it. lvs calls volumes with one stripe linear.
 func kindOfVolume(v *lvm.Volume) string {
 	if len(v.Segments) == 0 {
 		return ""
@@ -251,7 +251,7 @@ func kindOfSegment(s *lvm.Segment) string {
 	return s.Type
 }
 
-// cacheOf is the volume on which another one lies that is newer in part; empty if v is none.
+// cacheOf returns the origin that a cache volume lies on, or "" if v is not a cache volume.
 func cacheOf(v *lvm.Volume) string {
 	if len(v.Segments) == 0 || v.Segments[0].Cache == nil {
 		return ""
@@ -259,7 +259,7 @@ func cacheOf(v *lvm.Volume) string {
 	return v.Segments[0].Cache.Origin
 }
 
-// notes is what is not as with most volumes.
+// notes lists what is unusual about a volume.
 func (r *VolumeRow) notes() string {
 	v := r.Volume
 	if v == nil {
@@ -275,7 +275,7 @@ func (r *VolumeRow) notes() string {
 		}
 	}
 	add(r.Partial, "a PV is missing")
-	// WRITE_LOCKED is WRITE for those who know it.
+	// WRITE_LOCKED means WRITE to versions of LVM that know the flag.
 	add(!slices.Contains(v.Status, "WRITE") && !slices.Contains(v.Flags, "WRITE_LOCKED"), "read-only")
 	for _, w := range v.Status {
 		add(w != "READ" && w != "WRITE" && w != "VISIBLE", "%s", w)
@@ -332,7 +332,7 @@ func (a *Volumes) poolGrid() *table {
 	return g
 }
 
-// discards is what a pool does with them; LVM leaves out the word for nothing.
+// discards returns how a pool handles discards. LVM omits the word when they are ignored.
 func discards(p *lvm.ThinPool) string {
 	if p.Discards == "" {
 		return "ignore"
@@ -361,7 +361,7 @@ func (a *Volumes) segmentGrid() *table {
 	return g
 }
 
-// devices are what a segment lies on, as lvs writes it: names and extents.
+// devices lists what a segment lies on, in lvs format: names and extents.
 func devices(g *lvm.Group, s *lvm.Segment) string {
 	var all []string
 	for _, p := range lvmreport.Parts(g, s) {

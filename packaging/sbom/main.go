@@ -1,5 +1,6 @@
-// Command sbom prints a bill of materials (CycloneDX, as JSON) of a binary: the modules that Go has written into
-// it, with the sums that the module cache checks. The same binary and date give the same bytes.
+// Command sbom prints a bill of materials (CycloneDX JSON) of a binary: the modules recorded in it
+// by Go, with the checksums that the module cache verifies. The same binary and date give the same
+// bytes.
 package main
 
 import (
@@ -27,7 +28,7 @@ func main() {
 	}
 }
 
-// These are the parts of CycloneDX 1.5 that are used here.
+// The parts of CycloneDX 1.5 used here.
 type (
 	bom struct {
 		Format       string       `json:"bomFormat"`
@@ -71,7 +72,8 @@ type (
 	}
 )
 
-// licenses are those of what is linked in: a module that is not here stops the build, so that a person looks.
+// licenses lists the licences of everything linked in. A missing module stops the build, so that a
+// person checks it.
 var licenses = map[string][]string{
 	"thinpool":                          {"MIT"},
 	"std":                               {"BSD-3-Clause"},
@@ -113,7 +115,7 @@ func run(version, path string) error {
 		}
 		purl := "pkg:golang/" + m.Path + "@" + m.Version
 		c := component{Ref: purl, Type: "library", Name: m.Path, Version: m.Version, PURL: purl}
-		// Of all the files of the module, as go.sum has it, not of one file.
+		// The hash in go.sum covers all files of the module.
 		h, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(m.Sum, "h1:"))
 		if err == nil && len(h) == sha256.Size {
 			c.Properties = []property{{"go:h1", hex.EncodeToString(h)}}
@@ -150,7 +152,7 @@ func (c *component) license(name string) error {
 	return nil
 }
 
-// serial is a UUID of the form that hashes have.
+// serial formats a hash as a UUID of version 8.
 func serial(sum [32]byte) string {
 	u := sum[:16]
 	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every module that is linked into the tools has a licence here, and a module without one is an error.
+// Every module linked into the tools has a licence here. A module without one is an error.
 func TestLicenses(t *testing.T) {
 	text, err := os.ReadFile("../../internal/licenses/THIRD_PARTY_LICENSES")
 	if err != nil {

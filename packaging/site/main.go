@@ -1,5 +1,5 @@
-// Command site makes HTML of all documents and man pages, in one folder that needs no server, and fails if a link
-// between them leads nowhere: "make site" runs it.
+// Command site converts all documents and man pages to HTML, in one folder that needs no server. It
+// fails if a link between them is broken. Run it with "make site".
 package main
 
 import (
@@ -88,10 +88,10 @@ func build(source, out string) error {
 	return nil
 }
 
-// pagePath is where a source becomes a page: docs/lvm.html, man8/thin_check.8.html.
+// pagePath returns the path of a source's page: docs/lvm.html, man8/thin_check.8.html.
 func pagePath(rel string) string { return strings.TrimSuffix(filepath.ToSlash(rel), ".md") + ".html" }
 
-// others are files that documents lead to, and that are read as they are.
+// others returns files that documents link to and that are not converted.
 func others(source string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, name := range []string{"LICENSE", "docs/schema"} {
@@ -113,8 +113,8 @@ func others(source string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// markdown turns a document into HTML. Links to documents lead to their pages, and headings have the names that
-// hosts of repositories give them.
+// markdown converts a document to HTML. Links to documents become links to pages, and headings get
+// the anchors that repository hosts use.
 func markdown(text []byte) (string, error) {
 	md := goldmark.New(goldmark.WithExtensions(extension.GFM))
 	context := parser.NewContext(parser.WithIDs(&names{seen: map[string]int{}}))
@@ -151,7 +151,7 @@ func toPage(link string) string {
 	return path
 }
 
-// man turns a man page into HTML. References lead to the pages that there are.
+// man converts a man page to HTML. References become links to existing pages.
 func man(path string) (string, error) {
 	out, err := exec.Command("mandoc", "-T", "html", "-O", "fragment,man=../man%S/%N.%S.html", path).Output()
 	if err != nil {
@@ -169,7 +169,7 @@ func man(path string) (string, error) {
 
 var reference = regexp.MustCompile(`<b>([a-z_]+)</b>\(([1-8])\)`)
 
-// page is a complete page.
+// page returns a complete page.
 func page(rel, body string) string {
 	up := strings.Repeat("../", strings.Count(filepath.ToSlash(rel), "/"))
 	var nav strings.Builder
@@ -206,7 +206,7 @@ var (
 	anchor = regexp.MustCompile(` id="([^"]*)"`)
 )
 
-// broken says which links lead nowhere. Those to other hosts are not tried.
+// broken returns an error for each broken link. Links to other hosts are not checked.
 func broken(pages map[string]string, files map[string][]byte) (wrong []error) {
 	for _, from := range slices.Sorted(func(yield func(string) bool) {
 		for path := range pages {

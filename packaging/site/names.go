@@ -11,7 +11,7 @@ import (
 
 func reader(source []byte) text.Reader { return text.NewReader(source) }
 
-// plain is the text of a node without its markup.
+// plain returns the text of a node without markup.
 func plain(n ast.Node, source []byte) []byte {
 	var all []byte
 	for c := n.FirstChild(); c != nil; c = c.NextSibling() {
@@ -25,7 +25,8 @@ func plain(n ast.Node, source []byte) []byte {
 	return all
 }
 
-// names gives headings their names: lower case, dashes for blanks, and no punctuation. A second one has a number.
+// names generates the anchors of headings: lower case, dashes for spaces, no punctuation. Repeated
+// ones get a number.
 type names struct{ seen map[string]int }
 
 func (n *names) Generate(value []byte, _ ast.NodeKind) []byte {

@@ -9,30 +9,30 @@ import (
 	"thinpool/tool/repair"
 )
 
-// claims are what the report of a repair says, in the words by which the laboratory
-// judges it. What depends on the form of the report is in this file alone.
+// claims are the statements in a repair's report that the lab judges. Only this file depends on the
+// form of the report.
 type claims struct {
 	lossless bool // exit code 0
 	state    state
-	others   []state // the report names them as states that may be the right one
-	choice   bool    // it says that the state it took may not be the last one
+	others   []state // states the report names as possibly the right one
+	choice   bool    // the report says that the state it took may not be the last one
 	devices  []deviceClaims
 }
 
-// A state is the roots of both trees of devices; 0 if a root was put together from what was found.
+// A state is the roots of both device trees. A root is 0 if its tree was rebuilt from parts.
 type state struct{ mapping, details block.Nr }
 
 func (s state) like(o state) bool {
 	return (s.mapping == o.mapping || s.mapping == 0) && (s.details == o.details || s.details == 0)
 }
 
-// deviceClaims are what a report says of a device.
+// deviceClaims are the report's statements about a device.
 type deviceClaims struct {
 	id                             metadata.DevID
-	known                          bool // how many mappings there were
+	known                          bool // the number of mappings it had is known
 	expected                       uint64
 	read, confirmed, guessed, lost uint64
-	ranges                         []btree.KeyRange // where the lost ones are
+	ranges                         []btree.KeyRange // lost ranges
 }
 
 func (d *deviceClaims) found() uint64 { return d.read + d.confirmed + d.guessed }

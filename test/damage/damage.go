@@ -17,23 +17,23 @@ import (
 // A Case is a damaged image.
 type Case struct {
 	Image  *Image
-	Number int // by which [Image.Case] makes it again
+	Number int // [Image.Case] recreates the case from it
 	Kind   string
-	What   string     // in words
-	Blocks []block.Nr // that are damaged, ascending
-	Sealed bool       // some of what was changed has the right checksum and self reference
+	What   string     // description
+	Blocks []block.Nr // damaged blocks, ascending
+	Sealed bool       // some damaged blocks have a valid checksum and self reference
 
 	composed bool // of a composed kind
-	// question says that a repair has to choose between states of the pool; those in right have
-	// what Image has, or what is as good.
+	// question means that a repair has to choose between states of the pool. Those in right have
+	// the content of Image, or an equally good one.
 	question bool
 	right    []state
-	also     []*Reading // other truths that are as good as that of Image
-	against  *Reading   // what the superblock leads to is sound if it is this
-	kept     bool       // all mappings can be saved
+	also     []*Reading // other truths, as good as that of Image
+	against  *Reading   // if not nil, the state the superblock now leads to; sound if it matches this
+	kept     bool       // all mappings can be saved,
 	certain  bool       // and a report can say so
-	sharing  bool       // what devices share must stay shared
-	strict   bool       // who claims that nothing is lost must have saved all, sealed or not
+	sharing  bool       // sharing between devices must be preserved
+	strict   bool       // a claim that nothing is lost must be true, sealed or not
 
 	changed map[block.Nr]*block.Data
 	failing map[block.Nr]bool
@@ -43,13 +43,13 @@ type Case struct {
 // A kind is a way to damage one block.
 type kind struct {
 	name string
-	// hurt changes b, which is block nr of the case, and says what it did; "" if
-	// the block cannot be hurt in this way.
+	// hurt damages b, block nr of the case, and returns a description, or "" if this block cannot
+	// be damaged this way.
 	hurt   func(c *Case, nr block.Nr, b *block.Data, rnd *rand.Rand) string
 	sealed bool
 }
 
-// kinds of damage to single blocks.
+// kinds lists the kinds of damage to single blocks.
 var kinds = []kind{
 	{"zeroed", zero, false},
 	{"one bit flipped", flip, false},
@@ -63,7 +63,7 @@ var kinds = []kind{
 	{"unreadable", unreadable, false},
 }
 
-// Kinds of damage to more than one block.
+// Kinds of damage to several blocks.
 const (
 	kindPair      = "two blocks"
 	kindSome      = "3 to 20 blocks"
@@ -75,7 +75,7 @@ func zero(_ *Case, _ block.Nr, b *block.Data, _ *rand.Rand) string {
 	return "zeroed"
 }
 
-// usedBytes is how far into b, a block in use, bytes have a meaning; damage beyond is rare.
+// usedBytes returns how many bytes of b to damage: those with a meaning or, rarely, all.
 func usedBytes(b *block.Data, rnd *rand.Rand) int {
 	if block.KindOf(b) != block.Node || rnd.IntN(8) == 0 {
 		return block.Size
@@ -86,7 +86,7 @@ func usedBytes(b *block.Data, rnd *rand.Rand) int {
 func flip(_ *Case, _ block.Nr, b *block.Data, rnd *rand.Rand) string {
 	at, bit := 4+rnd.IntN(usedBytes(b, rnd)-4), rnd.IntN(8)
 	if block.KindOf(b) == block.Superblock {
-		at = 4 + rnd.IntN(360) // all that has a meaning
+		at = 4 + rnd.IntN(360) // the part with a meaning
 	}
 	b[at] ^= 1 << bit
 	return fmt.Sprintf("bit %d of byte %#x flipped", bit, at)
@@ -112,8 +112,8 @@ func replace(c *Case, nr block.Nr, b *block.Data, rnd *rand.Rand) string {
 	return fmt.Sprintf("replaced by block %d", other)
 }
 
-// older replaces a node by what was left over of an earlier version: a free node
-// of the same sort whose keys overlap.
+// older replaces a node with an old version of it: an unused node of the same kind with overlapping
+// keys.
 func older(c *Case, nr block.Nr, b *block.Data, _ *rand.Rand) string {
 	if block.KindOf(b) != block.Node {
 		return ""
@@ -131,7 +131,7 @@ func older(c *Case, nr block.Nr, b *block.Data, _ *rand.Rand) string {
 	return fmt.Sprintf("replaced by an older version, block %d", best)
 }
 
-// likeness is how many keys two nodes of one sort have in common; 0 if they are equal.
+// likeness counts the keys that two nodes of the same kind share; 0 if the nodes are equal.
 func likeness(a, b *block.Data) uint64 {
 	if !slices.Equal(a[4:8], b[4:8]) || !slices.Equal(a[24:28], b[24:28]) {
 		return 0
@@ -160,7 +160,7 @@ func cutOff(_ *Case, _ block.Nr, b *block.Data, rnd *rand.Rand) string {
 	const sector = block.SectorSize
 	at := sector * (1 + rnd.IntN(block.Size/sector-1))
 	if !slices.ContainsFunc(b[at:], func(x byte) bool { return x != 0 }) {
-		at = sector / 2 // there was nothing behind it
+		at = sector / 2 // nothing but zeros follows
 	}
 	clear(b[at:])
 	return fmt.Sprintf("cut off at byte %#x", at)
@@ -178,10 +178,10 @@ func (im *Image) newCase(kind string) *Case {
 	}
 }
 
-// original returns block nr before all damage.
+// original returns block nr without damage.
 func (c *Case) original(nr block.Nr) *block.Data { return c.Image.original(nr) }
 
-// hurt damages block nr; false if it cannot be hurt in this way.
+// hurt damages block nr. It returns false if the block cannot be damaged this way.
 func (c *Case) hurt(k kind, nr block.Nr, rnd *rand.Rand) bool {
 	was := c.original(nr)
 	b := *was
@@ -213,7 +213,7 @@ func (c *Case) hurt(k kind, nr block.Nr, rnd *rand.Rand) bool {
 	return true
 }
 
-// Single damages block nr in one way; nil if that way is none for this block.
+// single damages block nr in one way; nil if it cannot be damaged that way.
 func (im *Image) single(k kind, nr block.Nr, rnd *rand.Rand) *Case {
 	c := im.newCase(k.name)
 	if !c.hurt(k, nr, rnd) {
@@ -222,7 +222,7 @@ func (im *Image) single(k kind, nr block.Nr, rnd *rand.Rand) *Case {
 	return c
 }
 
-// several damages n used blocks, each in a way of its own.
+// several damages n used blocks, each in a different way.
 func (im *Image) several(name string, n int, rnd *rand.Rand) *Case {
 	c := im.newCase(name)
 	for _, i := range rnd.Perm(len(im.Used))[:min(n, len(im.Used))] {
@@ -232,10 +232,10 @@ func (im *Image) several(name string, n int, rnd *rand.Rand) *Case {
 	return c
 }
 
-// truncated cuts the device off.
+// truncated truncates the device.
 func (im *Image) truncated(rnd *rand.Rand) *Case {
 	c := im.newCase(kindTruncated)
-	last := int64(im.Used[len(im.Used)-1]+1) * block.Size // most devices are empty beyond
+	last := int64(im.Used[len(im.Used)-1]+1) * block.Size // most devices are empty beyond that
 	size := block.Size + rnd.Int64N(last-block.Size)
 	if rnd.IntN(2) == 0 {
 		size -= size % block.Size
@@ -244,7 +244,7 @@ func (im *Image) truncated(rnd *rand.Rand) *Case {
 	return c
 }
 
-// cut makes the device that small.
+// cut truncates the device to size.
 func (c *Case) cut(size int64) {
 	c.size = size
 	c.What = fmt.Sprintf("cut to %d bytes", size)
@@ -259,7 +259,7 @@ func (c *Case) String() string {
 	return fmt.Sprintf("%s, case %d, %s: %s", c.Image.Name, c.Number, c.Kind, c.What)
 }
 
-// read returns a block as a reader of the damaged device gets it.
+// read returns a block as read from the damaged device.
 func (c *Case) read(nr block.Nr) (*block.Data, error) {
 	switch b := c.changed[nr]; {
 	case int64(nr+1)*block.Size > c.size:
@@ -272,7 +272,7 @@ func (c *Case) read(nr block.Nr) (*block.Data, error) {
 	return c.original(nr), nil
 }
 
-// Reading is what a plain reader finds on the damaged device.
+// reading returns what a plain reader finds on the damaged device.
 func (c *Case) reading() *Reading {
 	r := newReader(c.Image, c.read)
 	r.same = func(nr block.Nr) bool {
@@ -281,7 +281,7 @@ func (c *Case) reading() *Reading {
 	return r.all()
 }
 
-// withSuperblock is the case without what was done to block 0.
+// withSuperblock returns the case without the damage to block 0.
 func (c *Case) withSuperblock() *Case {
 	d := *c
 	d.changed, d.failing, d.size = maps.Clone(c.changed), maps.Clone(c.failing), max(c.size, block.Size)
@@ -290,7 +290,7 @@ func (c *Case) withSuperblock() *Case {
 	return &d
 }
 
-// Contents is the damaged image as a file; what cannot be read is zero there.
+// Contents returns the damaged image as a file, with zeros for what is unreadable.
 func (c *Case) Contents() []byte {
 	p := slices.Clone(c.Image.Content[:c.size])
 	for nr, b := range c.changed {
@@ -304,7 +304,7 @@ func (c *Case) Contents() []byte {
 	return p
 }
 
-// A device shows a case to the tools, which may not write to it.
+// A device presents a case to the tools, which may not write to it.
 type device struct{ c *Case }
 
 func (d device) ReadAt(p []byte, off int64) (int, error) {
@@ -331,9 +331,9 @@ func (d device) Size() int64 { return d.c.size }
 
 func (d device) Close() error { return nil }
 
-// Cases yields the damage done to an image, in an order that the seed chooses: each used block in each of the
-// ways, and among those sets of blocks and truncations; every third is of a composed kind. A kind,
-// if one is given, is the only one.
+// Cases yields the cases of an image in an order chosen by the seed: each used block damaged in
+// each way, and in between sets of blocks and truncations. Every third case is of a composed kind.
+// If kind is not empty, only that kind is used.
 func (im *Image) Cases(seed uint64, kind string) iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		rnd := rand.New(rand.NewPCG(seed, uint64(len(im.Name))))
@@ -355,11 +355,11 @@ func (im *Image) Cases(seed uint64, kind string) iter.Seq[*Case] {
 	}
 }
 
-// The numbers of the cases of composed kinds begin at multiples of this.
+// Numbers of composed cases start at multiples of this.
 const firstComposed = 1 << 20
 
-// composedCases returns the numbers of the composed cases of a kind, or of all: of each kind one after the other, so
-// that none is rare.
+// composedCases returns the numbers of the composed cases of a kind, or of all. It alternates
+// between kinds, so that each occurs often enough.
 func (im *Image) composedCases(kind string, rnd *rand.Rand) []int {
 	var left [][]int
 	for i := range composedKinds {
@@ -390,7 +390,7 @@ func (im *Image) composedCases(kind string, rnd *rand.Rand) []int {
 	return all
 }
 
-// kindsOf returns what kinds a case that is not composed may be of.
+// kindsOf returns the possible kinds of a case that is not composed.
 func (im *Image) kindsOf(nr int) []string {
 	if singles := len(kinds) * len(im.Used); nr >= singles {
 		return []string{[...]string{kindPair, kindSome, kindTruncated}[nr%3]}
@@ -398,8 +398,7 @@ func (im *Image) kindsOf(nr int) []string {
 	return []string{kinds[nr%len(kinds)].name}
 }
 
-// Case returns one of the cases, the same whatever came before it; nil if there is
-// no such case.
+// Case returns one of the cases, independent of all others; nil if there is no such case.
 func (im *Image) Case(seed uint64, nr int) *Case {
 	rnd := rand.New(rand.NewPCG(seed, uint64(nr)))
 	var c *Case
@@ -421,7 +420,7 @@ func (im *Image) Case(seed uint64, nr int) *Case {
 	return c
 }
 
-// compose makes case i of a composed kind.
+// compose creates case i of a composed kind.
 func (im *Image) compose(kind, i int, rnd *rand.Rand) *Case {
 	if kind >= len(composedKinds) || i >= composedKinds[kind].cases(im) {
 		return nil
@@ -436,7 +435,7 @@ func (im *Image) compose(kind, i int, rnd *rand.Rand) *Case {
 	return c
 }
 
-// rows are the kinds in the order of the table.
+// rows returns the kinds in table order.
 func rows() []string {
 	var names []string
 	for _, k := range kinds {
@@ -449,7 +448,7 @@ func rows() []string {
 	return names
 }
 
-// short cuts a text for messages.
+// short truncates a text for messages.
 func short(s string) string {
 	const most = 400
 	if len(s) > most {

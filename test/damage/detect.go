@@ -12,18 +12,18 @@ import (
 	"thinpool/tool/check"
 )
 
-// patience is how long a tool may take for a case. All need well under a second.
+// patience is how long a tool may take per case. All need well under a second.
 const patience = time.Minute
 
-// A Detection is what tool/check made of a case, and what it should have.
+// A Detection is the result of tool/check on a case, and what was expected.
 type Detection struct {
 	Reading *Reading // what a plain reader finds
-	Seen    *Reading // what it finds if only block 0 is put right; the same if that is good
-	// Changed says that a plain reader finds another pool than before; Contradicts
-	// that the format has the means to notice.
+	Seen    *Reading // the same with only block 0 repaired
+	// Changed means that a plain reader finds a different pool than before. Contradicts means that
+	// the format makes the change detectable.
 	Changed, Contradicts bool
-	Detected             bool     // by a fault that is no mere note, a leak, or an error of the device
-	Wrong                []string // demands that were not met
+	Detected             bool     // by a device error, a leak, or a fault worse than a note
+	Wrong                []string // requirements that were not met
 	faults               []check.Fault
 }
 
@@ -37,13 +37,13 @@ func (c *Case) Detect(ctx context.Context) *Detection {
 		d.Seen = c.withSuperblock().reading()
 	}
 	facts := truth.Differs(r)
-	if c.against != nil { // another state of the pool, which is sound if it is whole
+	if c.against != nil { // the superblock leads to another state, which is sound if it is whole
 		facts = c.against.Differs(r)
 	}
 	d.Contradicts = r.Err != nil || len(r.Lost) > 0 || len(facts) > 0
 	d.Changed = d.Contradicts || c.against != nil || r.Free != truth.Free
 	sum, err := check.Run(ctx, device{c}, check.Options{Parallel: 1}, func(f check.Fault) { d.faults = append(d.faults, f) })
-	// The kernel itself leaks data blocks, so that is a note; but a note there must be.
+	// The kernel itself leaks data blocks, so a leak is only a note. But the note is required.
 	d.Detected = err != nil || sum.Fatal+sum.NonFatal+sum.DataLeaks > 0
 	switch _, unreadable := c.read(metadata.SuperblockLocation); {
 	case err != nil && unreadable == nil:
@@ -82,8 +82,8 @@ func lostText(r *Reading) string {
 	return fmt.Sprintf("%d pieces: %s", len(texts), strings.Join(texts, "; "))
 }
 
-// blame demands that every loss has a fatal fault which names the block, or the
-// one that points to it, and exactly the devices that lose by it.
+// blame requires that every loss has a fatal fault that names the block, or the block that points
+// to it, and exactly the devices affected.
 func (d *Detection) blame() {
 	if d.Reading.Err != nil {
 		if !slices.ContainsFunc(d.faults, func(f check.Fault) bool {
@@ -103,7 +103,7 @@ func (d *Detection) blame() {
 	}
 }
 
-// blamed returns the devices that fatal faults name for a loss, and whether there are such faults.
+// blamed returns the devices named by fatal faults for a loss, and whether there are such faults.
 func (d *Detection) blamed(l *Lost) (devices []metadata.DevID, ok bool) {
 	for _, at := range []block.Nr{l.Block, l.Parent} {
 		for _, f := range d.faults {
@@ -122,7 +122,7 @@ func (d *Detection) blamed(l *Lost) (devices []metadata.DevID, ok bool) {
 	return slices.Compact(devices), ok
 }
 
-// losers are all devices that lose something by the same block.
+// losers returns all devices that lose something because of the same block.
 func (d *Detection) losers(l *Lost) []metadata.DevID {
 	var ids []metadata.DevID
 	for _, o := range d.Reading.Lost {

@@ -11,10 +11,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// inHistory begins the names of images that are the last of a history.
+// inHistory is the prefix of the names of images that end a history.
 const inHistory = "history/"
 
-// A past is the history of an image. It remembers what was read of it, not the images: there are many.
+// A past is the history of an image. It caches what was read, not the images: there are too many.
 type past struct {
 	*fixtures.History
 	mu    sync.Mutex
@@ -26,7 +26,7 @@ type knownCommit struct {
 	used  []block.Nr
 }
 
-// openHistory returns the image whose content and truth are those after the right commit of a history.
+// openHistory returns the image after the right commit of a history.
 func openHistory(name string) (*Image, error) {
 	h, err := fixtures.OpenHistory(name)
 	if err != nil {
@@ -36,10 +36,10 @@ func openHistory(name string) (*Image, error) {
 	return im.moment(h.Right)
 }
 
-// last is the index of the last commit.
+// last returns the index of the last commit.
 func (p *past) last() int { return len(p.Commits) - 1 }
 
-// moment returns the image as it was after a commit of its history.
+// moment returns the image after a commit of its history.
 func (im *Image) moment(commit int) (*Image, error) {
 	out, err := NewImage(im.Name, im.past.At(commit))
 	if err != nil {
@@ -56,7 +56,7 @@ func (p *past) learn(commit int, im *Image) {
 	p.known[commit] = knownCommit{im.Truth, im.Used}
 }
 
-// commit returns what there was after a commit; nothing if that was not whole.
+// commit returns what is known about a commit; nothing if it was not whole.
 func (p *past) commit(commit int) knownCommit {
 	p.mu.Lock()
 	k := p.known[commit]
@@ -74,7 +74,7 @@ func (p *past) commit(commit int) knownCommit {
 
 func (p *past) reading(commit int) *Reading { return p.commit(commit).truth }
 
-// torn reports whether blocks of one commit are overwritten at a later one.
+// torn reports whether blocks of a commit have been overwritten by a later one.
 func (p *past) torn(commit, later int) bool {
 	changed := p.Changed(commit, later)
 	return slices.ContainsFunc(p.commit(commit).used, func(nr block.Nr) bool { return changed[nr] })
@@ -84,7 +84,7 @@ func (p *past) state(commit int) state {
 	return state{p.Commits[commit].MappingRoot, p.Commits[commit].DetailsRoot}
 }
 
-// deed says in a word what the last thing was that a commit recorded: of two, the one that loses more.
+// deed names the last thing a commit recorded. If there are two, it is the one that loses more.
 func (p *past) deed(commit int) string {
 	what := p.Commits[commit].What
 	for _, d := range [...]struct{ has, deed string }{{"deleted", "a delete"}, {"discard", "a discard"}, {"snapshot of", "a snapshot"}} {
@@ -95,7 +95,7 @@ func (p *past) deed(commit int) string {
 	return "provisioning"
 }
 
-// known returns the ids of all devices that the pool has or had, as far as the image still tells.
+// known returns the ids of all devices the pool has or had, as far as the image shows.
 func (im *Image) known() map[metadata.DevID]bool {
 	ids := map[metadata.DevID]bool{}
 	for id := range im.Truth.Devices {
@@ -108,7 +108,7 @@ func (im *Image) known() map[metadata.DevID]bool {
 			}
 		}
 	}
-	for nr := range im.blocks() { // device details that earlier transactions have left
+	for nr := range im.blocks() { // device details left by earlier transactions
 		b, _ := im.block(nr)
 		for _, id := range detailsIn(nr, b) {
 			ids[id] = true
@@ -117,7 +117,7 @@ func (im *Image) known() map[metadata.DevID]bool {
 	return ids
 }
 
-// detailsIn returns the devices of which a block has the details.
+// detailsIn returns the devices whose details are in a block.
 func detailsIn(nr block.Nr, b *block.Data) []metadata.DevID {
 	n, err := parse(nr, b, metadata.DetailsSize)
 	if err != nil || !n.leaf {
@@ -130,7 +130,7 @@ func detailsIn(nr block.Nr, b *block.Data) []metadata.DevID {
 	return ids
 }
 
-// differing returns the blocks of b that are not as in a.
+// differing returns the blocks that differ between a and b.
 func differing(a, b []byte) []block.Nr {
 	var out []block.Nr
 	for at := 0; at < min(len(a), len(b)); at += block.Size {
@@ -141,7 +141,7 @@ func differing(a, b []byte) []block.Nr {
 	return out
 }
 
-// put makes block nr of the case b.
+// put replaces block nr of the case with b.
 func (c *Case) put(nr block.Nr, b *block.Data) {
 	if *b == *c.original(nr) {
 		return

@@ -21,15 +21,14 @@ import (
 	"thinpool/tool/ls"
 )
 
-// What hostile input may take at most. The images have a few blocks; what a tool
-// takes must depend on them, not on what they claim.
+// Limits for hostile input. The images are small; the cost must depend on their size, not on what
+// they claim.
 const (
 	mostTime   = 10 * time.Second
 	mostMemory = 64 << 20
 )
 
-// bounded runs f, which gets a context with a deadline, and demands that it ends in time and in
-// little memory.
+// bounded runs f with a deadline and checks that it finishes in time and with little memory.
 func bounded(t *testing.T, f func(ctx context.Context) error) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), mostTime)
@@ -63,14 +62,14 @@ func bounded(t *testing.T, f func(ctx context.Context) error) error {
 	return err
 }
 
-// inUse is the memory of objects and stacks.
+// inUse returns the memory used by objects and stacks.
 func inUse() uint64 {
 	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(s)
 	return s[0].Value.Uint64() + s[1].Value.Uint64()
 }
 
-// ignore is a visitor that listens to nothing.
+// ignore is a visitor that does nothing.
 type ignore struct{}
 
 func (ignore) Begin(metadata.Header) error                        { return nil }
@@ -82,7 +81,7 @@ func (ignore) Runs([]metadata.Run) error                          { return nil }
 func (ignore) EndDevice() error                                   { return nil }
 func (ignore) End() error                                         { return nil }
 
-// readers are the tools that read metadata which has been spoiled.
+// readers are the tools that read damaged metadata.
 var readers = map[string]func(ctx context.Context, dev block.Device) error{
 	"dump": func(ctx context.Context, dev block.Device) error {
 		p, err := metadata.Open(dev, metadata.Options{Parallel: 1})
@@ -140,11 +139,11 @@ const (
 	indexBlockEntries = 16
 )
 
-// A spoiler changes a sound image, of which it gets the superblock.
+// A spoiler damages a sound image. It also gets the superblock.
 type spoiler struct {
 	name  string
 	spoil func(e *editor, sb *metadata.Superblock)
-	fatal bool // a check must say that the kernel would refuse it, or lose data
+	fatal bool // a check must report damage that the kernel would refuse, or that loses data
 }
 
 type editor struct {
@@ -168,7 +167,7 @@ func (e *editor) get64(nr block.Nr, at int) block.Nr {
 	return block.Nr(le.Uint64(b[at:]))
 }
 
-// copyTo puts the content of a block elsewhere, with the self reference right.
+// copyTo copies a block to another position and updates its self reference.
 func (e *editor) copyTo(from, to block.Nr) {
 	var b block.Data
 	if err := block.Read(e.dev, from, &b); err != nil {
@@ -258,8 +257,8 @@ var spoilers = []spoiler{
 	}, false},
 }
 
-// Whatever metadata claims, every tool ends soon, takes little, and says clearly
-// what is wrong with it.
+// Whatever metadata claims, every tool finishes soon, uses little memory and says clearly what is
+// wrong.
 func TestHostileMetadata(t *testing.T) {
 	for _, s := range spoilers {
 		t.Run(s.name, func(t *testing.T) {
@@ -274,7 +273,7 @@ func TestHostileMetadata(t *testing.T) {
 	}
 }
 
-// tryTools lets all tools at a device.
+// tryTools runs all tools on a device.
 func tryTools(t *testing.T, dev block.Device, fatal bool) {
 	t.Helper()
 	tryReaders(t, dev, fatal)
@@ -283,7 +282,7 @@ func tryTools(t *testing.T, dev block.Device, fatal bool) {
 	}
 }
 
-// tryReaders lets all tools at a device that follow its superblock.
+// tryReaders runs all tools that follow the superblock.
 func tryReaders(t *testing.T, dev block.Device, fatal bool) {
 	t.Helper()
 	var sum check.Summary
@@ -306,7 +305,7 @@ func tryReaders(t *testing.T, dev block.Device, fatal bool) {
 	}
 }
 
-// A vast device is a sparse file, as large as a file can be.
+// A vast device is a sparse file of the maximum size.
 type vast struct {
 	*blocktest.Mem
 	size int64
@@ -327,15 +326,15 @@ func (v vast) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// A device that is as vast as its metadata claims is no excuse.
+// A device as large as the metadata claims changes nothing.
 func TestVastDevice(t *testing.T) {
 	for name, blocks := range map[string]uint64{"2^50 blocks": huge, "the largest": 4161600, "one more": 4161601} {
 		t.Run(name, func(t *testing.T) {
 			dev := fixtures.Small(t)
 			(&editor{t, dev}).put64(0, offMetadataMap, blocks)
 			tryReaders(t, vast{dev, huge * block.Size}, true)
-			// A repair looks at every block that metadata can have, and that takes as long
-			// as it takes; but it must stop when it is told to.
+			// A repair scans every block that metadata can have, which takes long here. But it must
+			// stop on request.
 			bounded(t, func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 				defer cancel()
@@ -345,7 +344,7 @@ func TestVastDevice(t *testing.T) {
 	}
 }
 
-// Trees may lead to one node in very many ways.
+// Trees may reach one node through a huge number of paths.
 func TestHostileTrees(t *testing.T) {
 	for name, grow := range map[string]func(f *fixtures.Forge) block.Nr{
 		"each level points 252 times at the next": func(f *fixtures.Forge) block.Nr {

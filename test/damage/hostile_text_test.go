@@ -15,11 +15,11 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// endless is a text that goes on for very long: head, then middle again and again,
-// so that limits are met by what reads it and not by what holds it.
+// endless is a very long text: head, then middle repeated. So the reader's limits are tested, not
+// the memory that holds the text.
 type endless struct {
 	head, middle string
-	left         int64 // bytes of middles
+	left         int64 // bytes left to repeat
 	at           int   // in the current part
 }
 
@@ -57,7 +57,7 @@ const (
 	jsonThin = `{"type":"device","dev_id":1,"mapped_blocks":0,"transaction_id":0,"creation_time":0,"snap_time":0}` + "\n"
 )
 
-// text returns a reader of so many repetitions.
+// text returns a reader of head and n repetitions of middle.
 func text(head string, n int, middle string) io.Reader {
 	return strings.NewReader(head + strings.Repeat(middle, n))
 }
@@ -72,13 +72,13 @@ func readJSON(ctx context.Context, r io.Reader, v metadata.Visitor) error {
 	return jsonfmt.Read(ctx, r, v, jsonfmt.Options{})
 }
 
-// Each text ends with an error that says what is wrong, however much of it there
-// is, and before much of it was kept.
+// Each text fails with an error that says what is wrong, however long it is, and before much of it
+// was kept in memory.
 var hostileTexts = []struct {
 	name string
 	read readFunc
 	in   func() io.Reader
-	says string // in the error
+	says string // part of the error
 }{
 	{"xml: a million levels", readXML, func() io.Reader { return text(xmlHead, 1e6, "<device>") }, "device"},
 	{"xml: unknown elements for ever", readXML, func() io.Reader { return endlessly(xmlHead, "<a>") }, "unknown element"},

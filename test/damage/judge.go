@@ -7,11 +7,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// truths are the readings that are as good as each other.
+// truths returns all equally valid readings.
 func (c *Case) truths() []*Reading { return append([]*Reading{c.Image.Truth}, c.also...) }
 
-// judgeState finds out whether another state of the pool was taken than the right one; said is nil for
-// tools that do not say which.
+// judgeState checks whether the wrong state of the pool was taken. said is nil for tools that do
+// not say which state they took.
 func (s *Salvage) judgeState(c *Case, out *Reading, said *claims) {
 	switch {
 	case !c.question || s.Err != nil || slices.ContainsFunc(c.truths(), out.equals):
@@ -21,7 +21,7 @@ func (s *Salvage) judgeState(c *Case, out *Reading, said *claims) {
 		return
 	}
 	right := func(st state) bool { return slices.ContainsFunc(c.right, st.like) }
-	// Of a pair of roots one may have been put together. What came of it tells.
+	// One root of a pair may have been rebuilt. Then the result decides.
 	s.WrongState = !right(said.state) || (said.state.mapping == 0 || said.state.details == 0) && c.elsewhere(out)
 	if s.WrongState {
 		s.Named = slices.ContainsFunc(said.others, right)
@@ -34,7 +34,7 @@ func (s *Salvage) judgeState(c *Case, out *Reading, said *claims) {
 	}
 }
 
-// equals reports whether two pools have the same devices with the same mappings, but for times.
+// equals reports whether two pools have the same devices and mappings, ignoring times.
 func (r *Reading) equals(other *Reading) bool {
 	for id := range r.Devices {
 		if other.Devices[id] == nil {
@@ -45,7 +45,7 @@ func (r *Reading) equals(other *Reading) bool {
 	return len(r.Devices) == len(other.Devices) && n == other.Mappings() && r.Common(other) == n
 }
 
-// elsewhere reports whether what was made is more like another state than like the right one.
+// elsewhere reports whether the result resembles another state more than the right one.
 func (c *Case) elsewhere(out *Reading) bool {
 	best := 0.0
 	for _, t := range c.truths() {
@@ -54,7 +54,7 @@ func (c *Case) elsewhere(out *Reading) bool {
 	p := c.Image.past
 	switch {
 	case slices.Equal(c.Blocks, []block.Nr{metadata.SuperblockLocation}) && best < 1:
-		return true // all nodes are as they were
+		return true // all nodes are intact
 	case !c.Image.linear():
 		return best < 0.5
 	}
@@ -66,7 +66,7 @@ func (c *Case) elsewhere(out *Reading) bool {
 	return best == 0 && c.Image.Truth.Mappings() > 0
 }
 
-// similarity is 1 for pools with the same mappings, and 0 for those that have none in common.
+// similarity is 1 for pools with the same mappings and 0 for those without any in common.
 func similarity(a, b *Reading) float64 {
 	n := a.Mappings() + b.Mappings()
 	if n == 0 {
@@ -94,7 +94,8 @@ func (s *Salvage) judgePhantoms(c *Case, out *Reading) {
 	}
 }
 
-// known returns the ids of devices that are or were, or that a sealed node of the trees of devices says there are.
+// known returns the ids of devices that exist or existed, or that a sealed node of the device trees
+// claims.
 func (c *Case) known() map[metadata.DevID]bool {
 	ids := c.Image.known()
 	for _, t := range c.also {
@@ -115,14 +116,14 @@ func (c *Case) known() map[metadata.DevID]bool {
 	return ids
 }
 
-// judgeConfirmed counts the mappings that are not true and that the report does not call guessed. If a repair took another
-// state of the pool, what was true then counts; that it did is another fault. After sealed damage what
-// the blocks in their places say counts, too.
+// judgeConfirmed counts false mappings that the report does not call guessed. If the repair took
+// another state of the pool, the truth of that state counts here; taking it is a separate failure.
+// After sealed damage, what the blocks in place say also counts as true.
 func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
 	truths, other := c.truths(), !said.state.like(c.Image.state())
 	if p := c.Image.past; other && p != nil {
 		for i := range p.Commits {
-			// Blocks are used again, so that roots alone do not tell which commit it is.
+			// Blocks are reused, so roots alone do not identify a commit.
 			if r := p.reading(i); r != nil && said.state.like(p.state(i)) && len(r.Devices) == len(said.devices) {
 				truths = append(truths, r)
 			}
@@ -130,9 +131,9 @@ func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
 	}
 	switch {
 	case c.Sealed && c.forged():
-		return // the witnesses themselves say something else than what is true
+		return // the evidence itself is wrong
 	case other && (s.WrongState || said.choice) && len(truths) == len(c.truths()):
-		return // of that state nothing else is known
+		return // nothing else is known about that state
 	}
 	sealed := c.sealedPairs()
 	for id, d := range out.Devices {
@@ -160,7 +161,7 @@ func (s *Salvage) judgeConfirmed(c *Case, seen, out *Reading, said *claims) {
 	}
 }
 
-// sealedPairs are the mappings that leaves with sealed damage say there are.
+// sealedPairs returns the mappings found in leaves with sealed damage.
 func (c *Case) sealedPairs() map[pair]bool {
 	pairs := map[pair]bool{}
 	for nr, b := range c.changed {
@@ -173,7 +174,7 @@ func (c *Case) sealedPairs() map[pair]bool {
 	return pairs
 }
 
-// judgeRest demands what is special to some kinds of damage.
+// judgeRest checks requirements specific to some kinds of damage.
 func (s *Salvage) judgeRest(c *Case, out *Reading) {
 	all := c.Image.Truth.Mappings()
 	if c.kept && s.Saved != all {
@@ -187,7 +188,7 @@ func (s *Salvage) judgeRest(c *Case, out *Reading) {
 	}
 }
 
-// blocks counts the leaves of devices.
+// blocks counts the leaves of all devices.
 func (r *Reading) blocks() int {
 	leaves := map[block.Nr]bool{}
 	for _, d := range r.Devices {

@@ -1,28 +1,27 @@
-// Package damage, whose API may change, damages metadata and demands that the tools take it well. Each
-// image that a kernel made is damaged in many ways, and for each it is judged,
-// by a plain reader that shares no tree code with the tools:
+// Package damage, whose API may change, damages metadata and checks that the tools handle it well.
+// It damages images made by a kernel in many ways. For each case, a plain reader that shares no
+// tree code with the tools judges:
 //
-//   - whether tool/check names the damaged block and the devices that it costs,
-//   - whether what tool/repair makes is sound, says truly what is lost, invents
-//     nothing, and saves at least what other implementations save.
+//   - whether tool/check names the damaged block and the affected devices,
+//   - whether the result of tool/repair is sound, reports losses correctly, invents nothing, and
+//     saves at least as much as other implementations.
 //
-// Damage comes in two sorts. Where a checksum or a self reference is wrong, or a
-// block cannot be read, the block is lost and its loss must be found and told.
-// Where the block was sealed again after the change, it says something else than
-// before, and there is only the redundancy of the format to tell: every pointer and every mapping is
-// repeated in a reference count, the number of mappings in the device details,
-// device ids in two trees, and keys must ascend within the bounds of the parents. What contradicts
-// itself must be found. What does not (a mapping that moved to a thin block
-// between its neighbours, a time, a transaction id) cannot be found: such cases
-// are counted as beyond detection, and of a repair it is demanded only that it
-// keeps what a plain reader of the damaged metadata sees. Contradiction
-// alone does not tell which side is right either; so of sealed damage a repair may
-// keep what the damaged block says, in place of the truth.
+// There are two sorts of damage. If a checksum or self reference is wrong, or a block is
+// unreadable, the block is lost, and the loss must be found and reported. If the block was sealed
+// again after the change, it says something different, and only the redundancy of the format can
+// reveal it: every pointer and every mapping is repeated in a reference count, the number of
+// mappings in the device details, and device ids in two trees; keys must ascend within the bounds
+// given by the parents. Contradictions must be found. Changes without a contradiction cannot be
+// found: a mapping moved to a thin block between its neighbours, a time, a transaction id. Such
+// cases are counted as beyond detection, and a repair is only required to keep what a plain reader
+// of the damaged metadata sees. A contradiction does not show which side is right either, so after
+// sealed damage a repair may keep what the damaged block says instead of the truth.
 //
-// Composed kinds of damage ask for more. After an older superblock, two hosts that had the pool active, or a
-// superblock that is lost, there are several states of the pool on the device. A repair must take the right one,
-// or name it and not claim that all is well. Histories, in which a kernel made commit after commit, have the truth about these. Of all
-// damage is demanded that no mapping in the result is wrong unless it is called guessed, and no device is one that never was.
+// Composed kinds of damage require more. After an older superblock was put back, two hosts had the
+// pool active, or the superblock was lost, there are several states of the pool on the device. A
+// repair must take the right one, or name it and not claim that all is well. Histories of many
+// commits by a kernel provide the truth for these cases. For all damage, the result must not
+// contain wrong mappings that are not called guessed, or devices that never existed.
 package damage
 
 import (
@@ -38,19 +37,19 @@ import (
 	"thinpool/metadata/block"
 )
 
-// An Image is sound metadata, and the truth about it.
+// An Image is sound metadata and the truth about it.
 type Image struct {
 	Name    string
 	Content []byte
 	Truth   *Reading
-	Used    []block.Nr // all that the superblock reaches, ascending, itself included
+	Used    []block.Nr // all blocks reachable from the superblock, ascending, including block 0
 	Roles   map[block.Nr]Role
 	cache   map[place]*node // nodes of the undamaged image
-	free    []block.Nr      // valid nodes that nothing reaches: left over from earlier transactions
-	past    *past           // how it came to be; nil if that is not known
+	free    []block.Nr      // valid but unreachable nodes, left by earlier transactions
+	past    *past           // its history; nil: unknown
 }
 
-// NewImage reads the sound metadata in content.
+// NewImage reads sound metadata.
 func NewImage(name string, content []byte) (*Image, error) {
 	im := &Image{Name: name, Content: content, cache: map[place]*node{}}
 	r := newReader(im, im.block)
@@ -89,8 +88,8 @@ func (im *Image) block(nr block.Nr) (*block.Data, error) {
 	return (*block.Data)(im.Content[nr*block.Size:]), nil
 }
 
-// Images returns the project's images, its histories, and the images in the folder corpus
-// that are not among them; without a folder it is "". Names, if any, choose.
+// Images returns the project's images, its histories, and other images in the folder corpus, which
+// may be "". If names are given, only those images are returned.
 func Images(corpus string, names ...string) ([]*Image, error) {
 	all := fixtures.Names()
 	files, err := filepath.Glob(filepath.Join(corpus, "*.img.zst"))

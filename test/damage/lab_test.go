@@ -18,7 +18,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// verifier returns the independent checker, if it is there.
+// verifier returns the path of the independent checker, if it exists.
 func verifier(t *testing.T) string {
 	t.Helper()
 	return shared.Optional(t, "design", "verify_format.py")
@@ -33,14 +33,15 @@ func imagesOf(t *testing.T, names ...string) []*Image {
 	return images
 }
 
-// smallImages are those that make quick cases. The command in cmd takes the large ones, too. Histories have
-// more of what earlier transactions left than others, and are for a repair that can tell it apart.
+// smallImages returns the images with fast cases. The command in cmd also uses the large ones.
+// Histories have more leftovers from earlier transactions than others; they test whether a repair
+// can tell these apart.
 func smallImages(t *testing.T) []*Image {
 	t.Helper()
 	return slices.DeleteFunc(imagesOf(t), func(im *Image) bool { return len(im.Used) > 2000 })
 }
 
-// The plain reader finds in each image what others found in it.
+// The plain reader agrees with other programs about each image.
 func TestTruth(t *testing.T) {
 	truths, err := fixtures.Truths()
 	if err != nil {
@@ -65,7 +66,7 @@ func TestTruth(t *testing.T) {
 	}
 }
 
-// digest is the SHA-256 of all mappings.
+// digest returns the SHA-256 of all mappings.
 func (r *Reading) digest() string {
 	digest := sha256.New()
 	for _, id := range slices.Sorted(maps.Keys(r.Devices)) {
@@ -78,8 +79,8 @@ func (r *Reading) digest() string {
 	return fmt.Sprintf("%x", digest.Sum(nil))
 }
 
-// A sample of all damage: the demands of the package comment are met. The command
-// in cmd goes on for as long as one likes.
+// A sample of all damage meets the requirements in the package comment. The command in cmd runs for
+// as long as you like.
 func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
@@ -97,7 +98,7 @@ func TestLab(t *testing.T) {
 	}
 }
 
-// In each case our repair saves as much as other implementations.
+// In each case, our repair saves as much as other implementations.
 func TestAgainstPeers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
@@ -133,7 +134,7 @@ func runLab(t *testing.T, opt Options) *Table {
 	return table
 }
 
-// Cases in which demands were not met once.
+// Cases that once failed.
 func TestOnceWrong(t *testing.T) {
 	for _, tc := range []struct {
 		image  string
@@ -141,13 +142,13 @@ func TestOnceWrong(t *testing.T) {
 		number int
 		whole  bool // all mappings can be saved
 	}{
-		{"grown", 1, 1146, false},             // the range that a rebuilt node may have lost was not told
-		{"layers", 1, 5512, false},            // mappings beyond the data device, in leaves that were found again
+		{"grown", 1, 1146, false},             // the range that a rebuilt node may have lost was not reported
+		{"layers", 1, 5512, false},            // mappings beyond the data device, in leaves found again
 		{"out-of-data", 1, 211, false},        // the same
-		{"thinned-out", 1, 1367, false},       // more mappings than the details count were called complete
-		{"transactions", 3, 464, false},       // details with times that no pool can reach
-		{"wide-sharing", 1, 11051, false},     // a data block that several lost leaves could have had
-		{"deleted-discarded", 4, 2085, true},  // a snapshot still has the leaf that the device lost
+		{"thinned-out", 1, 1367, false},       // more mappings than in the details were called complete
+		{"transactions", 3, 464, false},       // details with impossible times
+		{"wide-sharing", 1, 11051, false},     // a data block that several lost leaves might have mapped
+		{"deleted-discarded", 4, 2085, true},  // a snapshot still has the leaf the device lost
 		{"deleted-discarded", 4, 2158, false}, // the same, and more
 	} {
 		c := imagesOf(t, tc.image)[0].Case(tc.seed, tc.number)
@@ -162,7 +163,7 @@ func TestOnceWrong(t *testing.T) {
 	}
 }
 
-// leafCase zeroes a leaf that more than one device reaches.
+// leafCase zeroes a leaf shared by several devices.
 func leafCase(t *testing.T) *Case {
 	t.Helper()
 	im := imagesOf(t, "wide-sharing")[0]
@@ -181,7 +182,7 @@ func leafCase(t *testing.T) *Case {
 	return nil
 }
 
-// The demands on a check can fail: each way to change its faults is noticed.
+// The requirements for a check can fail: each change to its faults is noticed.
 func TestDetectionCanFail(t *testing.T) {
 	c := leafCase(t)
 	for name, change := range map[string]func(d *Detection){
@@ -213,7 +214,7 @@ func (d *Detection) each(change func(*check.Fault)) {
 	}
 }
 
-// The demands on a repair can fail: each way to change its report or its result is noticed.
+// The requirements for a repair can fail: each change to its report or result is noticed.
 func TestRepairCanFail(t *testing.T) {
 	im := imagesOf(t, "transactions")[0]
 	c := im.newCase("test")
@@ -223,7 +224,7 @@ func TestRepairCanFail(t *testing.T) {
 	for id, d := range truth.Devices {
 		all[id] = &Device{Details: d.Details, parts: d.parts}
 	}
-	all[1].parts = all[1].parts[1:] // its first leaf is not saved
+	all[1].parts = all[1].parts[1:] // its first leaf is lost
 	n := uint64(lost.end - lost.first)
 	for name, tc := range map[string]struct {
 		change  func(out *Reading, said *claims)
@@ -274,7 +275,7 @@ func TestRepairCanFail(t *testing.T) {
 	}
 }
 
-// Who claims that all is well, and has lost something, is caught.
+// A false claim that nothing is lost is detected.
 func TestSilentLoss(t *testing.T) {
 	c := leafCase(t)
 	seen := c.reading()

@@ -15,8 +15,8 @@ func leakCases(im *Image) int {
 	return min(most, len(leaves))
 }
 
-// leakAndStale makes an image with leaked data blocks, and an unused block that holds a leaf which maps
-// them: like one of the devices' leaves, but for these. Then it zeroes the device's leaf.
+// leakAndStale leaks data blocks and creates an unused block with a leaf that maps them, otherwise
+// like a leaf of a device. Then it zeroes the device's leaf.
 func (im *Image) leakAndStale(_ int, rnd *rand.Rand) (*Case, error) {
 	leaves, reached := im.leaves()
 	leaf := leaves[rnd.IntN(len(leaves))]
@@ -28,7 +28,7 @@ func (im *Image) leakAndStale(_ int, rnd *rand.Rand) (*Case, error) {
 	}
 	b := *im.original(leaf.nr)
 	first, room := rnd.IntN(len(leaf.keys)-len(leaked)+1), int(le.Uint32(b[20:]))
-	if rnd.IntN(2) == 0 { // it maps nothing else
+	if rnd.IntN(2) == 0 { // it maps only those
 		for i := range leaked {
 			copy(b[32+8*i:][:8], b[32+8*(first+i):])
 			copy(b[32+8*(room+i):][:8], b[32+8*(room+first+i):])
@@ -54,7 +54,7 @@ func (im *Image) leakAndStale(_ int, rnd *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// unused returns a block that nothing reaches; 0 if there is none.
+// unused returns an unreachable block; 0 if there is none.
 func (im *Image) unused(rnd *rand.Rand) block.Nr {
 	for range 100 {
 		if nr := 1 + block.Nr(rnd.IntN(int(im.Used[len(im.Used)-1])+8)); im.Roles[nr] == NoRole && nr < im.blocks() && uint64(nr) < im.Truth.SB.MetadataSpaceMap.NrBlocks {
@@ -64,7 +64,8 @@ func (im *Image) unused(rnd *rand.Rand) block.Nr {
 	return 0
 }
 
-// leak counts n free data blocks in content as used, and returns them. It knows data space maps whose index is one leaf.
+// leak marks n free data blocks in content as used and returns them. It only supports data space
+// maps with a single index leaf.
 func (im *Image) leak(content []byte, n int, rnd *rand.Rand) []uint64 {
 	sb := &im.Truth.SB
 	indexNr := sb.DataSpaceMap.BitmapRoot
@@ -73,7 +74,7 @@ func (im *Image) leak(content []byte, n int, rnd *rand.Rand) []uint64 {
 	if err != nil || !tree.leaf || len(tree.keys) == 0 {
 		return nil
 	}
-	which := 0 // the kernel leaks where it allocates
+	which := 0 // where the kernel allocates, so leaks are likely there
 	if rnd.IntN(4) == 0 {
 		which = rnd.IntN(len(tree.keys))
 	}
@@ -85,7 +86,7 @@ func (im *Image) leak(content []byte, n int, rnd *rand.Rand) []uint64 {
 	end := min(spacemap.PerBitmap, sb.DataSpaceMap.NrBlocks-first)
 	for e := rnd.Uint64N(min(end, 2*sb.DataSpaceMap.NrAllocated+1)); e < end; e++ {
 		if at, shift := 16+e/4, 2*(e%4); b[at]>>shift&3 == 0 && len(leaked) < n {
-			b[at] |= 2 << shift // a count of 1
+			b[at] |= 2 << shift // count of 1
 			leaked = append(leaked, first+e)
 			if uint64(le.Uint32(entry[12:])) == e {
 				le.PutUint32(entry[12:], uint32(e+1))

@@ -13,8 +13,8 @@ import (
 const (
 	kindOlderWhole = "older superblock, its trees whole"
 	kindOlderTorn  = "older superblock, its trees overwritten"
-	kindLostAfter  = "superblock lost after " // a deed
-	kindLost       = "superblock lost"        // and what was done before is not known
+	kindLostAfter  = "superblock lost after " // followed by a deed
+	kindLost       = "superblock lost"        // the preceding deed is unknown
 	kindLostBlock  = "superblock and a block lost"
 	kindTwoHosts   = "active on two hosts"
 	kindHeldLeaf   = "snapshot's superblock and a leaf lost"
@@ -32,19 +32,19 @@ const (
 
 var deeds = [...]string{"provisioning", "a snapshot", "a delete", "a discard"}
 
-// A composed kind of damage is more than a way to hurt any one block: it is about certain
-// blocks, several at a time, or which state of the pool is the right one.
+// A composed kind of damage does more than damage any one block: it targets certain blocks, several
+// blocks, or the choice of the right state of the pool.
 type composed struct {
-	names []string // that its cases have
-	// name is the one of the i-th case; without it there is one for all.
+	names []string // names of its cases
+	// name returns the name of the i-th case; nil if all have the same name.
 	name func(im *Image, i int) string
-	// cases is how many there are of an image, at most.
+	// cases returns the maximum number of cases for an image.
 	cases func(im *Image) int
 	// make returns the i-th case; nil if there is none.
 	make func(im *Image, i int, rnd *rand.Rand) (*Case, error)
 }
 
-// composedKinds stand in an order that the numbers of cases depend on.
+// composedKinds has a fixed order: the numbers of cases depend on it.
 var composedKinds = []composed{
 	{[]string{kindOlderWhole, kindOlderTorn}, (*Image).olderName, olderCases, (*Image).olderSuperblock},
 	{[]string{kindLostAfter + deeds[0], kindLostAfter + deeds[1], kindLostAfter + deeds[2], kindLostAfter + deeds[3], kindLost}, (*Image).lostName, lostCases, (*Image).lostSuperblock},
@@ -63,17 +63,17 @@ var composedKinds = []composed{
 	{[]string{kindLostBlock}, nil, func(im *Image) int { return 4 * lostCases(im) }, (*Image).lostWithBlock},
 }
 
-// Where the superblock says what it should not, these are its fields.
+// Fields of the superblock that are damaged.
 const (
 	offTime    = 44
 	offDetails = offMapping + 8
 	offMapping = 320
 )
 
-// linear reports whether each commit of the image's history came of the one before.
+// linear reports whether each commit in the image's history is based on the one before.
 func (im *Image) linear() bool { return im.past != nil && im.past.Why == "" }
 
-// olderCases: of n commits, each but the first can be followed by the superblock of each before.
+// olderCases: of n commits, each can be followed by the superblock of any earlier one.
 func olderCases(im *Image) int {
 	if !im.linear() {
 		return 0
@@ -97,7 +97,7 @@ func (im *Image) olderName(i int) string {
 	return kindOlderWhole
 }
 
-// olderSuperblock puts the superblock of some commits ago back.
+// olderSuperblock puts back the superblock of an earlier commit.
 func (im *Image) olderSuperblock(i int, _ *rand.Rand) (*Case, error) {
 	commit, earlier := olderPair(i)
 	now, err := im.moment(commit)
@@ -151,7 +151,7 @@ func (im *Image) lostSuperblock(i int, _ *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// lostWithBlock zeroes one more block that is in use.
+// lostWithBlock also zeroes another block in use.
 func (im *Image) lostWithBlock(i int, rnd *rand.Rand) (*Case, error) {
 	c, err := im.lostSuperblock(i/4, rnd)
 	if err != nil {
@@ -167,7 +167,8 @@ func (im *Image) lostWithBlock(i int, rnd *rand.Rand) (*Case, error) {
 
 func (im *Image) state() state { return state{im.Truth.SB.MappingRoot, im.Truth.SB.DetailsRoot} }
 
-// questioned says that a repair has to choose a state, and that the one of a commit is right, or one with the same content.
+// questioned marks the case as a choice between states. The state of the given commit is right, and
+// so are those with the same content.
 func (c *Case) questioned(commit int) {
 	c.question = true
 	for i := range commit + 1 {
@@ -177,7 +178,7 @@ func (c *Case) questioned(commit int) {
 	}
 }
 
-// The histories of two hosts, and where they part.
+// The histories of two hosts, and their common start.
 const lineBase, lineA, lineB = "line-base", "line-a", "line-b"
 
 func hostCases(im *Image) int {
@@ -192,8 +193,8 @@ func hostCases(im *Image) int {
 	return 0
 }
 
-// twoHosts mixes what two hosts wrote; the superblock is that of the image. Of a block that both
-// wrote, either may have come last. Where the kernel itself did it, that is the case.
+// twoHosts mixes the writes of two hosts. The superblock is that of the image. If both wrote a
+// block, either write may be the last. If the kernel itself produced such an image, that is used.
 func (im *Image) twoHosts(_ int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(kindTwoHosts)
 	c.questioned(im.past.Right)
@@ -237,7 +238,7 @@ func (im *Image) twoHosts(_ int, rnd *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// leaves are the leaves of devices, by block, with the number of devices that reach each.
+// leaves returns the leaves of devices in block order, and how many devices reach each one.
 func (im *Image) leaves() ([]*node, map[block.Nr]int) {
 	reached, byNr := map[block.Nr]int{}, map[block.Nr]*node{}
 	for _, d := range im.Truth.Devices {
@@ -263,7 +264,7 @@ func heldCases(im *Image) int {
 	return len(leaves)
 }
 
-// heldAndLeaf zeroes the superblock of the metadata snapshot, and a leaf of the pool.
+// heldAndLeaf zeroes the superblock of the metadata snapshot and a leaf of the pool.
 func (im *Image) heldAndLeaf(i int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(kindHeldLeaf)
 	leaves, _ := im.leaves()
@@ -272,10 +273,10 @@ func (im *Image) heldAndLeaf(i int, rnd *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// most is how many cases there are of kinds that are much the same for all blocks.
+// most is the number of cases for kinds that are similar for all blocks.
 const most = 24
 
-// internal reports whether the root of a tree of devices has nodes below it.
+// internal reports whether the root of a device tree is an internal node.
 func (im *Image) internal(root block.Nr, size int) bool {
 	n := im.cache[place{root, size}]
 	return n != nil && !n.leaf
@@ -288,7 +289,7 @@ func topCases(im *Image) int {
 	return most
 }
 
-// topLost damages the root of the top level, and in every second case that of the device details.
+// topLost damages the root of the top level and, in every second case, that of the device details.
 func (im *Image) topLost(i int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(kindTop)
 	c.sharing, c.kept = true, true
@@ -303,12 +304,12 @@ func (im *Image) topLost(i int, rnd *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// swapped writes two blocks each in the other's place.
+// swapped swaps two blocks.
 func (im *Image) swapped(_ int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(kindSwapped)
 	two := rnd.Perm(len(im.Used))
 	a, b := im.Used[two[0]], im.Used[two[1]]
-	// A superblock elsewhere could be one of before.
+	// A superblock at another position could be an old one.
 	c.kept = a != metadata.SuperblockLocation && b != metadata.SuperblockLocation
 	c.certain = c.kept
 	c.put(a, im.original(b))
@@ -340,14 +341,14 @@ func (im *Image) checksum(i int, rnd *rand.Rand) (*Case, error) {
 	return c, nil
 }
 
-// cutAtSixteenth cuts the device off after some sixteenths of what is in use.
+// cutAtSixteenth truncates the device after some sixteenths of the used part.
 func (im *Image) cutAtSixteenth(i int, _ *rand.Rand) (*Case, error) {
 	c := im.newCase(kindSixteenth)
 	c.cut((int64(im.Used[len(im.Used)-1]) + 1) * int64(i+1) / 16 * block.Size)
 	return c, nil
 }
 
-// newest is the highest time of a mapping.
+// newest returns the highest time of any mapping.
 func (im *Image) newest() uint32 {
 	newest := uint32(0)
 	leaves, _ := im.leaves()
@@ -359,7 +360,8 @@ func (im *Image) newest() uint32 {
 
 func lowTimeCases(im *Image) int { return min(most, int(im.newest())) }
 
-// lowTime zeroes the device details, and gives the superblock a time below that of the newest mapping.
+// lowTime zeroes the device details and sets the superblock's time below that of the newest
+// mapping.
 func (im *Image) lowTime(_ int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(kindLowTime)
 	c.kept = true
@@ -378,7 +380,8 @@ func (im *Image) lowTime(_ int, rnd *rand.Rand) (*Case, error) {
 
 func rootCases(*Image) int { return most }
 
-// otherRoots makes roots of the superblock other valid nodes: of every size of values in turn, internal and leaves, used and unused.
+// otherRoots replaces roots in the superblock with other valid nodes: of each value size in turn,
+// internal and leaf, used and unused.
 func (im *Image) otherRoots(name string, i int, rnd *rand.Rand) (*Case, error) {
 	c := im.newCase(name)
 	c.question = true

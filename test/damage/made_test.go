@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// smallOnes are images of the project alone that have cases of each composed kind.
+// smallOnes returns images of this project that have cases of every composed kind.
 var smallOnes = sync.OnceValues(func() ([]*Image, error) {
 	return Images("", "metadata-snap", "transactions", "many-devices", "history/crowd", "history/deletes", "history/discards", "history/line-a",
 		"history/lvm-like", "history/mixed", "history/provision", "history/reloads", "history/set-back-idle", "history/set-back-written", "history/snapshots", "history/wraps")
 })
 
-// A few cases of each composed kind of damage: the demands of the package comment are met.
+// A few cases of each composed kind meet the requirements in the package comment.
 func TestComposed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many cases")
@@ -44,7 +44,7 @@ func TestComposed(t *testing.T) {
 	}
 }
 
-// There are cases of each composed kind, they are made again by their numbers, and do what their name says.
+// Each composed kind has cases, which can be recreated by number and do what their name says.
 func TestComposedCases(t *testing.T) {
 	images, err := smallOnes()
 	if err != nil {
@@ -76,7 +76,7 @@ func TestComposedCases(t *testing.T) {
 	}
 }
 
-// What a kernel made with the superblock of before is not torn where nothing was written over it.
+// After a kernel used an older superblock, trees are not torn where nothing was overwritten.
 func TestTorn(t *testing.T) {
 	images, err := smallOnes()
 	if err != nil {
@@ -104,7 +104,7 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// Each commit is what others found: the digest of all mappings.
+// Each commit has the digest of all mappings that other programs computed.
 func TestHistoryDigests(t *testing.T) {
 	images, err := smallOnes()
 	if err != nil {
@@ -164,7 +164,7 @@ func TestJudgesCanFail(t *testing.T) {
 	}
 }
 
-// Mappings that are not true must be called guessed, one for one.
+// Each wrong mapping must be called guessed.
 func TestWrongButConfirmed(t *testing.T) {
 	images, err := Images("", "history/deletes")
 	if err != nil {
@@ -188,7 +188,7 @@ func TestWrongButConfirmed(t *testing.T) {
 	}
 }
 
-// The names of kinds are those of rows, each once.
+// The names of kinds match rows, each once.
 func TestRows(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range rows() {

@@ -13,22 +13,22 @@ import (
 
 var le = binary.LittleEndian
 
-// Sizes of values of trees that package metadata does not know.
+// Sizes of tree values that package metadata does not know.
 const (
 	indexSize    = 16
 	overflowSize = 4
 )
 
-// A node is a block of a tree, taken apart.
+// A node is a decoded tree block.
 type node struct {
 	nr     block.Nr
 	leaf   bool
 	keys   []uint64
-	values []uint64 // of 8 bytes, where they have as many
+	values []uint64 // values of 8 bytes
 	bytes  []byte   // other values
 	size   int
-	// Of the leaf of a device:
-	dataSum uint64 // of the facts
+	// For leaves of devices:
+	dataSum uint64 // added to the facts
 	freeSum uint64
 	maxTime uint32
 	maxData uint64
@@ -36,8 +36,8 @@ type node struct {
 
 func (n *node) raw(i int) []byte { return n.bytes[n.size*i:] }
 
-// parse takes a block apart as the kernel does, and refuses keys in disorder,
-// in which a search is impossible.
+// parse decodes a block like the kernel does. It refuses unordered keys, which make a search
+// impossible.
 func parse(nr block.Nr, b *block.Data, size int) (*node, error) {
 	if err := block.Verify(nr, b, block.Node); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func parse(nr block.Nr, b *block.Data, size int) (*node, error) {
 	return out, nil
 }
 
-// sums works out what a leaf of mappings adds to the facts.
+// sums computes what a mapping leaf contributes to the facts.
 func (n *node) sums() {
 	for i, v := range n.values {
 		data, time := metadata.UnpackMapping(v)
@@ -76,7 +76,7 @@ func (n *node) sums() {
 	}
 }
 
-// node returns the node at nr of a tree whose leaves have values of that size.
+// node returns the node at nr. size is the value size in the leaves.
 func (r *reader) node(nr block.Nr, size int) (*node, error) {
 	at := place{nr, size}
 	if r.im != nil && r.same(nr) {
@@ -101,13 +101,13 @@ func (r *reader) node(nr block.Nr, size int) (*node, error) {
 	return n, nil
 }
 
-// An owner is the device whose tree is read, and the block that names its root.
+// An owner is the device whose tree is being read, and the block that names its root.
 type owner struct {
 	id  metadata.DevID
 	top block.Nr
 }
 
-// walk is the state of the walk of one tree.
+// walk is the state of a tree walk.
 type walk struct {
 	*reader
 	role  Role
@@ -117,7 +117,7 @@ type walk struct {
 	parts []part
 }
 
-// tree reads the tree at root and returns its leaves in the order of keys.
+// tree reads the tree at root and returns its leaves in key order.
 func (r *reader) tree(root block.Nr, role Role, size int, o *owner) []part {
 	w := &walk{r, role, size, o, map[block.Nr]bool{}, nil}
 	parent := metadata.SuperblockLocation
@@ -125,7 +125,7 @@ func (r *reader) tree(root block.Nr, role Role, size int, o *owner) []part {
 		parent = o.top
 	}
 	if o == nil {
-		r.point(root, role) // who names the root of a device is counted with the node it is in
+		r.point(root, role) // for devices, the pointer is counted with the node that contains it
 	}
 	w.down(root, parent, 0, 0)
 	return w.parts
@@ -139,10 +139,10 @@ func (w *walk) lose(nr, parent block.Nr, begin, end uint64, err error) {
 	w.reader.lose(l)
 }
 
-// maxDepth is how many levels the kernel goes down.
+// maxDepth is the kernel's limit on tree depth.
 const maxDepth = 64
 
-// down reads the subtree at nr, to which parent leaves the keys from begin up to end.
+// down reads the subtree at nr. Its parent leaves it the keys from begin up to, not including, end.
 func (w *walk) down(nr, parent block.Nr, begin, end uint64) {
 	switch {
 	case !w.inside(nr):
@@ -173,7 +173,7 @@ func (w *walk) down(nr, parent block.Nr, begin, end uint64) {
 	delete(w.path, nr)
 }
 
-// take adds the entries of a leaf that lie within its bounds: no others are found.
+// take adds the entries of a leaf within its bounds. Others are unreachable.
 func (w *walk) take(n *node, parent block.Nr, begin, end uint64) {
 	first := sort.Search(len(n.keys), func(i int) bool { return n.keys[i] >= begin })
 	last := len(n.keys)
@@ -186,7 +186,7 @@ func (w *walk) take(n *node, parent block.Nr, begin, end uint64) {
 	w.parts = append(w.parts, part{n, first, max(first, last)})
 }
 
-// count makes the facts of a node, once.
+// count adds the facts of a node, once.
 func (w *walk) count(n *node) {
 	at := place{n.nr, int(w.role)}
 	if w.counted[at] {
@@ -257,7 +257,7 @@ func (r *reader) metadataMap(sb metadata.Superblock) {
 	}
 }
 
-// overflow reads the counts of 3 and more.
+// overflow reads the reference counts of 3 and more.
 func (r *reader) overflow(root block.Nr) map[uint64]uint32 {
 	high := map[uint64]uint32{}
 	for _, p := range r.tree(root, Overflow, overflowSize, nil) {
@@ -268,7 +268,7 @@ func (r *reader) overflow(root block.Nr) map[uint64]uint32 {
 	return high
 }
 
-// bitmap makes facts of the counts in bitmap i of a space map.
+// bitmap adds the counts in bitmap i of a space map to the facts.
 func (r *reader) bitmap(nr, parent block.Nr, role Role, i, nrBlocks uint64, high map[uint64]uint32, topic int) {
 	r.point(nr, role)
 	b, err := (*block.Data)(nil), errBeyond

@@ -16,8 +16,8 @@ import (
 // A Peer is another implementation of thin_repair.
 type Peer struct{ Name, Path string }
 
-// Peers returns those that are there: 0.9 as Debian's stable release installs it, and 1.1,
-// which the script getPeer can fetch. Why says what is missing.
+// Peers returns the available ones: 0.9 as installed by Debian stable, and 1.1, which the script
+// getPeer can fetch. why says which are missing.
 func Peers(getPeer string) (peers []Peer, why []string) {
 	const installed = "/usr/sbin/thin_repair"
 	switch out, err := exec.Command(installed, "-V").CombinedOutput(); {
@@ -35,10 +35,10 @@ func Peers(getPeer string) (peers []Peer, why []string) {
 	return append(peers, Peer{"1.1", filepath.Join(strings.TrimSpace(string(out)), "thin_repair")}), why
 }
 
-// peerPatience is how long a peer may take for a case. Some go round in circles.
+// peerPatience is how long a peer may take per case. Some loop forever.
 const peerPatience = 10 * time.Second
 
-// repair lets a peer repair a case in the folder dir.
+// repair runs a peer on a case in the folder dir.
 func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Salvage {
 	s := &Salvage{Who: p.Name}
 	in, out := filepath.Join(dir, "damaged"), filepath.Join(dir, "repaired")
@@ -56,7 +56,7 @@ func (p Peer) repair(ctx context.Context, dir string, c *Case, d *Detection) *Sa
 	defer cancel()
 	s.Err = exec.CommandContext(ctx, p.Path, args...).Run()
 	s.Claims = s.Err == nil
-	// A failed repair may still have left something of use.
+	// A failed repair may still have written something useful.
 	content, err := os.ReadFile(out)
 	if err != nil || len(content) < block.Size {
 		return s

@@ -13,9 +13,9 @@ import (
 	"thinpool/tool/repair"
 )
 
-// What a repair saves is written over other metadata, and the power fails at every
-// write: the device is refused, or shows what was there before anything was written,
-// or all that was saved. What restore writes is tested in internal/write.
+// The result of a repair is written over other metadata, and the power fails at each write. The
+// device is then refused, or has its old content, or the complete result. internal/write tests what
+// restore writes.
 func TestRepairPowerCut(t *testing.T) {
 	c := leafCase(t)
 	res, err := repair.Find(t.Context(), device{c}, repair.Options{Parallel: 1})
@@ -30,7 +30,7 @@ func TestRepairPowerCut(t *testing.T) {
 	if err := dump.Run(t.Context(), pool, dump.Options{}, b); err != nil {
 		t.Fatal(err)
 	}
-	old := c.Contents() // LVM repairs into a spare device, but an admin may name the damaged one's copy
+	old := c.Contents() // LVM repairs into a spare device, but an admin may name a copy of the damaged one
 	whole := blocktest.NewMemFrom(bytes.Clone(old))
 	if err := b.Write(t.Context(), whole); err != nil {
 		t.Fatal(err)

@@ -10,19 +10,19 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Role is what the metadata uses a block for.
+// A Role is what a block is used for.
 type Role int
 
 // The roles of blocks.
 const (
 	NoRole Role = iota
 	Superblock
-	Snapshot   // the superblock of the metadata snapshot
+	Snapshot   // superblock of the metadata snapshot
 	TopLevel   // node of the mapping tree's upper level
 	Details    // node of the device details
 	Mapping    // node of a device's mappings
 	DataIndex  // node of the index of the data space map
-	Overflow   // node of the counts of 3 and more
+	Overflow   // node of the tree of counts of 3 and more
 	DataBitmap // of the data space map
 	Index      // index block of the metadata space map
 	Bitmap     // of the metadata space map
@@ -35,43 +35,42 @@ var roleNames = [...]string{
 
 func (r Role) String() string { return roleNames[r] }
 
-// A Reading is what a plain reader finds in metadata: one that follows every
-// pointer from block 0, believes what a valid block says and reports what is not valid. It
-// is written for no speed and shares no tree code with the tools.
+// A Reading is what a plain reader finds: it follows every pointer from block 0, believes valid
+// blocks, and reports invalid ones. It is not optimised and shares no tree code with the tools.
 type Reading struct {
 	Err     error // of block 0: nothing else is known
 	SB      metadata.Superblock
 	Devices map[metadata.DevID]*Device
 	Lost    []Lost
-	// Facts are what the format says twice, as sums that do not depend on order. If
-	// damage changes one of them, the metadata contradicts itself.
+	// Facts are sums of everything the format stores twice, independent of order. If damage changes
+	// one, the metadata contradicts itself.
 	Facts [nrTopics]uint64
-	// Free is a sum of what the format says only once.
+	// Free is a sum of what the format stores only once.
 	Free uint64
 }
 
-// A Device is what a reading finds of a thin device.
+// A Device is what a reading finds about a thin device.
 type Device struct {
 	Details             metadata.Details
 	HasDetails, HasTree bool
-	Mapped              uint64 // entries in its leaves, wherever they lie
+	Mapped              uint64 // entries in its leaves, in or out of bounds
 	parts               []part
 }
 
-// A part is the readable entries of one leaf that lie within the bounds of its parents.
+// A part is the readable entries of a leaf within the bounds given by its parents.
 type part struct {
 	leaf  *node
 	first int // entry
 	end   int
 }
 
-// Lost is a pointer that leads to nothing of use.
+// Lost is a pointer to something unusable.
 type Lost struct {
 	Role    Role
-	Block   block.Nr // that it leads to
-	Parent  block.Nr // that holds it
+	Block   block.Nr // pointed to
+	Parent  block.Nr // with the pointer
 	Devices []metadata.DevID
-	Begin   uint64 // of the keys that are lost; the end is 0 if there is none
+	Begin   uint64 // first lost key; End is 0 if there is no upper bound
 	End     uint64
 	Held    bool // reached from the metadata snapshot
 	Err     error
@@ -84,18 +83,18 @@ func (l *Lost) String() string {
 // Topics of facts.
 const (
 	pointers   = iota // to metadata blocks
-	dataRefs          // data blocks that distinct leaves map
-	countsOff         // mapped_blocks against mappings, both device trees against each other
+	dataRefs          // data blocks mapped by distinct leaves
+	countsOff         // mapped_blocks against mappings, and the device trees against each other
 	storedData        // counts in the space maps
 	storedMeta
-	tooHigh // times and data blocks beyond what the superblock allows
-	header  // of superblocks, as far as readers refuse them
+	tooHigh // times and data blocks above the superblock's limits
+	header  // superblock fields that readers check
 	nrTopics
 )
 
 var topicNames = [...]string{"pointers", "data references", "mapped blocks", "data counts", "metadata counts", "limits", "header"}
 
-// mix makes of three numbers one that looks random, so that sums of them are equal only if the sets are.
+// mix hashes three numbers, so that sums of hashes are equal only for equal sets.
 func mix(a, b, c uint64) uint64 {
 	h := uint64(0x9E3779B97F4A7C15)
 	for _, v := range [...]uint64{a, b, c} {
@@ -118,7 +117,7 @@ func (r *Reading) Differs(other *Reading) []string {
 	return names
 }
 
-// Runs returns what can be read of the device's mappings, by thin block.
+// Runs returns the device's readable mappings in order of thin blocks.
 func (d *Device) Runs() []metadata.Run {
 	var runs []metadata.Run
 	for _, p := range d.parts {
@@ -135,7 +134,7 @@ func (d *Device) Runs() []metadata.Run {
 	return runs
 }
 
-// Mappings is how many mappings all devices have together.
+// Mappings returns the number of mappings of all devices.
 func (r *Reading) Mappings() uint64 {
 	n := uint64(0)
 	for _, d := range r.Devices {
@@ -144,7 +143,7 @@ func (r *Reading) Mappings() uint64 {
 	return n
 }
 
-// readable is how many mappings can be read; a device that is not there has none.
+// readable returns the number of readable mappings; 0 for a nil device.
 func (d *Device) readable() uint64 {
 	if d == nil {
 		return 0
@@ -156,7 +155,7 @@ func (d *Device) readable() uint64 {
 	return uint64(n)
 }
 
-// Common counts the mappings that two readings agree on: device, thin block and data block.
+// Common counts the mappings two readings agree on: device, thin block and data block.
 func (r *Reading) Common(other *Reading) uint64 {
 	n := uint64(0)
 	for id, d := range r.Devices {
@@ -167,7 +166,7 @@ func (r *Reading) Common(other *Reading) uint64 {
 	return n
 }
 
-// common counts the mappings that two devices agree on.
+// common counts the mappings two devices agree on.
 func common(a, b *Device) uint64 {
 	n := uint64(0)
 	next := b.cursor()
@@ -209,16 +208,16 @@ func (d *Device) cursor() func() (thin, data uint64, ok bool) {
 	}
 }
 
-// reader makes a Reading.
+// reader builds a Reading.
 type reader struct {
-	im    *Image // whose nodes are known already; may be nil
+	im    *Image // source of cached nodes; may be nil
 	read  func(block.Nr) (*block.Data, error)
-	same  func(block.Nr) bool // the block is as in im
+	same  func(block.Nr) bool // the block is unchanged from im
 	learn bool                // im is being read for the first time
 
 	out     Reading
 	limit   block.Nr
-	counted map[place]bool // nodes that have made their facts
+	counted map[place]bool // nodes already added to the facts
 	roles   map[block.Nr]Role
 	held    bool
 	lost    map[lostKey]int // index in out.Lost
@@ -243,7 +242,7 @@ func newReader(im *Image, read func(block.Nr) (*block.Data, error)) *reader {
 	}
 }
 
-// Read reads the metadata that read gives block by block.
+// Read reads metadata through read, block by block.
 func Read(read func(block.Nr) (*block.Data, error)) *Reading { return newReader(nil, read).all() }
 
 // ReadAll reads the metadata in content.
@@ -278,7 +277,7 @@ func (r *reader) all() *Reading {
 	return &r.out
 }
 
-// superblock reads the superblock at nr; an error is what the kernel refuses.
+// superblock reads the superblock at nr. It returns an error for what the kernel refuses.
 func (r *reader) superblock(nr block.Nr) (metadata.Superblock, error) {
 	b, err := r.read(nr)
 	if err != nil {
@@ -298,8 +297,8 @@ func (r *reader) superblock(nr block.Nr) (metadata.Superblock, error) {
 	return sb, nil
 }
 
-// snapshot reads the metadata snapshot. Its devices are not those of the pool:
-// only references and losses count.
+// snapshot reads the metadata snapshot. Its devices are not the pool's: only references and losses
+// count.
 func (r *reader) snapshot(held block.Nr) {
 	r.point(held, Snapshot)
 	sb, err := metadata.Superblock{}, errBeyond
@@ -323,7 +322,7 @@ var errBeyond = errors.New("the pointer leaves the metadata")
 
 func (r *reader) inside(nr block.Nr) bool { return nr > 0 && nr < r.limit }
 
-// point counts a pointer to nr, and notes what nr is for.
+// point counts a pointer to nr and records the role of nr.
 func (r *reader) point(nr block.Nr, role Role) {
 	r.fact(pointers, uint64(nr), 0, 0)
 	if r.roles[nr] == NoRole {
@@ -331,7 +330,7 @@ func (r *reader) point(nr block.Nr, role Role) {
 	}
 }
 
-// lose notes that a pointer is of no use. What several devices lose is one loss.
+// lose records an unusable pointer. A loss shared by several devices counts once.
 func (r *reader) lose(l Lost) {
 	l.Held = r.held
 	key := lostKey{l.Role, l.Block, l.Parent, l.Held}
@@ -349,7 +348,7 @@ func (r *reader) lose(l Lost) {
 	}
 }
 
-// devices reads both trees of devices and all mappings.
+// devices reads both device trees and all mappings.
 func (r *reader) devices(sb metadata.Superblock) {
 	details := r.tree(sb.DetailsRoot, Details, metadata.DetailsSize, nil)
 	for _, p := range details {
@@ -384,7 +383,7 @@ func (r *reader) device(id uint64) *Device {
 	return d
 }
 
-// compareTrees makes facts of what both trees of devices say.
+// compareTrees adds disagreements between the device trees to the facts.
 func (r *reader) compareTrees() {
 	for id, d := range r.out.Devices {
 		switch {

@@ -18,8 +18,8 @@ import (
 	"thinpool/tool/repair"
 )
 
-// tryRepair repairs what can be repaired on dev; what comes of it must be sound. The
-// error says that it was refused.
+// tryRepair repairs dev and checks that the result is sound. It returns an error if the repair is
+// refused.
 func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 	t.Helper()
 	size := uint64(metadata.MinDataBlockSize)
@@ -39,7 +39,7 @@ func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 		}
 		return err
 	}
-	// An image may claim a data device whose space map alone takes more than a test can spare.
+	// An image may claim a data device whose space map alone is too large for a test.
 	const most = 4096 // blocks
 	if b.Least() > most {
 		return nil
@@ -57,7 +57,7 @@ func tryRepair(ctx context.Context, t *testing.T, dev block.Device) error {
 	return err
 }
 
-// An edit of the fuzzed image: block, offset, how, eight bytes.
+// An edit of the fuzzed image: block, offset, sealed or not, and eight bytes.
 const editSize = 1 + 2 + 1 + 8
 
 func edit(nr block.Nr, at int, sealed bool, v uint64) []byte {
@@ -69,8 +69,8 @@ func edit(nr block.Nr, at int, sealed bool, v uint64) []byte {
 	return le.AppendUint64(p, v)
 }
 
-// Whatever an image holds, check, dump, ls and repair end without a panic, a dump of what the
-// check passes succeeds, and what repair makes is sound.
+// For any image, check, dump, ls and repair finish without a panic, a dump of sound metadata
+// succeeds, and the result of a repair is sound.
 func FuzzImage(f *testing.F) {
 	image := fixtures.Small(f).Contents()
 	pool, err := metadata.Open(blocktest.NewMemFrom(image), metadata.Options{})
@@ -88,7 +88,7 @@ func FuzzImage(f *testing.F) {
 	f.Add(edit(1, nodeEntries, true, 1<<32|300))
 	f.Add(edit(sb.MetadataSpaceMap.BitmapRoot, indexBlockEntries, true, 1))
 	f.Fuzz(func(t *testing.T, edits []byte) {
-		// A tool that does not end would only look like slow fuzzing.
+		// A tool that never finishes would only look like slow fuzzing.
 		defer time.AfterFunc(mostTime, func() { panic("no tool takes so long for 64 blocks") }).Stop()
 		dev := blocktest.NewMemFrom(slices.Clone(image))
 		for ; len(edits) >= editSize; edits = edits[editSize:] {

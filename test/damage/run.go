@@ -17,19 +17,18 @@ import (
 type Options struct {
 	Images  []*Image
 	Seed    uint64
-	Cases   int    // of each image at most; 0: all
+	Cases   int    // maximum per image; 0: all
 	Kind    string // only this kind of damage; "": all
-	Case    int    // only the case of that number, if not negative
+	Case    int    // only the case with that number, unless negative
 	Peers   []Peer
-	Workers int // cases at a time
-	// Verifier is the program that judges every VerifyEvery-th result, with
-	// python3; "" if there is none.
+	Workers int // concurrent cases
+	// Verifier is a program that judges every VerifyEvery-th result, run with python3; "": none.
 	Verifier    string
 	VerifyEvery int
-	Wrong       func(c *Case, wrong string) // told of each demand that was not met, one at a time
+	Wrong       func(c *Case, wrong string) // called for each unmet requirement, one at a time
 }
 
-// Run judges the tools by case after case, from all images in turn, until there are no more or ctx ends.
+// Run judges the tools on the cases of all images in turn, until all are done or ctx ends.
 func Run(ctx context.Context, opt Options) (*Table, error) {
 	if opt.Kind != "" && !slices.Contains(rows(), opt.Kind) {
 		return nil, fmt.Errorf("no kind of damage is called %q; there are %q", opt.Kind, rows())
@@ -62,7 +61,7 @@ func Run(ctx context.Context, opt Options) (*Table, error) {
 				return err
 			}
 			for c, n := take(); c != nil; c, n = take() {
-				w.judge(context.WithoutCancel(ctx), c, n) // a case that was begun is finished
+				w.judge(context.WithoutCancel(ctx), c, n) // finish cases that have been started
 			}
 			return nil
 		})
@@ -96,7 +95,7 @@ func (opt *Options) cases() iter.Seq[*Case] {
 	}
 }
 
-// one yields a case, if there is one.
+// one yields a case, unless it is nil.
 func one(c *Case) iter.Seq[*Case] {
 	return func(yield func(*Case) bool) {
 		if c != nil {
@@ -105,7 +104,7 @@ func one(c *Case) iter.Seq[*Case] {
 	}
 }
 
-// chosen limits the cases of one image to those wanted.
+// chosen limits the cases of one image to the requested ones.
 func (opt *Options) chosen(next func() (*Case, bool)) func() (*Case, bool) {
 	n := 0
 	return func() (*Case, bool) {
@@ -124,7 +123,7 @@ type worker struct {
 	mu    *sync.Mutex
 }
 
-// judge lets all tools at the n-th case.
+// judge runs all tools on the n-th case.
 func (w *worker) judge(ctx context.Context, c *Case, n int) {
 	d := c.Detect(ctx)
 	ours := c.Repair(ctx, d)
@@ -132,14 +131,14 @@ func (w *worker) judge(ctx context.Context, c *Case, n int) {
 	salvages := []*Salvage{ours}
 	for _, p := range w.opt.Peers {
 		theirs := p.repair(ctx, w.dir, c, d)
-		// After sealed damage an older transaction that a peer goes back to may happen to
-		// hold more of the truth than what the sealed blocks say. The table counts that.
+		// After sealed damage, a peer that goes back to an older transaction may happen to have
+		// more of the truth than the sealed blocks. The table counts that.
 		if theirs.Saved > ours.Saved && !c.Sealed {
 			wrong = append(wrong, fmt.Sprintf("repair: saves %d mappings, %s %d of %d (error: %v)", ours.Saved, p.Name, theirs.Saved, c.Image.Truth.Mappings(), ours.Err))
 		}
 		salvages = append(salvages, theirs)
 	}
-	// What is said of sealed damage in Salvage.rebuild goes for the verifier, too.
+	// The verifier has the same exception for sealed damage as Salvage.rebuild.
 	if w.opt.Verifier != "" && n%w.opt.VerifyEvery == 0 && ours.output != nil && !c.Sealed {
 		if err := w.verify(ctx, ours.output); err != nil {
 			wrong = append(wrong, err.Error())
@@ -156,7 +155,7 @@ func (w *worker) judge(ctx context.Context, c *Case, n int) {
 	}
 }
 
-// verify asks an independent checker about what we made.
+// verify runs an independent checker on our result.
 func (w *worker) verify(ctx context.Context, content []byte) error {
 	path := filepath.Join(w.dir, "verify")
 	if err := os.WriteFile(path, content, 0o600); err != nil {

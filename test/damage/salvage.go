@@ -15,19 +15,20 @@ import (
 	"thinpool/tool/repair"
 )
 
-// A Salvage is what a repair made of a case.
+// A Salvage is the result of a repair of a case.
 type Salvage struct {
 	Who    string
-	Err    error // it made nothing, and said so
-	Claims bool  // that nothing is lost: exit code 0
+	Err    error // it refused, and said so
+	Claims bool  // it claims that nothing is lost: exit code 0
 	Saved  uint64
-	Silent bool // it claims so, and that is not true
-	// Confirmed counts the mappings that are not true and not said to be guessed. WrongState says that another state of the pool
-	// was taken than the right one; it may be Named at least. Phantoms are devices that never were.
+	Silent bool // the claim is false
+	// Confirmed counts false mappings not called guessed. WrongState means that a wrong state of
+	// the pool was taken; Named means that the report at least names the right one. Phantoms counts
+	// devices that never existed.
 	Confirmed         uint64
 	WrongState, Named bool
 	Phantoms          int
-	Wrong             []string // demands that were not met; only of ours
+	Wrong             []string // requirements that were not met; ours only
 	output            []byte
 }
 
@@ -35,7 +36,7 @@ func (s *Salvage) wrong(format string, args ...any) {
 	s.Wrong = append(s.Wrong, s.Who+": "+short(fmt.Sprintf(format, args...)))
 }
 
-// overrides are what a user must know where block 0 is damaged. All tools get them then.
+// overrides returns what a user must supply if block 0 is damaged. All tools get it.
 func (c *Case) overrides() (metadata.Overrides, bool) {
 	sb := &c.Image.Truth.SB
 	size := uint64(sb.DataBlockSize)
@@ -43,12 +44,12 @@ func (c *Case) overrides() (metadata.Overrides, bool) {
 	needed := slices.Contains(c.Blocks, metadata.SuperblockLocation)
 	if b, err := c.read(metadata.SuperblockLocation); needed && c.composed && err == nil {
 		_, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, b)
-		needed = err != nil // who has a superblock to read does not know better
+		needed = err != nil // a user with a readable superblock does not know better
 	}
 	return o, needed
 }
 
-// Repair runs tool/repair on a case and judges it; d is what Detect returned.
+// Repair runs tool/repair on a case and judges it. d is the result of Detect.
 func (c *Case) Repair(ctx context.Context, d *Detection) *Salvage {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -84,7 +85,7 @@ func (c *Case) Repair(ctx context.Context, d *Detection) *Salvage {
 	return s
 }
 
-// rebuild makes new metadata of a view, as thin_repair does, and checks it.
+// rebuild writes a view as new metadata, like thin_repair, and checks it.
 func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error {
 	pool, err := metadata.Open(view, metadata.Options{Parallel: 1})
 	if err != nil {
@@ -100,7 +101,7 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 	}
 	s.output = dev.Contents()
 	_, err = check.Run(ctx, dev, check.Options{Parallel: 1}, func(f check.Fault) {
-		// A sealed block may map what others map, and nothing says which is right.
+		// A sealed block may map data blocks of others, and nothing shows which mapping is right.
 		if !c.Sealed || !slices.Contains(sealedMayHave, f.Code) {
 			s.wrong("what was restored has a fault: %s", &f)
 		}
@@ -108,12 +109,12 @@ func (s *Salvage) rebuild(ctx context.Context, c *Case, view block.Device) error
 	return err
 }
 
-// sealedMayHave are the faults that a repair of sealed damage may leave: they are about facts for which there is one
-// witness, such as the uuid, or which of two mappings of a data block is the right one.
+// sealedMayHave lists the faults that a repair may leave after sealed damage. They concern facts
+// stored only once, such as the uuid, and data blocks that are mapped twice.
 var sealedMayHave = []check.Code{check.MappedTwice, check.TransactionTooHigh, check.TailNotZero}
 
-// judge compares what was made with the truth; seen is what a plain reader finds
-// on the damaged device, if block 0 is none of its troubles.
+// judge compares the result with the truth. seen is what a plain reader finds on the damaged
+// device, ignoring damage to block 0.
 func (s *Salvage) judge(c *Case, seen, out *Reading) {
 	truth := c.Image.Truth
 	whole := false
@@ -135,16 +136,16 @@ func (s *Salvage) judge(c *Case, seen, out *Reading) {
 	}
 }
 
-// silent reports whether mappings that are gone from a device of a case with sealed
-// damage are lost in silence. They are not where what was made keeps what a valid
-// block in its place says, nor where such blocks say that nothing is mapped.
+// silent reports whether mappings missing from a device after sealed damage are lost silently. They
+// are not if the result keeps what a valid block in place says, or if such blocks say that nothing
+// is mapped.
 func (c *Case) silent(id metadata.DevID, gone []pair, seen *Reading, out *Device) bool {
 	if len(gone) == 0 {
 		return false
 	}
 	says, is := map[uint64]uint64{}, map[uint64]uint64{}
 	if s := seen.Devices[id]; s != nil {
-		for _, p := range s.parts { // also what lies outside the bounds
+		for _, p := range s.parts { // including entries out of bounds
 			for i, key := range p.leaf.keys {
 				says[key] = p.leaf.values[i] >> 24
 			}
@@ -157,11 +158,11 @@ func (c *Case) silent(id metadata.DevID, gone []pair, seen *Reading, out *Device
 		said, known := says[p.thin]
 		made, mapped := is[p.thin]
 		switch {
-		case known && said == p.data: // it is still there to be read
+		case known && said == p.data: // it is still readable
 			return true
 		case known && mapped && said == made:
 		case !known && !mapped && !seen.loses(id, p.thin):
-		case c.forged(): // what was to tell the loss is wrong itself
+		case c.forged(): // the evidence of the loss is itself wrong
 		default:
 			return true
 		}
@@ -169,8 +170,8 @@ func (c *Case) silent(id metadata.DevID, gone []pair, seen *Reading, out *Device
 	return false
 }
 
-// forged reports whether sealed damage has hit what counts mappings: the device
-// details, a space map, or the superblock that leads to them.
+// forged reports whether sealed damage has hit the counts of mappings: the device details, a space
+// map, or the superblock that points to them.
 func (c *Case) forged() bool {
 	for nr, b := range c.changed {
 		switch c.Image.Roles[nr] {
@@ -184,12 +185,12 @@ func (c *Case) forged() bool {
 	return false
 }
 
-// losesTop reports whether a piece of the top level cannot be read.
+// losesTop reports whether a part of the top level is unreadable.
 func (r *Reading) losesTop() bool {
 	return slices.ContainsFunc(r.Lost, func(l Lost) bool { return l.Role == TopLevel && !l.Held })
 }
 
-// loses reports whether a thin block of a device lies in a piece that cannot be read.
+// loses reports whether a thin block of a device is in an unreadable part.
 func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
 	return slices.ContainsFunc(r.Lost, func(l Lost) bool {
 		switch l.Role {
@@ -202,7 +203,7 @@ func (r *Reading) loses(id metadata.DevID, thin uint64) bool {
 	})
 }
 
-// compare demands that the report is true, and that nothing is made up.
+// compare requires that the report is true and nothing is invented.
 func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 	truth := c.Image.Truth
 	if s.Silent {
@@ -238,11 +239,12 @@ func (s *Salvage) compare(c *Case, seen, out *Reading, said *claims) {
 	}
 }
 
-// isOlder reports whether a report names a root other than the last one. Then what
-// was made is an older transaction, and only that must be compared with.
+// isOlder reports whether a report names a root other than the last one. Then the result is an
+// older transaction and is only compared with that.
 func isOlder(root, last block.Nr) bool { return root != 0 && root != last }
 
-// checkCounts demands that a report counts what was made of a device, and that its numbers add up.
+// checkCounts requires that the report counts the result for a device correctly and that its
+// numbers add up.
 func (s *Salvage) checkCounts(d *deviceClaims, out *Device) {
 	if n := out.readable(); d.found() != n {
 		s.wrong("device %d: %d mappings are said to be found, but there are %d", d.id, d.found(), n)
@@ -252,7 +254,7 @@ func (s *Salvage) checkCounts(d *deviceClaims, out *Device) {
 	}
 }
 
-// device compares the report on a device with what was true and what was made.
+// device compares the report about a device with the truth and the result.
 func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
 	s.checkCounts(d, out)
 	was, is := truth.pairs(), out.pairs()
@@ -269,8 +271,8 @@ func (s *Salvage) device(c *Case, d *deviceClaims, truth, out *Device) {
 	}
 }
 
-// ranges demands that a report says where mappings are missing. Where the top level
-// is lost, so that the root of a device may be a wrong one, that is unknown.
+// ranges requires that the report says where mappings are missing. If the top level is lost, that
+// is unknown, because the root of the device may be a wrong one.
 func (s *Salvage) ranges(d *deviceClaims, gone []pair) {
 	for _, p := range gone {
 		if !slices.ContainsFunc(d.ranges, func(r btree.KeyRange) bool { return r.Contains(p.thin, p.thin) }) {
@@ -280,8 +282,8 @@ func (s *Salvage) ranges(d *deviceClaims, gone []pair) {
 	}
 }
 
-// invented demands that what was made of sealed damage is either true, or what
-// some valid leaf on the device says, or said.
+// invented requires that the result after sealed damage is true, or that some valid leaf on the
+// device says or said so.
 func (s *Salvage) invented(c *Case, d *deviceClaims, was, is []pair) {
 	extra := without(is, was)
 	if len(extra) == 0 {
@@ -300,7 +302,7 @@ func (s *Salvage) invented(c *Case, d *deviceClaims, was, is []pair) {
 			add(nr, b)
 		}
 	}
-	for nr := range c.changed { // a flipped bit can be put right
+	for nr := range c.changed { // a flipped bit can be corrected
 		add(nr, c.original(nr))
 	}
 	for _, p := range extra {
@@ -314,7 +316,7 @@ func (s *Salvage) invented(c *Case, d *deviceClaims, was, is []pair) {
 // A pair is a mapping without its time.
 type pair struct{ thin, data uint64 }
 
-// pairs returns the mappings of a device one by one; a device that is not there has none.
+// pairs returns the mappings of a device one by one; none for a nil device.
 func (d *Device) pairs() []pair {
 	if d == nil {
 		return nil
@@ -329,7 +331,7 @@ func (d *Device) pairs() []pair {
 	}
 }
 
-// without returns the pairs of a that are not in b; both ascend by thin block.
+// without returns the pairs of a that are not in b. Both are sorted by thin block.
 func without(a, b []pair) []pair {
 	var out []pair
 	for _, p := range a {

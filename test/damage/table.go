@@ -8,31 +8,31 @@ import (
 	"sync"
 )
 
-// A Table counts the cases by kind of damage. It is safe for concurrent use.
+// A Table counts cases by kind of damage. It is safe for concurrent use.
 type Table struct {
 	mu     sync.Mutex
 	peers  []string
 	rows   map[string]*row
-	Failed int // cases in which a demand was not met
+	Failed int // cases with an unmet requirement
 }
 
 type row struct {
 	cases, contradict, detected, beyond int
-	questions                           int     // cases in which a state has to be chosen
-	behind                              int     // cases in which a peer saved more than we
+	questions                           int     // cases in which a state must be chosen
+	behind                              int     // cases in which a peer saved more than we did
 	total                               uint64  // mappings
-	tools                               []score // ours, then those of the peers
+	tools                               []score // ours, then the peers'
 }
 
 type score struct {
 	saved  uint64
 	silent int
-	// In how many cases there were mappings that are not true and not said to be guessed, another state than the right
-	// one, named or not, and devices that never were.
+	// Numbers of cases with false mappings not called guessed, with a wrong state (the right one
+	// named or not), and with devices that never existed.
 	confirmed, named, unnamed, phantoms int
 }
 
-// NewTable returns an empty table of our repair and those of peers.
+// NewTable returns an empty table for our repair and those of peers.
 func NewTable(peers []Peer) *Table {
 	t := &Table{rows: map[string]*row{}}
 	for _, p := range peers {
@@ -91,7 +91,7 @@ func (t *score) add(s *Salvage) {
 	}
 }
 
-// Markdown writes the table, in two parts of the same rows.
+// Markdown writes the table as two tables with the same rows.
 func (t *Table) Markdown(w io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,7 +122,7 @@ func (t *Table) Markdown(w io.Writer) error {
 	return err
 }
 
-// losses is the row of the first part of the table.
+// losses returns a row of the first table.
 func (r *row) losses(name string) []string {
 	cells := []string{name, fmt.Sprint(r.cases), fmt.Sprint(r.contradict), fmt.Sprint(r.detected), fmt.Sprint(r.beyond)}
 	for _, s := range r.tools {
@@ -137,11 +137,11 @@ func (r *row) losses(name string) []string {
 	return cells
 }
 
-// choices is the row of the second.
+// choices returns a row of the second table.
 func (r *row) choices(name string) []string {
 	ours := &r.tools[0]
 	cells := []string{name, fmt.Sprint(r.cases), fmt.Sprint(ours.confirmed), fmt.Sprint(r.questions), fmt.Sprint(ours.named), fmt.Sprint(ours.unnamed)}
-	for _, s := range r.tools[1:] { // they do not name any
+	for _, s := range r.tools[1:] { // peers do not name any
 		cells = append(cells, fmt.Sprint(s.unnamed))
 	}
 	for _, s := range r.tools {
@@ -150,7 +150,7 @@ func (r *row) choices(name string) []string {
 	return cells
 }
 
-// A grid is the cells of a table by rows; the first is its head.
+// A grid is the cells of a table by row. The first row is the header.
 type grid [][]string
 
 func (g grid) String() string {
@@ -166,7 +166,7 @@ func (g grid) String() string {
 	return text
 }
 
-// percent never rounds up to 100: what is not all must not look like it.
+// percent never rounds up to 100, so that an incomplete result is visible.
 func percent(n, of uint64) string {
 	switch {
 	case of == 0:

@@ -1,7 +1,6 @@
-// Package e2e tests the tools as others see them: against images that a
-// kernel made, against other implementations, an independent checker, and the
-// kernel itself. What is not there is skipped, and said so; the images of
-// package fixtures always are.
+// Package e2e tests the tools from the outside: on images created by a kernel, against other
+// implementations, an independent checker, and the kernel itself. Tests skip what is not installed,
+// with a message; the images of package fixtures are always available.
 package e2e
 
 import (
@@ -27,7 +26,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// Where things may lie beside the repository.
+// Optional files beside the repository.
 var (
 	corpus    = shared.File("kernel", "corpus")
 	activate  = shared.File("kernel", "activate")
@@ -36,8 +35,8 @@ var (
 )
 
 var (
-	work  string // folder for what is made once
-	tools string // folder with our tools, as they are installed: links to one binary
+	work  string // folder for files created once
+	tools string // folder with our tools as installed: links to one binary
 )
 
 func TestMain(m *testing.M) {
@@ -72,7 +71,7 @@ func buildTools() error {
 	return err
 }
 
-// entry is what the Makefile tells the linker.
+// entry returns the linker flags of the Makefile.
 func entry() string {
 	switch runtime.GOOS + "/" + runtime.GOARCH {
 	case "linux/amd64", "linux/arm64":
@@ -81,7 +80,7 @@ func entry() string {
 	return ""
 }
 
-// many skips a test that starts many processes if only short ones are wanted.
+// many skips a test that starts many processes in -short mode.
 func many(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -89,7 +88,7 @@ func many(t *testing.T) {
 	}
 }
 
-// times is how often something is tried: more often if THINPOOL_LONG asks for it.
+// times returns how often to try something: more often if THINPOOL_LONG is set.
 func times(usual, long int) int {
 	if os.Getenv("THINPOOL_LONG") != "" {
 		return long
@@ -104,7 +103,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// result is what a command did.
+// result is the outcome of a command.
 type result struct {
 	code        int
 	out, stderr string
@@ -132,17 +131,17 @@ func ours(t *testing.T, tool string, args ...string) string {
 	return r.out
 }
 
-// image is one of the images that a kernel made.
+// image is an image created by a kernel.
 type image struct {
 	name, path string
-	sound      bool // leaks of data blocks at most
+	sound      bool // apart from leaked data blocks
 }
 
-// largeImages take more time than all others together, and have nothing else that others lack.
+// largeImages take more time than all others together, and test nothing that the others do not.
 var largeImages = []string{"huge-data", "medium"}
 
-// images returns those of the corpus if it is there, else those of the project; of the large
-// ones those that are named, or all with THINPOOL_LONG.
+// images returns those of the corpus if it exists, else those of the project. Large ones are only
+// included if named, or with THINPOOL_LONG.
 func images(t *testing.T, large ...string) []image {
 	t.Helper()
 	shared.Optional(t, "kernel", "corpus")
@@ -153,7 +152,7 @@ func images(t *testing.T, large ...string) []image {
 
 var unpackedSums = map[string][sha256.Size]byte{}
 
-// changed are the images that a test has changed: readers never write.
+// changed returns the images modified by a test: readers must not write.
 func changed() (paths []string) {
 	for path, sum := range unpackedSums {
 		if sha256.Sum256(must(os.ReadFile(path))) != sum {
@@ -163,7 +162,7 @@ func changed() (paths []string) {
 	return paths
 }
 
-// unpacked are the images, which nothing may write to, unpacked once.
+// unpacked returns the images, unpacked once. Tests must not write to them.
 var unpacked = sync.OnceValue(func() (all []image) {
 	add := func(name string, content []byte, sound bool) {
 		path := filepath.Join(work, name)
@@ -198,7 +197,7 @@ func unpack(packed []byte) []byte {
 	return must(dec.DecodeAll(packed, nil))
 }
 
-// restore makes metadata of a dump and returns its path.
+// restore restores a dump and returns the path of the new metadata.
 func restore(t *testing.T, dump string, size int64) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -226,10 +225,10 @@ func size(t *testing.T, path string) int64 {
 	return must(os.Stat(path)).Size()
 }
 
-// withoutFlag takes needs_check out of a dump: the flag would be restored.
+// withoutFlag removes needs_check from a dump: the flag would be restored.
 func withoutFlag(dump string) string { return strings.Replace(dump, ` flags="1"`, "", 1) }
 
-// What was restored from a dump, of any format, says the same and is optimal.
+// Metadata restored from a dump of any format has the same content and is optimal.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -245,7 +244,8 @@ func TestRoundTrip(t *testing.T) {
 				dump := ours(t, "thin_dump", append(args, im.path)...)
 				dump = strings.Replace(withoutFlag(dump), `"flags":1`, `"flags":0`, 1)
 				made := restore(t, dump, size(t, im.path))
-				// The flag word is the only thing that a dump of style 0.9 has and that was taken out.
+				// The flag word is the only thing that a dump of style 0.9 has and that was
+				// removed.
 				if diff := cmp.Diff(strings.Replace(flat, ` flags="0"`, "", 1), strings.Replace(ours(t, "thin_dump", "--style", "0.9", made), ` flags="0"`, "", 1)); diff != "" {
 					t.Fatalf("%v: the dump of the restored image differs (-want +got):\n%.2000s", args, diff)
 				}
@@ -260,8 +260,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// keptShared demands that the restored image shares leaves if the old one did,
-// and takes no more blocks.
+// keptShared checks that the restored image shares leaves if the old one did, and uses no more
+// blocks.
 func keptShared(t *testing.T, old, made string) {
 	t.Helper()
 	if a, b := used(t, old), used(t, made); b > a {
@@ -273,7 +273,7 @@ func keptShared(t *testing.T, old, made string) {
 	}
 }
 
-// used is how many metadata blocks an image uses.
+// used returns the number of metadata blocks in use.
 func used(t *testing.T, path string) uint64 {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(ours(t, "thin_check", "--format", "json", path)), "\n")
@@ -287,7 +287,7 @@ func used(t *testing.T, path string) uint64 {
 	return sum.Blocks - sum.Free
 }
 
-// verify runs the independent checker, if it is there.
+// verify runs the independent checker, if it exists.
 func verify(t *testing.T, path string) {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -307,12 +307,12 @@ func verify(t *testing.T, path string) {
 // peer is another implementation of the tools.
 type peer struct {
 	name, dir string
-	style     string // of its XML
+	style     string // style of its XML
 }
 
 func (p peer) tool(name string) string { return filepath.Join(p.dir, name) }
 
-// peers returns those that are installed or can be.
+// peers returns those that are installed or can be fetched.
 func peers(t *testing.T) []peer {
 	t.Helper()
 	var found []peer
@@ -334,13 +334,13 @@ func peers(t *testing.T) []peer {
 	return found
 }
 
-// newerPeer is the folder with the tools of version 1.1, which a script gets.
+// newerPeer returns the folder with version 1.1 of the tools, fetched by a script.
 var newerPeer = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command(shared.File("bench", "get-peer")).Output()
 	return strings.TrimSpace(string(out)), err
 })
 
-// Other implementations read what we write, and write what we read.
+// Other implementations can read our output, and we can read theirs.
 func TestPeers(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -382,7 +382,7 @@ func exchange(t *testing.T, p peer, im image, dump string) {
 	}
 }
 
-// The packs hold metadata of a pool under LVM. We unpack them as the peer does.
+// The packs contain metadata of a pool under LVM. We unpack them like the peer.
 func TestPacks(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -423,8 +423,8 @@ func TestPacks(t *testing.T) {
 	}
 }
 
-// What we pack is unpacked by the peer to the same device, and what it packs by us;
-// the sizes at which it loses blocks are ours alone.
+// The peer unpacks our packs to the same device, and we unpack theirs. The device sizes at which
+// the peer loses blocks are tested with our tools only.
 func TestPackPeer(t *testing.T) {
 	t.Parallel()
 	many(t)

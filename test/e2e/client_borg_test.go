@@ -7,8 +7,8 @@ import (
 	"thinpool/metadata"
 )
 
-// borgbackup/borg (scripts/lvm-thin-map.py) streams a dump of one device, or a difference; it demands
-// ranges in order that do not overlap, and knows no element range.
+// borgbackup/borg (scripts/lvm-thin-map.py) streams a dump of one device, or a difference. It
+// requires ranges in order and without overlap, and does not know the element range.
 func TestClient_borg(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)
@@ -36,7 +36,7 @@ func TestClient_borg(t *testing.T) {
 		found = append(found, e.stretch(t))
 	}
 	sameStretches(t, found, want.delta(1, 2))
-	// Ranges beyond the end of the device are fatal to it; so they can be left out.
+	// Ranges beyond the end of the device are fatal to it, so they can be excluded.
 	const blocks = 70001
 	root = must(parseTree(asked(t, "thin_delta", "--size", fmt.Sprint(blocks*128*512), "--thin1", "1", "--thin2", "2", path)))
 	all := root.child(t, "diff").children
@@ -45,7 +45,8 @@ func TestClient_borg(t *testing.T) {
 	}
 }
 
-// ascending demands that ranges come in order and do not overlap. Where they begin is one of the attributes.
+// ascending checks that ranges are in order and do not overlap. begins lists possible names of the
+// start attribute.
 func ascending(t *testing.T, ranges []*tree, begins ...string) {
 	t.Helper()
 	end := uint64(0)

@@ -9,8 +9,8 @@ import (
 	"thinpool/metadata"
 )
 
-// google/cadvisor (devicemapper/thin_ls_client.go) splits lines into two words, the second a plain number.
-// It takes thin_ls for a link to a binary of all tools.
+// google/cadvisor (devicemapper/thin_ls_client.go) splits lines into two words, the second a plain
+// number. Its thin_ls may be a link to a binary with all tools.
 func TestClient_cadvisor(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)

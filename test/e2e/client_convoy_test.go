@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// rancher/convoy (devmapper/backup.go, tools/dm_dev_partition.sh) calls pdata_tools, reads its two streams as one, and
-// takes any element of diff.
+// rancher/convoy (devmapper/backup.go, tools/dm_dev_partition.sh) calls pdata_tools, reads both
+// output streams as one, and accepts any element in diff.
 func TestClient_convoy(t *testing.T) {
 	t.Parallel()
 	pdata := filepath.Join(links(t), "pdata_tools")

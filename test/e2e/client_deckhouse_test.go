@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// deckhouse/sds-node-configurator (images/agent/internal/utils/thin_dump_ee.go) gives the device before the
-// options, and decodes into structs of signed numbers. It knows neither def nor ref: a mapping
-// that it does not see is not wiped.
+// deckhouse/sds-node-configurator (images/agent/internal/utils/thin_dump_ee.go) passes the device
+// before the options, and decodes into structs with signed numbers. It does not know def and ref,
+// and does not wipe mappings it does not see.
 func TestClient_deckhouse(t *testing.T) {
 	t.Parallel()
 	type single struct {

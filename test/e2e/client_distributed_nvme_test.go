@@ -8,8 +8,8 @@ import (
 	"thinpool/metadata"
 )
 
-// distributed-nvme/distributed-nvme (agent/cnagent/thinbm.go) reads dumps with and without def and ref. The lengths of
-// a device must add up to mapped_blocks, and a device that is not there must be an error.
+// distributed-nvme/distributed-nvme (agent/cnagent/thinbm.go) reads dumps with and without def and
+// ref. The lengths of a device must add up to mapped_blocks, and a missing device must be an error.
 func TestClient_distributed_nvme(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// haify-project/sds (pkg/controller/) has awk look for words in lines, the size before the ranges.
+// haify-project/sds (pkg/controller/) searches lines for words with awk. The size comes before the
+// ranges.
 func TestClient_haify(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)

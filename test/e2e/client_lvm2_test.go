@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// lvm2 (lib/activate/dev_manager.c, tools/lvconvert.c, lib/metadata/thin_manip.c) goes by exit codes,
+// lvm2 (lib/activate/dev_manager.c, tools/lvconvert.c, lib/metadata/thin_manip.c) uses exit codes,
 // the first line of thin_dump, and versions.
 func TestClient_lvm2(t *testing.T) {
 	t.Parallel()
@@ -34,7 +34,7 @@ func TestClient_lvm2(t *testing.T) {
 	t.Run("restore", lvm2Restores)
 }
 
-// optionsOfCheck are those of lvm2, and what users make of them.
+// optionsOfCheck are the options lvm2 uses, and common configurations.
 var optionsOfCheck = [][]string{
 	{"-q"},
 	{"-q", "--clear-needs-check-flag"},
@@ -65,7 +65,7 @@ func lvm2Checks(t *testing.T) {
 			t.Errorf("%q changes damaged metadata", options)
 		}
 	}
-	// A power cut leaves data blocks without an owner. That must not keep the pool down.
+	// A power cut leaves data blocks without an owner. The pool must still activate.
 	asked(t, "thin_check", "-q", fixture(t, "powercut"))
 }
 
@@ -83,20 +83,20 @@ func lvm2Repairs(t *testing.T) {
 			t.Errorf("%q: transaction %d, want %d", options, got, want)
 		}
 	}
-	// A pool whose content is lost is not a success, and the spare is not swapped in.
+	// A pool that lost its content is a failure, and the spare is not swapped in.
 	lost, spare := fixture(t, "transactions"), filepath.Join(t.TempDir(), "spare")
 	damage(t, lost)
 	empty(t, spare, size(t, lost))
 	if r := run(t, filepath.Join(tools, "thin_repair"), "", "-i", lost, "-o", spare); r.code == 0 {
 		t.Errorf("mappings are lost, exit code 0")
 	}
-	wide := fixture(t, "wide-sharing") // more than a pipe holds
+	wide := fixture(t, "wide-sharing") // larger than a pipe buffer
 	lvm2FirstLine(t, wide)
 	firstWrite(t, "thin_dump", "--style", "0.9", wide)
 	firstWrite(t, "thin_dump", "-f", "json", wide)
 }
 
-// lvm2FirstLine finds the transaction id in the first line of thin_dump.
+// lvm2FirstLine gets the transaction id from the first line of thin_dump.
 func lvm2FirstLine(t *testing.T, path string) uint64 {
 	t.Helper()
 	line := firstWrite(t, "thin_dump", path)
@@ -108,8 +108,8 @@ func lvm2FirstLine(t *testing.T, path string) uint64 {
 	return id
 }
 
-// firstWrite runs a tool, closes the pipe after its first write, and returns what that was: one
-// line. In this pipe every write is a packet. The tool must end as if all had been read.
+// firstWrite runs a tool, closes the pipe after its first write, and returns what was written: one
+// line. In this pipe, every write is a packet. The tool must exit as if everything had been read.
 func firstWrite(t *testing.T, tool string, args ...string) string {
 	t.Helper()
 	var ends [2]int
@@ -140,8 +140,7 @@ func firstWrite(t *testing.T, tool string, args ...string) string {
 	return line
 }
 
-// lvm2Restores gives thin_restore a file that has no name any more, without flags and without
-// a newline at the end.
+// lvm2Restores gives thin_restore an unlinked file, without flags and without a newline at the end.
 func lvm2Restores(t *testing.T) {
 	const description = `<superblock uuid="" time="0" transaction="1" version="2" data_block_size="128" nr_data_blocks="100">
   <device dev_id="1" mapped_blocks="10" transaction="0" creation_time="0" snap_time="0">

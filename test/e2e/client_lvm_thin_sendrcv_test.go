@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// davidbartonau/lvm-thin-sendrcv (LVMBlockDiff.java) takes all of superblock/diff/*, throws on a fifth name, and
-// has ints of 32 bits.
+// davidbartonau/lvm-thin-sendrcv (LVMBlockDiff.java) reads all of superblock/diff/*, throws on an
+// unknown element name, and uses 32-bit ints.
 func TestClient_lvm_thin_sendrcv(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)

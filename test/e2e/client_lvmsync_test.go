@@ -7,8 +7,9 @@ import (
 	"thinpool/metadata"
 )
 
-// mpalmer/lvmsync (lib/lvm/thin_snapshot.rb) names the block of the metadata snapshot in a word of its own, and wants
-// every element of the superblock to have a dev_id: where subtrees are shared, THIN_DUMP_STYLE=0.9.
+// mpalmer/lvmsync (lib/lvm/thin_snapshot.rb) passes the block of the metadata snapshot as a
+// separate word. It needs a dev_id in every element of the superblock, so with shared subtrees it
+// needs THIN_DUMP_STYLE=0.9.
 func TestClient_lvmsync(t *testing.T) {
 	path := heldPool(t)
 	held := read(t, path, true).superblock.Block

@@ -2,7 +2,8 @@ package e2e
 
 import "testing"
 
-// OpenNebula/one (src/tm_mad/lib/backup_lvmthin.rb, src/onebex/exporters/lvm.rb) looks up paths with REXML.
+// OpenNebula/one (src/tm_mad/lib/backup_lvmthin.rb, src/onebex/exporters/lvm.rb) looks up paths
+// with REXML.
 func TestClient_opennebula(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)

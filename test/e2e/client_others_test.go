@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// QubesOS/qubes-dist-upgrade (qubes-dist-upgrade.sh) computes with the size in the shell.
+// QubesOS/qubes-dist-upgrade (qubes-dist-upgrade.sh) does shell arithmetic with the size.
 func TestClient_qubes(t *testing.T) {
 	t.Parallel()
 	for _, pool := range []uint64{64 << 10, 10737418241, 500 << 30, 20 << 40} {
@@ -23,7 +23,7 @@ func TestClient_qubes(t *testing.T) {
 	}
 }
 
-// LINBIT/linstor-server (StltExtToolsChecker.java) looks for three numbers with dots.
+// LINBIT/linstor-server (StltExtToolsChecker.java) looks for three numbers separated by dots.
 func TestClient_linstor(t *testing.T) {
 	t.Parallel()
 	if out := asked(t, "thin_check", "-V"); !regexp.MustCompile(`(\d+)\.(\d+)\.(\d+)`).MatchString(out) {
@@ -31,8 +31,8 @@ func TestClient_linstor(t *testing.T) {
 	}
 }
 
-// NixOS/nixpkgs (nixos/modules/tasks/lvm.nix) runs every link in its initial ramdisk with --help; lxc/incus and rear look
-// for thin_check in PATH.
+// NixOS/nixpkgs (nixos/modules/tasks/lvm.nix) runs every link in its initrd with --help. lxc/incus
+// and rear look for thin_check in PATH.
 func TestClient_nixos(t *testing.T) {
 	dir := links(t)
 	for _, e := range must(os.ReadDir(dir)) {
@@ -46,7 +46,7 @@ func TestClient_nixos(t *testing.T) {
 	}
 }
 
-// mingnus/dm (shell helpers) greps for the block size, and computes with sectors.
+// mingnus/dm (shell helpers) greps for the block size and calculates with sectors.
 func TestClient_mingnus(t *testing.T) {
 	t.Parallel()
 	path := fixture(t, "transactions")
@@ -57,7 +57,7 @@ func TestClient_mingnus(t *testing.T) {
 	must(strconv.ParseUint(strings.TrimSpace(out), 10, 64))
 }
 
-// Managers of virtual machines, and linux-scripts (proxmox/lvm-thin/list_meta_pve.sh), list devices.
+// Virtual machine managers and linux-scripts (proxmox/lvm-thin/list_meta_pve.sh) list devices.
 func TestClient_vm_managers(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)
@@ -79,7 +79,7 @@ func TestClient_vm_managers(t *testing.T) {
 	must(strconv.ParseUint(strings.TrimSpace(out), 10, 64))
 }
 
-// The test suites of Red Hat (stqe, dmpd) look at exit codes only.
+// Red Hat's test suites (stqe, dmpd) only check exit codes.
 func TestClient_dmpd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

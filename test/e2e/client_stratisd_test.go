@@ -11,15 +11,15 @@ import (
 	"thinpool/fixtures"
 )
 
-// stratis-storage/stratisd (src/engine/strat_engine/cmd.rs) has leaks fixed, repairs if that fails, and
-// takes the size of metadata as a number of sectors.
+// stratis-storage/stratisd (src/engine/strat_engine/cmd.rs) fixes leaks, repairs if that fails, and
+// parses the metadata size as a number of sectors.
 func TestClient_stratisd(t *testing.T) {
 	t.Parallel()
 	leaky := filepath.Join(t.TempDir(), "leaky")
 	if err := os.WriteFile(leaky, fixtures.Leaky(t).Contents(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Its log gets what is said; the exit code decides.
+	// It logs the output; the exit code decides.
 	if r := run(t, filepath.Join(tools, "thin_check"), "--auto-repair", leaky); r.code != 0 {
 		t.Errorf("thin_check --auto-repair: exit code %d\n%s", r.code, r.stderr)
 	}

@@ -11,8 +11,8 @@ import (
 	"thinpool/metadata"
 )
 
-// LINBIT/thin-send-recv (thin_send_recv.c, thin_delta_scanner.fl) has a scanner of tokens and a
-// fixed grammar: no other element or attribute, no other order.
+// LINBIT/thin-send-recv (thin_send_recv.c, thin_delta_scanner.fl) has a token scanner and a fixed
+// grammar: no other elements, attributes or order.
 func TestClient_thin_send_recv(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)
@@ -31,7 +31,7 @@ func TestClient_thin_send_recv(t *testing.T) {
 	}
 }
 
-// A scanner has the rest of a text, and the first error.
+// A scanner has the rest of the text and the first error.
 type scanner struct {
 	text string
 	err  error
@@ -42,7 +42,7 @@ func newScanner(text string) *scanner { return &scanner{text: text} }
 // Values have at most 20 characters.
 var scannerToken = regexp.MustCompile(`^[ \t\r\n]*(</?[a-z_]+|/?>|[a-z_]+=|"[^"]{0,20}")`)
 
-// next is the next token; "" if there is none.
+// next returns the next token; "" at the end.
 func (s *scanner) next() string {
 	m := scannerToken.FindStringSubmatchIndex(s.text)
 	if m == nil {
@@ -59,8 +59,8 @@ func (s *scanner) fail(format string, args ...any) {
 	}
 }
 
-// attributes takes attributes of these names, in this order, and a token after them. A name that
-// ends in ? may be missing. All values are returned as numbers, that of uuid as 0.
+// attributes parses the named attributes in this order, and the token after them. A name that ends
+// in ? is optional. All values are returned as numbers; uuid as 0.
 func (s *scanner) attributes(end string, names ...string) map[string]uint64 {
 	values := map[string]uint64{}
 	token := s.next()
@@ -94,7 +94,7 @@ func (s *scanner) expect(tokens ...string) {
 	}
 }
 
-// end demands that all has been read, without an error.
+// end checks that everything has been read without an error.
 func (s *scanner) end(t *testing.T) {
 	t.Helper()
 	if s.err != nil || strings.TrimSpace(s.text) != "" {
@@ -123,7 +123,7 @@ type scannedDevice struct {
 	details metadata.Details
 }
 
-// dump reads a dump of one device.
+// dump parses a dump of one device.
 func (s *scanner) dump() (device scannedDevice, mappings blocks) {
 	mappings = blocks{}
 	s.expect("<superblock")

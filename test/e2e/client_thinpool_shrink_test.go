@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// nkshirsagar/thinpool_shrink (thin_shrink.py) takes eight words from the first line of a dump, as 0.9 writes it, and
-// rewrites the data blocks of mappings, all of them in the devices. So it wants THIN_DUMP_STYLE=0.9.
+// nkshirsagar/thinpool_shrink (thin_shrink.py) parses eight words from the first line of a dump, as
+// 0.9 writes it, and rewrites the data blocks of mappings, all of which must be inside devices. So
+// it needs THIN_DUMP_STYLE=0.9.
 func TestClient_thinpool_shrink(t *testing.T) {
 	path := fixture(t, "wide-sharing")
 	want := read(t, path, false)
@@ -22,7 +23,7 @@ func TestClient_thinpool_shrink(t *testing.T) {
 	if nr != fmt.Sprint(want.superblock.DataSpaceMap.NrBlocks) {
 		t.Errorf("%s data blocks", nr)
 	}
-	// Every line of a mapping has its data block after 12 characters from data_ on.
+	// In each mapping line, the data block starts 12 characters after data_.
 	var rewritten strings.Builder
 	rewritten.WriteString(first + "\n")
 	for line := range strings.Lines(rest) {
@@ -44,7 +45,8 @@ func TestClient_thinpool_shrink(t *testing.T) {
 	shrinkRegions(t, path, want)
 }
 
-// shrinkRegions has thin_rmap list who maps the blocks that are to move: its second word is split at the dots.
+// shrinkRegions lists with thin_rmap who maps the blocks to move. The client splits the second word
+// at the dots.
 func shrinkRegions(t *testing.T, path string, want content) {
 	nr := want.superblock.DataSpaceMap.NrBlocks
 	used := map[uint64]bool{}

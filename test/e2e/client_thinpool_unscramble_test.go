@@ -7,8 +7,8 @@ import (
 	"thinpool/metadata"
 )
 
-// traktofon/thinpool-unscramble (thin_unscramble.sh) puts volumes together by lines of thin_rmap over the whole data
-// device: five words, both ranges without their ends and of one length.
+// traktofon/thinpool-unscramble (thin_unscramble.sh) reassembles volumes from thin_rmap lines for
+// the whole data device: five words, both ranges half-open and equally long.
 func TestClient_thinpool_unscramble(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sequential", "wide-sharing"} {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// tasket/wyng-backup (src/wyng) compares the beginning of the version as text, drops the lines that
-// are one element same, and reads the rest with ElementTree.
+// tasket/wyng-backup (src/wyng) compares the start of the version as text, drops lines with a same
+// element, and parses the rest with ElementTree.
 func TestClient_wyng(t *testing.T) {
 	t.Parallel()
 	if version := asked(t, "thin_delta", "-V"); version[:5] < "0.7.4" {
@@ -24,7 +24,7 @@ func TestClient_wyng(t *testing.T) {
 	}
 	var found []stretch
 	for _, e := range root.child(t, "diff").children {
-		found = append(found, e.stretch(t)) // none of them same: each had its line
+		found = append(found, e.stretch(t)) // no same elements: each had its own line
 	}
 	sameStretches(t, found, onlyTags(read(t, path, true).delta(1, 2), "different", "left_only", "right_only"))
 }

@@ -16,11 +16,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Programs that call the tools and parse what they print have a test TestClient_NAME each,
-// in client_NAME_test.go: their command lines to the letter, and parsers as narrow as theirs,
-// as far as both are known. What they find is compared with what the library reads.
+// Each program that calls the tools and parses their output has a test TestClient_NAME in
+// client_NAME_test.go. The tests use the programs' exact command lines and equally strict parsers,
+// where these are known. Results are compared with what the library reads.
 
-// asked runs a tool as a client does: it must succeed, and say nothing on standard error.
+// asked runs a tool like a client: it must succeed and print nothing on standard error.
 func asked(t *testing.T, tool string, args ...string) string {
 	t.Helper()
 	return silent(t, run(t, filepath.Join(tools, tool), args...))
@@ -34,7 +34,7 @@ func silent(t *testing.T, r result) string {
 	return r.out
 }
 
-// fails runs a tool that must fail and print nothing but a message.
+// fails runs a tool that must fail and print only a message.
 func fails(t *testing.T, tool string, args ...string) {
 	t.Helper()
 	if r := run(t, filepath.Join(tools, tool), args...); r.code == 0 || r.out != "" || r.stderr == "" {
@@ -42,7 +42,7 @@ func fails(t *testing.T, tool string, args ...string) {
 	}
 }
 
-// fixture writes an image that a kernel made to a file.
+// fixture writes an image created by a kernel to a file.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+"_tmeta")
@@ -50,11 +50,11 @@ func fixture(t *testing.T, name string) string {
 	return path
 }
 
-// heldPool writes the metadata of a pool with a metadata snapshot, of two devices that share a
-// leaf and have more than a hundred ranges of every kind of difference.
+// heldPool writes pool metadata with a metadata snapshot. Its two devices share a leaf and have
+// more than a hundred ranges of every kind of difference.
 func heldPool(t *testing.T) string {
 	t.Helper()
-	const ranges, leaf = 600, 60 // all, and in a leaf
+	const ranges, leaf = 600, 60 // total, and per leaf
 	f := fixtures.NewForge(t, 200, 100000)
 	f.Held = true
 	shared := f.Leaf(metadata.Run{Thin: 0, Data: 50000, Len: 100}, metadata.Run{Thin: 200, Data: 60000, Len: 1})
@@ -66,7 +66,7 @@ func heldPool(t *testing.T) string {
 			r := metadata.Run{Thin: metadata.ThinBlock(1000 + at*7), Data: metadata.DataBlock(at * 40), Len: uint64(1 + at%6/2)}
 			other := r
 			other.Data += 20
-			switch at % 4 { // kinds touch where ranges are long
+			switch at % 4 { // kinds are adjacent where ranges are long
 			case 0:
 				a, b = append(a, r), append(b, r)
 			case 1:
@@ -88,8 +88,7 @@ func heldPool(t *testing.T) string {
 	return path
 }
 
-// links are all tools as links to the one binary, as they are installed, and the older name
-// of that.
+// links creates links to the one binary for all tools, as installed, and for its older name.
 func links(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -105,14 +104,14 @@ func links(t *testing.T) string {
 	return dir
 }
 
-// content is what the library reads of a pool: the truth that clients should find.
+// content is what the library reads from a pool: what clients should find.
 type content struct {
 	superblock metadata.Superblock
 	details    map[metadata.DevID]metadata.Details
 	mappings   map[metadata.DevID]blocks
 }
 
-// blocks are the data blocks that thin blocks are mapped to.
+// blocks maps thin blocks to data blocks.
 type blocks map[uint64]uint64
 
 func read(t *testing.T, path string, snapshot bool) content {
@@ -139,7 +138,7 @@ func read(t *testing.T, path string, snapshot bool) content {
 	return c
 }
 
-// add maps length blocks; false if one of them is mapped already.
+// add maps length blocks. It returns false if one of them is already mapped.
 func (b blocks) add(thin, data, length uint64) bool {
 	for i := range length {
 		if _, twice := b[thin+i]; twice {
@@ -150,13 +149,13 @@ func (b blocks) add(thin, data, length uint64) bool {
 	return true
 }
 
-// stretch is a range of thin blocks of one kind, as thin_delta has it.
+// stretch is a range of thin blocks of one kind, as in thin_delta.
 type stretch struct {
 	tag           string
 	begin, length uint64
 }
 
-// delta is what is different between two devices, found block by block.
+// delta returns the differences between two devices, found block by block.
 func (c content) delta(left, right metadata.DevID) []stretch {
 	a, b := c.mappings[left], c.mappings[right]
 	all := maps.Clone(a)
@@ -183,12 +182,12 @@ func (c content) delta(left, right metadata.DevID) []stretch {
 	return found
 }
 
-// onlyTags leaves what has one of the tags.
+// onlyTags returns the ranges with one of the tags.
 func onlyTags(found []stretch, tags ...string) []stretch {
 	return slices.DeleteFunc(slices.Clone(found), func(s stretch) bool { return !slices.Contains(tags, s.tag) })
 }
 
-// sameStretches compares what a client found in a difference with what is there.
+// sameStretches compares the differences a client found with the real ones.
 func sameStretches(t *testing.T, got, want []stretch) {
 	t.Helper()
 	if !slices.Equal(got, want) || len(want) < 100 {
@@ -196,7 +195,7 @@ func sameStretches(t *testing.T, got, want []stretch) {
 	}
 }
 
-// sameBlocks compares what a client found of a device with what is there.
+// sameBlocks compares the mappings a client found with the real ones.
 func sameBlocks(t *testing.T, got, want blocks) {
 	t.Helper()
 	if !maps.Equal(got, want) || len(want) == 0 {
@@ -204,7 +203,7 @@ func sameBlocks(t *testing.T, got, want blocks) {
 	}
 }
 
-// tree is an element as libraries for XML show it.
+// tree is an element as XML libraries present it.
 type tree struct {
 	tag      string
 	attr     map[string]string
@@ -237,7 +236,7 @@ func parseTree(text string) (*tree, error) {
 	}
 }
 
-// number is an attribute that must be a number.
+// number returns an attribute that must be a number.
 func (e *tree) number(t *testing.T, name string) uint64 {
 	t.Helper()
 	var n uint64
@@ -247,13 +246,13 @@ func (e *tree) number(t *testing.T, name string) uint64 {
 	return n
 }
 
-// stretch is a range in a difference.
+// stretch returns the range of an element.
 func (e *tree) stretch(t *testing.T) stretch {
 	t.Helper()
 	return stretch{e.tag, e.number(t, "begin"), e.number(t, "length")}
 }
 
-// child is the first child with a tag.
+// child returns the first child with a tag.
 func (e *tree) child(t *testing.T, tag string) *tree {
 	t.Helper()
 	i := slices.IndexFunc(e.children, func(c *tree) bool { return c.tag == tag })
@@ -263,7 +262,7 @@ func (e *tree) child(t *testing.T, tag string) *tree {
 	return e.children[i]
 }
 
-// mapped are the blocks of mappings below an element; other children are refused.
+// mapped returns the mappings below an element. It fails for other children.
 func (e *tree) mapped(t *testing.T) blocks {
 	t.Helper()
 	found := blocks{}

@@ -16,8 +16,8 @@ import (
 
 // What all clients together rely on.
 
-// Dumps and differences have an element a line, two spaces a level, decimal attributes in a fixed
-// order, and no other: no declaration, no comment.
+// Dumps and differences have one element per line, two spaces of indentation per level, and decimal
+// attributes in a fixed order. There is no XML declaration and no comment.
 func TestContract_xml(t *testing.T) {
 	t.Parallel()
 	number := func(names ...string) string {
@@ -61,7 +61,7 @@ func TestContract_xml(t *testing.T) {
 	}
 }
 
-// The flags are written only if needs_check is set, but always in the style of 0.9.
+// Style 1 writes flags only if needs_check is set, style 0.9 always.
 func TestContract_flags(t *testing.T) {
 	t.Parallel()
 	sound, flagged := fixture(t, "layers"), fixture(t, "needs-check")
@@ -80,7 +80,7 @@ func TestContract_flags(t *testing.T) {
 	}
 }
 
-// One device is always flat; all of them are, on demand; thin_restore takes both.
+// A single device is always flat, and all of them on request. thin_restore accepts both.
 func TestContract_flat(t *testing.T) {
 	t.Parallel()
 	path := fixture(t, "wide-sharing")
@@ -96,8 +96,8 @@ func TestContract_flat(t *testing.T) {
 	}
 }
 
-// A metadata snapshot does not know the size of the data device: XML says 0, as ever; formats of
-// our own say what the pool has now.
+// A metadata snapshot does not store the size of the data device. XML says 0, as always; our own
+// formats give the pool's current size.
 func TestContract_snapshotSize(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)
@@ -115,11 +115,11 @@ func TestContract_snapshotSize(t *testing.T) {
 			t.Errorf("%q: %q, want %s", c.args, first, c.want)
 		}
 	}
-	// So that can be restored.
+	// So that the dump can be restored.
 	restore(t, asked(t, "thin_dump", "-m", "-f", "json", path), size(t, path))
 }
 
-// The version is three numbers, and as text above that which clients ask for.
+// The version is three numbers, and compares as text above what clients require.
 func TestContract_version(t *testing.T) {
 	t.Parallel()
 	for _, e := range must(os.ReadDir(tools)) {
@@ -130,7 +130,7 @@ func TestContract_version(t *testing.T) {
 	}
 }
 
-// All spellings of -m, before and after the device, mean the same.
+// All spellings of -m, before and after the device, are equivalent.
 func TestContract_metadataSnap(t *testing.T) {
 	t.Parallel()
 	path := heldPool(t)
@@ -165,8 +165,8 @@ func TestContract_metadataSnap(t *testing.T) {
 	}
 }
 
-// Columns of thin_ls are right-aligned, with one space after each; what is not named for people is a
-// plain number.
+// The columns of thin_ls are right-aligned, with one space after each. Except for human-readable
+// columns, values are plain numbers.
 func TestContract_columns(t *testing.T) {
 	t.Parallel()
 	path := fixture(t, "layers")
@@ -193,7 +193,7 @@ func TestContract_columns(t *testing.T) {
 	}
 }
 
-// Numbers in bytes and sectors are integers, whatever the locale.
+// Numbers in bytes and sectors are integers in any locale.
 func TestContract_numbers(t *testing.T) {
 	t.Setenv("LC_ALL", "de_DE.UTF-8")
 	for _, unit := range []string{"b", "s"} {
@@ -204,7 +204,7 @@ func TestContract_numbers(t *testing.T) {
 	}
 }
 
-// A device that is not there is an error, and nothing is printed of it.
+// A missing device is an error, and nothing is printed for it.
 func TestContract_unknownDevice(t *testing.T) {
 	t.Parallel()
 	path := fixture(t, "layers")
@@ -227,7 +227,7 @@ func TestContract_unknownDevice(t *testing.T) {
 	}
 }
 
-// Runs come in the order of thin blocks, do not overlap, and are as long as can be.
+// Runs are ordered by thin block, do not overlap, and are as long as possible.
 func TestContract_runs(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{heldPool(t), fixture(t, "layers"), fixture(t, "powercut")} {

@@ -15,13 +15,13 @@ import (
 	"thinpool/test/shared"
 )
 
-// devices are the ids of an image.
+// devices returns the device ids in an image.
 func devices(t *testing.T, path string) []string {
 	t.Helper()
 	return strings.Fields(ours(t, "thin_ls", "--no-headers", "-o", "DEV", path))
 }
 
-// pairs are all pairs of devices of an image that has few, else some, in both directions.
+// pairs returns all pairs of devices if there are few, else some, in both directions.
 func pairs(ids []string) [][2]string {
 	const most = 16
 	var all [][2]string
@@ -38,8 +38,8 @@ func pairs(ids []string) [][2]string {
 	return all
 }
 
-// alike makes the differences alike where we differ from a peer on purpose: 0.9 names the
-// metadata snapshot, 1.1 the flag needs_check and writes no newline at the end.
+// onPurpose matches intended differences from a peer: 0.9 writes the metadata snapshot, 1.1 the
+// flag needs_check. 1.1 also writes no final newline.
 var onPurpose = regexp.MustCompile(` metadata_snap="\d+"| flags="1"`)
 
 func alike(out string) string {
@@ -50,11 +50,11 @@ func alike(out string) string {
 // rangeLine is a range in verbose XML.
 var rangeLine = regexp.MustCompile(`^      <range begin="(\d+)"((?: \w*data_begin="\d+")+) length="(\d+)"/>$`)
 
-// joinedByBlock joins ranges whose thin blocks continue, as 1.1 does, wherever the data lies.
+// joinedByBlock joins ranges with adjacent thin blocks, like 1.1 does, wherever the data is.
 func joinedByBlock(t *testing.T, out string) string {
 	t.Helper()
 	var lines []string
-	end := uint64(0) // of the range in the last line, if it is one
+	end := uint64(0) // end of the range in the last line, if it is one
 	begin, data := uint64(0), ""
 	for line := range strings.SplitSeq(out, "\n") {
 		m := rangeLine.FindStringSubmatch(line)
@@ -101,7 +101,7 @@ func TestDeltaPeers(t *testing.T) {
 	}
 }
 
-// The same, of a root and in the metadata snapshot.
+// The same for a root and in the metadata snapshot.
 func TestDeltaPeersRoots(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -138,7 +138,7 @@ func TestDeltaPeersRoots(t *testing.T) {
 	}
 }
 
-// What 1.1 makes of a pool's metadata under LVM.
+// The output of 1.1 for a pool's metadata under LVM.
 func TestDeltaPacks(t *testing.T) {
 	t.Parallel()
 	many(t)

@@ -15,7 +15,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// newDisk makes disk.img, on which LVM has the group vg1, and vg1.text, which it knows of that.
+// newDisk creates disk.img, with the LVM group vg1, and vg1.text, the text of the group.
 func newDisk(t *testing.T, dir string) string {
 	t.Helper()
 	disk := filepath.Join(dir, "disk.img")
@@ -26,7 +26,7 @@ func newDisk(t *testing.T, dir string) string {
 	return disk
 }
 
-// encryptedDisk makes disk.img an encrypted disk, and demands the content of a volume.
+// encryptedDisk encrypts disk.img and checks the content of a volume at the end.
 func encryptedDisk(t *testing.T, dir string) func() {
 	disk := newDisk(t, dir)
 	sound := volumeOf(t, dir, disk)
@@ -40,7 +40,7 @@ func encrypt(t *testing.T, dir, disk string) {
 	write(t, disk, must(fixtures.LUKS1(must(os.ReadFile(disk)), "correct horse")))
 }
 
-// volumeOf exports a volume of a disk, and returns where it is.
+// volumeOf exports a volume from a disk and returns the path.
 func volumeOf(t *testing.T, dir, disk string) string {
 	t.Helper()
 	path := filepath.Join(dir, "sound")
@@ -48,13 +48,13 @@ func volumeOf(t *testing.T, dir, disk string) string {
 	return path
 }
 
-// A docMapping is of one block.
+// A docMapping is a mapping of one block.
 type docMapping struct{ dev, thin, data, time uint64 }
 
 var docElement = regexp.MustCompile(`<(device) dev_id="(\d+)"|<single_mapping origin_block="(\d+)" data_block="(\d+)" time="(\d+)"|` +
 	`<range_mapping origin_begin="(\d+)" data_begin="(\d+)" length="(\d+)" time="(\d+)"`)
 
-// mappingsOf reads all mappings of metadata out of a dump.
+// mappingsOf returns all mappings in a dump of metadata.
 func mappingsOf(t *testing.T, path string) map[docMapping]bool {
 	t.Helper()
 	all := map[docMapping]bool{}
@@ -83,7 +83,7 @@ func dumpOf(t *testing.T, path string) string {
 	return ours(t, "thin_dump", "--style", "0.9", path)
 }
 
-// lostMappings are those that only sound has.
+// lostMappings returns the mappings that only sound has.
 func lostMappings(t *testing.T, sound, repaired map[docMapping]bool) map[docMapping]bool {
 	t.Helper()
 	lost := maps.Clone(sound)
@@ -91,8 +91,8 @@ func lostMappings(t *testing.T, sound, repaired map[docMapping]bool) map[docMapp
 	return lost
 }
 
-// wantLost demands that repaired has all mappings of sound but those that are lost, and no others, and
-// that it passes the check.
+// wantLost checks that repaired has exactly the mappings of sound except the lost ones, and passes
+// thin_check.
 func wantLost(t *testing.T, sound, repaired string, isLost func(docMapping) bool) {
 	t.Helper()
 	ours(t, "thin_check", repaired)
@@ -114,7 +114,8 @@ func wantLost(t *testing.T, sound, repaired string, isLost func(docMapping) bool
 	}
 }
 
-// dataFile makes a data device whose mapped blocks say which they are. Blocks have a size in sectors.
+// dataFile creates a data device with a mark in each mapped block. size is the block size in
+// sectors.
 func dataFile(t *testing.T, path string, size uint64, mappings map[docMapping]bool) {
 	t.Helper()
 	end := uint64(0)
@@ -130,7 +131,7 @@ func dataFile(t *testing.T, path string, size uint64, mappings map[docMapping]bo
 
 func dataMark(nr uint64) []byte { return fmt.Appendf(nil, "data block %d.", nr) }
 
-// wantContent demands that a file has the blocks of a device that dataFile made, each in its place.
+// wantContent checks that a file has the blocks of a device from dataFile, each in its place.
 func wantContent(t *testing.T, path string, size uint64, mappings map[docMapping]bool, dev uint64) {
 	t.Helper()
 	content := must(os.ReadFile(path))
@@ -180,7 +181,8 @@ func wantSameFile(t *testing.T, a, b string) {
 	}
 }
 
-// lostFiles makes a pool with one device that holds a file system, and loses the leaf that leads to some of a file.
+// lostFiles creates a pool with a file system on its only device, and loses the leaf that maps part
+// of a file.
 func lostFiles(t *testing.T, dir string) func() {
 	image := unpackFileSystem(t, "ext4-inline")
 	f := fixtures.NewForge(t, 64, 1000)

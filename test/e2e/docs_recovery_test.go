@@ -15,13 +15,13 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Names that the cases give to the words in capitals.
+// Values for the words in capitals.
 var (
 	pool16m = map[string]string{"SIZE": "16M"}
 	vg1     = map[string]string{"VG": "vg1", "POOL": "pool", "LV": "trimmed", "DISK": "disk", "SIZE": "4M", "SEQNO": "12"}
 )
 
-// with returns words and others, in pairs.
+// with returns words and additional pairs.
 func with(words map[string]string, more ...string) map[string]string {
 	words = maps.Clone(words)
 	for i := 0; i < len(more); i += 2 {
@@ -54,7 +54,7 @@ var recoveryCases = []docCase{
 	}},
 	{name: "cut", words: pool16m, start: changedPool("layers", nothing, func(image []byte) []byte { return image[:len(image)/2] })},
 	{name: "cut", words: pool16m, start: changedPool("odd-blocks", leafOfDevice2, func(image []byte) []byte {
-		// What comes after the cut is not needed, and within it the same leaf is lost as above.
+		// Nothing after the cut is needed, and before it the same leaf is lost as above.
 		clear(image[81*block.Size : 82*block.Size])
 		return image[:len(image)/2]
 	})},
@@ -75,7 +75,7 @@ var recoveryCases = []docCase{
 		damagedPool("needs-check", nil, 159)(t, dir)
 		return func() {
 			lost := lostMappings(t, mappingsOf(t, fixture(t, "needs-check")), mappingsOf(t, filepath.Join(dir, "new.meta")))
-			for m := range lost { // what is guessed may be wrong
+			for m := range lost { // guesses may be wrong
 				if m.dev != 1 || m.thin < 16350 || m.thin > 23751 {
 					t.Errorf("%+v is lost", m)
 				}
@@ -251,11 +251,11 @@ var recoveryCases = []docCase{
 
 func nothing(docMapping) bool { return false }
 
-// leafOfDevice2 are the mappings that are in block 81 of "odd-blocks" only.
+// leafOfDevice2 reports mappings that are only in block 81 of "odd-blocks".
 func leafOfDevice2(m docMapping) bool { return m.dev == 2 && 45614 <= m.thin && m.thin <= 50906 }
 
-// damagedPool makes pool.meta of an image that a kernel wrote, with some blocks wiped, and demands
-// that new.meta has lost what lost says, and nothing else.
+// damagedPool creates pool.meta from a kernel's image with some blocks wiped. At the end it checks
+// that new.meta has lost exactly what lost reports.
 func damagedPool(name string, lost func(docMapping) bool, wiped ...int) func(*testing.T, string) func() {
 	return changedPool(name, lost, func(image []byte) []byte {
 		for _, nr := range wiped {
@@ -275,7 +275,7 @@ func changedPool(name string, lost func(docMapping) bool, change func([]byte) []
 	}
 }
 
-// fixedPool makes pool.meta of an image, which is to be fixed in place without a change to mappings.
+// fixedPool creates pool.meta from an image to be fixed in place without any change to mappings.
 func fixedPool(name string) func(*testing.T, string) func() {
 	return func(t *testing.T, dir string) func() {
 		path := filepath.Join(dir, "pool.meta")
@@ -289,14 +289,14 @@ func fixedPool(name string) func(*testing.T, string) func() {
 	}
 }
 
-// undonePool demands that pool.meta is what it was at first.
+// undonePool checks that pool.meta is the same as at the start.
 func undonePool(name string) func(*testing.T, string) func() {
 	return func(t *testing.T, dir string) func() {
 		return func() { wantSameFile(t, filepath.Join(dir, "pool.meta"), fixture(t, name)) }
 	}
 }
 
-// undelete makes data for a pool whose device 9 was deleted, and demands its content.
+// undelete creates data for a pool whose device 9 was deleted, and checks its content.
 func undelete(t *testing.T, dir string) func() {
 	h := must(fixtures.OpenHistory("deletes"))
 	last := 0
@@ -317,7 +317,8 @@ func undelete(t *testing.T, dir string) func() {
 	}
 }
 
-// orphanTrees makes a pool whose devices 1 and 2 have as many mappings, and whose list of trees is lost.
+// orphanTrees creates a pool whose devices 1 and 2 have the same number of mappings, and whose
+// top-level tree is lost.
 func orphanTrees(t *testing.T, dir string) func() {
 	f := fixtures.NewForge(t, 64, 10000)
 	f.Device(1, f.Leaf(metadata.Run{Thin: 0, Data: 0, Len: 100}))
@@ -332,8 +333,8 @@ func orphanTrees(t *testing.T, dir string) func() {
 	return nil
 }
 
-// fillHoles makes a pool with one device, the second leaf of which is lost, and an older copy of it that
-// differs everywhere.
+// fillHoles creates a pool with one device whose second leaf is lost, and an older copy of the
+// device that differs everywhere.
 func fillHoles(t *testing.T, dir string) func() {
 	if _, err := exec.LookPath("ddrescue"); err != nil {
 		t.Skip("GNU ddrescue is not installed")

@@ -17,14 +17,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A docBlock is a fenced block of a document, with the comment before it that says what it is:
+// A docBlock is a fenced block in a document, preceded by a comment that says what it is:
 //
-//	<!-- run: NAME -->     commands that the test of NAME runs, in order
-//	<!-- output: NAME -->  lines that the commands of NAME before it have printed, in this order
+//	<!-- run: NAME -->     commands that the test NAME runs, in order
+//	<!-- output: NAME -->  lines that the preceding commands of NAME have printed, in this order
 //	<!-- root -->          commands that need root or LVM: they are not run
 //
-// Where lines of a block begin with "$ ", these are the commands, and the others are all that is printed. There
-// "..." stands for any lines, or for the end of a line.
+// If lines of a block start with "$ ", these are commands, and the other lines are their complete
+// output. In it, "..." stands for any lines, or for the rest of a line.
 type docBlock struct {
 	kind, name string
 	lines      []string
@@ -33,7 +33,7 @@ type docBlock struct {
 
 var docMark = regexp.MustCompile(`^<!-- (run|output|root)(?:: ([a-z0-9-]+))? -->$`)
 
-// docBlocks returns the marked blocks of a document, and the lines where others begin.
+// docBlocks returns the marked blocks of a document, and the line numbers of the others.
 func docBlocks(t *testing.T, path string) (blocks []docBlock, unmarked []int) {
 	t.Helper()
 	lines := strings.Split(string(must(os.ReadFile(path))), "\n")
@@ -57,16 +57,17 @@ func docBlocks(t *testing.T, path string) (blocks []docBlock, unmarked []int) {
 	return blocks, unmarked
 }
 
-// A docCase is something that happened, in which the commands of some blocks are run.
+// A docCase is a situation in which the commands of some blocks are run.
 type docCase struct {
-	name  string            // of the blocks
-	after string            // these blocks are run before, after what happened there
-	words map[string]string // what stands for the words in capitals
-	// start makes the files, and returns what looks at the result. dir is the current folder.
+	name  string            // name of the blocks
+	after string            // run the blocks of this case first, in its situation
+	words map[string]string // values of the words in capitals
+	// start creates the files and returns a function that checks the result. dir is the current
+	// folder.
 	start func(t *testing.T, dir string) (end func())
 }
 
-// Every recipe of docs/recovery.md is run on damage of its kind, and ends well.
+// Every recipe in docs/recovery.md works on damage of its kind.
 func TestDocs_recovery(t *testing.T) {
 	t.Parallel()
 	blocks, unmarked := docBlocks(t, "../../docs/recovery.md")
@@ -83,7 +84,7 @@ func TestDocs_recovery(t *testing.T) {
 	}
 }
 
-// checkCases demands that every block has a case, and every case a block.
+// checkCases checks that every block has a case and every case a block.
 func checkCases(t *testing.T, blocks []docBlock, cases []docCase) {
 	t.Helper()
 	named := map[string]bool{}
@@ -135,7 +136,7 @@ func runCase(t *testing.T, blocks []docBlock, all []docCase, c docCase, dir stri
 	}
 }
 
-// wantLines demands that lines were printed, in this order.
+// wantLines checks that lines were printed, in this order.
 func wantLines(t *testing.T, b docBlock, printed []string) {
 	t.Helper()
 	for i, line := range b.lines {
@@ -168,7 +169,7 @@ func runBlock(t *testing.T, b docBlock, words map[string]string, dir string) (pr
 			return words[word]
 		}) + "\n"
 		if strings.HasSuffix(line, `\`) || exec.CommandContext(t.Context(), "bash", "-n", "-c", command).Run() != nil {
-			continue // it goes on
+			continue // it continues on the next line
 		}
 		printed = append(printed, runCommand(t, command, b.line+i, dir)...)
 		command = ""
@@ -179,7 +180,8 @@ func runBlock(t *testing.T, b docBlock, words map[string]string, dir string) (pr
 	return printed
 }
 
-// runCommand runs a command, which must end as its comment says, and returns the lines that it prints.
+// runCommand runs a command, checks its exit code against its comment, and returns the lines it
+// prints.
 func runCommand(t *testing.T, command string, line int, dir string) []string {
 	t.Helper()
 	out, code := runShell(t, command, dir)
@@ -196,7 +198,7 @@ func runCommand(t *testing.T, command string, line int, dir string) []string {
 	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 }
 
-// runConsole runs the commands of a block that shows what they print, all of it.
+// runConsole runs the commands of a block that shows their complete output.
 func runConsole(t *testing.T, b docBlock, dir string) {
 	t.Helper()
 	for i := 0; i < len(b.lines); {
@@ -211,7 +213,7 @@ func runConsole(t *testing.T, b docBlock, dir string) {
 	}
 }
 
-// printsLike compares lines with those of a document, where "..." stands for any.
+// printsLike compares lines with those in a document, where "..." matches anything.
 func printsLike(got, want []string) bool {
 	if len(want) == 0 {
 		return len(got) == 0
@@ -226,7 +228,7 @@ func printsLike(got, want []string) bool {
 	return (got[0] == want[0] || cut && strings.HasPrefix(got[0], begin)) && printsLike(got[1:], want[1:])
 }
 
-// runShell runs a command as somebody types it, with our tools.
+// runShell runs a command as typed in a shell, with our tools.
 func runShell(t *testing.T, command, dir string) (out string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", command)
@@ -239,10 +241,10 @@ func runShell(t *testing.T, command, dir string) (out string, code int) {
 	return string(both), cmd.ProcessState.ExitCode()
 }
 
-// What needs root or LVM is not run here. It is listed, and names no program but these.
+// Commands that need root or LVM are not run here. They are listed and use only these programs.
 func TestDocs_root(t *testing.T) {
 	t.Parallel()
-	const want = 21 // blocks in docs/recovery.md: change it with them
+	const want = 21 // blocks in docs/recovery.md: keep in sync
 	known := strings.Fields(`cryptsetup dd dmsetup grep losetup ls lvchange lvconvert lvcreate lvextend lvmconfig lvmdevices lvs mdadm pvcreate pvs
 		qemu-nbd thin_check thin_dump thin_restore thin_volumes vgcfgbackup vgcfgrestore vgchange vgimportdevices vgs`)
 	used := map[string]bool{}
@@ -274,7 +276,7 @@ func TestDocs_root(t *testing.T) {
 	}
 }
 
-// What README.md and docs/guide.md show is what the tools print.
+// The output in README.md and docs/guide.md matches the tools.
 func TestDocs_examples(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -300,7 +302,7 @@ func TestDocs_examples(t *testing.T) {
 	}
 }
 
-// exampleFiles makes the files that the examples of a document take.
+// exampleFiles creates the files used in the examples of a document.
 func exampleFiles(t *testing.T, path, dir string) {
 	t.Helper()
 	damaged := "damaged.meta"
@@ -314,7 +316,7 @@ func exampleFiles(t *testing.T, path, dir string) {
 	write(t, filepath.Join(dir, "new.meta"), make([]byte, 8<<20))
 }
 
-// What docs/json.md shows is what the tools print.
+// The output in docs/json.md matches the tools.
 func TestDocs_json(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -343,7 +345,8 @@ func TestDocs_json(t *testing.T) {
 	}
 }
 
-// twoOrphans makes metadata whose devices 1 and 2 have as many mappings, and whose list of trees is lost.
+// twoOrphans creates metadata whose devices 1 and 2 have the same number of mappings, and whose
+// top-level tree is lost.
 func twoOrphans(t *testing.T) []byte {
 	t.Helper()
 	f := fixtures.NewForge(t, 64, 1000)
@@ -356,7 +359,7 @@ func twoOrphans(t *testing.T) []byte {
 	return image.Contents()
 }
 
-// The program in docs/library.md can be built, and prints what the page says.
+// The program in docs/library.md builds and prints what the page says.
 func TestDocs_library(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -377,7 +380,7 @@ func TestDocs_library(t *testing.T) {
 	}
 }
 
-// The test of documents must be able to fail.
+// Check that the test of documents can fail.
 func TestDocs_fail(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "doc.md")

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// The size in sectors of what exportGuest makes: the last blocks are cut.
+// Sizes of the devices in exportGuest, in sectors: the last blocks are partial.
 var exportSizes = map[string]int{"1": 100007, "2": 100007, "3": 60001, "4": 40000}
 
-// exportGuest makes a pool on two plain devices, and devices of every sort, full of
-// random bytes; one with an external origin that is shorter and ends within a block. It prints
-// the sums of all devices as the kernel reads them, and as thin_export does: of the live
-// pool by its metadata snapshot, and of the pool when it is down.
+// exportGuest creates a pool on two plain devices, with devices of every kind, full of random
+// bytes. One has a shorter external origin that ends within a block. It prints the checksums of all
+// devices as read by the kernel and by thin_export: from the live pool through its metadata
+// snapshot, and from the inactive pool.
 const exportGuest = `
 noise() { dd if=/dev/urandom of=$1 bs=$4 seek=$2 count=$3 conv=notrunc,fsync 2>/dev/null || die "noise $*"; }
 sums() { for id in 1 2 3 4; do echo "$1 $id $(eval "$2" | sha256sum | cut -d' ' -f1)"; done; }
@@ -48,7 +48,7 @@ sums down 'eval $export --dev-id $id --size \$size$id $([ $id != 3 ] || echo --o
 sync
 `
 
-// mapGuest prints the sums of the tables.
+// mapGuest prints the checksums of devices built from the tables.
 const mapGuest = `
 for id in 1 2 3 4; do
   dmsetup create x$id --readonly /put/table$id || die "table $id"
@@ -56,7 +56,7 @@ for id in 1 2 3 4; do
 done
 `
 
-// What thin_export makes of a pool is what the kernel reads from it.
+// thin_export yields the same data as the kernel.
 func TestKernelExport(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)

@@ -13,7 +13,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// unpackFileSystem is an image of those that package fsmap has.
+// unpackFileSystem returns an image from the test data of package fsmap.
 func unpackFileSystem(t *testing.T, name string) []byte {
 	t.Helper()
 	return shared.Unpack(t, filepath.Join("..", "..", "fsmap", "testdata", name+".img.zst"))
@@ -31,7 +31,7 @@ type filesPiece struct {
 	Pieces, Files, Size int64
 }
 
-// filesOf runs thin_files, whose exit code must be as wanted.
+// filesOf runs thin_files and checks the exit code.
 func filesOf(t *testing.T, code int, args ...string) []filesPiece {
 	t.Helper()
 	r := run(t, filepath.Join(tools, "thin_files"), append([]string{"--format", "json"}, args...)...)
@@ -49,7 +49,7 @@ func filesOf(t *testing.T, code int, args ...string) []filesPiece {
 	return all
 }
 
-// table reads a table of the truth: lines of fields.
+// table parses a table of the truth: lines of fields.
 func table(t *testing.T, path string) [][]string {
 	t.Helper()
 	var rows [][]string
@@ -61,12 +61,12 @@ func table(t *testing.T, path string) [][]string {
 	return rows
 }
 
-// A filesTruth is what the kernel said of a file system.
+// A filesTruth is what the kernel reported about a file system.
 type filesTruth struct {
 	inodes map[string]uint64 // by path
-	lost   map[string]string // what is lost of it
-	blocks map[int64]string  // of content: kind, inode, offset; several in the order of inodes
-	rows   [][]string        // what is lost
+	lost   map[string]string // what is lost, by path
+	blocks map[int64]string  // content: kind, inode and offset, by inode if there are several
+	rows   [][]string        // table of what is lost
 }
 
 const filesBlock = 4096
@@ -94,7 +94,7 @@ func readFilesTruth(t *testing.T, prefix string) *filesTruth {
 	return x
 }
 
-// contentOf is the blocks of content among pieces.
+// contentOf returns the content blocks among pieces.
 func contentOf(pieces []filesPiece) map[int64]string {
 	blocks := map[int64]string{}
 	for _, p := range pieces {
@@ -108,7 +108,7 @@ func contentOf(pieces []filesPiece) map[int64]string {
 	return blocks
 }
 
-// filesKinds are the words of the truth for metadata.
+// filesKinds maps the truth's words for metadata to ours.
 var filesKinds = map[string]string{
 	"superblock": "superblock", "group-descriptors": "descriptors", "reserved-gdt": "reserved descriptors", "inode-table": "inode table",
 	"block-bitmap": "block bitmap", "inode-bitmap": "inode bitmap", "journal": "journal", "sb": "superblock", "log": "journal", "inode": "inode",
@@ -116,8 +116,8 @@ var filesKinds = map[string]string{
 	"btino": "inode tree", "btfino": "inode tree", "btrefcnt": "reference tree",
 }
 
-// In volumes of which the kernel told all files, and of which a mapping leaf was lost then: what is found in the lost
-// range is what the kernel said, as far as the metadata is left that tells.
+// The kernel listed all files of these volumes before a mapping leaf was lost. What is found in the
+// lost range matches, as far as the remaining metadata shows it.
 func TestFilesOfLostRange(t *testing.T) {
 	folder := shared.Path(t, "kernel", "layer-images")
 	for _, c := range []struct{ name, lv string }{{"files-ext4", "vgf/data"}, {"files-xfs", "vgx/data"}} {
@@ -125,7 +125,8 @@ func TestFilesOfLostRange(t *testing.T) {
 			disk := unpackLayers(t, folder, c.name, 1)[0]
 			truth := readFilesTruth(t, filepath.Join(folder, c.name))
 			begin, end := number(truth.rows[0][1]), number(truth.rows[0][1])+number(truth.rows[0][2])
-			// With all that a repair finds, the file system is whole, and every block of content is known.
+			// With everything a repair finds, the file system is complete, and every content block
+			// is known.
 			got := contentOf(filesOf(t, 0, "--lv", c.lv, "--lost", "--range", "0..-1", disk))
 			for b, want := range truth.blocks {
 				if got[b] != want {
@@ -135,7 +136,7 @@ func TestFilesOfLostRange(t *testing.T) {
 			if len(got) != len(truth.blocks) {
 				t.Errorf("%d blocks of content, want %d", len(got), len(truth.blocks))
 			}
-			// Without it, all of the range is lost.
+			// Without the repair, the whole range is lost.
 			found := filesOf(t, 1, "--lv", c.lv, "--range", fmt.Sprintf("%d..%d", begin, end), disk)
 			truth.compareContent(t, contentOf(found), begin, end)
 			truth.compareMetadata(t, found, c.name == "files-xfs")
@@ -143,7 +144,7 @@ func TestFilesOfLostRange(t *testing.T) {
 	}
 }
 
-// compareContent demands the content of all files of which the inode is left.
+// compareContent checks the content of all files whose inode is left.
 func (x *filesTruth) compareContent(t *testing.T, got map[int64]string, begin, end int64) {
 	gone := map[uint64]bool{}
 	for path, lost := range x.lost {
@@ -170,7 +171,7 @@ func (x *filesTruth) compareContent(t *testing.T, got map[int64]string, begin, e
 	}
 }
 
-// compareMetadata demands what is lost of metadata, and the right paths of inodes.
+// compareMetadata checks the lost metadata and the paths of inodes.
 func (x *filesTruth) compareMetadata(t *testing.T, found []filesPiece, xfs bool) {
 	key := func(kind string, inode uint64, at int64) string { return fmt.Sprintf("%s %d at %d", kind, inode, at) }
 	got, want := map[string]bool{}, map[string]bool{}
@@ -202,7 +203,7 @@ func (x *filesTruth) compareMetadata(t *testing.T, found []filesPiece, xfs bool)
 		case kind == "":
 			continue
 		case ok && kind == "inode" && strings.Contains(lost, "path"), ok && kind != "inode" && strings.Contains(lost, "inode"):
-			continue // nothing is left that could tell
+			continue // nothing left to tell from
 		case xfs && !ok && kind != "superblock" && kind != "journal":
 			continue // the header of the group is lost
 		}
@@ -224,7 +225,7 @@ func (x *filesTruth) compareMetadata(t *testing.T, found []filesPiece, xfs bool)
 	t.Logf("%d rows of metadata", known)
 }
 
-// mapped reports whether a byte of the lost range had a block: the truth has nothing else.
+// mapped reports whether a byte of the lost range was mapped: the truth covers only those.
 func (x *filesTruth) mapped(at int64) bool {
 	return slices.ContainsFunc(x.rows, func(row []string) bool {
 		return row[0] == "mapped" && number(row[1]) <= at && at < number(row[1])+number(row[2])

@@ -14,14 +14,14 @@ import (
 	"thinpool/metadata/block"
 )
 
-// What a tool may take for hostile metadata of 1 MiB at most, whatever it claims. These are
-// bounds against growth without end, with room for slow machines.
+// Limits for a tool on hostile metadata of 1 MiB, whatever it claims. They detect unbounded growth
+// and leave room for slow machines.
 const (
-	mostSeconds = "20" // of a processor
+	mostSeconds = "20" // CPU time
 	mostKiB     = 768 << 10
 )
 
-// hostileCommands are the tools that read metadata, and those that repair it into out.
+// hostileCommands returns the tools that read metadata, and those that repair it into out.
 func hostileCommands(path, copied, out, data string) [][]string {
 	dir := filepath.Dir(copied)
 	return [][]string{
@@ -51,13 +51,13 @@ func hostileCommands(path, copied, out, data string) [][]string {
 	}
 }
 
-// hostileRepairs are the tools that have most to do.
+// hostileRepairs returns the tools with the most work.
 func hostileRepairs(path, _, out, _ string) [][]string {
 	return [][]string{{"thin_check", path}, {"thin_repair", "-i", path, "-o", out}}
 }
 
-// Hostile metadata ends every tool in time, in memory that goes with the device, and with a
-// message: no panic, no internal error, no exit code but 0 to 3.
+// With hostile metadata, every tool finishes in time, within memory in proportion to the device,
+// and with a message: no panic, no internal error, exit code 0 to 3.
 func TestHostile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many images")
@@ -96,7 +96,7 @@ func hostile(t *testing.T, seed uint64, blocks block.Nr, commands func(path, cop
 	}
 }
 
-// runHostile runs a tool within bounds.
+// runHostile runs a tool with limits.
 func runHostile(t *testing.T, seed uint64, args []string) {
 	t.Helper()
 	tool := filepath.Join(tools, args[0])

@@ -11,7 +11,7 @@ import (
 	"thinpool/lvm"
 )
 
-// imageArgs are the command line that reads a group on several disks.
+// imageArgs returns the arguments to read a group on several disks.
 func imageArgs(paths []string) []string {
 	args := []string{paths[0]}
 	for _, path := range paths[1:] {
@@ -20,7 +20,7 @@ func imageArgs(paths []string) []string {
 	return args
 }
 
-// exported is the SHA-256 of a volume as thin_export writes it to a file.
+// exported returns the SHA-256 of a volume as thin_export writes it to a file.
 func exported(t *testing.T, paths []string, volume string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
@@ -28,7 +28,7 @@ func exported(t *testing.T, paths []string, volume string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(must(os.ReadFile(out))))
 }
 
-// What thin_export copies out of images is what the kernel read from the volumes.
+// thin_export reads from images what the kernel read from the volumes.
 func TestExportImages(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -51,7 +51,7 @@ func TestExportImages(t *testing.T) {
 	}
 }
 
-// The same of pools on every layout, snapshots and external origins among them.
+// The same for pools of every layout, including snapshots and external origins.
 func TestExportLayouts(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -72,7 +72,7 @@ func TestExportLayouts(t *testing.T) {
 	}
 }
 
-// On an image the tools say what they say on the metadata alone.
+// The tools print the same for an image as for the metadata alone.
 func TestToolsOnImages(t *testing.T) {
 	t.Parallel()
 	many(t)

@@ -47,8 +47,8 @@ func wipe(t *testing.T, dev block.Device, nrs ...block.Nr) {
 	}
 }
 
-// losslessDamage wipes the top level, and a mapping leaf, if there is one, without which
-// everything is still found.
+// losslessDamage wipes the top level and, if there is one, a mapping leaf that can be recovered
+// completely.
 func losslessDamage(t *testing.T, dev block.Device) {
 	t.Helper()
 	p := must(metadata.Open(dev, metadata.Options{}))
@@ -67,7 +67,7 @@ func losslessDamage(t *testing.T, dev block.Device) {
 	wipe(t, dev, wiped...)
 }
 
-// leaves are the mapping leaves.
+// leaves returns the mapping leaves.
 func leaves(t *testing.T, p *metadata.Pool) []block.Nr {
 	t.Helper()
 	var devices []metadata.Device
@@ -90,7 +90,7 @@ func lossyDamage(t *testing.T, dev block.Device) {
 	wipe(t, dev, leaves(t, must(metadata.Open(dev, metadata.Options{})))[0])
 }
 
-// leak counts the last data block that is free as used.
+// leak marks the last free data block as used.
 func leak(t *testing.T, dev block.Device) {
 	t.Helper()
 	p := must(metadata.Open(dev, metadata.Options{}))
@@ -111,8 +111,8 @@ func leak(t *testing.T, dev block.Device) {
 	})
 }
 
-// inVM has LVM activate a group on disks and returns the SHA-256 of its volumes. If scrub is a
-// volume, its copies are compared by the kernel as well.
+// inVM lets LVM activate a group on disks and returns the SHA-256 of its volumes. If scrub names a
+// volume, the kernel also compares its copies.
 func inVM(t *testing.T, group string, volumes []string, scrub string, disks ...string) map[string]string {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "script")
@@ -149,7 +149,7 @@ sync
 	return sums
 }
 
-// sumOf is the SHA-256 of files.
+// sumOf returns the SHA-256 of files.
 func sumOf(t *testing.T, paths ...string) string {
 	t.Helper()
 	h := sha256.New()
@@ -161,7 +161,8 @@ func sumOf(t *testing.T, paths ...string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// onImages runs a tool on the first of some disks, the others being in --pv.
+// onImages returns a tool's arguments for a group on several disks: the first as input, the others
+// as --pv.
 func onImages(tool string, disks []string, args ...string) []string {
 	for _, disk := range disks[1:] {
 		args = append(args, "--pv", disk)
@@ -172,9 +173,9 @@ func onImages(tool string, disks []string, args ...string) []string {
 	return append(args, disks[0])
 }
 
-// Metadata is damaged inside of disk images and repaired there; then LVM and the kernel
-// activate the pools, and what is in the volumes is what was in them. Undoing the repair gives
-// back the damaged disks, byte for byte, although the pool was active meanwhile.
+// Metadata is damaged inside disk images and repaired there. Then LVM and the kernel activate the
+// pools, and the volumes have their old content. Undoing the repair restores the damaged disks byte
+// for byte, although the pool was active in between.
 func TestKernelInPlace(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -182,7 +183,7 @@ func TestKernelInPlace(t *testing.T) {
 		name, disks string
 		damage      func(*testing.T, block.Device)
 		repair      []string
-		lost        []string // volumes
+		lost        []string // lost volumes
 	}{
 		{"lost blocks", "one-pv", losslessDamage, []string{"thin_repair"}, nil},
 		{"leak", "one-pv", leak, []string{"thin_check", "--auto-repair"}, nil},

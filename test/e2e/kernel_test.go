@@ -13,7 +13,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// needKernel skips unless the tests that boot a virtual machine were asked for.
+// needKernel skips the test unless tests in virtual machines are requested.
 func needKernel(t *testing.T, program string) {
 	t.Helper()
 	if os.Getenv("THINPOOL_KERNEL") == "" {
@@ -22,13 +22,13 @@ func needKernel(t *testing.T, program string) {
 	shared.Path(t, "kernel", filepath.Base(program))
 }
 
-// sampled reports whether a case is tried, each of which boots a virtual machine or several: those of
-// a good sample, or with THINPOOL_KERNEL=all every one.
+// sampled reports whether to run a case. Each boots one or more virtual machines, so only a sample
+// is run, or all with THINPOOL_KERNEL=all.
 func sampled(name string, sample ...string) bool {
 	return os.Getenv("THINPOOL_KERNEL") == "all" || slices.Contains(sample, name)
 }
 
-// accepted demands that the kernel activates metadata and writes to all devices.
+// accepted checks that the kernel activates metadata and can write to all devices.
 func accepted(t *testing.T, path string) {
 	t.Helper()
 	if r := run(t, activate, "--write", path); r.code != 0 {
@@ -36,7 +36,7 @@ func accepted(t *testing.T, path string) {
 	}
 }
 
-// copyOf returns a copy of a file that may be changed.
+// copyOf returns a writable copy of a file.
 func copyOf(t *testing.T, path string) string {
 	t.Helper()
 	made := filepath.Join(t.TempDir(), "copy")
@@ -46,8 +46,8 @@ func copyOf(t *testing.T, path string) string {
 	return made
 }
 
-// The kernel takes what we restored or fixed, and writes to it. That needs a virtual
-// machine and minutes, so it is run only if asked for.
+// The kernel accepts what we restored or fixed, and writes to it. This needs a virtual machine and
+// takes minutes, so it only runs on request.
 func TestKernel(t *testing.T) {
 	t.Parallel()
 	needKernel(t, activate)
@@ -73,8 +73,8 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-// TestKernelRepaired has the kernel activate what thin_repair made of images that
-// lost the top level of the mapping tree and every tenth mapping leaf.
+// TestKernelRepaired lets the kernel activate what thin_repair recovered from images without the
+// top level of the mapping tree and every tenth mapping leaf.
 func TestKernelRepaired(t *testing.T) {
 	t.Parallel()
 	needKernel(t, activate)
@@ -97,7 +97,7 @@ func TestKernelRepaired(t *testing.T) {
 	}
 }
 
-// TestKernelRepairedHistories has the kernel activate what thin_repair made of devices
+// TestKernelRepairedHistories lets the kernel activate what thin_repair recovered from devices
 // whose superblock was lost or set back.
 func TestKernelRepairedHistories(t *testing.T) {
 	t.Parallel()
@@ -160,7 +160,7 @@ func damage(t *testing.T, path string) {
 	zeroBlocks(t, path, wiped...)
 }
 
-// zeroBlocks makes blocks all zero.
+// zeroBlocks zeroes blocks.
 func zeroBlocks(t *testing.T, path string, wiped ...block.Nr) {
 	t.Helper()
 	dev := must(block.Open(path, block.Options{Write: true}))
@@ -172,8 +172,8 @@ func zeroBlocks(t *testing.T, path string, wiped ...block.Nr) {
 	}
 }
 
-// TestLVM has LVM itself use the tools in a virtual machine: it activates, sees
-// damage, repairs, and compares the content of all volumes.
+// TestLVM runs LVM with our tools in a virtual machine: it activates pools, detects damage,
+// repairs, and compares the content of all volumes.
 func TestLVM(t *testing.T) {
 	t.Parallel()
 	needKernel(t, lvmAccept)

@@ -17,14 +17,14 @@ import (
 	"thinpool/test/shared"
 )
 
-// layerCases are the disks with layers around and inside of pools, and what it takes to open them.
+// layerCases are disks with layers around and inside pools, and what is needed to open them.
 var layerCases = []struct {
 	name   string
 	disks  int
-	key    string // what the key file has; "@" and a name: the content of that file
-	vm     string // the volume that the groups in guests lie in
+	key    string // content of the key file; "@NAME": the content of that file
+	vm     string // the volume that contains the guests' groups
 	guests []string
-	fewer  bool // any one of the disks may be missing
+	fewer  bool // any one disk may be missing
 }{
 	{name: "luks2-pv", disks: 1, key: "correct horse"},
 	{name: "luks1-pv", disks: 1, key: "@luks1-pv.key"},
@@ -37,7 +37,7 @@ var layerCases = []struct {
 	{name: "nested", disks: 1, vm: "vghost/vmdisk", guests: []string{"vgguest"}},
 }
 
-// A layerSum is what the kernel read of a volume.
+// A layerSum is the kernel's checksum of a volume.
 type layerSum struct {
 	size      int64
 	sum, name string
@@ -96,7 +96,7 @@ func unpackLayers(t *testing.T, folder, name string, disks int) []string {
 	return paths
 }
 
-// onDisks is how tools are told of disks: the first by its name, the others with --pv.
+// onDisks returns the arguments for disks: the first by name, the others with --pv.
 func onDisks(paths []string) []string {
 	args := []string{paths[0]}
 	for _, p := range paths[1:] {
@@ -105,7 +105,7 @@ func onDisks(paths []string) []string {
 	return args
 }
 
-// exportSum is the sum and the number of the bytes that thin_export writes.
+// exportSum returns the checksum and size of what thin_export writes.
 func exportSum(t *testing.T, args ...string) (string, int64) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(tools, "thin_export"), append([]string{"-o", "-"}, args...)...)
@@ -124,8 +124,8 @@ type writerFunc func([]byte) (int, error)
 
 func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
 
-// All volumes are read as the kernel reads them, through whatever they lie in; the metadata of all
-// pools is sound; and nothing is written there.
+// All volumes read as from the kernel, through any layers. The metadata of all pools is sound, and
+// nothing is written.
 func TestLayers(t *testing.T) {
 	folder := shared.Path(t, "kernel", "layer-images")
 	for _, c := range layerCases {
@@ -171,7 +171,7 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// layerArgs are the options for a volume of the sums: VG/LV, or VG/LV#N for a partition.
+// layerArgs returns the options for a volume: VG/LV, or VG/LV#N for a partition.
 func layerArgs(name, vm string, guests []string) []string {
 	lv, partition, ok := strings.Cut(name, "#")
 	group, _, _ := strings.Cut(lv, "/")
@@ -184,7 +184,7 @@ func layerArgs(name, vm string, guests []string) []string {
 	return []string{"--lv", lv}
 }
 
-// refusesInPlace tries to write in place, which has to fail and to leave every disk as it was.
+// refusesInPlace checks that writing in place fails and leaves every disk unchanged.
 func refusesInPlace(t *testing.T, vm string, key, paths []string) {
 	t.Helper()
 	var before []string
@@ -222,7 +222,8 @@ func fileSum(t *testing.T, path string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// Of a mirror whose second leg is old the first is read, unless the second is asked for or is all that is there.
+// If the second leg of a mirror is stale, the first is read, unless the second is requested or is
+// the only one.
 func TestLayersStaleLeg(t *testing.T) {
 	folder := shared.Path(t, "kernel", "layer-images")
 	paths := unpackLayers(t, folder, "md-raid1-stale", 2)
@@ -236,7 +237,7 @@ func TestLayersStaleLeg(t *testing.T) {
 	}
 }
 
-// An image that is split is read as a whole, wherever its parts end.
+// A split image is read as a whole, wherever its parts end.
 func TestLayersSplit(t *testing.T) {
 	disks, volumes := fixtures.Disks(t, "one-pv")
 	for _, size := range []int64{64 << 20, 70000128, 70000001} {
@@ -257,7 +258,7 @@ func TestLayersSplit(t *testing.T) {
 	}
 }
 
-// copyRange copies at most size bytes of a file from a byte on.
+// copyRange copies at most size bytes of a file, starting at at.
 func copyRange(t *testing.T, from, to string, at, size int64) int64 {
 	t.Helper()
 	in, err := os.Open(from)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// limitedArgs are arguments with which each tool has something to do, in a folder with
-// metadata in meta and more of it in large, a dump in xml and a pack in packed.
+// limitedArgs has arguments for each tool that give it some work, in a folder with metadata in meta
+// and large, a dump in xml and a pack in packed.
 var limitedArgs = map[string]string{
 	"thin_check":           "large",
 	"thin_delta":           "--thin1 1 --thin2 2 large",
@@ -60,9 +60,8 @@ func limitedFolder(t *testing.T, mappings string) string {
 	return dir
 }
 
-// With few descriptors or little memory every tool does its work or says what it lacks, and
-// exits with 3: never with the trace of the Go runtime, nor with 2, the code of a wrong command
-// line.
+// With few descriptors or little memory, every tool works or says what it lacks and exits with 3.
+// It never exits with a trace of the Go runtime, or with 2, the code for a wrong command line.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -102,7 +101,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Memory that suffices to begin, but not for the work.
+// Enough memory to start, but not for the work.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -118,8 +117,8 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// Where memory is limited all else is as usual: the exit code of a wrong command line, messages
-// on standard error, the name that chooses a tool, and what signals do.
+// Limited memory changes nothing else: exit codes for wrong command lines, messages on standard
+// error, the name that selects a tool, and signals.
 func TestLimitedAsUsual(t *testing.T) {
 	t.Parallel()
 	many(t)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// liveScript reads a pool in use, in the virtual machine: as the tools advise, with the very lines
-// that they print. meta and data are its devices, $1 the pool's name.
+// liveScript reads a pool in use in the virtual machine, with exactly the command lines that the
+// tools advise. meta and data are its devices, $1 is the pool's name.
 const liveScript = `
 T=/tmp/tools
 mkdir $T
@@ -86,7 +86,7 @@ says "this is an LVM physical volume" thin_check /dev/vdb
 echo ALL PASSED
 `
 
-// TestKernelLive has the tools read pools in use, of dmsetup and of LVM, in a virtual machine.
+// TestKernelLive reads pools in use, under dmsetup and LVM, in a virtual machine.
 func TestKernelLive(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -104,7 +104,7 @@ func TestKernelLive(t *testing.T) {
 	}
 	empty(t, meta, 8<<20)
 	empty(t, data, 128<<20)
-	// One binary for all of them: each by itself would fill the memory of the machine.
+	// One binary for all: separate ones would fill the machine's memory.
 	args := []string{"--disk", meta, "--disk", data, "--put", filepath.Join(tools, "thin_tools"), script}
 	if r := run(t, runInVM, args...); r.code != 0 || !strings.Contains(r.out, "ALL PASSED") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.stderr)

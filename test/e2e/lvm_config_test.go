@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// lvmConfigGuest installs the tools as packages do, makes LVM run them, and removes them. It has LVM's own log say
-// what runs.
+// lvmConfigGuest installs the tools like a package, makes LVM run them, and removes them. LVM's log
+// shows what runs.
 const lvmConfigGuest = `
 mkdir -p /usr/libexec/thinpool; cp /put/thin_tools /usr/sbin/; chmod 755 /usr/sbin/thin_tools
 for t in thin_check thin_repair thin_dump thin_restore; do ln -s ../../sbin/thin_tools /usr/libexec/thinpool/$t; done
@@ -33,7 +33,7 @@ ran /usr/sbin/thin_check
 echo "all of it"
 `
 
-// LVM runs the tools that thin_tools lvm-config says, and the others when that is taken back.
+// LVM runs the tools from thin_tools lvm-config, and the others after that is undone.
 func TestLVMKernelConfig(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)

@@ -23,8 +23,8 @@ import (
 	"thinpool/test/shared"
 )
 
-// layoutDisks returns the paths of disks on which a kernel wrote volumes of every layout, and
-// the SHA-256 of each volume. They are made once, and kept.
+// layoutDisks returns the paths of disks on which a kernel wrote volumes of every layout, and the
+// SHA-256 of each volume. They are created once and cached.
 func layoutDisks(t *testing.T) ([]string, map[string]string) {
 	t.Helper()
 	layouts := shared.Path(t, "design", "lvm2_guest_layouts.sh")
@@ -91,7 +91,7 @@ func scanDisks(t *testing.T, paths ...string) *lvm.Group {
 	return set.Groups[0]
 }
 
-// volumeSum is the SHA-256 of a volume.
+// volumeSum returns the SHA-256 of a volume.
 func volumeSum(g *lvm.Group, name string, opt lvm.ReadOptions) (string, error) {
 	v := g.Volume(name)
 	if v == nil {
@@ -106,7 +106,7 @@ func volumeSum(g *lvm.Group, name string, opt lvm.ReadOptions) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)), err
 }
 
-// Volumes of every layout are read as the kernel read them.
+// Volumes of every layout read as from the kernel.
 func TestLVMLayouts(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -130,7 +130,7 @@ func TestLVMLayouts(t *testing.T) {
 	if thin != 4 {
 		t.Errorf("%d thin volumes", thin)
 	}
-	// Every leg that can be chosen holds the same.
+	// Every leg that can be selected has the same content.
 	for name, legs := range map[string]int{"r1": 3, "mir": 2, "mird": 2, "r10": 2, "tp_tmeta": 2} {
 		for leg := range legs {
 			if got, err := volumeSum(g, name, lvm.ReadOptions{Leg: leg + 1}); err != nil || got != sums[name] {
@@ -143,7 +143,7 @@ func TestLVMLayouts(t *testing.T) {
 	}
 }
 
-// survives reports how many physical volumes a volume can do without.
+// survives reports how many missing physical volumes a volume tolerates.
 func survives(kind string) int {
 	switch {
 	case strings.HasPrefix(kind, "raid6"), kind == "raid1":
@@ -154,8 +154,8 @@ func survives(kind string) int {
 	return 0
 }
 
-// Without any one disk, and without any two, the volumes that can do without are read as
-// before; others name what is missing, or lie elsewhere.
+// Without any one or two disks, the volumes that tolerate it read as before. Errors for the others
+// name what is missing; volumes elsewhere are unaffected.
 func TestLVMLayoutsDegraded(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -191,7 +191,7 @@ func TestLVMLayoutsDegraded(t *testing.T) {
 	}
 }
 
-// peeked is what the independent reader says.
+// peeked is the output of the independent reader.
 type peeked struct {
 	VGs []struct {
 		Name, UUID string
@@ -216,13 +216,13 @@ type peeked struct {
 	} `json:"pvs"`
 }
 
-// peekTool returns the independent reader, or skips the test.
+// peekTool returns the path of the independent reader, or skips the test.
 func peekTool(t *testing.T) string {
 	t.Helper()
 	return shared.Path(t, "design", "lvm2_peek.py")
 }
 
-// An independent reader finds the same groups, volumes and content, text and history.
+// An independent reader finds the same groups, volumes, content, texts and history.
 func TestLVMPeek(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -239,7 +239,7 @@ func TestLVMPeek(t *testing.T) {
 	}
 	t.Run("layouts", func(t *testing.T) {
 		paths, _ := layoutDisks(t)
-		comparePeek(t, python, paths, false) // its content is compared with what the kernel said
+		comparePeek(t, python, paths, false) // its content is compared with what the kernel read
 	})
 }
 
@@ -333,8 +333,8 @@ func peekHistory(t *testing.T, python string, paths []string) {
 	}
 }
 
-// checkWritten is run in the virtual machine: it prints the sums of volumes, and how many
-// sectors differ between the copies of RAID sets.
+// checkWritten runs in the virtual machine. It prints checksums of volumes, and how many sectors
+// differ between the copies of RAID sets.
 const checkWritten = `modprobe -a dm-raid dm-mirror raid0 raid1 raid10
 vgchange -q -ay kv >/dev/null 2>&1
 for l in $VOLUMES; do echo "$(sha256sum </dev/kv/$l | cut -d' ' -f1) $l"; done >/out/sums
@@ -346,7 +346,7 @@ done >/out/mismatches
 vgchange -q -an kv
 `
 
-// What we write to volumes is what a kernel reads from them, and all copies are the same.
+// The kernel reads what we wrote to volumes, and all copies are equal.
 func TestLVMKernelReadsWritten(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -380,7 +380,7 @@ func TestLVMKernelReadsWritten(t *testing.T) {
 		}
 		fmt.Fprintf(&want, "%x %s\n", sha256.Sum256(p), name)
 	}
-	for _, img := range imgs { // which are claimed as long as they are open
+	for _, img := range imgs { // they are claimed while open
 		if err := img.Close(); err != nil {
 			t.Fatal(err)
 		}

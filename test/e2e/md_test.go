@@ -12,8 +12,8 @@ import (
 	"thinpool/internal/md"
 )
 
-// mdScript makes arrays one after the other on the first five disks, fills them, and keeps what
-// the disks hold then on the sixth. Its arguments are cases: NAME:DISKS:OPTIONS OF MDADM.
+// mdScript creates arrays one by one on the first five disks, fills them, and saves the content of
+// the disks on the sixth. Its arguments are cases: NAME:DISKS:MDADM OPTIONS.
 const mdScript = `
 disks="/dev/vda /dev/vdb /dev/vdc /dev/vdd /dev/vde" at=0
 for m in raid0 raid1 raid10 raid456; do modprobe $m 2>/dev/null; done
@@ -30,10 +30,10 @@ done
 sync
 `
 
-// mdSizes are the disks in MiB: they differ, so that raid0 has zones.
+// mdSizes are the disk sizes in MiB. They differ, so that raid0 has zones.
 var mdSizes = []int64{8, 10, 16, 8, 13}
 
-// mdCases are all levels and layouts that mdadm makes and Linux 6.1 runs.
+// mdCases returns all levels and layouts that mdadm can create and Linux 6.1 can run.
 func mdCases() []string {
 	cases := []string{
 		"raid0-alternate:3:-e 1.2 -l0 -c 64 --layout=alternate",
@@ -56,8 +56,8 @@ func mdCases() []string {
 	return cases
 }
 
-// Arrays that the kernel made and filled are read as it reads them, whole and without any members
-// that they can do without.
+// Arrays created and filled by the kernel read as from the kernel, complete and without any members
+// they can do without.
 func TestKernelMD(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -106,7 +106,7 @@ func TestKernelMD(t *testing.T) {
 	}
 }
 
-// A keptArray is one that the kernel made, and what it read of it.
+// A keptArray is an array created by the kernel, and what the kernel read from it.
 type keptArray struct {
 	name     string
 	disks    int
@@ -130,7 +130,7 @@ func (a keptArray) compare(t *testing.T, kept io.ReaderAt) {
 	if l := members[0].Super; l.Level == 10 {
 		spare = max(l.Layout&0xff, l.Layout>>8&0xff) - 1
 	}
-	for i := -1; i < len(members); i++ { // leave out two, one, or with -1 none
+	for i := -1; i < len(members); i++ { // leave out two members, one or, with -1, none
 		for j := -1; j <= i; j++ {
 			var rest []md.Member
 			for k, m := range members {

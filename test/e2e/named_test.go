@@ -15,15 +15,15 @@ import (
 	"thinpool/fixtures"
 )
 
-// ofRuntime is what a tool opens that is not named: the runtime looks for the size of large pages
-// and for limits of its control group; log lines have the local time; the decoder of qcow2 is led
-// to the null device.
+// ofRuntime matches files that a tool opens without being told: the runtime reads the size of huge
+// pages and the limits of its control group, log lines use the local time, and the qcow2 decoder
+// gets the null device as backing file.
 var ofRuntime = regexp.MustCompile(`^(/sys/kernel/mm/transparent_hugepage/.*|/sys/fs/cgroup/.*|/proc/(self|\d+)/(mountinfo|cgroup)|/etc/localtime|/usr/share/zoneinfo/.*|/dev/null)$`)
 
-// ofNewFile is what a file is called that is not in its place yet.
+// ofNewFile matches names of a file that is not in place yet.
 var ofNewFile = regexp.MustCompile(`^/proc/(self|\d+)/fd/\d+$|/#\d+$|/\.out\.[A-Z2-7]+\.tmp$`)
 
-// ofDevices is where the kernel says who uses a block device.
+// ofDevices matches where the kernel says who uses a block device.
 var ofDevices = regexp.MustCompile(`^/sys/dev/block/`)
 
 var (
@@ -31,8 +31,8 @@ var (
 	straceResult = regexp.MustCompile(`open(?:at|at2)?\b.*\) = \d+<([^>]+)>`)
 )
 
-// touched are the paths that a command opens, also those that the kernel really opened for it, and
-// all that it asks for, renames or removes.
+// touched returns the paths a command opens, including those the kernel actually opened, and all
+// paths that it accesses, renames or removes.
 func touched(t *testing.T, dir string, command []string) (opened, all []string) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "strace")
@@ -62,7 +62,7 @@ func touched(t *testing.T, dir string, command []string) (opened, all []string) 
 	return slices.Compact(opened), slices.Compact(all)
 }
 
-// basedOn writes a qcow2 image of 192 MiB that is based on a raw file.
+// basedOn writes a qcow2 image of 192 MiB with a raw backing file.
 func basedOn(t *testing.T, path, backing string) {
 	t.Helper()
 	const cluster = 64 << 10
@@ -84,8 +84,8 @@ func basedOn(t *testing.T, path, backing string) {
 	}
 }
 
-// No tool opens a file that the command line does not name, but what an image is based on and lies
-// beside it.
+// No tool opens a file that the command line does not name, except the backing file beside an
+// image.
 func TestNamedFilesOnly(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -123,7 +123,7 @@ func TestNamedFilesOnly(t *testing.T) {
 
 	ours(t, "thin_send", "--metadata", filepath.Join(dir, "layers"), "--data", data, "-o", filepath.Join(dir, "stream"))
 
-	// How each tool reads an input. Outputs are called out.
+	// How each tool reads an input. Outputs are named out.
 	reading := map[string][]string{
 		"thin_check": {}, "thin_dump": {"-o", "out"}, "thin_ls": {}, "thin_scan": {}, "thin_stat": {}, "thin_volumes": {"-v", "--segments"},
 		"thin_delta": {"--thin1", "1", "--thin2", "2"}, "thin_rmap": {"--region", "0..9"}, "thin_files": {"--range", "0..9"}, "thin_metadata_size": {"--from"},
@@ -170,7 +170,7 @@ func TestNamedFilesOnly(t *testing.T) {
 			named = append(named, filepath.Join(dir, "disk"))
 		}
 		if slices.Contains(words, "linked") {
-			named = append(named, filepath.Join(dir, "link")) // is looked at, and leads elsewhere
+			named = append(named, filepath.Join(dir, "link")) // it is checked, and leads elsewhere
 		}
 		opened, all := touched(t, dir, append([]string{filepath.Join(tools, words[0])}, words[1:]...))
 		if input := filepath.Join(dir, words[len(words)-1]); !slices.Contains(opened, input) && slices.Contains(inputs, filepath.Base(input)) && filepath.Base(input) != "none" {
@@ -182,7 +182,7 @@ func TestNamedFilesOnly(t *testing.T) {
 			switch {
 			case slices.Contains(named, path), folder, output, ofRuntime.MatchString(path), ofDevices.MatchString(path):
 			case strings.HasPrefix(elsewhere, path) && !slices.Contains(opened, path):
-				// Where the file lies has to be found out.
+				// The tool must find out where the file is.
 			default:
 				t.Errorf("%q touches %s", words, path)
 			}

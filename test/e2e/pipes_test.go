@@ -15,7 +15,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// Where a tool waits for the other end of a pipe, the first signal ends it.
+// If a tool waits for the other end of a pipe, the first signal ends it.
 func TestSignalAtPipe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestSignalAtPipe(t *testing.T) {
 	}
 }
 
-// An undo file is read at any place: a pipe is refused, not waited for.
+// An undo file needs random access: a pipe is refused without waiting.
 func TestUndoFromPipe(t *testing.T) {
 	t.Parallel()
 	pool, fifo := filepath.Join(t.TempDir(), "pool"), filepath.Join(t.TempDir(), "fifo")
@@ -69,7 +69,7 @@ func TestUndoFromPipe(t *testing.T) {
 	}
 }
 
-// What comes through a pipe is read once, from its beginning.
+// A pipe is read once, from its start.
 func TestSizeFromPipe(t *testing.T) {
 	t.Parallel()
 	pool := filepath.Join(t.TempDir(), "pool")
@@ -85,7 +85,7 @@ func TestSizeFromPipe(t *testing.T) {
 	}
 }
 
-// Who is told to ignore the end of a session goes on.
+// A tool that ignores SIGHUP keeps running.
 func TestNohup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -112,7 +112,7 @@ func TestNohup(t *testing.T) {
 	}
 }
 
-// A shell that leads the output into the input would destroy it.
+// A shell redirection onto the input would destroy it.
 func TestOutputIsInput(t *testing.T) {
 	t.Parallel()
 	pool := filepath.Join(t.TempDir(), "pool")
@@ -130,7 +130,7 @@ func TestOutputIsInput(t *testing.T) {
 	}
 }
 
-// What cannot be printed is not lost in silence; what is not printed is not missed.
+// Output that cannot be printed is an error. Without output, a closed stream does not matter.
 func TestClosedOutput(t *testing.T) {
 	t.Parallel()
 	if entry() == "" {
@@ -149,7 +149,7 @@ func TestClosedOutput(t *testing.T) {
 		{"thin_check " + pool + " >&-", 3},
 		{"thin_check -q " + pool + " >&-", 0},
 		{"thin_dump -o " + pool + ".xml " + pool + " >&-", 0},
-		{"thin_dump " + pool + " <>/dev/null >&0", 0}, // as daemons have it
+		{"thin_dump " + pool + " <>/dev/null >&0", 0}, // as in daemons
 	} {
 		r := run(t, "/bin/bash", "-c", filepath.Join(tools, c.command))
 		if r.code != c.code || strings.Contains(r.stderr, "standard output: it is closed") != (c.code == 3) {

@@ -14,10 +14,10 @@ import (
 	"thinpool/metadata/block"
 )
 
-// mapping is one block of a line of thin_rmap.
+// mapping is one block in a thin_rmap line.
 type mapping struct{ data, dev, thin uint64 }
 
-// expand reads lines of thin_rmap, block by block.
+// expand parses thin_rmap lines block by block.
 func expand(t *testing.T, out string) map[mapping]bool {
 	t.Helper()
 	all := map[mapping]bool{}
@@ -40,9 +40,9 @@ func expand(t *testing.T, out string) map[mapping]bool {
 	return all
 }
 
-// Other implementations list a subtree that devices share for the first of them only. Where
-// nothing is shared their output is ours, byte for byte; elsewhere ours has all of theirs, and
-// no data block that they do not have. The older one leaves lines with one beginning in any order.
+// Other implementations list a shared subtree only for the first device. Without sharing, the
+// output is the same byte for byte. Otherwise ours includes theirs and has no additional data
+// blocks. The older one prints lines with the same start in any order.
 func TestRmapPeers(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -115,8 +115,8 @@ func dataBlocks(t *testing.T, path string) uint64 {
 	return must(metadata.Open(dev, metadata.Options{})).Live.DataSpaceMap.NrBlocks
 }
 
-// What the dump says of each device is what the reverse map says, and what is listed as free
-// is what is in neither, but for leaks.
+// The dump of each device agrees with the reverse map. Blocks listed as free are those in neither,
+// except leaks.
 func TestRmapAgrees(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -156,7 +156,7 @@ func TestRmapAgrees(t *testing.T) {
 	}
 }
 
-// Damage fails with the newer peer's first words, and trimming refuses it.
+// On damage, the error starts like the newer peer's, and trimming is refused.
 func TestRmapDamage(t *testing.T) {
 	t.Parallel()
 	many(t)

@@ -13,17 +13,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// both and older, newer: the peers whose output is ours to the byte.
+// Peers whose output is byte for byte the same as ours.
 var both, older, newer = []string{"0.9", "1.1"}, []string{"0.9"}, []string{"1.1"}
 
-// A sameLine is a command line, and the peers that print the same.
+// A sameLine is a command line, and the peers with the same output.
 type sameLine struct {
 	peers []string
 	line  string
 }
 
-// Command lines that print the same bytes, as far as nothing in docs/differences.md says otherwise. $N is a
-// device of the image, $STYLE the peer's. The first few are tried on every image, all of them on some.
+// Command lines with the same output, except for what docs/differences.md says. $N is a device of
+// the image, $STYLE the peer's XML style. These are tried on every image, all others on some.
 var sameEverywhere = []sameLine{
 	{both, "thin_dump --style $STYLE IMAGE"},
 	{newer, "thin_check IMAGE"},
@@ -50,7 +50,7 @@ var sameLines = []sameLine{
 	{both, "thin_ls --no-headers --format DEV,EXCLUSIVE_BYTES IMAGE"},
 }
 
-// snapshotLines are those that read a metadata snapshot.
+// snapshotLines read a metadata snapshot.
 var snapshotLines = []sameLine{
 	{both, "thin_dump --style $STYLE -m IMAGE"},
 	{both, "thin_dump --style $STYLE --metadata-snap --dev-id $1 IMAGE"},
@@ -60,8 +60,8 @@ var snapshotLines = []sameLine{
 	{newer, "thin_check -m IMAGE"},
 }
 
-// knownToDiffer are images for which a line prints something else, as docs/differences.md says, by
-// the beginnings of lines.
+// knownToDiffer lists images and the start of lines for which the output differs, as described in
+// docs/differences.md.
 var knownToDiffer = map[string]string{
 	"needs-check": "thin_check --skip-mappings", // 1.x wants to clear the flag
 	"powercut":    "thin_check",                 // 1.x: leaks are failures
@@ -114,7 +114,7 @@ func first(ids []string, i int) string {
 	return ""
 }
 
-// sameOutput runs our tool and theirs, which knows no --style.
+// sameOutput runs our tool and theirs, without --style, which they do not know.
 func sameOutput(t *testing.T, p peer, words []string) {
 	t.Helper()
 	mine := run(t, filepath.Join(tools, words[0]), words[1:]...)
@@ -127,7 +127,7 @@ func sameOutput(t *testing.T, p peer, words []string) {
 	}
 }
 
-// thin_metadata_size prints what 0.9 does, over all sizes and units that both take.
+// thin_metadata_size prints the same as 0.9 for all sizes and units that both accept.
 func TestSameSizes(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -154,7 +154,7 @@ func TestSameSizes(t *testing.T) {
 		theirs := run(t, others[i].tool("thin_metadata_size"), args...)
 		var sectors uint64
 		if fmt.Sscan(number.out, &sectors); sectors > 33292800 || number.code != 0 {
-			continue // the limit that only we know; a pool that is smaller than a block
+			continue // the limit that only we enforce, or a pool smaller than a block
 		}
 		if strings.Contains(theirs.out, "e+") {
 			continue // 8.70e+01 for 87.01
@@ -170,8 +170,8 @@ func TestSameSizes(t *testing.T) {
 	}
 }
 
-// Versions and help, and what a wrong command line leads to: exit codes that say the same, nothing on
-// standard output but what was asked for.
+// Versions, help and wrong command lines: exit codes agree, and standard output has only what was
+// requested.
 func TestSameUsage(t *testing.T) {
 	t.Parallel()
 	many(t)

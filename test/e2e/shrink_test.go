@@ -15,8 +15,8 @@ import (
 	"thinpool/test/shared"
 )
 
-// shrunkSize is a size that an image can shrink to, with some of what it uses to be moved:
-// a tenth more than that.
+// shrunkSize returns a size to which an image can shrink while some used blocks must move: a tenth
+// more than it uses.
 func shrunkSize(t *testing.T, path string) string {
 	t.Helper()
 	first, _, _ := strings.Cut(ours(t, "thin_shrink", "--dry-run", "--format", "json", "--nr-blocks", "1000000000", "-i", path), "\n")
@@ -29,7 +29,7 @@ func shrunkSize(t *testing.T, path string) string {
 	return fmt.Sprint(plan.Used + plan.Used/10 + 1)
 }
 
-// shrunk makes metadata of an image for a data device of that size, and returns its path.
+// shrunk writes metadata for a data device of blocks data blocks, and returns the path.
 func shrunk(t *testing.T, path, blocks string) string {
 	t.Helper()
 	made := filepath.Join(t.TempDir(), "shrunk")
@@ -38,8 +38,8 @@ func shrunk(t *testing.T, path, blocks string) string {
 	return made
 }
 
-// What becomes of metadata is sound, and what becomes of its dump. Other implementations
-// make the same of a dump, but for the number of data blocks, which they leave as it was.
+// Shrunk metadata and shrunk dumps are sound. Other implementations produce the same dump, except
+// for the number of data blocks, which they do not change.
 func TestShrink(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -66,7 +66,7 @@ func TestShrink(t *testing.T) {
 			ours(t, "thin_dump", "-o", in, im.path)
 			ours(t, "thin_shrink", "-q", "--no-copy", "--nr-blocks", blocks, "-i", in, "-o", out)
 			text := string(must(os.ReadFile(out)))
-			// A dump does not know of blocks that are counted, but not mapped by devices.
+			// A dump does not include blocks that are counted but not mapped by devices.
 			if !slices.Contains([]string{"powercut", "metadata-snap"}, im.name) {
 				want := ours(t, "thin_dump", "--style", "0.9", restore(t, text, size(t, im.path)))
 				if diff := cmp.Diff(want, ours(t, "thin_dump", "--style", "0.9", made)); diff != "" {
@@ -87,7 +87,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// The kernel activates what became of images, on the smaller data device, and writes to it.
+// The kernel activates shrunk images on the smaller data device and writes to it.
 func TestKernelShrunk(t *testing.T) {
 	t.Parallel()
 	needKernel(t, activate)
@@ -99,7 +99,8 @@ func TestKernelShrunk(t *testing.T) {
 	}
 }
 
-// fillPool makes a pool of 1024 data blocks in which two devices lie behind what a third one left.
+// fillPool creates a pool of 1024 data blocks in which two devices come after the space left by a
+// third.
 const fillPool = `
 random() { dd if=/dev/urandom of=/dev/mapper/t$1 bs=64k seek=$2 count=$3 conv=notrunc oflag=direct 2>/dev/null; }
 mkpool /dev/vda /dev/vdb 128 0 skip_block_zeroing || die "the pool"
@@ -110,7 +111,7 @@ for i in 2 3; do sha256sum </dev/mapper/t$i; done
 rmall
 `
 
-// comparePool activates the pool again, on all of its data device, and reads and writes.
+// comparePool activates the pool again on its whole data device, and reads and writes.
 const comparePool = `
 mkpool /dev/vda /dev/vdb 128 0 skip_block_zeroing || die "the pool"
 for i in 2 3; do thin $i 65536 || die "device $i"; done
@@ -120,8 +121,8 @@ dd if=/dev/zero of=/dev/mapper/t3 bs=64k count=5 conv=notrunc oflag=direct 2>/de
 rmall && thin_check -q /dev/vda || die "the end"
 `
 
-// The kernel fills a pool, we shrink it and cut its data device, and the kernel reads in
-// all thin devices what it had written.
+// The kernel fills a pool, we shrink it and truncate its data device, and the kernel reads the same
+// from all thin devices.
 func TestKernelShrinkData(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -162,7 +163,7 @@ func TestKernelShrinkData(t *testing.T) {
 			} else {
 				ours(t, "thin_shrink", "-i", in, "-o", out, "--data", data, "--nr-blocks", blocks)
 			}
-			// The old metadata is still a way back.
+			// The old metadata still works.
 			if got := sums(guest(comparePool, copyOf(t, path("meta")), copyOf(t, data))); !slices.Equal(got, want) {
 				t.Errorf("with the old metadata the devices are %q, want %q", got, want)
 			}
@@ -178,7 +179,8 @@ func TestKernelShrinkData(t *testing.T) {
 	}
 }
 
-// shrinkLVM is what thin_shrink(8) says of LVM: a pool of 100 extents gets 40.
+// shrinkLVM follows the instructions for LVM in thin_shrink(8): a pool of 100 extents shrinks to
+// 40.
 const shrinkLVM = `
 [ -e /dev/stdin ] || { ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr; }
 modprobe dm-snapshot
@@ -215,7 +217,7 @@ sums | diff - /tmp/before
 vgchange -an vg
 `
 
-// LVM activates a pool that was shrunk as the man page says, with the same content.
+// LVM activates a pool shrunk according to the man page, with the same content.
 func TestLVMShrunk(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)

@@ -15,8 +15,8 @@ var (
 	thinStatus = regexp.MustCompile(`(?m)^t(\d+): 0 \d+ thin (\d+) (\d+)$`)
 )
 
-// What the kernel said of a pool and its devices while they were active is what
-// thin_check and thin_ls find in the metadata.
+// thin_check and thin_ls find in the metadata what the kernel reported about an active pool and its
+// devices.
 func TestKernelStatus(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -24,7 +24,7 @@ func TestKernelStatus(t *testing.T) {
 	for _, im := range images(t, largeImages...) {
 		text := must(os.ReadFile(shared.Path(t, "kernel", "corpus", im.name+".status")))
 		if im.name == "powercut" {
-			continue // writes went on after the last commit
+			continue // writes continued after the last commit
 		}
 		t.Run(im.name, func(t *testing.T) {
 			pool := poolStatus.FindStringSubmatch(string(text))
@@ -47,7 +47,7 @@ func TestKernelStatus(t *testing.T) {
 			}
 			for _, thin := range thinStatus.FindAllStringSubmatch(string(text), -1) {
 				if im.name == "needs-check" && thin[1] == "2" {
-					continue // with mappings of the transaction that was aborted
+					continue // includes mappings of the aborted transaction
 				}
 				compared++
 				if want := thin[2] + " " + thin[3]; list[thin[1]] != want {

@@ -17,7 +17,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// listed is what thin_volumes says in JSON: all kinds of record in one.
+// listed is the JSON output of thin_volumes: all kinds of records in one struct.
 type listed struct {
 	Type, VG, ID, Name, Image string
 	Seqno                     uint64
@@ -91,7 +91,7 @@ type thinDevice struct {
 	SnapTime     uint64 `json:"snap_time"`
 }
 
-// list runs thin_volumes and returns its records by their types.
+// listVolumes runs thin_volumes and returns its records by type.
 func listVolumes(t *testing.T, args ...string) map[string][]listed {
 	t.Helper()
 	all := map[string][]listed{}
@@ -105,7 +105,7 @@ func listVolumes(t *testing.T, args ...string) map[string][]listed {
 	return all
 }
 
-// peekedDisks is what the independent reader says, in its own form.
+// peekedDisks is the output of the independent reader in its own format.
 type peekedDisks struct {
 	PVs []struct {
 		Where string
@@ -179,7 +179,7 @@ type peekedDisks struct {
 	}
 }
 
-// An independent reader says the same of whole disks, and of some of them.
+// An independent reader agrees, for all disks and for some of them.
 func TestVolumesPeek(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -226,11 +226,11 @@ func compareVolumes(t *testing.T, python string, paths []string) {
 	}
 }
 
-// deeper are the types of which the independent reader calls some partial ones complete: it
-// looks neither into pools nor at logs.
+// deeper lists types for which the independent reader does not detect all partial volumes: it
+// checks neither pools nor logs.
 var deeper = map[string]bool{"thin": true, "thin-pool": true, "mirror": true}
 
-// peekedLines are all facts, a line each.
+// peekedLines lists all facts, one per line.
 func peekedLines(p peekedDisks) []string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -309,14 +309,14 @@ func listedLines(all map[string][]listed) []string {
 	return lines
 }
 
-// Volumes of all layouts are listed as lvs did, and how full the pools are as the kernel did.
+// Volumes of all layouts are listed as in lvs, with the pool usage reported by the kernel.
 func TestVolumesLayouts(t *testing.T) {
 	t.Parallel()
 	paths, _ := layoutDisks(t)
 	all := listVolumes(t, paths...)
 	var want, got []string
 	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(filepath.Dir(paths[0]), "out", "lvs.txt"))))) {
-		f := strings.Fields(line) // name, size, type, and last the devices
+		f := strings.Fields(line) // name, size, type, and finally the devices
 		devices := ""
 		if last := f[len(f)-1]; strings.Contains(last, "(") {
 			devices = last
@@ -358,8 +358,8 @@ func TestVolumesLayouts(t *testing.T) {
 	}
 }
 
-// A volume that was removed comes back with an old text, as it was; percentages are those of
-// lvs, also where they have to be rounded from the middle.
+// A removed volume comes back with an old text, unchanged. Percentages match lvs, even when they
+// must be rounded from the middle.
 func TestKernelOldText(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -412,7 +412,7 @@ echo sum $(sha256sum </dev/vg/lin); vgchange -q -an vg`, "--put", text)
 	if a, b := sum.FindString(before), sum.FindString(after); a != b || a == "" {
 		t.Errorf("lin had %q, and has %q", a, b)
 	}
-	// LVM has used the number again.
+	// LVM has reused the number.
 	if history := ours(t, "thin_volumes", "--history", disk); !strings.Contains(history, fmt.Sprintf(" %d.2 ", live)) {
 		t.Errorf("there is no text %d.2:\n%s", live, history)
 	}

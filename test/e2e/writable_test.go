@@ -11,8 +11,8 @@ import (
 	"thinpool/fixtures"
 )
 
-// sharedXML is devices, 1 and up, that all map data block 0 with time 0. None was ever
-// snapshotted, so that the kernel takes none of these mappings for shared.
+// sharedXML describes devices 1 and up that all map data block 0 with time 0. None was ever
+// snapshotted, so the kernel does not treat these mappings as shared.
 func sharedXML(devices int) string {
 	var s strings.Builder
 	s.WriteString(`<superblock uuid="" time="0" transaction="1" version="2" data_block_size="128" nr_data_blocks="1000">` + "\n")
@@ -26,8 +26,7 @@ func sharedXML(devices int) string {
 	return s.String()
 }
 
-// writable is metadata of such devices, as thin_restore 0.9 makes it of sharedXML, or forged to
-// be the same.
+// writable returns metadata of such devices: from thin_restore 0.9 and sharedXML, and forged.
 func writable(t *testing.T, devices int) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,8 +55,8 @@ func writable(t *testing.T, devices int) map[string]string {
 	return made
 }
 
-// Devices that would write to a block that others map, too: no pool stays down for that, and
-// --auto-repair removes the hazard, in place, and back.
+// Devices that would write to a block mapped by others do not keep a pool from being activated.
+// --auto-repair removes the hazard in place, and can be undone.
 func TestWritable(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -81,7 +80,7 @@ func TestWritable(t *testing.T) {
 				if !bytes.Equal(before, must(os.ReadFile(path))) {
 					t.Error("--apply-undo does not restore what was there")
 				}
-				// LVM calls it so in many distributions.
+				// How LVM calls it in many distributions.
 				ours(t, "thin_check", "-q", "--clear-needs-check-flag", path)
 				ours(t, "thin_check", "--strict", path)
 			})
@@ -89,7 +88,8 @@ func TestWritable(t *testing.T) {
 	}
 }
 
-// What thin_restore makes of such a description has no such hazard, and says what it changed.
+// Metadata restored from such a description has no such hazard, and thin_restore says what it
+// changed.
 func TestWritableRestored(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -113,7 +113,7 @@ func TestWritableRestored(t *testing.T) {
 	}
 }
 
-// withoutTimes is a dump without the times that a repair raises.
+// withoutTimes removes the times that a repair raises from a dump.
 func withoutTimes(dump string) string {
 	lines := strings.Split(dump, "\n")
 	for i, line := range lines {
@@ -124,7 +124,7 @@ func withoutTimes(dump string) string {
 	return strings.Join(lines[1:], "\n")
 }
 
-// The kernel accepts such metadata, and writes to the shared block in place. After --auto-repair it
+// The kernel accepts such metadata and writes to the shared block in place. After --auto-repair, it
 // copies the block first.
 func TestKernelWritable(t *testing.T) {
 	t.Parallel()
@@ -150,8 +150,8 @@ func TestKernelWritable(t *testing.T) {
 	}
 }
 
-// written has the kernel write to thin block 0 of device 1, and returns where devices 1 and 2 map
-// theirs afterwards.
+// written lets the kernel write to thin block 0 of device 1, and returns where devices 1 and 2 map
+// that block afterwards.
 func written(t *testing.T, path string) (one, two string) {
 	t.Helper()
 	disk, script := copyOf(t, path), filepath.Join(t.TempDir(), "script")

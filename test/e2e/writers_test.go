@@ -21,18 +21,18 @@ import (
 	"thinpool/metadata/block"
 )
 
-// poolSize is the size of the metadata that the writers write, in bytes.
+// poolSize is the size of the metadata in bytes.
 const poolSize = 8 << 20
 
-// pool makes metadata of a pool, which is another one for each seed.
+// pool creates metadata of a pool that depends on seed.
 func pool(t *testing.T, path string, seed int, more ...string) {
 	t.Helper()
 	empty(t, path, poolSize)
 	ours(t, "thin_generate", append([]string{"-o", path, "--devices", "4", "--mappings", "20000", "--snapshots", "4", "--divergence", "5", "--seed", fmt.Sprint(seed)}, more...)...)
 }
 
-// Of two thin_restore onto one file at once, one is refused or waits its turn: never does the
-// file have a valid superblock over metadata of both.
+// If two thin_restore write to one file at the same time, one is refused or waits. The file never
+// gets a valid superblock over a mix of both.
 func TestOneRestore(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -76,7 +76,7 @@ func TestOneRestore(t *testing.T) {
 	t.Logf("%d were refused", busy)
 }
 
-// The message names who has the file, even who has only locked it.
+// The message names the process that uses the file, even if it only holds a lock.
 func TestBusyFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool")
@@ -108,7 +108,7 @@ func TestBusyFile(t *testing.T) {
 			}
 			before := sum(t, path)
 			r := run(t, filepath.Join(tools, args[0]), args[1:]...)
-			// The kernel keeps 15 bytes of the name of a command.
+			// The kernel keeps 15 bytes of a command's name.
 			if r.code != 3 || !strings.Contains(r.stderr, who[:len("file is in use by \"")+15]) || !strings.Contains(r.stderr, fmt.Sprintf("process %d", os.Getpid())) {
 				t.Errorf("exit code %d, %s; want %s", r.code, r.stderr, who)
 			}
@@ -127,12 +127,12 @@ func sum(t *testing.T, path string) [sha256.Size]byte {
 // A writer is a tool that writes, in a folder of its own.
 type writer struct {
 	name string
-	args []string // of the tool, whose name is the first
-	// outputs are files that it may leave besides those that were there.
+	args []string // the first is the name of the tool
+	// outputs lists files it may create.
 	outputs []string
-	// target is a file in which it writes metadata where it lies; "": none.
+	// target is the file in which it writes metadata in place; "": none.
 	target   string
-	replaces bool // it puts a new file in the place of the target
+	replaces bool // it replaces the target with a new file
 }
 
 var writers = []writer{
@@ -148,7 +148,7 @@ var writers = []writer{
 	{"generate", []string{"thin_generate", "-o", "old", "--devices", "4", "--mappings", "20000"}, nil, "old", false},
 }
 
-// files makes what the writers read, once.
+// writersFiles creates the writers' inputs, once.
 func writersFiles(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -164,7 +164,7 @@ func writersFiles(t *testing.T) string {
 	return dir
 }
 
-// overcount makes the metadata at path count blocks that nothing uses.
+// overcount raises the counts of unused blocks in the metadata at path.
 func overcount(t *testing.T, path string) {
 	t.Helper()
 	dev := must(block.Open(path, block.Options{Write: true}))
@@ -188,7 +188,7 @@ func overcount(t *testing.T, path string) {
 	}
 }
 
-// names are the files of a folder.
+// names lists the files in a folder.
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
@@ -198,7 +198,7 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
-// folder makes a folder with what the writers read, and a target of its own.
+// folder creates a folder with the writer's inputs and a target of its own.
 func (w writer) folder(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -212,7 +212,7 @@ func (w writer) folder(t *testing.T, from string) string {
 	return to
 }
 
-// sums are those of the files of a folder but for the empty data device.
+// sums returns the checksums of the files in a folder, except the empty data device.
 func sums(t *testing.T, dir string) map[string][sha256.Size]byte {
 	t.Helper()
 	all := map[string][sha256.Size]byte{}
@@ -224,7 +224,7 @@ func sums(t *testing.T, dir string) map[string][sha256.Size]byte {
 	return all
 }
 
-// end is what became of a writer that was stopped.
+// end is the result of a writer that was stopped.
 type end struct {
 	code   int
 	signal syscall.Signal
@@ -255,7 +255,7 @@ func (w writer) stopped(t *testing.T, dir string, after time.Duration, sig sysca
 	return e
 }
 
-// complete runs a writer to its end; it returns how long that takes and what the target is then.
+// complete runs a writer to its end. It returns the time it took and the resulting target.
 func (w writer) complete(t *testing.T, dir string) (time.Duration, state) {
 	t.Helper()
 	began := time.Now()
@@ -271,9 +271,9 @@ func (w writer) complete(t *testing.T, dir string) (time.Duration, state) {
 	return took, stateOf(t, filepath.Join(dir, w.target))
 }
 
-// judge demands that the target is as it was, as it should become, or refused, and that no file
-// is left that the writer does not name. After SIGKILL there may be one: the complete new file that
-// was about to replace the target (see package newfile).
+// judge checks that the target is unchanged, complete, or refused, and that only files named by the
+// writer are left. After SIGKILL there may be one other file: the complete new file that was about
+// to replace the target (see package newfile).
 func (w writer) judge(t *testing.T, dir string, before []string, old, made state, sig syscall.Signal) string {
 	t.Helper()
 	for _, name := range names(t, dir) {
@@ -300,11 +300,11 @@ func (w writer) judge(t *testing.T, dir string, before []string, old, made state
 	return "refused"
 }
 
-// A state is what of a metadata device tells it from others.
+// A state identifies the content of a metadata device.
 type state struct {
 	bytes [sha256.Size]byte
-	valid bool   // it has a superblock
-	dump  string // "": it is damaged
+	valid bool   // it has a valid superblock
+	dump  string // "": damaged
 }
 
 func stateOf(t *testing.T, path string) state {
@@ -320,7 +320,7 @@ func stateOf(t *testing.T, path string) state {
 	return s
 }
 
-// unchanged demands that no writer wrote to a file that is not its own.
+// unchanged checks that no writer changed another file.
 func unchanged(t *testing.T, dir string, content map[string][sha256.Size]byte) {
 	t.Helper()
 	if !maps.Equal(sums(t, dir), content) {
@@ -328,15 +328,15 @@ func unchanged(t *testing.T, dir string, content map[string][sha256.Size]byte) {
 	}
 }
 
-// Whatever stops a writer, and whenever, leaves the old metadata, the new, or what is refused; and
-// no file that it does not name.
+// However and whenever a writer is stopped, it leaves the old metadata, the new metadata, or
+// something that is refused, and no unnamed file.
 func TestStoppedWriters(t *testing.T) {
 	t.Parallel()
 	many(t)
 	from := writersFiles(t)
 	before, content := names(t, from), sums(t, from)
 	t.Cleanup(func() { unchanged(t, from, content) })
-	kills := times(7, 30) // of each, at random moments
+	kills := times(7, 30) // per writer, at random moments
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -357,7 +357,7 @@ func TestStoppedWriters(t *testing.T) {
 				e := w.stopped(t, dir, time.Duration(random.Int64N(int64(took))), sig)
 				switch {
 				case e.signal == syscall.SIGKILL, e.code == 0:
-				case e.signal == sig: // before there was anything to handle it
+				case e.signal == sig: // before the handler was installed
 				case e.code != 128+int(sig) || !strings.Contains(e.stderr, "interrupted"):
 					t.Errorf("%v: exit code %d, %s", sig, e.code, e.stderr)
 				}
@@ -369,8 +369,8 @@ func TestStoppedWriters(t *testing.T) {
 	}
 }
 
-// A writer that finds no room, or may not write on, says so, and leaves what one that is stopped
-// leaves.
+// A writer that runs out of space, or is not allowed to write, says so, and leaves the same as one
+// that is stopped.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	many(t)
@@ -378,7 +378,7 @@ func TestNoRoom(t *testing.T) {
 	before, content := names(t, from), sums(t, from)
 	t.Cleanup(func() { unchanged(t, from, content) })
 	for _, w := range writers {
-		if w.name == "export" { // which writes holes
+		if w.name == "export" { // it writes holes
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {

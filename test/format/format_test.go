@@ -1,5 +1,5 @@
-// Package format reads files by the descriptions in docs/format, which know nothing of the Go code,
-// and compares what they say with what the library says.
+// Package format decodes files with the descriptions in docs/format, which are independent of the
+// Go code, and compares the results with the library.
 package format
 
 import (
@@ -27,7 +27,7 @@ import (
 
 const descriptions = "../../docs/format"
 
-// needKaitai skips where the compiler for the descriptions is missing.
+// needKaitai skips the test if the compiler for the descriptions is missing.
 func needKaitai(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
@@ -39,7 +39,7 @@ func needKaitai(t *testing.T) {
 	}
 }
 
-// described returns what the description of a kind of file says about each content, by its name.
+// described returns what a description says about each content, by name.
 func described(t *testing.T, kind string, contents map[string][]byte) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func described(t *testing.T, kind string, contents map[string][]byte) map[string
 	return texts
 }
 
-// compare names the first line that differs.
+// compare reports the first line that differs.
 func compare(t *testing.T, got, want string) {
 	t.Helper()
 	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
@@ -79,7 +79,7 @@ func compare(t *testing.T, got, want string) {
 	}
 }
 
-// Everything that metadata made by the kernel holds.
+// Everything in metadata created by the kernel.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	needKaitai(t)
@@ -180,7 +180,7 @@ func verifyPack(t *testing.T, text string, dev *blocktest.Mem) {
 			t.Fatalf("the description says %q, the device has %q", line, want)
 		}
 	}
-	// What is not in the pack is not valid metadata.
+	// Blocks that are not in the pack are not valid metadata.
 	if got, want := len(lines)-1, valid(content); got != want {
 		t.Errorf("%d blocks in the pack, %d valid ones on the device", got, want)
 	}
@@ -219,10 +219,11 @@ func TestUndo(t *testing.T) {
 	for name, c := range map[string]struct {
 		version int
 		change  undo.Change
-		blocks  []block.Nr // in their order
+		blocks  []block.Nr // in order
 	}{
 		"in place": {
-			1, undo.Change{Released: fix.Released(), Written: fix.Blocks(), Block0: block0},
+			1,
+			undo.Change{Released: fix.Released(), Written: fix.Blocks(), Block0: block0},
 			slices.Concat(fix.Released(), []block.Nr{0}, fix.Blocks()),
 		},
 		"rewritten": {2, undo.Change{All: all, Block0: block0}, slices.Collect(numbers(all))},

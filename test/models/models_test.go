@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// Whenever the power fails, or a process dies, a superblock that the kernel takes leads to its own
-// metadata, complete. Without flushes that does not hold, which shows that the models can fail.
+// If the power fails or a process dies at any time, a superblock that the kernel accepts leads to
+// its own, complete metadata. Without flushes that is not true, which shows that the models can
+// fail.
 func TestPowerCuts(t *testing.T) {
 	for _, program := range []string{"spin", "cc"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -32,7 +33,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// verify tries all states of a model, and returns what spin says.
+// verify explores all states of a model and returns the output of spin.
 func verify(t *testing.T, model string, options ...string) string {
 	t.Helper()
 	path, err := filepath.Abs(model)

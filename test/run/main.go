@@ -1,5 +1,5 @@
-// Command run runs go test with its own arguments, prints what go test prints,
-// and at the end why tests were skipped, each reason once.
+// Command run runs go test with its own arguments, prints the same output, and finally lists the
+// reasons for skipped tests, each once.
 //
 //	go run ./test/run -short ./...
 package main

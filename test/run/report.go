@@ -20,14 +20,14 @@ type event struct {
 	Output  string
 }
 
-// A test is one of a package; its name is "" for what the package itself says.
+// A test is a test of a package. The name is "" for output of the package itself.
 type test struct{ pkg, name string }
 
-// report prints as go test does without -v: what failed, and a line a package.
+// report prints like go test without -v: failures, and one line per package.
 type report struct {
 	w       io.Writer
-	said    map[test]*strings.Builder // by tests that have not ended
-	skipped map[string]int            // tests by reason
+	said    map[test]*strings.Builder // output of running tests
+	skipped map[string]int            // number of tests by reason
 }
 
 func newReport(w io.Writer) *report {
@@ -41,7 +41,7 @@ func (r *report) read(in io.Reader) error {
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				fmt.Fprintf(r.w, "%s", line) // go test itself says something
+				fmt.Fprintf(r.w, "%s", line) // output of go test itself
 			} else {
 				r.add(e)
 			}
@@ -55,7 +55,7 @@ func (r *report) read(in io.Reader) error {
 	}
 }
 
-// progress are lines that go test prints only with -v.
+// progress matches lines that go test prints only with -v.
 var progress = regexp.MustCompile(`^=== (RUN|PAUSE|CONT|NAME) |^PASS\n$`)
 
 func (r *report) add(e event) {
@@ -95,7 +95,7 @@ func (r *report) text(t test) string {
 	return ""
 }
 
-// unfinished prints what tests said that a crash of their package has ended.
+// unfinished prints the output of tests that ended with a crash of their package.
 func (r *report) unfinished(pkg string) {
 	for _, t := range slices.SortedFunc(maps.Keys(r.said), func(a, b test) int { return cmp.Compare(a.name, b.name) }) {
 		if t.pkg == pkg {
@@ -105,10 +105,10 @@ func (r *report) unfinished(pkg string) {
 	}
 }
 
-// remark is a line that a test logs: where, and what.
+// remark matches a line that a test logs: location and text.
 var remark = regexp.MustCompile(`(?m)^ *\S+\.go:\d+: (.*)$`)
 
-// reason is the last thing that a skipped test says.
+// reason returns the last line that a skipped test logged.
 func reason(text string) string {
 	all := remark.FindAllStringSubmatch(text, -1)
 	if len(all) == 0 {

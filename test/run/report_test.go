@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// reported is what is printed of events.
+// reported returns the output for events.
 func reported(t *testing.T, events ...event) string {
 	t.Helper()
 	var in, out strings.Builder
@@ -25,7 +25,7 @@ func reported(t *testing.T, events ...event) string {
 	return out.String()
 }
 
-// skip are the events of a test that is skipped.
+// skip returns the events of a skipped test.
 func skip(name, output string) []event {
 	return []event{
 		{"output", "p", name, "=== RUN   " + name + "\n"},
@@ -35,7 +35,8 @@ func skip(name, output string) []event {
 	}
 }
 
-// Each reason to skip is printed once, the most frequent first; what passes says nothing but the line of its package.
+// Each reason to skip is printed once, most frequent first. Passing tests print only the line of
+// their package.
 func TestSkips(t *testing.T) {
 	events := skip("A", "    a_test.go:3: many cases\n")
 	events = append(events, skip("B", "    a_test.go:5: a remark\n    b_test.go:7: no kernel\n")...)
@@ -65,7 +66,7 @@ skipped:
 	}
 }
 
-// All of what a failing test says is printed, and what does not build.
+// The complete output of failing tests and build errors is printed.
 func TestFailures(t *testing.T) {
 	got := reported(
 		t,
@@ -84,7 +85,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A test that a panic has ended says what it said.
+// The output of a test that ended with a panic is printed.
 func TestCrash(t *testing.T) {
 	got := reported(
 		t,
@@ -97,7 +98,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// What is not an event is printed as it is.
+// Lines that are not events are printed unchanged.
 func TestOtherLines(t *testing.T) {
 	var out strings.Builder
 	if err := newReport(&out).read(strings.NewReader("go: no such package\n")); err != nil || out.String() != "go: no such package\n" {

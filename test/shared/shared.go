@@ -1,6 +1,6 @@
-// Package shared, whose API may change, finds what may lie in a folder "shared" beside the repository:
-// images that kernels made, virtual machines, other implementations, an
-// independent checker. Tests that need something of it are skipped without it.
+// Package shared, whose API may change, finds optional files in a folder "shared" beside the
+// repository: images created by kernels, virtual machines, other implementations, an independent
+// checker. Without them, tests that need them are skipped.
 package shared
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Dir is the folder, which need not be there.
+// Dir returns the folder, which may not exist.
 func Dir() string {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -27,18 +27,18 @@ func Dir() string {
 	}
 }
 
-// File is the path of a file or folder in the folder, which need not be there.
+// File returns the path of a file in the folder, which may not exist.
 func File(parts ...string) string {
 	return filepath.Join(append([]string{Dir()}, parts...)...)
 }
 
-// Has reports whether a file or folder is there.
+// Has reports whether a file exists.
 func Has(parts ...string) bool {
 	_, err := os.Stat(File(parts...))
 	return err == nil
 }
 
-// Path is as File, and skips the test if nothing is there.
+// Path is like File, but skips the test if the file does not exist.
 func Path(t testing.TB, parts ...string) string {
 	t.Helper()
 	if !Has(parts...) {
@@ -47,7 +47,7 @@ func Path(t testing.TB, parts ...string) string {
 	return File(parts...)
 }
 
-// Optional is as Path for what a test can do without: it says so, and returns "".
+// Optional is like Path, for files that a test can do without: it logs a message and returns "".
 func Optional(t testing.TB, parts ...string) string {
 	t.Helper()
 	if !Has(parts...) {
@@ -57,7 +57,7 @@ func Optional(t testing.TB, parts ...string) string {
 	return File(parts...)
 }
 
-// Unpack returns what a file compressed with zstd holds, wherever it lies.
+// Unpack returns the content of a file compressed with zstd. The file may be anywhere.
 func Unpack(t testing.TB, path string) []byte {
 	t.Helper()
 	packed, err := os.ReadFile(path)

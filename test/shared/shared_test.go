@@ -9,7 +9,7 @@ import (
 	"thinpool/test/shared"
 )
 
-// repository makes a repository, stands in a folder of it, and returns the folder beside it.
+// repository creates a repository, changes to a folder in it, and returns the folder beside it.
 func repository(t *testing.T) string {
 	t.Helper()
 	top, err := filepath.EvalSymlinks(t.TempDir())
@@ -27,7 +27,7 @@ func repository(t *testing.T) string {
 	return filepath.Join(top, "shared")
 }
 
-// recorder is a test that only notes what is said to it.
+// recorder is a test that only records messages.
 type recorder struct {
 	testing.TB
 	skipped, logged string
@@ -37,7 +37,7 @@ func (r *recorder) Helper()                          {}
 func (r *recorder) Skipf(format string, args ...any) { r.skipped = fmt.Sprintf(format, args...) }
 func (r *recorder) Logf(format string, args ...any)  { r.logged = fmt.Sprintf(format, args...) }
 
-// The folder is beside the repository, however deep the package is.
+// The folder is beside the repository, at any depth of the package.
 func TestThere(t *testing.T) {
 	dir := repository(t)
 	want := filepath.Join(dir, "kernel", "corpus")
@@ -53,7 +53,7 @@ func TestThere(t *testing.T) {
 	}
 }
 
-// What is not there is named.
+// Missing files are named.
 func TestAbsent(t *testing.T) {
 	repository(t)
 	r := &recorder{TB: t}

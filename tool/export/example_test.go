@@ -13,8 +13,8 @@ import (
 	"thinpool/tool/export"
 )
 
-// A device as a stream of bytes. The data device here has a word in its first block, which
-// is the first of the device.
+// A device as a stream of bytes. The data device here has a word in its first block, which is also
+// the first block of the device.
 func ExampleRun() {
 	ctx := context.Background()
 	image, err := fixtures.Image("sequential")

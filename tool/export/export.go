@@ -1,9 +1,8 @@
-// Package export, whose API may change, copies the content of thin devices to where it can be read without a
-// pool: a file with holes, a stream, a block device.
+// Package export, whose API may change, copies the content of thin devices to where it can be read
+// without a pool: a sparse file, a stream, a block device.
 //
-// What is copied is a stream of [volume.Extent], in order: a whole volume, or what
-// changed. Several buffers are filled ahead of the one that is being written, so memory
-// is a few MiB whatever the size.
+// The input is a stream of [volume.Extent], in order: a whole volume, or what changed. Several
+// buffers are filled ahead of the one being written, so memory use is a few MiB, whatever the size.
 package export
 
 import (
@@ -17,59 +16,59 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// A Reader gives bytes of extents; a [volume.Volume] is one.
+// A Reader reads the data of extents, like [volume.Volume].
 type Reader interface {
-	// Read fills p with the first bytes of e. It may be called concurrently.
+	// Read fills p with the first bytes of e. It must be safe for concurrent use.
 	Read(p []byte, e volume.Extent) error
-	// Advise says that e will be read soon.
+	// Advise announces that e will be read soon.
 	Advise(e volume.Extent)
 }
 
-// A Target takes what is exported, by ascending offsets.
+// A Target receives the exported data in ascending order.
 type Target interface {
 	WriteAt(p []byte, off int64) (int, error)
 	// Zero makes n bytes from off on read as zeros.
 	Zero(off, n int64) error
-	// Sync returns when all that was written is on stable storage.
+	// Sync returns when everything written is on stable storage.
 	Sync() error
 }
 
-// Options of [Run].
+// Options for [Run].
 type Options struct {
-	From int64 // what lies before is there already
-	// Unreadable is called, from one goroutine, for what cannot be read; it becomes zeros.
-	// If it is nil, the export ends there.
+	From int64 // everything before this offset is already done
+	// Unreadable is called from one goroutine for data that cannot be read; it becomes zeros. If
+	// nil, the export stops there.
 	Unreadable func(volume.Extent)
-	// Checkpoint, if not nil, is called now and then, and before Run returns an error: all
-	// before position is on stable storage.
+	// Checkpoint, if not nil, is called from time to time, and before Run returns an error.
+	// Everything before position is then on stable storage.
 	Checkpoint func(position int64) error
 	Every      int64                                  // bytes between checkpoints; 0: 1 GiB
 	Progress   func(phase string, done, total uint64) // in MiB
 	Phase      string
-	Total      int64 // bytes that take time
+	Total      int64 // bytes that take time to process
 	Zeros      bool  // zeros take time, too
 }
 
-// Sizes of requests, and how many there are at a time.
+// Sizes of requests, and their number.
 const (
 	requestBytes    = 1 << 20
-	zeroBytes       = 256 << 20 // so that an interruption need not wait long
+	zeroBytes       = 256 << 20 // small enough to interrupt quickly
 	requests        = 4
 	readers         = 2
 	checkpointBytes = 1 << 30
 )
 
-// A request is a stretch that is read and written at once.
+// A request is a range that is read and written as a unit.
 type request struct {
 	begin, end int64
-	parts      []volume.Extent // what it consists of; nil: zeros
+	parts      []volume.Extent // its extents; nil: zeros
 	buf        []byte
-	bad        []volume.Extent // that could not be read
-	err        error           // of the first of them
+	bad        []volume.Extent // unreadable parts
+	err        error           // error of the first of them
 	read       chan struct{}   // closed once buf is filled
 }
 
-// Run copies extents, which ascend, to a target. The error is ctx's, or says what could
+// Run copies extents, which must ascend, to a target. The error is that of ctx, or says what could
 // not be read or written.
 func Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], to Target, opt Options) error {
 	if opt.Every == 0 {
@@ -80,14 +79,14 @@ func Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error],
 	if err == nil {
 		return to.Sync()
 	}
-	// What was done is kept, if that is still possible.
+	// Keep what was done, if that still works.
 	if opt.Checkpoint != nil && to.Sync() == nil {
 		_ = opt.Checkpoint(w.at)
 	}
 	return err
 }
 
-// pipeline reads extents ahead and hands them to write in order.
+// pipeline reads extents ahead and passes them to write in order.
 func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], opt Options, write func(*request) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	free, ordered, work := make(chan *request, requests), make(chan *request, requests), make(chan *request, requests)
@@ -129,12 +128,12 @@ func pipeline(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, er
 	return g.Wait()
 }
 
-// A planner cuts extents to requests.
+// A planner cuts extents into requests.
 type planner struct {
 	r             Reader
 	free          <-chan *request
 	ordered, work chan<- *request
-	cur           *request // not complete
+	cur           *request // incomplete
 }
 
 func (p *planner) plan(ctx context.Context, extents iter.Seq2[volume.Extent, error], from int64) error {
@@ -173,7 +172,7 @@ func (p *planner) extent(ctx context.Context, e volume.Extent) error {
 				return ctx.Err()
 			}
 		}
-		// Requests end at multiples of their size.
+		// Requests end at multiples of their maximum size.
 		room := (p.cur.begin/requestBytes+1)*requestBytes - p.cur.end
 		part := e
 		part.Len = min(e.Len, room)
@@ -203,7 +202,7 @@ func (p *planner) zeros(ctx context.Context, at, end int64) error {
 	return nil
 }
 
-// send hands on the request that is complete now.
+// send passes on the completed request.
 func (p *planner) send(ctx context.Context) error {
 	q := p.cur
 	if q == nil {
@@ -227,7 +226,7 @@ func (p *planner) queue(ctx context.Context, q *request) error {
 	}
 }
 
-// fill reads what a request consists of. After an error it goes on only to salvage.
+// fill reads the extents of a request. After an error it continues only with salvage.
 func (q *request) fill(r Reader, salvage bool) {
 	for _, e := range q.parts {
 		p := q.buf[e.Begin-q.begin:][:e.Len]
@@ -245,7 +244,7 @@ func (q *request) fill(r Reader, salvage bool) {
 	}
 }
 
-// salvage reads an extent piece by piece, as one bad sector is no reason to lose it all.
+// salvage reads an extent block by block: one bad sector should not lose all of it.
 func (q *request) salvage(r Reader, e volume.Extent) {
 	for e.Len > 0 {
 		piece := e
@@ -271,8 +270,8 @@ func (q *request) markLost(e volume.Extent, err error) {
 type writer struct {
 	to      Target
 	opt     Options
-	at      int64 // all before is written
-	written int64 // bytes that took time
+	at      int64 // everything before is written
+	written int64 // bytes that took time to process
 	since   int64 // of these, since the last checkpoint
 }
 
@@ -301,7 +300,7 @@ func (w *writer) write(q *request) error {
 	return w.opt.Checkpoint(w.at)
 }
 
-// writeData writes one request, but zeros where it could not be read.
+// writeData writes a request, with zeros for unreadable parts.
 func (w *writer) writeData(q *request) error {
 	at := q.begin
 	data := func(end int64) error {
@@ -328,7 +327,7 @@ func (w *writer) writeData(q *request) error {
 	return data(q.end)
 }
 
-// rangeError says which bytes an error is about.
+// rangeError adds the byte range to an error.
 func rangeError(begin, end int64, err error) error {
 	if err == nil {
 		return nil

@@ -22,11 +22,11 @@ const (
 	size = 160*unit + 512
 )
 
-// A model is a volume in memory: what it reads is told by the offset on the data device.
+// A model is a volume in memory. Its data depends only on the offset on the data device.
 type model struct {
 	extents []volume.Extent
 	content []byte             // of the volume
-	bad     map[int64]struct{} // blocks of the data device that cannot be read
+	bad     map[int64]struct{} // unreadable blocks of the data device
 }
 
 func newModel(seed uint64) *model {
@@ -35,7 +35,7 @@ func newModel(seed uint64) *model {
 	for at := int64(0); at < size; {
 		n := min((rnd.Int64N(4)+1)*unit, size-at)
 		if rnd.IntN(5) == 0 {
-			n = min(40*unit, size-at) // more than a request
+			n = min(40*unit, size-at) // larger than a request
 		}
 		e := volume.Extent{Kind: volume.Kind(rnd.IntN(4)), Begin: at, Len: n}
 		switch e.Kind {
@@ -64,7 +64,7 @@ func (m *model) fill(p []byte, e volume.Extent) {
 	}
 }
 
-// noise is of a length that no block is a multiple of.
+// noise has a length that is not a multiple of any block size.
 var noise = func() []byte {
 	rnd, p := rand.New(rand.NewPCG(1, 2)), make([]byte, 100003)
 	for i := range p {
@@ -95,11 +95,11 @@ func (m *model) all() iter.Seq2[volume.Extent, error] {
 	}
 }
 
-// A mem is a target in memory that can fail.
+// A mem is an in-memory target that can fail.
 type mem struct{ *blocktest.Mem }
 
 func newMem() mem                     { return mem{blocktest.NewMem(size)} }
-func (m mem) Zero(int64, int64) error { return nil } // as a new file
+func (m mem) Zero(int64, int64) error { return nil } // as in a new file
 func (m mem) Sync() error             { return m.Flush() }
 
 func TestRun(t *testing.T) {
@@ -124,7 +124,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What no extent has is not written to.
+// Nothing is written outside the extents.
 func TestGaps(t *testing.T) {
 	m, want := &model{}, bytes.Repeat([]byte{0xee}, size)
 	to := mem{blocktest.NewMemFrom(bytes.Clone(want))}
@@ -141,8 +141,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// Wherever writing fails or the power does, the export goes on from the last checkpoint
-// and ends with the same bytes.
+// If a write or the power fails at any point, the export resumes from the last checkpoint and ends
+// with the same data.
 func TestResume(t *testing.T) {
 	m := newModel(3)
 	whole := newMem()
@@ -186,7 +186,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Interrupted, it stops soon and can go on.
+// An interrupted export stops soon and can resume.
 func TestInterrupted(t *testing.T) {
 	m, to, position := newModel(4), newMem(), int64(0)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -211,7 +211,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// An error of the extents or of a checkpoint ends the export.
+// An error from the extents or from a checkpoint ends the export.
 func TestErrors(t *testing.T) {
 	m, wrong := newModel(1), errors.New("wrong")
 	extents := func(yield func(volume.Extent, error) bool) {
@@ -230,7 +230,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What cannot be read ends the export, or becomes zeros, no more than it must.
+// Unreadable data ends the export, or becomes zeros, but no more than necessary.
 func TestUnreadable(t *testing.T) {
 	m := &model{bad: map[int64]struct{}{}, extents: []volume.Extent{
 		{Kind: volume.Mapped, Begin: 0, Len: 4 * unit, Data: 8 * unit},
@@ -278,7 +278,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Any byte that is wrong is found, in data and in holes.
+// Any wrong byte is found, in data and in holes.
 func TestVerify(t *testing.T) {
 	m, to := newModel(2), newMem()
 	if err := export.Run(t.Context(), m, m.all(), to, export.Options{}); err != nil {

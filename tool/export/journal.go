@@ -10,29 +10,29 @@ import (
 	"thinpool/internal/newfile"
 )
 
-// A Journal says how far an export got, so that it can go on. It lies in a file while
-// the export is not complete.
+// A Journal records how far an export got, so that it can resume. It is stored in a file until the
+// export is complete.
 type Journal struct {
 	Of       []Fact `json:"of"`
-	Size     int64  `json:"size"`     // of the volume, in bytes
-	Position int64  `json:"position"` // all before this byte is on stable storage
-	Lost     int64  `json:"lost"`     // bytes before Position that could not be read
+	Size     int64  `json:"size"`     // size of the volume in bytes
+	Position int64  `json:"position"` // everything before this byte is on stable storage
+	Lost     int64  `json:"lost"`     // unreadable bytes before Position
 }
 
-// A Fact is something that must not have changed when an export goes on: what is
-// exported, from where, by which options.
+// A Fact is something that must not change before an export resumes: what is exported, from where,
+// and with which options.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// mostNote is far more than a journal or a state has.
+// mostNote is far more than a journal or a state needs.
 const mostNote = 1 << 16
 
-// ErrNoJournal says that a file is not a journal.
+// ErrNoJournal means that a file is not a journal.
 var ErrNoJournal = errors.New("not the journal of an export")
 
-// LoadJournal reads a journal. The error is [os.ErrNotExist] if there is none.
+// LoadJournal reads a journal. If there is none, the error is [os.ErrNotExist].
 func LoadJournal(path string) (*Journal, error) {
 	j := new(Journal)
 	if err := loadNote(path, j, ErrNoJournal); err != nil {
@@ -44,8 +44,7 @@ func LoadJournal(path string) (*Journal, error) {
 	return j, nil
 }
 
-// Same returns an error that says what differs between the export that left j and the
-// one that is to go on.
+// Same returns an error if the export that left j differs from the one that is to continue it.
 func (j *Journal) Same(now *Journal) error {
 	if len(j.Of) != len(now.Of) {
 		return fmt.Errorf("the journal is of another version: %d facts, not %d", len(j.Of), len(now.Of))
@@ -61,11 +60,10 @@ func (j *Journal) Same(now *Journal) error {
 	return nil
 }
 
-// Save puts j in the place of what is at path, on stable storage. Whatever interrupts
-// that leaves the one or the other.
+// Save atomically replaces the file at path with j and makes that durable.
 func (j *Journal) Save(path string) error { return saveNote(path, j) }
 
-// loadNote reads what saveNote wrote. If it is something else the error wraps notOurs.
+// loadNote reads what saveNote wrote. If the file is something else, the error wraps notOurs.
 func loadNote(path string, note any, notOurs error) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s: %w: it is not a regular file", path, notOurs)
@@ -85,8 +83,7 @@ func loadNote(path string, note any, notOurs error) error {
 	return nil
 }
 
-// saveNote puts a note in the place of what is at path, on stable storage. Whatever interrupts that
-// leaves the one or the other.
+// saveNote atomically replaces the file at path with a note and makes that durable.
 func saveNote(path string, note any) error {
 	text, err := json.Marshal(note)
 	if err != nil {

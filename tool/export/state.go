@@ -13,44 +13,44 @@ import (
 	"thinpool/metadata"
 )
 
-// A State says what a full copy of a thin device holds. It lies in a file beside the copy: unlike
-// an extended attribute it goes wherever a file can go, and anybody can read it.
+// A State describes the content of a full copy of a thin device. It is stored in a file beside the
+// copy: unlike an extended attribute, it can go wherever a file can go, and anyone can read it.
 type State struct {
 	Format int       `json:"format"` // stateFormat
 	Status Status    `json:"status"`
-	Why    string    `json:"why,omitempty"` // the copy is unfit
-	Size   int64     `json:"size"`          // of the copy in bytes, before the update if there is one
+	Why    string    `json:"why,omitempty"` // why the copy is unfit
+	Size   int64     `json:"size"`          // of the copy in bytes; before the update, if one is in progress
 	Of     Identity  `json:"of"`
-	To     *Identity `json:"to,omitempty"` // what an update was to make of it
+	To     *Identity `json:"to,omitempty"` // the intended result of an update
 }
 
-// A Status says whether a copy is whole.
+// A Status says whether a copy is consistent.
 type Status string
 
-// What a copy can be.
+// The possible states of a copy.
 const (
 	Complete Status = "complete"
 	Updating Status = "in progress" // some of it is older than the rest
-	Unfit    Status = "unfit"       // it is a copy of no device as that was at some time
+	Unfit    Status = "unfit"       // it does not match a device at any point in time
 )
 
-// An Identity tells one content of a thin device from all others, in the same pool at least.
+// An Identity distinguishes one content of a thin device from all others, at least within the pool.
 //
 // The proof is Mappings. The kernel writes to a block in place only if its mapping is not older
-// than the last snapshot of the device. Any other block goes elsewhere when it is written to, and
-// its new mapping is not older than that. So as long as the mappings are the same, blocks that were
-// mapped before the time of Snapshotted have the same content. If there are no others the device is
+// than the last snapshot of the device. A write to any other block goes elsewhere, and the new
+// mapping is not older than that snapshot. So as long as the mappings are the same, blocks mapped
+// before the time Snapshotted have the same content. If there are no other blocks, the device is
 // Settled.
 type Identity struct {
-	Pool        string         `json:"pool,omitempty"` // its id, and who gave it; empty: not known
+	Pool        string         `json:"pool,omitempty"` // source and id; empty: unknown
 	Device      metadata.DevID `json:"dev_id"`
 	Name        string         `json:"name,omitempty"` // for people
 	Created     uint32         `json:"creation_time"`
 	Transaction uint64         `json:"transaction_id"` // of the pool; for people
 	BlockSize   uint32         `json:"data_block_size"`
-	Origin      int64          `json:"origin_size"` // of the external origin; 0: there is none
+	Origin      int64          `json:"origin_size"` // size of the external origin; 0: none
 	Mapped      uint64         `json:"mapped_blocks"`
-	Mappings    string         `json:"mappings"` // SHA-256 of all of them
+	Mappings    string         `json:"mappings"` // SHA-256 of all mappings
 	Snapshotted uint32         `json:"snapshotted_time"`
 	Settled     bool           `json:"settled"` // nothing can be written in place
 }
@@ -76,8 +76,8 @@ func Identify(ctx context.Context, p *metadata.Pool, d metadata.Device) (Identit
 	return id, nil
 }
 
-// Is reports whether both are of one content, apart from what was written in place. The pools are compared if both have an id from
-// the same source.
+// Is reports whether both have the same content, apart from writes in place. The pools are compared
+// only if both have an id from the same source.
 func (id *Identity) Is(other *Identity) bool {
 	a, b := *id, *other
 	a.Name, a.Transaction, a.Snapshotted, a.Settled = b.Name, b.Transaction, b.Snapshotted, b.Settled
@@ -100,13 +100,13 @@ func (id *Identity) String() string {
 
 const stateFormat = 1
 
-// ErrNoState says that a file is not the state of a copy.
+// ErrNoState means that a file is not the state of a copy.
 var ErrNoState = errors.New("not the state of a copy that thin_export made")
 
-// StatePath is where the state of a copy lies.
+// StatePath returns the path of a copy's state.
 func StatePath(path string) string { return path + ".state" }
 
-// LoadState reads the state of the copy at path. The error is [os.ErrNotExist] if there is none.
+// LoadState reads the state of the copy at path. If there is none, the error is [os.ErrNotExist].
 func LoadState(path string) (*State, error) {
 	path = StatePath(path)
 	s := new(State)
@@ -122,8 +122,7 @@ func LoadState(path string) (*State, error) {
 	return s, nil
 }
 
-// Save makes s the state of the copy at path, on stable storage. Whatever interrupts that
-// leaves the old one or the new one.
+// Save atomically replaces the state of the copy at path with s and makes that durable.
 func (s *State) Save(path string) error {
 	s.Format = stateFormat
 	return saveNote(StatePath(path), s)

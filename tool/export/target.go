@@ -9,12 +9,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A File is a file with holes where the volume has zeros.
+// A File is a sparse file with holes where the volume has zeros.
 type File struct{ f *os.File }
 
-// CreateFile creates a file of size bytes, all of it a hole. A file that is there is
-// emptied with force, else the error is [os.ErrExist]. The error is [block.ErrBusy] if
-// another process has locked it.
+// CreateFile creates a file of size bytes that is one hole. With force it truncates an existing
+// file; otherwise the error is [os.ErrExist]. The error is [block.ErrBusy] if another process has
+// locked the file.
 func CreateFile(path string, size int64, force bool, mode os.FileMode) (*File, error) {
 	flags := os.O_RDWR | os.O_CREATE
 	if !force {
@@ -35,10 +35,10 @@ func CreateFile(path string, size int64, force bool, mode os.FileMode) (*File, e
 	return &File{f}, nil
 }
 
-// ErrNotOurs says that a file is not what an export has left.
+// ErrNotOurs means that a file was not left by an export.
 var ErrNotOurs = errors.New("not the file that the interrupted export wrote")
 
-// ReopenFile opens what an interrupted export of a volume of size bytes has left.
+// ReopenFile opens the file of an interrupted export of a volume of size bytes.
 func ReopenFile(path string, size int64) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -58,10 +58,11 @@ func ReopenFile(path string, size int64) (*File, error) {
 	return &File{f}, nil
 }
 
-// A FullCopy is a file that holds a full copy already. Zeros become holes where that is possible.
+// A FullCopy is an existing full copy in a file. Zeros become holes if possible.
 type FullCopy struct{ File }
 
-// OpenCopy opens and locks a full copy. The error is [block.ErrBusy] if another process has locked it.
+// OpenCopy opens and locks a full copy. The error is [block.ErrBusy] if another process has locked
+// it.
 func OpenCopy(path string) (*FullCopy, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", path)
@@ -77,7 +78,7 @@ func OpenCopy(path string) (*FullCopy, error) {
 	return &FullCopy{File{f}}, nil
 }
 
-// Size is the size of the file in bytes.
+// Size returns the size of the file in bytes.
 func (t *FullCopy) Size() (int64, error) {
 	info, err := t.f.Stat()
 	if err != nil {
@@ -103,31 +104,31 @@ func (t *File) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, o
 // WriteAt implements [Target].
 func (t *File) WriteAt(p []byte, off int64) (int, error) { return t.f.WriteAt(p, off) }
 
-// Zero implements [Target]: there is nothing to be done, as nothing else writes there.
+// Zero implements [Target]. It does nothing, because nothing else writes there.
 func (t *File) Zero(int64, int64) error { return nil }
 
 // Sync implements [Target].
 func (t *File) Sync() error { return t.f.Sync() }
 
-// Forget makes the next read come from the disk, where the system can do that.
+// Forget makes the next read come from the disk, if the system supports that.
 func (t *File) Forget() { forget(t.f) }
 
-// NextData is the first byte from off on that may be something other than a hole.
+// NextData returns the first byte from off on that may not be in a hole.
 func (t *File) NextData(off int64) int64 { return nextData(t.f, off) }
 
 // Close closes the file.
 func (t *File) Close() error { return t.f.Close() }
 
-// A Stream is a pipe or the like: it takes every byte in order.
+// A Stream is a pipe or similar: it receives every byte in order.
 type Stream struct {
 	w  io.Writer
 	at int64
 }
 
-// NewStream returns a target that writes to w, beginning with byte 0 of the volume.
+// NewStream returns a target that writes to w, starting with byte 0 of the volume.
 func NewStream(w io.Writer) *Stream { return &Stream{w: w} }
 
-// WriteAt implements [Target]; off must be where the last write ended.
+// WriteAt implements [Target]. off must be the end of the last write.
 func (t *Stream) WriteAt(p []byte, off int64) (int, error) {
 	if off != t.at {
 		return 0, fmt.Errorf("byte %d cannot follow byte %d in a stream", off, t.at-1)
@@ -140,7 +141,7 @@ func (t *Stream) WriteAt(p []byte, off int64) (int, error) {
 // Zero implements [Target].
 func (t *Stream) Zero(off, n int64) error { return writeZeros(t, off, n) }
 
-// Sync implements [Target]; a stream cannot.
+// Sync implements [Target]. It does nothing.
 func (t *Stream) Sync() error { return nil }
 
 func writeZeros(to io.WriterAt, off, n int64) error {
@@ -161,11 +162,11 @@ type Disk struct {
 	assumeZeros bool
 }
 
-// ErrTooSmall says that a block device is smaller than what is to be written to it.
+// ErrTooSmall means that a block device is too small for the data.
 var ErrTooSmall = errors.New("the device is too small")
 
-// OpenDisk opens a block device of at least size bytes, exclusively. With assumeZeros
-// it is taken to be all zero.
+// OpenDisk opens a block device of at least size bytes exclusively. With assumeZeros, the device is
+// assumed to be all zero.
 func OpenDisk(path string, size int64, assumeZeros bool) (*Disk, error) {
 	f, err := openExclusively(path)
 	if err != nil {
@@ -202,7 +203,7 @@ func (t *Disk) Zero(off, n int64) error {
 // Sync implements [Target].
 func (t *Disk) Sync() error { return t.f.Sync() }
 
-// Forget makes the next read come from the disk, where the system can do that.
+// Forget makes the next read come from the disk, if the system supports that.
 func (t *Disk) Forget() { forget(t.f) }
 
 // Close closes the device.

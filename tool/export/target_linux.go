@@ -11,7 +11,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// openExclusively claims a block device: EBUSY if something else has it.
+// openExclusively claims a block device. It gets EBUSY if the device is in use.
 func openExclusively(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
@@ -20,14 +20,14 @@ func openExclusively(path string) (*os.File, error) {
 	return f, err
 }
 
-// forget drops the pages that the system has of f.
+// forget drops the cached pages of f.
 func forget(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
-// nextData asks the file system for holes; one that knows none has data everywhere.
+// nextData asks the file system for holes. Without support, data is assumed everywhere.
 func nextData(f *os.File, off int64) int64 {
 	next, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 	switch {
-	case errors.Is(err, unix.ENXIO): // only a hole is left
+	case errors.Is(err, unix.ENXIO): // only a hole remains
 		const end = 1<<63 - 1
 		return end
 	case err != nil:
@@ -36,14 +36,15 @@ func nextData(f *os.File, off int64) int64 {
 	return next
 }
 
-// zeroOut has a block device make zeros, in ways of its own; false if it cannot.
+// zeroOut lets a block device write zeros itself. It returns false if that is not supported.
 func zeroOut(f *os.File, off, n int64) bool {
 	area := [2]uint64{uint64(off), uint64(n)}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&area)))
 	return errno == 0
 }
 
-// punchHole makes a hole in a file, so that it reads as zeros there; false if it cannot.
+// punchHole punches a hole in a file, so that it reads as zeros. It returns false if that is not
+// supported.
 func punchHole(f *os.File, off, n int64) bool {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) == nil
 }

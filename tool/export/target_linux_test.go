@@ -13,7 +13,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// What a block device held before is gone, unless it is said to be all zero.
+// The old content of a block device is gone, unless it is assumed to be all zero.
 func TestDisk(t *testing.T) {
 	m := newModel(6)
 	path := filepath.Join(t.TempDir(), "disk")

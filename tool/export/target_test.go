@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// A file gets holes, and is only replaced if that is asked for.
+// A file is sparse, and is only replaced on request.
 func TestFile(t *testing.T) {
 	const length = 64 * unit
 	path := filepath.Join(t.TempDir(), "out")

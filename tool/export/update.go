@@ -11,32 +11,33 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// A Copy is a full copy of a volume that is brought up to date in place.
+// A Copy is a full copy of a volume that can be updated in place.
 type Copy interface {
 	Target
 	io.ReaderAt
-	// Truncate sets the size. What is added reads as zeros.
+	// Truncate sets the size. Added space reads as zeros.
 	Truncate(size int64) error
 }
 
-// An Update is what a copy is to become.
+// An Update describes the new content of a copy.
 type Update struct {
-	From State    // of the copy, as it is
-	To   Identity // of its new content
-	Size int64    // of that
-	// Base is where what the copy holds ends: beyond it all is written.
+	From State    // current state of the copy
+	To   Identity // identity of the new content
+	Size int64    // size of the new content
+	// Base is the end of the old content: everything beyond is written.
 	Base int64
-	// Save puts a state beside the copy, on stable storage.
+	// Save stores a state beside the copy, on stable storage.
 	Save func(State) error
-	// Check, if not nil, is called when all is written: an error leaves the update in progress.
+	// Check, if not nil, is called when everything is written. An error leaves the update in
+	// progress.
 	Check func() error
 }
 
-// ErrOtherCopy says that an update does not fit a copy.
+// ErrOtherCopy means that an update does not match a copy.
 var ErrOtherCopy = errors.New("this is not the base of the update")
 
-// NewUpdate returns the update of a copy in a state, from one content of a device to another. It
-// is nil if the copy has the new content already. The error says why the copy is not a base.
+// NewUpdate returns the update of a copy with state s, from one content of a device to another. It
+// returns nil if the copy already has the new content. The error says why the copy is not a base.
 func NewUpdate(s *State, from, to *Identity) (*Update, error) {
 	switch {
 	case s.Status == Unfit:
@@ -51,8 +52,8 @@ func NewUpdate(s *State, from, to *Identity) (*Update, error) {
 	return &Update{From: *s, To: *to}, nil
 }
 
-// Run writes extents, which ascend and are all that differs, to the copy. If anything goes wrong
-// after the first write the state says that the update is in progress, and the same update can be
+// Run writes extents, which must ascend and cover all differences, to the copy. If anything fails
+// after the first write, the state says that the update is in progress, and the same update can be
 // run again.
 func (u *Update) Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], to Copy, opt Options) error {
 	s := u.From
@@ -77,18 +78,18 @@ func (u *Update) Run(ctx context.Context, r Reader, extents iter.Seq2[volume.Ext
 	return nil
 }
 
-// samples is how many places of a copy are compared, and sampleBytes how much there.
+// samples is the number of positions in a copy to compare, and sampleBytes how much at each.
 const (
 	samples     = 256
 	sampleBytes = block.Size
 )
 
-// Sample compares some places of what extents have, which are n bytes in all, with a copy. No copy
-// of another pool passes that, even if its volume is mapped in the same way.
+// Sample compares a copy with some positions in extents, which have n bytes in total. A copy from
+// another pool does not pass, even if its volume is mapped in the same way.
 func Sample(r Reader, extents iter.Seq2[volume.Extent, error], n int64, written io.ReaderAt) error {
 	step := max(n/samples, sampleBytes)
 	var got, want [sampleBytes]byte
-	next, passed := int64(0), int64(0) // of the bytes that extents have
+	next, passed := int64(0), int64(0) // positions among the bytes of extents
 	for e, err := range extents {
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ var (
 	newer = export.Identity{Pool: "lvm:a", Device: 2, Name: "vg/new", Created: 5, BlockSize: 128, Mapped: 9, Mappings: "bb", Settled: true}
 )
 
-// changes are every other extent of a model, and a copy that is all right but there.
+// changes returns every other extent of a model, and a copy that is correct except there.
 func changes(m *model) (some *model, old []byte) {
 	some, old = &model{bad: m.bad}, bytes.Clone(m.content)
 	for i, e := range m.extents {
@@ -49,13 +49,13 @@ func changes(m *model) (some *model, old []byte) {
 	return some, old
 }
 
-// Wherever writing fails or the power does, the copy is known to be neither old nor new, and the
-// same update makes it new.
+// If a write or the power fails at any point, the copy is known to be neither old nor new, and the
+// same update completes it.
 func TestUpdate(t *testing.T) {
 	m := newModel(3)
 	some, old := changes(m)
 	start := export.State{Status: export.Complete, Size: size, Of: older}
-	// run updates a copy, of which the state is s; save number n fails.
+	// run updates a copy with state s. The n-th save fails.
 	run := func(to memCopy, s *export.State, n int) error {
 		u, err := export.NewUpdate(s, &older, &newer)
 		if err != nil || u == nil {
@@ -117,14 +117,14 @@ func TestUpdate(t *testing.T) {
 	done(to, s)
 }
 
-// Nothing is the base of an update but what it begins with.
+// Only the matching copy is accepted as the base of an update.
 func TestNewUpdate(t *testing.T) {
 	change := func(id export.Identity, by func(*export.Identity)) export.Identity { by(&id); return id }
 	complete := func(of export.Identity) export.State { return export.State{Status: export.Complete, Of: of} }
 	other := change(newer, func(id *export.Identity) { id.Device, id.Name = 3, "vg/third" })
 	for name, tc := range map[string]struct {
 		state export.State
-		want  string // of the error; empty: it is a base
+		want  string // part of the error; empty: it is a base
 	}{
 		"base":               {complete(older), ""},
 		"other names":        {complete(change(older, func(id *export.Identity) { id.Name, id.Transaction = "x", 99 })), ""},
@@ -189,7 +189,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// What leaves of the tree a mapping is in does not matter; all else does.
+// It does not matter in which leaves of the tree a mapping is; everything else matters.
 func TestIdentify(t *testing.T) {
 	identify := func(time uint32, build func(f *fixtures.Forge) []metadata.Run) export.Identity {
 		t.Helper()
@@ -233,13 +233,13 @@ func TestIdentify(t *testing.T) {
 			t.Errorf("%v is the same", r)
 		}
 	}
-	// The kernel writes in place what is not older than the last snapshot.
+	// The kernel writes in place where mappings are not older than the last snapshot.
 	if is := identify(2, runs(metadata.Run{Thin: 5, Data: 50, Len: 20, Time: 2})); is.Settled {
 		t.Errorf("settled: %+v", is)
 	}
 }
 
-// A copy of something else is found out, if it differs anywhere that is looked at.
+// A copy of something else is detected if it differs at any sampled position.
 func TestSample(t *testing.T) {
 	m := newModel(8)
 	mapped := int64(0)
@@ -250,7 +250,7 @@ func TestSample(t *testing.T) {
 	}
 	good := bytes.Clone(m.content)
 	for _, e := range m.extents {
-		if e.Kind != volume.Mapped { // which is not looked at
+		if e.Kind != volume.Mapped { // not compared
 			copy(good[e.Begin:e.End()], bytes.Repeat([]byte{0xee}, int(e.Len)))
 		}
 	}
@@ -274,7 +274,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// A full copy is changed in place: zeros become holes, and the rest stays.
+// A full copy is updated in place: zeros become holes, and the rest is unchanged.
 func TestFullCopy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "copy")
 	m := newModel(4)

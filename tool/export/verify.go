@@ -12,17 +12,17 @@ import (
 	"thinpool/metadata/volume"
 )
 
-// ErrDiffers says that what was exported does not read back.
+// ErrDiffers means that the output does not read back as written.
 var ErrDiffers = errors.New("what was written is not what reads back")
 
-// Verify reads extents once more and compares them with what was written.
+// Verify reads extents again and compares them with what was written.
 func Verify(ctx context.Context, r Reader, extents iter.Seq2[volume.Extent, error], written io.ReaderAt, opt Options) error {
 	opt.From, opt.Checkpoint = 0, nil
 	c := &comparer{from: written, buf: block.Bytes(block.Buffer(requestBytes / block.Size)), ctx: ctx}
 	return Run(ctx, r, extents, c, opt)
 }
 
-// A comparer is a target that has everything already.
+// A comparer is a target that compares instead of writing.
 type comparer struct {
 	ctx  context.Context
 	from io.ReaderAt
@@ -55,7 +55,7 @@ func (c *comparer) read(off int64, n int) ([]byte, error) {
 
 var zeros [requestBytes]byte
 
-// Zero demands zeros. Where the target knows that it has nothing it need not be read.
+// Zero expects zeros. Holes in the target need not be read.
 func (c *comparer) Zero(off, n int64) error {
 	sparse, _ := c.from.(interface{ NextData(off int64) int64 })
 	for end := off + n; off < end; {
@@ -76,7 +76,7 @@ func (c *comparer) Zero(off, n int64) error {
 	return nil
 }
 
-// differenceError finds the first byte that is wrong.
+// differenceError reports the first wrong byte.
 func differenceError(got, want []byte, off int64) error {
 	i := 0
 	for got[i] == want[i] {

@@ -12,7 +12,7 @@ import (
 	"thinpool/streamfmt"
 )
 
-// usualInterval is how many bytes are received between two checkpoints.
+// usualInterval is the default number of bytes received between checkpoints.
 const usualInterval = 256 << 20
 
 // A copier writes the data of a stream.
@@ -20,14 +20,14 @@ type copier struct {
 	in   *In
 	dev  block.Device
 	opt  Target
-	left []streamfmt.Range // sent, and not yet complete
-	next uint64            // byte that must come
+	left []streamfmt.Range // sent and not yet complete
+	next uint64            // the next expected byte
 	mark uint64            // bytes written since the last checkpoint
-	done uint64            // bytes of all
+	done uint64            // total bytes
 	buf  []byte
 }
 
-// copy writes all data, makes sure that the stream is complete, and flushes.
+// copy writes all data, checks that the stream is complete, and flushes.
 func (in *In) copy(ctx context.Context, dev block.Device, opt Target) error {
 	c := &copier{in: in, dev: dev, opt: opt, buf: block.Bytes(block.Buffer(streamfmt.MostContent / block.Size))}
 	for _, r := range in.ranges {
@@ -49,7 +49,7 @@ func (in *In) copy(ctx context.Context, dev block.Device, opt Target) error {
 		defer close(decoded)
 		return in.decode(decoding, decoded)
 	})
-	// Not with the context of the group: what has arrived before the stream broke off is written,
+	// Not with the context of the group: data that arrived before the stream broke off is written,
 	// so that it need not be sent again.
 	g.Go(func() error {
 		for p := range decoded {
@@ -71,7 +71,7 @@ func (in *In) copy(ctx context.Context, dev block.Device, opt Target) error {
 	return nil
 }
 
-// A part is a frame of the data, with its content unless that is zero.
+// A part is a data frame with its content, which is nil for zeros.
 type part struct {
 	off, n  uint64
 	content []byte
@@ -108,7 +108,7 @@ func (in *In) decode(ctx context.Context, to chan<- part) error {
 	}
 }
 
-// part writes what must come next.
+// part writes a part, which must be the next one.
 func (c *copier) part(ctx context.Context, p part) error {
 	if len(c.left) == 0 || p.off != c.next || p.n == 0 || p.n%zeroBytes != 0 {
 		return fmt.Errorf("%w: data at byte %d, %d bytes, want what follows byte %d", streamfmt.ErrDamaged, p.off, p.n, c.next)
@@ -136,7 +136,7 @@ func (c *copier) write(ctx context.Context, p part) error {
 	off := p.off
 	for n, to := range c.in.pieces(p.off, p.off+p.n) {
 		if p.content == nil && c.opt.Zero {
-			continue // they are there
+			continue // it already reads as zeros
 		}
 		for n > 0 {
 			if err := ctx.Err(); err != nil {
@@ -158,7 +158,7 @@ func (c *copier) write(ctx context.Context, p part) error {
 	return nil
 }
 
-// reached notes how far the copy got.
+// reached records how far the copy got.
 func (c *copier) reached(p part) error {
 	c.done += p.n
 	c.mark += p.n

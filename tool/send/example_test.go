@@ -11,7 +11,7 @@ import (
 	"thinpool/tool/send"
 )
 
-// A pool with a device of two data blocks is sent, and becomes a pool in which they lie one after the other.
+// A pool with a device of two data blocks is sent. In the received pool, the blocks are adjacent.
 func Example() {
 	const size = metadata.MinDataBlockSize * block.SectorSize
 	content := make([]byte, 100*size)

@@ -11,7 +11,8 @@ import (
 	"thinpool/tool/send"
 )
 
-// reseal gives all frames of a stream the right checksums, so that what they say is looked at.
+// reseal corrects the checksums of all frames in a stream, so that the receiver looks at the
+// content.
 func reseal(stream []byte) []byte {
 	const prefix, head = 16, 32
 	le, table := binary.LittleEndian, crc32.MakeTable(crc32.Castagnoli)
@@ -27,8 +28,8 @@ func reseal(stream []byte) []byte {
 	return stream
 }
 
-// No stream makes a receiver panic, hang or allocate without bound, whatever it says; and none but a complete one
-// is accepted.
+// No stream makes a receiver panic, hang or allocate without bound, and only a complete one is
+// accepted.
 func FuzzReceive(f *testing.F) {
 	k := newKernel(6)
 	k.create(1)

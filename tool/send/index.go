@@ -16,17 +16,17 @@ import (
 	"thinpool/streamfmt"
 )
 
-// ErrBase says that nothing can build on an index or on a pool.
+// ErrBase means that an index or a pool cannot be used as a base.
 var ErrBase = errors.New("not a usable base")
 
-// An Index is what a sender keeps of a stream for a later increment: the data blocks that cannot be overwritten in
-// place as long as they are mapped as they are.
+// An Index is what a sender keeps from a stream for a later increment: the data blocks that cannot
+// be overwritten in place while their mapping is unchanged.
 type Index struct {
 	Header streamfmt.Header
 	runs   []streamfmt.FrozenRun // by data block
 }
 
-// mostHeader is far more than a header has.
+// mostHeader is far more than a header needs.
 const mostHeader = 1 << 20
 
 // LoadIndex reads what [Plan.WriteIndex] wrote.
@@ -70,10 +70,10 @@ func LoadIndex(r io.Reader) (*Index, error) {
 	return x, nil
 }
 
-// mostWitnesses is how many data blocks tell a pool from others.
+// mostWitnesses is the number of data blocks used to tell pools apart.
 const mostWitnesses = 64
 
-// WriteIndex writes the index of what the plan sends. Options.State must have been set.
+// WriteIndex writes the index of the planned stream. It requires Options.State.
 func (p *Plan) WriteIndex(ctx context.Context, w io.Writer, data io.ReaderAt) error {
 	h := p.Header
 	h.Kind, h.Start, h.Base = "index", 0, &streamfmt.Base{State: p.state.Sum(), Devices: p.state.Devices}
@@ -116,7 +116,7 @@ func (p *Plan) WriteIndex(ctx context.Context, w io.Writer, data io.ReaderAt) er
 	return err
 }
 
-// witness is the sum of the beginning of a data block.
+// witness returns the checksum of the start of a data block.
 func (p *Plan) witness(data io.ReaderAt, b metadata.DataBlock) (string, error) {
 	return witness(data, p.Bytes(uint64(b)))
 }
@@ -130,12 +130,13 @@ func witness(data io.ReaderAt, off uint64) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// find is the index of the last run that begins at b or before; -1 if there is none.
+// find returns the index of the last run that starts at or before b; -1 if there is none.
 func (x *Index) find(b metadata.DataBlock) int {
 	return sort.Search(len(x.runs), func(i int) bool { return x.runs[i].Data > b }) - 1
 }
 
-// ordinal is that of a data block that is in the index, and of how many of the n from it on they are in a row.
+// ordinal returns the ordinal of a data block in the index, and how many of n blocks have
+// consecutive ordinals.
 func (x *Index) ordinal(b metadata.DataBlock, n uint64) (ordinal, length uint64) {
 	f := x.runs[x.find(b)]
 	in := uint64(b - f.Data)
@@ -145,9 +146,9 @@ func (x *Index) ordinal(b metadata.DataBlock, n uint64) (ordinal, length uint64)
 // A match compares the mappings of a pool with an index.
 type match struct {
 	index *Index
-	same  blockset.Set // blocks mapped as they were
-	other blockset.Set // blocks of the index mapped in another way
-	still bool         // a device of the base is still there
+	same  blockset.Set // blocks with the same mapping
+	other blockset.Set // blocks in the index with another mapping
+	still bool         // a device of the base still exists
 }
 
 func (m *match) device(id metadata.DevID, d metadata.Details) {
@@ -172,7 +173,7 @@ func (m *match) run(r metadata.Run) {
 	}
 }
 
-// build makes the plan that of an increment.
+// build turns the plan into one for an increment.
 func (p *Plan) build(m *match) error {
 	was, now := &m.index.Header, &p.Header
 	refuse := func(format string, args ...any) error {
@@ -200,8 +201,8 @@ func (p *Plan) build(m *match) error {
 	return nil
 }
 
-// CheckBase makes sure that data has what the base had: the pool may be another one whose mappings look alike.
-// The error wraps [ErrBase].
+// CheckBase checks that data has the content of the base: another pool may have mappings that look
+// the same. The error wraps [ErrBase].
 func (p *Plan) CheckBase(data io.ReaderAt) error {
 	byOrdinal := slices.Clone(p.since.runs)
 	slices.SortFunc(byOrdinal, func(a, b streamfmt.FrozenRun) int { return cmp.Compare(a.Ordinal, b.Ordinal) })

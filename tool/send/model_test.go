@@ -16,14 +16,15 @@ import (
 
 const blockBytes = metadata.MinDataBlockSize * block.SectorSize
 
-// A kernel is a pool as the kernel keeps one: it says when a write goes in place, and when to a new block.
+// A kernel models the kernel's handling of a pool: which writes go in place, and which to a new
+// block.
 type kernel struct {
 	nr, time    uint32
 	transaction uint64
 	devices     map[metadata.DevID]*device
 	refs        []int // by data block
 	data        []byte
-	writes      uint64 // so that every write has other content
+	writes      uint64 // so that every write has different content
 }
 
 type device struct {
@@ -72,8 +73,8 @@ func (k *kernel) discard(id metadata.DevID, b metadata.ThinBlock) {
 	}
 }
 
-// write writes a block: in place only if no snapshot was taken since it was mapped. It reports whether there was
-// room.
+// write writes a block: in place only if no snapshot was taken since it was mapped. It returns
+// false if there is no space.
 func (k *kernel) write(id metadata.DevID, b metadata.ThinBlock) bool {
 	d := k.devices[id]
 	r, mapped := d.thin[b]
@@ -97,7 +98,7 @@ func (k *kernel) write(id metadata.DevID, b metadata.ThinBlock) bool {
 	return true
 }
 
-// visit hands the pool to v.
+// visit passes the pool to v.
 func (k *kernel) visit(_ bool, v metadata.Visitor) error {
 	if err := v.Begin(metadata.Header{Version: 2, Time: k.time, TransactionID: k.transaction, DataBlockSize: 128, NrDataBlocks: uint64(k.nr)}); err != nil {
 		return err
@@ -121,7 +122,7 @@ func (k *kernel) visit(_ bool, v metadata.Visitor) error {
 	return v.End()
 }
 
-// used is how many data blocks are in use.
+// used returns the number of data blocks in use.
 func (k *kernel) used() (n uint64) {
 	for _, refs := range k.refs {
 		if refs > 0 {
@@ -131,7 +132,7 @@ func (k *kernel) used() (n uint64) {
 	return n
 }
 
-// content is what all devices hold.
+// content returns the content of all devices.
 func (k *kernel) content() map[string][]byte {
 	all := map[string][]byte{}
 	for id, d := range k.devices {
@@ -142,7 +143,7 @@ func (k *kernel) content() map[string][]byte {
 	return all
 }
 
-// stream is what thin_send makes of the pool, and its index.
+// stream returns the stream and index that thin_send creates from the pool.
 func (k *kernel) stream(t testing.TB, since *send.Index, opt send.Stream) (stream, index []byte) {
 	t.Helper()
 	plan, err := send.NewPlan(k.visit, send.Options{Since: since, State: true})
@@ -176,7 +177,7 @@ func loadIndex(t testing.TB, p []byte) *send.Index {
 
 const metaBytes = 64 * block.Size
 
-// receive makes a pool of a stream.
+// receive creates a pool from a stream.
 func receive(t testing.TB, stream []byte, meta, data block.Device, keep bool, opt send.Target) error {
 	in, err := send.Open(bytes.NewReader(stream))
 	if err != nil {
@@ -191,7 +192,7 @@ func receive(t testing.TB, stream []byte, meta, data block.Device, keep bool, op
 	return in.Receive(t.Context(), meta, data, opt)
 }
 
-// visitMetadata is a Visit of metadata on a device, without defs.
+// visitMetadata returns a Visit of metadata on a device, without defs.
 func visitMetadata(t testing.TB, meta block.Device) send.Visit {
 	return func(_ bool, v metadata.Visitor) error {
 		p, err := metadata.Open(meta, metadata.Options{})
@@ -224,7 +225,7 @@ func visitMetadata(t testing.TB, meta block.Device) send.Visit {
 	}
 }
 
-// onto applies an increment to the pool whose metadata is base.
+// onto applies an increment to the pool with the metadata base.
 func onto(t testing.TB, stream []byte, base, meta, data block.Device) error {
 	var state send.State
 	if err := visitMetadata(t, base)(true, &state); err != nil {
@@ -244,7 +245,7 @@ func onto(t testing.TB, stream []byte, base, meta, data block.Device) error {
 	return in.Receive(t.Context(), meta, data, send.Target{})
 }
 
-// freeOf is the data blocks that no device maps, each alone.
+// freeOf returns the data blocks that no device maps, one by one.
 func freeOf(t testing.TB, meta block.Device, blocks uint64) (free []send.Free) {
 	t.Helper()
 	used := map[metadata.DataBlock]bool{}
@@ -273,7 +274,8 @@ func freeOf(t testing.TB, meta block.Device, blocks uint64) (free []send.Free) {
 	return free
 }
 
-// contentOf is what the devices hold whose metadata is meta; nil if there is no valid superblock.
+// contentOf returns the content of the devices in the metadata meta; nil without a valid
+// superblock.
 func contentOf(t testing.TB, meta *blocktest.Mem, data []byte) map[string][]byte {
 	t.Helper()
 	p, err := metadata.Open(meta, metadata.Options{})

@@ -16,28 +16,29 @@ import (
 	"thinpool/streamfmt"
 )
 
-// A place says where the receiver has data blocks of the sender.
+// A place maps data blocks of the sender to those of the receiver.
 type place struct {
 	from, to, n uint64
 }
 
-// In is a stream that is being received. Its methods are called in the order Open, Place or PlaceOnto, Build,
+// In is a stream being received. Call its methods in the order Open, Place or PlaceOnto, Build,
 // Receive.
 type In struct {
 	Header  streamfmt.Header
 	Volumes []streamfmt.Volume // nil: LVM did not know the pool
-	Text    []byte             // of LVM
+	Text    []byte             // LVM's text
 
 	r       *streamfmt.Reader
 	id      hash.Hash
 	ranges  []streamfmt.Range
-	blocks  uint64 // of the new pool
+	blocks  uint64 // data blocks of the new pool
 	places  []place
-	base    *State // nil: the stream has all
+	base    *State // nil: the stream is complete in itself
 	builder *write.Builder
 }
 
-// Open reads what the stream has. The error wraps [streamfmt.ErrNotStream] if it is something else.
+// Open reads the start of a stream. The error wraps [streamfmt.ErrNotStream] if it is something
+// else.
 func Open(r io.Reader) (*In, error) {
 	in := &In{id: sha256.New()}
 	var err error
@@ -93,10 +94,11 @@ func (in *In) layout() error {
 	return err
 }
 
-// Bytes is the size of n data blocks.
+// Bytes returns the size of n data blocks.
 func (in *In) Bytes(n uint64) uint64 { return n * uint64(in.Header.DataBlockSize) * block.SectorSize }
 
-// Least is how many data blocks the new pool has to have: with keep at their old places.
+// Least returns the minimum number of data blocks of the new pool. With keep, blocks keep their
+// places.
 func (in *In) Least(keep bool) uint64 {
 	if !keep {
 		return in.Header.Used
@@ -108,14 +110,14 @@ func (in *In) Least(keep bool) uint64 {
 	return uint64(last.Begin) + last.Len
 }
 
-// ErrTooSmall says that the data device has too little room.
+// ErrTooSmall means that the data device is too small.
 var ErrTooSmall = errors.New("the data device is too small")
 
-// errIncrement says that there must be a base.
+// errIncrement means that a base is required.
 var errIncrement = errors.New("the stream is an increment: --onto names the metadata of the pool that it builds on")
 
-// Place gives the new pool so many data blocks, and all that are used a place: with keep the old one, otherwise one
-// after the other.
+// Place sets the number of data blocks of the new pool and assigns a place to each used block: the
+// old one with keep, otherwise consecutive ones.
 func (in *In) Place(blocks uint64, keep bool) error {
 	if in.Header.Base != nil {
 		return errIncrement
@@ -146,12 +148,12 @@ func (in *In) add(p place) {
 	in.places = append(in.places, p)
 }
 
-// A Free is data blocks that are free, from Begin up to but not including End.
+// A Free is a range of free data blocks, up to but not including End.
 type Free struct{ Begin, End metadata.DataBlock }
 
-// PlaceOnto is Place for an increment. The pool that it builds on has the state base; new data blocks go to
-// the free ranges only, which ascend. The error wraps [ErrBase] if the pool is not the one that the increment
-// builds on.
+// PlaceOnto is Place for an increment. base is the state of the pool it applies to. New data blocks
+// only use the free ranges, which must ascend. The error wraps [ErrBase] if the increment is not
+// based on that pool.
 func (in *In) PlaceOnto(base *State, data io.ReaderAt, free []Free, blocks uint64) error {
 	switch {
 	case in.Header.Base == nil:
@@ -202,7 +204,7 @@ func (in *In) PlaceOnto(base *State, data io.ReaderAt, free []Free, blocks uint6
 	return nil
 }
 
-// at is the place of a data block, and of how many of the n from it on the places are in a row.
+// at returns the place of a data block, and how many of n blocks have consecutive places.
 func (in *In) at(b, n uint64) (to, length uint64, ok bool) {
 	i := sort.Search(len(in.places), func(i int) bool { return in.places[i].from > b }) - 1
 	if i < 0 || b >= in.places[i].from+in.places[i].n {
@@ -212,7 +214,7 @@ func (in *In) at(b, n uint64) (to, length uint64, ok bool) {
 	return p.to + b - p.from, min(n, p.n-(b-p.from)), true
 }
 
-// Build reads the description, and plans the new metadata.
+// Build reads the description and plans the new metadata.
 func (in *In) Build(note func(string), progress func(phase string, done, total uint64)) error {
 	section, err := in.r.Section(streamfmt.Description)
 	switch {
@@ -239,16 +241,17 @@ func (in *In) Build(note func(string), progress func(phase string, done, total u
 // mostText is more than LVM writes about a group.
 const mostText = 256 << 20
 
-// ID tells what is sent from anything else, after Build.
+// ID identifies what is sent. It is available after Build.
 func (in *In) ID() string { return hex.EncodeToString(in.id.Sum(nil)) }
 
-// MetadataBlocks is how many blocks the smallest device has that the new metadata fits on, after Build.
+// MetadataBlocks returns the size of the smallest device that the new metadata fits on. It is
+// available after Build.
 func (in *In) MetadataBlocks() block.Nr { return in.builder.Least() }
 
-// Fits returns an error unless a device of that many blocks takes the new metadata.
+// Fits returns an error unless the new metadata fits on a device of that size.
 func (in *In) Fits(blocks block.Nr) error { return in.builder.Fits(blocks) }
 
-// A mover is a Visitor that leads mappings to the new places.
+// A mover is a Visitor that changes mappings to the new places.
 type mover struct {
 	metadata.Visitor
 	in   *In
@@ -291,18 +294,18 @@ func (m *mover) flush() error {
 	return m.Visitor.Runs(runs)
 }
 
-// Target says how the data is written.
+// Target says how to write the data.
 type Target struct {
 	Zero       bool                        // the data device is all zero
-	From       uint64                      // what lies before this byte of the sender's data device was received before
-	Checkpoint func(position uint64) error // told what From may be next time; may be nil
-	Interval   uint64                      // bytes between two checkpoints; 0: 256 MiB
+	From       uint64                      // data before this byte of the sender's data device has been received already
+	Checkpoint func(position uint64) error // called with the next value for From; may be nil
+	Interval   uint64                      // bytes between checkpoints; 0: 256 MiB
 	Progress   func(phase string, done, total uint64)
 }
 
-// Receive writes the data, and when that is on stable storage and the stream is complete the metadata. Whatever
-// interrupts it leaves no valid superblock on meta; of an increment, for which meta is another device
-// than that of the base, the base is as it was.
+// Receive writes the data. It writes the metadata once the data is on stable storage and the stream
+// is complete. An interruption leaves no valid superblock on meta. For an increment, meta is a
+// different device than the base's metadata, and the base stays unchanged.
 func (in *In) Receive(ctx context.Context, meta, data block.Device, opt Target) error {
 	if err := in.Fits(block.Blocks(meta)); err != nil {
 		return err
@@ -322,8 +325,8 @@ func (in *In) Receive(ctx context.Context, meta, data block.Device, opt Target) 
 	return nil
 }
 
-// pieces yields the bytes from begin up to end of the sender's data device, cut where they go to different
-// places: how many there are, and where they go.
+// pieces splits the bytes from begin up to end of the sender's data device by their new places. It
+// yields the number of bytes and where they go.
 func (in *In) pieces(begin, end uint64) func(yield func(n, to uint64) bool) {
 	size := in.Bytes(1)
 	return func(yield func(n, to uint64) bool) {
@@ -331,7 +334,7 @@ func (in *In) pieces(begin, end uint64) func(yield func(n, to uint64) bool) {
 			b, within := begin/size, begin%size
 			to, n, ok := in.at(b, (end-1)/size-b+1)
 			if !ok {
-				return // the layout has it, so there is a place
+				return // unreachable: every block in the layout has a place
 			}
 			length := min(end-begin, n*size-within)
 			if !yield(length, to*size+within) {

@@ -1,16 +1,17 @@
-// Package send, whose API may change, puts a whole pool, or some of its devices, into one stream, and makes
-// a pool of such a stream. What devices share is sent once and stays shared.
+// Package send, whose API may change, writes a whole pool, or some of its devices, to one stream,
+// and creates a pool from such a stream. Data shared by devices is sent once and stays shared.
 //
 //	visit the pool > Plan > Send: a stream > Open > Place > Build > Receive: data, then metadata
 //
-// Data blocks are read in their order on the data device, each once. The receiver knows from the layout,
-// which comes first, where each block will lie. So it can build the new metadata while it reads
-// the description, and knows before it writes anything whether all fits.
+// Data blocks are read in the order of the data device, each once. The receiver knows from the
+// layout, which comes first, where each block will be. So it can build the new metadata while it
+// reads the description, and knows before it writes anything whether everything fits.
 //
-// An increment leaves out the data blocks that the base, an earlier stream, has and that cannot have
-// changed since. The kernel overwrites a data block in place unless the time of its mapping is before
-// the snapshot time of the device. Once that is so it stays so, and the time of a mapping says
-// whether it is still the old one. So mappings alone prove it: see [Plan] and docs/stream.md.
+// An increment omits the data blocks that are in the base, an earlier stream, and cannot have
+// changed since. The kernel overwrites a data block in place unless the time of its mapping is
+// before the snapshot time of the device. Once that is the case, it stays so, and the time of a
+// mapping tells whether it is still the same mapping. So mappings alone are proof: see [Plan] and
+// docs/stream.md.
 package send
 
 import (
@@ -28,18 +29,19 @@ import (
 	"thinpool/streamfmt"
 )
 
-// A Visit hands the description of the pool to v, each time the same. With flat nothing is a def.
+// A Visit passes the description of the pool to v, the same each time. With flat, there are no
+// defs.
 type Visit func(flat bool, v metadata.Visitor) error
 
-// Options say what to plan.
+// Options for [NewPlan].
 type Options struct {
-	Since        *Index // send only what is not frozen there; nil: all
-	State        bool   // find out what an index has to know
-	Start        uint64 // do not send what lies before this byte of the data device
-	Pool, PoolID string // what LVM calls it
+	Since        *Index // send only what is not frozen there; nil: everything
+	State        bool   // collect what an index needs
+	Start        uint64 // do not send data before this byte of the data device
+	Pool, PoolID string // LVM's name and id of the pool
 }
 
-// A Plan says what a stream will have.
+// A Plan says what a stream will contain.
 type Plan struct {
 	Header streamfmt.Header
 
@@ -47,10 +49,10 @@ type Plan struct {
 	used  blockset.Set
 	since *Index // nil: none
 	kept  blockset.Set
-	state *State // nil: was not asked for
+	state *State // nil: not requested
 }
 
-// NewPlan visits the pool. The error wraps [ErrBase] if nothing can build on opt.Since.
+// NewPlan visits the pool. The error wraps [ErrBase] if opt.Since cannot be used as a base.
 func NewPlan(visit Visit, opt Options) (*Plan, error) {
 	p := &Plan{visit: visit, since: opt.Since}
 	v := &usage{plan: p}
@@ -77,11 +79,11 @@ func NewPlan(visit Visit, opt Options) (*Plan, error) {
 	return p, nil
 }
 
-// usage is a Visitor that notes what a pool uses.
+// usage is a Visitor that records what a pool uses.
 type usage struct {
 	discard
 	plan  *Plan
-	match *match // nil: there is no base
+	match *match // nil: no base
 }
 
 // Begin implements [metadata.Visitor].
@@ -116,15 +118,15 @@ func (u *usage) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// Bytes is the size of n data blocks.
+// Bytes returns the size of n data blocks.
 func (p *Plan) Bytes(n uint64) uint64 { return n * uint64(p.Header.DataBlockSize) * block.SectorSize }
 
-// A Stream says how a stream is written.
+// A Stream says how to write a stream.
 type Stream struct {
-	Level    int                // of zstd; 0: data is not compressed
-	Volumes  []streamfmt.Volume // what LVM knows of the devices
-	Text     []byte             // of LVM
-	Advise   func(off, n int64) // told what will be read of the data device; may be nil
+	Level    int                // zstd level; 0: do not compress data
+	Volumes  []streamfmt.Volume // what LVM knows about the devices
+	Text     []byte             // LVM's text
+	Advise   func(off, n int64) // called with ranges of the data device to be read; may be nil
 	Progress func(phase string, done, total uint64)
 }
 
@@ -143,7 +145,7 @@ func (p *Plan) Send(ctx context.Context, w io.Writer, data io.ReaderAt, opt Stre
 	return out.End()
 }
 
-// sections writes all that comes before the data.
+// sections writes everything before the data.
 func (p *Plan) sections(out *streamfmt.Writer, opt Stream) error {
 	if err := out.JSON(streamfmt.Head, p.Header); err != nil {
 		return err
@@ -182,7 +184,7 @@ func (p *Plan) sections(out *streamfmt.Writer, opt Stream) error {
 	return text.Close()
 }
 
-// chunks yields p in pieces that a section takes.
+// chunks yields p in pieces that fit in a section.
 func chunks(p []byte) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
 		for len(p) > 0 {
@@ -215,21 +217,21 @@ func (p *Plan) ranges() func(yield func(streamfmt.Range) bool) {
 	}
 }
 
-// zeroBytes is the unit in which zeros are left out: every data block is a multiple of it.
+// zeroBytes is the granularity for omitting zeros. Every data block is a multiple of it.
 const zeroBytes = metadata.MinDataBlockSize * block.SectorSize
 
-// A chunk is a piece of the data on its way to the stream.
+// A chunk is a piece of data on its way to the stream.
 type chunk struct {
 	off uint64
 	buffers
 	data []byte
-	done chan []*streamfmt.Frame // takes one
+	done chan []*streamfmt.Frame // receives one value
 }
 
-// buffers are for a chunk, and for what becomes of it when it is compressed.
+// buffers are for the data of a chunk and for its compressed form.
 type buffers struct{ raw, packed []byte }
 
-// data reads, encodes and writes the data, in their order, at the same time.
+// data reads, encodes and writes the data in order, concurrently.
 func (p *Plan) data(ctx context.Context, out *streamfmt.Writer, data io.ReaderAt, opt Stream) error {
 	workers := runtime.GOMAXPROCS(0)
 	g, ctx := errgroup.WithContext(ctx)
@@ -270,7 +272,7 @@ func (p *Plan) data(ctx context.Context, out *streamfmt.Writer, data io.ReaderAt
 	return g.Wait()
 }
 
-// read reads the data that is to be sent.
+// read reads the data to send.
 func (p *Plan) read(ctx context.Context, data io.ReaderAt, opt Stream, free <-chan buffers, todo, order chan<- *chunk) error {
 	for r := range p.ranges() {
 		begin, end := max(p.Bytes(uint64(r.Begin)), p.Header.Start), p.Bytes(uint64(r.Begin)+r.Len)
@@ -316,10 +318,10 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 
 var zeros [zeroBytes]byte
 
-// frames makes the frames of a chunk: data and zeros in turn.
+// frames creates the frames of a chunk: data and zeros in turn.
 func frames(out *streamfmt.Writer, c *chunk) []*streamfmt.Frame {
 	var all []*streamfmt.Frame
-	const slack = 1 << 12 // more than incompressible data grows by
+	const slack = 1 << 12 // more than the growth of incompressible data
 	if c.packed == nil {
 		c.packed = make([]byte, 0, streamfmt.MostContent+slack)
 	}

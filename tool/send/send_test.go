@@ -16,7 +16,7 @@ import (
 	"thinpool/tool/send"
 )
 
-// act does something at random to a pool.
+// act changes a pool at random.
 func act(t *rapid.T, k *kernel) {
 	ids := slices.Collect(func(yield func(metadata.DevID) bool) {
 		for id := range metadata.DevID(5) {
@@ -44,8 +44,8 @@ func act(t *rapid.T, k *kernel) {
 	}
 }
 
-// Whatever the kernel does between two streams, base and increment make the pool that there is in the end; and an
-// increment is refused only if there is nothing in the base that can be relied on.
+// Whatever the kernel does between two streams, base and increment yield the final pool. An
+// increment is only refused if nothing in the base is reliable.
 func TestIncrements(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		k := newKernel(16)
@@ -90,7 +90,7 @@ func TestIncrements(t *testing.T) {
 	})
 }
 
-// withSnapshot is a pool of a device, its snapshot, and a device that none was taken of.
+// withSnapshot returns a pool with a device, its snapshot, and a device without one.
 func withSnapshot() *kernel {
 	k := newKernel(40)
 	k.create(1)
@@ -106,7 +106,7 @@ func withSnapshot() *kernel {
 	return k
 }
 
-// scattered is withSnapshot with a free block after most.
+// scattered is withSnapshot with a free block after most blocks.
 func scattered() *kernel {
 	k := newKernel(40)
 	k.create(8)
@@ -124,7 +124,8 @@ func scattered() *kernel {
 	return k
 }
 
-// An increment has what is new, and what can have been overwritten in place without a trace in the metadata.
+// An increment contains new data, and data that may have been overwritten in place without a trace
+// in the metadata.
 func TestRule(t *testing.T) {
 	k := withSnapshot()
 	full, index := k.stream(t, nil, send.Stream{})
@@ -137,7 +138,7 @@ func TestRule(t *testing.T) {
 		}
 		return in.Header.Sent
 	}
-	// Block 3 of device 1 and both of device 3 are theirs alone.
+	// Block 3 of device 1 and both blocks of device 3 are not shared.
 	if n := sent(); n != 3 {
 		t.Errorf("nothing has changed: %d blocks, want 3", n)
 	}
@@ -149,11 +150,11 @@ func TestRule(t *testing.T) {
 	if n := sent(); n != 4 {
 		t.Errorf("after a write to a shared block: %d blocks, want 4", n)
 	}
-	k.snapshot(4, 3) // what it shares now could be overwritten before
+	k.snapshot(4, 3) // the blocks it now shares could have been overwritten before
 	if n := sent(); n != 4 {
 		t.Errorf("after a snapshot: %d blocks, want 4", n)
 	}
-	k.remove(2) // block 7, which it alone had kept, is free, and taken by another device
+	k.remove(2) // frees block 7, which only this device still used; another device takes it
 	k.create(5)
 	for b := range metadata.ThinBlock(20) {
 		k.write(5, b)
@@ -174,7 +175,7 @@ func TestRule(t *testing.T) {
 	}
 }
 
-// An index is refused if nothing can build on it.
+// An index is refused if it cannot be used as a base.
 func TestRefusedBase(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(k *kernel)
@@ -200,7 +201,7 @@ func TestRefusedBase(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	k := newKernel(10) // without any snapshot
+	k := newKernel(10) // no snapshot
 	k.create(1)
 	k.write(1, 0)
 	_, index := k.stream(t, nil, send.Stream{})
@@ -209,7 +210,7 @@ func TestRefusedBase(t *testing.T) {
 	}
 }
 
-// An increment is received only onto the pool that it builds on.
+// An increment can only be received onto the pool it is based on.
 func TestOntoRefuses(t *testing.T) {
 	k := withSnapshot()
 	full, index := k.stream(t, nil, send.Stream{})
@@ -243,7 +244,7 @@ func TestOntoRefuses(t *testing.T) {
 	}
 }
 
-// All ways to send and to receive make the same pool; what is there before does not matter.
+// All ways to send and receive yield the same pool, whatever was there before.
 func TestForms(t *testing.T) {
 	k := withSnapshot()
 	for _, level := range []int{0, 1, 9} {
@@ -275,7 +276,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// oldPool is metadata with a valid superblock.
+// oldPool returns metadata with a valid superblock.
 func oldPool(t testing.TB) []byte {
 	t.Helper()
 	k := newKernel(1)
@@ -288,8 +289,8 @@ func oldPool(t testing.TB) []byte {
 	return meta.Contents()
 }
 
-// A stream that is cut, or in which a byte is another one, leaves no metadata that would lead to wrong data: none at
-// all if anything was written.
+// A truncated or altered stream leaves no metadata that leads to wrong data, and no valid metadata
+// at all if anything was written.
 func TestSpoiled(t *testing.T) {
 	k := withSnapshot()
 	old := oldPool(t)
@@ -321,8 +322,8 @@ func TestSpoiled(t *testing.T) {
 	}
 }
 
-// Wherever writing or flushing fails, or the power, new metadata that the kernel would take leads to the right data;
-// and of an increment the old does, too.
+// If a write, a flush or the power fails at any point, new metadata that the kernel would accept
+// leads to the right data. For an increment, so does the old metadata.
 func TestPowerCuts(t *testing.T) {
 	k := scattered()
 	want := k.content()
@@ -389,8 +390,8 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// A receive that was interrupted anywhere goes on to the same pool, be it with the whole stream or with what
-// begins where it got to.
+// A receive interrupted at any point resumes to the same pool, with the whole stream or with one
+// that starts where it stopped.
 func TestResume(t *testing.T) {
 	k := scattered()
 	stream, _ := k.stream(t, nil, send.Stream{})
@@ -434,7 +435,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The same pool gives the same ID, whatever the compression and the start; another one another.
+// The same pool gives the same ID, whatever the compression and start; a different pool gives a
+// different one.
 func TestID(t *testing.T) {
 	k := withSnapshot()
 	id := func(opt send.Stream) string {
@@ -462,7 +464,7 @@ func TestID(t *testing.T) {
 	}
 }
 
-// What reads badly is an error that says where.
+// A read error says where it happened.
 func TestReadError(t *testing.T) {
 	k := withSnapshot()
 	plan, err := send.NewPlan(k.visit, send.Options{})

@@ -19,10 +19,10 @@ import (
 	"thinpool/streamfmt"
 )
 
-// mostBlocks is how many data blocks a pool can have, whatever a header claims.
+// mostBlocks is the maximum number of data blocks in a pool, whatever a header claims.
 const mostBlocks = spacemap.MaxMetadata * spacemap.PerBitmap
 
-// checkHeader says whether a pool can be as the header says.
+// checkHeader returns an error if a pool cannot match the header.
 func checkHeader(h metadata.Header) error {
 	if err := metadata.CheckDataBlockSize(uint64(h.DataBlockSize)); err != nil {
 		return err
@@ -33,7 +33,7 @@ func checkHeader(h metadata.Header) error {
 	return nil
 }
 
-// discard is a Visitor that wants to know nothing.
+// discard is a Visitor that ignores everything.
 type discard struct{}
 
 func (discard) Begin(metadata.Header) error                        { return nil }
@@ -45,11 +45,11 @@ func (discard) Runs([]metadata.Run) error                          { return nil 
 func (discard) EndDevice() error                                   { return nil }
 func (discard) End() error                                         { return nil }
 
-// A State is what a pool has, apart from where its data blocks lie. It is a [metadata.Visitor] of a flat
-// visit; the zero State is ready for one.
+// A State describes a pool independent of the location of its data blocks. It is a
+// [metadata.Visitor] for a flat visit; the zero State is ready to use.
 //
-// Its data blocks have ordinals: 0, 1, and so on in the order in which the visit meets them first. So a copy of
-// the pool, wherever it has its blocks, has the same ordinals, and the same [State.Sum].
+// Data blocks get ordinals 0, 1, and so on in the order in which the visit first reaches them. So a
+// copy of the pool with its blocks elsewhere has the same ordinals and the same [State.Sum].
 type State struct {
 	discard
 	Devices []streamfmt.Device
@@ -57,10 +57,10 @@ type State struct {
 	header  metadata.Header
 	hash    hash.Hash
 	numbers ordinals
-	first   []streamfmt.FrozenRun // where each block was met first, by ordinal
+	first   []streamfmt.FrozenRun // first run with each block, by ordinal
 	exposed blockset.Set          // blocks that a device may overwrite in place
 	details metadata.Details      // of the current device
-	pending metadata.Run          // not yet in the hash; its Data is an ordinal
+	pending metadata.Run          // not yet hashed; its Data is an ordinal
 	sum     string
 }
 
@@ -75,7 +75,7 @@ func (s *State) Begin(h metadata.Header) error {
 	return nil
 }
 
-// put puts numbers into the sum.
+// put adds numbers to the hash.
 func (s *State) put(numbers ...uint64) {
 	var p [8]byte
 	for _, n := range numbers {
@@ -116,7 +116,7 @@ func (s *State) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// part takes the beginning of r, whose ordinals are in a row.
+// part processes the start of r whose ordinals are consecutive.
 func (s *State) part(r *metadata.Run) {
 	ordinal, n, known := s.numbers.give(uint64(r.Data), r.Len)
 	p := metadata.Run{Thin: r.Thin, Data: metadata.DataBlock(ordinal), Len: n, Time: r.Time}
@@ -157,10 +157,11 @@ func (s *State) End() error {
 	return nil
 }
 
-// Sum tells the state from others, in hexadecimal.
+// Sum returns the checksum that identifies the state, in hexadecimal.
 func (s *State) Sum() string { return s.sum }
 
-// place is where the block of an ordinal lies, and how many of the n from it on lie in a row.
+// place returns the location of the block with an ordinal, and how many of n blocks are consecutive
+// there.
 func (s *State) place(ordinal, n uint64) (metadata.DataBlock, uint64, bool) {
 	i := sort.Search(len(s.first), func(i int) bool { return s.first[i].Ordinal > ordinal }) - 1
 	if i < 0 || ordinal >= s.first[i].Ordinal+s.first[i].Len {
@@ -170,7 +171,7 @@ func (s *State) place(ordinal, n uint64) (metadata.DataBlock, uint64, bool) {
 	return s.first[i].Data + metadata.DataBlock(in), min(n, s.first[i].Len-in), true
 }
 
-// frozen yields the runs of which no block can be overwritten in place, by ordinal.
+// frozen yields the runs whose blocks cannot be overwritten in place, by ordinal.
 func (s *State) frozen() func(yield func(streamfmt.FrozenRun) bool) {
 	return func(yield func(streamfmt.FrozenRun) bool) {
 		for _, f := range s.first {
@@ -187,16 +188,16 @@ func (s *State) frozen() func(yield func(streamfmt.FrozenRun) bool) {
 	}
 }
 
-// ordinals are numbers of data blocks, in pages that are there only where a block is.
+// ordinals has the ordinals of data blocks, in pages that exist only where there are blocks.
 type ordinals struct {
-	pages []*[ordinalPage]uint64 // one more than the ordinal; 0: none
+	pages []*[ordinalPage]uint64 // ordinal plus one; 0: none
 	next  uint64
 }
 
 const ordinalPage = 4096
 
-// give returns the ordinal of a block, a new one unless it is known, and of how many of the n blocks
-// from it on the ordinals are in a row.
+// give returns the ordinal of a block, assigning one if necessary, and how many of n blocks have
+// consecutive ordinals.
 func (o *ordinals) give(b, n uint64) (ordinal, length uint64, known bool) {
 	first := o.at(b)
 	if known = *first != 0; known {
@@ -227,7 +228,7 @@ func (o *ordinals) at(b uint64) *uint64 {
 	return &o.pages[i][b%ordinalPage]
 }
 
-// byData sorts runs by where their data lies.
+// byData sorts runs by the location of their data.
 func byData(runs []streamfmt.FrozenRun) {
 	slices.SortFunc(runs, func(a, b streamfmt.FrozenRun) int { return cmp.Compare(a.Data, b.Data) })
 }

@@ -26,16 +26,16 @@ const (
 	gptEntry = 128
 )
 
-// Bounds of a table: 128 entries of 128 bytes are usual.
+// Limits of a table. 128 entries of 128 bytes are usual.
 const (
 	mostEntries   = 1024
 	mostEntrySize = 4096
 )
 
-// errNotGPT says that there is no usable GPT at a place.
+// errNotGPT means that there is no valid GPT at a position.
 var errNotGPT = errors.New("no valid GPT header")
 
-// gpt looks for a GPT, by either size of sector, first at the begin, then at the end.
+// gpt looks for a GPT with either sector size, first at the start and then at the end.
 func (t *reader) gpt() {
 	for _, backup := range []bool{false, true} {
 		for _, sector := range []int64{mbrSector, 4096} {
@@ -56,7 +56,7 @@ func (t *reader) gpt() {
 	}
 }
 
-// gptAt reads the table that the header at a place leads to, if both are valid.
+// gptAt reads the table of the header at an offset, if both are valid.
 func (t *reader) gptAt(at, sector int64) {
 	table, size, err := t.gptTable(at, sector)
 	switch {
@@ -83,7 +83,7 @@ func (t *reader) gptAt(at, sector int64) {
 	}
 }
 
-// gptTable returns the entries and the size of each.
+// gptTable returns the entries and their size.
 func (t *reader) gptTable(at, sector int64) ([]byte, int, error) {
 	if at < 0 || at > t.size-gptHeader {
 		return nil, 0, errNotGPT
@@ -125,7 +125,7 @@ func allZero(p []byte) bool {
 	return true
 }
 
-// guid prints a GUID: its first three parts are little-endian.
+// guid formats a GUID. Its first three parts are little-endian.
 func guid(p []byte) string {
 	return fmt.Sprintf("%08X-%04X-%04X-%X-%X", le.Uint32(p), le.Uint16(p[4:]), le.Uint16(p[6:]), p[8:10], p[10:16])
 }

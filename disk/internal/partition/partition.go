@@ -1,20 +1,20 @@
-// Package partition finds the partitions of a disk image: MBR with logical partitions,
-// and GPT with sectors of 512 or of 4096 bytes.
+// Package partition finds the partitions of a disk image: MBR with logical partitions, and GPT with
+// sectors of 512 or 4096 bytes.
 //
-// An MBR is sector 0:
+// An MBR is in sector 0:
 //
 //	446  4×16  entries: type at 4, first sector at 8, number of sectors at 12
 //	510     2  55 AA
 //
-// A GPT has a header in the sector after that, and a copy in the last sector of the disk:
+// A GPT has a header in the next sector and a copy in the last sector of the disk:
 //
 //	 0  8  "EFI PART"               72  8  first sector of the table
 //	12  4  size of the header       80  4  number of entries
 //	16  4  CRC-32 of the header     84  4  size of an entry
 //	24  8  sector of this header    88  4  CRC-32 of the table
 //
-// An entry has the type at 0, the first and the last sector at 32 and 40, a name at 56. An
-// image does not say how large its sectors are: the header is where it is found. All
+// An entry has the type at 0, the first and the last sector at 32 and 40, and a name at 56. An
+// image does not say how large its sectors are: that follows from the position of the header. All
 // integers are little-endian.
 package partition
 
@@ -27,9 +27,9 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Partition is a part of a disk. Its bytes lie within the disk.
+// A Partition is a part of a disk. It is entirely within the disk.
 type Partition struct {
-	Number int    // as Linux counts: logical ones from 5 on
+	Number int    // as in Linux: logical ones start at 5
 	Scheme string // "mbr" or "gpt"
 	Type   string // two hexadecimal digits, or a GUID
 	Name   string // GPT only
@@ -39,14 +39,14 @@ type Partition struct {
 
 func (p Partition) String() string { return fmt.Sprintf("partition %d", p.Number) }
 
-// A Table is what a disk says about its partitions.
+// A Table is a disk's partition table.
 type Table struct {
 	Scheme     string // "mbr", "gpt"; empty if there is no table
 	Partitions []Partition
-	Problems   []string // what is odd about the table
+	Problems   []string // oddities of the table
 }
 
-// Offsets in an MBR and in boot records of the extended partition, and of an entry.
+// Offsets in an MBR, in boot records of the extended partition, and in their entries.
 const (
 	mbrEntries    = 446
 	mbrEntrySize  = 16
@@ -56,16 +56,15 @@ const (
 	entCount      = 12
 	mbrSector     = block.SectorSize
 	firstLogical  = 5
-	mostLogical   = 128 // bounds the chain of boot records
+	mostLogical   = 128 // limits the chain of boot records
 	typeGPT       = 0xee
 	mbrPartitions = 4
 )
 
 var le = binary.LittleEndian
 
-// Read reads the table of a disk of size bytes. A disk without one has an empty Table. The
-// error says that the disk could not be read; what is wrong with a table is among its
-// problems.
+// Read reads the partition table of a disk of size bytes. A disk without one gives an empty Table.
+// An error means that the disk could not be read; faults of the table are listed in its Problems.
 func Read(r io.ReaderAt, size int64) (Table, error) {
 	t := &reader{r: r, size: size}
 	if size < 2*mbrSector {
@@ -94,7 +93,7 @@ type reader struct {
 	Table
 	r    io.ReaderAt
 	size int64
-	err  error // of the device, not of what it holds
+	err  error // of the device, not of its content
 }
 
 func (t *reader) problem(format string, args ...any) {
@@ -138,7 +137,7 @@ func protective(p []byte) bool {
 
 func isExtended(kind byte) bool { return kind == 0x05 || kind == 0x0f || kind == 0x85 }
 
-// add adds a partition, cut to what of it lies on the disk.
+// add adds a partition, cut to the part that is on the disk.
 func (t *reader) add(p Partition) {
 	switch {
 	case p.Start >= t.size:
@@ -152,8 +151,8 @@ func (t *reader) add(p Partition) {
 	t.Partitions = append(t.Partitions, p)
 }
 
-// mbr adds the partitions of an MBR. A boot sector of a file system has the signature
-// too; then there are no entries that make sense.
+// mbr adds the partitions of an MBR. The boot sector of a file system has the same signature, but
+// no valid entries.
 func (t *reader) mbr(p []byte) {
 	for i := range mbrPartitions {
 		if status := p[mbrEntries+i*mbrEntrySize]; status&0x7f != 0 {
@@ -177,8 +176,8 @@ func (t *reader) mbr(p []byte) {
 	}
 }
 
-// logical adds the partitions in an extended one. Entry 0 of each boot record is relative
-// to that record, entry 1, the way to the next, to the begin of the extended partition.
+// logical adds the partitions in an extended one. In each boot record, entry 0 is relative to the
+// record. Entry 1 points to the next record, relative to the start of the extended partition.
 func (t *reader) logical(extended int64, number int) int {
 	seen := map[int64]bool{}
 	for at := extended; ; {

@@ -15,7 +15,7 @@ import (
 
 var le = binary.LittleEndian
 
-// record writes a boot record into a sector of a disk.
+// record writes a boot record to a sector of a disk.
 func record(disk []byte, at int, entries ...[3]uint32) {
 	b := disk[at*512:]
 	for i, e := range entries {
@@ -27,7 +27,7 @@ func record(disk []byte, at int, entries ...[3]uint32) {
 	b[510], b[511] = 0x55, 0xaa
 }
 
-// gpt writes header and table, and their copies at the end, of sectors of a size.
+// gpt writes header, table and their copies at the end, for a sector size.
 func gpt(disk []byte, sector int, entries map[int][2]uint64) {
 	const number, size = 128, 128
 	record(disk, 0, [3]uint32{0xee, 1, uint32(len(disk)/512 - 1)})
@@ -89,7 +89,7 @@ func TestMBR(t *testing.T) {
 	}
 }
 
-// Chains that do not end, records that are not there, partitions beyond the end.
+// Endless chains, missing records, and partitions beyond the end.
 func TestMBRProblems(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(disk []byte)
@@ -139,7 +139,7 @@ func TestGPT(t *testing.T) {
 		}
 		for name, tc := range map[string]struct {
 			spoil func(disk []byte)
-			copy  bool // is read then
+			copy  bool // the copy is read then
 		}{
 			"header": {func(d []byte) { d[sector+30]++ }, true},
 			"table":  {func(d []byte) { d[2*sector+5]++ }, true},
@@ -163,7 +163,7 @@ func TestGPT(t *testing.T) {
 	}
 }
 
-// A disk without a table, or with the boot sector of a file system, has no partitions.
+// A disk without a table, or with a file system's boot sector, has no partitions.
 func TestNone(t *testing.T) {
 	fat := make([]byte, size)
 	record(fat, 0)

@@ -1,5 +1,5 @@
-// Command collect writes the licences of thinpool, of Go and of all modules that are linked into the tools:
-// "make licenses" runs it.
+// Command collect writes the licences of thinpool, of Go and of all modules linked into the tools.
+// Run it with "make licenses".
 package main
 
 import (
@@ -29,19 +29,19 @@ func main() {
 	}
 }
 
-// A part is what has a licence of its own.
+// A part is something with a licence of its own.
 type part struct{ name, dir string }
 
-// errAbsent says that the module cache does not have a module.
+// errAbsent means that a module is not in the module cache.
 var errAbsent = errors.New("is not in the module cache: run go mod download")
 
-// collect returns the text for the repository in root.
+// collect returns the licence text for the repository in root.
 func collect(ctx context.Context, root string) (string, error) {
 	parts, err := linked(ctx, root)
 	if err != nil {
 		return "", err
 	}
-	// A text that several have is there once, below all their names.
+	// A text shared by several parts appears once, below all their names.
 	var texts []string
 	names := map[string][]string{}
 	for _, p := range parts {
@@ -70,8 +70,8 @@ func collect(ctx context.Context, root string) (string, error) {
 	return s.String(), nil
 }
 
-// linked are the repository itself, Go and the modules whose packages thin_tools has on any system that packages
-// are made for.
+// linked returns the repository itself, Go, and the modules that thin_tools uses on any
+// architecture we build packages for.
 func linked(ctx context.Context, root string) ([]part, error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -109,7 +109,8 @@ func linked(ctx context.Context, root string) ([]part, error) {
 	return append([]part{{"thinpool", root}, {"Go, its run time and its standard library", strings.TrimSpace(string(goroot))}}, slices.Compact(modules)...), nil
 }
 
-// licenseFiles are the files of a folder that have to go with a binary. A PATENTS file grants more.
+// licenseFiles returns the files of a folder that must accompany a binary. A PATENTS file grants
+// more.
 func licenseFiles(dir string) ([]string, error) {
 	if dir == "" {
 		return nil, errAbsent

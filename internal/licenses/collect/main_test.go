@@ -10,7 +10,7 @@ import (
 
 const root = "../../.."
 
-// What the tools print is what "make licenses" writes today.
+// The licences the tools print match the output of "make licenses".
 func TestLicensesAreCurrent(t *testing.T) {
 	want, err := collect(t.Context(), root)
 	if errors.Is(err, errAbsent) {

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Parse reads a text as it lies on a physical volume. Of two equal keys the first counts.
+// Parse parses a text from a physical volume. If a key is repeated, the first one counts.
 func Parse(p []byte) (*Section, []Problem, error) { return parse(p, false) }
 
-// ParseFile reads a file of vgcfgbackup. Of two equal keys the last counts, as it does for
-// LVM; sections of one name are joined.
+// ParseFile parses a file from vgcfgbackup. If a key is repeated, the last one counts, as in LVM;
+// sections with the same name are merged.
 func ParseFile(p []byte) (*Section, []Problem, error) { return parse(p, true) }
 
 func parse(p []byte, lastWins bool) (*Section, []Problem, error) {
@@ -21,7 +21,7 @@ func parse(p []byte, lastWins bool) (*Section, []Problem, error) {
 	if len(p) > MaxSize {
 		return nil, nil, &Error{1, fmt.Sprintf("the text has %d bytes, more than %d", len(p), MaxSize)}
 	}
-	// One copy: all strings without escapes are slices of it.
+	// Copy once: strings without escapes are slices of this.
 	ps := &parser{text: string(p), line: 1, lastWins: lastWins}
 	root := newSection(1)
 	if err := ps.items(root, 0); err != nil {
@@ -30,7 +30,7 @@ func parse(p []byte, lastWins bool) (*Section, []Problem, error) {
 	return root, ps.problems, nil
 }
 
-// A parser goes through the text byte by byte.
+// A parser reads the text byte by byte.
 type parser struct {
 	text     string
 	at, line int
@@ -45,7 +45,7 @@ func (p *parser) fail(format string, args ...any) error {
 	return &Error{p.line, fmt.Sprintf(format, args...)}
 }
 
-// peek passes over white space and comments and returns the next byte; 0 at the end.
+// peek skips white space and comments and returns the next byte; 0 at the end.
 func (p *parser) peek() byte {
 	for ; p.at < len(p.text); p.at++ {
 		switch c := p.text[p.at]; {
@@ -66,12 +66,12 @@ func (p *parser) peek() byte {
 
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
-// endsWord reports whether a bare word or a number ends before c.
+// endsWord reports whether c ends a bare word or a number.
 func endsWord(c byte) bool {
 	return isSpace(c) || c == '#' || c == '=' || c == '{' || c == '}'
 }
 
-// count bounds the memory that a text takes.
+// count limits the memory a text takes.
 func (p *parser) count() error {
 	if p.entries++; p.entries > maxEntries {
 		return p.fail("more than %d keys and items", maxEntries)
@@ -79,7 +79,7 @@ func (p *parser) count() error {
 	return nil
 }
 
-// items parses what a section holds, up to its brace; at depth 0 up to the end.
+// items parses the content of a section up to its brace, or up to the end at depth 0.
 func (p *parser) items(s *Section, depth int) error {
 	if depth > maxDepth {
 		return p.fail("sections are nested more than %d deep", maxDepth)
@@ -143,8 +143,8 @@ func (p *parser) item(s *Section, depth int) error {
 	return p.fail("neither = nor { follows %q", path)
 }
 
-// put adds an entry to a section, and returns the one that goes on being filled: of two
-// sections of one name that may be the first.
+// put adds an entry to a section and returns the entry to fill. If a section is repeated, this may
+// be the first one.
 func (p *parser) put(s *Section, e *Entry) *Entry {
 	old := s.byKey[e.Key]
 	if old == nil {
@@ -158,7 +158,7 @@ func (p *parser) put(s *Section, e *Entry) *Entry {
 	}
 	switch {
 	case !p.lastWins:
-		return e // read, and then forgotten
+		return e // parsed, then dropped
 	case old.Section != nil && e.Section != nil:
 		return old
 	}
@@ -181,7 +181,7 @@ func (p *parser) key() (string, error) {
 	return word, nil
 }
 
-// word takes what comes before white space, a comment, '=' or a brace.
+// word reads up to white space, a comment, '=' or a brace.
 func (p *parser) word() string {
 	begin := p.at
 	for p.at < len(p.text) && !endsWord(p.text[p.at]) {
@@ -225,7 +225,7 @@ func (p *parser) value() (Value, error) {
 	}
 }
 
-// scalar parses one item of a value. In lists there are no bare strings.
+// scalar parses one item of a value. Lists cannot contain bare strings.
 func (p *parser) scalar(bare bool) (Scalar, error) {
 	switch c := p.peek(); {
 	case c == 0:
@@ -241,8 +241,7 @@ func (p *parser) scalar(bare bool) (Scalar, error) {
 	return Scalar{Kind: String, Str: p.word()}, nil
 }
 
-// number parses an integer or a float. A leading zero means octal; there are no
-// hexadecimal integers.
+// number parses an integer or a float. A leading zero means octal. Hexadecimal is not allowed.
 func (p *parser) number() (Scalar, error) {
 	begin := p.at
 	for p.at < len(p.text) && !endsWord(p.text[p.at]) && p.text[p.at] != ',' && p.text[p.at] != ']' {
@@ -271,11 +270,11 @@ func (p *parser) number() (Scalar, error) {
 	return Scalar{Kind: Integer, Int: n}, nil
 }
 
-// quoted parses a string in quotes. Between double ones \" and \\ stand for " and \.
+// quoted parses a quoted string. In double quotes, \" and \\ are escapes.
 func (p *parser) quoted() (string, error) {
 	quote, line := p.text[p.at], p.line
 	begin := p.at + 1
-	var unescaped []byte // from when the first escape is seen
+	var unescaped []byte // set once an escape is found
 	for at := begin; at < len(p.text); at++ {
 		switch c := p.text[at]; {
 		case c == quote:

@@ -1,5 +1,5 @@
-// Package text reads the text that LVM2 keeps about a volume group: on the physical
-// volumes, and in files that vgcfgbackup writes.
+// Package text parses the text in which LVM2 describes a volume group: on physical volumes, and in
+// files written by vgcfgbackup.
 //
 //	text   = item*
 //	item   = key '{' item* '}'  |  key '=' value
@@ -7,10 +7,10 @@
 //	scalar = integer | float | '"' ... '"' | "'" ... "'" | bare
 //	key    = bare | quoted
 //
-// White space means nothing, '#' starts a comment up to the end of the line, a NUL ends
-// the text. A key with slashes, a/b, is the key b in the section a. What LVM's own reader
-// refuses is refused; so are a few things that it lets pass and never writes, such as
-// octal numbers with digits beyond 7. Nothing of the text is interpreted here.
+// White space is insignificant, '#' starts a comment to the end of the line, and a NUL ends the
+// text. A key with a slash, a/b, is the key b in the section a. The parser refuses what LVM's own
+// parser refuses, and a few things LVM accepts but never writes, such as octal numbers with digits
+// above 7. It does not interpret the text.
 package text
 
 import (
@@ -18,8 +18,8 @@ import (
 	"slices"
 )
 
-// Bounds of what is parsed. LVM nests five deep; the largest text that fits into its usual
-// metadata area is half a MiB long.
+// Limits of the parser. LVM nests five levels deep. The largest text that fits into its usual
+// metadata area is half a MiB.
 const (
 	MaxSize    = 64 << 20 // bytes
 	maxEntries = 2 << 20  // keys, sections and items of lists
@@ -34,7 +34,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// A Problem is something odd in a text that can be read all the same.
+// A Problem is an oddity in a text that can still be parsed.
 type Problem struct {
 	Line   int
 	Reason string
@@ -42,14 +42,14 @@ type Problem struct {
 
 func (p Problem) String() string { return fmt.Sprintf("line %d: %s", p.Line, p.Reason) }
 
-// A Section is what stands between braces, or the whole text.
+// A Section is the content of a pair of braces, or the whole text.
 type Section struct {
 	Line    int      // of its key
-	Entries []*Entry // in the order of the text
+	Entries []*Entry // in text order
 	byKey   map[string]*Entry
 }
 
-// An Entry is a section or a value, by its key.
+// An Entry is a key with a section or a value.
 type Entry struct {
 	Key     string
 	Line    int
@@ -60,7 +60,7 @@ type Entry struct {
 // A Value is a scalar, or a list of them.
 type Value struct {
 	List  bool
-	Items []Scalar // one if it is not a list
+	Items []Scalar // exactly one if it is not a list
 }
 
 // A Kind is the kind of a scalar.
@@ -82,13 +82,13 @@ type Scalar struct {
 	Kind  Kind
 	Int   int64
 	Float float64
-	Str   string // bytes as they were, escapes removed
+	Str   string // unescaped; otherwise as in the text
 }
 
-// Get returns the entry of a key, nil if there is none.
+// Get returns the entry of a key, or nil.
 func (s *Section) Get(key string) *Entry { return s.byKey[key] }
 
-// Sections are the sections in s, in the order of the text.
+// Sections returns the sections in s, in text order.
 func (s *Section) Sections() []*Entry {
 	var found []*Entry
 	for _, e := range s.Entries {
@@ -99,7 +99,7 @@ func (s *Section) Sections() []*Entry {
 	return found
 }
 
-// Section returns the section of a key, nil if there is none.
+// Section returns the section with a key, or nil.
 func (s *Section) Section(key string) *Section {
 	if e := s.Get(key); e != nil {
 		return e.Section
@@ -107,7 +107,7 @@ func (s *Section) Section(key string) *Section {
 	return nil
 }
 
-// value returns the entry of key, which must not be a section; nil if there is none.
+// value returns the entry of key, which must not be a section, or nil.
 func (s *Section) value(key string) (*Entry, error) {
 	e := s.Get(key)
 	if e != nil && e.Section != nil {
@@ -130,7 +130,7 @@ func (s *Section) scalar(key string, k Kind) (*Scalar, error) {
 	return &e.Value.Items[0], nil
 }
 
-// Int returns the integer of a key, and whether there is such a key.
+// Int returns the integer of a key, and whether the key exists.
 func (s *Section) Int(key string) (n int64, ok bool, err error) {
 	v, err := s.scalar(key, Integer)
 	if v == nil || err != nil {
@@ -139,7 +139,7 @@ func (s *Section) Int(key string) (n int64, ok bool, err error) {
 	return v.Int, true, nil
 }
 
-// Uint is Int for what cannot be negative.
+// Uint is like Int, for values that cannot be negative.
 func (s *Section) Uint(key string) (n uint64, ok bool, err error) {
 	i, ok, err := s.Int(key)
 	if i < 0 {
@@ -148,7 +148,7 @@ func (s *Section) Uint(key string) (n uint64, ok bool, err error) {
 	return uint64(i), ok, err
 }
 
-// Str returns the string of a key, and whether there is such a key.
+// Str returns the string of a key, and whether the key exists.
 func (s *Section) Str(key string) (v string, ok bool, err error) {
 	item, err := s.scalar(key, String)
 	if item == nil || err != nil {
@@ -157,8 +157,8 @@ func (s *Section) Str(key string) (v string, ok bool, err error) {
 	return item.Str, true, nil
 }
 
-// Strings returns a list of strings; a single string counts as a list of one. Without the
-// key there are none.
+// Strings returns a list of strings. A single string counts as a list of one. A missing key gives
+// an empty list.
 func (s *Section) Strings(key string) ([]string, error) {
 	e, err := s.value(key)
 	if e == nil || err != nil {
@@ -174,7 +174,7 @@ func (s *Section) Strings(key string) ([]string, error) {
 	return found, nil
 }
 
-// Has reports whether a list of strings has an item; false if it is no such list.
+// Has reports whether a key is a list of strings that contains item.
 func (s *Section) Has(key, item string) bool {
 	items, err := s.Strings(key)
 	return err == nil && slices.Contains(items, item)
@@ -186,7 +186,7 @@ type Pair struct {
 	Number int64
 }
 
-// Pairs returns a list of names and numbers in turn.
+// Pairs returns a list of alternating names and numbers.
 func (s *Section) Pairs(key string) ([]Pair, error) {
 	e, err := s.value(key)
 	switch {

@@ -11,7 +11,7 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// What LVM's own reader takes for the value of a key.
+// Values parse as in LVM.
 func TestValues(t *testing.T) {
 	integer := func(n int64) text.Value { return text.Value{Items: []text.Scalar{{Kind: text.Integer, Int: n}}} }
 	str := func(s string) text.Value { return text.Value{Items: []text.Scalar{{Kind: text.String, Str: s}}} }
@@ -48,7 +48,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// What LVM refuses, or takes and never writes, is an error in the right line.
+// Text that LVM refuses, or accepts but never writes, is an error with the right line.
 func TestRefused(t *testing.T) {
 	for in, line := range map[string]int{
 		"\nk = 0x800":               2,
@@ -83,7 +83,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Sections nest, keys with slashes make sections, lines are counted.
+// Sections nest, keys with slashes create sections, and lines are counted.
 func TestSections(t *testing.T) {
 	root, _, err := text.Parse([]byte("vg {\n\tid = \"x\" # \"y\"\n\ta/b = 3\n\ta/c = 4\n\n\tlv { n = [1,\n2]\n m = 5 } }\nlast = 1"))
 	if err != nil {
@@ -108,7 +108,7 @@ func TestSections(t *testing.T) {
 	}
 }
 
-// Of two equal keys the first counts on disk, the last in a file; both are pointed out.
+// Of repeated keys, the first counts on disk and the last in a file; both are reported.
 func TestTwice(t *testing.T) {
 	in := []byte("a = 1\na = 2\ns { b = 1 }\ns { b = 2\nc = 3 }")
 	disk, problems, err := text.Parse(in)
@@ -133,7 +133,7 @@ func TestTwice(t *testing.T) {
 	}
 }
 
-// Values of the wrong kind are errors that name key and line.
+// Values of the wrong kind give errors with key and line.
 func TestKinds(t *testing.T) {
 	root, _, err := text.Parse([]byte("f = 1.5\ns = \"x\"\nl = [1, \"a\"]\nn = -1\nsec { }\none = \"A\"\np = [\"pv0\", 3, \"pv1\", 4]"))
 	if err != nil {
@@ -167,7 +167,7 @@ func TestKinds(t *testing.T) {
 func second[T any](_ T, _ bool, err error) error { return err }
 func last[T any](_ T, err error) error           { return err }
 
-// Neither size nor number of keys is without bound.
+// The size and the number of keys are limited.
 func TestBounds(t *testing.T) {
 	if _, _, err := text.Parse(make([]byte, text.MaxSize+1)); err != nil {
 		t.Errorf("what follows a NUL counts: %v", err)
@@ -204,7 +204,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// same compares sections by what their methods return.
+// same compares sections through their methods.
 func same(a, b *text.Section) bool {
 	if len(a.Entries) != len(b.Entries) {
 		return false

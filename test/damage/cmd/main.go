@@ -1,5 +1,5 @@
-// Command lab damages metadata for as long as it is told to, judges the tools by
-// it, and prints a table. It exits with 1 if a demand was not met.
+// Command lab damages metadata for a given time, judges the tools, and prints a table. It exits
+// with 1 if a requirement was not met.
 //
 //	go run ./test/damage/cmd -for 10m -peers
 package main

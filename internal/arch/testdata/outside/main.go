@@ -1,5 +1,5 @@
-// Command outside is what a program of others does: it checks a pool, repairs it into another
-// file if it has faults, and writes what is there as XML.
+// Command outside is an example of a third-party program: it checks a pool, repairs it into another
+// file if it has faults, and writes it as XML.
 package main
 
 import (
