@@ -46,6 +46,11 @@ type inPlace struct {
 	Undo    string `help:"First save what will be overwritten to this new file, for thin_check --apply-undo." placeholder:"FILE"`
 }
 
+// force lets a tool write over something that is known and is not metadata.
+type force struct {
+	Force bool `help:"Overwrite the output even if it holds a file system, a disk or the like."`
+}
+
 // inPlaceRules are those of tools that write: nothing is written into disks without --in-place.
 func inPlaceRules() []cli.Rule {
 	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file, needed to undo the change"}}
@@ -76,12 +81,12 @@ const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the 
 // leastOutput is how many blocks the smallest output has.
 const leastOutput block.Nr = 10
 
-// output is what new metadata is written to. What it held before says nothing.
-func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
+// output is what new metadata is written to.
+func (o *inPlace) output(path string, disk *source.Disk, f force) source.Spec {
 	if o.InPlace {
-		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput}
+		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput, Force: f.Force}
 	}
-	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput}
+	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput, Force: f.Force}
 }
 
 // A deviceID is a thin device: its id or, where LVM's text is at hand, VG/LV.

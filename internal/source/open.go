@@ -31,6 +31,7 @@ type Spec struct {
 	Disk     *Disk        // which volume is meant if Path is a disk; nil: a disk is refused
 	DiskHint string       // what is said to that
 	Doubtful bool         // what does not look like metadata is opened all the same
+	Force    bool         // what is written over may hold anything, see [Occupied]
 	Least    block.Nr     // blocks that it must have
 	Partial  bool         // what lies in part on a physical volume that is missing is opened all the same
 }
@@ -101,7 +102,13 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	if err := spec.member(dev); err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
-	doubt := spec.recognise(dev)
+	if err := spec.occupied(dev); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	var doubt error
+	if spec.Access != Overwrite {
+		doubt = Recognise(dev)
+	}
 	if doubt == nil || spec.passes(dev, doubt) {
 		return &Source{Device: dev, Path: spec.Path, Doubt: doubt, snapshot: spec.Snapshot}, nil
 	}
@@ -149,18 +156,13 @@ func (spec *Spec) device() (block.Device, error) {
 	return openDevice(spec.Path, block.Options{Shared: spec.Snapshot.Set, Write: spec.Access == Overwrite}, busy)
 }
 
-// recognise says what dev is instead of metadata. A file that is written over is refused only if
-// it is wanted for what it has: a pack, or the image of a disk. What volumes held before they
-// were given to a pool says nothing.
-func (spec *Spec) recognise(dev block.Device) error {
-	is := Recognise(dev)
-	if spec.Access != Overwrite {
-		return is
+// occupied is [Occupied] for what is written over whatever it held before.
+func (spec *Spec) occupied(dev block.Device) error {
+	over := spec.Access == Overwrite || spec.Access == Claim && spec.Doubtful
+	if !over || spec.Force {
+		return nil
 	}
-	if regular(spec.Path) && (errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk)) {
-		return is
-	}
-	return nil
+	return Occupied(spec.Path, dev)
 }
 
 // passes reports whether dev is opened in spite of doubt.

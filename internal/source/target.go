@@ -20,8 +20,13 @@ type Target struct {
 }
 
 // CreateTarget opens the block device at path, or makes a file of size bytes with content of
-// the files at from.
-func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Target, error) {
+// the files at from. Without force it refuses what is [Occupied].
+func CreateTarget(env *cli.Env, path string, size int64, force bool, from ...string) (*Target, error) {
+	if !force {
+		if err := occupiedAt(path); err != nil {
+			return nil, err
+		}
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:
