@@ -10,7 +10,10 @@ import (
 )
 
 // A File is a file with holes where the volume has zeros.
-type File struct{ f *os.File }
+type File struct {
+	f     *os.File
+	fresh bool // all that was not written is a hole
+}
 
 // CreateFile creates a file of size bytes, all of it a hole. A file that is there is
 // emptied with force, else the error is [os.ErrExist]. The error is [block.ErrBusy] if
@@ -32,7 +35,7 @@ func CreateFile(path string, size int64, force bool, mode os.FileMode) (*File, e
 		f.Close()
 		return nil, err
 	}
-	return &File{f}, nil
+	return &File{f, true}, nil
 }
 
 // ErrNotOurs says that a file is not what an export has left.
@@ -55,7 +58,7 @@ func ReopenFile(path string, size int64) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{f}, nil
+	return &File{f: f}, nil
 }
 
 // A FullCopy is a file that holds a full copy already. Zeros become holes where that is possible.
@@ -74,7 +77,7 @@ func OpenCopy(path string) (*FullCopy, error) {
 		f.Close()
 		return nil, err
 	}
-	return &FullCopy{File{f}}, nil
+	return &FullCopy{File{f: f}}, nil
 }
 
 // Size is the size of the file in bytes.
