@@ -27,6 +27,8 @@ type Options struct {
 	// Parts are the files that follow the first if an image is split. Without them those that follow it
 	// by their names do, see [Sisters].
 	Parts []string
+	// Done, if not nil, ends reading from a server once it is closed, even if the server is silent.
+	Done <-chan struct{}
 }
 
 // A file is what an image lies in.

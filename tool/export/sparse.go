@@ -37,7 +37,7 @@ func (t SparseFile) Zero(off, n int64) error {
 }
 
 // stretch is how many of the first bytes of p, which lies at off, are alike: blocks of zeros, or not.
-// What is no whole block of the file is not.
+// Parts of a block of the file are never zeros.
 func stretch(p []byte, off int64) (n int, zero bool) {
 	for n < len(p) {
 		end := min(n+block.Size-int((off+int64(n))%block.Size), len(p))
