@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"thinpool/disk/internal/partition"
 	"thinpool/internal/md"
 )
 
@@ -22,16 +23,51 @@ func (d *Disk) mdRefusal(s *md.Superblock) error {
 	return fmt.Errorf("%v is a member of a software RAID (md %s, %s): refusing to write, because its members would differ. Assemble the array with mdadm and write to that", d, s.Version, s.LevelName())
 }
 
+// member is the superblock by which d is a member of an array of md; nil if there is none.
+func (d *Disk) member() (*md.Superblock, error) {
+	sb, err := md.Recognise(d, d.size)
+	if part, _ := d.around(sb); part != nil {
+		return nil, nil
+	}
+	return sb, err
+}
+
+// around is the partition of d that a superblock of version 0.90 at the end of d belongs to; nil if it is
+// that of d itself. It does not say where its member begins, and lies at the same place for both. But it
+// says how much of the member the array uses. If all of that lies in a partition, it is taken for that of
+// the partition, as libblkid does. It is sure if the array uses all of the partition.
+func (d *Disk) around(sb *md.Superblock) (part *partition.Partition, sure bool) {
+	const reserved = 64 << 10 // for the superblock
+	if sb == nil || sb.Version != "0.90" {
+		return nil, false
+	}
+	table, err := partition.Read(d, d.size)
+	if err != nil || table.Beyond { // the table may be that of an array
+		return nil, false
+	}
+	for _, p := range table.Partitions {
+		unused := sb.DataSize - sb.Used - p.Start
+		if unused >= 0 && p.Start <= sb.DataSize && p.Start+p.Size >= sb.DataSize+reserved {
+			return &p, sb.Used > 0 && unused <= sb.Chunk
+		}
+	}
+	return nil, false
+}
+
 // md recognises a member of an array, and keeps it until all of them are found. It comes before all
 // other layers: with its superblock at the end a member begins as what it holds does.
 func (s *search) md(m *Medium, d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
+	part, sure := d.around(sb)
 	switch {
 	case err != nil: // what it holds may be readable all the same
 		d.fixed = fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
 		s.problem(true, "%v: %v", d, err)
 		return false
-	case sb == nil:
+	case sb == nil, sure:
+		return false
+	case part != nil:
+		s.problem(false, "%v: its md superblock (0.90) does not say whether it is that of the disk or of %v: taken for that of the partition, where it has room", d, part)
 		return false
 	}
 	a := s.arrays[sb.UUID]

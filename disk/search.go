@@ -127,7 +127,7 @@ func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 // Refuse says why bytes must not be written although they look as if they could be: which layer they
 // are a part of. It is nil if none recognises them.
 func Refuse(d *Disk) error {
-	sb, err := md.Recognise(d, d.size)
+	sb, err := d.member()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
@@ -161,6 +161,6 @@ func (d *Disk) refuseAt(at int64) error {
 
 // IsMember reports whether d is a member of an array, of which its superblock leaves no doubt.
 func IsMember(d *Disk) bool {
-	sb, err := md.Recognise(d, d.size)
+	sb, err := d.member()
 	return err == nil && sb != nil
 }
