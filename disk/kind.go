@@ -22,10 +22,12 @@ type Kind struct {
 const KindProbe = 0x10040 + 8
 
 const (
-	extSuperblock = 1024
-	bcacheMagic   = 4096 + 24
-	stratisMagic  = sector + 4
-	zfsVersion    = 16<<10 + 20 // length and name of the first pair in the label
+	extSuperblock  = 1024
+	f2fsSuperblock = 1024
+	opticalMagic   = 16*2048 + 1
+	bcacheMagic    = 4096 + 24
+	stratisMagic   = sector + 4
+	zfsVersion     = 16<<10 + 20 // length and name of the first pair in the label
 )
 
 var kinds = []Kind{
@@ -40,6 +42,11 @@ var kinds = []Kind{
 	{"an NTFS file system", "", 3, "NTFS    ", nil},
 	{"a FAT file system", "", 0x52, "FAT32   ", nil},
 	{"a FAT file system", "", 0x36, "FAT1", nil},
+	{"an exFAT file system", "", 3, "EXFAT   ", nil},
+	{"an encrypted volume (BitLocker)", "", 3, "-FVE-FS-", nil},
+	{"an F2FS file system", "", f2fsSuperblock, "\x10\x20\xf5\xf2\x01\x00", nil}, // with the version
+	{"a CD or DVD (ISO 9660)", "", opticalMagic, "CD001", nil},
+	{"a CD or DVD (UDF)", "", opticalMagic, "BEA01", nil},
 	{"a program", "", 0, "\x7fELF", nil},
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"thinpool/disk/internal/partition"
 	"thinpool/internal/md"
 )
 
@@ -22,16 +23,52 @@ func (d *Disk) mdRefusal(s *md.Superblock) error {
 	return fmt.Errorf("%v is a member of a software RAID (md %s, %s): refusing to write, because its members would differ. Assemble the array with mdadm and write to that", d, s.Version, s.LevelName())
 }
 
+// member returns the superblock that makes d a member of an md array; nil if there is none.
+func (d *Disk) member() (*md.Superblock, error) {
+	sb, err := md.Recognise(d, d.size)
+	if part, _ := d.around(sb); part != nil {
+		return nil, nil
+	}
+	return sb, err
+}
+
+// around returns the partition of d that a version 0.90 superblock at the end of d belongs to; nil if
+// it belongs to d itself. Such a superblock does not store where its member starts, and has the same
+// place in both cases. But it stores how much of the member the array uses. If a partition contains
+// all of that, the superblock is taken for the partition's, as libblkid does. It is sure if the array
+// uses the whole partition.
+func (d *Disk) around(sb *md.Superblock) (part *partition.Partition, sure bool) {
+	const reserved = 64 << 10 // for the superblock
+	if sb == nil || sb.Version != "0.90" {
+		return nil, false
+	}
+	table, err := partition.Read(d, d.size)
+	if err != nil || table.Beyond { // the table may be that of an array
+		return nil, false
+	}
+	for _, p := range table.Partitions {
+		unused := sb.DataSize - sb.Used - p.Start
+		if unused >= 0 && p.Start <= sb.DataSize && p.Start+p.Size >= sb.DataSize+reserved {
+			return &p, sb.Used > 0 && unused <= sb.Chunk
+		}
+	}
+	return nil, false
+}
+
 // md recognises a member of an array and keeps it until all of them are found. It comes before all
 // other layers: a member with its superblock at the end starts like its content.
 func (s *search) md(m *Medium, d *Disk) bool {
 	sb, err := md.Recognise(d, d.size)
+	part, sure := d.around(sb)
 	switch {
 	case err != nil: // the content may still be readable
 		d.fixed = fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
 		s.problem(true, "%v: %v", d, err)
 		return false
-	case sb == nil:
+	case sb == nil, sure:
+		return false
+	case part != nil:
+		s.problem(false, "%v: its md superblock (0.90) does not say whether it is that of the disk or of %v: taken for that of the partition, where it has room", d, part)
 		return false
 	}
 	a := s.arrays[sb.UUID]

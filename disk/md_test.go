@@ -2,6 +2,8 @@ package disk_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"thinpool/disk"
 	"thinpool/fixtures"
+	"thinpool/test/shared"
 )
 
 // searchAll searches disks named disk0, disk1, ...; nil skips one.
@@ -154,4 +157,53 @@ func mbr(size int) []byte {
 	}
 	p[510], p[511] = 0x55, 0xaa
 	return p
+}
+
+// A superblock of version 0.90 lies at the same place for a disk and for its last partition. It is taken for
+// that of the partition if the array fits in there, as libblkid does.
+func TestWholeOrPartition(t *testing.T) {
+	for file, tc := range map[string]struct {
+		name, sum string // of the array, as the kernel read it
+		size      int64
+		said      bool
+	}{
+		"md-0.90-partition":    {"disk0 > partition 2 > md raid1", "d6947a1d980c18a500857af8ca3f99835585b51d45ebdddbbd4c74d7745d0941", 5177344, false},
+		"md-0.90-partition-4m": {"disk0 > partition 2 > md raid1", "dd66c0c07bb424704a72a586fba9eec3ed1c4a39ce8f6e4f8e694f4d38a38e5b", 4194304, true},
+		"md-0.90-disk":         {"disk0 > md raid1", "053dfa68d2102e7a3428336a3b77e0c9e5e26912f950b35352e32f1972174f2a", 8323072, false},
+		"md-0.90-disk-4m":      {"disk0 > md raid1", "7414cd00b5bba287140cf48dec89fe28b23659c583401cc8859ccd79a3d70369", 4194304, false},
+	} {
+		image := shared.Unpack(t, filepath.Join("testdata", file+".zst"))
+		found := searchAll(t, disk.How{}, image)
+		last := found.Media[len(found.Media)-1]
+		content := make([]byte, last.Size())
+		if err := last.ReadFull(content, 0); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		sum := fmt.Sprintf("%x", sha256.Sum256(content))
+		if last.String() != tc.name || last.Size() != tc.size || sum != tc.sum {
+			t.Errorf("%s: %v of %d bytes, %s; problems %v", file, last, last.Size(), sum, found.Problems)
+		}
+		if got := said(found, "does not say whether it is that of the disk or of partition 2"); got != tc.said {
+			t.Errorf("%s: problems %v", file, found.Problems)
+		}
+		whole := disk.New("disk0", bytes.NewReader(image), int64(len(image)))
+		part, err := whole.Part(2)
+		if strings.Contains(file, "partition") {
+			if err != nil || disk.IsMember(whole) || disk.Refuse(whole) != nil || !disk.IsMember(part) || disk.Refuse(part) == nil {
+				t.Errorf("%s: the partition is not the member (%v)", file, err)
+			}
+		} else if !disk.IsMember(whole) || disk.Refuse(whole) == nil {
+			t.Errorf("%s: the disk is not the member", file)
+		}
+	}
+}
+
+// A partition that reaches beyond the disk is one of an array that is larger.
+func TestPartitionBeyond(t *testing.T) {
+	image := shared.Unpack(t, filepath.Join("testdata", "md-0.90-partition.zst"))
+	image[446+16+13]++ // 128 KiB more
+	whole := disk.New("disk0", bytes.NewReader(image), int64(len(image)))
+	if !disk.IsMember(whole) {
+		t.Error("the disk is not the member")
+	}
 }

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ const (
 // nbdMost is the maximum number of bytes per read.
 const nbdMost = 1 << 20
 
+// errClosed is the error of reading after Close.
+var errClosed = errors.New("the connection is closed")
+
 // nbdPatience is how long a server may take to answer.
 const nbdPatience = 2 * time.Minute
 
@@ -45,6 +49,8 @@ const nbdPatience = 2 * time.Minute
 type nbdClient struct {
 	f    *os.File
 	size int64
+	done <-chan struct{} // nothing more is wanted once it is closed
+	shut chan struct{}   // closed once the connection is
 
 	mu     sync.Mutex
 	handle uint64
@@ -52,24 +58,46 @@ type nbdClient struct {
 }
 
 // openNBD connects to a server on a socket and requests an export.
-func openNBD(socket, export string) (*nbdClient, error) {
+func openNBD(socket, export string, done <-chan struct{}) (*nbdClient, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, err
 	}
 	unix.CloseOnExec(fd)
-	err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+	err = unix.SetNonblock(fd, true) // for deadlines
 	if err == nil {
-		err = unix.SetNonblock(fd, true) // for deadlines
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket %s: %w", socket, err), unix.Close(fd))
 	}
-	c := &nbdClient{f: os.NewFile(uintptr(fd), socket)}
+	c := &nbdClient{f: os.NewFile(uintptr(fd), socket), done: done, shut: make(chan struct{})}
+	go c.hangUp()
 	if err := c.handshake(export); err != nil {
-		return nil, errors.Join(fmt.Errorf("NBD server at %s: %w", socket, err), c.f.Close())
+		close(c.shut)
+		c.f.Close()
+		return nil, fmt.Errorf("NBD server at %s: %w", socket, c.cause(err))
 	}
 	return c, nil
+}
+
+// hangUp ends the connection when nothing more is wanted, and with it what waits for the server.
+func (c *nbdClient) hangUp() {
+	select {
+	case <-c.done:
+		c.f.Close()
+	case <-c.shut:
+	}
+}
+
+// cause is why something failed: err, or that nothing more was wanted.
+func (c *nbdClient) cause(err error) error {
+	select {
+	case <-c.done:
+		return context.Canceled
+	default:
+		return err
+	}
 }
 
 // receive reads fixed-size values.
@@ -183,16 +211,26 @@ func (c *nbdClient) read(p []byte, off int64) error {
 	default:
 		_, err = io.ReadFull(c.f, p)
 	}
-	c.broken = err
-	return err
+	if err != nil {
+		c.broken = c.cause(err)
+	}
+	return c.broken
 }
 
 // Close closes the connection.
 func (c *nbdClient) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.broken == errClosed {
+		return nil
+	}
+	close(c.shut)
 	if c.broken == nil && c.f.SetDeadline(time.Now().Add(time.Second)) == nil {
 		_ = c.send(uint32(nbdRequest), uint16(0), uint16(nbdBye), uint64(0), uint64(0), uint32(0))
 	}
-	return c.f.Close()
+	c.broken = errClosed
+	if err := c.f.Close(); !errors.Is(err, os.ErrClosed) { // hangUp has
+		return err
+	}
+	return nil
 }

@@ -6,7 +6,7 @@ import "errors"
 
 type nbdClient struct{ size int64 }
 
-func openNBD(string, string) (*nbdClient, error) {
+func openNBD(string, string, <-chan struct{}) (*nbdClient, error) {
 	return nil, errors.New("sockets are not supported on this system")
 }
 

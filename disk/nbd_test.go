@@ -4,6 +4,7 @@ package disk_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -191,6 +192,60 @@ func TestNBDReadErrors(t *testing.T) {
 		if _, err := d.ReadAt(p, 0); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("a short answer: %v", err)
 		}
+	}
+}
+
+// A silent server is given up as soon as the caller cancels.
+func TestNBDSilent(t *testing.T) {
+	s := &server{content: text16(4096)}
+	socket := s.listen(t)
+	waiting := make(chan struct{}, 1)
+	silent := func(c net.Conn) bool {
+		waiting <- struct{}{}
+		io.Copy(io.Discard, c) // until the client has closed it
+		return true
+	}
+	open := func(done <-chan struct{}) (*disk.Disk, error) {
+		return disk.Open("nbd+unix://"+socket, disk.Options{Done: done})
+	}
+	s.sayInstead(silent)
+	done := make(chan struct{})
+	go func() { <-waiting; close(done) }()
+	if _, err := open(done); !errors.Is(err, context.Canceled) {
+		t.Errorf("the handshake: %v", err)
+	}
+
+	s.sayInstead(nil)
+	done = make(chan struct{})
+	d, err := open(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.answerWith(func(c net.Conn, _ []byte, _ int) bool { return silent(c) })
+	go func() { <-waiting; close(done) }()
+	for range 2 {
+		if _, err := d.ReadAt(make([]byte, 100), 0); !errors.Is(err, context.Canceled) {
+			t.Errorf("a read: %v", err)
+		}
+	}
+	for range 2 {
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+
+	// A client closed before the caller cancels is simply closed.
+	s.answerWith(nil)
+	done = make(chan struct{})
+	if d, err = open(done); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	close(done)
+	if _, err := d.ReadAt(make([]byte, 100), 0); err == nil {
+		t.Error("read after Close")
 	}
 }
 

@@ -26,6 +26,8 @@ type Options struct {
 	// Parts lists the files that follow the first if an image is split. If nil, they are found by
 	// name: see [Sisters].
 	Parts []string
+	// Done, if not nil, ends reading from a server once it is closed, even if the server is silent.
+	Done <-chan struct{}
 }
 
 // A file is the file or device that contains an image.

@@ -127,7 +127,7 @@ func (s *search) deeper(ctx context.Context, d *Disk, depth int) {
 // Refuse says why d must not be written, although it looks writable: because it belongs to a layer.
 // It returns nil if no layer recognises it.
 func Refuse(d *Disk) error {
-	sb, err := md.Recognise(d, d.size)
+	sb, err := d.member()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
@@ -161,6 +161,6 @@ func (d *Disk) refuseAt(at int64) error {
 
 // IsMember reports whether the superblock of d proves that it is a member of an array.
 func IsMember(d *Disk) bool {
-	sb, err := md.Recognise(d, d.size)
+	sb, err := d.member()
 	return err == nil && sb != nil
 }

@@ -19,7 +19,7 @@ func openURI(uri string, opt Options) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", uri, err)
 	}
-	c, err := openNBD(socket, export)
+	c, err := openNBD(socket, export, opt.Done)
 	if err != nil {
 		return nil, err
 	}

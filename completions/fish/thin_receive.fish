@@ -11,4 +11,5 @@ complete -c thin_receive -l keep-places -d 'Put data blocks where the sender has
 complete -c thin_receive -l onto -r -d 'Apply an increment to the pool whose metadata is FILE, which is never written.'
 complete -c thin_receive -l resume -d 'Continue an interrupted receive.'
 complete -c thin_receive -l journal -r -d 'Record progress in this file. For files, the default is the data file with .resume added.'
+complete -c thin_receive -l force -d 'Overwrite the output even if it holds a file system, a disk or the like.'
 complete -c thin_receive -l lvm-text -r -d 'Write what LVM knew of the sender\'s volume group to this file.'

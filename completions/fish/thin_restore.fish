@@ -8,6 +8,7 @@ complete -c thin_restore -l input -s i -r -d 'XML or JSON dump, also compressed;
 complete -c thin_restore -l output -s o -r -d 'Metadata device or file to write; it must exist.'
 complete -c thin_restore -l in-place -d 'Modify the metadata where it is, also inside a disk or raw image. Requires --undo.'
 complete -c thin_restore -l undo -r -d 'First save what will be overwritten to this new file, for thin_check --apply-undo.'
+complete -c thin_restore -l force -d 'Overwrite the output even if it holds a file system, a disk or the like.'
 complete -c thin_restore -l transaction-id -r -d 'Override the transaction id.'
 complete -c thin_restore -l data-block-size -r -d 'Override the data block size.'
 complete -c thin_restore -l nr-data-blocks -r -d 'Override the number of data blocks.'

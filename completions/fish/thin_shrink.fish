@@ -10,5 +10,6 @@ complete -c thin_shrink -l data -r -d 'Data device, or an image of it. Blocks ar
 complete -c thin_shrink -l nr-blocks -r -d 'New size of the data device, in data blocks.'
 complete -c thin_shrink -l no-copy -d 'Write the new metadata, but copy no data.'
 complete -c thin_shrink -l binary -d 'The input is metadata, not a dump. Detected automatically.'
+complete -c thin_shrink -l force -d 'Overwrite the output even if it holds a file system, a disk or the like.'
 complete -c thin_shrink -l dry-run -d 'Report what would be done; write nothing.'
 complete -c thin_shrink -l format -x -a 'text json' -d 'Output format of --dry-run.'

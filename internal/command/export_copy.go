@@ -41,13 +41,13 @@ func (x *Export) copy(env *cli.Env, v *exportVolume, job *exportJob, plan export
 			return err
 		}
 	}
-	to, done, err := x.target(env, v.Size(), job)
+	to, done, err := x.target(env, v, job)
 	if err != nil {
 		return err
 	}
 	defer done()
 	opt := export.Options{From: job.Position, Phase: "exporting MiB", Total: plan.bytes, Progress: env.Progress}
-	if _, sparse := to.(*export.File); !sparse {
+	if x.outputKind() != toFile {
 		opt.Zeros, opt.Total = true, plan.bytes+plan.zeros
 	}
 	if x.Repair {
@@ -243,16 +243,19 @@ func (x *Export) free(journal string) error {
 }
 
 // target opens the output. done closes it, after success or failure.
-func (x *Export) target(env *cli.Env, size int64, job *exportJob) (to export.Target, done func(), err error) {
+func (x *Export) target(env *cli.Env, v *exportVolume, job *exportJob) (to export.Target, done func(), err error) {
 	switch kind := x.outputKind(); {
 	case kind == toFile:
-		f, err := x.file(size, job)
+		f, err := x.file(v.Size(), job)
 		if errors.Is(err, block.ErrBusy) {
 			err = source.Busy(x.Output, err)
 		}
+		if v.plain != nil && err == nil {
+			return export.SparseFile{File: f}, func() { f.Close() }, nil
+		}
 		return f, func() { f.Close() }, err
 	case kind == toDisk:
-		disk, err := export.OpenDisk(x.Output, size, x.AssumeZeroed)
+		disk, err := export.OpenDisk(x.Output, v.Size(), x.AssumeZeroed)
 		if errors.Is(err, block.ErrBusy) {
 			err = fmt.Errorf("%w: it may be mounted, or part of another device", err)
 		}

@@ -87,8 +87,11 @@ func (c *Check) applyUndo(env *cli.Env) error {
 		return err
 	}
 	err = file.Apply(env, to, source.ForeignBlock)
-	if errors.Is(err, undo.ErrOther) {
-		if is := source.Recognise(dev); is != nil {
+	if errors.Is(err, undo.ErrOther) || errors.Is(err, undo.ErrSize) {
+		switch is := source.Recognise(dev); {
+		case errors.Is(is, source.ErrDisk) && !c.InPlace:
+			err = fmt.Errorf("%w; on a raw disk, --in-place writes into the metadata volume. Nothing was written", is)
+		case is != nil:
 			err = fmt.Errorf("%w. Nothing was written", is)
 		}
 	}
@@ -101,7 +104,7 @@ func (c *Check) applyUndo(env *cli.Env) error {
 // undone says how to open the target of an undo, which may be half-written metadata.
 func (c *Check) undone() source.Spec {
 	if c.InPlace {
-		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true}
+		return source.Spec{Path: c.Input, Access: source.Claim, Disk: c.disk(), Doubtful: true, Force: true}
 	}
-	return source.Spec{Path: c.Input, Access: source.Overwrite, DiskHint: "on a raw disk, --in-place writes into the metadata volume"}
+	return source.Spec{Path: c.Input, Access: source.Overwrite, Force: true}
 }

@@ -19,7 +19,8 @@ import (
 // Generate is thin_generate.
 type Generate struct {
 	cli.Common
-	Output        string   `help:"Metadata device or file to write; it must exist. XML and JSON go to standard output by default." short:"o" placeholder:"FILE"`
+	Output string `help:"Metadata device or file to write; it must exist. XML and JSON go to standard output by default." short:"o" placeholder:"FILE"`
+	force
 	Format        string   `help:"Output format." default:"metadata" enum:"metadata,xml,json" placeholder:"metadata|xml|json"`
 	Devices       uint64   `help:"Number of devices that are not snapshots." default:"1" placeholder:"N"`
 	Mappings      uint64   `help:"Mappings per device." default:"100000" placeholder:"N"`
@@ -81,7 +82,7 @@ func (g *Generate) Run(env *cli.Env) error {
 	if g.Format != "metadata" {
 		return g.text(env, shape)
 	}
-	dev, err := source.Open(env, source.Spec{Path: g.Output, Access: source.Overwrite, Least: leastOutput})
+	dev, err := source.Open(env, source.Spec{Path: g.Output, Access: source.Overwrite, Least: leastOutput, Force: g.Force})
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,11 @@ type inPlace struct {
 	Undo    string `help:"First save what will be overwritten to this new file, for thin_check --apply-undo." placeholder:"FILE"`
 }
 
+// force allows a tool to overwrite something recognised that is not metadata.
+type force struct {
+	Force bool `help:"Overwrite the output even if it holds a file system, a disk or the like."`
+}
+
 // inPlaceRules returns the rules for tools that write: no writes to disks without --in-place.
 func inPlaceRules() []cli.Rule {
 	return []cli.Rule{{If: []string{"in-place"}, Needs: []string{"undo"}, Why: "a new file, needed to undo the change"}}
@@ -75,12 +80,12 @@ const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the 
 // leastOutput is the minimum number of blocks of an output.
 const leastOutput block.Nr = 10
 
-// output says how to open the target of new metadata. Its old content does not matter.
-func (o *inPlace) output(path string, disk *source.Disk) source.Spec {
+// output says how to open the target of new metadata.
+func (o *inPlace) output(path string, disk *source.Disk, f force) source.Spec {
 	if o.InPlace {
-		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput}
+		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput, Force: f.Force}
 	}
-	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput}
+	return source.Spec{Path: path, Access: source.Overwrite, DiskHint: inPlaceHint, Least: leastOutput, Force: f.Force}
 }
 
 // A deviceID names a thin device: by id or, if LVM's text is available, by VG/LV.

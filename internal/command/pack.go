@@ -111,7 +111,7 @@ type Unpack struct {
 	cli.Common
 	Input  string `help:"Packed metadata." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Device or file to write; a file appears only on success." short:"o" required:"" placeholder:"FILE"`
-	Force  bool   `help:"Overwrite existing metadata without asking." short:"f"`
+	Force  bool   `help:"Overwrite whatever the output holds, without asking." short:"f"`
 }
 
 // Details implements cli.Detailer.
@@ -141,7 +141,7 @@ func (u *Unpack) Run(env *cli.Env) error {
 		return err
 	}
 	defer in.Close()
-	out, err := source.CreateTarget(env, u.Output, int64(pack.Blocks)*block.Size, u.Input)
+	out, err := source.CreateTarget(env, u.Output, int64(pack.Blocks)*block.Size, u.Force, u.Input)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ type Receive struct {
 	Onto       string `help:"Apply an increment to the pool whose metadata is FILE, which is never written." placeholder:"FILE"`
 	Resume     bool   `help:"Continue an interrupted receive."`
 	Journal    string `help:"Record progress in this file. For files, the default is the data file with .resume added." placeholder:"FILE"`
-	LVMText    string `help:"Write what LVM knew of the sender's volume group to this file." name:"lvm-text" placeholder:"FILE"`
+	force
+	LVMText string `help:"Write what LVM knew of the sender's volume group to this file." name:"lvm-text" placeholder:"FILE"`
 }
 
 // Details implements cli.Detailer.
@@ -161,6 +162,9 @@ func (r *Receive) place(env *cli.Env, out *received) error {
 	if r.Onto != "" {
 		return r.placeOnto(env, out)
 	}
+	if err := r.mayReplace(r.Data, out.data); err != nil {
+		return err
+	}
 	if err := out.in.Place(out.blocks, r.KeepPlaces); err != nil {
 		return fmt.Errorf("%s: %w", r.Data, err)
 	}
@@ -214,6 +218,9 @@ func (r *Receive) outputs(out *received) error {
 	} else if err == nil {
 		out.meta, err = source.OpenDataForWriting(r.Metadata)
 	}
+	if err == nil {
+		err = r.mayReplace(r.Metadata, out.meta)
+	}
 	if err != nil {
 		return err
 	}
@@ -221,6 +228,14 @@ func (r *Receive) outputs(out *received) error {
 		return fmt.Errorf("%s: %w", r.Metadata, err)
 	}
 	return nil
+}
+
+// mayReplace refuses outputs that hold something else. A resumed receive has already written there.
+func (r *Receive) mayReplace(path string, dev block.Device) error {
+	if dev == nil || r.Force || r.Resume {
+		return nil
+	}
+	return source.Occupied(path, dev)
 }
 
 // metadataBytes returns the size of a new metadata file: twice what is needed, so that the pool can

@@ -28,6 +28,7 @@ type Repair struct {
 	Input  string `help:"Damaged metadata device or file. Not written unless --in-place is given." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" placeholder:"FILE"`
 	inPlace
+	force
 	overrides
 	salvage
 	DryRun     bool   `help:"Report what would be done; write nothing."`
@@ -167,7 +168,7 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	}
 	out := dev
 	if r.Output != "" && !r.DryRun {
-		if out, err = source.Open(env, r.output(r.Output, r.disk())); err != nil {
+		if out, err = source.Open(env, r.output(r.Output, r.disk(), r.force)); err != nil {
 			return err
 		}
 		defer out.Close()

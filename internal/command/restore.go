@@ -16,6 +16,7 @@ type Restore struct {
 	Input  string `help:"XML or JSON dump, also compressed; - is standard input." short:"i" required:"" placeholder:"FILE"`
 	Output string `help:"Metadata device or file to write; it must exist." short:"o" required:"" placeholder:"FILE"`
 	inPlace
+	force
 	overrides
 	volumes
 }
@@ -24,7 +25,8 @@ type Restore struct {
 func (r *Restore) Details() string {
 	return `The whole input is checked, and the space it needs is compared with the output, before
 anything is written. The superblock is written last, so unfinished output is never valid
-metadata. The old contents of the output are lost unless --undo saves them.
+metadata. The old contents of the output are lost unless --undo saves them; a file system, a
+disk or the like is overwritten only with --force.
 
 With --in-place and --undo, the output may be a disk with LVM volumes, or a raw image of
 one; the metadata volume of its pool is written.`
@@ -53,7 +55,7 @@ func (r *Restore) Run(env *cli.Env) error {
 	if err := r.newUndo(); err != nil {
 		return err
 	}
-	out, err := source.Open(env, r.output(r.Output, r.disk()))
+	out, err := source.Open(env, r.output(r.Output, r.disk(), r.force))
 	if err != nil {
 		return err
 	}

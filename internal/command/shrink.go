@@ -27,8 +27,9 @@ type Shrink struct {
 	NrBlocks uint64 `help:"New size of the data device, in data blocks." required:"" placeholder:"N"`
 	NoCopy   bool   `help:"Write the new metadata, but copy no data."`
 	Binary   bool   `help:"The input is metadata, not a dump. Detected automatically."`
-	DryRun   bool   `help:"Report what would be done; write nothing."`
-	Format   string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
+	force
+	DryRun bool   `help:"Report what would be done; write nothing."`
+	Format string `help:"Output format of --dry-run." default:"text" enum:"text,json" placeholder:"text|json"`
 }
 
 // Details implements cli.Detailer.
@@ -93,7 +94,7 @@ func (s *Shrink) metadata(env *cli.Env, data block.Device) error {
 	defer dev.Close()
 	var out block.Device
 	if !s.DryRun {
-		if out, err = source.Open(env, source.Spec{Path: s.Output, Access: source.Overwrite, Least: leastOutput}); err != nil {
+		if out, err = source.Open(env, source.Spec{Path: s.Output, Access: source.Overwrite, Least: leastOutput, Force: s.Force}); err != nil {
 			return err
 		}
 		defer out.Close()

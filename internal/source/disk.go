@@ -153,7 +153,7 @@ func (d *Disks) scan(env *cli.Env, paths []string, images Images, opt disk.Optio
 	if err != nil {
 		return err
 	}
-	opt.Backing, d.how = images.Backing, so.How
+	opt.Backing, opt.Done, d.how = images.Backing, env.Done(), so.How
 	for i, arg := range paths {
 		name, image := "", arg
 		if n, rest, ok := strings.Cut(arg, "="); ok && so.Backup != nil && so.Backup.PV(n) != nil {

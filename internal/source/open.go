@@ -31,6 +31,7 @@ type Spec struct {
 	Disk     *Disk        // the volume to use if Path is a disk; nil: refuse disks
 	DiskHint string       // advice in that refusal
 	Doubtful bool         // also open what does not look like metadata
+	Force    bool         // overwrite whatever it holds; see [Occupied]
 	Least    block.Nr     // minimum size in blocks
 	Partial  bool         // also open what is partly on a missing physical volume
 }
@@ -99,7 +100,13 @@ func (spec *Spec) plain(env *cli.Env) (*Source, error) {
 	if err := spec.member(dev); err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
-	doubt := spec.recognise(dev)
+	if err := spec.occupied(dev); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	var doubt error
+	if spec.Access != Overwrite {
+		doubt = Recognise(dev)
+	}
 	if doubt == nil || spec.passes(dev, doubt) {
 		return &Source{Device: dev, Path: spec.Path, Doubt: doubt, snapshot: spec.Snapshot}, nil
 	}
@@ -147,18 +154,13 @@ func (spec *Spec) device() (block.Device, error) {
 	return openDevice(spec.Path, block.Options{Shared: spec.Snapshot.Set, Write: spec.Access == Overwrite}, busy)
 }
 
-// recognise says what dev is instead of metadata. A file to be overwritten is refused only if its
-// content matters: a pack or a disk image. What volumes held before they were given to a pool does
-// not matter.
-func (spec *Spec) recognise(dev block.Device) error {
-	is := Recognise(dev)
-	if spec.Access != Overwrite {
-		return is
+// occupied applies [Occupied] to a target whose old content does not matter.
+func (spec *Spec) occupied(dev block.Device) error {
+	over := spec.Access == Overwrite || spec.Access == Claim && spec.Doubtful
+	if !over || spec.Force {
+		return nil
 	}
-	if regular(spec.Path) && (errors.Is(is, ErrPacked) || errors.Is(is, ErrDisk)) {
-		return is
-	}
-	return nil
+	return Occupied(spec.Path, dev)
 }
 
 // passes reports whether dev is opened in spite of doubt.

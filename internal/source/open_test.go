@@ -34,7 +34,7 @@ func packed(t *testing.T) []byte {
 
 // What can be opened depends only on what the tool accepts. Opening does not change any file.
 func TestOpenSpec(t *testing.T) {
-	const refused = "not thin metadata"
+	const refused, occupied = "not thin metadata", "Use --force to overwrite it"
 	contents := map[string][]byte{
 		"metadata": superblock(),
 		"pack":     packed(t),
@@ -65,12 +65,16 @@ func TestOpenSpec(t *testing.T) {
 			"metadata": "", "pack": refused, "disk": "; do this instead", "swap": refused, "small": "too small",
 		}},
 		"claim, in place": {Spec{Access: Claim, Disk: &Disk{}, Doubtful: true, Least: 10}, map[string]string{
-			"metadata": "", "pack": refused, "disk": "no LVM volume group was found", "swap": "doubt", "small": "too small",
+			"metadata": "", "pack": occupied, "disk": "no LVM volume group was found", "swap": occupied, "small": "too small",
+		}},
+		"claim, in place, force": {Spec{Access: Claim, Disk: &Disk{}, Doubtful: true, Force: true}, map[string]string{
+			"metadata": "", "pack": refused, "disk": "no LVM volume group was found", "swap": "doubt",
 		}},
 		"overwrite": {Spec{Access: Overwrite, DiskHint: "do this instead", Least: 10}, map[string]string{
-			"metadata": "", "pack": refused, "disk": "; do this instead", "swap": "", "small": "Output file too small",
+			"metadata": "", "pack": occupied, "disk": occupied + "; do this instead", "swap": occupied, "small": "Output file too small",
 		}},
-		"overwrite, larger": {Spec{Access: Overwrite, Least: 11}, map[string]string{"metadata": "needs 11 blocks", "swap": ""}},
+		"overwrite, force":  {Spec{Access: Overwrite, Force: true}, map[string]string{"metadata": "", "pack": "", "disk": "", "swap": ""}},
+		"overwrite, larger": {Spec{Access: Overwrite, Least: 11, Force: true}, map[string]string{"metadata": "needs 11 blocks", "swap": ""}},
 	} {
 		for content, want := range tc.want {
 			t.Run(name+", "+content, func(t *testing.T) {

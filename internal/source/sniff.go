@@ -56,6 +56,7 @@ const (
 )
 
 var signatures = []signature{
+	{0, le64(packMagic), "packed metadata", advisePack, nil},
 	{0, "<superblock", "a dump as XML", adviseRestore, nil},
 	{0, "<?xml", "XML", adviseRestore, nil},
 	{0, "<!DOCTYPE", "XML", adviseRestore, nil},
@@ -113,24 +114,33 @@ func (diskError) Is(target error) bool { return target == ErrDisk }
 // foreign says what start is, if it is recognised as something other than thin metadata. Anything
 // else may be damaged metadata and passes.
 func foreign(start []byte) error {
+	switch s := identify(start); {
+	case s == nil:
+		return nil
+	case s.advice == advisePack:
+		return ErrPacked
+	default:
+		return s.err()
+	}
+}
+
+// identify returns the signature that start has; nil for thin metadata and for anything unknown.
+func identify(start []byte) *signature {
 	if has(start, offMagic, le64(metadata.Magic)) {
 		return nil
-	}
-	if has(start, 0, le64(packMagic)) {
-		return ErrPacked
 	}
 	text := bytes.TrimLeft(start, " \t\r\n\ufeff")
 	for _, s := range signatures {
 		if s.in(start) || s.magic[0] == '<' && bytes.HasPrefix(text, []byte(s.magic)) {
-			return s.err()
+			return &s
 		}
 	}
 	if s := ofDisk(start); s != nil {
-		return s.err()
+		return s
 	}
 	for _, s := range boot {
 		if s.in(start) {
-			return s.err()
+			return &s
 		}
 	}
 	return nil
@@ -170,15 +180,23 @@ func imageOf(format string) string {
 
 func (s *signature) err() error {
 	err := fmt.Errorf("this is %s, not thin metadata: %s", s.what, s.advice)
-	switch s.advice {
-	case adviseLVM, adviseImage, adviseLUKS, adviseRAID:
+	if s.isDisk() {
 		return diskError{err}
 	}
 	return err
 }
 
-// ForeignBlock says what starts in b, which is block nr and not block 0: something that does not
-// overwrite block 0 when it is created.
+// isDisk reports whether there may be metadata inside.
+func (s *signature) isDisk() bool {
+	switch s.advice {
+	case adviseLVM, adviseImage, adviseLUKS, adviseRAID:
+		return true
+	}
+	return false
+}
+
+// ForeignBlock says what b, which is block nr and not block 0, is the beginning of: something
+// that leaves block 0 as it was when it is made.
 func ForeignBlock(nr block.Nr, b *block.Data) error {
 	off := int(min(nr, disk.KindProbe)) * block.Size
 	for _, s := range signatures {
@@ -256,21 +274,31 @@ func IsDump(path string) bool {
 
 // Recognise says what dev is, if it is recognised as something other than thin metadata.
 func Recognise(dev block.Device) error {
+	start, err := readStart(dev)
+	if err != nil {
+		return err
+	}
+	err = foreign(start)
+	if err == nil && dev.Size() < block.Size {
+		return errTooSmall
+	}
+	return err
+}
+
+// readStart reads what dev is recognised by, as far as it can be read.
+func readStart(dev block.Device) ([]byte, error) {
 	if dev.Size() < block.Size {
 		start := make([]byte, dev.Size())
-		_, _ = dev.ReadAt(start, 0)
-		if err := foreign(start); err != nil {
-			return err
-		}
-		return errTooSmall
+		n, _ := dev.ReadAt(start, 0)
+		return start[:n], nil
 	}
 	// Whole blocks, as direct I/O requires.
 	buf := block.Buffer(min(int(block.Blocks(dev)), (sniffed+block.Size-1)/block.Size))
 	n, err := dev.ReadAt(block.Bytes(buf), 0)
 	if n == 0 && err != nil && err != io.EOF {
-		return err
+		return nil, err
 	}
-	return foreign(block.Bytes(buf)[:n])
+	return block.Bytes(buf)[:n], nil
 }
 
 // NotPacked says what f is instead of packed metadata, if known; else it returns err.

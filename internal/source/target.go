@@ -19,9 +19,14 @@ type Target struct {
 	out *Output // nil: a block device
 }
 
-// CreateTarget opens the block device at path, or creates a file of size bytes. from are the files
-// its content comes from.
-func CreateTarget(env *cli.Env, path string, size int64, from ...string) (*Target, error) {
+// CreateTarget opens the block device at path, or makes a file of size bytes with content of
+// the files at from. Without force it refuses what is [Occupied].
+func CreateTarget(env *cli.Env, path string, size int64, force bool, from ...string) (*Target, error) {
+	if !force {
+		if err := occupiedAt(path); err != nil {
+			return nil, err
+		}
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.Mode()&os.ModeType == os.ModeDevice:

@@ -17,9 +17,23 @@ const sector = block.SectorSize
 var (
 	// ErrUsed says that there is metadata, but not what the repair wrote.
 	ErrUsed = errors.New("the superblock is not the one the repair wrote: the pool has been used since, or this is another pool's metadata. Nothing was written")
-	// ErrOther says that block 0 is not one that a repair, or its undo, can have left.
+	// ErrSize says that the device has another size than the one that was repaired.
+	ErrSize = errors.New("the undo file is for another device")
+	// ErrOther says that there is no metadata that a repair, or undoing it, can have left.
 	ErrOther = errors.New("block 0 is neither a superblock nor what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
 )
+
+// A sizeError is an [ErrSize] that says more.
+type sizeError struct {
+	want uint64
+	have int64
+}
+
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("the undo file is for a device of %d bytes, but this one has %d", e.want, e.have)
+}
+
+func (e *sizeError) Unwrap() error { return ErrSize }
 
 // Foreign returns an error if a block other than block 0 shows that the device is not a metadata
 // device; else nil.
@@ -30,7 +44,7 @@ type Foreign func(block.Nr, *block.Data) error
 // recognises; foreign may be nil.
 func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) error {
 	if uint64(dev.Size()) != f.size {
-		return fmt.Errorf("the undo file is for a device of %d bytes, but this one has %d", f.size, dev.Size())
+		return &sizeError{f.size, dev.Size()}
 	}
 	buf := block.Buffer(1)
 	if err := block.Read(dev, 0, &buf[0]); err != nil {

@@ -234,6 +234,15 @@ type end struct {
 // stopped runs a writer and stops it after a while.
 func (w writer) stopped(t *testing.T, dir string, after time.Duration, sig syscall.Signal) end {
 	t.Helper()
+	cmd, stderr := w.start(t, dir)
+	time.Sleep(after)
+	_ = cmd.Process.Signal(sig)
+	return ended(t, cmd, stderr)
+}
+
+// start starts a writer.
+func (w writer) start(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
 	cmd := exec.Command(filepath.Join(tools, w.args[0]), w.args[1:]...)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
@@ -241,8 +250,12 @@ func (w writer) stopped(t *testing.T, dir string, after time.Duration, sig sysca
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(after)
-	_ = cmd.Process.Signal(sig)
+	return cmd, &stderr
+}
+
+// ended waits for the end of what was started.
+func ended(t *testing.T, cmd *exec.Cmd, stderr *bytes.Buffer) end {
+	t.Helper()
 	err := cmd.Wait()
 	if _, exit := errors.AsType[*exec.ExitError](err); err != nil && !exit {
 		t.Fatal(err)

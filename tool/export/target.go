@@ -9,8 +9,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A File is a sparse file with holes where the volume has zeros.
-type File struct{ f *os.File }
+// A File is a file with holes where the volume has zeros.
+type File struct {
+	f     *os.File
+	fresh bool // everything not written is a hole
+}
 
 // CreateFile creates a file of size bytes that is one hole. With force it truncates an existing
 // file; otherwise the error is [os.ErrExist]. The error is [block.ErrBusy] if another process has
@@ -32,7 +35,7 @@ func CreateFile(path string, size int64, force bool, mode os.FileMode) (*File, e
 		f.Close()
 		return nil, err
 	}
-	return &File{f}, nil
+	return &File{f, true}, nil
 }
 
 // ErrNotOurs means that a file was not left by an export.
@@ -55,7 +58,7 @@ func ReopenFile(path string, size int64) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{f}, nil
+	return &File{f: f}, nil
 }
 
 // A FullCopy is an existing full copy in a file. Zeros become holes if possible.
@@ -75,7 +78,7 @@ func OpenCopy(path string) (*FullCopy, error) {
 		f.Close()
 		return nil, err
 	}
-	return &FullCopy{File{f}}, nil
+	return &FullCopy{File{f: f}}, nil
 }
 
 // Size returns the size of the file in bytes.

@@ -44,6 +44,7 @@ type Table struct {
 	Scheme     string // "mbr", "gpt"; empty if there is no table
 	Partitions []Partition
 	Problems   []string // oddities of the table
+	Beyond     bool     // it has partitions beyond the end of the disk
 }
 
 // Offsets in an MBR, in boot records of the extended partition, and in their entries.
@@ -142,10 +143,11 @@ func (t *reader) add(p Partition) {
 	switch {
 	case p.Start >= t.size:
 		t.problem("%v starts at byte %d, beyond the end of the image", p, p.Start)
+		t.Beyond = true
 		return
 	case p.Size > t.size-p.Start:
 		t.problem("%v ends %d bytes beyond the end of the image", p, p.Size-(t.size-p.Start))
-		p.Size = t.size - p.Start
+		p.Size, t.Beyond = t.size-p.Start, true
 	}
 	p.Scheme = t.Scheme
 	t.Partitions = append(t.Partitions, p)
