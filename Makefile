@@ -4,7 +4,7 @@ DESTDIR ?=
 TOOLS   := $(filter-out thin_tools,$(notdir $(wildcard cmd/*)))
 # Entry point of the tools: see internal/cli/entry_linux.go.
 ENTRY    = $(if $(filter linux/amd64 linux/arm64,$(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)),-E thinpool/internal/cli.entry)
-BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(ENTRY)'
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -funcalign=16 $(ENTRY)'
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s
 FOR      ?= 1m

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 
 	"thinpool/internal/printable"
@@ -285,12 +286,7 @@ func (g *Group) addVolume(e *text.Entry) error {
 	if uint64(len(v.Segments)) != count {
 		return f.fail("segment_count", "segment_count is %d, but there are %d segments", count, len(v.Segments))
 	}
-	slices.SortStableFunc(v.Segments, func(a, b Segment) int {
-		if a.Start < b.Start {
-			return -1
-		}
-		return 1
-	})
+	sort.SliceStable(v.Segments, func(i, j int) bool { return v.Segments[i].Start < v.Segments[j].Start })
 	for _, s := range v.Segments {
 		switch {
 		case s.Start != v.Extents:

@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"metadata", "disk"},
 	{"internal/pdata/spacemap"},
 	{"internal/pdata/btree", "internal/md", "lvm/internal/*", "disk/internal/*", "metadata/block/blocktest"},
-	{"metadata/block", "internal/blockset", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
+	{"metadata/block", "internal/blockset", "internal/dm", "internal/licenses", "internal/luks", "internal/lvmconfig", "internal/newfile", "internal/printable", "internal/raid", "test/shared", "fsmap"},
 }
 
 // exceptions lists allowed imports within a layer, and exemptions from other limits.

@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"thinpool/internal/printable"
@@ -48,7 +49,7 @@ func escapeNames(args []string) *strings.Replacer {
 		return nil
 	}
 	// Longest first: a prefix would hide a longer part.
-	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
+	sort.Slice(parts, func(i, j int) bool { return len(parts[i]) > len(parts[j]) })
 	var pairs []string
 	for _, part := range parts {
 		pairs = append(pairs, part, printable.Text(part))

@@ -38,7 +38,7 @@ func metadataArgs(path, out string) map[string][]string {
 }
 
 // without lists the tools that read no metadata.
-var without = []string{"thin_files", "thin_generate", "thin_metadata_unpack", "thin_receive", "thin_restore"}
+var without = []string{"thin_files", "thin_generate", "thin_metadata_unpack", "thin_migrate", "thin_receive", "thin_restore"}
 
 func runTool(t *testing.T, tool cli.Tool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()

@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -49,6 +50,9 @@ type Export struct {
 	AcceptLoss    bool         `help:"Succeed even if something is lost or uncertain."`
 	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or image of a disk, that holds LVM volumes."`
 	volumes
+
+	live    *source.Thin // what thin_migrate copies; nil: this is thin_export
+	discard bool         // block devices get discards where the volume has zeros
 }
 
 // Details implements cli.Detailer.
@@ -293,6 +297,7 @@ type exportVolume struct {
 	place         *source.Place
 	src           volume.Source
 	device, since *uint64 // device ids, if there are any
+	live          *live   // the device as the kernel has it now; nil: not asked
 	lossy         bool    // something is lost, known or not
 }
 
@@ -340,7 +345,7 @@ func (v *exportVolume) checkHeld() error {
 	if v.plain != nil {
 		return nil
 	}
-	return v.pool.CheckSnapshotHeld()
+	return errors.Join(v.pool.CheckSnapshotHeld(), v.checkCurrent())
 }
 
 func numbered(nr *uint64) block.Nr {

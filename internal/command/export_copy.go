@@ -95,7 +95,7 @@ func (x *Export) unfinished(env *cli.Env, job *exportJob, err error) error {
 	if job.path != "" && !errors.Is(err, export.ErrDiffers) {
 		fmt.Fprintf(env.Stderr, "%s: %d of %d bytes are copied; run the same command with --resume to continue\n", x.Output, job.Position, job.Size)
 	}
-	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair {
+	if wrong, ok := errors.AsType[*volume.ReadError](err); ok && !x.Repair && x.live == nil {
 		return fmt.Errorf("%w; with --repair the export continues and leaves a hole of at most %d bytes", err, wrong.Extent.Len)
 	}
 	return err
@@ -170,7 +170,7 @@ func (x *Export) job(v *exportVolume) (*exportJob, error) {
 		return nil, err
 	case old != nil:
 		if err := old.Same(&job.Journal); err != nil {
-			return nil, fmt.Errorf("%s: cannot resume: %w; use --force to start over", job.path, err)
+			return nil, fmt.Errorf("%s: cannot resume: %w; %s to start over", job.path, err, x.anyway())
 		}
 		if x.Mapfile != "" && old.Lost > 0 {
 			return nil, fmt.Errorf("%s: %d bytes could not be read before, and it is not known which, so there can be no mapfile; use --force to start over, or resume without --mapfile", job.path, old.Lost)
@@ -220,9 +220,17 @@ func (x *Export) before(path string) (*export.Journal, error) {
 		return old, err
 	}
 	if info, err := os.Stat(x.Output); err == nil && info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s exists but %s does not: the export is complete, or this file is not from thin_export; use --force to replace it", x.Output, path)
+		return nil, fmt.Errorf("%s exists but %s does not: the export is complete, or this file is not from thin_export; %s to replace it", x.Output, path, x.anyway())
 	}
 	return nil, nil // nothing has been done yet
+}
+
+// anyway returns the advice for replacing an existing output.
+func (x *Export) anyway() string {
+	if x.live != nil {
+		return "leave out --resume"
+	}
+	return "use --force"
 }
 
 // free makes sure that no existing output or journal is in the way.
@@ -255,7 +263,7 @@ func (x *Export) target(env *cli.Env, v *exportVolume, job *exportJob) (to expor
 		}
 		return f, func() { f.Close() }, err
 	case kind == toDisk:
-		disk, err := export.OpenDisk(x.Output, v.Size(), x.AssumeZeroed)
+		disk, err := export.OpenDisk(x.Output, v.Size(), x.holes())
 		if errors.Is(err, block.ErrBusy) {
 			err = fmt.Errorf("%w: it may be mounted, or part of another device", err)
 		}
@@ -268,6 +276,17 @@ func (x *Export) target(env *cli.Env, v *exportVolume, job *exportJob) (to expor
 		return nil, nil, err
 	}
 	return export.NewStream(pipe), func() { pipe.Close() }, nil
+}
+
+// holes is what a block device gets where the volume has zeros.
+func (x *Export) holes() export.Holes {
+	switch {
+	case x.AssumeZeroed:
+		return export.SkipZeros
+	case x.discard:
+		return export.Discard
+	}
+	return export.WriteZeros
 }
 
 func (x *Export) file(size int64, job *exportJob) (*export.File, error) {

@@ -51,7 +51,10 @@ func (x *Export) plan(env *cli.Env, v *exportVolume, from int64) (exportPlan, er
 	if x.ChangedSince != nil {
 		advice = "from damaged metadata only whole devices can be exported, with --repair"
 	}
-	if p.cut {
+	if x.live != nil {
+		advice = "deactivate the pool, and run thin_check on its metadata"
+	}
+	if p.cut && x.live == nil {
 		advice += "; is this the whole data device, and does it start at --data-offset?"
 	}
 	return p, fmt.Errorf("%d bytes are lost; nothing was written: %s", p.lost, advice)

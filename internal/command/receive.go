@@ -204,28 +204,38 @@ func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 	return nil
 }
 
-// outputs creates or opens the outputs.
+// mostCreated limits the metadata that is created only because a stream says so. A few bytes of a
+// stream can claim any number of data blocks and mappings.
+const mostCreated block.Nr = 1 << 30 / block.Size
+
+// outputs opens or creates the outputs. It creates nothing unless everything fits.
 func (r *Receive) outputs(out *received) error {
-	var err error
+	needed := out.in.MetadataBlocks()
+	_, err := os.Stat(r.Metadata)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case missing && needed > mostCreated:
+		return fmt.Errorf("%s: the new metadata takes %d bytes, for a pool of %d data blocks of %d bytes. If that is right, create the file first, with at least that size, or use a device",
+			r.Metadata, needed*block.Size, out.blocks, out.in.Bytes(1))
+	case !missing:
+		if out.meta, err = source.OpenDataForWriting(r.Metadata); err != nil {
+			return err
+		}
+		if err := r.mayReplace(r.Metadata, out.meta); err != nil {
+			return err
+		}
+		if err := out.in.Fits(block.Blocks(out.meta)); err != nil {
+			return fmt.Errorf("%s: %w", r.Metadata, err)
+		}
+	}
 	if out.data == nil {
 		if out.data, err = create(r.Data, out.in.Bytes(out.blocks)); err != nil {
 			return err
 		}
 	}
-	_, err = os.Stat(r.Metadata)
-	if errors.Is(err, fs.ErrNotExist) {
-		out.meta, err = create(r.Metadata, metadataBytes(out.in.MetadataBlocks()))
-	} else if err == nil {
-		out.meta, err = source.OpenDataForWriting(r.Metadata)
-	}
-	if err == nil {
-		err = r.mayReplace(r.Metadata, out.meta)
-	}
-	if err != nil {
+	if missing {
+		out.meta, err = create(r.Metadata, metadataBytes(needed))
 		return err
-	}
-	if err := out.in.Fits(block.Blocks(out.meta)); err != nil {
-		return fmt.Errorf("%s: %w", r.Metadata, err)
 	}
 	return nil
 }

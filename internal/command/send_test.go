@@ -8,10 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"thinpool/fixtures"
+	"thinpool/metadata"
+	"thinpool/streamfmt"
 	"thinpool/test/shared"
 )
 
@@ -251,5 +254,80 @@ func TestSendMetadataSnap(t *testing.T) {
 	}
 	if code, _, stderr := (sendTool{t}).run("-m", "--metadata", path("plain"), "--data", path("data"), "-o", path("x")); code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot") {
 		t.Errorf("without a snapshot: exit code %d, %s", code, stderr)
+	}
+}
+
+// vast is a stream that says that its pool has so many data blocks, the first ones mapped and zero.
+func vast(t *testing.T, blocks, mapped uint64) []byte {
+	t.Helper()
+	var stream bytes.Buffer
+	w, err := streamfmt.NewWriter(&stream, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(w.JSON(streamfmt.Head, streamfmt.Header{Kind: "pool", UUID: strings.Repeat("0", 32), Version: 2, DataBlockSize: 128, DataBlocks: blocks, Used: mapped, Sent: mapped}))
+	layout := w.Section(streamfmt.Layout)
+	check(streamfmt.NewRangeWriter(layout).Write(streamfmt.Range{Len: mapped}))
+	check(layout.Close())
+	description := w.Section(streamfmt.Description)
+	v := streamfmt.NewDescriptionWriter(description)
+	check(v.BeginDevice(1, metadata.Details{MappedBlocks: mapped}))
+	check(v.Runs([]metadata.Run{{Len: mapped}}))
+	check(v.EndDevice())
+	check(v.End())
+	check(description.Close())
+	check(w.Write(&streamfmt.Frame{Type: streamfmt.Zero, Length: mapped << 16}))
+	_, err = w.End()
+	check(err)
+	return stream.Bytes()
+}
+
+// A few bytes that stand for vast metadata make no vast file.
+func TestReceiveVast(t *testing.T) {
+	p := newExportPool(t)
+	for name, c := range map[string]struct {
+		blocks, mapped uint64
+		want           string // in the message; empty: it is received
+	}{
+		"a large pool":           {1 << 27, 1000, ""},
+		"a vast pool":            {60e9, 1, "m: the new metadata takes 15123456789 bytes, for a pool of 60000000000 data blocks of 65536 bytes. If that is right, create the file first"},
+		"vast mappings":          {1 << 30, 70e6, "m: the new metadata takes 15123456789 bytes, for a pool of 1073741824 data blocks of 65536 bytes"},
+		"beyond all metadata":    {metadata.MaxDataBlocks / 15, 1, "more than a pool can have"},
+		"mappings beyond it":     {1<<31 - 1, 1<<31 - 1, "too large for any metadata device"},
+		"blocks beyond a number": {1<<64 - 1, 1, "more than a pool can have"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			stream := p.file(name, vast(t, c.blocks, c.mapped))
+			code, _, stderr := runTool(t, ReceiveTool, "-i", stream, "--metadata", "m", "--data", "d")
+			stderr = regexp.MustCompile(`takes \d{10,11} bytes`).ReplaceAllString(stderr, "takes 15123456789 bytes")
+			info, err := os.Stat("m")
+			switch {
+			case c.want == "":
+				if code != 0 || err != nil || info.Size() > 2<<30 {
+					t.Errorf("exit code %d, %s%v, %v", code, stderr, info, err)
+				}
+				return
+			case code != 1 || !strings.Contains(stderr, c.want) || strings.Count(stderr, "\n") != 1:
+				t.Errorf("exit code %d, %s, want %s", code, stderr, c.want)
+			}
+			if left, _ := filepath.Glob("*"); left != nil {
+				t.Errorf("%v is there", left)
+			}
+		})
+	}
+	// The size of what is there counts, and nothing is created beside it.
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("m", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := runTool(t, ReceiveTool, "-i", p.file("in a small file", vast(t, 60e9, 1)), "--metadata", "m", "--data", "d")
+	if _, err := os.Stat("d"); code != 1 || !strings.Contains(stderr, "thin_receive: m: the metadata needs ") || err == nil {
+		t.Errorf("exit code %d, %s; data: %v", code, stderr, err)
 	}
 }

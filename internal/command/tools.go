@@ -49,6 +49,10 @@ var (
 		Name: "thin_metadata_unpack", Summary: "Unpack a file made by thin_metadata_pack.",
 		New: func() cli.Command { return new(Unpack) },
 	}
+	MigrateTool = cli.Tool{
+		Name: "thin_migrate", Summary: "Copy a thin device of an active pool to another device or to a file.",
+		New: func() cli.Command { return new(Migrate) },
+	}
 	ReceiveTool = cli.Tool{
 		Name: "thin_receive", Summary: "Make a thin pool of a stream that thin_send wrote.",
 		New: func() cli.Command { return new(Receive) },
@@ -108,6 +112,7 @@ func Tools() []cli.Tool {
 		MetadataPackTool,
 		MetadataSizeTool,
 		MetadataUnpackTool,
+		MigrateTool,
 		ReceiveTool,
 		RepairTool,
 		ReportTool,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -112,7 +113,7 @@ func (h *Header) apply(m *metadata) error {
 			h.addSlots(m, d)
 		}
 	}
-	slices.SortFunc(h.Slots, func(a, b Slot) int { return a.Number - b.Number })
+	sort.Slice(h.Slots, func(i, j int) bool { return h.Slots[i].Number < h.Slots[j].Number })
 	h.Slots = slices.CompactFunc(h.Slots, func(a, b Slot) bool { return a.Number == b.Number })
 	return nil
 }

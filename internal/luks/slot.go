@@ -14,6 +14,7 @@ import (
 	"hash"
 	"runtime/debug"
 	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -98,7 +99,7 @@ func (h *Header) Unlock(ctx context.Context, key []byte, maxMemory int64) (*Volu
 		return nil, errors.New("all key slots are erased: no key can open it")
 	}
 	order := slices.Clone(h.Slots)
-	slices.SortStableFunc(order, func(a, b Slot) int { return b.priority - a.priority })
+	sort.SliceStable(order, func(i, j int) bool { return order[i].priority > order[j].priority })
 	var skipped []string
 	for _, s := range order {
 		if err := ctx.Err(); err != nil {

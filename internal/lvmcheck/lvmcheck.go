@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"thinpool/lvm"
@@ -75,7 +76,7 @@ func (p Pool) Compare() []Difference {
 	c.checkDevices()
 	c.checkSizes()
 	c.checkTransaction()
-	slices.SortStableFunc(c.found, func(a, b Difference) int { return cmp.Compare(rank(a.Code), rank(b.Code)) })
+	sort.SliceStable(c.found, func(i, j int) bool { return rank(c.found[i].Code) < rank(c.found[j].Code) })
 	return c.found
 }
 

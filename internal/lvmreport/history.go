@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"slices"
+	"sort"
 	"strings"
 
 	"thinpool/lvm"
@@ -59,8 +60,9 @@ func History(ctx context.Context, set *lvm.Set, report func(error)) ([]Text, err
 		texts[i].Places = append(texts[i].Places, Place{old.Disk, old.Area, old.Offset, old.Live})
 	}
 	// Texts with the same seqno stay in the order in which they were found, first disk first.
-	slices.SortStableFunc(texts, func(a, b Text) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(b.Seqno, a.Seqno), cmp.Compare(b.CreationTime, a.CreationTime))
+	sort.SliceStable(texts, func(i, j int) bool {
+		a, b := &texts[i], &texts[j]
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(b.Seqno, a.Seqno), cmp.Compare(b.CreationTime, a.CreationTime)) < 0
 	})
 	for i := 1; i < len(texts); i++ {
 		if a, b := &texts[i-1], &texts[i]; a.ID == b.ID && a.Seqno == b.Seqno {

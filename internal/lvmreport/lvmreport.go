@@ -4,8 +4,8 @@
 package lvmreport
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 
 	"thinpool/disk"
 	"thinpool/lvm"
@@ -157,7 +157,7 @@ func allocationOf(pv *lvm.PhysicalVolume, stretches []stretch) allocation {
 	var a allocation
 	twice, beyond := false, false
 	next := uint64(0)
-	slices.SortFunc(stretches, func(a, b stretch) int { return cmp.Compare(a.begin, b.begin) })
+	sort.Slice(stretches, func(i, j int) bool { return stretches[i].begin < stretches[j].begin })
 	for _, s := range stretches {
 		twice = twice || s.begin < next && s.begin < s.end
 		beyond = beyond || s.end > pv.Extents

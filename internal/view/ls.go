@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -102,7 +103,8 @@ type LsOrder struct {
 
 // SortLs sorts rows by the first field, then by the second, and so on.
 func SortLs(rows []LsRow, by []LsOrder) {
-	slices.SortStableFunc(rows, func(a, b LsRow) int {
+	sort.SliceStable(rows, func(i, j int) bool {
+		a, b := rows[i], rows[j]
 		for _, o := range by {
 			c := 0
 			if o.order != nil {
@@ -114,10 +116,10 @@ func SortLs(rows []LsRow, by []LsOrder) {
 				c = -c
 			}
 			if c != 0 {
-				return c
+				return c < 0
 			}
 		}
-		return 0
+		return false
 	})
 }
 

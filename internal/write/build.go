@@ -15,11 +15,10 @@
 package write
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
@@ -429,7 +428,7 @@ func (b *Builder) End() error {
 	}
 	b.stage = ended
 	b.raiseHeader()
-	slices.SortFunc(b.devices, func(a, b device) int { return cmp.Compare(a.id, b.id) })
+	sort.Slice(b.devices, func(i, j int) bool { return b.devices[i].id < b.devices[j].id })
 	return b.makePlan()
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 
 	"thinpool/internal/pdata/btree"
@@ -173,8 +174,9 @@ func (l *leafTest) found() []badMappings {
 
 // reportMappings reports bad mappings, joining those of the same devices.
 func (c *checker) reportMappings(bad []badMappings, v view) {
-	slices.SortStableFunc(bad, func(a, b badMappings) int {
-		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), compareOwners(a.owners, b.owners), cmp.Compare(a.nr, b.nr))
+	sort.SliceStable(bad, func(i, j int) bool {
+		a, b := &bad[i], &bad[j]
+		return cmp.Or(cmp.Compare(a.code, b.code), compareBool(a.atLimit, b.atLimit), compareOwners(a.owners, b.owners), cmp.Compare(a.nr, b.nr)) < 0
 	})
 	for len(bad) > 0 {
 		sum, leaves := bad[0], 1
@@ -289,8 +291,9 @@ func (c *checker) checkTrees(ctx context.Context, roots []btree.Child, devices [
 
 // reportSorted sorts and reports faults that were found in no particular order.
 func reportSorted(faults []Fault, v view) {
-	slices.SortStableFunc(faults, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.at(), b.at()), cmp.Compare(a.Code, b.Code))
+	sort.SliceStable(faults, func(i, j int) bool {
+		a, b := &faults[i], &faults[j]
+		return cmp.Or(cmp.Compare(a.at(), b.at()), cmp.Compare(a.Code, b.Code)) < 0
 	})
 	for _, f := range faults {
 		v.report(f)

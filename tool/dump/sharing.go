@@ -1,8 +1,7 @@
 package dump
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata"
@@ -126,6 +125,6 @@ func (s *sharing) defs() []def {
 			}
 		}
 	}
-	slices.SortFunc(defs, func(a, b def) int { return cmp.Compare(a.leaves[0].Block, b.leaves[0].Block) })
+	sort.Slice(defs, func(i, j int) bool { return defs[i].leaves[0].Block < defs[j].leaves[0].Block })
 	return defs
 }

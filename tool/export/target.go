@@ -1,10 +1,12 @@
 package export
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"thinpool/metadata/block"
 )
@@ -160,17 +162,25 @@ func writeZeros(to io.WriterAt, off, n int64) error {
 
 // A Disk is a block device.
 type Disk struct {
-	f           *os.File
-	size        int64
-	assumeZeros bool
+	f     *os.File
+	holes Holes
 }
+
+// Holes says what is written to a block device where the volume has zeros.
+type Holes int
+
+// The kinds of holes.
+const (
+	WriteZeros Holes = iota
+	SkipZeros        // write nothing: the device is all zero
+	Discard          // discard, and write zeros only where the device does not read as zeros then
+)
 
 // ErrTooSmall means that a block device is too small for the data.
 var ErrTooSmall = errors.New("the device is too small")
 
-// OpenDisk opens a block device of at least size bytes exclusively. With assumeZeros, the device is
-// assumed to be all zero.
-func OpenDisk(path string, size int64, assumeZeros bool) (*Disk, error) {
+// OpenDisk opens a block device of at least size bytes exclusively.
+func OpenDisk(path string, size int64, holes Holes) (*Disk, error) {
 	f, err := openExclusively(path)
 	if err != nil {
 		return nil, err
@@ -183,7 +193,7 @@ func OpenDisk(path string, size int64, assumeZeros bool) (*Disk, error) {
 		f.Close()
 		return nil, err
 	}
-	return &Disk{f, has, assumeZeros}, nil
+	return &Disk{f, holes}, nil
 }
 
 // ReadAt reads back what was written.
@@ -194,13 +204,41 @@ func (t *Disk) WriteAt(p []byte, off int64) (int, error) { return t.f.WriteAt(p,
 
 // Zero implements [Target].
 func (t *Disk) Zero(off, n int64) error {
-	if t.assumeZeros {
+	switch {
+	case t.holes == SkipZeros:
 		return nil
-	}
-	if zeroOut(t.f, off, n) {
+	case t.holes == Discard && punchHole(t.f, off, n): // a promise, other than a discard
+		return nil
+	case t.holes == Discard && discard(t.f, off, n):
+		return t.zeroRest(off, n)
+	case zeroOut(t.f, off, n):
 		return nil
 	}
 	return writeZeros(t.f, off, n)
+}
+
+// restBytes is how much is made zero at a time: what pools give to a device.
+const restBytes = 1 << 16
+
+// zeroRest writes zeros where n bytes from off on do not read as zeros. A discard is a hint, and the
+// parts of its range that are less than the device can discard stay as they are.
+func (t *Disk) zeroRest(off, n int64) error {
+	buf := make([]byte, min(n, requestBytes))
+	for end := off + n; off < end; {
+		part := buf[:min(end-off, requestBytes)]
+		if _, err := t.f.ReadAt(part, off); err != nil {
+			return err
+		}
+		for piece := range slices.Chunk(part, restBytes) {
+			if !bytes.Equal(piece, zeros[:len(piece)]) {
+				if err := writeZeros(t.f, off, int64(len(piece))); err != nil {
+					return err
+				}
+			}
+			off += int64(len(piece))
+		}
+	}
+	return nil
 }
 
 // Sync implements [Target].

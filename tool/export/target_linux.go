@@ -43,8 +43,16 @@ func zeroOut(f *os.File, off, n int64) bool {
 	return errno == 0
 }
 
-// punchHole punches a hole in a file, so that it reads as zeros. It returns false if that is not
-// supported.
+// discard tells a block device that n bytes from off on are not needed. It returns false if that is
+// not supported.
+func discard(f *os.File, off, n int64) bool {
+	area := [2]uint64{uint64(off), uint64(n)}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKDISCARD, uintptr(unsafe.Pointer(&area)))
+	return errno == 0
+}
+
+// punchHole punches a hole in a file or a block device, so that it reads as zeros. It returns false
+// if that is not supported.
 func punchHole(f *os.File, off, n int64) bool {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) == nil
 }

@@ -27,12 +27,15 @@ func TestDisk(t *testing.T) {
 	}
 	loop := strings.TrimSpace(string(out))
 	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", loop).Run() })
-	for _, assumeZeroed := range []bool{true, false} {
-		d, err := export.OpenDisk(loop, size, assumeZeroed)
+	for _, holes := range []export.Holes{export.SkipZeros, export.WriteZeros, export.SkipZeros, export.Discard} {
+		if err := os.WriteFile(path, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, err := export.OpenDisk(loop, size, holes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := export.OpenDisk(loop, size, false); !errors.Is(err, block.ErrBusy) {
+		if _, err := export.OpenDisk(loop, size, export.WriteZeros); !errors.Is(err, block.ErrBusy) {
 			t.Errorf("opened twice: %v", err)
 		}
 		if err := export.Run(t.Context(), m, m.all(), d, export.Options{}); err != nil {
@@ -40,8 +43,8 @@ func TestDisk(t *testing.T) {
 		}
 		d.Forget()
 		err = export.Verify(t.Context(), m, m.all(), d, export.Options{})
-		if differs := errors.Is(err, export.ErrDiffers); differs != assumeZeroed || !differs && err != nil {
-			t.Errorf("said to be all zero: %v; verify: %v", assumeZeroed, err)
+		if differs := errors.Is(err, export.ErrDiffers); differs != (holes == export.SkipZeros) || !differs && err != nil {
+			t.Errorf("zeros %v; verify: %v", holes, err)
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
@@ -51,7 +54,7 @@ func TestDisk(t *testing.T) {
 	if err != nil || !bytes.Equal(got[:size], m.content) || !bytes.Equal(got[size:], old[size:]) {
 		t.Errorf("the device is wrong (%v)", err)
 	}
-	if _, err := export.OpenDisk(loop, size+2*unit, false); !errors.Is(err, export.ErrTooSmall) {
+	if _, err := export.OpenDisk(loop, size+2*unit, export.WriteZeros); !errors.Is(err, export.ErrTooSmall) {
 		t.Errorf("a device that is too small: %v", err)
 	}
 }

@@ -13,3 +13,5 @@ func nextData(_ *os.File, off int64) int64 { return off }
 func zeroOut(*os.File, int64, int64) bool { return false }
 
 func punchHole(*os.File, int64, int64) bool { return false }
+
+func discard(*os.File, int64, int64) bool { return false }

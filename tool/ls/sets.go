@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -221,7 +222,10 @@ func (t *setTable) gains(blocks map[setID]uint64, devices []metadata.Device) Set
 		})
 		found.List = append(found.List, set)
 	}
-	slices.SortStableFunc(found.List, func(a, b Set) int { return cmp.Compare(b.Together-b.Apart, a.Together-a.Apart) })
+	sort.SliceStable(found.List, func(i, j int) bool {
+		a, b := &found.List[i], &found.List[j]
+		return a.Together-a.Apart > b.Together-b.Apart
+	})
 	return found
 }
 

@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sort"
@@ -149,7 +148,7 @@ func (s *salvage) dataSurplus(ctx context.Context, refs *spacemap.Counter) (*sur
 			sp.balanced = sp.balanced && found.Tree.Kind != btree.Lost
 		}
 	})
-	slices.SortFunc(sp.unknown, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
+	sort.Slice(sp.unknown, func(i, j int) bool { return sp.unknown[i].first < sp.unknown[j].first })
 	return sp, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/survey"
@@ -184,8 +185,9 @@ func (r *rootSearch) matchBySharedContent(ctx context.Context, common func(ctx c
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b match) int {
-		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(b.d.ID, a.d.ID))
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := all[i], all[j]
+		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(b.d.ID, a.d.ID)) < 0
 	})
 	for _, m := range all {
 		if !r.fits(m.d, m.o) {

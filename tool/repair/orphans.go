@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/survey"
@@ -52,7 +53,10 @@ func (s *salvage) orphans() []orphan {
 			found = append(found, orphan{subtree{nr, t.First, t.Last, t.N, t.Depth}, stored - pointers[nr], t.Whole})
 		}
 	}
-	slices.SortFunc(found, func(a, b orphan) int { return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.block, b.block)) })
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.block, b.block)) < 0
+	})
 	return found
 }
 

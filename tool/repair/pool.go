@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"sync"
 
 	"thinpool/internal/pdata/btree"
@@ -138,7 +139,7 @@ func (p *pool) readLeaves(ctx context.Context) error {
 		return nil
 	})
 	p.highest, p.newest = slices.Max(tops), slices.Max(times)
-	slices.SortFunc(p.beyond, func(a, b excess) int { return cmp.Compare(a.block, b.block) })
+	sort.Slice(p.beyond, func(i, j int) bool { return p.beyond[i].block < p.beyond[j].block })
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/spacemap"
 	"thinpool/internal/pdata/survey"
@@ -43,10 +44,11 @@ func (e *evidence) linkGenerations(all []*generation) {
 	// From one commit to the next, hardly any block is skipped, and pools are seldom loaded. If the
 	// oldest generation is still there, the generations form a ring. But the oldest and the newest
 	// have least in common, so the link that closes the ring is tried last, and refused.
-	slices.SortStableFunc(steps, func(a, b step) int {
+	sort.SliceStable(steps, func(i, j int) bool {
+		a, b := steps[i], steps[j]
 		return cmp.Or(
 			cmp.Compare(a.skipped, b.skipped), cmp.Compare(boolToInt(a.reload), boolToInt(b.reload)),
-			cmp.Compare(boolToInt(a.from.overwritten()), boolToInt(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed))
+			cmp.Compare(boolToInt(a.from.overwritten()), boolToInt(b.from.overwritten())), cmp.Compare(a.added+a.freed, b.added+b.freed)) < 0
 	})
 	for _, s := range steps {
 		if s.from.next == nil && s.to.prev == nil && s.from.first() != s.to {

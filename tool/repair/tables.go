@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 
 	"thinpool/internal/pdata/btree"
@@ -132,7 +133,7 @@ func (t *table) fill(ctx context.Context, e *evidence, g *generation, kind surve
 			last, any = tree.Last, true
 		}
 	}
-	slices.SortFunc(t.entries, func(a, b btree.Entry) int { return cmp.Compare(a.Key, b.Key) })
+	sort.Slice(t.entries, func(i, j int) bool { return t.entries[i].Key < t.entries[j].Key })
 	t.entries = slices.CompactFunc(t.entries, func(a, b btree.Entry) bool { return a.Key == b.Key })
 	if len(t.found) > 0 {
 		e.noteOnce("block %d: %d leaves of the %s with %d devices were found with the help of the space map", t.lost[0].Block, len(t.found), tableNames[kind], len(t.foundIDs))

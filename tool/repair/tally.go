@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 )
@@ -122,7 +123,7 @@ func (g *grove) guesses(e entry, rebuilt bool) iter.Seq[btree.KeyRange] {
 			}
 		}
 		walk(e)
-		slices.SortFunc(found, func(a, b btree.KeyRange) int { return cmp.Compare(a.First, b.First) })
+		sort.Slice(found, func(i, j int) bool { return found[i].First < found[j].First })
 		for len(found) > 0 {
 			keys, n := found[0], 1
 			for n < len(found) && found[n].First <= keys.Last {

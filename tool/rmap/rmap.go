@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -71,7 +72,7 @@ func Text(ctx context.Context, p *metadata.Pool, opt Options, w io.Writer, forma
 // normalize sorts regions, joins adjacent ones, and clips them to the data device.
 func normalize(regions []Region, nr uint64) []Region {
 	regions = slices.Clone(regions)
-	slices.SortFunc(regions, func(a, b Region) int { return cmp.Compare(a.Begin, b.Begin) })
+	sort.Slice(regions, func(i, j int) bool { return regions[i].Begin < regions[j].Begin })
 	end := metadata.DataBlock(min(nr, metadata.MaxDataBlocks))
 	var joined []Region
 	for _, r := range regions {

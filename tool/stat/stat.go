@@ -3,11 +3,10 @@
 package stat
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
-	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/internal/pdata/spacemap"
@@ -26,7 +25,7 @@ func histogram(times map[uint64]uint64) Histogram {
 	for value, n := range times {
 		h = append(h, Bin{value, n})
 	}
-	slices.SortFunc(h, func(a, b Bin) int { return cmp.Compare(a.Value, b.Value) })
+	sort.Slice(h, func(i, j int) bool { return h[i].Value < h[j].Value })
 	return h
 }
 

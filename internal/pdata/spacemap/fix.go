@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sort"
 
 	"thinpool/internal/pdata/btree"
 	"thinpool/metadata/block"
@@ -260,7 +261,10 @@ func (p *Fix) freeBlocks() iter.Seq[block.Nr] {
 			g.rank |= leaked
 		}
 	}
-	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Or(a.rank-b.rank, b.n-a.n) })
+	sort.SliceStable(groups, func(i, j int) bool {
+		a, b := groups[i], groups[j]
+		return cmp.Or(a.rank-b.rank, b.n-a.n) < 0
+	})
 	return func(yield func(block.Nr) bool) {
 		for _, g := range groups {
 			for nr := range in(g) {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"sync"
 
 	"thinpool/internal/pdata/btree"
@@ -245,8 +246,11 @@ func (s *Survey) mergeFound(finds []finder) {
 		}
 	}
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Block, b.Block) })
-	slices.SortFunc(s.Corrected, func(a, b Corrected) int { return cmp.Compare(a.Block, b.Block) })
-	slices.SortFunc(s.Misplaced, func(a, b Misplaced) int { return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.At, b.At)) })
+	sort.Slice(s.Corrected, func(i, j int) bool { return s.Corrected[i].Block < s.Corrected[j].Block })
+	sort.Slice(s.Misplaced, func(i, j int) bool {
+		a, b := s.Misplaced[i], s.Misplaced[j]
+		return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.At, b.At)) < 0
+	})
 	s.at = make([]int32, s.limit)
 	for i := range s.at {
 		s.at[i] = -1

@@ -1,0 +1,15 @@
+# Completes the command lines of the thin_* tools. Made by make completions.
+
+complete -c thin_migrate -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
+complete -c thin_migrate -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_migrate -l help -s h -d 'Print this help.'
+complete -c thin_migrate -l version -s V -d 'Print the version.'
+complete -c thin_migrate -l source-dev -r -d 'Thin device to copy; it must be active and read-only.'
+complete -c thin_migrate -l dest-dev -r -d 'Block device to overwrite.'
+complete -c thin_migrate -l dest-file -r -d 'File to create or overwrite.'
+complete -c thin_migrate -l delta-id -r -d 'The destination is a copy of this older device; copy only what differs.'
+complete -c thin_migrate -l zero-dest -d 'Write zeros where nothing is mapped, instead of discarding.'
+complete -c thin_migrate -l resume -d 'Continue an interrupted copy.'
+complete -c thin_migrate -l journal -r -d 'Record progress in this file. For files, the default is the output name with .resume added.'
+complete -c thin_migrate -l verify -d 'When done, read everything back and compare it.'
+complete -c thin_migrate -l buffer-size-meg -r -d 'Accepted for compatibility; buffers take 4 MiB in all.'
