@@ -83,7 +83,7 @@ func (r *Receive) Run(env *cli.Env) error {
 	if err := r.start(out); err != nil {
 		return err
 	}
-	if err := r.outputs(out); err != nil {
+	if err := r.outputs(env, out); err != nil {
 		return err
 	}
 	if err := r.text(env, in); err != nil {
@@ -151,7 +151,7 @@ func (r *Receive) place(env *cli.Env, out *received) error {
 	_, err := os.Stat(r.Data)
 	switch {
 	case err == nil || r.Onto != "":
-		if out.data, err = source.OpenDataForWriting(r.Data); err != nil {
+		if out.data, err = source.OpenDataForWriting(env, r.Data); err != nil {
 			return err
 		}
 		out.blocks = min(uint64(out.data.Size())/out.in.Bytes(1), spacemap.MaxMetadata*spacemap.PerBitmap)
@@ -206,18 +206,18 @@ func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 }
 
 // outputs creates or opens what is written.
-func (r *Receive) outputs(out *received) error {
+func (r *Receive) outputs(env *cli.Env, out *received) error {
 	var err error
 	if out.data == nil {
-		if out.data, err = create(r.Data, out.in.Bytes(out.blocks)); err != nil {
+		if out.data, err = create(env, r.Data, out.in.Bytes(out.blocks)); err != nil {
 			return err
 		}
 	}
 	_, err = os.Stat(r.Metadata)
 	if errors.Is(err, fs.ErrNotExist) {
-		out.meta, err = create(r.Metadata, metadataBytes(out.in.MetadataBlocks()))
+		out.meta, err = create(env, r.Metadata, metadataBytes(out.in.MetadataBlocks()))
 	} else if err == nil {
-		out.meta, err = source.OpenDataForWriting(r.Metadata)
+		out.meta, err = source.OpenDataForWriting(env, r.Metadata)
 	}
 	if err == nil {
 		err = r.mayReplace(r.Metadata, out.meta)
@@ -246,7 +246,10 @@ func metadataBytes(needed block.Nr) uint64 {
 }
 
 // create makes a file of so many bytes, all zero.
-func create(path string, size uint64) (block.Device, error) {
+func create(env *cli.Env, path string, size uint64) (block.Device, error) {
+	if source.IsPlace(path) {
+		return nil, cli.Usagef("%s: a new pool is not written to a place in an image", path)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -262,7 +265,7 @@ func create(path string, size uint64) (block.Device, error) {
 		os.Remove(path)
 		return nil, err
 	}
-	return source.OpenDataForWriting(path)
+	return source.OpenDataForWriting(env, path)
 }
 
 func (r *Receive) journalPath() string {
