@@ -22,15 +22,25 @@ import (
 type imageRecord struct {
 	Image     string   `json:"image"`
 	Backing   []string `json:"backing,omitempty"` // files that the image is based on, each the one before it
-	Layers    []string `json:"layers,omitempty"`  // the way from the image to the physical volume, the outermost first
+	Layers    []string `json:"layers,omitempty"`  // the way from the image to the group, the outermost first
 	Members   []string `json:"members,omitempty"` // of the innermost array on this way, all that were found
 	Partition string   `json:"partition,omitempty"`
 	Start     int64    `json:"start"` // in the image, or in what the last layer but partitions makes of it
 }
 
-func imageOf(d *lvm.Disk) imageRecord {
+// layers are the way from an image to a group of volumes, which is the last if its name is known; none if
+// the physical volume is all of the image.
+func layers(d *lvm.Disk, group string) []string {
+	way := d.On.Layers()
+	if len(way) > 0 && group != "" {
+		way = append(way, group)
+	}
+	return way
+}
+
+func imageOf(d *lvm.Disk, group string) imageRecord {
 	img := d.On.Image()
-	rec := imageRecord{img.Name, img.Backing, d.On.Layers(), nil, d.On.Partition, d.On.Start()}
+	rec := imageRecord{img.Name, img.Backing, layers(d, group), nil, d.On.Partition, d.On.Start()}
 	if array := d.On.Array(); array != nil {
 		for _, m := range array.Members {
 			rec.Members = append(rec.Members, m.String())
@@ -290,7 +300,11 @@ func (a *Volumes) endRecord() volumesEndRecord {
 func pvRecordOf(pv lvmreport.PV) pvRecord {
 	rec := pvRecord{Type: "pv", Areas: []areaRecord{}, Problems: some(pv.Problems)}
 	if d := pv.Disk; d != nil {
-		image := imageOf(d)
+		group := ""
+		if pv.Group != nil {
+			group = pv.Group.Name
+		}
+		image := imageOf(d, group)
 		rec.ID, rec.imageRecord = d.ID, &image
 		if d.DataAreas != nil { // or the label is lost
 			rec.LabelSector = &d.Sector
