@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"thinpool/disk"
+	"thinpool/test/shared"
 )
 
 // with returns 1 MiB of zeros with pieces of text.
@@ -45,6 +46,18 @@ func TestKinds(t *testing.T) {
 	} {
 		if m := search(t, disk.How{}, p).Media[0]; len(m.Looks) > 0 {
 			t.Errorf("%s: %q", name, m.Looks)
+		}
+	}
+}
+
+// Real headers written by other programs are recognised. See testdata/README.md.
+func TestRealKinds(t *testing.T) {
+	for file, want := range map[string]string{
+		"bcache": "part of bcache or bcachefs", "zfs": "part of a ZFS pool", "btrfs": "a btrfs file system",
+		"f2fs": "an F2FS file system", "exfat": "an exFAT file system", "fat": "a FAT file system",
+	} {
+		if k := disk.KindOf(shared.Unpack(t, filepath.Join("testdata", file+".zst"))); k == nil || k.Name != want {
+			t.Errorf("%s: %+v", file, k)
 		}
 	}
 }

@@ -238,7 +238,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		return in, err
 	}
 	if x.Data != "" {
-		data, err := source.OpenData(x.Data, x.MetadataSnap.Set)
+		data, err := source.OpenData(env, x.Data, x.MetadataSnap.Set)
 		if err != nil {
 			return in, err
 		}
@@ -256,7 +256,7 @@ func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 		}
 	}
 	if x.Origin != "" {
-		origin, err := source.OpenData(x.Origin, true) // other devices may share it
+		origin, err := source.OpenData(env, x.Origin, true) // other devices may share it
 		if err != nil {
 			return in, err
 		}

@@ -83,7 +83,7 @@ func (r *Receive) Run(env *cli.Env) error {
 	if err := r.start(out); err != nil {
 		return err
 	}
-	if err := r.outputs(out); err != nil {
+	if err := r.outputs(env, out); err != nil {
 		return err
 	}
 	if err := r.text(env, in); err != nil {
@@ -150,7 +150,7 @@ func (r *Receive) place(env *cli.Env, out *received) error {
 	_, err := os.Stat(r.Data)
 	switch {
 	case err == nil || r.Onto != "":
-		if out.data, err = source.OpenDataForWriting(r.Data); err != nil {
+		if out.data, err = source.OpenDataForWriting(env, r.Data); err != nil {
 			return err
 		}
 		out.blocks = min(uint64(out.data.Size())/out.in.Bytes(1), spacemap.MaxMetadata*spacemap.PerBitmap)
@@ -209,7 +209,7 @@ func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 const mostCreated block.Nr = 1 << 30 / block.Size
 
 // outputs opens or creates the outputs. It creates nothing unless everything fits.
-func (r *Receive) outputs(out *received) error {
+func (r *Receive) outputs(env *cli.Env, out *received) error {
 	needed := out.in.MetadataBlocks()
 	_, err := os.Stat(r.Metadata)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -218,7 +218,7 @@ func (r *Receive) outputs(out *received) error {
 		return fmt.Errorf("%s: the new metadata takes %d bytes, for a pool of %d data blocks of %d bytes. If that is right, create the file first, with at least that size, or use a device",
 			r.Metadata, needed*block.Size, out.blocks, out.in.Bytes(1))
 	case !missing:
-		if out.meta, err = source.OpenDataForWriting(r.Metadata); err != nil {
+		if out.meta, err = source.OpenDataForWriting(env, r.Metadata); err != nil {
 			return err
 		}
 		if err := r.mayReplace(r.Metadata, out.meta); err != nil {
@@ -229,12 +229,12 @@ func (r *Receive) outputs(out *received) error {
 		}
 	}
 	if out.data == nil {
-		if out.data, err = create(r.Data, out.in.Bytes(out.blocks)); err != nil {
+		if out.data, err = create(env, r.Data, out.in.Bytes(out.blocks)); err != nil {
 			return err
 		}
 	}
 	if missing {
-		out.meta, err = create(r.Metadata, metadataBytes(needed))
+		out.meta, err = create(env, r.Metadata, metadataBytes(needed))
 		return err
 	}
 	return nil
@@ -256,7 +256,10 @@ func metadataBytes(needed block.Nr) uint64 {
 }
 
 // create creates a file of size zero bytes.
-func create(path string, size uint64) (block.Device, error) {
+func create(env *cli.Env, path string, size uint64) (block.Device, error) {
+	if source.IsPlace(path) {
+		return nil, cli.Usagef("%s: a new pool is not written to a place in an image", path)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -272,7 +275,7 @@ func create(path string, size uint64) (block.Device, error) {
 		os.Remove(path)
 		return nil, err
 	}
-	return source.OpenDataForWriting(path)
+	return source.OpenDataForWriting(env, path)
 }
 
 func (r *Receive) journalPath() string {

@@ -165,7 +165,7 @@ func (s *Send) open(env *cli.Env, in *sendInputs) error {
 		return err
 	}
 	in.pool, in.close = pool, append(in.close, meta)
-	data, err := source.OpenData(s.Data, s.MetadataSnap.Set)
+	data, err := source.OpenData(env, s.Data, s.MetadataSnap.Set)
 	if err != nil {
 		return err
 	}

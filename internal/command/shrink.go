@@ -74,7 +74,7 @@ func (s *Shrink) Run(env *cli.Env) error {
 	var data block.Device
 	if s.Data != "" && !s.NoCopy {
 		var err error
-		if data, err = source.OpenDataForWriting(s.Data); err != nil {
+		if data, err = source.OpenDataForWriting(env, s.Data); err != nil {
 			return err
 		}
 		defer data.Close()

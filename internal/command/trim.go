@@ -57,7 +57,7 @@ func (t *Trim) Run(env *cli.Env) error {
 		return inUse(err)
 	}
 	defer dev.Close()
-	data, err := t.openData()
+	data, err := t.openData(env)
 	if err != nil {
 		return err
 	}
@@ -88,11 +88,15 @@ func (t *Trim) Run(env *cli.Env) error {
 }
 
 // openData opens the data device; nil if none is given.
-func (t *Trim) openData() (trim.Data, error) {
+func (t *Trim) openData(env *cli.Env) (trim.Data, error) {
 	if t.DataDev == "" {
 		return nil, nil
 	}
-	data, err := trim.OpenData(t.DataDev)
+	image, at, err := source.WritablePlace(env, t.DataDev)
+	if err != nil {
+		return nil, err
+	}
+	data, err := trim.OpenData(image, at)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, cli.Accessf("%s: no such file or device", t.DataDev)

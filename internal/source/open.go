@@ -68,6 +68,9 @@ func (spec *Spec) open(env *cli.Env) (*Source, error) {
 	if spec.Disk.Given() || spec.Disk != nil && spec.Access != Overwrite && IsPlace(spec.Path) {
 		return spec.inside(env)
 	}
+	if spec.Access != Overwrite && IsPlace(spec.Path) {
+		return spec.place(env)
+	}
 	s, err := spec.plain(env)
 	if !errors.Is(err, ErrDisk) {
 		return s, err
@@ -187,6 +190,19 @@ func (spec *Spec) inside(env *cli.Env) (*Source, error) {
 		return nil, errors.Join(err, disks.Close())
 	}
 	return s, nil
+}
+
+// place opens metadata at a place in an image, or on a server, for a tool that looks for none in volumes.
+func (spec *Spec) place(env *cli.Env) (*Source, error) {
+	disks, err := (&Disk{}).Open(env, spec.Path, disk.Options{Shared: spec.Snapshot.Set, Claim: spec.Access == Claim})
+	if err != nil {
+		return nil, err
+	}
+	bare := disks.bare()
+	if bare == nil {
+		return nil, errors.Join(fmt.Errorf("%s: no metadata begins there", spec.Path), disks.Close())
+	}
+	return &Source{Device: bare.Device(), Path: spec.Path, bare: bare, disks: disks, snapshot: spec.Snapshot}, nil
 }
 
 // volume opens the volume with the metadata.

@@ -78,7 +78,7 @@ func HistoryJSON(w io.Writer, texts []lvmreport.Text) error {
 			Description: x.Description, CreationHost: x.CreationHost, CreationTime: x.CreationTime, Volumes: some(x.Volumes),
 		}
 		for _, p := range x.Places {
-			rec.Places = append(rec.Places, placeRecord{imageOf(p.Disk), p.Area, p.Offset, p.Live})
+			rec.Places = append(rec.Places, placeRecord{imageOf(p.Disk, x.Name), p.Area, p.Offset, p.Live})
 		}
 		if err := enc.Encode(rec); err != nil {
 			return err

@@ -22,15 +22,25 @@ import (
 type imageRecord struct {
 	Image     string   `json:"image"`
 	Backing   []string `json:"backing,omitempty"` // backing files, each of the file before it
-	Layers    []string `json:"layers,omitempty"`  // path from the image to the physical volume, outermost first
+	Layers    []string `json:"layers,omitempty"`  // path from the image to the volume group, outermost first
 	Members   []string `json:"members,omitempty"` // members found of the innermost array on that path
 	Partition string   `json:"partition,omitempty"`
 	Start     int64    `json:"start"` // in the image, or in the device the last layer (not counting partitions) provides
 }
 
-func imageOf(d *lvm.Disk) imageRecord {
+// layers returns the path from an image to a volume group, which comes last if its name is known. It
+// is empty if the physical volume is the whole image.
+func layers(d *lvm.Disk, group string) []string {
+	way := d.On.Layers()
+	if len(way) > 0 && group != "" {
+		way = append(way, group)
+	}
+	return way
+}
+
+func imageOf(d *lvm.Disk, group string) imageRecord {
 	img := d.On.Image()
-	rec := imageRecord{img.Name, img.Backing, d.On.Layers(), nil, d.On.Partition, d.On.Start()}
+	rec := imageRecord{img.Name, img.Backing, layers(d, group), nil, d.On.Partition, d.On.Start()}
 	if array := d.On.Array(); array != nil {
 		for _, m := range array.Members {
 			rec.Members = append(rec.Members, m.String())
@@ -290,7 +300,11 @@ func (a *Volumes) endRecord() volumesEndRecord {
 func pvRecordOf(pv lvmreport.PV) pvRecord {
 	rec := pvRecord{Type: "pv", Areas: []areaRecord{}, Problems: some(pv.Problems)}
 	if d := pv.Disk; d != nil {
-		image := imageOf(d)
+		group := ""
+		if pv.Group != nil {
+			group = pv.Group.Name
+		}
+		image := imageOf(d, group)
 		rec.ID, rec.imageRecord = d.ID, &image
 		if d.DataAreas != nil { // nil if the label is lost
 			rec.LabelSector = &d.Sector

@@ -108,6 +108,9 @@ func (a *Volumes) pvGrid() *table {
 		if vg := pv.Group; vg != nil {
 			k, extent := pv.Known, vg.ExtentSize*cli.SectorSize
 			name, group, id, size = k.Name, vg.Name, k.ID, PlainSize(k.Extents*extent)
+			if d := pv.Disk; d != nil && len(d.On.Layers()) > 0 {
+				image += " > " + vg.Name
+			}
 			used, free = digits(pv.Used), digits(k.Extents-pv.Used)
 			extents, start = digits(k.Extents), PlainSize(k.Start*cli.SectorSize)
 		}

@@ -30,7 +30,7 @@ func TestOccupied(t *testing.T) {
 		"btrfs": {"a btrfs file system", "mkfs.btrfs -q -f"},
 		"ntfs":  {"an NTFS file system", "mkfs.ntfs -q -F -s 512 -p 0 -H 16 -S 63"},
 		"fat":   {"a FAT file system", "mkfs.vfat"},
-		"exfat": {"an exFAT file system", "mkfs.exfat -q"},
+		"exfat": {"an exFAT file system", "mkfs.exfat"},
 		"f2fs":  {"an F2FS file system", "mkfs.f2fs -q -f"},
 		"swap":  {"swap space", "mkswap -q"},
 		"luks1": {"an encrypted volume (LUKS)", "cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key-file " + dump},

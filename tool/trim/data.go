@@ -16,9 +16,9 @@ type Data interface {
 	Close() error
 }
 
-// OpenData opens a block device exclusively, or a regular file, which it locks. The error wraps
-// [block.ErrBusy] or [block.ErrNotBlocks], like that of [block.Open].
-func OpenData(path string) (Data, error) {
+// OpenData opens a block device exclusively, or locks a regular file. The data starts at byte at. The
+// error wraps [block.ErrBusy] or [block.ErrNotBlocks], as for [block.Open].
+func OpenData(path string, at int64) (Data, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -42,11 +42,16 @@ func OpenData(path string) (Data, error) {
 		f.Close()
 		return nil, fmt.Errorf("size of %s: %w", path, err)
 	}
-	return &dataFile{f, size, isDevice}, nil
+	if at > size {
+		f.Close()
+		return nil, fmt.Errorf("%s: @%d is beyond the end: it has %d bytes", path, at, size)
+	}
+	return &dataFile{f, at, size - at, isDevice}, nil
 }
 
 type dataFile struct {
 	f        *os.File
+	at       int64 // where it begins in f
 	size     int64
 	isDevice bool
 }

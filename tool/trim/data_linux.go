@@ -27,6 +27,7 @@ func openData(path string, isDevice bool) (*os.File, error) {
 
 // Discard implements [Data]: BLKDISCARD on a block device, a hole in a file.
 func (d *dataFile) Discard(off, n int64) error {
+	off += d.at
 	for {
 		var err error
 		if d.isDevice {

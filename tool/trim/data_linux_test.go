@@ -73,7 +73,7 @@ func TestFile(t *testing.T) {
 		clear(want[r.Begin*blockBytes : r.End*blockBytes])
 	}
 	for range 2 {
-		d, err := trim.OpenData(path)
+		d, err := trim.OpenData(path, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,12 +122,12 @@ func TestBlockDevice(t *testing.T) {
 	}
 	loop := strings.TrimSpace(string(out))
 	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", loop).Run() })
-	d, err := trim.OpenData(loop)
+	d, err := trim.OpenData(loop, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := trim.OpenData(loop); !errors.Is(err, block.ErrBusy) {
+	if _, err := trim.OpenData(loop, 0); !errors.Is(err, block.ErrBusy) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if d.Size() != 300*blockBytes {
@@ -147,13 +147,13 @@ func TestBlockDevice(t *testing.T) {
 }
 
 func TestOpenData(t *testing.T) {
-	if _, err := trim.OpenData("/dev/null"); !errors.Is(err, block.ErrNotBlocks) {
+	if _, err := trim.OpenData("/dev/null", 0); !errors.Is(err, block.ErrNotBlocks) {
 		t.Errorf("/dev/null: %v", err)
 	}
-	if _, err := trim.OpenData(t.TempDir()); !errors.Is(err, block.ErrNotBlocks) {
+	if _, err := trim.OpenData(t.TempDir(), 0); !errors.Is(err, block.ErrNotBlocks) {
 		t.Errorf("a folder: %v", err)
 	}
-	if _, err := trim.OpenData(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := trim.OpenData(filepath.Join(t.TempDir(), "missing"), 0); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 }
