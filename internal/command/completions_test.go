@@ -12,7 +12,7 @@ const completions = "../../completions"
 
 // The files that are installed are those that "make completions" writes today.
 func TestCompletions(t *testing.T) {
-	files, err := Multi().Completions()
+	files, err := Completions()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func flagsOf(t *testing.T, tool cli.Tool) map[string]string {
 // are, with exit code 2. No file is looked at.
 func TestRules(t *testing.T) {
 	rules := 0
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		ruler, ok := tool.New().(cli.Ruler)
 		if !ok {
 			continue

@@ -3,6 +3,8 @@
 package command
 
 import (
+	"maps"
+
 	"thinpool/internal/cli"
 	"thinpool/internal/licenses"
 )
@@ -126,6 +128,22 @@ func Tools() []cli.Tool {
 var LVMConfigTool = cli.Tool{
 	Name: "thin_tools lvm-config", Summary: "Print the settings that make LVM run these tools.",
 	New: func() cli.Command { return new(LVMConfig) },
+}
+
+// Apart are the tools that have a binary of their own, and are not in thin_tools.
+func Apart() []cli.Tool { return []cli.Tool{ExploreTool(Screen{})} }
+
+// Completions are the files that make shells complete the command lines of all tools, by their paths.
+func Completions() (map[string]string, error) {
+	files, err := Multi().Completions()
+	for _, t := range Apart() {
+		more, err := t.Completions()
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(files, more)
+	}
+	return files, err
 }
 
 // Multi is thin_tools.

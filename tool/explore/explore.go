@@ -41,6 +41,7 @@ type Options struct {
 	// CellWidth is how many columns a character takes; nil: one.
 	CellWidth func(rune) int
 	NodePath  string // where to begin: see [ParseNodePath]; "" for the superblock
+	Doubt     error  // what speaks against its being metadata; nil: nothing
 }
 
 // A Msg is what a [Model] is told: [Key], [Size], [Progress], or what a [Job] returns.
@@ -129,6 +130,9 @@ func New(opt Options) (Model, Effects) {
 	m := Model{
 		opt: opt, width: 80, height: 24, cache: map[block.Nr]*content{},
 		limit: min(block.Blocks(opt.Device), 2*spacemap.MaxMetadata),
+	}
+	if opt.Doubt != nil {
+		m = m.fail("%s", opt.Doubt)
 	}
 	if opt.NodePath != "" {
 		return m.read(func(_ context.Context, r *reader) found { return r.nodePath(opt.NodePath) })
