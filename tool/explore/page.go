@@ -41,15 +41,15 @@ func (t tree) String() string { return treeNames[t] }
 var keyNames = [...]string{"key", "key", "device", "device", "thin", "bitmap", "data block", "data block", "bitmap", "block", "block"}
 
 // leaves are what the leaves of trees hold.
-var leaves = map[tree]survey.Kind{
+var leaves = [...]survey.Kind{
 	topLevel: survey.TopLeaf, details: survey.DetailsLeaf, mappings: survey.MappingLeaf,
 	dataIndex: survey.IndexLeaf, dataCounts: survey.CountLeaf, metaCounts: survey.CountLeaf,
 }
 
 // ofKind is the tree that a block of unknown origin seems to be part of.
-var ofKind = map[survey.Kind]tree{
+var ofKind = [...]tree{
 	survey.Superblock: superblocks, survey.TopLeaf: topLevel, survey.DetailsLeaf: details, survey.MappingLeaf: mappings,
-	survey.IndexLeaf: dataIndex, survey.Index: metaIndex,
+	survey.IndexLeaf: dataIndex, survey.Index: metaIndex, survey.CountLeaf: noTree, // the last
 }
 
 // A place is a block, and what the path that leads there says about it.
