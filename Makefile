@@ -1,10 +1,13 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
-TOOLS   := $(filter-out thin_tools,$(notdir $(wildcard cmd/*)))
+TOOLS   := $(filter-out thin_tools thin_explore,$(notdir $(wildcard cmd/*)))
 # Entry point of the tools: see internal/cli/entry_linux.go.
 ENTRY    = $(if $(filter linux/amd64 linux/arm64,$(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)),-E thinpool/internal/cli.entry)
-BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -funcalign=16 $(ENTRY)'
+FLAGS    = -trimpath -buildvcs=false -ldflags '-s -w -buildid= -funcalign=16 $(ENTRY)'
+BUILD    = CGO_ENABLED=0 $(GO) build $(FLAGS)
+# thin_explore is a module of its own, to keep its dependencies out of the library.
+EXPLORE  = cmd/thin_explore
 TOOL     = $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 5s
 FOR      ?= 1m
@@ -13,6 +16,7 @@ VULNDB   ?= https://vuln.go.dev
 # make: static binaries in bin/
 all:
 	$(BUILD) -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) -C $(EXPLORE) build $(FLAGS) -o $(CURDIR)/bin/ .
 
 demo:
 	@$(GO) run ./internal/demo
@@ -21,6 +25,7 @@ demo:
 TIMEOUT ?= 20m
 test:
 	$(GO) run ./test/run -timeout $(TIMEOUT) ./...
+	$(GO) -C $(EXPLORE) test -timeout $(TIMEOUT) ./...
 
 # make long: the same, with more rounds of randomised tests
 long:
@@ -44,6 +49,7 @@ format:
 vet:
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+	$(GO) -C $(EXPLORE) vet ./...
 
 # make race: test the packages with goroutines, and the commands that use them, for data races.
 # -short skips tests of many images, and TestScripts starts processes: make test runs both.
@@ -106,6 +112,7 @@ rename:
 	mkdir -p '$(DEST)'
 	git ls-files -z | tar -cf - --null -T - | tar -xf - -C '$(DEST)'
 	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)' && $(GO) mod edit -module '$(MODULE)/tools' tools.mod
+	cd '$(DEST)/$(EXPLORE)' && $(GO) mod edit -module '$(MODULE)/$(EXPLORE)' -droprequire $(NOW) -dropreplace $(NOW) -require '$(MODULE)@v0.0.0' -replace '$(MODULE)=../..'
 	cd '$(DEST)' && find . -type f \( -name '*.go' -o -name '*.md' -o -name Makefile -o -path './.ci/*' \) -exec sed -i.orig -E \
 	  -e 's#(^|[^[:alnum:]_./-])$(NOW)/(($(FOLDERS))([^[:alnum:]_-]|$$)|")#\1$(MODULE)/\2#g' {} +
 	cd '$(DEST)' && find . -name '*.orig' -exec rm {} +
@@ -118,6 +125,10 @@ OUT ?= bin/thin_tools
 VCS ?= auto
 binary:
 	$(BUILD) -buildvcs=$(VCS) -o $(OUT) ./cmd/thin_tools
+
+# make explorer OUT=FILE: the same for thin_explore
+explorer:
+	CGO_ENABLED=0 $(GO) -C $(EXPLORE) build $(FLAGS) -buildvcs=$(VCS) -o $(abspath $(OUT)) .
 
 # make packages: build deb, rpm, apk and Arch packages in dist/, for this processor or those in ARCHES
 ARCHES ?=
@@ -140,10 +151,11 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(SHARE)/doc/thinpool $(SHARE)/man/man7 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 755 bin/thin_tools $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 bin/thin_explore $(DESTDIR)$(PREFIX)/sbin/
 	for t in $(TOOLS); do ln -sf thin_tools $(DESTDIR)$(PREFIX)/sbin/$$t; done
-	install -m 644 completions/bash/thin_tools $(SHARE)/bash-completion/completions/
+	install -m 644 completions/bash/thin_tools completions/bash/thin_explore $(SHARE)/bash-completion/completions/
 	for t in $(TOOLS); do ln -sf thin_tools $(SHARE)/bash-completion/completions/$$t; done
-	install -m 644 completions/zsh/_thin_tools $(SHARE)/zsh/site-functions/
+	install -m 644 completions/zsh/_thin_tools completions/zsh/_thin_explore $(SHARE)/zsh/site-functions/
 	install -m 644 completions/fish/*.fish $(SHARE)/fish/vendor_completions.d/
 	install -m 644 man7/*.7 $(SHARE)/man/man7/
 	install -m 644 man8/*.8 $(SHARE)/man/man8/
@@ -152,4 +164,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary explorer packages packages-check dist site rename install clean

@@ -29,8 +29,10 @@ var layers = [][]string{
 
 // exceptions lists allowed imports within a layer, and exemptions from other limits.
 var exceptions = map[string][]string{
-	"internal/demo":        {"internal/command"},
-	"tool/report":          {"tool/check"}, // it shows what a check found
+	"internal/demo": {"internal/command"},
+	"tool/report":   {"tool/check"}, // it shows what a check found
+	// It shows what these find.
+	"tool/explore":         {"tool/check", "tool/delta", "tool/repair", "tool/rmap", "tool/scan"},
 	"internal/completions": {"internal/command"},
 }
 
@@ -42,6 +44,8 @@ var only = map[string][]string{
 	"github.com/h2non/filetype":         {"disk"},
 	"github.com/lima-vm/go-qcow2reader": {"disk"},
 	"golang.org/x/term":                 {"internal/cli"},
+	"charm.land/bubbletea/v2":           {"cmd/thin_explore"}, // a module of its own
+	"charm.land/lipgloss/v2":            {"cmd/thin_explore"},
 	"golang.org/x/crypto/argon2":        {"internal/luks"},
 }
 
@@ -136,6 +140,10 @@ func TestForbidden(t *testing.T) {
 		{"tool/check", "github.com/alecthomas/kong", true},
 		{"metadata/block", "github.com/klauspost/compress/zstd", true},
 		{"internal/command", "thinpool/fixtures", true},
+		{"tool/explore", "thinpool/tool/scan", false},
+		{"tool/explore", "thinpool/tool/dump", true},
+		{"tool/scan", "thinpool/tool/explore", true},
+		{"internal/command", "charm.land/bubbletea/v2", true},
 		{"tool/check", "thinpool/metadata/block/blocktest", true},
 		{"fixtures", "thinpool/metadata/block/blocktest", false},
 		{"new", "thinpool/metadata", true},

@@ -75,6 +75,9 @@ type Env struct {
 	Log     *slog.Logger // shown with -v
 	Named   []string     // words of the command line that may be file names
 
+	// Terminal says that standard output is one.
+	Terminal bool
+
 	progress *progress
 }
 
@@ -187,7 +190,7 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	if isTerminal(out.w) {
 		product = text
 	}
-	env := &Env{Context: ctx, Stdin: stdin, Stdout: text, Product: product, Stderr: messages, Named: fileNames(node), progress: line}
+	env := &Env{Context: ctx, Stdin: stdin, Stdout: text, Product: product, Stderr: messages, Named: fileNames(node), Terminal: isTerminal(out.w), progress: line}
 	env.Log = logger(env.Stderr, common.Verbose)
 	line.log = env.Log
 

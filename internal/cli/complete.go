@@ -27,6 +27,21 @@ func (m Multi) Completions() (map[string]string, error) {
 	return files, nil
 }
 
+// Completions returns the files that make shells complete the command lines of a tool that has a binary of its
+// own, by their paths below a folder of all such files.
+func (t Tool) Completions() (map[string]string, error) {
+	parser, err := newParser(t, t.New())
+	if err != nil {
+		return nil, err
+	}
+	c := completion{t, parser.Model}
+	return map[string]string{
+		"bash/" + t.Name:           completionHead + "\n_" + t.Name + "() {\n" + bashBegin + "    local tool=${1##*/}\n" + bashCases([]completion{c}) + "complete -o filenames -F _" + t.Name + " " + t.Name + "\n",
+		"zsh/_" + t.Name:           "#compdef " + t.Name + "\n" + completionHead + "\n" + c.zsh(""),
+		"fish/" + t.Name + ".fish": c.fish(),
+	}, nil
+}
+
 type completion struct {
 	tool  Tool
 	model *kong.Application
@@ -60,26 +75,39 @@ func values(f *kong.Flag) string { return strings.TrimSpace(strings.ReplaceAll(f
 
 const completionHead = "# Completes the command lines of the thin_* tools. Made by make completions.\n"
 
-func bashCompletion(models []completion) string {
-	var s, names strings.Builder
-	s.WriteString(completionHead + `
-_thin_tools() {
-    local cur=$2 prev=$3 options='' values=''
+// bashBegin is how a function begins that completes.
+const bashBegin = `    local cur=$2 prev=$3 options='' values=''
     [[ $cur == '=' ]] && cur=
     [[ $prev == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 2]}
     [[ $2 == '=' ]] && prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local tool=${1##*/}
+`
+
+func bashCompletion(models []completion) string {
+	var s, names strings.Builder
+	for _, c := range models {
+		if !c.own() {
+			names.WriteString(" " + c.tool.word())
+		}
+	}
+	s.WriteString(completionHead + `
+_thin_tools() {
+` + bashBegin + `    local tool=${1##*/}
     if [[ $tool == thin_tools && $COMP_CWORD == 1 ]]; then
         values='` + firstWords(models) + `'
     elif [[ $tool == thin_tools ]]; then
         tool=${COMP_WORDS[1]}
     fi
-    case $tool in
-`)
+` + bashCases(models) + "complete -o filenames -F _thin_tools thin_tools" + names.String() + "\n")
+	return s.String()
+}
+
+// bashCases is the rest of the function: what the tools take, and the answer.
+func bashCases(models []completion) string {
+	var s strings.Builder
+	s.WriteString("    case $tool in\n")
 	for _, c := range models {
 		pattern := c.tool.word()
 		if !c.own() {
-			names.WriteString(" " + pattern)
 			pattern += " | " + strings.TrimPrefix(pattern, "thin_")
 		}
 		fmt.Fprintf(&s, "    %s)\n", pattern)
@@ -104,7 +132,7 @@ _thin_tools() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     fi
 }
-complete -o filenames -F _thin_tools thin_tools` + names.String() + "\n")
+`)
 	return s.String()
 }
 
@@ -139,13 +167,20 @@ case $service in
 		if !c.own() {
 			pattern += "|" + strings.TrimPrefix(pattern, "thin_")
 		}
-		fmt.Fprintf(&s, "%s)\n    _arguments \\\n", pattern)
-		for f := range c.flags() {
-			s.WriteString("        " + zshOption(f) + " \\\n")
-		}
-		s.WriteString("        '*:file:_files'\n    ;;\n")
+		s.WriteString(pattern + ")\n" + c.zsh("    ") + "    ;;\n")
 	}
 	s.WriteString("esac\n")
+	return s.String()
+}
+
+// zsh returns the code that completes the options of a tool.
+func (c completion) zsh(indent string) string {
+	var s strings.Builder
+	s.WriteString(indent + "_arguments \\\n")
+	for f := range c.flags() {
+		s.WriteString(indent + "    " + zshOption(f) + " \\\n")
+	}
+	s.WriteString(indent + "    '*:file:_files'\n")
 	return s.String()
 }
 

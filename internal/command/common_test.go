@@ -21,6 +21,7 @@ func metadataArgs(path, out string) map[string][]string {
 		"thin_check":         {path},
 		"thin_delta":         {"--thin1", "1", "--thin2", "2", path},
 		"thin_dump":          {path},
+		"thin_explore":       {"--dump", path},
 		"thin_export":        {"--dev-id", "1", "--size", "1m", "--metadata", path, "--format", "json"},
 		"thin_ls":            {path},
 		"thin_metadata_pack": {"-i", path, "-o", out + ".pack"},
@@ -72,7 +73,7 @@ func TestCommonCases(t *testing.T) {
 		{"noise", write("noise", bytes.Repeat([]byte("noise"), 20000)), []string{"checksum", "superblock", noLabel}, 1},
 		{"XML", write("dump.xml", []byte(xml+strings.Repeat("\n", 1<<16))), []string{"this is a dump as XML", noLabel}, 1},
 	}
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		t.Run(tool.Name, func(t *testing.T) {
 			if _, reads := metadataArgs("", "")[tool.Name]; !reads && !slices.Contains(without, tool.Name) {
 				t.Error("is in no list of this test")
@@ -122,7 +123,7 @@ func TestMetadataSnap(t *testing.T) {
 		t.Fatal(err)
 	}
 	wholePool := []string{"thin_send", "thin_repair", "thin_shrink", "thin_trim", "thin_volumes"}
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		if metadataArgs("", "")[tool.Name] == nil || slices.Contains(wholePool, tool.Name) {
 			continue
 		}
@@ -150,10 +151,10 @@ func TestMetadataSnap(t *testing.T) {
 	}
 }
 
-// accepts reports whether a tool takes input that others refuse: thin_scan reads anything, however
-// damaged, and thin_metadata_size reads dumps.
+// accepts reports whether a tool takes input that others refuse: thin_scan and thin_explore read
+// anything, however damaged, and thin_metadata_size reads dumps.
 func accepts(tool, input string) bool {
-	return tool == "thin_scan" && (input == "noise" || input == "XML") || tool == "thin_metadata_size" && input != "missing"
+	return (tool == "thin_scan" || tool == "thin_explore") && (input == "noise" || input == "XML") || tool == "thin_metadata_size" && input != "missing"
 }
 
 func containsOne(s string, parts []string) bool {

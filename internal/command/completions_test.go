@@ -12,7 +12,7 @@ const completions = "../../completions"
 
 // The installed completion files match the output of "make completions".
 func TestCompletions(t *testing.T) {
-	files, err := Multi().Completions()
+	files, err := Completions()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func modelOf(t *testing.T, tool cli.Tool) *kong.Application {
 // An option has the same help text in all tools.
 func TestSameOptionSameWords(t *testing.T) {
 	words := map[string]string{}
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		for _, f := range modelOf(t, tool).Flags {
 			if before, ok := words[f.Name]; ok && before != f.Help && meansAnother[f.Name] == "" {
 				t.Errorf("%s: --%s is %q here, and was %q", tool.Name, f.Name, f.Help, before)
@@ -63,7 +63,7 @@ func TestSameOptionSameWords(t *testing.T) {
 // An option's help takes at most two lines, and only the usage line is wider than 80 columns.
 func TestHelpIsShort(t *testing.T) {
 	const twoLines = 2 * (80 - 32)
-	for _, tool := range slices.Concat(Tools(), Multi().Own) {
+	for _, tool := range slices.Concat(Tools(), Multi().Own, Apart()) {
 		_, help, _ := runTool(t, tool, "--help")
 		for i, line := range strings.Split(help, "\n") {
 			if i > 0 && len(line) > 80 {
@@ -106,7 +106,7 @@ func checkCommands(t *testing.T, commands [][]string) {
 		if words[0] == "thin_tools" && len(words) > 1 {
 			words = append([]string{"thin_tools " + words[1]}, words[2:]...)
 		}
-		for _, tool := range slices.Concat(Tools(), Multi().Own) {
+		for _, tool := range slices.Concat(Tools(), Multi().Own, Apart()) {
 			if tool.Name != words[0] {
 				continue
 			}
@@ -123,7 +123,7 @@ func checkCommands(t *testing.T, commands [][]string) {
 
 // Every tool has two or three examples, and can parse them.
 func TestHelpExamples(t *testing.T) {
-	for _, tool := range slices.Concat(Tools(), Multi().Own) {
+	for _, tool := range slices.Concat(Tools(), Multi().Own, Apart()) {
 		e, ok := tool.New().(cli.Exampler)
 		if !ok {
 			t.Errorf("%s has no examples", tool.Name)
@@ -158,7 +158,7 @@ func TestCheckArgs(t *testing.T) {
 	} {
 		var got string
 		for _, words := range toolCommands(line) {
-			for _, tool := range Tools() {
+			for _, tool := range slices.Concat(Tools(), Apart()) {
 				if tool.Name == words[0] {
 					if err := cli.CheckArgs(tool, words[1:]); err != nil {
 						got = err.Error()

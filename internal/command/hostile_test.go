@@ -37,8 +37,9 @@ func raw(text string) string {
 // bearable runs a tool, ignores its exit code, and checks that its output is safe to show.
 func bearable(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	i := slices.IndexFunc(Tools(), func(tool cli.Tool) bool { return tool.Name == name })
-	_, stdout, stderr := runTool(t, Tools()[i], args...)
+	tools := slices.Concat(Tools(), Apart())
+	i := slices.IndexFunc(tools, func(tool cli.Tool) bool { return tool.Name == name })
+	_, stdout, stderr := runTool(t, tools[i], args...)
 	if what := raw(stdout); what != "" {
 		t.Errorf("%s %q: standard output has %q", name, args, what)
 	}

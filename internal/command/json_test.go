@@ -106,8 +106,9 @@ func fileSystem(t *testing.T, name string) []byte {
 // run runs a tool, ignores its exit code, and collects what it prints.
 func (e emitted) run(t *testing.T, name string, args ...string) {
 	t.Helper()
-	i := slices.IndexFunc(Tools(), func(tool cli.Tool) bool { return tool.Name == name })
-	_, stdout, stderr := runTool(t, Tools()[i], args...)
+	tools := slices.Concat(Tools(), Apart())
+	i := slices.IndexFunc(tools, func(tool cli.Tool) bool { return tool.Name == name })
+	_, stdout, stderr := runTool(t, tools[i], args...)
 	if stdout == "" {
 		t.Fatalf("%s %q prints nothing: %s", name, args, stderr)
 	}

@@ -18,7 +18,7 @@ import (
 func manPages(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../../man[1-8]/*.[1-8]")
-	if err != nil || len(paths) != len(Tools())+2 { // plus thinpool(7) and thin_tools(8)
+	if err != nil || len(paths) != len(Tools())+len(Apart())+2 { // plus thinpool(7) and thin_tools(8)
 		t.Fatalf("%d pages (%v)", len(paths), err)
 	}
 	pages := map[string]string{}
@@ -44,7 +44,7 @@ func manSection(page, name string) string {
 func TestManPages(t *testing.T) {
 	option := regexp.MustCompile(`(?m)^\.B (-.*)$`)
 	pages := manPages(t)
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		text, ok := pages["../../man8/"+tool.Name+".8"]
 		if !ok {
 			t.Errorf("%s has no man page", tool.Name)
@@ -131,7 +131,7 @@ func TestManSections(t *testing.T) {
 		if !slices.Equal(found, order) {
 			t.Errorf("%s has the sections %q, want %q", path, found, order)
 		}
-		for _, tool := range Tools() {
+		for _, tool := range slices.Concat(Tools(), Apart()) {
 			if filepath.Base(path) == "thin_tools.8" && !strings.Contains(manSection(text, "TOOLS"), ".TP\n.B "+tool.Name+"\n") {
 				t.Errorf("%s does not list %s", path, tool.Name)
 			}

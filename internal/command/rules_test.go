@@ -56,7 +56,7 @@ func flagsOf(t *testing.T, tool cli.Tool) map[string]string {
 // exit code 2, before any file is opened.
 func TestRules(t *testing.T) {
 	rules := 0
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		ruler, ok := tool.New().(cli.Ruler)
 		if !ok {
 			continue

@@ -63,7 +63,7 @@ func ValidateJSON(dir, tool string, output io.Reader) error {
 // thin_dump.
 func withJSON(t *testing.T) []string {
 	var names []string
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		parser, err := kong.New(tool.New(), kong.NoDefaultHelp())
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +185,7 @@ func TestSchemaOfImages(t *testing.T) {
 		}
 	}
 	paths = append(paths, dir, filepath.Join(dir, "missing"))
-	for _, tool := range Tools() {
+	for _, tool := range slices.Concat(Tools(), Apart()) {
 		if !slices.Contains(withJSON(t), tool.Name) {
 			continue
 		}

@@ -30,7 +30,7 @@ import (
 // Scripts run the tools as separate processes.
 func TestMain(m *testing.M) {
 	commands := map[string]func(){"thin_tools": command.Multi().Main}
-	for _, t := range command.Tools() {
+	for _, t := range slices.Concat(command.Tools(), command.Apart()) {
 		commands[t.Name] = func() { mainWithSchema(t) }
 	}
 	testscript.Main(m, commands)

@@ -3,6 +3,8 @@
 package command
 
 import (
+	"maps"
+
 	"thinpool/internal/cli"
 	"thinpool/internal/licenses"
 )
@@ -131,6 +133,22 @@ func Tools() []cli.Tool {
 var LVMConfigTool = cli.Tool{
 	Name: "thin_tools lvm-config", Summary: "Print the settings that make LVM run these tools.",
 	New: func() cli.Command { return new(LVMConfig) },
+}
+
+// Apart returns the tools with a binary of their own, which are not in thin_tools.
+func Apart() []cli.Tool { return []cli.Tool{ExploreTool(Screen{})} }
+
+// Completions returns the shell completion files of all tools, by path.
+func Completions() (map[string]string, error) {
+	files, err := Multi().Completions()
+	for _, t := range Apart() {
+		more, err := t.Completions()
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(files, more)
+	}
+	return files, err
 }
 
 // Multi returns thin_tools.

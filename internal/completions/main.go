@@ -18,7 +18,7 @@ func main() {
 
 func run() error {
 	const folder = "completions"
-	files, err := command.Multi().Completions()
+	files, err := command.Completions()
 	if err != nil {
 		return err
 	}

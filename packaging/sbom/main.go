@@ -75,16 +75,31 @@ type (
 // licenses lists the licences of everything linked in. A missing module stops the build, so that a
 // person checks it.
 var licenses = map[string][]string{
-	"thinpool":                          {"MIT"},
-	"std":                               {"BSD-3-Clause"},
-	"github.com/alecthomas/kong":        {"MIT"},
-	"github.com/h2non/filetype":         {"MIT"},
-	"github.com/klauspost/compress":     {"BSD-3-Clause", "Apache-2.0", "MIT"},
-	"github.com/lima-vm/go-qcow2reader": {"Apache-2.0"},
-	"golang.org/x/crypto":               {"BSD-3-Clause"},
-	"golang.org/x/sync":                 {"BSD-3-Clause"},
-	"golang.org/x/sys":                  {"BSD-3-Clause"},
-	"golang.org/x/term":                 {"BSD-3-Clause"},
+	"thinpool":                              {"MIT"},
+	"std":                                   {"BSD-3-Clause"},
+	"charm.land/bubbletea/v2":               {"MIT"},
+	"charm.land/lipgloss/v2":                {"MIT"},
+	"github.com/alecthomas/kong":            {"MIT"},
+	"github.com/charmbracelet/colorprofile": {"MIT"},
+	"github.com/charmbracelet/ultraviolet":  {"MIT"},
+	"github.com/charmbracelet/x/ansi":       {"MIT"},
+	"github.com/charmbracelet/x/term":       {"MIT"},
+	"github.com/charmbracelet/x/termios":    {"MIT"},
+	"github.com/charmbracelet/x/windows":    {"MIT"},
+	"github.com/clipperhouse/displaywidth":  {"MIT"},
+	"github.com/clipperhouse/uax29/v2":      {"MIT"},
+	"github.com/lucasb-eyer/go-colorful":    {"MIT"},
+	"github.com/mattn/go-runewidth":         {"MIT"},
+	"github.com/muesli/cancelreader":        {"MIT"},
+	"github.com/rivo/uniseg":                {"MIT"},
+	"github.com/xo/terminfo":                {"MIT"},
+	"github.com/h2non/filetype":             {"MIT"},
+	"github.com/klauspost/compress":         {"BSD-3-Clause", "Apache-2.0", "MIT"},
+	"github.com/lima-vm/go-qcow2reader":     {"Apache-2.0"},
+	"golang.org/x/crypto":                   {"BSD-3-Clause"},
+	"golang.org/x/sync":                     {"BSD-3-Clause"},
+	"golang.org/x/sys":                      {"BSD-3-Clause"},
+	"golang.org/x/term":                     {"BSD-3-Clause"},
 }
 
 func run(version, path string) error {
@@ -103,13 +118,17 @@ func run(version, path string) error {
 	sum := sha256.Sum256(content)
 	b := bom{Format: "CycloneDX", Spec: "1.5", Serial: serial(sum), Version: 1}
 	b.Metadata.Timestamp = time.Unix(epoch, 0).UTC().Format(time.RFC3339)
-	main := component{Ref: "thinpool", Type: "application", Name: "thinpool", Version: version, Hashes: []hash{{"SHA-256", hex.EncodeToString(sum[:])}}}
+	name := info.Main.Path[strings.LastIndex(info.Main.Path, "/")+1:]
+	main := component{Ref: name, Type: "application", Name: name, Version: version, Hashes: []hash{{"SHA-256", hex.EncodeToString(sum[:])}}}
 	for _, s := range info.Settings {
 		main.Properties = append(main.Properties, property{"go:" + s.Key, s.Value})
 	}
 	std := component{Ref: "std", Type: "library", Name: "std", Version: info.GoVersion, PURL: "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")}
 	b.Components = []component{std}
 	for _, m := range info.Deps {
+		if strings.HasPrefix(info.Main.Path, m.Path+"/") { // the rest of this repository
+			continue
+		}
 		if m.Replace != nil {
 			return fmt.Errorf("%s is replaced", m.Path)
 		}

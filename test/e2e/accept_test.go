@@ -64,7 +64,7 @@ func buildTools() error {
 	}
 	names, err := filepath.Glob("../../cmd/thin_*")
 	for _, name := range names {
-		if name = filepath.Base(name); name != "thin_tools" {
+		if name = filepath.Base(name); name != "thin_tools" && name != "thin_explore" {
 			err = errors.Join(err, os.Symlink("thin_tools", filepath.Join(tools, name)))
 		}
 	}

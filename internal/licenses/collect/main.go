@@ -70,7 +70,10 @@ func collect(ctx context.Context, root string) (string, error) {
 	return s.String(), nil
 }
 
-// linked returns the repository itself, Go, and the modules that thin_tools uses on any
+// binaries maps each module with binaries to their packages.
+var binaries = map[string]string{".": "./cmd/...", "cmd/thin_explore": "."}
+
+// linked returns the repository itself, Go, and the modules that the binaries use on any
 // architecture we build packages for.
 func linked(ctx context.Context, root string) ([]part, error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
@@ -79,34 +82,47 @@ func linked(ctx context.Context, root string) ([]part, error) {
 	}
 	var modules []part
 	for _, arch := range []string{"amd64", "arm64", "riscv64", "s390x"} {
-		cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=Module", "./cmd/...")
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
-		}
-		for d := json.NewDecoder(bytes.NewReader(out)); ; {
-			var pkg struct {
-				Module *struct {
-					Path, Version, Dir string
-					Main               bool
-				}
-			}
-			err := d.Decode(&pkg)
-			if errors.Is(err, io.EOF) {
-				break
-			}
+		for dir, packages := range binaries {
+			more, err := linkedInto(ctx, filepath.Join(root, dir), packages, arch)
 			if err != nil {
 				return nil, err
 			}
-			if m := pkg.Module; m != nil && !m.Main {
-				modules = append(modules, part{m.Path + " " + m.Version, m.Dir})
-			}
+			modules = append(modules, more...)
 		}
 	}
 	slices.SortFunc(modules, func(a, b part) int { return strings.Compare(a.name, b.name) })
 	return append([]part{{"thinpool", root}, {"Go, its run time and its standard library", strings.TrimSpace(string(goroot))}}, slices.Compact(modules)...), nil
+}
+
+// linkedInto returns the modules of others that packages use on one architecture.
+func linkedInto(ctx context.Context, dir, packages, arch string) ([]part, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=Module", packages)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var modules []part
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			Module *struct {
+				Path, Version, Dir string
+				Main               bool
+				Replace            *struct{ Path string }
+			}
+		}
+		err := d.Decode(&pkg)
+		if errors.Is(err, io.EOF) {
+			return modules, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m := pkg.Module; m != nil && !m.Main && m.Replace == nil {
+			modules = append(modules, part{m.Path + " " + m.Version, m.Dir})
+		}
+	}
 }
 
 // licenseFiles returns the files of a folder that must accompany a binary. A PATENTS file grants

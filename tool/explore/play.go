@@ -1,0 +1,43 @@
+package explore
+
+import (
+	"context"
+	"slices"
+)
+
+// names are the keys that are more than one character.
+var names = []string{
+	"enter", "esc", "backspace", "tab", "space", "up", "down", "left", "right", "pgup", "pgdown", "home", "end",
+	"ctrl+c", "ctrl+u", "ctrl+b", "ctrl+f",
+}
+
+// IsKey reports whether a word of a script is the name of a key, rather than text that is typed.
+func IsKey(word string) bool { return slices.Contains(names, word) }
+
+// Play hands messages to a model, and brings about all that it wants before the next: for scripts and tests. It ends
+// early if the model wants to quit, or with ctx.
+func Play(ctx context.Context, m Model, e Effects, msgs ...Msg) Model {
+	for {
+		var ok bool
+		if m, ok = settle(ctx, m, e); !ok || len(msgs) == 0 || ctx.Err() != nil {
+			return m
+		}
+		m, e = m.Update(msgs[0])
+		msgs = msgs[1:]
+	}
+}
+
+// settle does all jobs of effects, and those that follow. It reports whether the model goes on.
+func settle(ctx context.Context, m Model, e Effects) (Model, bool) {
+	jobs := e.Jobs
+	quit := e.Quit
+	for len(jobs) > 0 && !quit {
+		msg := jobs[0].Run(ctx, func(string, uint64, uint64) {})
+		jobs = jobs[1:]
+		var more Effects
+		m, more = m.Update(msg)
+		jobs = append(jobs, more.Jobs...)
+		quit = more.Quit
+	}
+	return m, !quit
+}
