@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -33,14 +34,19 @@ func (f *Files) Text(w, errs io.Writer) error {
 		}
 		t.add(strconv.FormatInt(p.Begin, 10), strconv.FormatInt(p.Len, 10), string(p.Kind), inode, offset, whose(p))
 	}
-	var out strings.Builder
-	t.write(&out)
+	if err := t.writeTo(w); err != nil {
+		return err
+	}
 	u := newGrid("in use, and without a known name:", []string{"INODE", "PATH"}, []string{"PATH"})
 	for _, x := range f.Unnamed {
 		u.add(strconv.FormatUint(x.Inode, 10), x.Path)
 	}
-	u.write(&out)
-	if _, err := io.WriteString(w, out.String()); err != nil {
+	if !t.empty() && !u.empty() {
+		if _, err := io.WriteString(w, "\n"); err != nil {
+			return err
+		}
+	}
+	if err := u.writeTo(w); err != nil {
 		return err
 	}
 	for _, n := range f.Notes {
@@ -125,34 +131,42 @@ type (
 	}
 )
 
-// JSON prints one object per line.
+// JSON prints all as objects, one after the other: there may be millions.
 func (f *Files) JSON(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	enc := NewEncoder(out)
-	lines := []any{fileSystemRecord{"file_system", 1, f.FileSystem, f.BlockSize, f.Size}}
-	files := map[uint64]bool{}
-	for i := range f.Pieces {
-		if p := &f.Pieces[i]; p.Inode != 0 {
-			files[p.Inode] = true
-		}
-		lines = append(lines, pieceOf(&f.Pieces[i]))
-	}
-	for _, x := range f.Unnamed {
-		lines = append(lines, unnamedRecord{"unnamed", x.Inode, x.Path})
-	}
-	for _, n := range f.Notes {
-		lines = append(lines, noteRecord{"note", n})
-	}
-	for i := range f.Problems {
-		lines = append(lines, missingOf(&f.Problems[i]))
-	}
-	lines = append(lines, filesEndRecord{"summary", len(f.Pieces), len(files), len(f.Unnamed), len(f.Problems), f.Complete()})
-	for _, line := range lines {
+	for line := range f.lines() {
 		if err := enc.Encode(line); err != nil {
 			return err
 		}
 	}
 	return out.Flush()
+}
+
+// lines are the objects of the JSON.
+func (f *Files) lines() iter.Seq[any] {
+	return func(yield func(any) bool) {
+		files := map[uint64]bool{}
+		ok := yield(fileSystemRecord{"file_system", 1, f.FileSystem, f.BlockSize, f.Size})
+		for i := 0; ok && i < len(f.Pieces); i++ {
+			if p := &f.Pieces[i]; p.Inode != 0 {
+				files[p.Inode] = true
+			}
+			ok = yield(pieceOf(&f.Pieces[i]))
+		}
+		for i := 0; ok && i < len(f.Unnamed); i++ {
+			ok = yield(unnamedRecord{"unnamed", f.Unnamed[i].Inode, f.Unnamed[i].Path})
+		}
+		for i := 0; ok && i < len(f.Notes); i++ {
+			ok = yield(noteRecord{"note", f.Notes[i]})
+		}
+		for i := 0; ok && i < len(f.Problems); i++ {
+			ok = yield(missingOf(&f.Problems[i]))
+		}
+		if ok {
+			yield(filesEndRecord{"summary", len(f.Pieces), len(files), len(f.Unnamed), len(f.Problems), f.Complete()})
+		}
+	}
 }
 
 func pieceOf(p *fsmap.Piece) pieceRecord {

@@ -1,7 +1,9 @@
 package view
 
 import (
+	"bufio"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -45,31 +47,43 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
+// writeTo writes the table to w, line by line.
 func (t *table) writeTo(w io.Writer) error {
-	var out strings.Builder
-	t.write(&out)
-	_, err := io.WriteString(w, out.String())
-	return err
+	out := bufio.NewWriter(w)
+	for line := range t.lines() {
+		out.WriteString(line) // out remembers an error
+	}
+	return out.Flush()
 }
 
 // write appends the table to out. A table with a title is set off by a blank line.
 func (t *table) write(out *strings.Builder) {
-	if t.sparse && len(t.rows) == 0 {
-		return
+	if t.title != "" && out.Len() > 0 && !t.empty() {
+		out.WriteByte('\n')
 	}
-	if t.title != "" {
-		if out.Len() > 0 {
-			out.WriteByte('\n')
+	for line := range t.lines() {
+		out.WriteString(line)
+	}
+}
+
+// empty reports whether there is nothing to write.
+func (t *table) empty() bool { return t.sparse && len(t.rows) == 0 }
+
+// lines are those of the table, with its title.
+func (t *table) lines() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if t.empty() || t.title != "" && !yield(t.title+"\n") {
+			return
 		}
-		out.WriteString(t.title + "\n")
-	}
-	lines := t.rows
-	if !t.bare {
-		lines = append([][]string{t.columns}, lines...)
-	}
-	widths := t.widths()
-	for _, cells := range lines {
-		t.line(out, cells, widths)
+		widths := t.widths()
+		if !t.bare && !yield(t.line(t.columns, widths)) {
+			return
+		}
+		for _, cells := range t.rows {
+			if !yield(t.line(cells, widths)) {
+				return
+			}
+		}
 	}
 }
 
@@ -100,7 +114,7 @@ func (t *table) widths() []int {
 
 func (t *table) isLeft(column int) bool { return slices.Contains(t.left, t.columns[column]) }
 
-func (t *table) line(out *strings.Builder, cells []string, widths []int) {
+func (t *table) line(cells []string, widths []int) string {
 	var line strings.Builder
 	before := t.indent
 	for i, c := range cells {
@@ -119,5 +133,5 @@ func (t *table) line(out *strings.Builder, cells []string, widths []int) {
 	if t.end == "" {
 		text = strings.TrimRight(text, " ")
 	}
-	out.WriteString(text + "\n")
+	return text + "\n"
 }
