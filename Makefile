@@ -35,6 +35,11 @@ KERNEL = ^TestKernel|^TestLVM($$|Shrunk|Kernel)|^TestLVMLayouts$$
 lab:
 	$(GO) run ./test/damage/cmd -for $(FOR)
 
+# make browser: the pages of thin_report and thin_repair in chromium, if it is installed.
+# BROWSER_PICTURES=FOLDER keeps pictures of them.
+browser:
+	$(GO) -C test/browser test -count=1 -timeout $(TIMEOUT) ./...
+
 # make check: what has to pass before a commit
 check: format vet test race fuzz
 
@@ -146,4 +151,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab browser check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean

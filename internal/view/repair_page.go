@@ -13,7 +13,7 @@ import (
 func RepairPage(r *repair.Report, planned bool, name func(metadata.DevID) string) *report.Repair {
 	page := &report.Repair{
 		Planned: planned, Damaged: r.Damaged, Lossless: r.Lossless(),
-		Verdict: strings.Split(verdict(r), "\n"), Remarks: append([]string{}, r.Notes...),
+		Verdict: sentences(verdict(r)), Remarks: append([]string{}, r.Notes...),
 	}
 	for i := range r.Devices {
 		page.Devices = append(page.Devices, recovered(&r.Devices[i], name))
@@ -48,4 +48,13 @@ func recovered(d *repair.DeviceReport, name func(metadata.DevID) string) report.
 	}
 	rec.Omitted = d.LostRanges - min(d.LostRanges, uint64(len(rec.Ranges)))
 	return rec
+}
+
+// sentences makes sentences of the lines of text.
+func sentences(text string) []string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = strings.ToUpper(line[:1]) + line[1:] + "."
+	}
+	return lines
 }

@@ -292,11 +292,17 @@ func (p *page) dataMap(r *Report) {
 	p.put("<img class=\"map\" role=\"img\" width=\"512\" height=\"512\" alt=\"%s\" title=\"%s\" src=\"data:image/png;base64,%s\"/>\n", title, title,
 		markup(base64.StdEncoding.EncodeToString(png(side, pixels, palette()))))
 	p.put("<details><summary>The same as a table</summary><div class=\"scroll\"><table><tr><th>First block</th><th>Blocks</th><th>Exclusive</th><th>Shared</th><th>Faulty</th><th>Full</th></tr>\n")
-	for _, part := range r.Parts() {
+	parts := r.Parts()
+	used := slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return part.Cell == Cell{} })
+	for _, part := range used {
 		p.put("<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", count(part.First), count(part.Blocks),
 			count(part.Exclusive), count(part.Shared), count(part.Faulty), percent(part.Exclusive+part.Shared, part.Blocks))
 	}
-	p.put("</table></div></details></section>\n")
+	p.put("</table></div>\n")
+	if n := len(parts) - len(used); n > 0 {
+		p.put("<p class=\"note\">%s left out: free, without faults.</p>\n", number(uint64(n), "part is", "parts are"))
+	}
+	p.put("</details></section>\n")
 }
 
 // health shows lost ranges, the lengths of runs and the fill of leaves.
