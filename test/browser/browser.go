@@ -1,5 +1,5 @@
-// Package browser shows pages in the chromium of the system. It is a module of its own, because
-// only tests and the pictures in the documents need it.
+// Package browser, whose API may change, shows pages in the chromium of the system. It is a module
+// of its own, because only tests and the pictures in the documents need it.
 package browser
 
 import (

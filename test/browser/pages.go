@@ -18,8 +18,11 @@ type Bench struct{ root, folder string }
 // NewBench builds the tools.
 func NewBench(ctx context.Context, root, folder string) (*Bench, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, "thin_tools"), "./cmd/thin_tools")
-	cmd.Dir, cmd.Stderr = root, os.Stderr
-	return &Bench{root, folder}, cmd.Run()
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return &Bench{root, folder}, nil
 }
 
 // Path is the path of a file in the folder.
