@@ -40,6 +40,11 @@ KERNEL = ^TestKernel|^TestLVM($$|Shrunk|Kernel)|^TestLVMLayouts$$
 lab:
 	$(GO) run ./test/damage/cmd -for $(FOR)
 
+# make browser: test the pages of thin_report and thin_repair in chromium, if it is installed.
+# BROWSER_PICTURES=FOLDER keeps screenshots.
+browser:
+	$(GO) -C test/browser test -count=1 -timeout $(TIMEOUT) ./...
+
 # make check: must pass before a commit
 check: format vet test race fuzz
 
@@ -164,4 +169,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary explorer packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab browser check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary explorer packages packages-check dist site rename install clean

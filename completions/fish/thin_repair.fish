@@ -24,6 +24,7 @@ complete -c thin_repair -l dry-run -d 'Report what would be done; write nothing.
 complete -c thin_repair -l list-states -d 'List the pool states found on the device, including older ones; write nothing.'
 complete -c thin_repair -l accept-loss -d 'Succeed even if something is lost or uncertain.'
 complete -c thin_repair -l report -r -d 'Also write the report to this file.'
+complete -c thin_repair -l report-html -r -d 'Also write a page about the repaired pool, with what is lost, as thin_report does.'
 complete -c thin_repair -l format -x -a 'text json' -d 'Output format.'
 complete -c thin_repair -l lv -r -d 'Pool or volume to use. Not needed if there is only one pool.'
 complete -c thin_repair -l inside -r -d 'With --lv: volume, or number of a partition, inside that volume.'

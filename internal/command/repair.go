@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ type Repair struct {
 	ListStates bool   `help:"List the pool states found on the device, including older ones; write nothing." aliases:"list-roots"`
 	AcceptLoss bool   `help:"Succeed even if something is lost or uncertain."`
 	Report     string `help:"Also write the report to this file." placeholder:"FILE"`
+	ReportHTML string `help:"Also write a page about the repaired pool, with what is lost, as thin_report does." placeholder:"FILE" name:"report-html"`
 	Format     string `help:"Output format." default:"text" enum:"text,json" placeholder:"text|json"`
 	Ignored    string `arg:"" optional:"" hidden:"" help:"Ignored: LVM passes one."`
 	volumes
@@ -138,7 +140,7 @@ thin_repair -i disk.img --in-place --undo pool.undo`
 // Rules implements cli.Ruler.
 func (r *Repair) Rules() []cli.Rule {
 	output := cli.Rule{Needs: []string{"output"}, Unless: []string{"dry-run", "list-states", "in-place"}}
-	return slices.Concat([]cli.Rule{output}, salvageRules(), inPlaceRules())
+	return slices.Concat([]cli.Rule{output, cli.Exclusive("list-states", "report-html")}, salvageRules(), inPlaceRules())
 }
 
 // Run implements cli.Command.
@@ -180,6 +182,13 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	if err := r.report(env, dev, &found.Report); err != nil {
 		return err
 	}
+	page, err := r.openPage(env)
+	if err != nil {
+		return err
+	}
+	if page != nil {
+		defer page.Discard()
+	}
 	if found.Report.Empty() {
 		return fmt.Errorf("%s: %w", r.Input, errEmpty)
 	}
@@ -188,6 +197,7 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	var written block.Device
 	switch {
 	case r.DryRun:
 	case sound:
@@ -196,6 +206,12 @@ func (r *Repair) Run(env *cli.Env) (err error) {
 		fmt.Fprintln(env.Stderr, "nothing was written, because something is lost or uncertain. Use --accept-loss to write it all the same; the undo file keeps the damaged metadata")
 	default:
 		if err := r.write(env, found, out); err != nil {
+			return err
+		}
+		written = out
+	}
+	if page != nil {
+		if err := r.page(env, page, dev, found, written); err != nil {
 			return err
 		}
 	}
@@ -226,10 +242,20 @@ func (r *Repair) validate() error {
 	switch {
 	case r.Output != "" && source.SameFile(r.Input, r.Output):
 		return cli.Usagef("input and output are the same file: %s; to repair it in place, leave out --output", r.Output)
-	case r.disk().Reads(r.Input, r.Report) || source.SameFile(r.Output, r.Report):
-		return cli.Usagef("the report would overwrite metadata: %s", r.Report)
+	case r.ReportHTML != "" && r.ReportHTML != "-" && (samePath(r.Report, r.ReportHTML) || samePath(r.Undo, r.ReportHTML)):
+		return cli.Usagef("--report-html would overwrite another output: %s", r.ReportHTML)
+	}
+	for _, path := range []string{r.Report, r.ReportHTML} {
+		if r.disk().Reads(r.Input, path) || source.SameFile(r.Output, path) {
+			return cli.Usagef("the report would overwrite metadata: %s", path)
+		}
 	}
 	return r.newUndo()
+}
+
+// samePath reports whether a and b name the same file, which need not exist yet.
+func samePath(a, b string) bool {
+	return a != "" && (filepath.Clean(a) == filepath.Clean(b) || source.SameFile(a, b))
 }
 
 // input says how to open the damaged metadata. If the output is a disk, the options that locate

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -82,7 +83,7 @@ func (r *Report) Run(env *cli.Env) (err error) {
 func (r *Report) measure(env *cli.Env, dev *source.Source) (*report.Report, error) {
 	facts := dev.Place.Facts()
 	found, err := report.Run(env, dev, report.Options{
-		Pool: r.name(dev.Place), Snapshot: r.MetadataSnap.Set, Volume: lvmVolumes(dev.Place), Progress: env.Progress,
+		Pool: cmp.Or(r.Pool, poolName(dev.Place, r.Input)), Snapshot: r.MetadataSnap.Set, Volume: lvmVolumes(dev.Place), Progress: env.Progress,
 		Advice: func(f *check.Fault) string {
 			advice := f.Advice()
 			_, wiped := errors.AsType[*check.WipedError](f.Err)
@@ -107,22 +108,26 @@ func (r *Report) measure(env *cli.Env, dev *source.Source) (*report.Report, erro
 			found.Add(*newer)
 		}
 	}
+	found.Differences, err = differences(env, dev)
+	return found, err
+}
+
+// differences are those between LVM's text and the metadata on dev, for a report.
+func differences(env *cli.Env, dev *source.Source) (report.Differences, error) {
 	all, err := differencesWithLVM(env, dev)
+	var found report.Differences
 	for _, d := range all {
-		found.Differences = append(found.Differences, report.Difference{Code: string(d.Code), Text: d.String(), Refused: d.Refused, Fix: d.Fix})
+		found = append(found, report.Difference{Code: string(d.Code), Text: d.String(), Refused: d.Refused, Fix: d.Fix})
 	}
 	return found, err
 }
 
-// name returns the name of the pool.
-func (r *Report) name(p *source.Place) string {
-	switch {
-	case r.Pool != "":
-		return r.Pool
-	case p != nil && p.Pool != nil:
+// poolName returns the name of the pool at p; input names its metadata.
+func poolName(p *source.Place, input string) string {
+	if p != nil && p.Pool != nil {
 		return p.Group.Name + "/" + p.Pool.Name
 	}
-	return filepath.Base(r.Input)
+	return filepath.Base(input)
 }
 
 // lvmVolumes returns what LVM knows about the devices of a pool; nil if nothing.

@@ -37,7 +37,7 @@ func TextReport(w io.Writer, r *repair.Report, name func(metadata.DevID) string)
 		fmt.Fprintf(out, "only the first %d lost ranges are listed\n", mostLostLines)
 	}
 	for _, id := range r.LostVolumes {
-		fmt.Fprintf(out, "%s: LVM has this volume, but the repaired metadata does not have the device\n", label(id, name))
+		fmt.Fprintln(out, lostVolume(id, name))
 	}
 	for i := range r.Orphans {
 		fmt.Fprintln(out, orphanText(&r.Orphans[i], name))
@@ -99,13 +99,26 @@ func lostText(w io.Writer, device string, d *repair.DeviceReport, h *metadata.He
 		}
 		fmt.Fprintf(w, "%s: mappings are %s among thin blocks %d %s (%s): %v\n", device, what, l.Keys.First, end, bytes, l.Err)
 	}
-	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
-		fmt.Fprintf(w, "%s: mappings are missing at unknown positions; part of its tree may be from another transaction\n", device)
-	}
-	if d.Reused > 0 {
-		fmt.Fprintf(w, "%s: %d of its mappings point to data blocks that are in use today, so their content may have been overwritten\n", device, d.Reused)
+	for _, line := range unplaced(device, d) {
+		fmt.Fprintln(w, line)
 	}
 	return room
+}
+
+// unplaced says what is wrong with a device apart from its lost ranges.
+func unplaced(device string, d *repair.DeviceReport) []string {
+	var lines []string
+	if d.Known && d.Lost > 0 && d.LostRanges == 0 {
+		lines = append(lines, device+": mappings are missing at unknown positions; part of its tree may be from another transaction")
+	}
+	if d.Reused > 0 {
+		lines = append(lines, fmt.Sprintf("%s: %d of its mappings point to data blocks that are in use today, so their content may have been overwritten", device, d.Reused))
+	}
+	return lines
+}
+
+func lostVolume(id metadata.DevID, name func(metadata.DevID) string) string {
+	return label(id, name) + ": LVM has this volume, but the repaired metadata does not have the device"
 }
 
 // upTo yields at most room values and subtracts them from room.

@@ -137,7 +137,7 @@ type writer struct {
 
 var writers = []writer{
 	{"restore", []string{"thin_restore", "-i", "new.xml", "-o", "old"}, nil, "old", false},
-	{"repair", []string{"thin_repair", "-i", "damaged", "-o", "old", "--accept-loss", "--report", "report"}, []string{"report"}, "old", false},
+	{"repair", []string{"thin_repair", "-i", "damaged", "-o", "old", "--accept-loss", "--report", "report", "--report-html", "page"}, []string{"report", "page"}, "old", false},
 	{"repair in place", []string{"thin_repair", "-i", "damaged", "--in-place", "--undo", "undo", "--accept-loss"}, []string{"undo"}, "damaged", false},
 	{"check", []string{"thin_check", "--auto-repair", "--undo", "undo", "leaking"}, []string{"undo"}, "leaking", false},
 	{"shrink", []string{"thin_shrink", "-i", "new", "-o", "old", "--no-copy", "--nr-blocks", "400000"}, nil, "old", false},

@@ -53,6 +53,7 @@ type Mapped struct {
 type Counts interface {
 	Len() uint64
 	Get(dataBlock uint64) uint32
+	GetAll(dataBlocks []uint64, counts []uint32) // which is as long
 }
 
 // A Summary sums up the result of a check.

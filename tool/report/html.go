@@ -26,12 +26,12 @@ func (r *Report) HTML(w io.Writer) error {
 <html lang="en"><head><meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
-<title>Pool %s</title>
+<title>%s</title>
 <style>
 %s</style></head>
 <body>
-<header><h1>Pool %s</h1>
-`, r.name(), markup(style), r.name())
+<header><h1>%s</h1>
+`, r.title(), markup(style), r.title())
 	level, state := r.State()
 	p.put("<p class=\"state %s\">%s</p></header>\n<main>\n", level, state)
 	wrong := r.Check.Fatal+r.Check.NonFatal > 0
@@ -39,6 +39,9 @@ func (r *Report) HTML(w io.Writer) error {
 		p.faults(r)
 	}
 	if r.Superblock != nil {
+		if r.Repair != nil {
+			p.repair(r)
+		}
 		p.space(r)
 	}
 	if r.Mapped {
@@ -51,7 +54,7 @@ func (r *Report) HTML(w io.Writer) error {
 	if !wrong && len(r.Differences) == 0 {
 		p.faults(r)
 	}
-	p.put("</main>\n<footer>Made by thin_report. Sizes are in binary units: 1 KiB is 1,024 bytes.</footer>\n</body></html>\n")
+	p.put("</main>\n<footer>Made by %s. Sizes are in binary units: 1 KiB is 1,024 bytes.</footer>\n</body></html>\n", r.maker())
 	_, err := w.Write(p.Bytes())
 	return err
 }
@@ -87,6 +90,8 @@ func (r *Report) State() (Level, string) {
 		return Bad, fmt.Sprintf("The pool is damaged: %s. The figures below are of what can be read.", number(sum.Fatal, "fatal fault", "fatal faults"))
 	case sum.NonFatal > 0:
 		return Warning, fmt.Sprintf("The pool works, but has %s, which waste space or may do harm later.", number(sum.NonFatal, "fault", "faults"))
+	case r.Repair != nil:
+		return r.Repair.state()
 	case sb.Flags&metadata.NeedsCheck != 0:
 		return Warning, "Nothing is damaged, but needs_check is set: the kernel keeps the pool read-only until the flag is cleared."
 	case sb.DataSpaceMap.NrAllocated >= sb.DataSpaceMap.NrBlocks:

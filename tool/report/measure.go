@@ -60,8 +60,10 @@ type leaf struct {
 
 // A worker holds the sums of one goroutine.
 type worker struct {
-	cells []cellSum
-	runs  runLengths
+	cells  []cellSum
+	runs   runLengths
+	blocks []uint64 // of the leaf
+	counts []uint32 // of these blocks
 }
 
 // cuts divides the data device into cells whose sizes differ by at most one block.
@@ -120,10 +122,9 @@ const nextBlock = 1 << 24
 
 // leaf measures a leaf.
 func (p *pass) leaf(w *worker, i int, n btree.Node) {
-	l, owners := &p.leaves[i], p.owners[i]
+	l := &p.leaves[i]
+	blocks := w.blocks[:0]
 	var length, key, value uint64 // of the previous run, and where it ends
-	var cell *cellSum
-	var begin, end uint64 // of the cell
 	total := p.counts.Len()
 	keys, values := n.Uint64s()
 	for k := 0; k+8 <= len(keys) && k+8 <= len(values); k += 8 {
@@ -138,19 +139,32 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 			l.first = nextValue
 		}
 		key, value = nextKey, nextValue
-		data, _ := metadata.UnpackMapping(value)
-		b := uint64(data)
-		if b >= total {
-			continue
+		if data, _ := metadata.UnpackMapping(value); uint64(data) < total {
+			blocks = append(blocks, uint64(data))
 		}
+	}
+	l.last = value
+	l.endLast(length)
+	p.share(w, l, p.owners[i], blocks)
+	w.blocks = blocks
+}
+
+// share sums up which of the data blocks that a leaf maps are shared.
+func (p *pass) share(w *worker, l *leaf, owners owners, blocks []uint64) {
+	w.counts = slices.Grow(w.counts[:0], len(blocks))[:len(blocks)]
+	p.counts.GetAll(blocks, w.counts)
+	var cell *cellSum
+	var begin, end uint64 // of the cell
+	several := owners.many()
+	for k, b := range blocks {
 		if b < begin || b >= end {
 			i := p.cuts.of(b)
 			begin, end, cell = p.cuts.start(i), p.cuts.start(i+1), &w.cells[i]
 		}
-		switch n := p.counts.Get(b); {
+		switch n := w.counts[k]; {
 		case n > 1:
 			cell.shares += share / uint64(n)
-		case owners.many():
+		case several:
 			cell.shares += share
 		default:
 			cell.exclusive++
@@ -159,8 +173,6 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 		}
 		p.samples.add(b, owners)
 	}
-	l.last = value
-	l.endLast(length)
 }
 
 // endRun records a run that is followed by another in the leaf. The first run may continue from

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"thinpool/metadata"
 	"thinpool/metadata/block"
 )
 
@@ -293,11 +292,17 @@ func (p *page) dataMap(r *Report) {
 	p.put("<img class=\"map\" role=\"img\" width=\"512\" height=\"512\" alt=\"%s\" title=\"%s\" src=\"data:image/png;base64,%s\"/>\n", title, title,
 		markup(base64.StdEncoding.EncodeToString(png(side, pixels, palette()))))
 	p.put("<details><summary>The same as a table</summary><div class=\"scroll\"><table><tr><th>First block</th><th>Blocks</th><th>Exclusive</th><th>Shared</th><th>Faulty</th><th>Full</th></tr>\n")
-	for _, part := range r.Parts() {
+	parts := r.Parts()
+	used := slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return part.Cell == Cell{} })
+	for _, part := range used {
 		p.put("<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", count(part.First), count(part.Blocks),
 			count(part.Exclusive), count(part.Shared), count(part.Faulty), percent(part.Exclusive+part.Shared, part.Blocks))
 	}
-	p.put("</table></div></details></section>\n")
+	p.put("</table></div>\n")
+	if n := len(parts) - len(used); n > 0 {
+		p.put("<p class=\"note\">%s left out: free, without faults.</p>\n", number(uint64(n), "part is", "parts are"))
+	}
+	p.put("</details></section>\n")
 }
 
 // health shows lost ranges, the lengths of runs and the fill of leaves.
@@ -339,74 +344,4 @@ func (p *page) leafFill(f *Fill) {
 		p.put("</td></tr>\n")
 	}
 	p.put("</table></div>\n")
-}
-
-// Limits of the strips of lost ranges.
-const (
-	mostStrips = 20
-	mostRanges = 30
-)
-
-// lost draws what each device has lost, from the listed faults.
-func (p *page) lost(r *Report) {
-	lost := map[metadata.DevID][]metadata.KeyRange{}
-	var ids []metadata.DevID
-	for i := range r.Faults {
-		f := &r.Faults[i]
-		if f.Lost == nil {
-			continue
-		}
-		for _, id := range f.Devices[:min(len(f.Devices), mostStrips)] {
-			if lost[id] == nil {
-				ids = append(ids, id)
-			}
-			lost[id] = append(lost[id], *f.Lost)
-		}
-	}
-	if len(ids) == 0 {
-		return
-	}
-	p.put("<h3>Lost ranges</h3>\n<p>Where mappings of a device can no longer be reached, from its first block to its last.</p>\n<div class=\"scroll\"><table><tr><th class=\"l\">Device</th><th class=\"l\">Thin blocks</th><th class=\"l\">Picture</th></tr>\n")
-	slices.Sort(ids)
-	for _, id := range ids[:min(len(ids), mostStrips)] {
-		p.strip(r, id, lost[id])
-	}
-	p.put("</table></div>\n")
-	if n := len(ids) - mostStrips; n > 0 {
-		p.put("<p class=\"note\">Ranges of %s are not shown.</p>\n", number(uint64(n), "more device", "more devices"))
-	}
-}
-
-// strip draws a device with its lost ranges.
-func (p *page) strip(r *Report, id metadata.DevID, ranges []metadata.KeyRange) {
-	end, name := uint64(1), "device "+strconv.FormatUint(uint64(id), 10)
-	for i := range r.Volumes {
-		if v := &r.Volumes[i]; v.ID == id {
-			end = max(end, v.Blocks(r.Superblock.DataBlockSize), v.MappedBlocks)
-			name = r.device(v)
-		}
-	}
-	for _, k := range ranges {
-		end = max(end, k.First+1)
-		if !k.Open() {
-			end = max(end, k.Last+1)
-		}
-	}
-	p.put("<tr><td class=\"l\">%s</td><td class=\"w\">", name)
-	for i, k := range ranges[:min(len(ranges), mostRanges)] {
-		if i > 0 {
-			p.put(", ")
-		}
-		p.put("%s", k.String())
-	}
-	if n := len(ranges) - mostRanges; n > 0 {
-		p.put(" and %d more", n)
-	}
-	p.put("</td><td class=\"bar\"><svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\"><title>%s: lost ranges</title><path class=\"f\" d=\"M0 0h1000v10H0z\"/>", name)
-	for _, k := range ranges[:min(len(ranges), mostRanges)] {
-		first := float64(k.First) / float64(end) * 1000
-		last := min(float64(k.Last)/float64(end)*1000, 1000)
-		p.put("<path class=\"x\" d=\"M%s 0h%sv10h-%sz\"/>", tenth(first), tenth(max(last-first, 3)), tenth(max(last-first, 3)))
-	}
-	p.put("</svg></td></tr>\n")
 }

@@ -51,7 +51,8 @@ type Report struct {
 	Omitted    uint64  // number of faults not in Faults
 	// Differences are the differences between LVM's text and the metadata, set by the caller.
 	Differences Differences
-	Mapped      bool // the devices could be listed, so there are figures about mappings
+	Repair      *Repair // the report is about repaired metadata, set by the caller; nil: it is not
+	Mapped      bool    // the devices could be listed, so there are figures about mappings
 	Volumes     []Volume
 	Sharing     Matrix
 	Cells       []Cell // of the data device, at most Side*Side, whose sizes differ by at most one block

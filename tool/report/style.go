@@ -39,5 +39,5 @@ svg{display:block}
 .map{display:block;width:100%;max-width:32rem;image-rendering:pixelated;border:1px solid var(--line)}
 summary{cursor:pointer;color:var(--dim);margin:.4rem 0}
 footer{margin-top:2rem;color:var(--dim);font-size:.85rem}
-@media print{html{font-size:11px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{max-width:none;padding:0;font-size:11px}.scroll{overflow:visible}table{font-size:10px}h2,h3,caption{break-after:avoid}tr,li,svg,img{break-inside:avoid}.map{max-width:24rem}details::details-content{content-visibility:visible;display:block}td.bar{width:10rem}}
+@media print{html{font-size:11px}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{max-width:none;padding:0;font-size:11px}.scroll{overflow:visible}table{font-size:10px}h2,h3,caption{break-after:avoid}tr,li,svg,img{break-inside:avoid}.map{max-width:24rem}.scroll svg{max-width:100%;height:auto}.bar svg{height:.8rem}.heat{font-size:7px}.heat td,.heat th{padding:.1rem}.heat td.h{min-width:0}.faults code{font-size:10px}details::details-content{content-visibility:visible;display:block}td.bar{width:10rem}}
 `
