@@ -15,6 +15,7 @@ const (
 	progressAfter = time.Second            // quick runs show nothing
 	progressEvery = 250 * time.Millisecond // the line is redrawn
 	progressWidth = 79                     // must not wrap, or it could not be removed
+	progressLines = 5 * time.Second        // between the lines of --progress
 )
 
 // Progress is what tools call with what they are doing: a phase, and how much of
@@ -27,10 +28,12 @@ func (e *Env) Progress(phase string, done, total uint64) {
 }
 
 // progress is one line at the bottom of a terminal. All other output to the
-// terminal goes through it, as it has to remove the line first.
+// terminal goes through it, as it has to remove the line first. Elsewhere it is shown
+// only if asked for: a new line from time to time.
 type progress struct {
 	w     io.Writer
-	shown bool         // w is a terminal
+	shown bool         // w is a terminal, or lines
+	lines string       // what lines begin with; "" on a terminal
 	log   *slog.Logger // is told of phases
 
 	mu          sync.Mutex
@@ -43,8 +46,13 @@ type progress struct {
 	stopped     sync.WaitGroup
 }
 
-func newProgress(w io.Writer) *progress {
-	return &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
+// newProgress returns the progress of a tool on w. Lines asks for it where no line can be removed.
+func newProgress(w io.Writer, tool string, lines bool) *progress {
+	p := &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
+	if lines && !p.shown {
+		p.shown, p.lines = true, tool+": "
+	}
+	return p
 }
 
 // update notes how far the work has come. It is cheap enough for every block.
@@ -76,7 +84,11 @@ func (p *progress) endPhase() {
 
 // run draws the line until stop is closed.
 func (p *progress) run(stop chan struct{}) {
-	wait := time.NewTimer(progressAfter)
+	after, every := progressAfter, progressEvery
+	if p.lines != "" {
+		after, every = progressLines, progressLines
+	}
+	wait := time.NewTimer(after)
 	defer wait.Stop()
 	for {
 		select {
@@ -84,7 +96,7 @@ func (p *progress) run(stop chan struct{}) {
 			return
 		case <-wait.C:
 			p.draw()
-			wait.Reset(progressEvery)
+			wait.Reset(every)
 		}
 	}
 }
@@ -92,22 +104,30 @@ func (p *progress) run(stop chan struct{}) {
 func (p *progress) draw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.midLine {
-		return
+	switch line := printable.Text(p.line()); {
+	case p.midLine || p.phase == "":
+	case p.lines != "":
+		fmt.Fprintf(p.w, "%s%s\n", p.lines, line)
+	default:
+		fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, line)
+		p.drawn = true
 	}
-	line := p.phase
-	if p.done > 0 {
-		line += fmt.Sprintf(": %d", p.done)
-	}
-	if p.total > 0 && p.done <= p.total {
-		line = fmt.Sprintf("%s: %d%% (%d of %d)", p.phase, int(100*float64(p.done)/float64(p.total)), p.done, p.total)
-		took := time.Since(p.began)
-		if left := time.Duration(float64(took) * (float64(p.total)/float64(max(p.done, 1)) - 1)); took > progressAfter && p.done > 0 {
-			line += fmt.Sprintf(", %v left", left.Round(time.Second))
+}
+
+// line says how far the work has come.
+func (p *progress) line() string {
+	if p.total == 0 || p.done > p.total {
+		if p.done == 0 {
+			return p.phase
 		}
+		return fmt.Sprintf("%s: %d", p.phase, p.done)
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, printable.Text(line))
-	p.drawn = true
+	line := fmt.Sprintf("%s: %d%% (%d of %d)", p.phase, int(100*float64(p.done)/float64(p.total)), p.done, p.total)
+	took := time.Since(p.began)
+	if left := time.Duration(float64(took) * (float64(p.total)/float64(max(p.done, 1)) - 1)); took > progressAfter && p.done > 0 {
+		line += fmt.Sprintf(", %v left", left.Round(time.Second))
+	}
+	return line
 }
 
 // erase removes the line.
@@ -135,12 +155,12 @@ func (p *progress) close() {
 	p.shown = false
 }
 
-// beside returns w, kept clear of the line if to, where it ends, is a terminal.
+// beside returns w, kept clear of the line if to, where it ends, is a terminal, or where the lines go.
 func (p *progress) beside(w, to io.Writer) io.Writer {
-	if !p.shown || !canErase(to) {
-		return w
+	if p.shown && (p.lines == "" && canErase(to) || p.lines != "" && to == p.w) {
+		return &besideProgress{p, w}
 	}
-	return &besideProgress{p, w}
+	return w
 }
 
 type besideProgress struct {
