@@ -2,6 +2,7 @@
 
 complete -c thin_check -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_check -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_check -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_check -l help -s h -d 'Print this help.'
 complete -c thin_check -l version -s V -d 'Print the version.'
 complete -c thin_check -l metadata-snap -s m -d 'Read the metadata snapshot; the pool may be in use.'

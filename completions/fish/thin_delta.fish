@@ -13,6 +13,7 @@ complete -c thin_delta -l size -r -d 'Ignore everything beyond this device size:
 complete -c thin_delta -l output -s o -r -d 'Write to FILE instead of standard output; it appears only on success.'
 complete -c thin_delta -l log -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_delta -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_delta -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_delta -l help -s h -d 'Print this help.'
 complete -c thin_delta -l version -s V -d 'Print the version.'
 complete -c thin_delta -l lv -r -d 'Pool or volume to use. Not needed if there is only one pool.'

@@ -2,6 +2,7 @@
 
 complete -c thin_explore -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_explore -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_explore -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_explore -l help -s h -d 'Print this help.'
 complete -c thin_explore -l version -s V -d 'Print the version.'
 complete -c thin_explore -l node-path -s p -r -d 'Begin at this block: a path such as 0/20/31, as y copies it, or as thin_check 1.x prints it.'

@@ -2,6 +2,7 @@
 
 complete -c thin_files -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_files -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_files -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_files -l help -s h -d 'Print this help.'
 complete -c thin_files -l version -s V -d 'Print the version.'
 complete -c thin_files -l range -r -d 'Bytes A to B-1 of the volume, or sizes such as 1m..2m; repeatable. B may be -1, the end.'

@@ -2,6 +2,7 @@
 
 complete -c thin_ls -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_ls -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_ls -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_ls -l help -s h -d 'Print this help.'
 complete -c thin_ls -l version -s V -d 'Print the version.'
 complete -c thin_ls -l metadata-snap -s m -d 'Read the metadata snapshot; the pool may be in use.'

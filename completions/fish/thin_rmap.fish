@@ -2,6 +2,7 @@
 
 complete -c thin_rmap -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_rmap -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_rmap -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_rmap -l help -s h -d 'Print this help.'
 complete -c thin_rmap -l version -s V -d 'Print the version.'
 complete -c thin_rmap -l region -r -d 'Data blocks A to B-1, or offsets such as 1m..2m; repeatable. B may be -1, the end.'

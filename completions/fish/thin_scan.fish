@@ -2,6 +2,7 @@
 
 complete -c thin_scan -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_scan -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_scan -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_scan -l help -s h -d 'Print this help.'
 complete -c thin_scan -l version -s V -d 'Print the version.'
 complete -c thin_scan -l begin -r -d 'First block to list.'

@@ -2,6 +2,7 @@
 
 complete -c thin_stat -l verbose -s v -d 'Log what is done, with timestamps; repeat for more detail.'
 complete -c thin_stat -l quiet -s q -d 'Suppress all messages.'
+complete -c thin_stat -l progress -d 'Print progress even if standard error is not a terminal: a line every 5 seconds.'
 complete -c thin_stat -l help -s h -d 'Print this help.'
 complete -c thin_stat -l version -s V -d 'Print the version.'
 complete -c thin_stat -l op -x -a 'data_blocks metadata_blocks data_run_len devices' -d 'What to measure; see below.'

@@ -57,6 +57,7 @@ type Common struct {
 // thin_delta has always had another meaning.
 type Basic struct {
 	Quiet    bool   `group:"common" help:"Suppress all messages." short:"q"`
+	Progress bool   `group:"common" help:"Print progress even if standard error is not a terminal: a line every 5 seconds." late:""`
 	IOEngine string `group:"common" help:"Ignored." hidden:"" name:"io-engine"`
 	Help     bool   `group:"common" help:"Print this help." short:"h"`
 	Version  bool   `group:"common" help:"Print the version." short:"V"`
@@ -177,7 +178,7 @@ func start(ctx context.Context, t Tool, command Command, args []string, stdin io
 	if common.Quiet {
 		shown = io.Discard
 	}
-	line := newProgress(shown)
+	line := newProgress(shown, t.Name, common.Progress && !common.Quiet)
 	defer line.close()
 	lines := &wholeLines{w: out}
 	printed := io.Writer(out)

@@ -31,7 +31,7 @@ func TestCompletions(t *testing.T) {
 	for name, want := range map[string][]string{
 		"bash/thin_tools": {
 			"    thin_does | does)",
-			"        options='--verbose --quiet --help --version --format --metadata-snap --dev-id --output --force'",
+			"        options='--verbose --quiet --progress --help --version --format --metadata-snap --dev-id --output --force'",
 			"        -f | --format) values='text json' ;;",
 			"    other | other)",
 			"    own)",

@@ -165,24 +165,31 @@ func quoted(values []string) string {
 	return strings.Join(all, ",")
 }
 
-// find finds an option by name or unique prefix. Hidden options do not make a prefix ambiguous.
+// find finds an option by name or unique prefix. Hidden options do not make a prefix ambiguous. Nor
+// do late ones, which all tools got after scripts had come to use prefixes.
 func (w *words) find(name string) *kong.Flag {
-	var visible, hidden []*kong.Flag
+	var visible, hidden, late []*kong.Flag
 	for _, f := range w.node.Flags {
 		names := append([]string{f.Name}, f.Aliases...)
 		if slices.Contains(names, name) {
 			return f
 		}
-		if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, name) }) {
-			if f.Hidden {
-				hidden = append(hidden, f)
-			} else {
-				visible = append(visible, f)
-			}
+		if !slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, name) }) {
+			continue
+		}
+		switch {
+		case f.Tag.Has("late"):
+			late = append(late, f)
+		case f.Hidden:
+			hidden = append(hidden, f)
+		default:
+			visible = append(visible, f)
 		}
 	}
-	if len(visible) == 0 {
-		visible = hidden
+	for _, others := range [][]*kong.Flag{hidden, late} {
+		if len(visible) == 0 {
+			visible = others
+		}
 	}
 	switch {
 	case len(visible) == 1 && name != "":

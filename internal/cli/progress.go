@@ -15,6 +15,7 @@ const (
 	progressAfter = time.Second            // quick runs show nothing
 	progressEvery = 250 * time.Millisecond // interval between updates of the line
 	progressWidth = 79                     // the line must not wrap, or it could not be erased
+	progressLines = 5 * time.Second        // interval between the lines of --progress
 )
 
 // Progress is called by tools with the current phase and how much of it is done. A total of 0 means
@@ -26,10 +27,12 @@ func (e *Env) Progress(phase string, done, total uint64) {
 }
 
 // progress is one line at the bottom of a terminal. All other output to the terminal goes through
-// it, because it must erase the line first.
+// it, because it must erase the line first. Elsewhere progress is shown only if requested, as a new
+// line every few seconds.
 type progress struct {
 	w     io.Writer
-	shown bool         // w is a terminal
+	shown bool         // w is a terminal, or lines were requested
+	lines string       // what each line starts with; "" on a terminal
 	log   *slog.Logger // logs phases
 
 	mu          sync.Mutex
@@ -42,8 +45,13 @@ type progress struct {
 	stopped     sync.WaitGroup
 }
 
-func newProgress(w io.Writer) *progress {
-	return &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
+// newProgress returns the progress of a tool on w. lines requests it where no line can be erased.
+func newProgress(w io.Writer, tool string, lines bool) *progress {
+	p := &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
+	if lines && !p.shown {
+		p.shown, p.lines = true, tool+": "
+	}
+	return p
 }
 
 // update records progress. It is cheap enough to call for every block.
@@ -75,7 +83,11 @@ func (p *progress) endPhase() {
 
 // run redraws the line until stop is closed.
 func (p *progress) run(stop chan struct{}) {
-	wait := time.NewTimer(progressAfter)
+	after, every := progressAfter, progressEvery
+	if p.lines != "" {
+		after, every = progressLines, progressLines
+	}
+	wait := time.NewTimer(after)
 	defer wait.Stop()
 	for {
 		select {
@@ -83,7 +95,7 @@ func (p *progress) run(stop chan struct{}) {
 			return
 		case <-wait.C:
 			p.draw()
-			wait.Reset(progressEvery)
+			wait.Reset(every)
 		}
 	}
 }
@@ -91,22 +103,30 @@ func (p *progress) run(stop chan struct{}) {
 func (p *progress) draw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.midLine {
-		return
+	switch line := printable.Text(p.line()); {
+	case p.midLine || p.phase == "":
+	case p.lines != "":
+		fmt.Fprintf(p.w, "%s%s\n", p.lines, line)
+	default:
+		fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, line)
+		p.drawn = true
 	}
-	line := p.phase
-	if p.done > 0 {
-		line += fmt.Sprintf(": %d", p.done)
-	}
-	if p.total > 0 && p.done <= p.total {
-		line = fmt.Sprintf("%s: %d%% (%d of %d)", p.phase, int(100*float64(p.done)/float64(p.total)), p.done, p.total)
-		took := time.Since(p.began)
-		if left := time.Duration(float64(took) * (float64(p.total)/float64(max(p.done, 1)) - 1)); took > progressAfter && p.done > 0 {
-			line += fmt.Sprintf(", %v left", left.Round(time.Second))
+}
+
+// line returns the text of the line.
+func (p *progress) line() string {
+	if p.total == 0 || p.done > p.total {
+		if p.done == 0 {
+			return p.phase
 		}
+		return fmt.Sprintf("%s: %d", p.phase, p.done)
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%.*s", progressWidth, printable.Text(line))
-	p.drawn = true
+	line := fmt.Sprintf("%s: %d%% (%d of %d)", p.phase, int(100*float64(p.done)/float64(p.total)), p.done, p.total)
+	took := time.Since(p.began)
+	if left := time.Duration(float64(took) * (float64(p.total)/float64(max(p.done, 1)) - 1)); took > progressAfter && p.done > 0 {
+		line += fmt.Sprintf(", %v left", left.Round(time.Second))
+	}
+	return line
 }
 
 // erase erases the line.
@@ -134,13 +154,13 @@ func (p *progress) close() {
 	p.shown = false
 }
 
-// beside returns a writer to w that erases the line first, if the output ends up on that terminal
-// (to).
+// beside returns a writer to w that keeps clear of the line, if the output ends up (at to) where
+// progress is shown.
 func (p *progress) beside(w, to io.Writer) io.Writer {
-	if !p.shown || !canErase(to) {
-		return w
+	if p.shown && (p.lines == "" && canErase(to) || p.lines != "" && to == p.w) {
+		return &besideProgress{p, w}
 	}
-	return &besideProgress{p, w}
+	return w
 }
 
 type besideProgress struct {

@@ -56,7 +56,43 @@ func TestProgressLine(t *testing.T) {
 	})
 }
 
-// Quick work shows nothing and leaves nothing behind.
+type slowTool struct {
+	Common
+	took time.Duration
+}
+
+func (s *slowTool) Run(env *Env) error {
+	env.Progress("reading", 1, 4)
+	time.Sleep(s.took)
+	env.Progress("reading", 3, 4)
+	time.Sleep(s.took)
+	_, _ = io.WriteString(env.Stderr, "half a")
+	time.Sleep(s.took)
+	_, _ = io.WriteString(env.Stderr, " line\n")
+	return nil
+}
+
+// Where no line can be removed, progress is lines of their own, and only if they were asked for.
+func TestProgressLines(t *testing.T) {
+	for args, want := range map[string]string{
+		"":              "half a line\n",
+		"--progress":    "slow: reading: 25% (1 of 4), 15s left\nslow: reading: 75% (3 of 4), 3s left\nhalf a line\n",
+		"--progress -q": "",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var stderr bytes.Buffer
+			tool := Tool{Name: "slow", Summary: "Sleep.", New: func() Command { return &slowTool{took: progressLines + time.Second} }}
+			if code := Run(t.Context(), tool, strings.Fields(args), strings.NewReader(""), io.Discard, &stderr); code != 0 {
+				t.Errorf("%s: exit code %d", args, code)
+			}
+			if got := stderr.String(); got != want {
+				t.Errorf("%s: %q, want %q", args, got, want)
+			}
+		})
+	}
+}
+
+// Quick work shows nothing, and nothing is left of it.
 func TestProgressQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var term bytes.Buffer

@@ -155,6 +155,10 @@ func TestCheckArgs(t *testing.T) {
 		"lvs; thin_check --undo=f a   # with a comment":  "--undo needs",
 		"thin_rmap --region 5..5 a":                      "region",
 		"thin_metadata_size -b64k -s1t -m1 --rule=stone": "--rule must be one of",
+		// Abbreviations stay what they were before all tools had --progress.
+		"thin_check --p a": "--pv, --part",
+		"thin_check --pro": "INPUT is missing",
+		"thin_trim --p --metadata-dev m --data-dev d": "",
 	} {
 		var got string
 		for _, words := range toolCommands(line) {

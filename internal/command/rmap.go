@@ -116,8 +116,24 @@ func (r *Rmap) Run(env *cli.Env) (err error) {
 	if err := rmap.Text(env, pool, opt, env.Stdout, line); err != nil {
 		return source.Damaged(err)
 	}
-	if err := pool.CheckSnapshotHeld(); err != nil || r.Format != "json" {
+	if err := pool.CheckSnapshotHeld(); err != nil {
+		return err
+	}
+	if err := beyond(opt.Regions, &pool.Superblock); err != nil || r.Format != "json" {
 		return err
 	}
 	return view.NewEncoder(env.Stdout).Encode(objects.Summary())
+}
+
+// beyond refuses regions that begin beyond the data device: most likely an offset in another device was
+// given. Those that only end there are common, and so are those of scripts that do not know its size.
+func beyond(regions []rmap.Region, sb *metadata.Superblock) error {
+	size := metadata.DataBlock(sb.DataSpaceMap.NrBlocks)
+	for _, r := range regions {
+		if size > 0 && r.Begin >= size { // a metadata snapshot does not know it
+			return fmt.Errorf("region %d..%d: the data device ends before it, and has %d blocks of %d sectors: is that an offset in another device?",
+				r.Begin, r.End, size, sb.DataBlockSize)
+		}
+	}
+	return nil
 }
