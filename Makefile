@@ -40,6 +40,10 @@ lab:
 browser:
 	$(GO) -C test/browser test -count=1 -timeout $(TIMEOUT) ./...
 
+# make pictures: docs/*.png again, after a change of the pages
+pictures:
+	$(GO) -C test/browser run ./pictures ../..
+
 # make check: what has to pass before a commit
 check: format vet test race fuzz
 
@@ -104,7 +108,7 @@ rename:
 	@test ! -e '$(DEST)' || { echo '$(DEST) is there already' >&2; exit 2; }
 	mkdir -p '$(DEST)'
 	git ls-files -z | tar -cf - --null -T - | tar -xf - -C '$(DEST)'
-	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)' && $(GO) mod edit -module '$(MODULE)/tools' tools.mod
+	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)' && $(GO) mod edit -module '$(MODULE)/tools' tools.mod && $(GO) mod edit -module '$(MODULE)/test/browser' test/browser/go.mod
 	cd '$(DEST)' && find . -type f \( -name '*.go' -o -name '*.md' -o -name Makefile -o -path './.ci/*' \) -exec sed -i.orig -E \
 	  -e 's#(^|[^[:alnum:]_./-])$(NOW)/(($(FOLDERS))([^[:alnum:]_-]|$$)|")#\1$(MODULE)/\2#g' {} +
 	cd '$(DEST)' && find . -name '*.orig' -exec rm {} +
@@ -151,4 +155,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab browser check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab browser pictures check format vet race fuzz vulncheck vulndb bench completions licenses binary packages packages-check dist site rename install clean

@@ -16,8 +16,8 @@ import (
 // layers are the packages from top to bottom. A package may import those of the
 // layers below its own.
 var layers = [][]string{
-	{"cmd/*", "test/damage/cmd", "internal/licenses/collect"},
-	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage"},
+	{"cmd/*", "test/damage/cmd", "test/browser/pictures", "internal/licenses/collect"},
+	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage", "test/browser"},
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},
