@@ -45,6 +45,10 @@ lab:
 browser:
 	$(GO) -C test/browser test -count=1 -timeout $(TIMEOUT) ./...
 
+# make pictures: draw docs/*.png again, after a change of the pages
+pictures:
+	$(GO) -C test/browser run ./pictures ../..
+
 # make check: must pass before a commit
 check: format vet test race fuzz
 
@@ -117,6 +121,7 @@ rename:
 	mkdir -p '$(DEST)'
 	git ls-files -z | tar -cf - --null -T - | tar -xf - -C '$(DEST)'
 	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)' && $(GO) mod edit -module '$(MODULE)/tools' tools.mod
+	cd '$(DEST)' && $(GO) mod edit -module '$(MODULE)/test/browser' test/browser/go.mod
 	cd '$(DEST)/$(EXPLORE)' && $(GO) mod edit -module '$(MODULE)/$(EXPLORE)' -droprequire $(NOW) -dropreplace $(NOW) -require '$(MODULE)@v0.0.0' -replace '$(MODULE)=../..'
 	cd '$(DEST)' && find . -type f \( -name '*.go' -o -name '*.md' -o -name Makefile -o -path './.ci/*' \) -exec sed -i.orig -E \
 	  -e 's#(^|[^[:alnum:]_./-])$(NOW)/(($(FOLDERS))([^[:alnum:]_-]|$$)|")#\1$(MODULE)/\2#g' {} +
@@ -169,4 +174,4 @@ install: all
 clean:
 	rm -rf bin dist site fuzz.log vulndb
 
-.PHONY: all demo test long kernel lab browser check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary explorer packages packages-check dist site rename install clean
+.PHONY: all demo test long kernel lab browser pictures check format vet race fuzz vulncheck vulndb mutants bench completions licenses binary explorer packages packages-check dist site rename install clean

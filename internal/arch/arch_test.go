@@ -15,8 +15,8 @@ import (
 
 // layers lists the packages from top to bottom. A package may import those of lower layers.
 var layers = [][]string{
-	{"cmd/*", "test/damage/cmd", "internal/licenses/collect"},
-	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage", "test/format"},
+	{"cmd/*", "test/damage/cmd", "test/browser/pictures", "internal/licenses/collect"},
+	{"internal/command", "internal/demo", "internal/completions", "test/e2e", "test/damage", "test/format", "test/browser"},
 	{"internal/source", "internal/view"},
 	{"internal/cli"},
 	{"xmlfmt", "textfmt", "jsonfmt", "packfmt", "tool/*", "internal/lvmcheck", "internal/lvmreport", "internal/lvmthin"},

@@ -140,6 +140,21 @@ func (p *FaultPrinter) Summary(sum check.Summary) {
 			fmt.Fprintf(p.Err, "what to do: %s\n", text)
 		}
 	}
+	if !p.Quiet && !p.JSON && sum.Fatal == 0 {
+		p.room()
+	}
+}
+
+// room says if the metadata has no room for new mappings. That is not a fault: nothing in the
+// metadata is wrong.
+func (p *FaultPrinter) room() {
+	if p.Live == nil {
+		return
+	}
+	free, reserve := p.Live.FreeMetadataBlocks(), metadata.Reserve(p.Live.MetadataSpaceMap.NrBlocks)
+	if free <= reserve {
+		fmt.Fprintf(p.Err, "the metadata is full: %s free, and the kernel reserves %d, so the pool maps no new blocks. With LVM, lvextend --poolmetadatasize makes it larger\n", plural(free, "block is", "blocks are"), reserve)
+	}
 }
 
 // faultRecord is a fault in JSON. Fields that do not apply are omitted.
@@ -210,6 +225,7 @@ type summaryRecord struct {
 	TransactionID      *uint64     `json:"transaction_id,omitempty"`
 	MetadataBlocks     *uint64     `json:"metadata_blocks,omitempty"`
 	MetadataFreeBlocks *uint64     `json:"metadata_free_blocks,omitempty"`
+	MetadataReserved   *uint64     `json:"metadata_reserved_blocks,omitempty"` // of the free ones, for the kernel
 	DataBlocks         *uint64     `json:"data_blocks,omitempty"`
 	NeedsCheck         *bool       `json:"needs_check,omitempty"`
 	HeldRoot           *uint64     `json:"held_root,omitempty"`
@@ -230,6 +246,7 @@ func (p *FaultPrinter) jsonSummary(sum check.Summary) summaryRecord {
 	if sb := p.Live; sb != nil {
 		free, held, flag := sb.FreeMetadataBlocks(), uint64(sb.HeldRoot), sb.Flags&metadata.NeedsCheck != 0
 		r.TransactionID, r.MetadataFreeBlocks, r.HeldRoot, r.NeedsCheck = &sb.TransactionID, &free, &held, &flag
+		r.MetadataReserved = new(metadata.Reserve(sb.MetadataSpaceMap.NrBlocks))
 		r.MetadataBlocks, r.DataBlocks = &sb.MetadataSpaceMap.NrBlocks, &sb.DataSpaceMap.NrBlocks
 	}
 	return r

@@ -59,6 +59,34 @@ func TestAdviceIsEnough(t *testing.T) {
 	}
 }
 
+// Measured likewise: a device of 8192 chunks, written in order, and snapshots with 82 writes each,
+// in order in one place (clustered), all over the device (scattered), or half of each (mixed).
+var layouts = []struct {
+	layout                string
+	snapshots, data, used uint64
+}{
+	{"clustered", 10, 9012, 83},
+	{"clustered", 60, 13112, 219},
+	{"clustered", 100, 16392, 314},
+	{"mixed", 10, 9009, 366},
+	{"mixed", 60, 13091, 1598},
+	{"mixed", 100, 16362, 2622},
+	{"scattered", 10, 9009, 438},
+	{"scattered", 60, 13086, 2030},
+	{"scattered", 100, 16350, 3307},
+}
+
+// The advice is enough wherever the snapshots were written.
+func TestAdviceForLayouts(t *testing.T) {
+	for _, m := range layouts {
+		p := Pool{BlockSize: 64 * kib, Size: m.data * 64 * kib, Thins: 1, Snapshots: m.snapshots, Divergence: 100 * 82.0 / 8192}
+		blocks := p.Advise().Bytes / block.Size
+		if blocks < m.used+metadata.Reserve(blocks)+1 {
+			t.Errorf("%+v: %d blocks, of which the kernel reserves %d", m, blocks, metadata.Reserve(blocks))
+		}
+	}
+}
+
 // The advice is enough for every pool of the corpus. Its fullest device counts as the fully mapped
 // one, and all others as its snapshots.
 func TestAdviceForCorpus(t *testing.T) {
