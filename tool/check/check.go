@@ -53,7 +53,8 @@ type Mapped struct {
 type Counts interface {
 	Len() uint64
 	Get(dataBlock uint64) uint32
-	GetAll(dataBlocks []uint64, counts []uint32) // which is as long
+	// Mapped puts the counts of data blocks that are mapped into counts, which is as long.
+	Mapped(dataBlocks []uint64, counts []uint32)
 }
 
 // A Summary sums up the result of a check.

@@ -52,6 +52,7 @@ func (c *checker) checkMappings(ctx context.Context, roots []btree.Child, device
 	c.checkTrees(ctx, roots, devices, v, faults, bad)
 	reportSorted(twice, v)
 	if c.opt.Mapped != nil && v.name == "" {
+		c.data.Seal()
 		return c.opt.Mapped(ctx, Mapped{c.r, devices, c.maps, c.data})
 	}
 	return nil

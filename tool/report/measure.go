@@ -152,7 +152,7 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 // share sums up which of the data blocks that a leaf maps are shared.
 func (p *pass) share(w *worker, l *leaf, owners owners, blocks []uint64) {
 	w.counts = slices.Grow(w.counts[:0], len(blocks))[:len(blocks)]
-	p.counts.GetAll(blocks, w.counts)
+	p.counts.Mapped(blocks, w.counts)
 	var cell *cellSum
 	var begin, end uint64 // of the cell
 	several := owners.many()

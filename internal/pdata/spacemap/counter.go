@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
 	"sync"
 )
 
@@ -28,6 +29,8 @@ type region struct {
 	words []uint64 // nil: all counts are 0
 	log   uint8    // log2 of the bits per count: 1 to 5
 	marks []uint64 // one bit per block; nil: none
+
+	single bool // sealed, and no count is above 1
 }
 
 // NewCounter returns a Counter of the blocks 0 to n-1, with all counts 0.
@@ -47,12 +50,25 @@ func (c *Counter) Get(b uint64) uint32 {
 	return r.get(b % regionSize)
 }
 
-// GetAll puts the counts of blocks into counts, which is as long. Nothing else happens between two
-// counts, so the processor fetches several at a time.
-func (c *Counter) GetAll(blocks []uint64, counts []uint32) {
+// Seal ends counting. It notes the regions without a count above 1, for [Counter.Mapped].
+func (c *Counter) Seal() {
+	for i := range c.regions {
+		r := &c.regions[i]
+		r.single = r.log <= 1 && !slices.ContainsFunc(r.words, func(word uint64) bool { return word&^lowBits != 0 })
+	}
+}
+
+// Mapped puts the counts of blocks into counts, which is as long. All of the blocks must have been
+// counted: where [Counter.Seal] found no count above 1, Mapped does not look. Nothing else happens
+// between two counts, so the processor fetches several at a time.
+func (c *Counter) Mapped(blocks []uint64, counts []uint32) {
 	counts = counts[:len(blocks)]
 	for i, b := range blocks {
-		counts[i] = c.Get(b)
+		if c.regions[b>>regionBits].single {
+			counts[i] = 1
+		} else {
+			counts[i] = c.Get(b)
+		}
 	}
 }
 

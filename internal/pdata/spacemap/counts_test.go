@@ -52,3 +52,32 @@ func TestCounts(t *testing.T) {
 	_, c = load()
 	verify("no second bitmap", c, func(b uint64) bool { return written.Get(b) >= overflowCount || b/PerBitmap == 1 })
 }
+
+// Sealed counts of blocks that were counted are the counts, in regions with and without repeated
+// ones, and of every width.
+func TestMapped(t *testing.T) {
+	const regions = 5
+	c := NewCounter(regions * regionSize)
+	var blocks []uint64
+	for i := range uint64(regions) {
+		for _, at := range []uint64{0, 31, 32, regionSize - 1} {
+			blocks = append(blocks, i*regionSize+at)
+		}
+	}
+	for i, b := range blocks {
+		c.Add(b, 1+uint32([]int{0, 0, 1, 2, 5}[i/4]*(i%2)))
+	}
+	c.Seal()
+	counts := make([]uint32, len(blocks))
+	c.Mapped(blocks, counts)
+	for i, b := range blocks {
+		if counts[i] != c.Get(b) {
+			t.Errorf("block %d: %d, want %d", b, counts[i], c.Get(b))
+		}
+	}
+	for i, single := range []bool{true, true, false, false, false} {
+		if c.regions[i].single != single {
+			t.Errorf("region %d: single is %v", i, !single)
+		}
+	}
+}
