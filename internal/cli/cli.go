@@ -84,7 +84,7 @@ type Env struct {
 
 // gcPercent is how much the heap may grow before a garbage collection. The tools produce little
 // garbage, and rescue systems have little memory.
-const gcPercent = 10
+const gcPercent = 25
 
 // collectOften sets gcPercent when the heap first reaches the 4 MiB at which the runtime collects
 // by default. LVM starts tools that end before they need as much.
