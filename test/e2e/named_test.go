@@ -147,6 +147,7 @@ func TestNamedFilesOnly(t *testing.T) {
 		{"thin_generate", "--format", "xml", "-o", "out"},
 		{"thin_receive", "-i", "stream", "--metadata", "received", "--data", "out"},
 		{"thin_metadata_size", "-b64k", "-s1g", "-m1"},
+		{"thin_migrate", "--source-dev", "disk", "--dest-file", "out"},
 	}
 	used := map[string]bool{"thin_tools": true}
 	for tool, args := range reading {
