@@ -67,13 +67,15 @@ func TestCorrectChecksum(t *testing.T) {
 // zeroes, noise, and a sound block.
 func TestCorrectLeavesAlone(t *testing.T) {
 	sound, elsewhere, zero := sealed(9, block.Node, 1), sealed(8, block.Node, 1), block.Data{}
+	there := elsewhere // damaged too
+	there[100] ^= 1
 	two := sound
 	two[100] ^= 1
 	two[2000] ^= 8
 	noise := sealed(9, block.Node, 2)
 	noise[0] ^= 0xff
 	noise[1] ^= 0x10
-	for name, was := range map[string]block.Data{"sound": sound, "elsewhere": elsewhere, "zero": zero, "two bits": two, "noise": noise} {
+	for name, was := range map[string]block.Data{"sound": sound, "elsewhere": elsewhere, "elsewhere, flipped": there, "zero": zero, "two bits": two, "noise": noise} {
 		b := was
 		if flip, ok := block.Correct(9, &b); ok || b != was {
 			t.Errorf("%s: %+v, %v", name, flip, ok)
