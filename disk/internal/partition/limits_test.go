@@ -56,6 +56,22 @@ func TestMBREntries(t *testing.T) {
 	}
 }
 
+// The status of each of the four entries counts.
+func TestStatus(t *testing.T) {
+	for i := range 4 {
+		disk := make([]byte, size)
+		record(disk, 0, [3]uint32{0x83, 64, 100}, [3]uint32{0x83, 264, 100}, [3]uint32{0x83, 464, 100}, [3]uint32{0x83, 664, 100})
+		disk[446+16*i] = 0x80
+		if table := read(t, disk); len(table.Partitions) != 4 {
+			t.Errorf("partition %d boots: %+v", i+1, table)
+		}
+		disk[446+16*i] = 0x10
+		if table := read(t, disk); !cmp.Equal(table, partition.Table{}) {
+			t.Errorf("the status of entry %d is wrong: %+v", i, table)
+		}
+	}
+}
+
 // Partitions at the end of the disk: up to the last sector, one sector longer, and one sector
 // beyond.
 func TestEnds(t *testing.T) {
@@ -173,6 +189,17 @@ func TestGPTHeader(t *testing.T) {
 		}
 		if wantProblems := map[bool]int{true: 0, false: 1}[tc.ok]; len(table.Problems) != wantProblems {
 			t.Errorf("%s: problems %q", name, table.Problems)
+		}
+	}
+}
+
+// The checksum covers all of the header, and the other one all of the table.
+func TestGPTChecksums(t *testing.T) {
+	for _, at := range []int{512, 512 + 60, 512 + 91, 2 * 512, 2*512 + 128*128 - 1} {
+		disk := edited(512, func(_, _ []byte) {})
+		disk[at]++
+		if table := read(t, disk); len(table.Partitions) != 0 || len(table.Problems) != 1 {
+			t.Errorf("byte %d is wrong: %+v", at, table)
 		}
 	}
 }
