@@ -63,8 +63,30 @@ func TestVerifyRejects(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tc.want)
 		}
 	}
-	if err, ok := errors.AsType[*block.ChecksumError](block.Verify(5, spoilt, block.Node)); !ok || err.Is != block.UnknownKind {
-		t.Errorf("spoilt: %v", err)
+	err, ok := errors.AsType[*block.ChecksumError](block.Verify(5, spoilt, block.Node))
+	if want := (block.Correction{Block: 5, Kind: block.Node, Byte: 200, Mask: 1}); !ok || err.Is != block.UnknownKind || !err.Correctable || err.Correction != want {
+		t.Errorf("spoilt: %+v", err)
+	}
+	if spoilt[200] != 1 {
+		t.Error("Verify changes the block")
+	}
+	// As a bitmap it is not correctable, as the corrected block is a node.
+	if err, ok := errors.AsType[*block.ChecksumError](block.Verify(5, spoilt, block.Bitmap)); !ok || err.Correctable {
+		t.Errorf("spoilt, as a bitmap: %+v", err)
+	}
+}
+
+// The error of a bad checksum says what is stored and what was computed, unless it knows more.
+func TestChecksumErrorText(t *testing.T) {
+	var b block.Data // 0x58CC7E82 is the checksum of a node of zeroes
+	block.Seal(0, &b, block.Node)
+	b[0], b[1] = 1, 1
+	if err, want := block.Verify(0, &b, block.Node), "block 0: bad checksum in btree node: stored 0x58cc0101, computed 0x58cc7e82"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	b[1] = 0x7e
+	if err, want := block.Verify(0, &b, block.Node), "block 0: bad checksum in btree node: only byte 0x0, part of the checksum, is wrong; thin_repair corrects that"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

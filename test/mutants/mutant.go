@@ -101,7 +101,7 @@ func (c *collector) node(n ast.Node) bool {
 		// A case that never applies; without its type it could not always be compiled.
 		for _, e := range n.List {
 			if b, ok := e.(*ast.BinaryExpr); ok {
-				c.add(b.Pos(), b.End(), "false && "+string(c.source[c.offset(b.Pos()):c.offset(b.End())]))
+				c.add(b.Pos(), b.End(), "false && ("+string(c.source[c.offset(b.Pos()):c.offset(b.End())])+")")
 			}
 		}
 	case *ast.BasicLit:

@@ -19,7 +19,7 @@ func TestMutantsOf(t *testing.T) {
 		"a = b + 2":               {"", "a = b - 2", "a = b + 3"},
 		"f(a, b)":                 {""},
 		"for a == b { continue }": {"for a != b { continue }", "for a == b { break }"},
-		"switch { case a != b: }": {"switch { case false && a != b: }", "switch { case a == b: }"},
+		"switch { case a != b: }": {"switch { case false && (a != b): }", "switch { case a == b: }"},
 		"x := a; a += x":          {"x := a; a -= x"},
 		"if a == b && b != a { a-- }": {
 			"if true || (a == b && b != a) { a-- }", "if false && (a == b && b != a) { a-- }", "if a == b || b != a { a-- }",
