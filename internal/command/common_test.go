@@ -111,7 +111,7 @@ func TestCommonCases(t *testing.T) {
 	}
 }
 
-// Every tool that reads metadata can read a metadata snapshot, and says so if there is none. Tools
+// Every tool that reads metadata can read a metadata snapshot, and says what to do if there is none. Tools
 // that need the whole pool cannot. thin_send also needs the data and has its own test.
 func TestMetadataSnap(t *testing.T) {
 	dir := t.TempDir()
@@ -135,7 +135,7 @@ func TestMetadataSnap(t *testing.T) {
 			t.Errorf("%s: exit code %d, stderr %q", tool.Name, code, stderr)
 		}
 		code, _, stderr := runTool(t, tool, append(option, metadataArgs(plain, out)[tool.Name]...)...)
-		if code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot") {
+		if code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot") || !strings.Contains(stderr, "read it without -m") {
 			t.Errorf("%s, without a snapshot: exit code %d, stderr %q", tool.Name, code, stderr)
 		}
 		if tool.Name == "thin_check" {

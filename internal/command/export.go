@@ -319,7 +319,11 @@ func (x *Export) volume(env *cli.Env, in *exportInputs, snapshot block.Nr) (*exp
 		}
 		opt = metadata.Options{} // the repair has applied them
 	}
-	if v.pool, err = metadata.Open(from, opt); err != nil {
+	v.pool, err = metadata.Open(from, opt)
+	switch {
+	case errors.Is(err, metadata.ErrNoSnapshot):
+		return nil, source.NoSnapshot(cmp.Or(x.Metadata, x.Input), err)
+	case err != nil:
 		return nil, source.Damaged(source.Hint(err))
 	}
 	if v.tree, err = tree(v.pool, in.device, x.Root); err != nil {

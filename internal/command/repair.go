@@ -140,7 +140,7 @@ thin_repair -i disk.img --in-place --undo pool.undo`
 // Rules implements cli.Ruler.
 func (r *Repair) Rules() []cli.Rule {
 	output := cli.Rule{Needs: []string{"output"}, Unless: []string{"dry-run", "list-states", "in-place"}}
-	return slices.Concat([]cli.Rule{output, cli.Exclusive("list-states", "report-html")}, salvageRules(), inPlaceRules())
+	return slices.Concat([]cli.Rule{output, cli.Exclusive("list-states", "report", "report-html")}, salvageRules(), inPlaceRules())
 }
 
 // Run implements cli.Command.

@@ -195,7 +195,10 @@ func (s *Send) openImage(env *cli.Env, in *sendInputs) error {
 		return err
 	}
 	in.pool, err = metadata.Open(dev, metadata.Options{Snapshot: s.MetadataSnap.Set, SnapshotBlock: source.SnapshotBlock(s.MetadataSnap)})
-	if err != nil {
+	switch {
+	case errors.Is(err, metadata.ErrNoSnapshot):
+		return source.NoSnapshot(s.Input, err)
+	case err != nil:
 		return source.Damaged(source.Hint(err))
 	}
 	src, err := lvmthin.Source(env, in.place.Group, in.place.Pool, nil, opt)

@@ -192,6 +192,9 @@ func TestSendDisks(t *testing.T) {
 		}
 		must(t, sendTool{t}, args...)
 		meta, data, text := filepath.Join(dir, "m"), filepath.Join(dir, "d"), filepath.Join(dir, "text")
+		if code, _, stderr := (sendTool{t}).run(append(args, "-m")...); code != 1 || !strings.Contains(stderr, "the pool has no metadata snapshot; this is a file and not in use by a pool") {
+			t.Errorf("%s, without a snapshot: exit code %d, %s", name, code, stderr)
+		}
 		advice := must(t, receiveTool{t}, "-i", filepath.Join(dir, "stream"), "--metadata", meta, "--data", data, "--lvm-text", text)
 		truth, err := os.ReadFile(shared.Path(t, "kernel", "lvm-images", name+".sums"))
 		if err != nil {

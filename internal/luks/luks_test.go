@@ -7,11 +7,9 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"thinpool/internal/luks"
 )
@@ -273,24 +271,25 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
+// endsWhenAwaited is a context that ends as soon as something waits for its end.
+type endsWhenAwaited struct {
+	context.Context
+	end func()
+}
+
+func (c endsWhenAwaited) Done() <-chan struct{} {
+	c.end()
+	return c.Context.Done()
+}
+
 // A very slow key derivation ends with the context, not after it.
 func TestCancelled(t *testing.T) {
 	image, _ := disk{version: 1, editBinary: func(b []byte, _ int) {
 		binary.BigEndian.PutUint32(b[208+48+4:], 5_000_000)
 	}}.make()
 	h := open(t, image)
-	before := runtime.NumGoroutine()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() {
-		_, err := h.Unlock(ctx, []byte("secret"), anyMemory)
-		done <- err
-	}()
-	for runtime.NumGoroutine() < before+2 { // until the derivation runs
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	if err := <-done; err != context.Canceled {
+	if _, err := h.Unlock(endsWhenAwaited{ctx, cancel}, []byte("secret"), anyMemory); err != context.Canceled {
 		t.Errorf("cancelled: %v", err)
 	}
 	if _, err := h.Unlock(ctx, nil, anyMemory); err != context.Canceled {

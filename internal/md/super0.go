@@ -3,6 +3,7 @@ package md
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -87,6 +88,7 @@ func decode0(b []byte, at int64) (*Superblock, error) {
 	if state := word(word0Disks + s.number*disk0 + disk0State); s.Role >= 0 && state&disk0Sync == 0 {
 		s.Recovered = 0
 	}
+	s.guessRoles0()
 	return s, s.check()
 }
 
@@ -98,6 +100,18 @@ func role0(role, state uint32) int {
 		return int(role)
 	}
 	return RoleSpare
+}
+
+// guessRoles0 fills in a table of roles without any active or faulty device. No array is like that,
+// so the table is lost, and each device most likely has the role of its number.
+func (s *Superblock) guessRoles0() {
+	if slices.ContainsFunc(s.roles, func(role int) bool { return role != RoleSpare }) || s.number >= s.Devices {
+		return
+	}
+	for i := range min(s.Devices, disks0) {
+		s.roles[i] = i
+	}
+	s.Role = s.number
 }
 
 // sum0 computes the checksum of version 0.90: the folded sum of all other words.

@@ -210,3 +210,23 @@ func TestFirmware(t *testing.T) {
 		}
 	}
 }
+
+// A table in which no device has a role is lost: the number of a device is its role. A member that
+// failed says so itself.
+func TestLostRoles0(t *testing.T) {
+	const disks, states = 128, 4
+	edit := func(state uint32) func(role int, b []byte) {
+		return onlyRole(1, func(b []byte) {
+			for i := range 27 {
+				le.PutUint32(b[4*(disks+32*i+states):], 0)
+			}
+			le.PutUint32(b[4*(disks+32+states):], state)
+		})
+	}
+	for state, want := range map[uint32]int{0: 1, 1: md.RoleFaulty} {
+		members, _ := array{version: "0.90", level: 1, devices: 2, edit: edit(state)}.make()
+		if s := members[1].Super; s.Role != want || s.Recovered != -1 {
+			t.Errorf("state %d: role %d, recovered %d, want role %d", state, s.Role, s.Recovered, want)
+		}
+	}
+}

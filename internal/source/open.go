@@ -3,9 +3,12 @@ package source
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 
 	"thinpool/disk"
 	"thinpool/internal/cli"
+	"thinpool/internal/printable"
 	"thinpool/lvm"
 	"thinpool/metadata"
 	"thinpool/metadata/block"
@@ -154,7 +157,21 @@ func (spec *Spec) device() (block.Device, error) {
 		}
 		return dev, nil
 	}
-	return openDevice(spec.Path, block.Options{Shared: spec.Snapshot.Set, Write: spec.Access == Overwrite}, busy)
+	dev, err := block.Open(spec.Path, block.Options{Shared: spec.Snapshot.Set, Write: spec.Access == Overwrite})
+	if spec.Access == Overwrite && errors.Is(err, fs.ErrNotExist) {
+		return nil, noOutput(spec.Path)
+	}
+	return dev, openError(spec.Path, err, busy)
+}
+
+// noOutput is the error for an output that does not exist. A node that is missing in /dev is not for
+// us to make.
+func noOutput(path string) error {
+	err := cli.Accessf("%s: no such file or device", path)
+	if strings.HasPrefix(path, "/dev/") {
+		return err
+	}
+	return fmt.Errorf("%w. An output must exist. Make it as large as the old metadata, or as thin_metadata_size says: truncate -s SIZE %s", err, printable.Shell(path))
 }
 
 // occupied applies [Occupied] to a target whose old content does not matter.

@@ -32,7 +32,7 @@ func (s *Source) Pool(env *cli.Env) (*metadata.Pool, error) { return s.PoolIn(en
 func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) {
 	pool, err := metadata.Open(dev, metadata.Options{Snapshot: s.snapshot.Set, SnapshotBlock: SnapshotBlock(s.snapshot)})
 	if errors.Is(err, metadata.ErrNoSnapshot) {
-		return nil, fmt.Errorf("%s: %w; %s", s.Path, err, SnapshotAdvice(s.Path))
+		return nil, NoSnapshot(s.Path, err)
 	}
 	if errors.Is(err, metadata.ErrUnformatted) {
 		return nil, unformatted(env, dev, err)
@@ -44,6 +44,12 @@ func (s *Source) PoolIn(env *cli.Env, dev block.Device) (*metadata.Pool, error) 
 		env.Log.Info("metadata snapshot", "block", uint64(pool.Superblock.Block))
 	}
 	return pool, nil
+}
+
+// NoSnapshot adds to [metadata.ErrNoSnapshot] how to reserve a metadata snapshot in the pool that uses
+// the device at path.
+func NoSnapshot(path string, err error) error {
+	return fmt.Errorf("%s: %w; %s", path, err, SnapshotAdvice(path))
 }
 
 // unformatted returns the error for a device whose block 0 is zero. Only if everything is zero, it

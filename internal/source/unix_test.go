@@ -4,6 +4,7 @@ package source
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -33,6 +34,18 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		if _, err := Open(&cli.Env{Context: t.Context()}, Spec{Path: path}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+	for path, want := range map[string]string{
+		missing:         missing + ": no such file or device. An output must exist. Make it as large as the old metadata, or as thin_metadata_size says: truncate -s SIZE " + missing,
+		missing + " it": missing + " it: no such file or device. An output must exist. Make it as large as the old metadata, or as thin_metadata_size says: truncate -s SIZE '" + missing + " it'",
+		"/dev/missing":  "/dev/missing: no such file or device",
+	} {
+		if _, err := Open(&cli.Env{Context: t.Context()}, Spec{Path: path, Access: Overwrite}); err == nil || err.Error() != want {
+			t.Errorf("output %s: %v, want %s", path, err, want)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s was made", path)
 		}
 	}
 }
