@@ -177,7 +177,11 @@ func TestSupervise(t *testing.T) {
 func TestMainContext(t *testing.T) {
 	defer signal.Reset(syscall.SIGPIPE)
 	ctx := mainContext()
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	sig := syscall.SIGHUP
+	if signal.Ignored(sig) { // under nohup
+		sig = syscall.SIGTERM
+	}
+	if err := syscall.Kill(os.Getpid(), sig); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -185,7 +189,7 @@ func TestMainContext(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the signal does not stop it")
 	}
-	if cause, ok := context.Cause(ctx).(interruptError); !ok || cause.signal != syscall.SIGHUP || cause.Error() != "interrupted" {
+	if cause, ok := context.Cause(ctx).(interruptError); !ok || cause.signal != sig || cause.Error() != "interrupted" {
 		t.Errorf("the cause is %v", context.Cause(ctx))
 	}
 }
