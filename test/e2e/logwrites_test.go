@@ -155,27 +155,38 @@ func withoutFlushes(entries []logEntry) []logEntry {
 	return left
 }
 
-// superblockFirst returns the log of a tool that first writes the new superblock.
+// superblockFirst returns the log of a tool that first writes the superblock.
 func superblockFirst(entries []logEntry) []logEntry {
-	left := slices.Clone(entries)
+	super, others := takeSuperblock(entries)
+	return slices.Insert(others, 0, super)
+}
+
+// superblockLast returns the log of a tool that writes the superblock last.
+func superblockLast(entries []logEntry) []logEntry {
+	super, others := takeSuperblock(entries)
+	return append(others, super)
+}
+
+// takeSuperblock returns the last write of block 0, and all other entries.
+func takeSuperblock(entries []logEntry) (super logEntry, others []logEntry) {
 	for i, e := range slices.Backward(entries) {
 		if e.superblock() {
-			return slices.Insert(slices.Delete(left, i, i+1), 0, e)
+			return e, slices.Delete(slices.Clone(entries), i, i+1)
 		}
 	}
-	return left
+	return logEntry{}, entries
 }
 
 // A judge compares states of a metadata device with two that are right.
 type judge struct {
 	ctx       context.Context
-	old, made string // as from story
-	known     map[[sha256.Size]byte]string
-	seen      map[string]int
+	old, made string                     // as from story
+	known     map[[sha256.Size]byte]bool // what was judged
+	seen      map[string]int             // what it was
 }
 
 func newJudge(ctx context.Context, old, made []byte) (*judge, error) {
-	j := &judge{ctx: ctx, old: story(ctx, old), made: story(ctx, made), known: map[[sha256.Size]byte]string{}, seen: map[string]int{}}
+	j := &judge{ctx: ctx, old: story(ctx, old), made: story(ctx, made), known: map[[sha256.Size]byte]bool{}, seen: map[string]int{}}
 	if j.old == j.made {
 		return nil, errors.New("the old and the new metadata are alike")
 	}
@@ -190,30 +201,29 @@ func (j *judge) judge(image []byte) error {
 	if block0 == (block.Data{}) {
 		return errors.New("block 0 is all zero, which the kernel formats")
 	}
+	sum := sha256.Sum256(image)
+	if j.known[sum] {
+		return nil
+	}
+	j.known[sum] = true
 	if _, err := metadata.DecodeSuperblock(metadata.SuperblockLocation, &block0); err != nil {
 		j.seen["refused"]++
 		return nil
 	}
-	sum := sha256.Sum256(image)
-	what := j.known[sum]
-	if what == "" {
-		switch got := story(j.ctx, image); got {
-		case j.old:
-			what = "old"
-		case j.made:
-			what = "new"
-		default:
-			return fmt.Errorf("a valid superblock, and neither the old metadata nor the new:\n%.300s", got)
-		}
-		j.known[sum] = what
+	switch got := story(j.ctx, image); got {
+	case j.old:
+		j.seen["old"]++
+	case j.made:
+		j.seen["new"]++
+	default:
+		return fmt.Errorf("a valid superblock, and neither the old metadata nor the new:\n%.300s", got)
 	}
-	j.seen[what]++
 	return nil
 }
 
-// String returns how many states were seen.
+// String returns how many different states were seen.
 func (j *judge) String() string {
-	return fmt.Sprintf("%d states: %d old, %d refused, %d new", j.seen["old"]+j.seen["refused"]+j.seen["new"], j.seen["old"], j.seen["refused"], j.seen["new"])
+	return fmt.Sprintf("%d states: %d old, %d refused, %d new", len(j.known), j.seen["old"], j.seen["refused"], j.seen["new"])
 }
 
 // story returns all that the tools find in metadata: its faults, and its dump as far as it goes.
