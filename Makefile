@@ -61,11 +61,11 @@ vet:
 	$(GO) -C $(EXPLORE) vet ./...
 
 # make race: test the packages with goroutines, and the commands that use them, for data races.
-# -short skips tests of many images, and TestScripts starts processes: make test runs both.
+# -short skips tests of many images, and some run each tool on many inputs: make test runs all.
 GOROUTINES = $(shell $(GO) list -f '{{.ImportPath}} {{.Imports}}' ./internal/... ./lvm/... ./metadata/... ./packfmt ./streamfmt ./tool/... ./xmlfmt | \
   grep -E '[[ ](sync|golang.org/x/sync/errgroup)[] ]' | cut -d' ' -f1)
 race:
-	$(GO) test -race -short -timeout $(TIMEOUT) -skip '^TestScripts$$' $(GOROUTINES) ./internal/command
+	$(GO) test -race -short -timeout $(TIMEOUT) -skip '^Test(Scripts|JSONDocumented|HostileDisks|HostileNames|HostileTexts|HostileLabel)$$' $(GOROUTINES) ./internal/command
 
 # make fuzz: run each fuzz target for FUZZTIME. Go sometimes reports the end of that time as a
 # failure without a failing input.
