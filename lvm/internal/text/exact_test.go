@@ -28,6 +28,7 @@ func TestDepth(t *testing.T) {
 		"slashes before braces":   {"a/a/a { " + slashes(28) + " }", true},
 		"the same, too deep":      {"a/a/a { " + slashes(29) + " }", false},
 		"in an older section":     {"a/a/a { } a/a/a { " + slashes(29) + " }", false},
+		"in an older section, as deep as allowed": {"a/a/a { } a/a/a { " + slashes(28) + " }", true},
 	} {
 		if _, _, err := text.ParseFile([]byte(tc.in)); (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "nested more than 32 deep") {
 			t.Errorf("%s: %v", name, err)
@@ -105,22 +106,23 @@ func TestTokens(t *testing.T) {
 // Errors have the line where the text is wrong, also after strings and comments of several lines.
 func TestErrorText(t *testing.T) {
 	for in, want := range map[string]string{
-		"a {\nb = 1\n":      "line 3: the text ends within the section of line 1",
-		"a = \"x\ny\"\n}":   "line 3: unexpected closing brace",
-		"a = \"x\\\ny\"\n}": "line 3: unexpected closing brace",
-		"# x\n# y\n}":       "line 3: unexpected closing brace",
-		"a = 1 # x\n}":      "line 2: unexpected closing brace",
-		"\na = \"x\ny\n":    "line 2: unterminated string",
-		"a\n\nb = 1":        "line 3: neither = nor { follows \"a\"",
-		"a = [1\n2]":        "line 2: '2' in a list where a comma should be",
-		"a = [1\n":          "line 2: the text ends within a list",
-		"a = [1,\n":         "line 2: the text ends within a list",
-		"a = [\nb]":         "line 2: 'b' where a value should be",
-		"a = \n":            "line 2: the text ends where a value should be",
-		"\n= 1":             "line 2: '=' where a key should be",
-		"a//b = 1":          "line 1: \"a//b\" is not a key",
-		"a = 08":            "line 1: \"08\" is not a number, or too large",
-		"a = 1.2.3":         "line 1: \"1.2.3\" is not a number",
+		"a {\nb = 1\n":       "line 3: the text ends within the section of line 1",
+		"a = \"x\ny\"\n}":    "line 3: unexpected closing brace",
+		"a = \"x\\\ny\"\n}":  "line 3: unexpected closing brace",
+		`a = "x\ny"` + "\n}": "line 2: unexpected closing brace", // not a new line, but a backslash and an n
+		"# x\n# y\n}":        "line 3: unexpected closing brace",
+		"a = 1 # x\n}":       "line 2: unexpected closing brace",
+		"\na = \"x\ny\n":     "line 2: unterminated string",
+		"a\n\nb = 1":         "line 3: neither = nor { follows \"a\"",
+		"a = [1\n2]":         "line 2: '2' in a list where a comma should be",
+		"a = [1\n":           "line 2: the text ends within a list",
+		"a = [1,\n":          "line 2: the text ends within a list",
+		"a = [\nb]":          "line 2: 'b' where a value should be",
+		"a = \n":             "line 2: the text ends where a value should be",
+		"\n= 1":              "line 2: '=' where a key should be",
+		"a//b = 1":           "line 1: \"a//b\" is not a key",
+		"a = 08":             "line 1: \"08\" is not a number, or too large",
+		"a = 1.2.3":          "line 1: \"1.2.3\" is not a number",
 	} {
 		if _, _, err := text.Parse([]byte(in)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)
@@ -198,6 +200,9 @@ func TestGetters(t *testing.T) {
 	}
 	if !root.Has("strings", "b") || root.Has("strings", "c") || root.Has("s", "a") || root.Has("missing", "") {
 		t.Error("Has is wrong")
+	}
+	if root.Line != 1 {
+		t.Errorf("the text begins in line %d", root.Line)
 	}
 	if root.Section("f") != nil || root.Section("missing") != nil || root.Get("missing") != nil {
 		t.Error("a section that is not there")
