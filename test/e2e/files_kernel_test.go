@@ -76,7 +76,7 @@ echo ALL PASSED
 // machine whether that is all of them.
 func TestKernelChangedFiles(t *testing.T) {
 	t.Parallel()
-	needKernel(t, runInVM)
+	needAllKernel(t, runInVM)
 	dir := t.TempDir()
 	script, spare, disk := filepath.Join(dir, "script"), filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	if err := os.WriteFile(script, []byte(changedScript), 0o600); err != nil {

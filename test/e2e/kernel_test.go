@@ -22,6 +22,15 @@ func needKernel(t *testing.T, program string) {
 	shared.Path(t, "kernel", filepath.Base(program))
 }
 
+// needAllKernel skips a test that takes long unless all tests in virtual machines are requested.
+func needAllKernel(t *testing.T, program string) {
+	t.Helper()
+	needKernel(t, program)
+	if os.Getenv("THINPOOL_KERNEL") != "all" {
+		t.Skip("only with THINPOOL_KERNEL=all")
+	}
+}
+
 // sampled reports whether to run a case. Each boots one or more virtual machines, so only a sample
 // is run, or all with THINPOOL_KERNEL=all.
 func sampled(name string, sample ...string) bool {

@@ -134,7 +134,7 @@ echo ALL PASSED
 // TestKernelMigrate copies thin devices of pools in use, in a virtual machine.
 func TestKernelMigrate(t *testing.T) {
 	t.Parallel()
-	needKernel(t, runInVM)
+	needAllKernel(t, runInVM)
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")
 	if err := os.WriteFile(script, []byte(migrateScript), 0o600); err != nil {

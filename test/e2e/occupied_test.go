@@ -110,7 +110,7 @@ cat /err
 // lvconvert --repair is never refused, whatever its spare volume held before LVM had it.
 func TestLVMKernelSpare(t *testing.T) {
 	t.Parallel()
-	needKernel(t, runInVM)
+	needAllKernel(t, runInVM)
 	dir := t.TempDir()
 	disk, guest := filepath.Join(dir, "disk"), filepath.Join(dir, "guest")
 	empty(t, disk, 160<<20)
