@@ -103,6 +103,34 @@ func TestChunks(t *testing.T) {
 	}
 }
 
+// A leaf goes into a new chunk if it might not fit into the last one, whatever room is left there.
+func TestChunkEnd(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var want []metadata.Run
+	for i := range uint64(leafEntries) {
+		want = append(want, metadata.Run{Thin: metadata.ThinBlock(i<<30 + rnd.Uint64N(1<<30)), Data: metadata.DataBlock(rnd.Uint64N(1 << 39)), Len: 1, Time: 7})
+	}
+	used, last := make([]byte, chunkSize), 0
+	for room := range 4096 {
+		s := store{chunks: [][]byte{used[: chunkSize-room : chunkSize]}}
+		s.put(want)
+		for i, chunk := range s.chunks {
+			if cap(chunk) != chunkSize {
+				t.Fatalf("room for %d bytes: chunk %d grows to %d", room, i, cap(chunk))
+			}
+		}
+		if len(s.chunks) == 1 {
+			last++
+		}
+		if got := slices.Collect(s.runs(0)); !slices.Equal(got, want) {
+			t.Fatalf("room for %d bytes: other runs come back", room)
+		}
+	}
+	if last == 0 || last == 4096 {
+		t.Errorf("the leaf goes into the last chunk %d times", last)
+	}
+}
+
 // A device keeps the leaves of defs, unless its own mappings beside them, or the def, are fewer than
 // 84: then these are joined with copies.
 func TestJoin(t *testing.T) {
