@@ -55,6 +55,12 @@ func (d *Disk) around(sb *md.Superblock) (part *partition.Partition, sure bool) 
 	return nil, false
 }
 
+// doubtfulMember is the error for writing to a disk whose md superblock cannot be read or makes no
+// sense.
+func (d *Disk) doubtfulMember(err error) error {
+	return fmt.Errorf("%v: cannot tell whether it is a member of a software RAID, so refusing to write: %w", d, err)
+}
+
 // md recognises a member of an array and keeps it until all of them are found. It comes before all
 // other layers: a member with its superblock at the end starts like its content.
 func (s *search) md(m *Medium, d *Disk) bool {
@@ -62,7 +68,7 @@ func (s *search) md(m *Medium, d *Disk) bool {
 	part, sure := d.around(sb)
 	switch {
 	case err != nil: // the content may still be readable
-		d.fixed = fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
+		d.fixed = d.doubtfulMember(err)
 		s.problem(true, "%v: %v", d, err)
 		return false
 	case sb == nil, sure:

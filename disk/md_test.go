@@ -120,7 +120,7 @@ func TestDoubtfulMember(t *testing.T) {
 	member := fixtures.Leg{Level: 1, Devices: 2, Events: 1}.Make(make([]byte, 64<<10))
 	member[64<<10+8<<10+40] ^= 1 // its name
 	found := searchAll(t, disk.How{}, member)
-	if m := found.Media[0]; len(m.Plain) != 1 || m.Writable() == nil || !strings.Contains(m.Writable().Error(), "may be a member of a software RAID") {
+	if m := found.Media[0]; len(m.Plain) != 1 || m.Writable() == nil || !strings.Contains(m.Writable().Error(), "cannot tell whether it is a member of a software RAID") {
 		t.Errorf("%+v, %v", m, m.Writable())
 	}
 }

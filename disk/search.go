@@ -130,7 +130,7 @@ func Refuse(d *Disk) error {
 	sb, err := d.member()
 	switch {
 	case err != nil:
-		return fmt.Errorf("%v may be a member of a software RAID: refusing to write: %w", d, err)
+		return d.doubtfulMember(err)
 	case sb != nil:
 		return d.mdRefusal(sb)
 	case isDRBD(d):
