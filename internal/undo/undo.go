@@ -190,15 +190,17 @@ func writeRewritten(ctx context.Context, w io.Writer, dev block.Device, c Change
 	})
 }
 
+// readPiece reads blocks at once or, if that fails, one at a time, to name the one that is bad.
 func readPiece(dev block.Device, from block.Nr, buf []block.Data) error {
-	n, err := dev.ReadAt(block.Bytes(buf), int64(from)*block.Size)
-	if n == len(buf)*block.Size {
+	if n, _ := dev.ReadAt(block.Bytes(buf), int64(from)*block.Size); n == len(buf)*block.Size {
 		return nil
 	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	for i := range buf {
+		if err := block.Read(dev, from+block.Nr(i), &buf[i]); err != nil {
+			return fmt.Errorf("reading block %d: %w", from+block.Nr(i), err)
+		}
 	}
-	return fmt.Errorf("reading block %d: %w", from+block.Nr(n/block.Size), err)
+	return nil
 }
 
 // eachPiece calls fn for the blocks from from to end-1, as many at a time as fit in a buffer.

@@ -3,6 +3,7 @@ package undo_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -382,8 +383,8 @@ func TestCreate(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "undo")
 		dev := blocktest.NewMemFrom(slices.Clone(image))
 		dev.FailReads(tc.bad)
-		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, blocktest.ErrFailed) {
-			t.Errorf("%s: error %v, want that of the device", name, err)
+		if err := undo.Create(t.Context(), path, dev, tc.change); !errors.Is(err, blocktest.ErrFailed) || !strings.Contains(err.Error(), fmt.Sprintf("block %d:", tc.bad)) {
+			t.Errorf("%s: error %v, want that of the device for block %d", name, err, tc.bad)
 		}
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s: an unfinished file was left", name)
