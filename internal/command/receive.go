@@ -347,8 +347,7 @@ func (r *Receive) receive(env *cli.Env, out *received) error {
 	}
 	if err := out.in.Receive(env, out.meta, out.data, opt); err != nil {
 		if path != "" {
-			fmt.Fprintf(env.Stderr, "%s has no valid metadata. What lies before byte %d was received: run the same command with --resume, and thin_send with --start-at %d, to continue\n",
-				r.Metadata, out.journal.Position, out.journal.Position)
+			fmt.Fprintln(env.Stderr, r.continuing(out.journal.Position))
 		}
 		return fmt.Errorf("%s: %w", r.Input, err)
 	}
@@ -356,6 +355,15 @@ func (r *Receive) receive(env *cli.Env, out *received) error {
 		return os.Remove(path)
 	}
 	return nil
+}
+
+// continuing says how to continue a receive that broke off after so many bytes of the stream.
+func (r *Receive) continuing(received int64) string {
+	s := fmt.Sprintf("%s is not usable yet: run the same command with --resume to continue", r.Metadata)
+	if received > 0 {
+		s += fmt.Sprintf(", with all of the stream or from byte %d on (thin_send --start-at %d)", received, received)
+	}
+	return s
 }
 
 // text writes LVM's text to a file.

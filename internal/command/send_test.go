@@ -95,6 +95,14 @@ func TestSendReceive(t *testing.T) {
 	}
 }
 
+// Once something was received, the rest of the stream is enough.
+func TestReceiveContinuing(t *testing.T) {
+	r := Receive{Metadata: "m"}
+	if got, want := r.continuing(1<<28), "m is not usable yet: run the same command with --resume to continue, with all of the stream or from byte 268435456 on (thin_send --start-at 268435456)"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // An interrupted receive can resume; a receive that cannot resume is refused.
 func TestReceiveResume(t *testing.T) {
 	p := newExportPool(t)
@@ -104,7 +112,7 @@ func TestReceiveResume(t *testing.T) {
 	meta, data := p.path("m"), p.path("d")
 	args := []string{"--metadata", meta, "--data", data}
 	code, _, stderr := receive.run(append(args, "-i", cut)...)
-	if code != 1 || !strings.Contains(stderr, "incomplete") || !strings.Contains(stderr, "--resume") {
+	if code != 1 || !strings.Contains(stderr, "incomplete") || !strings.Contains(stderr, "with --resume to continue\n") {
 		t.Fatalf("a cut stream: exit code %d, %s", code, stderr)
 	}
 	if code, _, stderr := runTool(t, CheckTool, meta); code == 0 {

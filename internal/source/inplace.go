@@ -98,7 +98,7 @@ func (s *Source) Replace(env *cli.Env, b *write.Builder, undoFile string) error 
 	// Write first invalidates block 0. It derives the invalid block from what s reads, as in the
 	// undo file, even if the other copies differ.
 	if err := b.Write(env, legDevice{to, s.Device}); err != nil {
-		fmt.Fprintf(env.Stderr, "%s is incomplete. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
+		fmt.Fprintf(env.Stderr, "%s may be incomplete. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	fmt.Fprintf(env.Stderr, "the metadata in %s was replaced. %s\n", s.Path, UndoHint(undoFile, s.Path, true))
