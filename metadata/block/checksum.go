@@ -106,10 +106,7 @@ func Reseal(b *Data, kind Kind) {
 
 // Invalidate changes the checksum of b so that b is not valid as any kind, and not all zero.
 func Invalidate(b *Data) {
-	// The register alone would be the checksum of a kind with salt 0, which does not exist. If the
-	// register itself is 0, any other wrong value will do.
+	// The register alone is the checksum of a kind with salt 0, which does not exist. That of a
+	// block of zeros is not 0.
 	le.PutUint32(b[offChecksum:], register(b))
-	if *b == (Data{}) || KindOf(b) != UnknownKind {
-		le.PutUint32(b[offChecksum:], ^register(b))
-	}
 }
