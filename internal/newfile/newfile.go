@@ -38,6 +38,9 @@ func createNamed(path string, mode os.FileMode) (*File, error) {
 	temp := tempName(path)
 	// With O_EXCL an existing link is not followed.
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		e.Path = path // the one that the caller knows
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -151,3 +151,14 @@ func TestRemove(t *testing.T) {
 		}
 	}
 }
+
+// An error names the file that was to be created, not a temporary name.
+func TestCreateError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "file")
+	for how, create := range create {
+		_, err := create(path)
+		if e, ok := errors.AsType[*fs.PathError](err); !ok || e.Path != path || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", how, err)
+		}
+	}
+}
