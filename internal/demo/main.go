@@ -128,7 +128,7 @@ var steps = []step{
 	{"Which devices are in it, and what would deleting one give back?", command.LsTool, "-o DEV,MAPPED,EXCLUSIVE,SHARED,CREATE_TIME,SNAP_TIME pool.meta", 0, 0},
 	{"What lies where? The whole of it, shared parts written once:", command.DumpTool, "pool.meta", 12, 0},
 	{"A dump that repeats shared parts compares best:", command.DumpTool, "--style 0.9 -o pool.xml pool.meta", 0, 0},
-	{"Make new metadata of a dump:", command.DumpTool, "-o pool.json.zst -f json pool.meta", 0, 0},
+	{"Dump it, and restore the dump into an empty file (truncate -r pool.meta new.meta):", command.DumpTool, "-o pool.json.zst -f json pool.meta", 0, 0},
 	{"", command.RestoreTool, "-i pool.json.zst -o new.meta", 0, 0},
 	{"Is that sound, too? --strict lets nothing pass:", command.CheckTool, "--strict new.meta", 0, 0},
 	{"And does it say the same?", command.DumpTool, "--style 0.9 -o new.xml new.meta", 0, 0},
