@@ -122,8 +122,7 @@ func (x *exporter) write(ctx context.Context, v metadata.Visitor, at place, dev 
 	return v.End()
 }
 
-// device writes the mappings below a block as those of a device. It reads them twice: their number comes
-// first.
+// device writes the mappings below a block as a device. It reads them twice: their number comes first.
 func (x *exporter) device(ctx context.Context, v metadata.Visitor, d metadata.Device, at place, c *content, sb *metadata.Superblock) error {
 	reader := block.NewReader(x.r.opt.Device, 1)
 	if value, ok, err := btree.Lookup(reader, x.r.limit, sb.DetailsRoot, metadata.DetailsSize, uint64(d.ID)); ok && err == nil {
