@@ -1,6 +1,6 @@
 package main
 
-// A benchCase is a command of ours and the peer's for the same work. Words in capitals are
+// A benchCase is a command of ours and the peer's for the same work. Words in capitals stand for
 // files; see files.expand.
 type benchCase struct {
 	name string
@@ -9,10 +9,10 @@ type benchCase struct {
 	not  []string
 	// output: each run writes to a new OUT, as large as the shape's device.
 	output   bool
-	baseline bool // the peer is a program that does the least possible work
+	baseline bool // the peer is a program that does only the necessary work
 }
 
-// few is for shapes with one device.
+// few lists the shapes with one device.
 var few = []string{"S"}
 
 var cases = []benchCase{

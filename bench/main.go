@@ -6,7 +6,7 @@
 //
 // A speedup is the peer's time divided by ours. The peer's check and list never end in less than
 // half a second because they wait, so the table has a speedup in wall time, one in processor time,
-// and the smaller of the two, which is what counts. Nothing else should be busy meanwhile.
+// and the smaller of the two, which counts. Keep the machine idle meanwhile.
 package main
 
 import (
@@ -28,7 +28,7 @@ const shared = "../shared/bench"
 // A shape is metadata with certain properties.
 type shape struct {
 	name  string
-	bytes int64 // of its metadata device
+	bytes int64 // of the metadata device
 }
 
 var shapes = []shape{{"S", 16 << 20}, {"M", 64 << 20}, {"SH", 256 << 20}, {"L", 640 << 20}, {"XL", 2 << 30}}
@@ -36,9 +36,9 @@ var shapes = []shape{{"S", 16 << 20}, {"M", 64 << 20}, {"SH", 256 << 20}, {"L", 
 // A bench runs commands on shapes.
 type bench struct {
 	rounds int
-	work   string // a folder in memory
-	peer   string // the folder of the peer's tools
-	only   string // text in the names of the cases to run
+	work   string // folder in memory
+	peer   string // folder of the peer's tools
+	only   string // run only cases with this text in their names
 }
 
 func main() {

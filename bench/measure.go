@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// files are the inputs and outputs for a shape.
+// files holds the inputs and outputs for a shape.
 type files struct {
 	shape
 	work   string
-	blocks string // of its data device
+	blocks string // of the data device
 	temps  []string
 }
 
@@ -61,8 +61,8 @@ func (f *files) empty(path string) error {
 	return os.Truncate(path, f.bytes)
 }
 
-// damage copies the metadata and damages a block. It is a leaf, because thin_restore writes leaves
-// first and then what points to them.
+// damage copies the metadata and damages a leaf: thin_restore writes leaves first and then the blocks
+// that point to them.
 func (f *files) damage(meta string) error {
 	damaged := f.path("damaged.bin")
 	if err := shell("cp --sparse=always " + meta + " " + damaged); err != nil {
@@ -190,7 +190,7 @@ func weighed(command string) (cost, error) {
 	return cost{mib: number(string(kib)) / 1024}, nil
 }
 
-// failed returns the error of a command. Damage makes tools fail, which is measured like success.
+// failed returns the error of a command. Tools fail on damage, which counts like success.
 func failed(err error, command, stderr string) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); ok && strings.Contains(command, "damaged") {
 		return nil

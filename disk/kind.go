@@ -8,17 +8,17 @@ import (
 	"github.com/h2non/filetype"
 )
 
-// A Kind is something recognisable by its first bytes that no layer can open.
+// A Kind is content that its first bytes identify, but that no layer can open.
 type Kind struct {
 	Name   string // with an article
 	Advice string // what to do with it; empty: nothing
 
 	at    int
 	magic string
-	sure  func(start []byte) bool // checks further if the magic is short; nil: not needed
+	sure  func(start []byte) bool // further check for a short magic; nil: not needed
 }
 
-// KindProbe is how many bytes from the start of a disk are needed to recognise all kinds.
+// KindProbe is how many bytes from the start of a disk identify every kind.
 const KindProbe = 0x10040 + 8
 
 const (
@@ -68,8 +68,7 @@ func KindOf(start []byte) *Kind {
 	return fileKind(start)
 }
 
-// KindIn returns the kind of a disk by its bytes from off on, which need not be the first; nil:
-// unknown.
+// KindIn returns the kind of a disk by its bytes from off on, which may be anywhere; nil: unknown.
 func KindIn(p []byte, off int) *Kind {
 	for i := range kinds {
 		k := &kinds[i]

@@ -35,15 +35,15 @@ func (d *Disk) member() (*md.Superblock, error) {
 // around returns the partition of d that a version 0.90 superblock at the end of d belongs to; nil if
 // it belongs to d itself. Such a superblock does not store where its member starts, and has the same
 // place in both cases. But it stores how much of the member the array uses. If a partition contains
-// all of that, the superblock is taken for the partition's, as libblkid does. It is sure if the array
-// uses the whole partition.
+// all of that, around takes the superblock for the partition's, as libblkid does. It is sure if the
+// array uses the whole partition.
 func (d *Disk) around(sb *md.Superblock) (part *partition.Partition, sure bool) {
 	const reserved = 64 << 10 // for the superblock
 	if sb == nil || sb.Version != "0.90" {
 		return nil, false
 	}
 	table, err := partition.Read(d, d.size)
-	if err != nil || table.Beyond { // the table may be that of an array
+	if err != nil || table.Beyond { // the table may belong to an array
 		return nil, false
 	}
 	for _, p := range table.Partitions {
@@ -140,8 +140,7 @@ func (s *search) open(ctx context.Context, found *mdArray, a *md.Array) {
 	s.deeper(ctx, d, depth)
 }
 
-// wanted returns the members to assemble: all, or only the requested leg of a mirror, however old
-// it is.
+// wanted returns the members to assemble: all, or only the requested leg of a mirror, even if it is old.
 func (s *search) wanted(members []md.Member, newest *md.Superblock) ([]md.Member, md.Options) {
 	if s.opt.Leg == 0 || newest.Level != 1 {
 		return members, md.Options{}

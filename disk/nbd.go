@@ -49,12 +49,12 @@ const nbdPatience = 2 * time.Minute
 type nbdClient struct {
 	f    *os.File
 	size int64
-	done <-chan struct{} // nothing more is wanted once it is closed
-	shut chan struct{}   // closed once the connection is
+	done <-chan struct{} // closed when the caller needs no more data
+	shut chan struct{}   // closed with the connection
 
 	mu     sync.Mutex
 	handle uint64
-	broken error // set once nothing can be read any more
+	broken error // set when the connection is no longer usable
 }
 
 // openNBD connects to a server on a socket and requests an export.
@@ -81,7 +81,7 @@ func openNBD(socket, export string, done <-chan struct{}) (*nbdClient, error) {
 	return c, nil
 }
 
-// hangUp ends the connection when nothing more is wanted, and with it what waits for the server.
+// hangUp closes the connection when done is closed. That ends all waits for the server.
 func (c *nbdClient) hangUp() {
 	select {
 	case <-c.done:
@@ -90,7 +90,7 @@ func (c *nbdClient) hangUp() {
 	}
 }
 
-// cause is why something failed: err, or that nothing more was wanted.
+// cause returns the reason for a failure: err, or that the caller needs no more data.
 func (c *nbdClient) cause(err error) error {
 	select {
 	case <-c.done:
@@ -229,7 +229,7 @@ func (c *nbdClient) Close() error {
 		_ = c.send(uint32(nbdRequest), uint16(0), uint16(nbdBye), uint64(0), uint64(0), uint32(0))
 	}
 	c.broken = errClosed
-	if err := c.f.Close(); !errors.Is(err, os.ErrClosed) { // hangUp has
+	if err := c.f.Close(); !errors.Is(err, os.ErrClosed) { // hangUp closed it
 		return err
 	}
 	return nil

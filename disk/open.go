@@ -13,20 +13,20 @@ import (
 type Options struct {
 	// Offset is the start of the disk in the (decoded) image, in bytes.
 	Offset int64
-	Raw    bool // treat the image as raw, whatever it starts with
+	Raw    bool // treat the image as raw, even if it looks like another format
 	// Claim keeps other writers away, like [block.Claim]. It is required for OpenForWriting.
 	Claim  bool
 	Shared bool // open a block device that is in use
-	// Backing lists files and block devices that may be backing files of a qcow2 image, wherever
-	// they are. Without it, only regular files in the folder of the image are opened, after
-	// resolving symbolic links: the name comes from the image, which may be untrusted. A file
-	// listed here also replaces a missing one with the same name. The same rule applies to every
-	// image in a chain, with its own folder.
+	// Backing lists files and block devices anywhere that may be backing files of a qcow2 image.
+	// Without it, Open uses only regular files in the folder of the image, after resolving symbolic
+	// links: the name comes from the image, which may be untrusted. A file listed here also replaces
+	// a missing one with the same name. The same rule applies to every image in a chain, with its own
+	// folder.
 	Backing []string
 	// Parts lists the files that follow the first if an image is split. If nil, they are found by
 	// name: see [Sisters].
 	Parts []string
-	// Done, if not nil, ends reading from a server once it is closed, even if the server is silent.
+	// Done, if not nil, ends reading from a server when it is closed, even if the server is silent.
 	Done <-chan struct{}
 }
 
@@ -49,7 +49,7 @@ func (f *file) openForWriting() error {
 }
 
 // Open opens an image, raw or qcow2, in a regular file, on a block device, or on a server (see
-// [IsURI]). It also opens backing files if they are beside the image or allowed. Otherwise it
+// [IsURI]). It also opens backing files if they are in the image's folder or allowed. Otherwise it
 // returns a [BackingError].
 func Open(path string, opt Options) (*Disk, error) {
 	parts := opt.Parts
@@ -118,7 +118,7 @@ func (d *Disk) decode(path string, opt Options) error {
 	}
 	switch {
 	case IsURI(path):
-		return nil // the server has decoded it; a guest may have written anything to the content
+		return nil // the server decodes it, and a guest may have written anything into the content
 	case d.Parts != nil:
 		return fmt.Errorf("the image is in %s format, and split: join its parts first (cat)", format)
 	}

@@ -169,10 +169,10 @@ func (s *Reader) end(f *Frame) error {
 	return nil
 }
 
-// Summary returns the summary at the end of the stream, once that has been read.
+// Summary returns the summary at the end of the stream. Call it after [End] was read.
 func (s *Reader) Summary() Summary { return s.sum }
 
-// Content decodes the content of a frame, into buf if it is large enough. It may be called
+// Content decodes the content of a frame, into buf if it is large enough. It is safe to call
 // concurrently with Next.
 func (s *Reader) Content(f *Frame, buf []byte) ([]byte, error) {
 	if f.encoding == plain {

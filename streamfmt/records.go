@@ -45,7 +45,7 @@ func (w *RangeWriter) Write(r Range) error {
 	return err
 }
 
-// ReadRanges calls fn with all ranges of a layout. They ascend and are below limit.
+// ReadRanges calls fn with all ranges of a layout. They must ascend and be below limit.
 func ReadRanges(r io.Reader, limit uint64, fn func(Range) error) error {
 	in := numbers{r: bufio.NewReader(r)}
 	var end, ordinal uint64

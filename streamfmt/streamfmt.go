@@ -19,7 +19,7 @@
 // deliberate changes.
 //
 // A reader does not allocate memory because a stream claims to need it: a frame takes at most 2
-// MiB, whatever its head says.
+// MiB, even if its head claims more.
 package streamfmt
 
 import (
@@ -43,7 +43,7 @@ const (
 // MostContent is the maximum number of content bytes in a frame.
 const MostContent = 1 << 20
 
-// mostPayload is more than zstd makes of MostContent bytes.
+// mostPayload is larger than any output of zstd for MostContent bytes.
 const mostPayload = MostContent + 1<<16
 
 // A Type is the type of a frame.
@@ -137,9 +137,9 @@ type Header struct {
 	DataBlockSize uint32 `json:"data_block_size"` // sectors
 	DataBlocks    uint64 `json:"data_blocks"`     // size of the data device
 	Used          uint64 `json:"used_blocks"`     // data blocks in the layout
-	Sent          uint64 `json:"sent_blocks"`     // of these, those whose content is in the whole stream
+	Sent          uint64 `json:"sent_blocks"`     // of these, blocks with content in the whole stream
 	Start         uint64 `json:"start_at"`        // data before this byte of the data device is not sent
-	Base          *Base  `json:"base,omitempty"`  // of an increment or an index: what it is based on
+	Base          *Base  `json:"base,omitempty"`  // the base of an increment or an index
 }
 
 // A Base is the state of a pool, independent of the location of its data blocks.
@@ -155,10 +155,10 @@ type Witness struct {
 	SHA256  string `json:"sha256"` // of the first [WitnessBytes] of the block
 }
 
-// WitnessBytes is how much of a data block a witness covers.
+// WitnessBytes is the number of bytes of a data block that a witness covers.
 const WitnessBytes = 1 << 16
 
-// A Device has what is needed to tell whether a device in a later state is the same.
+// A Device holds the facts that tell whether a device in a later state is the same.
 type Device struct {
 	ID            uint64 `json:"dev_id"`
 	TransactionID uint64 `json:"transaction_id"`
@@ -175,7 +175,7 @@ type Volume struct {
 	ReadOnly       bool   `json:"read_only,omitempty"`
 }
 
-// A Summary is the end of a stream.
+// A Summary ends a stream.
 type Summary struct {
 	DataBytes uint64 `json:"data_bytes"` // in this stream
 	ZeroBytes uint64 `json:"zero_bytes"`

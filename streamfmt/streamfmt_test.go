@@ -45,7 +45,7 @@ func (c *calls) Runs(runs []metadata.Run) error {
 
 var header = metadata.Header{UUID: [16]byte{1, 15: 2}, Time: 7, TransactionID: 9, Flags: 1, Version: 2, DataBlockSize: 128, NrDataBlocks: 1000}
 
-// describe passes v a pool with everything that a description can contain.
+// describe passes v a pool with everything a description can contain.
 func describe(v metadata.Visitor) error {
 	return errors.Join(
 		v.Begin(header),
@@ -175,7 +175,7 @@ func readAll(p []byte) (frames int, bytesOut uint64, err error) {
 	}
 }
 
-// A change of any bit, or a truncation at any byte, is detected.
+// A reader detects a change of any bit, and a truncation at any byte.
 func TestDamage(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		whole := stream(t, level)
@@ -196,7 +196,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// frame returns a frame with a valid checksum, whatever it says.
+// frame returns a frame with a valid checksum. Its content need not be valid.
 func frame(kind, encoding byte, position, length uint64, payload []byte) []byte {
 	le := binary.LittleEndian
 	h := make([]byte, 32)
@@ -209,7 +209,7 @@ func frame(kind, encoding byte, position, length uint64, payload []byte) []byte 
 	return append(h, payload...)
 }
 
-// Impossible claims with valid checksums are refused and cost nothing.
+// A reader refuses impossible claims with valid checksums, and spends nothing on them.
 func TestHostile(t *testing.T) {
 	prefix := append([]byte(streamfmt.Magic), 1, 0, 0, 0, 0, 0, 0, 0)
 	head := frame(1, 0, 0, 2, []byte("{}"))
@@ -244,7 +244,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A header with an invalid uuid is refused.
+// A reader refuses a header with an invalid uuid.
 func TestHeader(t *testing.T) {
 	for _, uuid := range []string{"", "00", strings.Repeat("zz", 16), strings.Repeat("00", 17)} {
 		h := streamfmt.Header{UUID: uuid}

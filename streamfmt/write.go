@@ -82,7 +82,7 @@ func (s *Writer) End() (Summary, error) {
 	return s.summary, s.JSON(End, s.summary)
 }
 
-// Identity returns h without what changes when the rest of a stream is sent again.
+// Identity returns h without the fields that change when the rest of a stream is sent again.
 func (h Header) Identity() ([]byte, error) {
 	h.Start = 0
 	return json.Marshal(h)
@@ -131,7 +131,7 @@ func (w *section) flush() error {
 	return err
 }
 
-// Close writes the rest.
+// Close writes the buffered rest.
 func (w *section) Close() error {
 	if len(w.buf) == 0 && w.n > 0 {
 		return nil

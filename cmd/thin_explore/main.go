@@ -1,5 +1,5 @@
-// Command thin_explore is described by its --help. It is a module of its own, so that what draws on a terminal is
-// not among the requirements of the library, nor linked into thin_tools.
+// Command thin_explore: see its --help. It is a module of its own, so that the library does not require the
+// packages that draw on a terminal, and thin_tools does not link them.
 package main
 
 import (

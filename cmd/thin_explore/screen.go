@@ -26,7 +26,7 @@ func show(ctx context.Context, m explore.Model, first explore.Effects) error {
 	return err
 }
 
-// A screen is a model between a terminal and the jobs that it wants done.
+// A screen connects a model with a terminal, and runs its jobs.
 type screen struct {
 	model explore.Model
 	first explore.Effects
@@ -46,7 +46,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		s.model, e = s.model.Update(explore.Key(keyName(msg)))
 	case tea.PasteMsg:
 		for _, r := range msg.Content {
-			if r >= ' ' { // a newline in the clipboard is not the Enter of a person
+			if r >= ' ' { // a newline in the clipboard must not act as Enter
 				var more explore.Effects
 				s.model, more = s.model.Update(explore.Key(string(r)))
 				e.Jobs = append(e.Jobs, more.Jobs...)
@@ -60,7 +60,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return s, s.jobs.all(e)
 }
 
-// keyName is what the model calls a key.
+// keyName returns the model's name for a key.
 func keyName(k tea.KeyPressMsg) string {
 	if k.Text != "" && k.Text != " " {
 		return k.Text
@@ -68,7 +68,7 @@ func keyName(k tea.KeyPressMsg) string {
 	return k.String()
 }
 
-// looks are how styles look on a terminal. All of it is told by signs as well.
+// looks maps styles to colors and weights. Signs on the screen carry the same information.
 var looks = map[explore.Style]lipgloss.Style{
 	explore.Plain:    lipgloss.NewStyle(),
 	explore.Title:    lipgloss.NewStyle().Reverse(true),
@@ -95,10 +95,10 @@ func (s *screen) View() tea.View {
 	return v
 }
 
-// done is what a job came back with.
+// done carries the result of a job.
 type done struct{ msg explore.Msg }
 
-// jobs are those that run.
+// jobs are the running jobs.
 type jobs struct {
 	start func(explore.Job) tea.Cmd
 	send  func(tea.Msg)
@@ -107,7 +107,7 @@ type jobs struct {
 	cancel map[int]context.CancelFunc
 }
 
-// all starts the jobs of effects, and does the rest of them.
+// all starts the jobs of effects, and carries out the rest.
 func (j *jobs) all(e explore.Effects) tea.Cmd {
 	if e.Cancel != 0 {
 		j.mu.Lock()
@@ -129,7 +129,7 @@ func (j *jobs) all(e explore.Effects) tea.Cmd {
 	return tea.Batch(all...)
 }
 
-// often is how often a job may say how far it is.
+// often is the shortest time between two reports of progress.
 const often = 100 * time.Millisecond
 
 // command runs a job.

@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A terminal is one of tmux, with the real binary in it.
+// A terminal is a tmux session that runs the real binary.
 type terminal struct {
 	t      *testing.T
 	socket string
@@ -41,7 +41,7 @@ func (term *terminal) tmux(args ...string) string {
 
 func (term *terminal) press(keys ...string) { term.tmux(append([]string{"send-keys"}, keys...)...) }
 
-// shows waits until the screen has a text, and returns it.
+// shows waits until the screen contains a text, and returns the screen.
 func (term *terminal) shows(text string) string {
 	term.t.Helper()
 	var screen string
@@ -55,7 +55,7 @@ func (term *terminal) shows(text string) string {
 	return ""
 }
 
-// build makes binaries of this module and of the one around it.
+// build builds the binaries of this module and of the main one.
 func build(t *testing.T, dir string) {
 	t.Helper()
 	for from, packages := range map[string][]string{".": {"."}, "../..": {"./cmd/thin_restore", "./cmd/thin_ls", "./cmd/thin_check"}} {
@@ -68,7 +68,7 @@ func build(t *testing.T, dir string) {
 	}
 }
 
-// damaged writes an image of a kernel, a leaf of which is lost.
+// damaged writes an image made by a kernel, with one leaf lost.
 func damaged(t *testing.T, path string) {
 	t.Helper()
 	dev := fixtures.Mem(t, "odd-blocks")
@@ -80,7 +80,7 @@ func damaged(t *testing.T, path string) {
 	}
 }
 
-// A person finds a damaged leaf, what leads to it, its bytes, and saves what is around it.
+// A user finds a damaged leaf, what leads to it and its bytes, and saves what is around it.
 func TestOnATerminal(t *testing.T) {
 	dir := t.TempDir()
 	term := start(t, dir, "while [ ! -e ready ]; do sleep 0.1; done; ./thin_explore pool.meta")
@@ -138,7 +138,7 @@ func TestOnATerminal(t *testing.T) {
 	}
 }
 
-// NO_COLOR is obeyed, and without it damage is red.
+// thin_explore obeys NO_COLOR; without it, damage is red.
 func TestColors(t *testing.T) {
 	dir := t.TempDir()
 	build(t, dir)

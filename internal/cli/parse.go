@@ -36,7 +36,7 @@ type words struct {
 	err            error // the first error
 }
 
-// split splits args. It goes on after an error, because --help and --version count in any position.
+// split splits args. It continues after an error, because --help and --version count in any position.
 func split(node *kong.Node, args []string) *words {
 	w := &words{node: node, maybe: -1, seen: map[*kong.Flag]bool{}}
 	for len(args) > 0 && w.action == "" {
@@ -116,7 +116,7 @@ func (w *words) short(word string, rest []string) []string {
 	return rest
 }
 
-// next uses the next word as the value of flag, whatever it looks like.
+// next uses the next word as the value of flag, even if it looks like an option.
 func (w *words) next(flag *kong.Flag, rest []string) []string {
 	if len(rest) == 0 {
 		w.fail("--%s needs a value", flag.Name)
@@ -166,7 +166,7 @@ func quoted(values []string) string {
 }
 
 // find finds an option by name or unique prefix. Hidden options do not make a prefix ambiguous. Nor
-// do late ones, which all tools got after scripts had come to use prefixes.
+// do late ones, which were added to all tools after scripts had begun to use prefixes.
 func (w *words) find(name string) *kong.Flag {
 	var visible, hidden, late []*kong.Flag
 	for _, f := range w.node.Flags {

@@ -18,8 +18,8 @@ const (
 	progressLines = 5 * time.Second        // interval between the lines of --progress
 )
 
-// Progress is called by tools with the current phase and how much of it is done. A total of 0 means
-// unknown. It is safe for concurrent use. An Env that does not come from [Run] shows nothing.
+// Progress shows the current phase and how much of it is done. A total of 0 means unknown. It is
+// safe for concurrent use. Only an Env from [Run] shows anything.
 func (e *Env) Progress(phase string, done, total uint64) {
 	if e.progress != nil {
 		e.progress.update(phase, done, total)
@@ -27,8 +27,8 @@ func (e *Env) Progress(phase string, done, total uint64) {
 }
 
 // progress is one line at the bottom of a terminal. All other output to the terminal goes through
-// it, because it must erase the line first. Elsewhere progress is shown only if requested, as a new
-// line every few seconds.
+// it, because it must erase the line first. Elsewhere it prints a new line every few seconds, and
+// only if requested.
 type progress struct {
 	w     io.Writer
 	shown bool         // w is a terminal, or lines were requested
@@ -45,7 +45,7 @@ type progress struct {
 	stopped     sync.WaitGroup
 }
 
-// newProgress returns the progress of a tool on w. lines requests it where no line can be erased.
+// newProgress returns the progress of a tool on w. lines requests it where a line cannot be erased.
 func newProgress(w io.Writer, tool string, lines bool) *progress {
 	p := &progress{w: w, shown: canErase(w), log: slog.New(slog.DiscardHandler)}
 	if lines && !p.shown {
@@ -75,7 +75,7 @@ func (p *progress) endPhase() {
 	if phase == "" {
 		return
 	}
-	p.phase = "" // so that no other goroutine ends it as well
+	p.phase = "" // so that no other goroutine ends it, too
 	p.mu.Unlock()
 	p.log.Info(phase, "took", took.Round(time.Microsecond)) // writes through p
 	p.mu.Lock()

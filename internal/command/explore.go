@@ -18,13 +18,13 @@ import (
 
 // A Screen is a terminal.
 type Screen struct {
-	// Show shows a model until its user leaves; nil: there is no terminal.
+	// Show runs a model until the user quits; nil: there is no terminal.
 	Show      func(ctx context.Context, m explore.Model, first explore.Effects) error
 	CellWidth func(rune) int // how many columns a character takes
 }
 
-// ExploreTool is thin_explore, which has a binary of its own: what draws its screen is not linked into thin_tools.
-// With the zero Screen it has its options, but can print one screen only.
+// ExploreTool returns thin_explore. It has its own binary, so that thin_tools does not link the packages that
+// draw on a terminal. With the zero Screen it has all options, but prints only one screen.
 func ExploreTool(screen Screen) cli.Tool {
 	return cli.Tool{
 		Name: "thin_explore", Summary: "Look around in thin provisioning metadata, block by block.",
@@ -111,7 +111,7 @@ func (x *Explore) Run(env *cli.Env) (err error) {
 	return err
 }
 
-// pressed are the keys of --keys. Other words are typed.
+// pressed returns the keys of --keys. Other words are typed.
 func pressed(keys string) (all []explore.Msg) {
 	for word := range strings.FieldsSeq(keys) {
 		if explore.IsKey(word) {
@@ -125,7 +125,7 @@ func pressed(keys string) (all []explore.Msg) {
 	return all
 }
 
-// screenSize reads 80x24.
+// screenSize parses a size such as 80x24.
 func screenSize(text string) (explore.Size, error) {
 	width, height, _ := strings.Cut(text, "x")
 	w, errW := strconv.ParseUint(width, 10, 10)
@@ -142,7 +142,7 @@ func parseBytes(text string) (uint64, error) {
 	return size.Bytes, err
 }
 
-// exporter writes XML to new files. A file that is there already is left alone: it may be what is explored.
+// exporter writes XML to new files. It never overwrites a file: it may be the one being explored.
 func (x *Explore) exporter(env *cli.Env) func(context.Context, string, func(metadata.Visitor) error) error {
 	return func(ctx context.Context, path string, write func(metadata.Visitor) error) error {
 		if _, err := os.Lstat(path); err == nil {

@@ -51,8 +51,8 @@ type Export struct {
 	Input         string       `arg:"" optional:"" name:"image" help:"Disk, or image of a disk, that holds LVM volumes."`
 	volumes
 
-	live    *source.Thin // what thin_migrate copies; nil: this is thin_export
-	discard bool         // block devices get discards where the volume has zeros
+	live    *source.Thin // the active device that thin_migrate copies; nil: this is thin_export
+	discard bool         // discard ranges of block devices where the volume has zeros
 }
 
 // Details implements cli.Detailer.
@@ -216,7 +216,7 @@ func (in *exportInputs) Close() {
 	}
 }
 
-// open opens all inputs. No other code looks at the paths.
+// open opens all inputs. No other code uses the paths.
 func (x *Export) open(env *cli.Env) (in *exportInputs, err error) {
 	in = &exportInputs{src: volume.Source{DataSize: math.MaxInt64}}
 	defer func() {
@@ -297,8 +297,8 @@ type exportVolume struct {
 	place         *source.Place
 	src           volume.Source
 	device, since *uint64 // device ids, if there are any
-	live          *live   // the device as the kernel has it now; nil: not asked
-	lossy         bool    // something is lost, known or not
+	live          *live   // the device in the kernel; nil: not asked
+	lossy         bool    // something is lost, even if it is unknown what
 }
 
 // volume opens the device and collects what is known about it.
@@ -360,7 +360,7 @@ func numbered(nr *uint64) block.Nr {
 }
 
 // salvage recovers what it can from the metadata. lossy means that the device is incomplete or
-// uncertain; known lists the affected places as far as they are known.
+// uncertain; known lists the affected places, if known.
 func (x *Export) salvage(env *cli.Env, in *exportInputs) (whole block.Device, known volume.Options, lossy bool, err error) {
 	found, err := repair.Find(env, in.metadata, repair.Options{
 		MappingRoot: numbered(x.MappingRoot), DetailsRoot: numbered(x.DetailsRoot),

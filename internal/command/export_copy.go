@@ -278,7 +278,7 @@ func (x *Export) target(env *cli.Env, v *exportVolume, job *exportJob) (to expor
 	return export.NewStream(pipe), func() { pipe.Close() }, nil
 }
 
-// holes is what a block device gets where the volume has zeros.
+// holes says what to write to a block device where the volume has zeros.
 func (x *Export) holes() export.Holes {
 	switch {
 	case x.AssumeZeroed:

@@ -64,7 +64,7 @@ func sayLost(env *cli.Env, e volume.Extent) {
 	fmt.Fprintf(env.Stderr, "lost: bytes %d..%d: %v\n", e.Begin, e.End()-1, e.Err)
 }
 
-// list prints what the options ask for.
+// list prints the lists that the options request.
 func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	switch {
 	case x.Map != "":
@@ -88,7 +88,7 @@ func (x *Export) list(env *cli.Env, v *exportVolume) error {
 	return out.Commit(env)
 }
 
-// mapfile lists what is lost, because of damaged metadata or because it could not be read.
+// mapfile lists the ranges lost to damaged metadata or read errors.
 func (x *Export) mapfile(env *cli.Env, v *exportVolume, unreadable []volume.Extent) error {
 	if x.Mapfile == "" {
 		return nil

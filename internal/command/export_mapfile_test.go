@@ -136,7 +136,7 @@ func (l extentList) Extents(context.Context) iter.Seq2[volume.Extent, error] {
 	}
 }
 
-// Unreadable data counts as lost, wherever it lies within mapped extents.
+// Unreadable data counts as lost at any position within mapped extents.
 func TestExportMapfileUnreadable(t *testing.T) {
 	v := &exportVolume{content: extentList{
 		{Kind: volume.Mapped, Begin: 0, Len: 10, Data: 500},

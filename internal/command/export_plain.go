@@ -89,7 +89,7 @@ func (x *Export) onlyThin(p *plain) error {
 	return nil
 }
 
-// plainInside opens what to export if it is not in a pool. It returns nil if it is.
+// plainInside opens the volume or partition to export. It returns nil if it is in a pool.
 func (x *Export) plainInside(env *cli.Env, p *source.Place) (*plain, error) {
 	v := p.Volume
 	if p.Thin != nil || v == nil || p.Pool != nil && (x.DevID != nil || x.Root != nil || !x.names(p, v)) {

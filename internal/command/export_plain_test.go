@@ -17,7 +17,7 @@ func (x plainTool) run(args ...string) (int, string, string) {
 	return runTool(x.t, ExportTool, args...)
 }
 
-// A volume that is in no pool becomes a file with holes where the volume has zeros.
+// A volume outside any pool becomes a file with holes where the volume has zeros.
 func TestExportPlainHoles(t *testing.T) {
 	dir := t.TempDir()
 	const start, size, run = 25856 * block.Size, 4 << 20, 16 * block.Size

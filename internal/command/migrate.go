@@ -15,7 +15,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// Migrate is thin_migrate: thin_export of what device-mapper has now.
+// Migrate is thin_migrate. It exports an active device.
 type Migrate struct {
 	cli.Common
 	SourceDev     string  `help:"Thin device to copy; it must be active and read-only." placeholder:"DEVICE"`
@@ -98,7 +98,7 @@ func (m *Migrate) Run(env *cli.Env) error {
 	return m.updateDevice(env, x, v)
 }
 
-// check makes sure that the destination is what the option says.
+// check makes sure that the destination fits the option.
 func (m *Migrate) check() error {
 	if m.BufferSizeMeg != nil && *m.BufferSizeMeg == 0 {
 		return cli.Usagef("--buffer-size-meg: a buffer has more than 0 MiB")
@@ -115,7 +115,7 @@ func (m *Migrate) check() error {
 	return nil
 }
 
-// export is the same task for thin_export.
+// export returns the same task for thin_export.
 func (m *Migrate) export(thin *source.Thin) *Export {
 	size := byteSize(thin.Size)
 	x := &Export{
@@ -134,8 +134,8 @@ func (m *Migrate) export(thin *source.Thin) *Export {
 	return x
 }
 
-// updateDevice makes a block device that is a copy of the older device one of the newer. What is
-// beyond the last block that the older one maps is written as a whole: nothing says how long it was.
+// updateDevice turns a block device that is a copy of the older device into one of the newer. It writes
+// everything after the last block that the older device maps, because nothing tells how long that was.
 func (m *Migrate) updateDevice(env *cli.Env, x *Export, v *exportVolume) error {
 	end, err := volume.MappedSize(v.pool, *v.older)
 	if err != nil {
@@ -157,7 +157,7 @@ func (m *Migrate) updateDevice(env *cli.Env, x *Export, v *exportVolume) error {
 	return x.export(env, v)
 }
 
-// common yields what is the same in the older device.
+// common yields the extents that are the same in the older device.
 func (v *exportVolume) common(env *cli.Env) func(yield func(volume.Extent, error) bool) {
 	return func(yield func(volume.Extent, error) bool) {
 		err := delta.Run(env, v.pool, *v.older, v.tree, delta.Options{Data: true}, func(ranges []delta.Range) error {
@@ -179,19 +179,19 @@ func (v *exportVolume) common(env *cli.Env) func(yield func(volume.Extent, error
 	}
 }
 
-// live is a device whose pool is in use.
+// A live is a device whose pool is in use.
 type live struct {
 	thin     *source.Thin
 	metadata block.Device
 }
 
-// mostTries bounds how often metadata that changes is read again.
+// mostTries limits how often changing metadata is read again.
 const mostTries = 16
 
-// checkCurrent makes sure that the metadata snapshot has the device as it is now, and that nothing
-// can write to it. Trees are never changed in place while a snapshot of the metadata has them, so
-// the device is the same as long as its tree has the same root. Metadata that a pool writes at the
-// same time may look wrong; then it is read again.
+// checkCurrent makes sure that the metadata snapshot has the current state of the device, and that the
+// device is read-only. The kernel never changes a tree in place while the metadata snapshot shares it,
+// so the device is unchanged if its tree has the same root. Metadata may look wrong while the pool
+// writes it; then checkCurrent reads it again.
 func (v *exportVolume) checkCurrent() error {
 	if v.live == nil {
 		return nil

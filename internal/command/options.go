@@ -80,7 +80,7 @@ const inPlaceHint = "on a raw disk, --in-place with --undo FILE writes into the 
 // leastOutput is the minimum number of blocks of an output.
 const leastOutput block.Nr = 10
 
-// output says how to open the target of new metadata.
+// output returns how to open the target of new metadata.
 func (o *inPlace) output(path string, disk *source.Disk, f force) source.Spec {
 	if o.InPlace {
 		return source.Spec{Path: path, Access: source.Claim, Disk: disk, Doubtful: true, Least: leastOutput, Force: f.Force}

@@ -204,7 +204,7 @@ func (r *Receive) placeOnto(env *cli.Env, out *received) error {
 	return nil
 }
 
-// mostCreated limits the metadata that is created only because a stream says so. A few bytes of a
+// mostCreated limits metadata that is created only because a stream asks for it. A few bytes of a
 // stream can claim any number of data blocks and mappings.
 const mostCreated block.Nr = 1 << 30 / block.Size
 
@@ -248,8 +248,7 @@ func (r *Receive) mayReplace(path string, dev block.Device) error {
 	return source.Occupied(path, dev)
 }
 
-// metadataBytes returns the size of a new metadata file: twice what is needed, so that the pool can
-// grow.
+// metadataBytes returns the size of a new metadata file: twice the need, so that the pool can grow.
 func metadataBytes(needed block.Nr) uint64 {
 	const unit = 4 << 20 / block.Size
 	return uint64(min(2*needed/unit*unit+unit, spacemap.MaxMetadata+unit)) * block.Size

@@ -253,12 +253,12 @@ func (r *Repair) validate() error {
 	return r.newUndo()
 }
 
-// samePath reports whether a and b name the same file, which need not exist yet.
+// samePath reports whether a and b name the same file. The file need not exist.
 func samePath(a, b string) bool {
 	return a != "" && (filepath.Clean(a) == filepath.Clean(b) || source.SameFile(a, b))
 }
 
-// input says how to open the damaged metadata. If the output is a disk, the options that locate
+// input returns how to open the damaged metadata. If the output is a disk, the options that locate
 // metadata on a disk apply to the output instead.
 func (r *Repair) input() source.Spec {
 	switch {
@@ -273,7 +273,7 @@ func (r *Repair) input() source.Spec {
 	}
 }
 
-// hopeless adds to an error about missing roots what else the input may be.
+// hopeless adds other possible kinds of input to an error about missing roots.
 func hopeless(err error) error {
 	if errors.Is(err, repair.ErrNoRoots) {
 		return source.Hint(err)

@@ -112,7 +112,7 @@ func (r *Report) measure(env *cli.Env, dev *source.Source) (*report.Report, erro
 	return found, err
 }
 
-// differences are those between LVM's text and the metadata on dev, for a report.
+// differences returns the differences between LVM's text and the metadata on dev.
 func differences(env *cli.Env, dev *source.Source) (report.Differences, error) {
 	all, err := differencesWithLVM(env, dev)
 	var found report.Differences

@@ -1,5 +1,4 @@
-// Package dm asks device-mapper what the devices that it has now are made of. It
-// changes none of them.
+// Package dm asks device-mapper for the tables and the status of active devices. It never changes them.
 package dm
 
 import (
@@ -11,17 +10,17 @@ import (
 	"strings"
 )
 
-// A Target is a part of a device.
+// A Target is one segment of a device.
 type Target struct {
 	Begin, Len uint64 // in sectors
 	Type       string
-	Params     string // what dmsetup prints after the type
+	Params     string // as dmsetup prints them after the type
 }
 
-// A Number is that of a block device.
+// A Number identifies a block device.
 type Number struct{ Major, Minor uint32 }
 
-// ParseNumber reads a number as the kernel writes it in tables: MAJOR:MINOR.
+// ParseNumber parses a number as in the kernel's tables: MAJOR:MINOR.
 func ParseNumber(text string) (Number, error) {
 	before, after, _ := strings.Cut(text, ":")
 	major, err := strconv.ParseUint(before, 10, 32)
@@ -41,10 +40,10 @@ var (
 	errAnswer    = errors.New("device-mapper gives an answer that makes no sense")
 )
 
-// sizeOfSpec is that of struct dm_target_spec, which comes before the parameters of a target.
+// sizeOfSpec is the size of struct dm_target_spec, which precedes the parameters of a target.
 const sizeOfSpec = 40
 
-// decode reads the targets of an answer, whose first byte is that of the first target.
+// decode reads the targets of an answer. The answer begins with the first target.
 func decode(answer []byte, count uint32) ([]Target, error) {
 	var targets []Target
 	at := uint32(0)

@@ -11,13 +11,13 @@ import (
 
 const control = "/dev/mapper/control"
 
-// Table is what a device is made of.
+// Table returns the table of a device.
 func Table(n Number) ([]Target, error) { return ask(n, unix.DM_STATUS_TABLE_FLAG) }
 
-// Status is how the targets of a device are. A pool that is asked commits its metadata first.
+// Status returns the status of a device's targets. Asking a pool makes it commit its metadata first.
 func Status(n Number) ([]Target, error) { return ask(n, 0) }
 
-// mostAnswer is far more than the table of a pool or of a thin device has.
+// mostAnswer is far larger than the table of a pool or of a thin device.
 const mostAnswer = 1 << 20
 
 func ask(n Number, flags uint32) ([]Target, error) {
@@ -28,7 +28,7 @@ func ask(n Number, flags uint32) ([]Target, error) {
 	defer f.Close()
 	const head = unsafe.Sizeof(unix.DmIoctl{})
 	for size := uintptr(1 << 14); size <= mostAnswer; size *= 2 {
-		buf := make([]uint64, size/8) // aligned as the kernel's structures are
+		buf := make([]uint64, size/8) // aligned like the kernel's structures
 		call := (*unix.DmIoctl)(unsafe.Pointer(&buf[0]))
 		*call = unix.DmIoctl{
 			Version: [3]uint32{unix.DM_VERSION_MAJOR}, Data_size: uint32(size), Data_start: uint32(head),

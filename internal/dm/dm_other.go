@@ -4,8 +4,8 @@ package dm
 
 import "errors"
 
-// Table is for Linux.
+// Table works only on Linux.
 func Table(Number) ([]Target, error) { return nil, errors.ErrUnsupported }
 
-// Status is for Linux.
+// Status works only on Linux.
 func Status(Number) ([]Target, error) { return nil, errors.ErrUnsupported }

@@ -102,8 +102,8 @@ func role0(role, state uint32) int {
 	return RoleSpare
 }
 
-// guessRoles0 fills in a table of roles without any active or faulty device. No array is like that,
-// so the table is lost, and each device most likely has the role of its number.
+// guessRoles0 fills in a table of roles without any active or faulty device. No array has such a table,
+// so it was lost, and each device most likely has the role of its number.
 func (s *Superblock) guessRoles0() {
 	if slices.ContainsFunc(s.roles, func(role int) bool { return role != RoleSpare }) || s.number >= s.Devices {
 		return

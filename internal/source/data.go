@@ -42,7 +42,7 @@ func OpenData(env *cli.Env, path string, shared bool) (*Data, error) {
 	return d, nil
 }
 
-// openPlace opens an image from an offset on.
+// openPlace opens an image, starting at an offset.
 func openPlace(env *cli.Env, path string, opt disk.Options) (*disk.Disk, error) {
 	image, at := splitOffset(path)
 	opt.Offset, opt.Done = at, env.Done()
@@ -74,8 +74,8 @@ func OpenDataForWriting(env *cli.Env, path string) (block.Device, error) {
 	return openDevice(path, block.Options{Write: true}, sys.busyOtherwise)
 }
 
-// WritablePlace splits a place in an image into the name of the image and an offset, after making
-// sure that it may be written. The offset of any other path is 0.
+// WritablePlace splits a place in an image into the name of the image and an offset, and makes sure
+// that it may be written. The offset of any other path is 0.
 func WritablePlace(env *cli.Env, path string) (image string, at int64, err error) {
 	if !IsPlace(path) {
 		return path, 0, nil

@@ -17,7 +17,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// sniffed is how many bytes at the start of an input are examined.
+// sniffed is the number of bytes examined at the start of an input.
 const sniffed = disk.KindProbe
 
 // A signature identifies something that is not thin metadata.
@@ -78,7 +78,7 @@ var signatures = []signature{
 	{4096, "\xfc\x4e\x2b\xa9\x01\x00\x00\x00", "part of a RAID array (md)", adviseRAID, nil},
 }
 
-// boot has signatures in boot sectors. Many file systems have one, too.
+// boot lists signatures in boot sectors. Many file systems have one, too.
 var boot = []signature{
 	{510, "\x55\xaa", "a disk with partitions (MBR)", adviseLVM, surePartitions},
 	{510, "\x55\xaa", "a boot sector", adviseLVM, func(p []byte) bool { return p[0] == 0xeb || p[0] == 0xe9 }},
@@ -111,7 +111,7 @@ type diskError struct{ error }
 
 func (diskError) Is(target error) bool { return target == ErrDisk }
 
-// foreign says what start is, if it is recognised as something other than thin metadata. Anything
+// foreign returns an error if start is recognised as something other than thin metadata. Anything
 // else may be damaged metadata and passes.
 func foreign(start []byte) error {
 	switch s := identify(start); {
@@ -124,7 +124,7 @@ func foreign(start []byte) error {
 	}
 }
 
-// identify returns the signature that start has; nil for thin metadata and for anything unknown.
+// identify returns the signature of start; nil for thin metadata and for anything unknown.
 func identify(start []byte) *signature {
 	if has(start, offMagic, le64(metadata.Magic)) {
 		return nil
@@ -150,8 +150,8 @@ func (s *signature) in(start []byte) bool {
 	return has(start, s.offset, s.magic) && (s.sure == nil || s.sure(start))
 }
 
-// ofDisk returns what package disk recognises in start: an image, a file system, or some other
-// file; nil if nothing.
+// ofDisk returns the signature of an image, a file system, or some other file that package disk
+// recognises in start; nil if none.
 func ofDisk(start []byte) *signature {
 	if format := disk.FormatOf(start); format != "" {
 		return &signature{what: imageOf(format), advice: adviseImage}
@@ -272,7 +272,7 @@ func IsDump(path string) bool {
 	return has(text, 0, "<") || has(text, 0, "{")
 }
 
-// Recognise says what dev is, if it is recognised as something other than thin metadata.
+// Recognise returns an error if dev is recognised as something other than thin metadata.
 func Recognise(dev block.Device) error {
 	start, err := readStart(dev)
 	if err != nil {
@@ -285,7 +285,7 @@ func Recognise(dev block.Device) error {
 	return err
 }
 
-// readStart reads what dev is recognised by, as far as it can be read.
+// readStart reads the start of dev, up to the first error.
 func readStart(dev block.Device) ([]byte, error) {
 	if dev.Size() < block.Size {
 		start := make([]byte, dev.Size())
@@ -301,7 +301,7 @@ func readStart(dev block.Device) ([]byte, error) {
 	return block.Bytes(buf)[:n], nil
 }
 
-// NotPacked says what f is instead of packed metadata, if known; else it returns err.
+// NotPacked returns an error that names the kind of f if it is not packed metadata; else err.
 func NotPacked(f io.ReaderAt, err error) error {
 	start := make([]byte, sniffed)
 	n, _ := f.ReadAt(start, 0)

@@ -10,17 +10,17 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Target is the output for a whole device: a block device, or a file that appears only with
+// A Target is the output for a whole device: a block device, or a file that appears only after
 // Commit.
 type Target struct {
 	block.Device
-	Zero bool // it reads as zeros
+	Zero bool // reads as zeros
 
 	out *Output // nil: a block device
 }
 
-// CreateTarget opens the block device at path, or makes a file of size bytes with content of
-// the files at from. Without force it refuses what is [Occupied].
+// CreateTarget opens the block device at path, or creates a file of size bytes for content of the
+// files at from. Without force it refuses a target that is [Occupied].
 func CreateTarget(env *cli.Env, path string, size int64, force bool, from ...string) (*Target, error) {
 	if !force {
 		if err := occupiedAt(path); err != nil {
@@ -52,7 +52,7 @@ func CreateTarget(env *cli.Env, path string, size int64, force bool, from ...str
 	return &Target{Device: dev, Zero: true, out: out}, nil
 }
 
-// device returns the new file as a device of size bytes, all zero.
+// device returns the new file as a device of size zero bytes.
 func (o *Output) device(size int64) (block.Device, error) {
 	if err := o.new.Truncate(size); err != nil {
 		return nil, err

@@ -13,15 +13,15 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A Thin is a thin device that is active, and the pool that it belongs to.
+// A Thin is an active thin device, and its pool.
 type Thin struct {
 	Path     string
 	ID       uint64
 	Size     int64 // in bytes
 	Pool     string
-	Metadata string // paths of what the pool is made of
+	Metadata string // paths of the pool's metadata and data
 	Data     string
-	Origin   string // path of the external origin; empty: there is none
+	Origin   string // path of the external origin; "" for none
 	Snapshot block.Nr
 
 	number, pool dm.Number
@@ -34,7 +34,7 @@ var (
 	ErrWritable = errors.New("the device is writable, so it may change while it is copied")
 )
 
-// A mapper is what the kernel says about devices.
+// A mapper asks the kernel about devices.
 type mapper struct {
 	sysfs
 	table, status func(dm.Number) ([]dm.Target, error)
@@ -42,8 +42,8 @@ type mapper struct {
 
 var kernel = mapper{sys, dm.Table, dm.Status}
 
-// FindThin finds out what the thin device at path is, and what belongs to it. It demands that
-// nothing writes to the device, and that its pool has a metadata snapshot.
+// FindThin describes the thin device at path, its pool and its origin. The device must be read-only, and
+// the pool must have a metadata snapshot.
 func FindThin(path string) (*Thin, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (m mapper) thin(path string) (*Thin, error) {
 	return t, t.findPool(params[0])
 }
 
-// CheckReadOnly is an error that wraps [ErrWritable] if the device can be written to.
+// CheckReadOnly returns an error that wraps [ErrWritable] if the device is writable.
 func (t *Thin) CheckReadOnly() error {
 	if attribute(t.from.folder(t.number), "ro") == "1" {
 		return nil
@@ -95,7 +95,7 @@ func (t *Thin) CheckReadOnly() error {
 	return fmt.Errorf("%w. Make it read-only, or make a read-only snapshot of it and copy that. With LVM:\n  lvchange --permission r VG/LV", ErrWritable)
 }
 
-// findPool finds what the pool is made of, and its metadata snapshot.
+// findPool finds the metadata and data devices of the pool, and its metadata snapshot.
 func (t *Thin) findPool(number string) error {
 	m := t.from
 	pool, path, err := m.device(number)
@@ -120,8 +120,7 @@ func (t *Thin) findPool(number string) error {
 	return t.Commit()
 }
 
-// Commit makes the pool write to its metadata what it knows of its devices, and finds its metadata
-// snapshot.
+// Commit makes the pool commit its metadata, and finds its metadata snapshot.
 func (t *Thin) Commit() error {
 	status, _, err := t.from.only(t.pool, "thin-pool", t.from.status)
 	switch {
@@ -137,12 +136,12 @@ func (t *Thin) Commit() error {
 	return err
 }
 
-// Renewal is the advice for a metadata snapshot that is too old.
+// Renewal returns advice for a metadata snapshot that is too old.
 func (t *Thin) Renewal() string {
 	return message(t.Pool, release) + message(t.Pool, reserve) + "\n  (this command again)"
 }
 
-// Uses reports whether path leads to the device, or to what it or its pool is made of.
+// Uses reports whether path leads to the device, its origin, or the pool's metadata or data.
 func (t *Thin) Uses(path string) bool {
 	number, ok := t.from.number(path)
 	for _, used := range []string{t.Path, t.Metadata, t.Data, t.Origin} {
@@ -153,7 +152,7 @@ func (t *Thin) Uses(path string) bool {
 	return false
 }
 
-// only are the words and the length of a device that has one target, of that type.
+// only returns the parameters and length of a device that has a single target of type kind.
 func (m mapper) only(n dm.Number, kind string, ask func(dm.Number) ([]dm.Target, error)) ([]string, int64, error) {
 	targets, err := ask(n)
 	switch {
@@ -171,7 +170,7 @@ func (m mapper) only(n dm.Number, kind string, ask func(dm.Number) ([]dm.Target,
 	return strings.Fields(targets[0].Params), int64(targets[0].Len), nil
 }
 
-// folder is where sysfs shows a device; "" if it does not.
+// folder returns the sysfs folder of a device; "" if there is none.
 func (m mapper) folder(n dm.Number) string {
 	dir, err := filepath.EvalSymlinks(filepath.Join(m.root, "dev", "block", n.String()))
 	if err != nil {
@@ -180,7 +179,7 @@ func (m mapper) folder(n dm.Number) string {
 	return dir
 }
 
-// device is the number and the path of a device that a table names.
+// device returns the number and the path of a device named in a table.
 func (m mapper) device(text string) (dm.Number, string, error) {
 	n, err := dm.ParseNumber(text)
 	if err != nil {

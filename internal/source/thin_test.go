@@ -11,13 +11,13 @@ import (
 	"thinpool/internal/dm"
 )
 
-// A madeThin is a pool that is made up, with a thin device on it.
+// A madeThin is a made-up pool with a thin device.
 type madeThin struct {
 	mapper
 	tables, statuses map[string][]dm.Target // by number
 }
 
-// makeThin makes up a pool of LVM with a thin device vg-v that is read-only, and a disk sda.
+// makeThin creates a pool of LVM with a read-only thin device vg-v, and a disk sda.
 func makeThin(t *testing.T) *madeThin {
 	t.Helper()
 	m := &madeThin{}
@@ -80,7 +80,7 @@ func TestThin(t *testing.T) {
 	}
 }
 
-// What cannot be copied is refused, with the reason and what to do.
+// FindThin refuses a device that cannot be copied, and says why and what to do.
 func TestThinRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name, path string

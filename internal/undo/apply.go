@@ -13,17 +13,17 @@ import (
 
 const sector = block.SectorSize
 
-// Reasons to refuse a device. Nothing is written then.
+// Reasons to refuse a device before writing anything.
 var (
 	// ErrUsed says that there is metadata, but not what the repair wrote.
 	ErrUsed = errors.New("the superblock is not the one the repair wrote: the pool has been used since, or this is another pool's metadata. Nothing was written")
-	// ErrSize says that the device has another size than the one that was repaired.
+	// ErrSize means that the device has another size than the repaired one.
 	ErrSize = errors.New("the undo file is for another device")
-	// ErrOther says that there is no metadata that a repair, or undoing it, can have left.
+	// ErrOther means that neither a repair nor its undo can have left this content.
 	ErrOther = errors.New("block 0 is neither a superblock nor what an interrupted repair leaves: is this the device that was repaired? Nothing was written")
 )
 
-// A sizeError is an [ErrSize] that says more.
+// A sizeError is an [ErrSize] with details.
 type sizeError struct {
 	want uint64
 	have int64
@@ -39,8 +39,8 @@ func (e *sizeError) Unwrap() error { return ErrSize }
 // device; else nil.
 type Foreign func(block.Nr, *block.Data) error
 
-// Apply restores dev to its state before the repair. It only writes to a device in a state left by
-// the repair or by an Apply, even if interrupted. It never overwrites blocks that foreign
+// Apply restores dev to its state before the repair. It writes only to a device in a state left by
+// the repair or by an Apply, even an interrupted one. It never overwrites blocks that foreign
 // recognises; foreign may be nil.
 func (f *File) Apply(ctx context.Context, dev block.Device, foreign Foreign) error {
 	if uint64(dev.Size()) != f.size {
@@ -74,8 +74,8 @@ func unexpectedBlock0Error(block0 *block.Data) error {
 	return ErrOther
 }
 
-// checkNotForeign refuses a device that now holds something else which starts after block 0 and so
-// left it alone.
+// checkNotForeign refuses a device that was reused for something that starts after block 0, and so left
+// block 0 alone.
 func (f *File) checkNotForeign(dev block.Device, foreign Foreign) error {
 	const looked = 32 // blocks
 	if foreign == nil {
@@ -200,7 +200,7 @@ func (f *File) isNew(dev block.Device) bool {
 	return true
 }
 
-// checkRestored checks that everything is as it was before the repair, as block 0 is.
+// checkRestored checks that all blocks, like block 0, are as before the repair.
 func (f *File) checkRestored(ctx context.Context, dev block.Device) error {
 	now := block.Buffer(pieceBlocks)
 	return eachPiece(ctx, 0, block.Nr(f.n), func(from block.Nr, old []block.Data) error {

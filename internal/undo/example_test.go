@@ -11,7 +11,7 @@ import (
 	"thinpool/tool/check"
 )
 
-// Plan a repair, save what it will change, carry it out, and undo it.
+// Plan a repair, save the blocks it will change, carry it out, and undo it.
 func ExampleWrite() {
 	ctx := context.Background()
 	image, err := fixtures.Image("powercut")

@@ -32,8 +32,8 @@ func damagedf(format string, args ...any) error {
 	return fmt.Errorf("the undo file is damaged: "+format, args...)
 }
 
-// Open verifies the undo file in, which has size bytes. The checksum only detects damage: anybody
-// can make one. So Open also refuses anything that a repair would not have written.
+// Open verifies the undo file in, which has size bytes. Anybody can make a valid checksum; it only
+// detects damage. So Open also refuses anything that a repair would not have written.
 func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	var head [2]block.Data
 	if _, err := in.ReadAt(block.Bytes(head[:]), 0); err != nil || string(head[0][:len(magic)]) != magic {
@@ -58,8 +58,7 @@ func Open(ctx context.Context, in io.ReaderAt, size int64) (*File, error) {
 	return f, f.checkBlock0()
 }
 
-// readHeader reads where everything is in the file. It does not accept more blocks than metadata
-// can have.
+// readHeader finds the parts of the file. It does not accept more blocks than metadata can have.
 func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 	n, first := le.Uint64(head[offBlocks:]), le.Uint64(head[offFirst:])
 	if n == 0 || n > f.maxBlocks() || first >= n || version == versionRewritten && (n != f.maxBlocks() || first != 0) {
@@ -81,7 +80,7 @@ func (f *File) readHeader(head *block.Data, version uint32, size int64) error {
 // maxBlocks returns how many blocks of the device the metadata can use.
 func (f *File) maxBlocks() uint64 { return min(f.size/block.Size, spacemap.MaxMetadata) }
 
-// readNumbers reads the block numbers, and checks that none occurs twice.
+// readNumbers reads the block numbers, and checks that all differ.
 func (f *File) readNumbers() error {
 	table := make([]byte, tables(f.n)*block.Size)
 	if _, err := f.in.ReadAt(table, 2*block.Size); err != nil {
@@ -103,8 +102,8 @@ func (f *File) readNumbers() error {
 }
 
 // checkBlock0 checks that the new block 0 is a superblock as a repair leaves it. If all metadata
-// was rewritten, the old block 0 can be anything, as this repairs pools with a lost superblock.
-// Otherwise it differs only in what such a repair changes.
+// was rewritten, the old block 0 can be anything: such a repair may start from a lost superblock.
+// Otherwise the two differ only in what a repair in place changes.
 func (f *File) checkBlock0() error {
 	old := block.Buffer(1)
 	if err := f.readOld(f.first, old); err != nil {

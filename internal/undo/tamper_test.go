@@ -28,7 +28,7 @@ func sum(file []byte) []byte {
 // at returns block i of an undo file.
 func at(file []byte, i int) *block.Data { return (*block.Data)(file[i*block.Size:]) }
 
-// A forgery changes a file; its checksum is corrected afterwards.
+// A forgery changes a file, before its checksum is corrected.
 type forgery func(file []byte) []byte
 
 // onSuperblock changes the superblock in block i of a file and updates its checksum.
@@ -85,8 +85,8 @@ func anyVersion() map[string]forgery {
 	}
 }
 
-// A file that no repair writes is refused, whatever its checksum, even if block 0 of the device is
-// the one in the file.
+// Apply refuses a file that no repair writes, even with a valid checksum, and even if block 0 of the
+// device matches it.
 func TestForged(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -155,7 +155,7 @@ func open(t testing.TB, file []byte) error {
 	return err
 }
 
-// A device with other content is not written to, even by a file made for it.
+// Apply does not write to a device with other content, even with a file made for it.
 func TestSomethingElse(t *testing.T) {
 	leaky := fixtures.Leaky(t).Contents()
 	device := somethingElse(len(leaky))
@@ -183,7 +183,7 @@ func TestSomethingElse(t *testing.T) {
 	refusedOther(t, "torn", sum(torn), device)
 }
 
-// forgeSpoiled changes the end of b so that b, when invalidated, starts with four zeroes.
+// forgeSpoiled changes the end of b so that b starts with four zeroes when invalidated.
 func forgeSpoiled(b *block.Data) {
 	const at = block.Size - 4
 	field := func(bytes uint32) uint32 {
@@ -227,7 +227,7 @@ func refusedOther(t *testing.T, name string, file, image []byte) {
 	}
 }
 
-// Something was written to the device since the repair, and left block 0 as it was.
+// The device was reused after the repair, without a change to block 0.
 func TestMadeSince(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	b, file := remake(t, image)

@@ -61,12 +61,12 @@ var le = binary.LittleEndian
 // ErrExists says that the undo file already exists.
 var ErrExists = errors.New("the undo file must not exist")
 
-// A Change is what an undo file needs to know about a repair.
+// A Change describes a repair for an undo file.
 type Change struct {
 	Released []block.Nr // only used by the old metadata
 	Written  []block.Nr // only used by the new metadata
-	// All, if not 0, is the number of blocks that metadata can use, and says that all of it is
-	// rewritten. Released and Written are ignored then.
+	// All, if not 0, is the number of blocks that metadata can use, and means that the repair rewrites
+	// all of it. Released and Written are ignored then.
 	All    block.Nr
 	Block0 *block.Data // after the repair
 }
@@ -96,7 +96,7 @@ func Create(ctx context.Context, path string, dev block.Device, c Change) error 
 	return err
 }
 
-// A sparse writer leaves holes in a file for zeroes. Most of a metadata device is usually free.
+// A sparse writer leaves holes for zeroes in a file. Most of a metadata device is usually free.
 type sparse struct {
 	f    *os.File
 	size int64

@@ -79,8 +79,8 @@ func faults(t testing.TB, dev block.Device) string {
 	return s.String()
 }
 
-// Wherever the repair is interrupted, applying the undo file restores the original byte for byte.
-// Wherever that is interrupted, the metadata is the old or the new, and applying the file again
+// If the repair is interrupted at any point, applying the undo file restores the original byte for
+// byte. If that is interrupted, the metadata is the old or the new, and applying the file again
 // completes the restore.
 func TestApply(t *testing.T) {
 	for name, image := range images(t) {
@@ -153,7 +153,7 @@ func remakeOver(t testing.TB, source, image []byte) (*write.Builder, []byte) {
 	return b, file.Bytes()
 }
 
-// remakeable are images whose metadata is rewritten: whole, damaged, and with a damaged
+// remakeable returns images for a complete rewrite: a sound one, a damaged one, and one with a damaged
 // superblock.
 func remakeable(t testing.TB) map[string][]byte {
 	t.Helper()
@@ -172,7 +172,7 @@ func remakeable(t testing.TB) map[string][]byte {
 	return all
 }
 
-// somethingElse is a device of size bytes with a file system, and with traces of other formats
+// somethingElse returns a device of size bytes with a file system, and with traces of other formats
 // further on.
 func somethingElse(size int) []byte {
 	p := make([]byte, size)
@@ -197,8 +197,8 @@ func foreign(nr block.Nr, b *block.Data) error {
 	return nil
 }
 
-// The same for a complete rewrite. Wherever the rewrite or its undo is interrupted, the device
-// holds the new metadata, the old metadata, or an invalid block 0. Applying the file restores the
+// The same for a complete rewrite. After an interruption of the rewrite or its undo, the device holds
+// the new metadata, the old metadata, or an invalid block 0. Applying the file restores the
 // original.
 func TestApplyAll(t *testing.T) {
 	type over struct{ source, image []byte }
@@ -274,8 +274,8 @@ func restored(t testing.TB, file []byte, dev *blocktest.Mem, want []byte) {
 	}
 }
 
-// Blocks that the repair released are restored even if the pool has since overwritten them in an
-// uncommitted transaction.
+// The undo also restores released blocks that the pool has since overwritten in an uncommitted
+// transaction.
 func TestReleasedOverwritten(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -310,7 +310,7 @@ func TestAllOverwritten(t *testing.T) {
 	restored(t, file, dev, image)
 }
 
-// The wrong device and an incomplete file are refused, and nothing is written.
+// Apply refuses the wrong device and an incomplete file, and writes nothing.
 func TestRefused(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)
@@ -411,7 +411,7 @@ func superblock(blocks uint64) *block.Data {
 	return &b
 }
 
-// A device that is not a whole number of blocks, and one with more blocks than fit into one piece.
+// A device with a size that is not a whole number of blocks, and one with more blocks than one piece holds.
 func TestAllSizes(t *testing.T) {
 	for _, blocks := range []int{255, 256, 257, 700} {
 		image := make([]byte, blocks*block.Size+512)
@@ -431,8 +431,7 @@ func TestAllSizes(t *testing.T) {
 	}
 }
 
-// Whatever the start of a file is, with a valid checksum, Open does not panic. A refused file
-// writes nothing.
+// Open does not panic on any file with a valid checksum. A refused file writes nothing.
 func FuzzOpen(f *testing.F) {
 	image := fixtures.Leaky(f).Contents()
 	_, all := remake(f, image)
@@ -453,7 +452,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// If an earlier process left block 0 in a cache, it is flushed before anything is put back.
+// If an earlier process left block 0 in a cache, Apply flushes it before it restores anything.
 func TestApplyFlushesFirst(t *testing.T) {
 	image := fixtures.Leaky(t).Contents()
 	r := repair(t, image)

@@ -74,7 +74,7 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// Leaves of many chunks come back, and no chunk grows beyond its size.
+// Leaves of many chunks are read back unchanged, and no chunk grows beyond its size.
 func TestChunks(t *testing.T) {
 	var s store
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -103,7 +103,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// A leaf goes into a new chunk if it might not fit into the last one, whatever room is left there.
+// A leaf that might not fit into the last chunk goes into a new one, even if there is room left.
 func TestChunkEnd(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var want []metadata.Run
@@ -131,8 +131,8 @@ func TestChunkEnd(t *testing.T) {
 	}
 }
 
-// A device keeps the leaves of defs, unless its own mappings beside them, or the def, are fewer than
-// 84: then these are joined with copies.
+// A device keeps the leaves of defs, unless its own mappings beside them, or those of the def, number
+// fewer than 84: then they are joined with copies.
 func TestJoin(t *testing.T) {
 	type part struct{ own, def uint64 } // one of them is the number of mappings
 	own := func(n uint64) part { return part{own: n} }

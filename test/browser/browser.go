@@ -1,5 +1,5 @@
-// Package browser, whose API may change, shows pages in the chromium of the system. It is a module
-// of its own, because only tests and the pictures in the documents need it.
+// Package browser, whose API may change, loads pages in the system's chromium. It is a module of its
+// own, because only tests and the pictures in the documents need it.
 package browser
 
 import (
@@ -32,7 +32,7 @@ func Find() string {
 // Start starts the browser at path. It ends when stop is called.
 func Start(ctx context.Context, path string) (tab context.Context, stop context.CancelFunc) {
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.Headless, chromedp.DisableGPU}
-	if os.Geteuid() == 0 { // the sandbox is not for root
+	if os.Geteuid() == 0 { // the sandbox refuses to run as root
 		options = append(options, chromedp.NoSandbox)
 	}
 	ctx, end := chromedp.NewExecAllocator(ctx, options...)
@@ -49,7 +49,7 @@ func Skip(tb testing.TB) string {
 	return path
 }
 
-// A View is how a page is shown.
+// A View is the size and style to show a page in.
 type View struct {
 	Width, Height int64
 	Dark, Print   bool
@@ -74,13 +74,13 @@ func Show(tab context.Context, path string, v View) error {
 	return chromedp.Do(tab, chromedp.Navigate((&url.URL{Scheme: "file", Path: path}).String()))
 }
 
-// Noise is what pages do that they should not: requests, and messages on the console.
+// Noise lists what pages must not cause: requests, and messages on the console.
 type Noise struct {
 	mu  sync.Mutex
 	all []string
 }
 
-// Hear notes the noise in a tab from now on.
+// Hear records the noise in a tab from now on.
 func Hear(tab context.Context) (*Noise, error) {
 	n := &Noise{}
 	err := chromedp.Listen(tab, func(event any) {

@@ -22,7 +22,7 @@ func evaluate[T any](t *testing.T, tab context.Context, expression string) T {
 	return value
 }
 
-// start starts a browser, and listens.
+// start starts a browser, and listens for noise.
 func start(t *testing.T) (context.Context, *Noise) {
 	t.Helper()
 	tab, stop := Start(t.Context(), Skip(t))
@@ -41,7 +41,7 @@ func show(t *testing.T, tab context.Context, path string, v View) {
 	}
 }
 
-// What a page must not do is noticed.
+// Hear notices what a page must not do.
 func TestNoise(t *testing.T) {
 	tab, noise := start(t)
 	path := filepath.Join(t.TempDir(), "noisy.html")
@@ -61,11 +61,11 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// overflow is by how many pixels a page is too wide.
+// overflow is the number of pixels by which a page is too wide.
 const overflow = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
 
-// The pages of thin_report and thin_repair, as people see them: light and dark, on a telephone and
-// on paper. BROWSER_PICTURES names a folder for pictures of them.
+// The pages of thin_report and thin_repair in light and dark, on a telephone and on paper.
+// BROWSER_PICTURES names a folder for pictures of them.
 func TestPages(t *testing.T) {
 	tab, noise := start(t)
 	pages, err := Pages(t.Context(), "../..", t.TempDir())
@@ -90,7 +90,7 @@ func TestPages(t *testing.T) {
 				if got := evaluate[string](t, tab, `getComputedStyle(document.body).backgroundColor`); got != background {
 					t.Errorf("%s: the background is %s, want %s", view, got, background)
 				}
-				// Tables that are folded away on a screen are on paper.
+				// Tables that are folded on the screen appear on paper.
 				const hidden = `[...document.querySelectorAll("details table")].filter(t => !t.checkVisibility({contentVisibilityAuto: true})).length`
 				folded := evaluate[int](t, tab, `document.querySelectorAll("details table").length`)
 				if got, want := evaluate[int](t, tab, hidden), map[bool]int{false: folded, true: 0}[v.Print]; got != want {

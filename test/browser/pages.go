@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A Bench makes pages with the tools of the repository at root, in a folder.
+// A Bench creates pages in a folder with the tools of the repository at root.
 type Bench struct{ root, folder string }
 
 // NewBench builds the tools.
@@ -25,10 +25,10 @@ func NewBench(ctx context.Context, root, folder string) (*Bench, error) {
 	return &Bench{root, folder}, nil
 }
 
-// Path is the path of a file in the folder.
+// Path returns the path of a file in the folder.
 func (b *Bench) Path(name string) string { return filepath.Join(b.folder, name) }
 
-// Tool runs a tool in the folder. Exit codes up to most are fine.
+// Tool runs a tool in the folder. It accepts exit codes up to most.
 func (b *Bench) Tool(ctx context.Context, most int, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, b.Path("thin_tools"), args...)
 	cmd.Dir = b.folder
@@ -42,7 +42,7 @@ func (b *Bench) Tool(ctx context.Context, most int, args ...string) ([]byte, err
 	return out, err
 }
 
-// Fixture puts an image of the repository into the folder.
+// Fixture copies an image of the repository into the folder.
 func (b *Bench) Fixture(path, name string) error {
 	packed, err := os.Open(filepath.Join(b.root, "fixtures", path+".img.zst"))
 	if err != nil {
@@ -71,7 +71,7 @@ func (b *Bench) Damage(name string, block int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// Pages makes pages of all kinds, and returns their paths.
+// Pages creates pages of all kinds, and returns their paths.
 func Pages(ctx context.Context, root, folder string) ([]string, error) {
 	b, err := NewBench(ctx, root, folder)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// bootDisk is run in the virtual machine that makes the disk: a root file system on a thin volume, whose only
-// program says that it runs.
+// bootDisk runs in the virtual machine that makes the disk: a root file system on a thin volume. Its only
+// program reports that it runs.
 const bootDisk = `
 pvcreate -q /dev/vda && vgcreate -q -s 1m vg /dev/vda || die "no group"
 lvcreate -q -y --type thin-pool -L 40m --poolmetadatasize 4m -n pool vg && lvcreate -q -y -V 32m --thinpool vg/pool -n root || die "no pool"
@@ -33,8 +33,8 @@ chmod 755 /mnt/sbin/init
 umount /mnt && vgchange -q -an vg || die "still active"
 `
 
-// bootInitramfs is run in a Debian: the package is installed, LVM is told to use its tools, and the initramfs is made.
-// The option of thin_check is one that only ours has: another one would keep the pool down.
+// bootInitramfs runs in a Debian. It installs the package, tells LVM to use its tools, and builds the
+// initramfs. Only our thin_check has --strict: with another one, the pool would not come up.
 const bootInitramfs = `set -e
 dpkg --no-triggers -i /tmp/thinpool.deb
 thin_tools lvm-config >>/etc/lvm/lvmlocal.conf
@@ -42,7 +42,7 @@ echo 'global { thin_check_options = [ "-q", "--strict" ] }' >>/etc/lvm/lvmlocal.
 mkinitramfs -o /boot/initrd "$(ls /lib/modules)"
 `
 
-// bootRepair is typed into the shell of the initramfs, a line at a prompt.
+// bootRepair lists the lines to type at the prompts of the initramfs shell.
 var bootRepair = []string{
 	"lvm vgchange -an vg",
 	"lvm lvchange -y -ay vg/pool_tmeta",
@@ -55,8 +55,8 @@ var bootRepair = []string{
 	"exit",
 }
 
-// Debian boots from a thin volume with the tools of our package in its initramfs. If the metadata is damaged, the
-// boot ends at the shell of the initramfs, and these tools repair it there.
+// Debian boots from a thin volume with the tools of our package in its initramfs. If the metadata is damaged,
+// the boot stops in the shell of the initramfs, and these tools repair it there.
 func TestKernelBoot(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -101,7 +101,7 @@ func TestKernelBoot(t *testing.T) {
 	up("repaired metadata")
 }
 
-// bootDebian returns a Debian in the folder dir with an initramfs of our package. What debootstrap makes is kept.
+// bootDebian returns a Debian in dir with our package in its initramfs. It caches debootstrap's output.
 func bootDebian(t *testing.T, dir string) string {
 	t.Helper()
 	for _, program := range []string{"debootstrap", "dpkg", "qemu-system-x86_64"} {
@@ -170,7 +170,7 @@ func damageRoot(t *testing.T, disk string) {
 	t.Fatal("there is no thin metadata on the disk")
 }
 
-// console is a machine whose console is a serial line.
+// A console is a machine with a serial console.
 type console struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -178,10 +178,10 @@ type console struct {
 
 	mu   sync.Mutex
 	text bytes.Buffer
-	more chan struct{} // the text has grown
+	more chan struct{} // text has grown
 }
 
-// boot starts the kernel and the initramfs of debian.
+// boot starts the kernel with the initramfs of debian.
 func boot(t *testing.T, debian, disk string) *console {
 	t.Helper()
 	kernel := must(filepath.Glob(filepath.Join(debian, "boot", "vmlinuz-*")))[0]
@@ -208,10 +208,10 @@ func (c *console) Write(text []byte) (int, error) {
 	return c.text.Write(text)
 }
 
-// until returns what the machine wrote up to the first of some words, and takes it off.
+// until returns the machine's output up to the first of some words, and consumes it.
 func (c *console) until(words ...string) string {
 	c.t.Helper()
-	limit := time.After(5 * time.Minute) // for a machine that hangs
+	limit := time.After(5 * time.Minute) // in case the machine hangs
 	for {
 		c.mu.Lock()
 		text, end := c.text.String(), -1
@@ -241,7 +241,7 @@ func (c *console) line(text string) {
 	}
 }
 
-// end waits until the machine is off.
+// end waits until the machine has powered off.
 func (c *console) end() {
 	if err := c.cmd.Wait(); err != nil {
 		c.t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// changedScript compares, in the virtual machine, what thin_files finds between two snapshots with the content of
-// all files of both, as the kernel reads them. vdb is the disk of LVM.
+// changedScript runs in the virtual machine. It compares the output of thin_files for two snapshots with the
+// content of all files in both, as the kernel reads them. vdb is the disk of LVM.
 const changedScript = `
 chmod 755 /put/thin_tools
 ln -s /put/thin_tools /tmp/thin_files
@@ -72,8 +72,8 @@ round "mkfs.xfs -q -f" xfs ro,norecovery,nouuid
 echo ALL PASSED
 `
 
-// TestKernelChangedFiles finds the files that changed between two snapshots, and asks the kernel in a virtual
-// machine whether that is all of them.
+// TestKernelChangedFiles finds the files that changed between two snapshots, and checks against the kernel in
+// a virtual machine that none are missing.
 func TestKernelChangedFiles(t *testing.T) {
 	t.Parallel()
 	needAllKernel(t, runInVM)

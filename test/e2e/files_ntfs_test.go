@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestFilesNTFSLarge makes an NTFS volume with ten thousand files, many of them in pieces, and asks ntfscluster whose
-// clusters at random are.
+// TestFilesNTFSLarge creates an NTFS volume with ten thousand files, many of them fragmented, and compares
+// the owners of random clusters with ntfscluster.
 func TestFilesNTFSLarge(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -67,7 +67,7 @@ func TestFilesNTFSLarge(t *testing.T) {
 			t.Fatalf("ntfscluster says: %s", out)
 		}
 		if len(want) > 0 && strings.HasPrefix(want[0], "0 ") {
-			continue // $MFT: thin_files tells whose records lie there
+			continue // $MFT: thin_files names the owners of these records
 		}
 		compared++
 		got := found[c]
@@ -86,7 +86,7 @@ func TestFilesNTFSLarge(t *testing.T) {
 	}
 }
 
-// fillNTFS writes files through ntfs-3g. Every seventh is deleted again, and what is written afterwards lies in the gaps.
+// fillNTFS writes files through ntfs-3g. It deletes every seventh, and fills the gaps with later ones.
 func fillNTFS(t *testing.T, image string, files int) {
 	t.Helper()
 	mounted := t.TempDir()
@@ -130,7 +130,7 @@ func fillNTFS(t *testing.T, image string, files int) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	for try := 0; try < 100 && exec.Command("ntfscluster", "-c", "0-0", image).Run() != nil; try++ {
-		time.Sleep(100 * time.Millisecond) // ntfs-3g still writes
+		time.Sleep(100 * time.Millisecond) // ntfs-3g is still writing
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 // A loggedWriter writes to /dev/mapper/w.
 type loggedWriter struct {
 	name, command string
-	disk          string // its content before; "": what the writer before this one left
-	// wrong makes an order of writes that would be wrong.
+	disk          string // old content of the disk; "": the result of the previous writer
+	// wrong reorders the writes so that they are unsafe.
 	wrong func([]logEntry) []logEntry
 }
 
@@ -98,8 +98,8 @@ func loggedFiles(t *testing.T) string {
 	return dir
 }
 
-// loggedVM runs a script in the virtual machine with the files of dir, and returns the folder of
-// what it made.
+// loggedVM runs a script in the virtual machine with the files of dir, and returns the folder of its
+// results.
 func loggedVM(t *testing.T, dir, log, script string) string {
 	t.Helper()
 	out, path, disk := t.TempDir(), filepath.Join(t.TempDir(), "script"), filepath.Join(t.TempDir(), "disk")
@@ -119,9 +119,9 @@ func loggedVM(t *testing.T, dir, log, script string) string {
 	return out
 }
 
-// What our writers write is logged by the kernel, below its page cache, with the flushes. Whenever
-// the power fails, the metadata is the old or the new, complete, or refused by the kernel. The same
-// holds if a block cannot be read or written.
+// The kernel logs the writes and flushes of our writers, below its page cache. If the power fails at any
+// point, the metadata is the old or the new, complete, or refused by the kernel. The same holds if a
+// block cannot be read or written.
 func TestKernelLogWrites(t *testing.T) {
 	t.Parallel()
 	needKernel(t, runInVM)
@@ -167,8 +167,8 @@ func TestKernelLogWrites(t *testing.T) {
 	}
 }
 
-// replayed judges what may be left of the writes in a log. So that this can fail, it also judges
-// logs that are wrong.
+// replayed judges the possible remains of the writes in a log. To show that this can fail, it also
+// judges wrong logs.
 func replayed(t *testing.T, w loggedWriter, entries []logEntry, old, made []byte, random int) {
 	t.Helper()
 	fresh := func() *judge { return must(newJudge(t.Context(), old, made)) }
@@ -205,7 +205,7 @@ type fault struct {
 	old, made []byte
 }
 
-// faultsOf returns faults of blocks that a writer writes: the one in the middle, and the superblock.
+// faultsOf returns faults of two blocks that a writer writes: the middle one, and the superblock.
 func faultsOf(w loggedWriter, entries []logEntry, old, made []byte) []fault {
 	var written []block.Nr
 	for _, e := range entries {
@@ -228,7 +228,7 @@ func faultsOf(w loggedWriter, entries []logEntry, old, made []byte) []fault {
 	return all
 }
 
-// tryFaults runs writers on devices with a block that fails.
+// tryFaults runs writers on devices with a failing block.
 func tryFaults(t *testing.T, dir, log string, faults []fault) {
 	t.Helper()
 	var script strings.Builder
@@ -237,7 +237,7 @@ func tryFaults(t *testing.T, dir, log string, faults []fault) {
 		if err := os.WriteFile(filepath.Join(dir, name), f.old, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		// An undo file that is written must not exist, one that is read must.
+		// The undo file must not exist if it is written, and must exist if it is read.
 		fmt.Fprintf(&script, "rm -rf /undo; %s\nstart %s\nfaulty %d %s %d %s\n",
 			map[bool]string{true: "cp -r /put/undo /undo", false: "mkdir /undo"}[strings.Contains(f.command, "--apply-undo")],
 			name, i, f.kind, f.nr, f.command)

@@ -19,7 +19,7 @@ import (
 	"thinpool/xmlfmt"
 )
 
-// sectorBytes is the unit of dm-log-writes, and what a disk writes as a whole.
+// sectorBytes is the unit of dm-log-writes, and of atomic writes to a disk.
 const sectorBytes = 512
 
 // A logEntry is an entry of a log of dm-log-writes: a write, a flush, or both. Entries are in the
@@ -33,8 +33,8 @@ type logEntry struct {
 // superblock reports whether the entry writes block 0.
 func (e *logEntry) superblock() bool { return len(e.data) > 0 && e.off == 0 }
 
-// readLog reads a log as Documentation/admin-guide/device-mapper/log-writes.rst describes it: a
-// superblock in the first sector, then entries of one sector each, which the data follows.
+// readLog reads a log in the format of Documentation/admin-guide/device-mapper/log-writes.rst: a
+// superblock in the first sector, then entries of one sector each, followed by their data.
 func readLog(log []byte) ([]logEntry, error) {
 	const (
 		magic                     = 0x6a736677736872
@@ -67,11 +67,11 @@ func readLog(log []byte) ([]logEntry, error) {
 	return entries, nil
 }
 
-// replay builds what may be on the disk after a power cut at any moment, starting from image, and
-// passes it to judge until that fails. It returns what is on the disk at the end.
+// replay builds possible contents of the disk after a power cut at any moment, starting from image, and
+// passes them to judge until that fails. It returns the content of the disk at the end.
 //
-// States are: all of the log up to some entry; and of the writes since a flush, any subset of their
-// sectors. For each flush, there are a few that concern the superblock, and some random ones.
+// It tries the whole log up to some entry, and any subset of the sectors written since a flush. For
+// each flush, a few subsets concern the superblock, and some are random.
 func replay(entries []logEntry, image []byte, random int, judge func(image []byte) error) ([]byte, error) {
 	r := rand.New(rand.NewPCG(1, 2))
 	durable := bytes.Clone(image)
@@ -177,12 +177,12 @@ func takeSuperblock(entries []logEntry) (super logEntry, others []logEntry) {
 	return logEntry{}, entries
 }
 
-// A judge compares states of a metadata device with two that are right.
+// A judge compares states of a metadata device with the two right ones.
 type judge struct {
 	ctx       context.Context
-	old, made string                     // as from story
-	known     map[[sha256.Size]byte]bool // what was judged
-	seen      map[string]int             // what it was
+	old, made string                     // from story
+	known     map[[sha256.Size]byte]bool // states already judged
+	seen      map[string]int             // results of judging
 }
 
 func newJudge(ctx context.Context, old, made []byte) (*judge, error) {
@@ -193,8 +193,8 @@ func newJudge(ctx context.Context, old, made []byte) (*judge, error) {
 	return j, nil
 }
 
-// judge returns an error if the kernel would take image, and it is neither the old metadata nor the
-// new, or if the kernel would format it.
+// judge returns an error if the kernel would accept image although it is neither the old nor the new
+// metadata, or if the kernel would format it.
 func (j *judge) judge(image []byte) error {
 	var block0 block.Data
 	copy(block0[:], image)
@@ -221,12 +221,12 @@ func (j *judge) judge(image []byte) error {
 	return nil
 }
 
-// String returns how many different states were seen.
+// String reports how many different states were seen.
 func (j *judge) String() string {
 	return fmt.Sprintf("%d states: %d old, %d refused, %d new", len(j.known), j.seen["old"], j.seen["refused"], j.seen["new"])
 }
 
-// story returns all that the tools find in metadata: its faults, and its dump as far as it goes.
+// story returns what the tools find in metadata: its faults, and its dump up to the first error.
 func story(ctx context.Context, image []byte) string {
 	var b strings.Builder
 	dev := blocktest.NewMemFrom(image)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// migrateScript copies thin devices of pools in use, in the virtual machine: of dmsetup with its metadata
-// and data on vda and vdb, then of LVM. vdc is what is copied to.
+// migrateScript runs in the virtual machine. It copies thin devices of pools in use: first one of dmsetup
+// with metadata and data on vda and vdb, then one of LVM. vdc is the destination.
 const migrateScript = `
 chmod 755 /put/thin_tools
 ln -s /put/thin_tools /tmp/thin_migrate

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A signal ends a command at once that waits for an NBD server which says nothing.
+// A signal ends a command at once, even if it waits for a silent NBD server.
 func TestSignalAtSilentServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

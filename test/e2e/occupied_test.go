@@ -11,7 +11,7 @@ import (
 	"thinpool/fixtures"
 )
 
-// What the programs of the system make is recognised where metadata would be written over it.
+// Tools that would write metadata over the output of the system's programs recognise it.
 func TestOccupied(t *testing.T) {
 	t.Parallel()
 	dump := filepath.Join(t.TempDir(), "dump.xml")
@@ -22,7 +22,7 @@ func TestOccupied(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		is      string
-		command string // whose last argument is the file
+		command string // the last argument is the file
 	}{
 		"ext4":  {"an ext2, ext3 or ext4 file system", "mkfs.ext4 -q -F"},
 		"ext2":  {"an ext2, ext3 or ext4 file system", "mkfs.ext2 -q -F"},
@@ -65,7 +65,7 @@ func TestOccupied(t *testing.T) {
 	}
 }
 
-// head is as much of a file as metadata would overwrite, and more.
+// head returns the part of a file that metadata would overwrite, and more.
 func head(t *testing.T, path string) []byte {
 	t.Helper()
 	f, err := os.Open(path)
@@ -80,8 +80,8 @@ func head(t *testing.T, path string) []byte {
 	return p
 }
 
-// spareGuest lets LVM repair a pool onto a spare volume that holds the rest of a file system, and shows
-// that an ordinary volume with the same bytes is not written to.
+// spareGuest lets LVM repair a pool onto a spare volume with the remains of a file system, and shows
+// that we do not write to an ordinary volume with the same bytes.
 const spareGuest = `
 mkdir -p /usr/libexec/thinpool; cp /put/thin_tools /usr/sbin/; chmod 755 /usr/sbin/thin_tools
 for t in thin_check thin_repair thin_dump thin_restore; do ln -s ../../sbin/thin_tools /usr/libexec/thinpool/$t; done
@@ -107,7 +107,7 @@ thin_tools thin_repair -i /dev/mapper/vg-pool_tmeta -o /dev/vg/own 2>/err && die
 cat /err
 `
 
-// lvconvert --repair is never refused, whatever its spare volume held before LVM had it.
+// lvconvert --repair is never refused, with any old content on its spare volume.
 func TestLVMKernelSpare(t *testing.T) {
 	t.Parallel()
 	needAllKernel(t, runInVM)
@@ -118,7 +118,7 @@ func TestLVMKernelSpare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Each extent is the rest of a btrfs, whose superblock is beyond what LVM zeroes.
+	// Each extent holds the remains of a btrfs. Its superblock is beyond the part that LVM zeroes.
 	const extent, data = 4 << 20, 1 << 20
 	for at := int64(data); at < 160<<20; at += extent {
 		if _, err := f.WriteAt([]byte("_BHRfS_M"), at+0x10040); err != nil {

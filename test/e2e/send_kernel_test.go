@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// sendScript sends a pool that the kernel changes to another one, in the virtual machine: all of it, and then
-// three increments. vda and vdb are the pool; vdd is the data of the copy, and vdc and vde take turns as its
-// metadata.
+// sendScript runs in the virtual machine. It sends a pool that the kernel changes to another one: first all
+// of it, then three increments. vda and vdb are the pool; vdd is the data of the copy, and vdc and vde take
+// turns as its metadata.
 const sendScript = `
 mkdir /tmp/tools
 chmod 755 /put/thin_tools

@@ -1,5 +1,5 @@
 // Package format decodes files with the descriptions in docs/format, which are independent of the
-// Go code, and compares the results with the library.
+// Go code, and compares the results with the library's.
 package format
 
 import (
@@ -39,7 +39,7 @@ func needKaitai(t *testing.T) {
 	}
 }
 
-// described returns what a description says about each content, by name.
+// described decodes each content with a description, and returns the results by name.
 func described(t *testing.T, kind string, contents map[string][]byte) map[string]string {
 	t.Helper()
 	dir := t.TempDir()

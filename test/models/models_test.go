@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// If the power fails or a process dies at any time, a superblock that the kernel accepts leads to
-// its own, complete metadata. Without flushes that is not true, which shows that the models can
-// fail.
+// After a power failure or the death of a process at any time, a superblock that the kernel accepts
+// leads to its own, complete metadata. Without flushes this is false, which shows that the models
+// can fail.
 func TestPowerCuts(t *testing.T) {
 	for _, program := range []string{"spin", "cc"} {
 		if _, err := exec.LookPath(program); err != nil {

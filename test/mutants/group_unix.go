@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// inGroup makes a command and its children end together.
+// inGroup makes a command's children end with it.
 func inGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

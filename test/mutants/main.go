@@ -1,9 +1,9 @@
-// Mutants changes one thing at a time in Go files, and says which changes the tests do not notice.
+// Mutants changes one thing at a time in Go files, and prints the changes that the tests do not notice.
 //
 //	go run ./test/mutants [-sample N] [-seed N] [-tests "PACKAGE..."] FILE...
 //
-// A mutant is killed if a test of its package (or of -tests) fails, or does not end. What survives
-// is printed with its place. Nothing in the source folder changes: the go command gets each mutant
+// A mutant is killed if a test of its package (or of -tests) fails, or does not end. Mutants prints
+// the place of each survivor. It changes nothing in the source folder: the go command gets each mutant
 // by -overlay. Mutants that do not compile do not count.
 package main
 
@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// A trial is how mutants are tried.
+// A trial holds the settings for trying mutants.
 type trial struct {
 	sample, parallel int
 	seed             uint64
@@ -60,7 +60,7 @@ type trial struct {
 	run              string
 }
 
-// An outcome is what became of a mutant.
+// An outcome is the result of trying a mutant.
 type outcome int
 
 const (
@@ -114,7 +114,7 @@ func (t *trial) file(path string) (int, error) {
 	return counts[survived], err
 }
 
-// try runs the tests with a mutant in the place of the file at path.
+// try runs the tests with a mutant in place of the file at path.
 func (t *trial) try(path string, mutated []byte) (outcome, error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -139,7 +139,7 @@ func (t *trial) try(path string, mutated []byte) (outcome, error) {
 	return killed, nil
 }
 
-// test runs the tests, those in dir unless there are others.
+// test runs the tests: those in dir, unless -tests names others.
 func (t *trial) test(dir, overlay string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 	defer cancel()

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// A mutant is a file with other text from one offset to another.
+// A mutant is a replacement for the text between two offsets of a file.
 type mutant struct {
 	from, to int
 	text     string
@@ -22,7 +22,7 @@ func (m mutant) apply(source []byte) []byte {
 	return append(mutated, source[m.to:]...)
 }
 
-// operators are what an operator is replaced by.
+// operators lists the replacements of each operator.
 var operators = map[token.Token][]string{
 	token.LSS: {"<=", ">="}, token.LEQ: {"<", ">"}, token.GTR: {">=", "<="}, token.GEQ: {">", "<"},
 	token.EQL: {"!="}, token.NEQ: {"=="}, token.LAND: {"||"}, token.LOR: {"&&"},
@@ -80,7 +80,7 @@ func (c *collector) node(n ast.Node) bool {
 		c.operator(n.OpPos, n.Op)
 	case *ast.AssignStmt:
 		c.operator(n.TokPos, n.Tok)
-		if n.Tok == token.ASSIGN { // without := , whose names would be missing
+		if n.Tok == token.ASSIGN { // not :=, or names would be missing
 			c.add(n.Pos(), n.End(), "")
 		}
 	case *ast.IncDecStmt:
@@ -98,7 +98,7 @@ func (c *collector) node(n ast.Node) bool {
 	case *ast.IfStmt:
 		c.condition(n.Cond)
 	case *ast.CaseClause:
-		// A case that never applies; without its type it could not always be compiled.
+		// A case that never applies. Without its type, it would not always compile.
 		for _, e := range n.List {
 			if b, ok := e.(*ast.BinaryExpr); ok {
 				c.add(b.Pos(), b.End(), "false && ("+string(c.source[c.offset(b.Pos()):c.offset(b.End())])+")")
@@ -112,7 +112,7 @@ func (c *collector) node(n ast.Node) bool {
 	return true
 }
 
-// condition makes a condition true and false.
+// condition replaces a condition by true and by false.
 func (c *collector) condition(e ast.Expr) {
 	text := string(c.source[c.offset(e.Pos()):c.offset(e.End())])
 	c.add(e.Pos(), e.End(), "true || ("+text+")")

@@ -12,23 +12,23 @@ import (
 	"thinpool/metadata/block"
 )
 
-// content is a block, and what there is to say of it. It does not change.
+// content is a block and what is known about it. It does not change.
 type content struct {
 	nr    block.Nr
-	raw   *block.Data // as it lies on the device
-	data  *block.Data // as it is shown: with a flipped bit put right
-	kind  survey.Kind // of what is shown
+	raw   *block.Data // as on the device
+	data  *block.Data // as shown: with a flipped bit corrected
+	kind  survey.Kind // of data
 	node  btree.Node  // if isNode
 	super metadata.Superblock
 
 	isNode     bool
-	asItStands bool // it is invalid, and shown all the same
+	asItStands bool // invalid, but shown anyway
 	err        error
 	correction *block.Correction
-	self       block.Nr // which block it says to be
+	self       block.Nr // the block number it records for itself
 }
 
-// read reads a block of a device that has limit blocks.
+// readBlock reads a block of a device that has limit blocks.
 func readBlock(dev block.Device, nr, limit block.Nr) *content {
 	c := &content{nr: nr, self: nr}
 	if nr >= limit {
@@ -67,7 +67,7 @@ func (c *content) examine(limit block.Nr) {
 	}
 }
 
-// decode fills in what the kind of block has.
+// decode fills in the fields for this kind of block.
 func (c *content) decode() {
 	switch c.kind {
 	case survey.Superblock:
@@ -75,14 +75,13 @@ func (c *content) decode() {
 	case survey.Inner, survey.MappingLeaf, survey.TopLeaf, survey.DetailsLeaf, survey.IndexLeaf, survey.CountLeaf:
 		node, err := btree.DecodeAny(c.self, c.data)
 		c.node, c.isNode = node, err == nil
-		if err != nil { // its kind says that it can be decoded
+		if err != nil { // its kind guarantees that it can be decoded
 			c.err = err
 		}
 	}
 }
 
-// guess shows a block that is invalid as it stands, if its header makes sense. The block at 0 is always the
-// superblock.
+// guess shows an invalid block as it stands, if its header makes sense. Block 0 is always the superblock.
 func (c *content) guess() {
 	if c.nr == metadata.SuperblockLocation {
 		c.super, c.err = metadata.DecodeSuperblock(c.nr, c.data)
@@ -109,7 +108,7 @@ func (c *content) guess() {
 	c.kind, c.node, c.isNode, c.asItStands = kind, node, true, true
 }
 
-// leafKind says what a node is by its header alone.
+// leafKind tells what a node is from its header alone.
 func leafKind(n btree.Node) survey.Kind {
 	switch {
 	case !n.Leaf():
@@ -130,15 +129,15 @@ func leafKind(n btree.Node) survey.Kind {
 	return survey.Unknown
 }
 
-// damaged reports whether anything is wrong with the block itself. An empty one may be free.
+// damaged reports whether the block itself is bad. An empty one may be free.
 func (c *content) damaged() bool { return c.err != nil || c.correction != nil || c.asItStands }
 
-// wrongAt reports whether a block that a path leads to is damaged, or not what belongs there.
+// wrongAt reports whether a block that a path leads to is damaged, or does not belong there.
 func (c *content) wrongAt(to *place) bool {
 	return c.damaged() || to.tree != noTree && (&builder{at: *to, c: c}).surprise() != ""
 }
 
-// kindName is what the block is called. The copy that a metadata snapshot has of the superblock lies elsewhere.
+// kindName returns the name of the kind. A metadata snapshot has its copy of the superblock elsewhere.
 func (c *content) kindName() string {
 	switch {
 	case c.raw == nil:
@@ -151,7 +150,7 @@ func (c *content) kindName() string {
 	return c.kind.String()
 }
 
-// summary says what the block is, a line each. Those about damage begin with "!".
+// summary describes the block in lines. Lines about damage begin with "!".
 func (c *content) summary() []string {
 	lines := []string{fmt.Sprintf("block %d: %s", c.nr, c.kindName())}
 	switch {
@@ -175,5 +174,5 @@ func (c *content) summary() []string {
 	return lines
 }
 
-// plainError is the text of an error on one line.
+// plainError returns the text of an error on one line.
 func plainError(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

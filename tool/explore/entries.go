@@ -9,11 +9,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// leaf shows the entries of a leaf, as what it is, whatever tree leads to it.
+// leaf shows the entries of a leaf by its own kind, not by the tree that leads to it.
 func (b *builder) leaf() {
 	kind := b.c.kind
 	if kind == survey.TopLeaf && b.at.tree == mappings {
-		kind = survey.MappingLeaf // few mappings may look like pointers to roots
+		kind = survey.MappingLeaf // a few mappings may look like pointers to roots
 	}
 	switch kind {
 	case survey.TopLeaf:
@@ -34,7 +34,7 @@ func (b *builder) leaf() {
 	}
 }
 
-// devices are the entries of the top level.
+// devices shows the entries of the top level.
 func (b *builder) devices() {
 	for i := range b.c.node.Len() {
 		key, root := b.c.node.Key(i), block.Nr(b.c.node.Uint64(i))
@@ -47,7 +47,7 @@ func (b *builder) devices() {
 	}
 }
 
-// details are the device details.
+// details shows the device details.
 func (b *builder) details() {
 	for i := range b.c.node.Len() {
 		key := b.c.node.Key(i)
@@ -64,7 +64,7 @@ func (b *builder) details() {
 	}
 }
 
-// mappings are the entries of a leaf as runs. An entry that does not follow the one before, as keys should, ends a run.
+// mappings shows the entries of a leaf as runs. An entry with a key out of order ends a run.
 func (b *builder) mappings() {
 	for _, r := range metadata.AppendRuns(nil, b.c.node) {
 		key := uint64(r.Thin)
@@ -74,7 +74,7 @@ func (b *builder) mappings() {
 	}
 }
 
-// span is n numbers from first on.
+// span formats n numbers from first on.
 func span(first, n uint64) string {
 	if n == 1 {
 		return fmt.Sprint(first)
@@ -82,7 +82,7 @@ func span(first, n uint64) string {
 	return fmt.Sprintf("%d..%d", first, first+n-1)
 }
 
-// counts are the entries of an overflow tree.
+// counts shows the entries of an overflow tree.
 func (b *builder) counts() {
 	name := "block"
 	if b.at.tree == dataCounts {
@@ -104,14 +104,14 @@ func (b *builder) counts() {
 	}
 }
 
-// blank is the place of a block of which only the number is known.
+// blank returns the place of a block of which only the number is known.
 func (b *builder) blank(nr block.Nr) *place {
 	p := at(nr)
 	p.top = b.at.top
 	return &p
 }
 
-// bitmapOf is the entry of an index for a bitmap.
+// bitmapOf shows the entry of an index for a bitmap.
 func (b *builder) bitmapOf(num uint64, e spacemap.IndexEntry, t tree) {
 	first := num * spacemap.PerBitmap
 	to := b.child(e.Block, t, metadata.KeyRange{First: first, Last: first + spacemap.PerBitmap - 1})
@@ -125,7 +125,7 @@ func (b *builder) bitmapOf(num uint64, e spacemap.IndexEntry, t tree) {
 	})
 }
 
-// index is the index block of the metadata space map. Entries after the last are zero.
+// index shows the index block of the metadata space map. Entries after the last are zero.
 func (b *builder) index() {
 	entries := spacemap.IndexEntries(b.c.data)
 	for i := range spacemap.MaxBitmaps {
@@ -168,7 +168,7 @@ func (b *builder) bitmap() {
 	}
 }
 
-// superblock shows the fields of a superblock, first those that lead on.
+// superblock shows the fields of a superblock, pointers first.
 func (b *builder) superblock() {
 	sb := &b.c.super
 	b.at.top = b.c.nr
@@ -215,7 +215,7 @@ func (b *builder) superblock() {
 	field("incompatible features", fmt.Sprintf("%#x", sb.IncompatFlags))
 }
 
-// size is n times unit bytes, for people.
+// size formats n times unit bytes.
 func size(n, unit uint64) string {
 	bytes := n * unit
 	if unit != 0 && bytes/unit != n {

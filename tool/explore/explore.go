@@ -1,19 +1,19 @@
-// Package explore, whose API may change, is a model of a person who looks around in metadata: what is on the
-// screen, and what each key does to it. It knows no terminal.
+// Package explore, whose API may change, models somebody looking around in metadata: what the screen shows,
+// and what each key does to it. It knows nothing about terminals.
 //
-// A [Model] is a value. [Model.Update] returns the next one, and the [Effects] that somebody else has to bring
-// about: jobs, which read the device and answer with a message, text for the clipboard, the end. [Model.View]
-// makes lines of a model. None of the three reads, waits or changes anything, so a test presses keys and looks
-// at the screen, and a terminal is a loop around them.
+// A [Model] is a value. [Model.Update] returns the next one, and the [Effects] that the caller must carry
+// out: jobs, which read the device and answer with a message; text for the clipboard; quitting. [Model.View]
+// renders a model as lines. None of the three reads, waits or changes anything, so a test presses keys and
+// looks at the screen, and a terminal is a loop around them.
 //
-// What is on the screen is a page: the fields of a superblock, the entries of a node, the counts of a bitmap, or
-// what a pass over the device found. Pages lie on a stack, which is the path that was taken. A page has the
-// content of one block, or a list with an upper bound, and there are at most so many pages, so that memory does
-// not depend on the size of the metadata. Only passes need more: as much as the tool that makes them.
+// The screen shows a page: the fields of a superblock, the entries of a node, the counts of a bitmap, or what
+// a pass over the device found. Pages lie on a stack, which is the path taken so far. A page holds one block
+// or a list of bounded length, and the number of pages is bounded too, so memory does not depend on the size
+// of the metadata. Only passes need more: as much as the tool that makes them.
 //
-// Nothing is trusted. A block is shown as what it holds, not as what its parent takes it for, and where the two
-// disagree the page says so. A block that a single flipped bit made invalid is shown as it should be; one that is
-// damaged worse is shown as it stands, if its header makes sense.
+// The package trusts nothing. It shows a block as what it holds, not as what its parent takes it for, and the
+// page says where the two disagree. It corrects a block that a single flipped bit made invalid. It shows a
+// block with worse damage as it stands, if its header makes sense.
 package explore
 
 import (
@@ -26,91 +26,91 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options say what is explored.
+// Options for [New].
 type Options struct {
 	Device   block.Device
-	Path     string                       // what the device is called
-	Snapshot bool                         // begin at the metadata snapshot, and read nothing else: the pool may be in use
-	Name     func(metadata.DevID) string  // what LVM calls a device, "" if it does not know it; nil: nothing is known
-	DevID    func(string) (uint64, error) // the device that LVM calls so; nil: nothing is known
-	// ParseSize reads a size with a unit; nil: sizes are not understood.
+	Path     string                       // name of the device
+	Snapshot bool                         // begin at the metadata snapshot and read nothing else: the pool may be in use
+	Name     func(metadata.DevID) string  // LVM's name of a device, "" if it has none; nil: no names
+	DevID    func(string) (uint64, error) // the device with this name in LVM; nil: no names
+	// ParseSize reads a size with a unit; nil: no sizes are accepted.
 	ParseSize func(string) (uint64, error)
-	// Export hands a Visitor that writes a dump to write, and puts the dump in the file at path only if write
-	// succeeds; nil: there is no export.
+	// Export passes a Visitor that writes a dump to write. It puts the dump in the file at path only if write
+	// succeeds. nil: no export.
 	Export func(ctx context.Context, path string, write func(metadata.Visitor) error) error
-	// CellWidth is how many columns a character takes; nil: one.
+	// CellWidth returns how many columns a character takes; nil: always one.
 	CellWidth func(rune) int
 	NodePath  string // where to begin: see [ParseNodePath]; "" for the superblock
-	Doubt     error  // what speaks against its being metadata; nil: nothing
+	Doubt     error  // why this may not be metadata; nil: no doubt
 }
 
-// A Msg is what a [Model] is told: [Key], [Size], [Progress], or what a [Job] returns.
+// A Msg is a message to a [Model]: [Key], [Size], [Progress], or the result of a [Job].
 type Msg any
 
-// A Key is a key that was pressed: a character, or a name such as "up", "enter", "esc", "pgdown", "ctrl+c".
+// A Key is a pressed key: a character, or a name such as "up", "enter", "esc", "pgdown", "ctrl+c".
 type Key string
 
-// A Size is that of the screen.
+// A Size is the size of the screen.
 type Size struct{ Width, Height int }
 
-// A Progress says how far a job is. A Total of 0 means unknown.
+// A Progress tells how far a job has come. A Total of 0 means unknown.
 type Progress struct {
 	Job         int
 	Phase       string
 	Done, Total uint64
 }
 
-// A Job reads, away from the model. The message that it returns goes back to the model.
+// A Job reads the device outside the model. The message it returns goes back to the model.
 type Job struct {
 	ID  int
 	Run func(ctx context.Context, progress func(phase string, done, total uint64)) Msg
 }
 
-// Effects are what an update wants done.
+// Effects are what the caller must do after an update.
 type Effects struct {
 	Jobs   []Job
-	Cancel int    // the job with this ID is not wanted any longer; 0: none
-	Copy   string // goes to the clipboard; "" for nothing
+	Cancel int    // the job to cancel; 0: none
+	Copy   string // text for the clipboard; "": none
 	Quit   bool
 }
 
-// Limits of what is kept.
+// Limits on what a model keeps.
 const (
 	mostPages  = 64
 	mostCached = 128   // blocks
-	mostRows   = 10000 // of a list that a pass made
+	mostRows   = 10000 // in a list made by a pass
 )
 
-// A Model is what a person sees and has done so far.
+// A Model is what the user sees and has done so far.
 type Model struct {
 	opt    Options
-	limit  block.Nr // blocks of the device
+	limit  block.Nr // number of blocks on the device
 	width  int
 	height int
 
 	stack []page
-	cache map[block.Nr]*content // blocks that were read; they do not change
-	order []block.Nr            // of the cache, the oldest first
+	cache map[block.Nr]*content // blocks already read; they do not change
+	order []block.Nr            // keys of cache, oldest first
 	focus pane
-	side  int // first line of the side pane that is shown
+	side  int // first visible line of the side pane
 
-	status  string // what the last key led to
+	status  string // result of the last key
 	isError bool
 	prompt  prompt
 	search  string
 
 	lastID  int
-	reading int   // the job that the next page waits for; 0: none
-	pending []Key // that were pressed meanwhile
+	reading int   // the job the next page waits for; 0: none
+	pending []Key // keys pressed meanwhile
 	pass    pass
-	peeking block.Nr // a block that is being read for the side pane
+	peeking block.Nr // the block being read for the side pane
 	judging bool     // the blocks that the page leads to are being read
 	faults  *faultList
-	atFault int // from 1
-	help    int // first line of the help that is shown, from 1; 0: no help
+	atFault int // counts from 1
+	help    int // first visible line of the help, from 1; 0: no help
 }
 
-// A pane is a part of the screen that has the keys.
+// A pane is the part of the screen that keys act on.
 type pane bool
 
 const (
@@ -118,14 +118,14 @@ const (
 	aside pane = true
 )
 
-// A pass is a job that may take long. There is one at a time.
+// A pass is a job that may take long. Only one runs at a time.
 type pass struct {
 	id    int
 	title string
 	at    Progress
 }
 
-// New returns a model, and what has to be read first.
+// New returns a model, and the first reads it needs.
 func New(opt Options) (Model, Effects) {
 	m := Model{
 		opt: opt, width: 80, height: 24, cache: map[block.Nr]*content{},
@@ -142,7 +142,7 @@ func New(opt Options) (Model, Effects) {
 
 // Update returns the model after a message.
 func (m Model) Update(msg Msg) (Model, Effects) {
-	// The slices and maps of a model are never changed: the old one stays what it was.
+	// Update never changes slices and maps in place: the old model stays valid.
 	m.stack = slices.Clone(m.stack)
 	var e Effects
 	switch msg := msg.(type) {
@@ -169,10 +169,10 @@ func (m Model) Update(msg Msg) (Model, Effects) {
 	return m.peek(e)
 }
 
-// page is the one on the screen; there is one from the first message on.
+// page returns the page on the screen. There is one from the first message on.
 func (m *Model) page() *page { return &m.stack[len(m.stack)-1] }
 
-// A work is what a job does.
+// A work is the function a job runs.
 type work func(context.Context, *reader) found
 
 // read starts a job that leads to pages. Keys wait for it.
@@ -182,7 +182,7 @@ func (m Model) read(do work) (Model, Effects) {
 	return m, Effects{Jobs: []Job{job}}
 }
 
-// start starts a pass over the device. Keys go on.
+// start starts a pass over the device. Keys do not wait for it.
 func (m Model) start(title string, do work) (Model, Effects) {
 	if m.pass.id != 0 {
 		return m.fail("%s: not finished yet; Esc ends it", m.pass.title), Effects{}
@@ -202,23 +202,23 @@ func (m Model) job(do work) (Model, Job) {
 	}}
 }
 
-// found is what a job came back with.
+// found is the result of a job.
 type found struct {
 	job    int
 	pages  []page
-	push   bool // on what is there; else in place of it
+	push   bool // on top of the current page; else in its place
 	blocks []*content
 	note   string
 	err    error
 	faults *faultList
-	then   func(Model) (Model, Effects) // goes on with what was found; nil: nothing
+	then   func(Model) (Model, Effects) // next step with the result; nil: none
 }
 
-// arrive takes what a job found.
+// arrive handles the result of a job.
 func (m Model) arrive(f found) (Model, Effects) {
 	wasPass := f.job == m.pass.id
 	switch {
-	case f.job == 0 || f.job != m.reading && !wasPass: // given up
+	case f.job == 0 || f.job != m.reading && !wasPass: // cancelled
 		return m, Effects{}
 	case wasPass:
 		m.pass = pass{}
@@ -247,7 +247,7 @@ func (m Model) arrive(f found) (Model, Effects) {
 	return m.replay(e)
 }
 
-// replay handles the keys that were pressed while the model waited.
+// replay handles the keys pressed while the model waited.
 func (m Model) replay(e Effects) (Model, Effects) {
 	for m.reading == 0 && len(m.pending) > 0 && !e.Quit {
 		key := m.pending[0]
@@ -271,7 +271,7 @@ func (e Effects) and(more Effects) Effects {
 	return e
 }
 
-// show puts pages on the screen, and forgets the oldest ones if there are too many.
+// show puts pages on the screen, and drops the oldest ones if there are too many.
 func (m Model) show(pages []page, push bool) Model {
 	if push {
 		pages = slices.Concat(m.stack, pages)
@@ -281,7 +281,7 @@ func (m Model) show(pages []page, push bool) Model {
 	return m
 }
 
-// keep puts a block into the cache.
+// keep adds a block to the cache.
 func (m Model) keep(c *content) Model {
 	if _, ok := m.cache[c.nr]; ok {
 		return m

@@ -40,8 +40,8 @@ type exporter struct {
 	top      block.Nr // superblock
 	mappings uint64
 	devices  int
-	lost     uint64 // blocks that cannot be used
-	asStands uint64 // blocks that are invalid, and were used as they stand
+	lost     uint64 // number of unusable blocks
+	asStands uint64 // number of invalid blocks that were used as they stand
 }
 
 func (x *exporter) account(path string) string {
@@ -61,8 +61,8 @@ func (x *exporter) account(path string) string {
 
 var errNoMappings = errors.New("there are no mappings below this block: open a node of a mapping tree")
 
-// write writes the devices below a block. Only that block itself is used if it is invalid: what is on the screen
-// is what goes to the file.
+// write writes the devices below a block. It uses an invalid block only if that is the top one, as the screen
+// shows it.
 func (x *exporter) write(ctx context.Context, v metadata.Visitor, at place, dev *metadata.DevID, c *content) error {
 	sb := readBlock(x.r.opt.Device, x.top, x.r.limit)
 	live := readBlock(x.r.opt.Device, metadata.SuperblockLocation, x.r.limit)
@@ -122,7 +122,7 @@ func (x *exporter) write(ctx context.Context, v metadata.Visitor, at place, dev 
 	return v.End()
 }
 
-// device writes the mappings below a block as those of a device. They are read twice, as their number comes first.
+// device writes the mappings below a block as a device. It reads them twice: their number comes first.
 func (x *exporter) device(ctx context.Context, v metadata.Visitor, d metadata.Device, at place, c *content, sb *metadata.Superblock) error {
 	reader := block.NewReader(x.r.opt.Device, 1)
 	if value, ok, err := btree.Lookup(reader, x.r.limit, sb.DetailsRoot, metadata.DetailsSize, uint64(d.ID)); ok && err == nil {
@@ -154,8 +154,8 @@ func (x *exporter) device(ctx context.Context, v metadata.Visitor, d metadata.De
 	return v.EndDevice()
 }
 
-// runs hands out the mappings below a block, by ascending keys. What lies outside of the keys that its parents
-// leave to a leaf cannot be found by the kernel, and is left out.
+// runs passes on the mappings below a block in ascending order. It leaves out keys outside the range that the
+// parents give a leaf: the kernel cannot find them.
 func (x *exporter) runs(ctx context.Context, at place, c *content, fn func([]metadata.Run) error) error {
 	return x.leaves(ctx, at, c, 0, func(leaf *content, keys metadata.KeyRange) error {
 		var kept []metadata.Run
@@ -175,8 +175,8 @@ func (x *exporter) runs(ctx context.Context, at place, c *content, fn func([]met
 	})
 }
 
-// leaves goes through the leaves below a block, with the keys that are theirs. The ranges of keys of a node's
-// children do not overlap, so that the way ends even where pointers lead round in circles.
+// leaves visits the leaves below a block, each with its range of keys. The ranges of a node's children do not
+// overlap, so the walk ends even if pointers form a loop.
 func (x *exporter) leaves(ctx context.Context, at place, c *content, depth int, fn func(*content, metadata.KeyRange) error) error {
 	want := leaves[at.tree]
 	switch {

@@ -10,16 +10,16 @@ import (
 	"thinpool/tool/check"
 )
 
-// mostFaults bounds the faults that are kept.
+// mostFaults limits how many faults are kept.
 const mostFaults = 2000
 
-// A faultList is what a check found.
+// A faultList is the result of a check.
 type faultList struct {
-	all  []check.Fault // the worst first
-	more uint64        // faults that are not kept
+	all  []check.Fault // worst first
+	more uint64        // number of faults not kept
 }
 
-// check runs a check, and then goes on with its result.
+// check runs a check, and then continues with its result.
 func (m Model) check(then func(Model) (Model, Effects)) (Model, Effects) {
 	if m.faults != nil {
 		return then(m)
@@ -49,7 +49,7 @@ func (m Model) previousFault() (Model, Effects) {
 	return m.check(func(m Model) (Model, Effects) { return m.fault(-1) })
 }
 
-// fault goes to the next fault, or the one before. Before the first key it is at none.
+// fault goes to the next or previous fault. Before the first key it is at none.
 func (m Model) fault(step int) (Model, Effects) {
 	n := len(m.faults.all)
 	if n == 0 {
@@ -95,7 +95,7 @@ func (m Model) listFaults() (Model, Effects) {
 	})
 }
 
-// fault is the path to a fault, or what of it there is.
+// fault returns the path to a fault, or as much of it as exists.
 func (r *reader) fault(ctx context.Context, f *check.Fault) found {
 	pages := r.faultPath(ctx, f)
 	if f.Block != nil {
@@ -114,7 +114,7 @@ func (r *reader) fault(ctx context.Context, f *check.Fault) found {
 	return found{pages: pages, blocks: r.read}
 }
 
-// faultPath goes towards a fault: by its tree, its device and the keys that are lost.
+// faultPath goes towards a fault: by its tree, its device and the lost keys.
 func (r *reader) faultPath(ctx context.Context, f *check.Fault) []page {
 	top, err := r.top()
 	part := f.Tree

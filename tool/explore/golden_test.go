@@ -16,7 +16,7 @@ import (
 	"thinpool/tool/explore"
 )
 
-// play presses keys, separated by spaces: names of keys, or text that is typed.
+// play presses keys, separated by spaces: names of keys, or text to type.
 func play(tb testing.TB, opt explore.Options, size explore.Size, script string) explore.Model {
 	tb.Helper()
 	m, first := explore.New(opt)
@@ -38,7 +38,7 @@ func keys(script string) (all []explore.Msg) {
 
 var usual = explore.Size{Width: 80, Height: 24}
 
-// damaged is an image of a kernel, a leaf of which is lost.
+// damaged returns an image written by a kernel, with one leaf lost.
 func damaged(tb testing.TB) *blocktest.Mem {
 	tb.Helper()
 	dev := fixtures.Mem(tb, "odd-blocks")
@@ -48,8 +48,8 @@ func damaged(tb testing.TB) *blocktest.Mem {
 	return dev
 }
 
-// The screens in testdata were compared by hand with what thin_check, thin_scan, thin_rmap, thin_dump and od say of
-// the same images.
+// The screens in testdata were compared by hand with the output of thin_check, thin_scan, thin_rmap,
+// thin_dump and od for the same images.
 func TestGolden(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dev    *blocktest.Mem
@@ -87,7 +87,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Whatever the size of the screen, there are just as many lines, each as wide as it is.
+// A screen of any size gets exactly its number of lines, each exactly as wide.
 func TestSizes(t *testing.T) {
 	dev := damaged(t)
 	for _, script := range []string{"", "f", "f o", "x", "?", ": 1 2 3", "f tab", "m j j enter", "enter j enter /45614 enter"} {
@@ -112,7 +112,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// A model does not change when the next one is made of it.
+// A model does not change when Update makes the next one from it.
 func TestModelsAreValues(t *testing.T) {
 	dev := damaged(t)
 	m, first := explore.New(explore.Options{Device: dev, Path: "pool.meta"})
@@ -134,7 +134,7 @@ func TestModelsAreValues(t *testing.T) {
 	}
 }
 
-// Escape ends a pass: its job is to be cancelled, and what it still brings is dropped.
+// Escape ends a pass: the model cancels its job, and drops what the job still delivers.
 func TestEscapeEndsAPass(t *testing.T) {
 	m := play(t, explore.Options{Device: damaged(t), Path: "pool.meta"}, usual, "")
 	m, e := m.Update(explore.Key("f"))
@@ -168,7 +168,7 @@ func TestEscapeEndsAPass(t *testing.T) {
 	}
 }
 
-// Keys that are pressed while a page is read are not lost.
+// Keys pressed while a page is read are not lost.
 func TestKeysWait(t *testing.T) {
 	dev := damaged(t)
 	m, first := explore.New(explore.Options{Device: dev, Path: "pool.meta"})
@@ -187,7 +187,7 @@ func TestKeysWait(t *testing.T) {
 	}
 }
 
-// What LVM calls a device, and the path of the file, cannot reach the terminal raw.
+// Names from LVM and the path of the file never reach the terminal raw.
 func TestNamesArePrintable(t *testing.T) {
 	opt := explore.Options{Device: damaged(t), Path: "a\x1b[31m\nb", Name: nameAll}
 	for _, script := range []string{"", "enter", "f", "f o", "m j j j enter", "m j j enter enter", ": data space 1720 enter", "enter enter d"} {
@@ -234,13 +234,13 @@ func TestCopyPath(t *testing.T) {
 func TestParseNodePath(t *testing.T) {
 	for text, want := range map[string][]block.Nr{
 		"0/20/31": {0, 20, 31}, "7": {7}, "/0/1/": {0, 1},
-		"AgEU": {0, 20}, "AgEU=": {0, 20}, // set, of one byte
+		"AgEU": {0, 20}, "AgEU=": {0, 20}, // set, one byte
 		"AwEU":         {20},                // not from block 0 on
-		"AgIsAQ":       {0, 300},            // set, of two bytes
+		"AgIsAQ":       {0, 300},            // set, two bytes
 		"CAEUE1Ey":     {0, 20, 23, 23, 21}, // set, 3 up, the same, 2 down
 		"CAEUcxE":      {0, 20, 21, 22, 23}, // set, three times 1 up
 		"BgEUIugDQugD": {0, 20, 1020, 20},   // set, up and down by two bytes
-		"CAEJYAM":      {0, 9, 9, 9, 9},     // set, the same so many times
+		"CAEJYAM":      {0, 9, 9, 9, 9},     // set, repeat
 	} {
 		got, err := explore.ParseNodePath(text)
 		if err != nil || !slices.Equal(got, want) {

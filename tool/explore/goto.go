@@ -24,7 +24,7 @@ func (m Model) goTo() (Model, Effects) {
 
 var errWhere = errors.New("where? 81, 1m, dev 7, vg/lv, thin 100, data 100, dev 7 thin 1g")
 
-// goToText goes where a line says: words and numbers, in pairs, or a number or a name alone.
+// goToText goes where a line says: pairs of words and numbers, or a single number or name.
 func (m Model) goToText(text string) (Model, Effects, error) {
 	words := strings.Fields(text)
 	if len(words) == 1 {
@@ -91,7 +91,7 @@ func isShort(word, full string, least int) bool {
 	return len(word) >= least && strings.HasPrefix(full, strings.ToLower(word))
 }
 
-// blockNumber reads the number of a block, or an offset in bytes with a unit.
+// blockNumber reads a block number, or an offset in bytes with a unit.
 func (m Model) blockNumber(text string, size uint64) (uint64, error) {
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return n, nil
@@ -109,7 +109,7 @@ func (m Model) blockNumber(text string, size uint64) (uint64, error) {
 	return n / size, nil
 }
 
-// dataBlockSize is in bytes; 0 if it is not known.
+// dataBlockSize returns the size in bytes; 0 if unknown.
 func (m Model) dataBlockSize() uint64 {
 	for i := range m.stack {
 		if p := &m.stack[i]; p.block != nil && p.place.tree == superblocks && p.block.err == nil {
@@ -122,7 +122,7 @@ func (m Model) dataBlockSize() uint64 {
 	return 0
 }
 
-// deviceNumber reads the id of a device, or the name of a volume.
+// deviceNumber reads a device id, or the name of a volume.
 func (m Model) deviceNumber(text string) (metadata.DevID, error) {
 	id, err := strconv.ParseUint(text, 10, 64)
 	switch {
@@ -135,8 +135,8 @@ func (m Model) deviceNumber(text string) (metadata.DevID, error) {
 	return metadata.DevID(id), err
 }
 
-// ParseNodePath reads the path to a block: numbers of blocks with slashes, as y copies it, or the letters that
-// thin_check 1.x prints.
+// ParseNodePath reads the path to a block: block numbers separated by slashes, as y copies it, or the letters
+// that thin_check 1.x prints.
 func ParseNodePath(text string) ([]block.Nr, error) {
 	var nrs []block.Nr
 	if strings.Trim(text, "0123456789/") == "" && text != "" {
@@ -166,7 +166,7 @@ func ParseNodePath(text string) ([]block.Nr, error) {
 	return append(nrs, words...), nil
 }
 
-// The instructions that pack words.
+// The instructions of packed words.
 const (
 	packSet = iota
 	packPos
@@ -181,7 +181,7 @@ const (
 
 var errPacked = errors.New("it is cut short, or not a path")
 
-// unpackWords reads n numbers as packs have them: see the table of instructions in docs/pack.md.
+// unpackWords reads n numbers in the form that packs use: see the table of instructions in docs/pack.md.
 func unpackWords(in []byte, n int) ([]block.Nr, error) {
 	var out []block.Nr
 	base, repeat := uint64(0), 1

@@ -54,7 +54,7 @@ func (m *Model) helpView() []Line {
 	return append(lines, Line{{m.fit(" up, down: scroll  any other key: back", m.width), Dim}})
 }
 
-// helpKey scrolls the help, or leaves it.
+// helpKey scrolls the help, or closes it.
 func (m Model) helpKey(k Key) Model {
 	last := max(strings.Count(helpText, "\n")+2-(m.height-2), 0) + 1
 	step := map[Key]int{"down": 1, "j": 1, "up": -1, "k": -1, "pgdown": m.height - 2, "space": m.height - 2, "pgup": 2 - m.height, "g": -last, "G": last}[k]

@@ -15,15 +15,15 @@ import (
 
 var le = binary.LittleEndian
 
-// A field is some bytes of a block that mean something together.
+// A field is a range of bytes with one meaning.
 type field struct {
 	at, n int
 	name  string
 	value func(p []byte) string
-	to    func(p []byte) block.Nr // that it points to; nil: to nothing
+	to    func(p []byte) block.Nr // the block it points to; nil: not a pointer
 }
 
-// number shows a field of 4 or 8 bytes.
+// number formats a field of 4 or 8 bytes.
 func number(p []byte) string { return fmt.Sprint(uintOf(p)) }
 
 func hexNumber(p []byte) string { return fmt.Sprintf("%#x", uintOf(p)) }
@@ -37,7 +37,7 @@ func uintOf(p []byte) uint64 {
 
 func pointer(p []byte) block.Nr { return block.Nr(le.Uint64(p)) }
 
-// hexPage shows the bytes of a block as they lie on the device, with the names of the fields.
+// hexPage shows the bytes of a block as they are on the device, with the names of the fields.
 func hexPage(from *page, limit block.Nr) page {
 	c := from.block
 	p := page{title: fmt.Sprintf("bytes of block %d (%s)", c.nr, c.kindName()), place: from.place, block: c, hex: true, notes: c.summary()}
@@ -72,7 +72,7 @@ func hexPage(from *page, limit block.Nr) page {
 	return p
 }
 
-// visible is bytes as text, with dots for what ASCII cannot show.
+// visible returns bytes as text, with dots for what ASCII cannot show.
 func visible(b []byte) string {
 	text := make([]byte, len(b))
 	for i, c := range b {
@@ -84,7 +84,7 @@ func visible(b []byte) string {
 	return string(text)
 }
 
-// fields are all bytes of the block, in order.
+// fields covers all bytes of the block, in order.
 func (c *content) fields(from *place) []field {
 	var named []field
 	switch {
@@ -104,7 +104,7 @@ func (c *content) fields(from *place) []field {
 	return rest(c.raw, named)
 }
 
-// twoBits are 32 counts.
+// twoBits formats 32 counts.
 func twoBits(p []byte) string {
 	var s strings.Builder
 	for i := range 32 {
@@ -114,7 +114,7 @@ func twoBits(p []byte) string {
 	return s.String()
 }
 
-// head is what all blocks begin with.
+// head returns the fields at the start of every block.
 func (c *content) head(n int, name string) []field {
 	sum := func(p []byte) string {
 		if c.correction == nil && !c.asItStands {
@@ -168,7 +168,7 @@ func (c *content) nodeFields(from *place) []field {
 	return fields
 }
 
-// entryFields are index entries that lie at a byte of the block. Those that are zero are left to the rest.
+// entryFields returns the fields of index entries from byte at on. It leaves entries of zeros to rest.
 func entryFields(at int, entries []byte) (fields []field) {
 	for i := 0; i+spacemap.EntrySize <= len(entries); i += spacemap.EntrySize {
 		if spacemap.DecodeEntry(entries[i:]) == (spacemap.IndexEntry{}) {
@@ -209,7 +209,7 @@ func (c *content) superblockFields() []field {
 	return fields
 }
 
-// rest puts what has no name between the fields: 16 bytes a row, and what is zero in one.
+// rest fills the gaps between fields: 16 bytes a row, and zeros in a single row.
 func rest(b *block.Data, named []field) (all []field) {
 	at := 0
 	fill := func(end int) {

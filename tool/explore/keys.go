@@ -10,23 +10,23 @@ import (
 	"thinpool/metadata/block"
 )
 
-// mostPending is how many keys wait for a page.
+// mostPending limits how many keys wait for a page.
 const mostPending = 100
 
-// A prompt is a line that is being typed.
+// A prompt is a line of input.
 type prompt struct {
-	label string // "" if there is none
+	label string // "": no prompt
 	text  string
 	enter func(Model, string) (Model, Effects)
 }
 
-// say puts a message into the line below the page.
+// say puts a message on the line below the page.
 func (m Model) say(format string, args ...any) Model {
 	m.status, m.isError = fmt.Sprintf(format, args...), false
 	return m
 }
 
-// fail is say for what did not work.
+// fail is say for failures.
 func (m Model) fail(format string, args ...any) Model {
 	m.status, m.isError = fmt.Sprintf(format, args...), true
 	return m
@@ -60,7 +60,7 @@ func (m Model) key(k Key) (Model, Effects) {
 	return m.say("%s does nothing here: ? lists the keys", k), Effects{}
 }
 
-// actions are what keys do that do not just move.
+// actions lists the keys that do more than move.
 func actions() map[Key]func(Model) (Model, Effects) {
 	return map[Key]func(Model) (Model, Effects){
 		"enter": Model.open, "l": Model.open, "right": Model.open,
@@ -106,7 +106,7 @@ func (m *Model) moved(k Key) bool {
 	return true
 }
 
-// escape gives up what is going on, or clears the message.
+// escape cancels what is going on, or clears the message.
 func (m Model) escape() (Model, Effects) {
 	var e Effects
 	switch {
@@ -129,7 +129,7 @@ func (m Model) escape() (Model, Effects) {
 	return m, e
 }
 
-// typed handles a key while a line is being typed.
+// typed handles a key while the prompt is open.
 func (m Model) typed(k Key) (Model, Effects) {
 	p := &m.prompt
 	switch {
@@ -186,7 +186,7 @@ func (m Model) openPlace(to place) (Model, Effects) {
 	return m.read(func(_ context.Context, r *reader) found { return r.open(to) })
 }
 
-// onPath reports whether a block is among those that lead to the page.
+// onPath reports whether a block is on the path to the page.
 func (m Model) onPath(nr block.Nr) bool {
 	for _, p := range m.path() {
 		if p == nr {
@@ -196,7 +196,7 @@ func (m Model) onPath(nr block.Nr) bool {
 	return false
 }
 
-// path are the blocks that lead to the page, from the last superblock or list on.
+// path returns the blocks that lead to the page, from the last superblock or list on.
 func (m Model) path() []block.Nr {
 	var nrs []block.Nr
 	for i := range m.stack {
@@ -243,7 +243,7 @@ func (m Model) searched(step int) Model {
 	return m
 }
 
-// bytes shows the bytes of the block, or leaves them.
+// bytes switches between the bytes of the block and its entries.
 func (m Model) bytes() (Model, Effects) {
 	p := m.page()
 	switch {
@@ -255,7 +255,7 @@ func (m Model) bytes() (Model, Effects) {
 	return m.show([]page{hexPage(p, m.limit)}, true), Effects{}
 }
 
-// copyPath puts the path into the clipboard.
+// copyPath copies the path to the clipboard.
 func (m Model) copyPath() (Model, Effects) {
 	var words []string
 	for _, nr := range m.path() {
@@ -268,7 +268,7 @@ func (m Model) copyPath() (Model, Effects) {
 	return m.say("copied %s (thin_explore -p %s)", text, text), Effects{Copy: text}
 }
 
-// super is the superblock that the path begins at: the live one, if it begins at none.
+// super returns the superblock the path begins at, or else the live one.
 func (m Model) super() block.Nr {
 	if p := m.page().place; p != nil && p.top != 0 {
 		return p.top
@@ -281,7 +281,7 @@ func (m Model) super() block.Nr {
 	return metadata.SuperblockLocation
 }
 
-// device is the device whose mappings the page has.
+// device returns the device whose mappings the page has.
 func (m Model) device() *metadata.DevID {
 	for i := len(m.stack) - 1; i >= 0; i-- {
 		if p := m.stack[i].place; p != nil && p.dev != nil {

@@ -16,7 +16,7 @@ import (
 	"thinpool/tool/scan"
 )
 
-// subject is the block that o and c ask about: that of the page, or what the selected row of a list leads to.
+// subject returns the block that o and c ask about: the page's, or the one the selected row leads to.
 func (m Model) subject() (block.Nr, bool) {
 	p := m.page()
 	if p.block != nil {
@@ -28,7 +28,7 @@ func (m Model) subject() (block.Nr, bool) {
 	return 0, false
 }
 
-// owners finds all that leads to a block.
+// owners finds everything that leads to a block.
 func (m Model) owners() (Model, Effects) {
 	nr, ok := m.subject()
 	if !ok {
@@ -41,14 +41,14 @@ func (m Model) owners() (Model, Effects) {
 type reference struct {
 	from block.Nr
 	what string
-	row  scan.Row // of the block that has the entry
+	row  scan.Row // of the block with the entry
 }
 
-// mostPointers bounds how many pointers to a block are listed.
+// mostPointers limits how many pointers to a block are listed.
 const mostPointers = 1000
 
-// owners reads the whole device: once for all pointers to a block, whatever they are part of, and once as
-// thin_scan does, to know which of them count.
+// owners reads the whole device twice: once for all pointers to a block, in any tree, and once as thin_scan
+// does, to know which of them count.
 func (r *reader) owners(ctx context.Context, nr block.Nr) found {
 	pointers, err := r.pointers(ctx, nr)
 	if err != nil {
@@ -126,8 +126,8 @@ func ownerDevice(o scan.Owner, snapshot bool) func(Model) (Model, Effects) {
 	return func(m Model) (Model, Effects) { return m.toDevice(o.FirstIDs[0], nil) }
 }
 
-// pointers finds the entries of valid blocks that lead to a block. In the metadata of a pool that is in use only
-// some blocks hold still, and nothing leads to block 0.
+// pointers finds the entries of valid blocks that lead to a block. While a pool is in use, only some blocks
+// of its metadata hold still. Nothing leads to block 0.
 func (r *reader) pointers(ctx context.Context, nr block.Nr) ([]reference, error) {
 	if r.opt.Snapshot || nr == metadata.SuperblockLocation {
 		return nil, nil
@@ -164,7 +164,7 @@ func (r *reader) pointers(ctx context.Context, nr block.Nr) ([]reference, error)
 	return all[:min(len(all), mostPointers)], err
 }
 
-// referencesIn are the entries of a block that lead to block nr.
+// referencesIn returns the entries of a block that lead to block nr.
 func referencesIn(from block.Nr, b *block.Data, nr, limit block.Nr) (all []reference) {
 	c := &content{nr: from, self: from, raw: b}
 	if c.examine(limit); c.asItStands {
@@ -185,7 +185,7 @@ func referencesIn(from block.Nr, b *block.Data, nr, limit block.Nr) (all []refer
 	return all
 }
 
-// children are the blocks that the entries of a block lead to.
+// children returns the blocks that the entries of a block lead to.
 func (c *content) children() []block.Nr {
 	var all []block.Nr
 	switch c.kind {
@@ -206,7 +206,7 @@ func (c *content) children() []block.Nr {
 	return all
 }
 
-// roots yields what a superblock leads to.
+// roots yields the blocks that a superblock leads to.
 func roots(sb *metadata.Superblock) func(yield func(string, block.Nr) bool) {
 	return func(yield func(string, block.Nr) bool) {
 		_ = yield("mapping tree", sb.MappingRoot) && yield("device details", sb.DetailsRoot) &&

@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A tree is a part of the metadata that a block belongs to, as far as the path that leads there says.
+// A tree is the part of the metadata a block belongs to, according to the path that leads there.
 type tree uint8
 
 const (
@@ -37,35 +37,35 @@ var treeNames = [...]string{
 
 func (t tree) String() string { return treeNames[t] }
 
-// keyNames are what the keys of trees are.
+// keyNames names the keys of each tree.
 var keyNames = [...]string{"key", "key", "device", "device", "thin", "bitmap", "data block", "data block", "bitmap", "block", "block"}
 
-// leaves are what the leaves of trees hold.
+// leaves gives the kind of leaf of each tree.
 var leaves = [...]survey.Kind{
 	topLevel: survey.TopLeaf, details: survey.DetailsLeaf, mappings: survey.MappingLeaf,
 	dataIndex: survey.IndexLeaf, dataCounts: survey.CountLeaf, metaCounts: survey.CountLeaf,
 }
 
-// ofKind is the tree that a block of unknown origin seems to be part of.
+// ofKind guesses the tree of a block of unknown origin from its kind.
 var ofKind = [...]tree{
 	survey.Superblock: superblocks, survey.TopLeaf: topLevel, survey.DetailsLeaf: details, survey.MappingLeaf: mappings,
-	survey.IndexLeaf: dataIndex, survey.Index: metaIndex, survey.CountLeaf: noTree, // the last
+	survey.IndexLeaf: dataIndex, survey.Index: metaIndex, survey.CountLeaf: noTree, // the last kind
 }
 
-// A place is a block, and what the path that leads there says about it.
+// A place is a block, and what the path to it says about it.
 type place struct {
 	nr   block.Nr
 	tree tree
-	keys metadata.KeyRange // that are left to it
-	dev  *metadata.DevID   // whose mappings it has
-	num  uint64            // of a bitmap
-	top  block.Nr          // superblock that the path begins at
+	keys metadata.KeyRange // keys its parents leave to it
+	dev  *metadata.DevID   // the device whose mappings it has
+	num  uint64            // number of a bitmap
+	top  block.Nr          // the superblock the path begins at
 }
 
-// at is a place of which nothing is known but the block.
+// at returns a place of which only the block is known.
 func at(nr block.Nr) place { return place{nr: nr, keys: btree.AllKeys} }
 
-// A dataRun is data blocks.
+// A dataRun is a run of data blocks.
 type dataRun struct {
 	first metadata.DataBlock
 	n     uint64
@@ -73,31 +73,31 @@ type dataRun struct {
 
 // A row is a line of a page.
 type row struct {
-	text  string   // its columns, with a tab between two
+	text  string   // columns, separated by tabs
 	about []string // for the side pane
 	bad   bool
-	to    *place // that Enter opens; nil: none
+	to    *place // opened by Enter; nil: nothing
 	run   func(Model) (Model, Effects)
-	// What the row is about, for keys that ask more.
+	// What the row is about, for keys that ask for more.
 	key  *uint64
 	data *dataRun
 }
 
-// A page is what the list shows.
+// A page is the content of the list.
 type page struct {
 	title  string
-	place  *place   // of the block that it shows; nil: it is a list
+	place  *place   // of the block it shows; nil: it is a list
 	block  *content // likewise
-	hex    bool     // the bytes of the block
+	hex    bool     // show the bytes of the block
 	notes  []string // for the side pane; damage begins with "!"
 	rows   []row
-	none   string // what is said if there are no rows
+	none   string // shown if there are no rows
 	cursor int
-	first  int  // row that is shown first
-	judged bool // the blocks that the rows lead to were looked at
+	first  int  // first visible row
+	judged bool // the blocks that the rows lead to were checked
 }
 
-// align puts the columns of the rows below each other. The last one takes what it needs.
+// align lines up the columns of the rows. The last column takes what it needs.
 func (p *page) align() {
 	var widths []int
 	for i := range p.rows {
@@ -120,7 +120,7 @@ func (p *page) align() {
 	}
 }
 
-// plural is a number of things.
+// plural formats a count with its noun.
 func plural(n uint64, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -135,12 +135,12 @@ func (p *page) selected() *row {
 	return &p.rows[p.cursor]
 }
 
-// scroll makes sure that the cursor is among the height rows that are shown.
+// scroll keeps the cursor among the height visible rows.
 func (p *page) scroll(height int) {
 	p.first = max(min(p.first, p.cursor, len(p.rows)-height), p.cursor-height+1, 0)
 }
 
-// selectKey puts the cursor at the row that has a key or leads to it.
+// selectKey moves the cursor to the row that has a key or leads to it.
 func (p *page) selectKey(key uint64) {
 	for i := range p.rows {
 		if k := p.rows[i].key; k != nil && *k <= key {
@@ -149,7 +149,7 @@ func (p *page) selectKey(key uint64) {
 	}
 }
 
-// selectBlock puts the cursor at the row that leads to a block, and returns its place; nil if there is none.
+// selectBlock moves the cursor to the row that leads to a block, and returns its place, or nil.
 func (p *page) selectBlock(nr block.Nr) *place {
 	for i := range p.rows {
 		if to := p.rows[i].to; to != nil && to.nr == nr {
@@ -160,7 +160,7 @@ func (p *page) selectBlock(nr block.Nr) *place {
 	return nil
 }
 
-// find puts the cursor at the next row that has a text, from the one after the cursor on, or before it.
+// find moves the cursor to the next row that contains text, or with a negative step to the previous one.
 func (p *page) find(text string, step int) bool {
 	n := len(p.rows)
 	text = strings.ToLower(text)
@@ -175,7 +175,7 @@ func (p *page) find(text string, step int) bool {
 	return false
 }
 
-// A namer says what devices are called.
+// A namer returns the name of a device.
 type namer func(metadata.DevID) string
 
 func (n namer) label(id metadata.DevID) string {
@@ -185,7 +185,7 @@ func (n namer) label(id metadata.DevID) string {
 	return metadata.Label(id, n(id))
 }
 
-// blockPage is the page of a block at a place.
+// blockPage returns the page of a block at a place.
 func blockPage(opt *Options, limit block.Nr, at place, c *content) page {
 	p := page{place: &at, block: c, notes: c.summary()}
 	b := builder{opt: opt, limit: limit, page: &p, at: at, c: c, name: opt.Name}
@@ -229,7 +229,7 @@ type builder struct {
 	name  namer
 }
 
-// title is what the block is in its tree.
+// title says what the block is in its tree.
 func (b *builder) title() string {
 	c := b.c
 	switch {
@@ -252,7 +252,7 @@ func (b *builder) title() string {
 	return fmt.Sprintf("%s: %s, block %d", name, what, c.nr)
 }
 
-// surprise says in what the block is not what the path leads one to expect.
+// surprise says how the block differs from what the path leads one to expect.
 func (b *builder) surprise() string {
 	c, want := b.c, ""
 	switch t := b.at.tree; {
@@ -276,7 +276,7 @@ func (b *builder) surprise() string {
 	return "this should be " + want
 }
 
-// mayBeLeaf reports whether a leaf with values of 8 bytes can be one of the tree: what they are is a guess.
+// mayBeLeaf reports whether a leaf with values of 8 bytes can belong to a tree. The values are a guess.
 func (c *content) mayBeLeaf(t tree) bool {
 	return t == mappings && c.kind == survey.TopLeaf || t == topLevel && c.kind == survey.MappingLeaf && c.node.Len() == 0
 }
@@ -295,7 +295,7 @@ func keyText(r metadata.KeyRange) string {
 	return fmt.Sprintf("%d..%d", r.First, r.Last)
 }
 
-// child is the place that entry i, at a key, leads to.
+// child returns the place that an entry with these keys leads to.
 func (b *builder) child(nr block.Nr, t tree, keys metadata.KeyRange) *place {
 	return &place{nr: nr, tree: t, keys: keys, dev: b.at.dev, top: b.at.top}
 }

@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/rmap"
 )
 
-// counts shows the reference counts of what the page and the row are about, as the space maps have them.
+// counts shows what the space maps count for the subject of the page and the row.
 func (m Model) counts() (Model, Effects) {
 	nr, isBlock := m.subject()
 	sel := m.page().selected()
@@ -58,7 +58,7 @@ func (m Model) counts() (Model, Effects) {
 	})
 }
 
-// mappers finds who maps the data blocks of the selected row.
+// mappers finds the devices that map the data blocks of the selected row.
 func (m Model) mappers() (Model, Effects) {
 	sel := m.page().selected()
 	if sel == nil || sel.data == nil {
@@ -67,7 +67,7 @@ func (m Model) mappers() (Model, Effects) {
 	return m.whoMaps(*sel.data)
 }
 
-// errEnough ends a pass that has found as much as is shown.
+// errEnough ends a pass that has found as much as the screen shows.
 var errEnough = errors.New("enough")
 
 func (m Model) whoMaps(run dataRun) (Model, Effects) {
@@ -104,12 +104,12 @@ func (m Model) whoMaps(run dataRun) (Model, Effects) {
 	})
 }
 
-// pool is the metadata as all tools read it.
+// pool opens the metadata as all tools do.
 func (r *reader) pool() (*metadata.Pool, error) {
 	return metadata.Open(r.opt.Device, metadata.Options{Snapshot: r.opt.Snapshot})
 }
 
-// toMapping goes to where a device maps a thin block, on what is there.
+// toMapping goes to a device's mapping of a thin block, on top of the current page.
 func (m Model) toMapping(id metadata.DevID, thin uint64) (Model, Effects) {
 	top := m.super()
 	return m.read(func(ctx context.Context, r *reader) found {
@@ -119,7 +119,7 @@ func (m Model) toMapping(id metadata.DevID, thin uint64) (Model, Effects) {
 	})
 }
 
-// places lists where a path can begin.
+// places lists the places a path can begin at.
 func (m Model) places() (Model, Effects) {
 	return m.read(func(_ context.Context, r *reader) found {
 		p := page{title: "where to begin", notes: []string{"superblocks, older states and faults"}}
@@ -143,7 +143,7 @@ func (m Model) places() (Model, Effects) {
 	})
 }
 
-// states lists what earlier transactions have left.
+// states lists what earlier transactions left.
 func (m Model) states() (Model, Effects) {
 	return m.start("older states", func(ctx context.Context, r *reader) found {
 		all, _, err := repair.States(ctx, r.opt.Device, repair.Options{Progress: r.progress, Name: r.opt.Name})
@@ -168,7 +168,7 @@ func (m Model) states() (Model, Effects) {
 	})
 }
 
-// statePage lists what a state consists of.
+// statePage lists the parts of a state.
 func statePage(s *repair.State, n int, name namer) page {
 	whole := "all of it can be read"
 	if !s.Whole {

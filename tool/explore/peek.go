@@ -7,11 +7,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// peeked is a block that was read for the side pane.
+// peeked is a block read for the side pane.
 type peeked struct{ content *content }
 
-// peek reads what the page leads to: what is selected, so that the side pane can say what it is, and all else, so
-// that damage shows before one steps into it.
+// peek reads the blocks that the page leads to: the selected one for the side pane, and the others so that
+// damage shows before the user steps into it.
 func (m Model) peek(e Effects) (Model, Effects) {
 	if len(m.stack) == 0 || m.reading != 0 {
 		return m, e
@@ -39,8 +39,8 @@ func (m Model) peek(e Effects) (Model, Effects) {
 	return m, e
 }
 
-// children are the blocks that the rows of a page lead to, no more than a node has entries. Counts of blocks are not
-// pointers.
+// children returns the blocks that the rows of a page lead to, at most as many as a node has entries. Counts
+// of blocks are not pointers.
 func (p *page) children() []place {
 	const most = 512
 	var all []place
@@ -52,7 +52,7 @@ func (p *page) children() []place {
 	return all
 }
 
-// judged are the blocks among those that pages lead to that are damaged, or not what belongs there.
+// judged lists the damaged or misplaced blocks among those a page leads to.
 type judged struct{ bad []block.Nr }
 
 func judgeBlocks(ctx context.Context, dev block.Device, limit block.Nr, all []place) judged {
@@ -68,7 +68,7 @@ func judgeBlocks(ctx context.Context, dev block.Device, limit block.Nr, all []pl
 	return j
 }
 
-// judge marks the rows that lead to damaged blocks. A row is never changed in place: older models have it.
+// judge marks the rows that lead to damaged blocks. It copies the rows, because older models share them.
 func (m *Model) judge(j judged) {
 	if len(j.bad) == 0 {
 		return

@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// names are the keys that are more than one character.
+// names lists the keys with names longer than one character.
 var names = []string{
 	"enter", "esc", "backspace", "tab", "space", "up", "down", "left", "right", "pgup", "pgdown", "home", "end",
 	"ctrl+c", "ctrl+u", "ctrl+b", "ctrl+f",
 }
 
-// IsKey reports whether a word of a script is the name of a key, rather than text that is typed.
+// IsKey reports whether a word of a script names a key. Any other word is text to type.
 func IsKey(word string) bool { return slices.Contains(names, word) }
 
-// Play hands messages to a model, and brings about all that it wants before the next: for scripts and tests. It ends
-// early if the model wants to quit, or with ctx.
+// Play sends messages to a model, and carries out all effects of each before the next. Scripts and tests use
+// it. It ends early if the model quits or ctx is done.
 func Play(ctx context.Context, m Model, e Effects, msgs ...Msg) Model {
 	for {
 		var ok bool
@@ -27,7 +27,7 @@ func Play(ctx context.Context, m Model, e Effects, msgs ...Msg) Model {
 	}
 }
 
-// settle does all jobs of effects, and those that follow. It reports whether the model goes on.
+// settle runs all jobs of effects, and those that follow. It reports whether the model goes on.
 func settle(ctx context.Context, m Model, e Effects) (Model, bool) {
 	jobs := e.Jobs
 	quit := e.Quit

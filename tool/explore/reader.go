@@ -12,7 +12,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A reader is what jobs read with. It lives as long as one job.
+// A reader does the reading for one job.
 type reader struct {
 	opt      *Options
 	limit    block.Nr
@@ -20,7 +20,7 @@ type reader struct {
 	read     []*content
 }
 
-// mostDepth bounds how far a path goes down.
+// mostDepth limits how far down a path goes.
 const mostDepth = 2 * btree.MaxDepth
 
 func (r *reader) block(nr block.Nr) *content {
@@ -34,12 +34,12 @@ func (r *reader) block(nr block.Nr) *content {
 // page reads the block at a place.
 func (r *reader) page(at place) page { return blockPage(r.opt, r.limit, at, r.block(at.nr)) }
 
-// open is the page of a place, on what is there.
+// open returns the page of a place, to go on top of the current one.
 func (r *reader) open(at place) found {
 	return found{pages: []page{r.page(at)}, push: true, blocks: r.read}
 }
 
-// top is the superblock that a person begins at.
+// top returns the superblock to begin at.
 func (r *reader) top() (page, error) {
 	p := r.page(place{nr: metadata.SuperblockLocation, tree: superblocks, keys: btree.AllKeys})
 	if !r.opt.Snapshot {
@@ -52,13 +52,13 @@ func (r *reader) top() (page, error) {
 	return r.page(place{nr: held, tree: superblocks, keys: btree.AllKeys}), nil
 }
 
-// start is where a person begins.
+// start returns the first page.
 func (r *reader) start() found {
 	p, err := r.top()
 	return found{pages: []page{p}, blocks: r.read, err: err}
 }
 
-// descend goes from the last of pages to the leaf that has a key, as far as it can.
+// descend goes from the last page down to the leaf with a key, or as far as possible.
 func (r *reader) descend(ctx context.Context, pages []page, key uint64) []page {
 	for range mostDepth {
 		p := &pages[len(pages)-1]
@@ -72,7 +72,7 @@ func (r *reader) descend(ctx context.Context, pages []page, key uint64) []page {
 	return pages
 }
 
-// field puts the cursor of a superblock at the row that leads to a tree, and appends the page of its root.
+// field moves the cursor of a superblock to the row of a tree, and appends the page of the tree's root.
 func (r *reader) field(pages []page, t tree) ([]page, error) {
 	p := &pages[len(pages)-1]
 	for i := range p.rows {
@@ -84,7 +84,7 @@ func (r *reader) field(pages []page, t tree) ([]page, error) {
 	return pages, fmt.Errorf("the superblock does not lead to the %s", t)
 }
 
-// device is the path to a device and, if thin is not nil, to a thin block of it. top is the superblock to begin at.
+// device returns the path from superblock top to a device and, if thin is not nil, to a thin block of it.
 func (r *reader) device(ctx context.Context, top block.Nr, id metadata.DevID, thin *uint64) found {
 	pages := []page{r.page(place{nr: top, tree: superblocks, keys: btree.AllKeys})}
 	pages, err := r.field(pages, topLevel)
@@ -107,7 +107,7 @@ func (r *reader) device(ctx context.Context, top block.Nr, id metadata.DevID, th
 	return found{pages: pages, blocks: r.read, err: err}
 }
 
-// reached says whether the last of pages has a mapping of a thin block.
+// reached returns an error if the last page has no mapping of a thin block.
 func (r *reader) reached(pages []page, thin uint64) error {
 	p := &pages[len(pages)-1]
 	if row := p.selected(); row != nil && row.data != nil && row.key != nil && thin >= *row.key && thin-*row.key < row.data.n {
@@ -119,7 +119,7 @@ func (r *reader) reached(pages []page, thin uint64) error {
 	return fmt.Errorf("thin block %d is not mapped", thin)
 }
 
-// path follows blocks from a superblock on. What a block does not lead to is shown all the same.
+// path follows blocks from a superblock on. It also shows a block that its predecessor does not lead to.
 func (r *reader) path(nrs []block.Nr) found {
 	var pages []page
 	var err error
@@ -141,7 +141,7 @@ func (r *reader) path(nrs []block.Nr) found {
 	return found{pages: pages, blocks: r.read, err: err}
 }
 
-// nodePath is the path that an option gives.
+// nodePath returns the path given as an option.
 func (r *reader) nodePath(text string) found {
 	nrs, err := ParseNodePath(text)
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *reader) nodePath(text string) found {
 	return r.path(nrs)
 }
 
-// stored reads the count of a block in a space map, and where it is kept.
+// stored reads the count of a block in a space map, and returns the bitmap that holds it.
 func (r *reader) stored(sb *metadata.Superblock, nr uint64, data bool) (count uint32, bitmap place, err error) {
 	dev := block.NewReader(r.opt.Device, 1)
 	root, counts := sb.MetadataSpaceMap, metaCounts

@@ -26,7 +26,7 @@ func nameAll(id metadata.DevID) string { return fmt.Sprintf("vg/\x1b[2J\u202e%d"
 
 var wide = explore.Size{Width: 200, Height: 60}
 
-// selected is the row that the cursor is at.
+// selected returns the row at the cursor.
 func selected(m explore.Model) string {
 	for _, line := range m.View() {
 		if text, ok := strings.CutPrefix(line.String(), ">"); ok {
@@ -37,7 +37,7 @@ func selected(m explore.Model) string {
 	return ""
 }
 
-// Going to a thin block leads to the mapping that the library finds there.
+// Going to a thin block leads to the mapping the library finds for it.
 func TestThinBlocks(t *testing.T) {
 	tried := 0
 	for _, name := range fixtures.Names() {
@@ -89,7 +89,7 @@ func TestThinBlocks(t *testing.T) {
 	}
 }
 
-// The counts that are shown are those that the check finds in sound metadata.
+// On sound metadata, explore shows the counts that the check finds.
 func TestCounts(t *testing.T) {
 	dev := fixtures.Mem(t, "wide-sharing")
 	var counts []uint32
@@ -108,7 +108,7 @@ func TestCounts(t *testing.T) {
 			continue
 		}
 		seen[want] = true
-		if want == 0 { // no mapping to be selected
+		if want == 0 { // no mapping to select
 			continue
 		}
 		m := play(t, explore.Options{Device: dev}, wide, fmt.Sprintf(": data space %d enter c", b))
@@ -128,7 +128,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// In sound metadata the pointers to a block that are in use are as many as the scan counts.
+// In sound metadata, as many pointers to a block are in use as the scan counts.
 func TestPointers(t *testing.T) {
 	for _, name := range []string{"metadata-snap", "layers"} {
 		dev := fixtures.Mem(t, name)
@@ -157,7 +157,7 @@ func TestPointers(t *testing.T) {
 	}
 }
 
-// A recorder is a Visitor that keeps what it is told, checked as a restore checks it.
+// A recorder is a Visitor that keeps what it gets, checked as a restore checks it.
 type recorder struct {
 	metadata.Validator
 	text strings.Builder
@@ -193,7 +193,7 @@ func (r *recorder) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// export plays a script that ends in an export, and returns what was written.
+// export plays a script that ends in an export, and returns what it wrote.
 func export(t *testing.T, dev block.Device, script string) (string, explore.Model) {
 	t.Helper()
 	var r *recorder
@@ -208,7 +208,7 @@ func export(t *testing.T, dev block.Device, script string) (string, explore.Mode
 	return r.text.String(), m
 }
 
-// What is exported of whole devices is what the library reads.
+// An export of whole devices equals what the library reads.
 func TestExport(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		dev := fixtures.Mem(t, name)
@@ -241,7 +241,7 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// Of a damaged device all but the lost leaf is exported, and the number of blocks that could not be used is said.
+// An export of a damaged device has all but the lost leaf, and tells how many blocks it could not use.
 func TestExportDamaged(t *testing.T) {
 	got, m := export(t, damaged(t), ": dev space 2 enter")
 	if !strings.HasPrefix(got, "device 2 4634\n") || !strings.HasSuffix(got, "mapped 4634\n") {
@@ -258,7 +258,7 @@ func TestExportDamaged(t *testing.T) {
 	}
 }
 
-// A leaf with a flipped bit is exported as it should be; one that is damaged worse as it stands on the screen.
+// An export corrects a leaf with a flipped bit, and takes one with worse damage as the screen shows it.
 func TestExportLeaf(t *testing.T) {
 	whole, _ := export(t, fixtures.Mem(t, "odd-blocks"), "enter j enter j enter")
 	flipped := fixtures.Mem(t, "odd-blocks")
@@ -278,7 +278,7 @@ func TestExportLeaf(t *testing.T) {
 	}
 }
 
-// edit changes a block, and leaves its checksum as it is.
+// edit changes a block, but not its checksum.
 func edit(t *testing.T, dev block.Device, nr block.Nr, change func(*block.Data)) {
 	t.Helper()
 	var b block.Data
@@ -291,7 +291,7 @@ func edit(t *testing.T, dev block.Device, nr block.Nr, change func(*block.Data))
 	}
 }
 
-// f leads to each fault of a check, by the path that thin_check speaks of.
+// f leads to each fault of a check, by the path that thin_check reports.
 func TestFaults(t *testing.T) {
 	dev := damaged(t)
 	edit(t, dev, 95, func(b *block.Data) { b[40] ^= 0xff; b[41] ^= 0xff }) // device details
@@ -318,7 +318,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A counting device knows which blocks were read.
+// A counting device remembers which blocks were read.
 type counting struct {
 	block.Device
 	mu   sync.Mutex
@@ -336,7 +336,7 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 
 func (c *counting) WriteAt([]byte, int64) (int, error) { panic("a write") }
 
-// With the metadata snapshot nothing else is read, but what is asked for by number.
+// With the metadata snapshot, explore reads nothing else unless asked for it by number.
 func TestSnapshotReadsNothingElse(t *testing.T) {
 	dev := &counting{Device: fixtures.Mem(t, "metadata-snap"), read: map[block.Nr]bool{}}
 	pool, err := metadata.Open(dev.Device, metadata.Options{Snapshot: true})
@@ -358,7 +358,7 @@ func TestSnapshotReadsNothingElse(t *testing.T) {
 	}
 }
 
-// vast is a device of the greatest size, zero but for its beginning.
+// vast is a device of the greatest size, all zero after its beginning.
 type vast struct{ *blocktest.Mem }
 
 func (v vast) Size() int64 { return 255 * 16320 * block.Size }
@@ -375,7 +375,7 @@ func (v vast) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Moving about reads a few blocks, however large the metadata is.
+// Moving about reads only a few blocks, however large the metadata is.
 func TestMovingIsLazy(t *testing.T) {
 	dev := &counting{Device: vast{fixtures.Mem(t, "odd-blocks")}, read: map[block.Nr]bool{}}
 	m := play(t, explore.Options{Device: dev}, usual, "enter j enter j enter G h G k x h : dev space 1 enter c h : 4 0 0 0 0 0 0 enter h m")
@@ -387,10 +387,10 @@ func TestMovingIsLazy(t *testing.T) {
 	}
 }
 
-// randomKeys are those that a cat on the keyboard presses, those that move more often than others.
+// randomKeys are the keys that a cat on the keyboard presses. Those that move come more often.
 var randomKeys = strings.Fields("up down j k enter enter enter l h backspace tab g G pgup pgdown esc n N o c r x f F m d e y ? / : 1 2 7 0 t h i n space d e v a enter left right home end q")
 
-// Whatever the metadata holds and whatever keys are pressed, there is a screen.
+// Any metadata and any keys give a screen.
 func FuzzExplore(f *testing.F) {
 	small := fixtures.Small(f).Contents()
 	for seed := range uint64(8) {
@@ -418,7 +418,7 @@ func FuzzExplore(f *testing.F) {
 	})
 }
 
-// harm damages an image: bits, bytes that a right checksum covers, whole blocks, blocks that cannot be read.
+// harm damages an image: bits, bytes under a valid checksum, whole blocks, unreadable blocks.
 func harm(t *testing.T, dev *blocktest.Mem, rng *rand.Rand) {
 	t.Helper()
 	blocks := block.Blocks(dev)
@@ -453,7 +453,7 @@ func harm(t *testing.T, dev *blocktest.Mem, rng *rand.Rand) {
 	}
 }
 
-// The same at random, for a while, with each run.
+// TestRandomKeys does the same with random input, for a while, in every run.
 func TestRandomKeys(t *testing.T) {
 	runs := 150
 	if testing.Short() {

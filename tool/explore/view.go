@@ -9,30 +9,28 @@ import (
 	"thinpool/metadata"
 )
 
-// A Style says how a Span looks. Nothing is told by the look alone.
+// A Style says how a Span looks. The look never carries information of its own.
 type Style uint8
 
-// The styles.
 const (
 	Plain    Style = iota
-	Title          // the line at the top
-	Heading        // what a page is
-	Dim            // of less interest
-	Bad            // damage, or what failed
-	Selected       // the row that keys are about
+	Title          // the top line
+	Heading        // what the page is
+	Dim            // less important
+	Bad            // damage or failure
+	Selected       // the row that keys act on
 	Chosen         // the same while the other pane has the keys
 )
 
-// A Span is text of one style.
+// A Span is text in one style.
 type Span struct {
 	Text  string
 	Style Style
 }
 
-// A Line is a line of the screen.
 type Line []Span
 
-// String is the text of a line.
+// String returns the text of a line.
 func (l Line) String() string {
 	var s strings.Builder
 	for _, span := range l {
@@ -41,20 +39,20 @@ func (l Line) String() string {
 	return strings.TrimRight(s.String(), " ")
 }
 
-// The smallest screen, and the width from which on there are two panes.
+// The smallest screen, and the least width for two panes.
 const (
 	leastWidth  = 20
 	leastHeight = 6
 	twoPanes    = 72
-	mostLabel   = 80 // columns of the list, where there is room
+	mostLabel   = 80 // columns of the list, if there is room
 )
 
-// chrome is how many lines are not those of the page: title, heading and rule above, rule, message and keys below.
+// chrome counts the lines around the page: title, heading and rule above, rule, message and keys below.
 const chrome = 5
 
 func (m *Model) bodyHeight() int { return max(m.height-chrome, 1) }
 
-// widths are those of the list and the side pane; 0 for one that is not shown.
+// widths returns the widths of the list and the side pane; 0 for a hidden one.
 func (m *Model) widths() (list, side int) {
 	switch {
 	case len(m.stack) > 0 && m.page().hex && m.focus != aside:
@@ -68,7 +66,7 @@ func (m *Model) widths() (list, side int) {
 	return list, m.width - list - 1
 }
 
-// View is what the screen shows: as many lines as it has, each as wide as it is.
+// View renders the screen: as many lines as it has, each as wide as it is.
 func (m Model) View() []Line {
 	if m.help > 0 {
 		return m.helpView()
@@ -82,7 +80,7 @@ func (m Model) View() []Line {
 	return lines
 }
 
-// Text is the screen as text.
+// Text returns the screen as plain text.
 func (m Model) Text() string {
 	var s strings.Builder
 	for _, line := range m.View() {
@@ -129,7 +127,7 @@ func (m *Model) headingLine() Line {
 	return Line{{m.fit(text, m.width-len(position)), style}, {position, Dim}}
 }
 
-// body are the lines of the page and of the side pane.
+// body returns the lines of the page and of the side pane.
 func (m *Model) body() []Line {
 	height := m.bodyHeight()
 	list, side := m.widths()
@@ -172,7 +170,7 @@ func lineOf(lines []Line, i int, blank string) Line {
 	return Line{{blank, Plain}}
 }
 
-// list are the rows that are shown. A mark before a row says that it is selected, or bad.
+// list returns the visible rows. A mark before a row says that it is selected, or bad.
 func (m *Model) list(width int) []Line {
 	if len(m.stack) == 0 {
 		return nil
@@ -199,7 +197,7 @@ func (m *Model) list(width int) []Line {
 	return lines
 }
 
-// known reports whether the block that a row leads to was read, and is not as it should be.
+// known reports whether the block that a row leads to was read and is bad.
 func (m *Model) known(row *row) bool {
 	if row.to == nil {
 		return false
@@ -208,7 +206,7 @@ func (m *Model) known(row *row) bool {
 	return c != nil && c.wrongAt(row.to)
 }
 
-// aside is the text of the side pane, not wrapped yet.
+// aside returns the text of the side pane, not wrapped yet.
 func (m *Model) aside() []string {
 	if len(m.stack) == 0 {
 		return nil
@@ -239,7 +237,7 @@ func (m *Model) aside() []string {
 	return lines
 }
 
-// wrapped breaks lines at spaces, and within words that are too long. What goes on is indented.
+// wrapped breaks lines at spaces, and inside words that are too long. It indents continuation lines.
 func (m *Model) wrapped(lines []string, width int) (out []string) {
 	for _, line := range lines {
 		line = clean(line)
@@ -276,7 +274,7 @@ func (m *Model) wrapped(lines []string, width int) (out []string) {
 	return out
 }
 
-// messageLine is what is being typed, or how far a pass is, or what the last key led to.
+// messageLine shows the prompt, or the progress of a pass, or the result of the last key.
 func (m *Model) messageLine() Line {
 	switch p := &m.prompt; {
 	case p.label != "":
@@ -300,7 +298,7 @@ func (m *Model) messageLine() Line {
 	return Line{{m.fit("", m.width), Plain}}
 }
 
-// keyLine names the keys that matter most here.
+// keyLine names the most useful keys here.
 func (m *Model) keyLine() Line {
 	text := " Enter open  h back  : go to  o owners  x bytes  f fault  ? help  q quit"
 	switch {
@@ -314,7 +312,7 @@ func (m *Model) keyLine() Line {
 	return Line{{m.fit(text, m.width), Dim}}
 }
 
-// clean makes text one line that a terminal can be shown.
+// clean makes text one line that is safe to print on a terminal.
 func clean(text string) string {
 	if strings.ContainsAny(text, "\n\t") {
 		text = strings.NewReplacer("\n", "; ", "\t", " ").Replace(text)
@@ -336,7 +334,7 @@ func (m *Model) textWidth(text string) (n int) {
 	return n
 }
 
-// fit makes text take just so many columns. What does not fit ends in "~".
+// fit pads or cuts text to exactly width columns. Cut text ends in "~".
 func (m *Model) fit(text string, width int) string {
 	text = clean(text)
 	if m.textWidth(text) > width {
@@ -346,7 +344,7 @@ func (m *Model) fit(text string, width int) string {
 	return text + strings.Repeat(" ", max(width-m.textWidth(text), 0))
 }
 
-// fitEnd leaves out the beginning of what does not fit.
+// fitEnd does the same, but cuts the beginning.
 func (m *Model) fitEnd(text string, width int) string {
 	text = clean(text)
 	over := m.textWidth(text) - width
@@ -357,7 +355,7 @@ func (m *Model) fitEnd(text string, width int) string {
 	return "~" + rest
 }
 
-// cut cuts text before the character that would be in a column beyond width.
+// cut splits text before the character that would go beyond column width.
 func (m *Model) cut(text string, width int) (head, rest string) {
 	column := 0
 	for i, r := range text {

@@ -166,14 +166,13 @@ type Disk struct {
 	holes Holes
 }
 
-// Holes says what is written to a block device where the volume has zeros.
+// Holes says what to write to a block device where the volume has zeros.
 type Holes int
 
-// The kinds of holes.
 const (
 	WriteZeros Holes = iota
 	SkipZeros        // write nothing: the device is all zero
-	Discard          // discard, and write zeros only where the device does not read as zeros then
+	Discard          // discard, then write zeros where the device does not read as zeros
 )
 
 // ErrTooSmall means that a block device is too small for the data.
@@ -207,7 +206,7 @@ func (t *Disk) Zero(off, n int64) error {
 	switch {
 	case t.holes == SkipZeros:
 		return nil
-	case t.holes == Discard && punchHole(t.f, off, n): // a promise, other than a discard
+	case t.holes == Discard && punchHole(t.f, off, n): // guarantees zeros, unlike a discard
 		return nil
 	case t.holes == Discard && discard(t.f, off, n):
 		return t.zeroRest(off, n)
@@ -217,11 +216,11 @@ func (t *Disk) Zero(off, n int64) error {
 	return writeZeros(t.f, off, n)
 }
 
-// restBytes is how much is made zero at a time: what pools give to a device.
+// restBytes is the unit in which zeroRest writes zeros: the smallest data block of a pool.
 const restBytes = 1 << 16
 
-// zeroRest writes zeros where n bytes from off on do not read as zeros. A discard is a hint, and the
-// parts of its range that are less than the device can discard stay as they are.
+// zeroRest writes zeros where n bytes from off on do not read as zeros. A discard is only a hint,
+// and the device does not discard parts smaller than its granularity.
 func (t *Disk) zeroRest(off, n int64) error {
 	buf := make([]byte, min(n, requestBytes))
 	for end := off + n; off < end; {

@@ -13,7 +13,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// The old content of a block device is gone, unless it is assumed to be all zero.
+// An export leaves none of a block device's old content, unless told that it is all zero.
 func TestDisk(t *testing.T) {
 	m := newModel(6)
 	path := filepath.Join(t.TempDir(), "disk")

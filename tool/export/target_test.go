@@ -14,7 +14,7 @@ import (
 	"thinpool/tool/export"
 )
 
-// A file is sparse, and is only replaced on request.
+// A file is sparse, and replaces another only on request.
 func TestFile(t *testing.T) {
 	const length = 64 * unit
 	path := filepath.Join(t.TempDir(), "out")

@@ -10,17 +10,17 @@ import (
 // mostStrips is the maximum number of devices whose lost ranges are drawn.
 const mostStrips = 20
 
-// A strip is a device from its first block to its last, with marked ranges.
+// A strip shows a device from its first block to its last, with marked ranges.
 type strip struct {
 	id      metadata.DevID
 	name    string
 	class   string // of the ranges
-	end     uint64 // it has at least this many blocks
+	end     uint64 // least number of blocks
 	ranges  []metadata.KeyRange
 	omitted uint64 // number of ranges not in ranges
 }
 
-// lost draws what each device has lost, from the listed faults.
+// lost draws the ranges that each device lost, according to the listed faults.
 func (p *page) lost(r *Report) {
 	lost := map[metadata.DevID]*strip{}
 	for i := range r.Faults {

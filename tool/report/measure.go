@@ -50,7 +50,7 @@ type pass struct {
 	workers []worker
 }
 
-// A leaf is what the tree walk needs to know about a leaf: little, as there are millions.
+// A leaf holds the little that the tree walk needs of a leaf, as there are millions.
 type leaf struct {
 	first, last       uint64 // values
 	firstLen, lastLen uint8  // of the first and the last run
@@ -69,7 +69,7 @@ type worker struct {
 // cuts divides the data device into cells whose sizes differ by at most one block.
 type cuts struct{ blocks, cells uint64 }
 
-// cut returns as many cells as fill a square whose side is a power of two, at most Side.
+// cut returns as many cells as fill a square with a side of a power of two, at most Side.
 func cut(blocks uint64) cuts {
 	c := cuts{blocks, min(1, blocks)}
 	for c.cells > 0 && c.cells < Side*Side && c.cells*4 <= blocks {
@@ -116,15 +116,15 @@ func (p *pass) run(ctx context.Context, progress func(string, uint64, uint64)) e
 
 var le = binary.LittleEndian
 
-// nextBlock is the difference between the mapping values of adjacent data blocks; the time is in
-// the bits below.
+// nextBlock is the difference between the mapping values of adjacent data blocks; the bits below
+// hold the time.
 const nextBlock = 1 << 24
 
 // leaf measures a leaf.
 func (p *pass) leaf(w *worker, i int, n btree.Node) {
 	l := &p.leaves[i]
 	blocks := w.blocks[:0]
-	var length, key, value uint64 // of the previous run, and where it ends
+	var length, key, value uint64 // of the previous run, and its end
 	total := p.counts.Len()
 	keys, values := n.Uint64s()
 	for k := 0; k+8 <= len(keys) && k+8 <= len(values); k += 8 {
@@ -149,7 +149,7 @@ func (p *pass) leaf(w *worker, i int, n btree.Node) {
 	w.blocks = blocks
 }
 
-// share sums up which of the data blocks that a leaf maps are shared.
+// share counts the shared data blocks among those that a leaf maps.
 func (p *pass) share(w *worker, l *leaf, owners owners, blocks []uint64) {
 	w.counts = slices.Grow(w.counts[:0], len(blocks))[:len(blocks)]
 	p.counts.Mapped(blocks, w.counts)
@@ -175,8 +175,8 @@ func (p *pass) share(w *worker, l *leaf, owners owners, blocks []uint64) {
 	}
 }
 
-// endRun records a run that is followed by another in the leaf. The first run may continue from
-// the leaf before.
+// endRun records a run that is followed by another in the leaf. The first run may continue one
+// of the previous leaf.
 func (l *leaf) endRun(length uint64, runs *runLengths) {
 	switch {
 	case length == 0:
@@ -232,7 +232,7 @@ type walk struct {
 	fill    Fill
 }
 
-// A subtree sums up what is below a node.
+// A subtree sums up everything below a node.
 type subtree struct {
 	seen, done, damaged     bool
 	runs, leaves, exclusive uint64
@@ -281,8 +281,8 @@ func (w *walk) visit(nr block.Nr, depth int) subtree {
 	return subtree{damaged: true}
 }
 
-// leafTree returns the subtree of a single leaf. The leaf's first and last runs are counted when
-// they are complete, the first time the leaf is met.
+// leafTree returns the subtree of a single leaf. The first time it meets a leaf, it counts the leaf's
+// first and last runs when they are complete.
 func (w *walk) leafTree(i int) subtree {
 	l, known := &w.leaves[i], &w.forest.Leaves()[i]
 	sum := subtree{runs: uint64(l.runs), leaves: 1, exclusive: uint64(l.exclusive), first: edge{known.First, l.first}, last: edge{known.Last, l.last}}
@@ -314,7 +314,7 @@ func (w *walk) endRun() {
 	w.pending = 0
 }
 
-// add adds the subtree that follows in key order.
+// add appends the next subtree in key order.
 func (s *subtree) add(next subtree) {
 	switch {
 	case s.runs == 0:
@@ -359,7 +359,7 @@ func (w *walk) bins() []Bin {
 	return bins
 }
 
-// chosen returns the indexes of n volumes, ascending: those with the most mappings. Up to half of
+// chosen returns the indexes of the n volumes with the most mappings, ascending. Up to half of
 // them are reserved for the origins of snapshots, which hold families together.
 func chosen(volumes []Volume, n int) []int {
 	byMapped := order(len(volumes), func(a, b int) int {

@@ -10,7 +10,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// volumes writes a table of the devices, first those that free most if deleted.
+// volumes writes a table of the devices. Those that free most if deleted come first.
 func (p *page) volumes(r *Report) {
 	p.put("<section><h2>Volumes</h2>\n")
 	if len(r.Volumes) == 0 {
@@ -184,13 +184,13 @@ func (m *Matrix) lanes(volumes []Volume) (order, lane []int) {
 	for _, i := range roots {
 		place(i)
 	}
-	for i := range m.Origins { // in a loop, which only a wrong LVM text has
+	for i := range m.Origins { // a loop, which only a wrong LVM text contains
 		place(i)
 	}
 	return order, lane
 }
 
-// matrix shows who shares with whom.
+// matrix shows which devices share data.
 func (p *page) matrix(r *Report) {
 	m := &r.Sharing
 	if len(m.Devices) < 2 {
@@ -225,7 +225,7 @@ func (p *page) matrix(r *Report) {
 	p.put("</section>\n")
 }
 
-// whole formats a share in whole percent. 0 and 100 are only used for nothing and everything.
+// whole formats a share in whole percent. It uses 0 and 100 only for nothing and everything.
 func whole(share float64) string {
 	switch n := int(share*100 + 0.5); {
 	case n < 1:
@@ -237,7 +237,7 @@ func whole(share float64) string {
 	}
 }
 
-// Colours of the map: a cell is as opaque as it is full.
+// Colours of the map. The fuller a cell, the more opaque it is.
 const (
 	empty = iota
 	firstExclusive

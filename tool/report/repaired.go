@@ -7,18 +7,18 @@ import (
 	"thinpool/metadata"
 )
 
-// A Repair is what a repair saved and lost. A report with a Repair is about the repaired metadata.
-// The caller sets it, from what tool/repair found.
+// A Repair tells what a repair saved and lost. A report with a Repair is about the repaired metadata.
+// The caller fills it in from the result of tool/repair.
 type Repair struct {
-	Planned  bool // nothing was written: the report is about what would be
+	Planned  bool // nothing was written: the report is about the planned result
 	Damaged  bool // there was something to repair
 	Lossless bool
 	Verdict  []string // lines
-	Remarks  []string // what was found and decided, in order
+	Remarks  []string // findings and decisions, in order
 	Devices  []Recovered
 }
 
-// Recovered is what a repair saved and lost of a device, in mappings.
+// Recovered tells how many mappings of a device a repair saved and lost.
 type Recovered struct {
 	ID       metadata.DevID
 	Name     string // "" for none
@@ -28,7 +28,7 @@ type Recovered struct {
 	Lost uint64
 	Dropped  bool                // left out of the result
 	Complete bool                // nothing is lost or guessed
-	Ranges   []metadata.KeyRange // where mappings are lost or guessed: the first of them, at most MostRanges
+	Ranges   []metadata.KeyRange // with lost or guessed mappings; only the first MostRanges
 	Omitted  uint64              // number of ranges not in Ranges
 }
 
@@ -58,7 +58,7 @@ func (f *Repair) state() (Level, string) {
 	return Warning, "The metadata was repaired, but something is lost or uncertain."
 }
 
-// repair shows what was saved and lost.
+// repair shows what the repair saved and lost.
 func (p *page) repair(r *Report) {
 	f := r.Repair
 	p.put("<section><h2>What the repair saved and lost</h2>\n")
@@ -95,7 +95,7 @@ func (p *page) remarks(all []string) {
 	p.put("</ul>\n")
 }
 
-// recovered writes a table of the devices, with what each saved and lost.
+// recovered writes a table of the devices, with the mappings saved and lost.
 func (p *page) recovered(r *Report, devices []Recovered) {
 	if len(devices) == 0 {
 		return
@@ -132,7 +132,7 @@ func (p *page) recovered(r *Report, devices []Recovered) {
 	p.put("</table></div>\n")
 }
 
-// lostRanges draws where mappings of the devices are lost or guessed.
+// lostRanges draws the ranges where devices lost mappings, or have guessed ones.
 func (p *page) lostRanges(r *Report, devices []Recovered) {
 	var strips []strip
 	for i := range devices {

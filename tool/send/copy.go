@@ -20,7 +20,7 @@ type copier struct {
 	in   *In
 	dev  block.Device
 	opt  Target
-	left []streamfmt.Range // sent and not yet complete
+	left []streamfmt.Range // sent but not complete yet
 	next uint64            // the next expected byte
 	mark uint64            // bytes written since the last checkpoint
 	done uint64            // total bytes
@@ -50,7 +50,7 @@ func (in *In) copy(ctx context.Context, dev block.Device, opt Target) error {
 		return in.decode(decoding, decoded)
 	})
 	// Not with the context of the group: data that arrived before the stream broke off is written,
-	// so that it need not be sent again.
+	// so it need not be sent again.
 	g.Go(func() error {
 		for p := range decoded {
 			if err := c.part(ctx, p); err != nil {

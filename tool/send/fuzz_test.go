@@ -11,7 +11,7 @@ import (
 	"thinpool/tool/send"
 )
 
-// reseal corrects the checksums of all frames in a stream, so that the receiver looks at the
+// reseal corrects the checksums of all frames in a stream, so that the receiver reads the
 // content.
 func reseal(stream []byte) []byte {
 	const prefix, head = 16, 32
@@ -28,8 +28,8 @@ func reseal(stream []byte) []byte {
 	return stream
 }
 
-// No stream makes a receiver panic, hang or allocate without bound, and only a complete one is
-// accepted.
+// No stream makes a receiver panic, hang or allocate without bound. A receiver accepts only
+// complete streams.
 func FuzzReceive(f *testing.F) {
 	k := newKernel(6)
 	k.create(1)

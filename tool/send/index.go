@@ -19,14 +19,14 @@ import (
 // ErrBase means that an index or a pool cannot be used as a base.
 var ErrBase = errors.New("not a usable base")
 
-// An Index is what a sender keeps from a stream for a later increment: the data blocks that cannot
+// An Index holds what a sender needs of a stream for a later increment: the data blocks that cannot
 // be overwritten in place while their mapping is unchanged.
 type Index struct {
 	Header streamfmt.Header
 	runs   []streamfmt.FrozenRun // by data block
 }
 
-// mostHeader is far more than a header needs.
+// mostHeader is far larger than any header.
 const mostHeader = 1 << 20
 
 // LoadIndex reads what [Plan.WriteIndex] wrote.

@@ -16,7 +16,7 @@ import (
 
 const blockBytes = metadata.MinDataBlockSize * block.SectorSize
 
-// A kernel models the kernel's handling of a pool: which writes go in place, and which to a new
+// A kernel models how the kernel writes to a pool: which writes go in place, and which to a new
 // block.
 type kernel struct {
 	nr, time    uint32
@@ -24,7 +24,7 @@ type kernel struct {
 	devices     map[metadata.DevID]*device
 	refs        []int // by data block
 	data        []byte
-	writes      uint64 // so that every write has different content
+	writes      uint64 // gives every write different content
 }
 
 type device struct {

@@ -37,8 +37,7 @@ type In struct {
 	builder *write.Builder
 }
 
-// Open reads the start of a stream. The error wraps [streamfmt.ErrNotStream] if it is something
-// else.
+// Open reads the start of a stream. For other input, the error wraps [streamfmt.ErrNotStream].
 func Open(r io.Reader) (*In, error) {
 	in := &In{id: sha256.New()}
 	var err error
@@ -241,14 +240,14 @@ func (in *In) Build(note func(string), progress func(phase string, done, total u
 // mostText is more than LVM writes about a group.
 const mostText = 256 << 20
 
-// ID identifies what is sent. It is available after Build.
+// ID identifies the content of the stream. It is available after Build.
 func (in *In) ID() string { return hex.EncodeToString(in.id.Sum(nil)) }
 
 // MetadataBlocks returns the size of the smallest device that the new metadata fits on. It is
 // available after Build.
 func (in *In) MetadataBlocks() block.Nr { return in.builder.Least() }
 
-// Fits returns an error unless the new metadata fits on a device of that size.
+// Fits returns an error if the new metadata does not fit on a device of that size.
 func (in *In) Fits(blocks block.Nr) error { return in.builder.Fits(blocks) }
 
 // A mover is a Visitor that changes mappings to the new places.
@@ -297,7 +296,7 @@ func (m *mover) flush() error {
 // Target says how to write the data.
 type Target struct {
 	Zero       bool                        // the data device is all zero
-	From       uint64                      // data before this byte of the sender's data device has been received already
+	From       uint64                      // start of the data not received yet, in the sender's data device
 	Checkpoint func(position uint64) error // called with the next value for From; may be nil
 	Interval   uint64                      // bytes between checkpoints; 0: 256 MiB
 	Progress   func(phase string, done, total uint64)
@@ -326,7 +325,7 @@ func (in *In) Receive(ctx context.Context, meta, data block.Device, opt Target) 
 }
 
 // pieces splits the bytes from begin up to end of the sender's data device by their new places. It
-// yields the number of bytes and where they go.
+// yields the length and destination of each piece.
 func (in *In) pieces(begin, end uint64) func(yield func(n, to uint64) bool) {
 	size := in.Bytes(1)
 	return func(yield func(n, to uint64) bool) {

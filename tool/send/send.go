@@ -3,14 +3,14 @@
 //
 //	visit the pool > Plan > Send: a stream > Open > Place > Build > Receive: data, then metadata
 //
-// Data blocks are read in the order of the data device, each once. The receiver knows from the
-// layout, which comes first, where each block will be. So it can build the new metadata while it
-// reads the description, and knows before it writes anything whether everything fits.
+// Send reads data blocks in the order of the data device, each once. The layout comes first, and
+// tells the receiver where each block will be. So it can build the new metadata while it reads the
+// description, and knows before it writes anything whether everything fits.
 //
 // An increment omits the data blocks that are in the base, an earlier stream, and cannot have
 // changed since. The kernel overwrites a data block in place unless the time of its mapping is
-// before the snapshot time of the device. Once that is the case, it stays so, and the time of a
-// mapping tells whether it is still the same mapping. So mappings alone are proof: see [Plan] and
+// before the snapshot time of the device. Once that is so, it stays so, and the time of a mapping
+// tells whether it is still the same mapping. So mappings alone are proof: see [Plan] and
 // docs/stream.md.
 package send
 
@@ -35,13 +35,13 @@ type Visit func(flat bool, v metadata.Visitor) error
 
 // Options for [NewPlan].
 type Options struct {
-	Since        *Index // send only what is not frozen there; nil: everything
-	State        bool   // collect what an index needs
+	Since        *Index // send only what is not frozen in this index; nil: everything
+	State        bool   // collect the facts for an index
 	Start        uint64 // do not send data before this byte of the data device
 	Pool, PoolID string // LVM's name and id of the pool
 }
 
-// A Plan says what a stream will contain.
+// A Plan describes the content of a stream.
 type Plan struct {
 	Header streamfmt.Header
 
@@ -79,7 +79,7 @@ func NewPlan(visit Visit, opt Options) (*Plan, error) {
 	return p, nil
 }
 
-// usage is a Visitor that records what a pool uses.
+// usage is a Visitor that records the data blocks a pool uses.
 type usage struct {
 	discard
 	plan  *Plan
@@ -228,7 +228,7 @@ type chunk struct {
 	done chan []*streamfmt.Frame // receives one value
 }
 
-// buffers are for the data of a chunk and for its compressed form.
+// buffers hold the data of a chunk and its compressed form.
 type buffers struct{ raw, packed []byte }
 
 // data reads, encodes and writes the data in order, concurrently.

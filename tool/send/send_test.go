@@ -16,7 +16,7 @@ import (
 	"thinpool/tool/send"
 )
 
-// act changes a pool at random.
+// act makes a random change to a pool.
 func act(t *rapid.T, k *kernel) {
 	ids := slices.Collect(func(yield func(metadata.DevID) bool) {
 		for id := range metadata.DevID(5) {
@@ -44,7 +44,7 @@ func act(t *rapid.T, k *kernel) {
 	}
 }
 
-// Whatever the kernel does between two streams, base and increment yield the final pool. An
+// After any changes by the kernel between two streams, base and increment yield the final pool. An
 // increment is only refused if nothing in the base is reliable.
 func TestIncrements(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -90,7 +90,7 @@ func TestIncrements(t *testing.T) {
 	})
 }
 
-// withSnapshot returns a pool with a device, its snapshot, and a device without one.
+// withSnapshot returns a pool with a device, its snapshot, and a device without a snapshot.
 func withSnapshot() *kernel {
 	k := newKernel(40)
 	k.create(1)
@@ -106,7 +106,7 @@ func withSnapshot() *kernel {
 	return k
 }
 
-// scattered is withSnapshot with a free block after most blocks.
+// scattered returns the pool of withSnapshot with a free block after most blocks.
 func scattered() *kernel {
 	k := newKernel(40)
 	k.create(8)
@@ -175,7 +175,7 @@ func TestRule(t *testing.T) {
 	}
 }
 
-// An index is refused if it cannot be used as a base.
+// An index that cannot be used as a base is refused.
 func TestRefusedBase(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(k *kernel)
@@ -244,7 +244,7 @@ func TestOntoRefuses(t *testing.T) {
 	}
 }
 
-// All ways to send and receive yield the same pool, whatever was there before.
+// All ways to send and receive yield the same pool, over any old content.
 func TestForms(t *testing.T) {
 	k := withSnapshot()
 	for _, level := range []int{0, 1, 9} {
@@ -289,8 +289,8 @@ func oldPool(t testing.TB) []byte {
 	return meta.Contents()
 }
 
-// A truncated or altered stream leaves no metadata that leads to wrong data, and no valid metadata
-// at all if anything was written.
+// A truncated or altered stream leaves no metadata that leads to wrong data. If anything was
+// written, it leaves no valid metadata at all.
 func TestSpoiled(t *testing.T) {
 	k := withSnapshot()
 	old := oldPool(t)
@@ -435,8 +435,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The same pool gives the same ID, whatever the compression and start; a different pool gives a
-// different one.
+// The ID depends only on the pool, not on compression or start. Another pool has another ID.
 func TestID(t *testing.T) {
 	k := withSnapshot()
 	id := func(opt send.Stream) string {
@@ -464,7 +463,7 @@ func TestID(t *testing.T) {
 	}
 }
 
-// A read error says where it happened.
+// A read error tells its place.
 func TestReadError(t *testing.T) {
 	k := withSnapshot()
 	plan, err := send.NewPlan(k.visit, send.Options{})

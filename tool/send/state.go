@@ -19,7 +19,7 @@ import (
 	"thinpool/streamfmt"
 )
 
-// mostBlocks is the maximum number of data blocks in a pool, whatever a header claims.
+// mostBlocks is the maximum number of data blocks in a pool. A header may claim more.
 const mostBlocks = spacemap.MaxMetadata * spacemap.PerBitmap
 
 // checkHeader returns an error if a pool cannot match the header.
@@ -45,7 +45,7 @@ func (discard) Runs([]metadata.Run) error                          { return nil 
 func (discard) EndDevice() error                                   { return nil }
 func (discard) End() error                                         { return nil }
 
-// A State describes a pool independent of the location of its data blocks. It is a
+// A State describes a pool independently of the location of its data blocks. It is a
 // [metadata.Visitor] for a flat visit; the zero State is ready to use.
 //
 // Data blocks get ordinals 0, 1, and so on in the order in which the visit first reaches them. So a
@@ -116,7 +116,7 @@ func (s *State) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// part processes the start of r whose ordinals are consecutive.
+// part processes the first part of r with consecutive ordinals.
 func (s *State) part(r *metadata.Run) {
 	ordinal, n, known := s.numbers.give(uint64(r.Data), r.Len)
 	p := metadata.Run{Thin: r.Thin, Data: metadata.DataBlock(ordinal), Len: n, Time: r.Time}
@@ -188,7 +188,7 @@ func (s *State) frozen() func(yield func(streamfmt.FrozenRun) bool) {
 	}
 }
 
-// ordinals has the ordinals of data blocks, in pages that exist only where there are blocks.
+// ordinals stores the ordinals of data blocks, in pages that exist only where there are blocks.
 type ordinals struct {
 	pages []*[ordinalPage]uint64 // ordinal plus one; 0: none
 	next  uint64

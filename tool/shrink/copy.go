@@ -9,12 +9,12 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Options are for long operations.
+// Options for long operations.
 type Options struct {
 	Progress func(phase string, done, total uint64)
 }
 
-// ErrTooSmall says that the data device is too small to be the pool's.
+// ErrTooSmall means that the data device is too small for the pool.
 var ErrTooSmall = errors.New("the data device is smaller than the pool")
 
 // CheckData returns an error that wraps [ErrTooSmall] if data is smaller than the pool says.
@@ -38,12 +38,12 @@ type copier struct {
 	opt         Options
 }
 
-// copyBytes is how much is read before it is written, so that many small pieces become large
+// copyBytes is how much Copy reads before it writes, so that many small pieces become large
 // requests.
 const copyBytes = 16 << 20
 
-// Copy makes all moves on the data device, and flushes it. If it is interrupted, no block in use
-// has changed.
+// Copy makes all moves on the data device, and flushes it. If it is interrupted, all blocks in use
+// are unchanged.
 func (p *Plan) Copy(ctx context.Context, data block.Device, opt Options) error {
 	if err := p.CheckData(data); err != nil {
 		return err

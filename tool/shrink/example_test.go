@@ -7,7 +7,7 @@ import (
 	"thinpool/tool/shrink"
 )
 
-// What must move to shrink a pool from 100 to 10 data blocks, and the smallest possible size.
+// The moves that shrink a pool from 100 to 10 data blocks, and the smallest possible size.
 func ExampleUsage_Plan() {
 	var u shrink.Usage
 	_ = u.Begin(metadata.Header{Version: 2, DataBlockSize: 128, NrDataBlocks: 100})
@@ -16,7 +16,6 @@ func ExampleUsage_Plan() {
 	fmt.Println(plan.Moves, err)
 	_, err = u.Plan(6)
 	fmt.Println(err)
-	// Output:
-	// [{90 0 2} {92 5 2}] <nil>
-	// Insufficient free space: 4 data blocks would have to move below 6, where only 3 are free; the smallest possible size is 7
+	// Output: [{90 0 2} {92 5 2}] <nil> Insufficient free space: 4 data blocks would have to move below 6,
+	// where only 3 are free; the smallest possible size is 7
 }

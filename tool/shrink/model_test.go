@@ -89,7 +89,7 @@ func drawPool(t *rapid.T) *pool {
 	return p
 }
 
-// A model is everything a visitor was told: the calls except runs, and the mappings one by one.
+// A model holds all visitor calls except runs, and the mappings one by one.
 type model struct {
 	calls    []string
 	mappings []mapping
@@ -127,7 +127,7 @@ func (m *model) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// moves is the plan by definition, and the number of blocks that must move, and of free ones.
+// moves returns the plan by definition, the number of blocks that must move, and the number of free ones.
 func (m *model) moves(kept []metadata.DataBlock, nr, n uint64) (to map[metadata.DataBlock]metadata.DataBlock, move, free uint64) {
 	used := map[metadata.DataBlock]bool{}
 	for _, x := range m.mappings {

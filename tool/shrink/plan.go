@@ -4,9 +4,9 @@
 //
 //	visit the pool with a Usage > Plan > Copy, which flushes > visit it again through Rewrite > new metadata
 //
-// Blocks are only copied to places that the old metadata does not use. So the old metadata and
-// everything it points to stay valid until the new metadata replaces it, whatever fails or
-// interrupts it.
+// Copy writes only to places that the old metadata does not use. So the old metadata and everything
+// it points to stay valid until the new metadata replaces it, even after a failure or an
+// interruption.
 package shrink
 
 import (
@@ -24,13 +24,13 @@ type Move struct {
 	Len      uint64
 }
 
-// A Plan says which data blocks must move so that a pool can have NewBlocks of them.
+// A Plan lists the data blocks that must move so that a pool can have NewBlocks of them.
 type Plan struct {
 	DataBlockSize        uint32 // sectors
 	OldBlocks, NewBlocks uint64 // of the data device
 	Used                 uint64 // mapped data blocks
 	Moved                uint64 // mapped data blocks that move
-	// Moves go from NewBlocks or above to below it. Both sides ascend, and none occurs twice.
+	// Moves go from NewBlocks or above to below it. Both sides ascend, and no block occurs twice.
 	Moves []Move
 
 	usage *Usage
@@ -57,8 +57,8 @@ func (e *SpaceError) Error() string {
 	return text
 }
 
-// Plan plans how to move all blocks in use below n. Blocks from n on go to free ones below, both
-// by ascending number. If there are too few, the error is a [SpaceError].
+// Plan plans how to move all blocks in use from n on to free blocks below n, both by ascending
+// number. If there are too few free blocks, the error is a [SpaceError].
 func (u *Usage) Plan(n uint64) (*Plan, error) {
 	if n == 0 {
 		return nil, errors.New("a pool cannot have 0 data blocks")
@@ -91,7 +91,7 @@ func (u *Usage) Plan(n uint64) (*Plan, error) {
 	return p, nil
 }
 
-// usedFrom returns how many blocks in use are at n or above.
+// usedFrom returns the number of blocks in use at n or above.
 func (u *Usage) usedFrom(n uint64) uint64 { return u.mapped.Below(mostBlocks) - u.mapped.Below(n) }
 
 // fits reports whether there is room below n for the blocks in use above.

@@ -7,12 +7,12 @@ import (
 	"thinpool/metadata"
 )
 
-// ErrChanged says that the description of the pool is not the one the plan was made from.
+// ErrChanged means that the description of the pool is not the one the plan was made from.
 var ErrChanged = errors.New("the input changed while it was read")
 
 // Rewrite returns a Visitor that passes its calls on to v, with NewBlocks data blocks and every
-// mapping updated to the plan. It is for a single visit. Shared parts stay shared. Its errors are
-// those of v, or [ErrChanged].
+// mapping updated to the plan. It works for a single visit. Shared parts stay shared. It returns
+// errors of v, or [ErrChanged].
 func (p *Plan) Rewrite(v metadata.Visitor) metadata.Visitor { return &rewriter{Visitor: v, plan: p} }
 
 type rewriter struct {
@@ -47,7 +47,7 @@ func (w *rewriter) Runs(runs []metadata.Run) error {
 	return w.flush()
 }
 
-// run passes on a run, split where the plan splits it.
+// run passes on a run, split as the plan splits it.
 func (w *rewriter) run(r metadata.Run) error {
 	const most = 4096 // maximum number of runs to collect
 	for r.Len > 0 {

@@ -137,8 +137,8 @@ func scattered() *pool {
 	return p
 }
 
-// Wherever a write, a flush or the power fails, the data of the old metadata is unchanged. Copy
-// returns an error unless all new data is on stable storage.
+// A failure of a write, a flush or the power at any point leaves the data of the old metadata
+// unchanged. Copy returns an error unless all new data is on stable storage.
 func TestFailures(t *testing.T) {
 	p := scattered()
 	p.kept = []metadata.DataBlock{3, 33}
@@ -198,7 +198,7 @@ func TestCopyRefuses(t *testing.T) {
 	}
 }
 
-// A vast device reads as the number of each metadata block, and records what is written where.
+// A vast device returns the number of each metadata block as its content, and records all writes.
 type vast struct {
 	block.Device
 	size    int64
@@ -351,8 +351,8 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// Kernel-made pools have as many data blocks in use as an independent reader counts, and shrink to
-// exactly that size.
+// In pools made by the kernel, as many data blocks are in use as an independent reader counts, and
+// the pools shrink to exactly that size.
 func TestKernel(t *testing.T) {
 	for _, name := range fixtures.Names() {
 		p, err := metadata.Open(fixtures.Mem(t, name), metadata.Options{})

@@ -12,8 +12,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// mostBlocks is what the largest metadata can count, whatever a description claims. It limits what
-// a Usage allocates.
+// mostBlocks is the number of blocks that the largest metadata can count. A description may claim
+// more. It limits how much a Usage allocates.
 const mostBlocks = spacemap.MaxMetadata * spacemap.PerBitmap
 
 var mostMappings = spacemap.MaxMetadata * uint64(btree.MaxEntries(metadata.MappingSize))
@@ -23,7 +23,7 @@ var mostMappings = spacemap.MaxMetadata * uint64(btree.MaxEntries(metadata.Mappi
 type Usage struct {
 	header   metadata.Header
 	mapped   blockset.Set // by devices
-	taken    blockset.Set // mapped, and others that must not be overwritten
+	taken    blockset.Set // mapped blocks, and others that must not be overwritten
 	mappings uint64
 }
 
@@ -88,7 +88,7 @@ func (u *Usage) Runs(runs []metadata.Run) error {
 	return nil
 }
 
-// Keep marks the blocks from begin to end-1 as not to be overwritten, even if no mapping uses
+// Keep protects the blocks from begin to end-1 from being overwritten, even if no mapping uses
 // them, because reference counts say that they are in use.
 func (u *Usage) Keep(begin, end metadata.DataBlock) error {
 	if begin > end || end > mostBlocks {

@@ -11,7 +11,7 @@ import (
 // Data is a data device.
 type Data interface {
 	Size() int64 // in bytes
-	// Discard gives back n bytes from off on. They may read as anything after that.
+	// Discard gives back n bytes from off on. Afterwards they may read as anything.
 	Discard(off, n int64) error
 	Close() error
 }
@@ -51,7 +51,7 @@ func OpenData(path string, at int64) (Data, error) {
 
 type dataFile struct {
 	f        *os.File
-	at       int64 // where it begins in f
+	at       int64 // start of the data in f
 	size     int64
 	isDevice bool
 }

@@ -19,7 +19,7 @@ import (
 
 const blockBytes = 128 * 512
 
-// content creates a data device where every block is filled with its own number.
+// content creates a data device with every block filled with its own number.
 func content(tb testing.TB, blocks int) (path string, whole []byte) {
 	tb.Helper()
 	for b := range blocks {
@@ -113,7 +113,7 @@ func compare(t *testing.T, path string, want []byte) {
 	}
 }
 
-// The same with a block device, which no other process may have open for writing.
+// The same with a block device. No other process may have it open for writing.
 func TestBlockDevice(t *testing.T) {
 	path, want := content(t, 300)
 	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()

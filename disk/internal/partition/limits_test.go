@@ -15,13 +15,13 @@ import (
 	"thinpool/disk/internal/partition"
 )
 
-// Any of the four entries may be the protective one; a boot flag is 0 or 0x80.
+// Any of the four entries may be the protective one. A boot flag is 0 or 0x80.
 func TestMBREntries(t *testing.T) {
 	none, data := [3]uint32{}, [3]uint32{0x83, 64, 100}
 	for name, tc := range map[string]struct {
 		entries  [][3]uint32
 		status   byte
-		number   int // of the only partition; 0: none
+		number   int // the only partition; 0: none
 		problems int
 	}{
 		"first":                 {[][3]uint32{data}, 0, 1, 0},
@@ -150,7 +150,7 @@ func edited(sector int, edit func(disk, header []byte)) []byte {
 	return disk
 }
 
-// What a GPT header may say, and what it may not.
+// Valid and invalid GPT headers.
 func TestGPTHeader(t *testing.T) {
 	put := func(at int, v uint32) func(_, h []byte) {
 		return func(_, h []byte) { le.PutUint32(h[at:], v) }
@@ -193,7 +193,7 @@ func TestGPTHeader(t *testing.T) {
 	}
 }
 
-// The checksum covers all of the header, and the other one all of the table.
+// One checksum covers the whole header, and another the whole table.
 func TestGPTChecksums(t *testing.T) {
 	for _, at := range []int{512, 512 + 60, 512 + 91, 2 * 512, 2*512 + 128*128 - 1} {
 		disk := edited(512, func(_, _ []byte) {})
@@ -204,7 +204,7 @@ func TestGPTChecksums(t *testing.T) {
 	}
 }
 
-// Entries that are not on any disk are problems.
+// Entries beyond the end of any disk are problems.
 func TestGPTEntries(t *testing.T) {
 	for _, tc := range []struct {
 		first, last uint64
@@ -237,7 +237,7 @@ func TestGPTEntries(t *testing.T) {
 	}
 }
 
-// failing is a disk with an unreadable sector.
+// A failing disk has an unreadable sector.
 type failing struct {
 	*bytes.Reader
 	bad int64
@@ -252,7 +252,7 @@ func (f failing) ReadAt(p []byte, off int64) (int, error) {
 	return f.Reader.ReadAt(p, off)
 }
 
-// An unreadable table is an error with its place, not a disk without partitions.
+// An unreadable table gives an error with its place, not a disk without partitions.
 func TestUnreadable(t *testing.T) {
 	mbr, table := make([]byte, size), make([]byte, size)
 	record(mbr, 0, [3]uint32{0x05, 200, 1000})

@@ -139,7 +139,7 @@ func TestGPT(t *testing.T) {
 		}
 		for name, tc := range map[string]struct {
 			spoil func(disk []byte)
-			copy  bool // the copy is read then
+			copy  bool // then the copy is read
 		}{
 			"header": {func(d []byte) { d[sector+30]++ }, true},
 			"table":  {func(d []byte) { d[2*sector+5]++ }, true},

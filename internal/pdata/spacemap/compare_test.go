@@ -29,7 +29,7 @@ func (c counts) counter(blocks uint64) *spacemap.Counter {
 	return counter
 }
 
-// genCounts draws counts that lie close together, where the interesting cases are.
+// genCounts draws counts that lie close together, for the interesting cases.
 func genCounts(blocks uint64) *rapid.Generator[map[uint64]uint32] {
 	return rapid.MapOfN(
 		rapid.OneOf(rapid.Uint64Range(0, min(100, blocks-1)), rapid.Uint64Range(0, blocks-1), rapid.Just(blocks-1)),
@@ -146,8 +146,8 @@ func TestLoadIndex(t *testing.T) {
 	}
 }
 
-// Counts that are wrong in the same way are joined where they are found: a pool with unreadable
-// mappings has millions of them.
+// Compare joins counts that are wrong in the same way as soon as it finds them: a pool with unreadable
+// mappings has millions.
 func TestCompareAllocatesLittle(t *testing.T) {
 	const blocks = 64 * spacemap.PerBitmap
 	dev := fixtures.NewForge(t, 256, 1)

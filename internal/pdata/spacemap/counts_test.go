@@ -7,7 +7,7 @@ import (
 	"thinpool/metadata/block"
 )
 
-// Counts are what was written. Only unreadable counts are hidden.
+// Counts returns the written counts. It hides only unreadable ones.
 func TestCounts(t *testing.T) {
 	const blocks = 3*PerBitmap + 77
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -53,8 +53,8 @@ func TestCounts(t *testing.T) {
 	verify("no second bitmap", c, func(b uint64) bool { return written.Get(b) >= overflowCount || b/PerBitmap == 1 })
 }
 
-// Sealed counts of blocks that were counted are the counts, in regions with and without repeated
-// ones, and of every width.
+// Sealed counts of counted blocks are right, in regions with and without repeated counts, and at
+// every width.
 func TestMapped(t *testing.T) {
 	const regions = 5
 	c := NewCounter(regions * regionSize)

@@ -15,11 +15,11 @@ import (
 	"thinpool/metadata/block"
 )
 
-// A ward is a device with both space maps, which may have counts that are too high.
+// A ward is a device with both space maps. Some of their counts may be too high.
 type ward struct {
 	*device
 	data, metadata Root
-	right, refs    *Counter // the right counts of data blocks and of metadata blocks
+	right, refs    *Counter // right counts of data blocks and of metadata blocks
 }
 
 // newWard writes maps with the right counts plus the surplus and the leaks.
@@ -94,8 +94,8 @@ func parts(m *Map) (all []block.Nr) {
 	return all
 }
 
-// fix fixes both maps. Nothing used by the old maps is overwritten, both new maps have the right
-// counts, and blocks that no longer belong to them are free.
+// fix fixes both maps. It overwrites nothing that the old maps use. Afterwards both new maps have the
+// right counts, and blocks that no longer belong to them are free.
 func (w *ward) fix(t rapid.TB, change Change) {
 	t.Helper()
 	data, metadata, _ := w.load(t)
@@ -134,7 +134,7 @@ func (w *ward) fix(t rapid.TB, change Change) {
 	}
 }
 
-// Whatever counts are too high, a fix gives both maps the right counts.
+// A fix gives both maps the right counts, with any surplus and any leaks.
 func TestFix(t *testing.T) {
 	const metadataBlocks = 600
 	rapid.Check(t, func(t *rapid.T) {
@@ -149,7 +149,7 @@ func TestFix(t *testing.T) {
 	})
 }
 
-// Other non-fatal faults of a map are fixed as well.
+// A fix also corrects other non-fatal faults of a map.
 func TestFixOddities(t *testing.T) {
 	const indexNrFree = 32 + 8*168 + 8 // in a leaf of the index tree
 	for name, tc := range map[string]struct {
@@ -237,8 +237,8 @@ func cut(c *Counter, n uint64) *Counter {
 	return made
 }
 
-// In a fix with a change, the blocks of the change are written first, its counts are in the new
-// maps, and its released blocks are free.
+// A fix with a change writes the blocks of the change first, puts its counts into the new maps, and
+// frees its released blocks.
 func TestFixChange(t *testing.T) {
 	w := newWard(t, 100, 1000, map[uint64]uint32{7: 4}, map[uint64]uint32{8: 1}, nil)
 	var old, twice block.Nr
@@ -271,7 +271,7 @@ func TestFixChange(t *testing.T) {
 	}
 }
 
-// With too few free blocks, nothing is planned, and the error says how many are needed.
+// With too few free blocks, nothing is planned, and the error gives the number needed.
 func TestFixNoRoom(t *testing.T) {
 	surplus := map[uint64]uint32{8: 1, 9: 7}
 	w := newWard(t, 100, 1000, nil, surplus, nil)
@@ -323,8 +323,8 @@ func TestFixOfEarlierComparison(t *testing.T) {
 	}
 }
 
-// A write error at any point stops the fix. So does a change that writes another number of blocks
-// than it announced.
+// A write error at any point stops the fix. So does a change that writes more or fewer blocks than it
+// announced.
 func TestFixWriteErrors(t *testing.T) {
 	plan := func(change Change) *Fix {
 		w := newWard(t, 100, 1000, nil, map[uint64]uint32{8: 1, 9: 7}, map[uint64]uint32{50: 5})
@@ -390,7 +390,7 @@ func TestWriteFull(t *testing.T) {
 	}
 }
 
-// Unreadable and impossible parts of a map are found and named.
+// Load finds and names the unreadable and impossible parts of a map.
 func TestLoadDamage(t *testing.T) {
 	const overflowValues = 32 + 8*336
 	for name, tc := range map[string]struct {
@@ -421,7 +421,7 @@ func TestLoadDamage(t *testing.T) {
 	}
 }
 
-// A Histogram counts all blocks under their counts.
+// A Histogram counts the blocks with each count.
 func TestHistogram(t *testing.T) {
 	const n = 2*regionSize + 100
 	c := NewCounter(n)

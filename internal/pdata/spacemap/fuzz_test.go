@@ -8,8 +8,8 @@ import (
 	"thinpool/metadata/block/blocktest"
 )
 
-// Whatever the metadata's index block says, loading terminates, and the counts found are those in
-// the bitmaps it names.
+// For any index block, loading metadata terminates and finds the counts in the bitmaps that the block
+// names.
 func FuzzLoadMetadata(f *testing.F) {
 	entry := make([]byte, 2*EntrySize)
 	IndexEntry{Block: bitmapBlock, NrFree: 7}.Encode(entry)

@@ -172,7 +172,7 @@ func (d *device) Alloc() (block.Nr, error) {
 
 func (d *device) Write(nr block.Nr, b *block.Data) error { return block.Write(d.Mem, nr, b) }
 
-// A written map compares equal with its counts, and a changed count is found.
+// A written map compares equal with its counts. Compare finds a changed count.
 func TestWriteCompare(t *testing.T) {
 	const blocks = 3*PerBitmap + 77
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -229,7 +229,7 @@ func TestWriteCompare(t *testing.T) {
 	}
 }
 
-// Sizes that no device can have are detected before anything is allocated for them.
+// Load detects sizes that no device can have before it allocates anything for them.
 func TestLoadHuge(t *testing.T) {
 	d := newDevice(200)
 	root, err := WriteData(d, NewCounter(10))

@@ -9,8 +9,8 @@ import (
 	"thinpool/metadata/block"
 )
 
-// The bytes of a root and of an index entry on disk. Encode zeroes the room after the root, and
-// Amend leaves it alone; neither goes beyond it.
+// The bytes of a root and of an index entry on disk. Encode zeroes the space after the root, and
+// Amend leaves it alone; neither writes beyond it.
 func TestCodecBytes(t *testing.T) {
 	root := Root{0x0102030405060708, 0x11, 0x22, 0x33}
 	const used = "0807060504030201" + "1100000000000000" + "2200000000000000" + "3300000000000000"
@@ -64,8 +64,8 @@ func TestBitmapEnds(t *testing.T) {
 	}
 }
 
-// tallies are counts whose index entries are easy to know: in the first bitmap blocks 0 to 39 and
-// 41 are used, the second one is full, and the third one covers 77 blocks, all used.
+// tallies returns counts with index entries that are easy to predict: the first bitmap has blocks 0 to
+// 39 and 41 in use, the second one is full, and the third one covers 77 blocks, all used.
 func tallies() *Counter {
 	c := NewCounter(2*PerBitmap + 77)
 	c.AddRange(0, 40)
@@ -85,8 +85,8 @@ func overflows(c *Counter) map[uint64]uint32 {
 	return high
 }
 
-// Index entries say how many blocks are free, those beyond the end included, and below which one
-// none is free. High counts do not change that; they are in the overflow tree.
+// An index entry tells how many blocks are free, even beyond the end, and below which block none is.
+// High counts do not change it; they are in the overflow tree.
 func TestWrittenIndex(t *testing.T) {
 	for _, withHigh := range []bool{false, true} {
 		c := tallies()
@@ -158,7 +158,7 @@ func verifyBitmap(t *testing.T, b *block.Data, c *Counter, i uint64) {
 	}
 }
 
-// The index block of a metadata space map has its entries from byte 16 on, and counts itself, its
+// The index block of a metadata space map has its entries from byte 16 on. It counts itself, its
 // bitmaps and its overflow tree.
 func TestWrittenIndexBlock(t *testing.T) {
 	const blocks = PerBitmap + 5

@@ -9,7 +9,7 @@ import (
 	"thinpool/lvm/internal/text"
 )
 
-// 32 levels of sections are allowed, however they are written.
+// 32 levels of sections are allowed, in any notation.
 func TestDepth(t *testing.T) {
 	braces := func(n int) string { return strings.Repeat("a {", n) + " k = 1 " + strings.Repeat("}", n) }
 	slashes := func(n int) string { return strings.Repeat("a/", n) + "k = 1" }
@@ -36,7 +36,7 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// What ends a word, a number and a line.
+// The characters that end a word, a number or a line.
 func TestTokens(t *testing.T) {
 	scalar := func(s text.Scalar) text.Value { return text.Value{Items: []text.Scalar{s}} }
 	integers := func(n ...int64) text.Value {
@@ -103,13 +103,13 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Errors have the line where the text is wrong, also after strings and comments of several lines.
+// Errors give the line of the fault, also after strings and comments of several lines.
 func TestErrorText(t *testing.T) {
 	for in, want := range map[string]string{
 		"a {\nb = 1\n":       "line 3: the text ends within the section of line 1",
 		"a = \"x\ny\"\n}":    "line 3: unexpected closing brace",
 		"a = \"x\\\ny\"\n}":  "line 3: unexpected closing brace",
-		`a = "x\ny"` + "\n}": "line 2: unexpected closing brace", // not a new line, but a backslash and an n
+		`a = "x\ny"` + "\n}": "line 2: unexpected closing brace", // not a newline, but a backslash and an n
 		"# x\n# y\n}":        "line 3: unexpected closing brace",
 		"a = 1 # x\n}":       "line 2: unexpected closing brace",
 		"\na = \"x\ny\n":     "line 2: unterminated string",
@@ -131,7 +131,7 @@ func TestErrorText(t *testing.T) {
 }
 
 // A repeated key that changes between a value and a section: the last one counts in a file, the
-// first one on disk. Keys with slashes join sections that are already there.
+// first one on disk. Keys with slashes extend existing sections.
 func TestTwiceMixed(t *testing.T) {
 	const in = "a = 1\na { b = 2 }\nc { d = 3 }\nc = 4\ne { f = 5 }\ne/g = 6\ne/h = 7"
 	const twice = "line 2: a was already set in line 1; line 4: c was already set in line 3"
@@ -163,7 +163,7 @@ func TestTwiceMixed(t *testing.T) {
 	}
 }
 
-// Getters at the ends of their ranges, and with keys that are missing, of another kind, or empty.
+// Getters at the limits of their ranges, and with keys that are missing, empty or of another kind.
 func TestGetters(t *testing.T) {
 	root, _, err := text.Parse([]byte("zero = 0\nodd = [\"a\", 1, \"b\"]\nnone = []\nnames = [1, 2]\nmixed = [\"a\", \"b\"]\ns { }\nf = 1.5\nstrings = [\"a\", \"b\"]"))
 	if err != nil {
