@@ -103,26 +103,12 @@ func (x *Explore) Run(env *cli.Env) (err error) {
 	if !x.Dump {
 		return x.screen.Show(env, m, first)
 	}
-	m = explore.Play(env, m, first, append([]explore.Msg{size}, pressed(x.Keys)...)...)
+	m = explore.Play(env, m, first, append([]explore.Msg{size}, explore.Keys(x.Keys)...)...)
 	if env.Err() != nil {
 		return context.Cause(env)
 	}
 	_, err = fmt.Fprint(env.Stdout, m.Text())
 	return err
-}
-
-// pressed returns the keys of --keys. Other words are typed.
-func pressed(keys string) (all []explore.Msg) {
-	for word := range strings.FieldsSeq(keys) {
-		if explore.IsKey(word) {
-			all = append(all, explore.Key(word))
-			continue
-		}
-		for _, r := range word {
-			all = append(all, explore.Key(string(r)))
-		}
-	}
-	return all
 }
 
 // screenSize parses a size such as 80x24.

@@ -20,20 +20,7 @@ import (
 func play(tb testing.TB, opt explore.Options, size explore.Size, script string) explore.Model {
 	tb.Helper()
 	m, first := explore.New(opt)
-	return explore.Play(tb.Context(), m, first, append([]explore.Msg{size}, keys(script)...)...)
-}
-
-func keys(script string) (all []explore.Msg) {
-	for word := range strings.FieldsSeq(script) {
-		if explore.IsKey(word) {
-			all = append(all, explore.Key(word))
-			continue
-		}
-		for _, r := range word {
-			all = append(all, explore.Key(string(r)))
-		}
-	}
-	return all
+	return explore.Play(tb.Context(), m, first, append([]explore.Msg{size}, explore.Keys(script)...)...)
 }
 
 var usual = explore.Size{Width: 80, Height: 24}
@@ -122,7 +109,7 @@ func TestModelsAreValues(t *testing.T) {
 		text string
 	}
 	var states []state
-	for _, key := range keys("enter j enter j j x j h m j j enter j enter h f F o /45 enter n e backspace y c h r : data space 5 enter tab j ?") {
+	for _, key := range explore.Keys("enter j enter j j x j h m j j enter j enter h f F o /45 enter n e backspace y c h r : data space 5 enter tab j ?") {
 		states = append(states, state{m, m.Text()})
 		next, e := m.Update(key)
 		m = explore.Play(t.Context(), next, e)
@@ -173,7 +160,7 @@ func TestKeysWait(t *testing.T) {
 	dev := damaged(t)
 	m, first := explore.New(explore.Options{Device: dev, Path: "pool.meta"})
 	m, _ = m.Update(usual)
-	for _, key := range keys("enter j enter") {
+	for _, key := range explore.Keys("enter j enter") {
 		var e explore.Effects
 		m, e = m.Update(key)
 		if len(e.Jobs) > 0 {

@@ -3,6 +3,7 @@ package explore
 import (
 	"context"
 	"slices"
+	"strings"
 )
 
 // names lists the keys with names longer than one character.
@@ -11,8 +12,19 @@ var names = []string{
 	"ctrl+c", "ctrl+u", "ctrl+b", "ctrl+f",
 }
 
-// IsKey reports whether a word of a script names a key. Any other word is text to type.
-func IsKey(word string) bool { return slices.Contains(names, word) }
+// Keys returns the keys of a script of words. A word that does not name a key is typed.
+func Keys(script string) (keys []Msg) {
+	for word := range strings.FieldsSeq(script) {
+		if slices.Contains(names, word) {
+			keys = append(keys, Key(word))
+			continue
+		}
+		for _, r := range word {
+			keys = append(keys, Key(string(r)))
+		}
+	}
+	return keys
+}
 
 // Play sends messages to a model, and carries out all effects of each before the next. Scripts and tests use
 // it. It ends early if the model quits or ctx is done.

@@ -262,13 +262,13 @@ func TestExportDamaged(t *testing.T) {
 func TestExportLeaf(t *testing.T) {
 	whole, _ := export(t, fixtures.Mem(t, "odd-blocks"), "enter j enter j enter")
 	flipped := fixtures.Mem(t, "odd-blocks")
-	edit(t, flipped, 87, func(b *block.Data) { b[100] ^= 4 })
+	fixtures.Spoil(t, flipped, 87, func(b *block.Data) { b[100] ^= 4 })
 	got, m := export(t, flipped, "enter j enter j enter")
 	if got != whole || !strings.Contains(m.Text(), "shown as it should be") {
 		t.Errorf("a flipped bit: %s", cmp.Diff(whole, got))
 	}
 	worse := fixtures.Mem(t, "odd-blocks")
-	edit(t, worse, 87, func(b *block.Data) { b[4090], b[4089], b[4088] = 1, 2, 3 }) // beyond the values in use
+	fixtures.Spoil(t, worse, 87, func(b *block.Data) { b[4090], b[4089], b[4088] = 1, 2, 3 }) // beyond the values in use
 	got, m = export(t, worse, "enter j enter j enter")
 	if got != whole || !strings.Contains(m.Text(), "was taken as it stands") {
 		t.Errorf("as it stands: %s\n%s", cmp.Diff(whole, got), m.Text())
@@ -278,23 +278,10 @@ func TestExportLeaf(t *testing.T) {
 	}
 }
 
-// edit changes a block, but not its checksum.
-func edit(t *testing.T, dev block.Device, nr block.Nr, change func(*block.Data)) {
-	t.Helper()
-	var b block.Data
-	if err := block.Read(dev, nr, &b); err != nil {
-		t.Fatal(err)
-	}
-	change(&b)
-	if err := block.Write(dev, nr, &b); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // f leads to each fault of a check, by the path that thin_check reports.
 func TestFaults(t *testing.T) {
 	dev := damaged(t)
-	edit(t, dev, 95, func(b *block.Data) { b[40] ^= 0xff; b[41] ^= 0xff }) // device details
+	fixtures.Spoil(t, dev, 95, func(b *block.Data) { b[40] ^= 0xff; b[41] ^= 0xff }) // device details
 	var faults []check.Fault
 	if _, err := check.Run(t.Context(), dev, check.Options{}, func(f check.Fault) { faults = append(faults, f) }); err != nil || len(faults) < 2 {
 		t.Fatal(err, faults)

@@ -17,19 +17,6 @@ import (
 	"thinpool/tool/scan"
 )
 
-// spoil changes a byte of block nr without updating the checksum.
-func spoil(t testing.TB, dev block.Device, nr block.Nr, change func(*block.Data)) {
-	t.Helper()
-	var b block.Data
-	if err := block.Read(dev, nr, &b); err != nil {
-		t.Fatal(err)
-	}
-	change(&b)
-	if err := block.Write(dev, nr, &b); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestDamage(t *testing.T) {
 	garble := func(b *block.Data) { copy(b[200:], "not what was written") }
 	for name, tc := range map[string]struct {
@@ -39,7 +26,7 @@ func TestDamage(t *testing.T) {
 		more   func(*testing.T, tree, []scan.Row)
 	}{
 		"zeroed leaf": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.b, func(b *block.Data) { *b = block.Data{} }) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, p.b, func(b *block.Data) { *b = block.Data{} }) },
 			want:   func(p tree) map[block.Nr]string { return map[block.Nr]string{p.b: "all zero, but used for mappings"} },
 			more: func(t *testing.T, p tree, rows []scan.Row) {
 				r := at(t, rows, p.b)
@@ -49,7 +36,7 @@ func TestDamage(t *testing.T) {
 			},
 		},
 		"garbled leaf": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.a, garble) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, p.a, garble) },
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{p.a: fmt.Sprintf("block %d: bad checksum in btree node: ", p.a)}
 			},
@@ -60,7 +47,7 @@ func TestDamage(t *testing.T) {
 			},
 		},
 		"flipped bit in an internal node": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.first, func(b *block.Data) { b[33] ^= 4 }) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, p.first, func(b *block.Data) { b[33] ^= 4 }) },
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{p.first: "bit 2 of byte 0x21 is flipped; corrected, it is a valid btree node"}
 			},
@@ -71,7 +58,7 @@ func TestDamage(t *testing.T) {
 			},
 		},
 		"flipped bit in the superblock": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, 0, func(b *block.Data) { b[321] ^= 1 }) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, 0, func(b *block.Data) { b[321] ^= 1 }) },
 			want:   func(tree) map[block.Nr]string { return map[block.Nr]string{0: "bit 0 of byte 0x141 is flipped"} },
 		},
 		"misplaced leaf": {
@@ -100,7 +87,7 @@ func TestDamage(t *testing.T) {
 			},
 		},
 		"lost internal node": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.first, garble) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, p.first, garble) },
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{
 					p.first: fmt.Sprintf("block %d: bad checksum in btree node", p.first),
@@ -115,7 +102,7 @@ func TestDamage(t *testing.T) {
 			},
 		},
 		"lost root": {
-			damage: func(t *testing.T, p tree) { spoil(t, p.dev, p.sb.DetailsRoot, garble) },
+			damage: func(t *testing.T, p tree) { fixtures.Spoil(t, p.dev, p.sb.DetailsRoot, garble) },
 			want: func(p tree) map[block.Nr]string {
 				return map[block.Nr]string{p.sb.DetailsRoot: fmt.Sprintf("block %d: bad checksum in btree node", p.sb.DetailsRoot)}
 			},
@@ -238,7 +225,7 @@ func TestDamage(t *testing.T) {
 func TestNoSuperblock(t *testing.T) {
 	for name, damage := range map[string]func(*blocktest.Mem){
 		"zero":       func(dev *blocktest.Mem) { _ = block.Write(dev, 0, new(block.Data)) },
-		"garbled":    func(dev *blocktest.Mem) { spoil(t, dev, 0, func(b *block.Data) { copy(b[64:], "garbled") }) },
+		"garbled":    func(dev *blocktest.Mem) { fixtures.Spoil(t, dev, 0, func(b *block.Data) { copy(b[64:], "garbled") }) },
 		"unreadable": func(dev *blocktest.Mem) { dev.FailReads(0) },
 	} {
 		t.Run(name, func(t *testing.T) {
