@@ -16,6 +16,7 @@ func ExampleUsage_Plan() {
 	fmt.Println(plan.Moves, err)
 	_, err = u.Plan(6)
 	fmt.Println(err)
-	// Output: [{90 0 2} {92 5 2}] <nil> Insufficient free space: 4 data blocks would have to move below 6,
-	// where only 3 are free; the smallest possible size is 7
+	// Output:
+	// [{90 0 2} {92 5 2}] <nil>
+	// Insufficient free space: 4 data blocks would have to move below 6, where only 3 are free; the smallest possible size is 7
 }
